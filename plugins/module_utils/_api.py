@@ -1,0 +1,361 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Supply API: a method per endpoint, and the tolerant reader of its answers. Knows no Ansible.
+
+Every answer is brought into one shape: documented fields are always there (None where the API gave nothing), fields
+that nobody documented are handed through. Rules without a source are those of the API's documentation pages.
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing as t
+from urllib.parse import quote
+
+from . import _states
+from ._http import Answer, HttpClient, TransportError
+from ._version import VERSION
+
+try:
+    import yaml
+except ImportError:
+    yaml = None  # type: ignore[assignment]
+
+DEFAULT_URL = "https://supply-api.compute-index.com"
+USER_AGENT = f"compute_index.supply/{VERSION}"
+MOST_DETAIL = 400  # characters of a server's explanation that are shown
+
+Json = dict[str, t.Any]
+
+_OFFER_FIELDS = (
+    "offer_id",
+    "gpu_type",
+    "gpu_family",
+    "gpu_count",
+    "vendor",
+    "region",
+    "vendor_region",
+    "contract_type",
+    "type",
+    "status",
+    "gpu_price_per_hour",
+    "storage_price_per_hour",
+    "total_price_per_hour",
+    "vcpu_count",
+    "memory_in_gb",
+    "boot_disk_in_gb",
+    "node_count",
+    "created_at",
+    "expires_at",
+    "procured_at",
+)
+_RESOURCE_FIELDS = (
+    "resource_id",
+    "resource_type",
+    "name",
+    "vendor",
+    "vendor_region",
+    "status",
+    "status_message",
+    "pricing_total_hourly",
+    "created_at",
+    "valid_from",
+    "valid_to",
+    "last_synced_at",
+)
+# Where a machine's specification might repeat what was sent at the purchase.
+_SECRET_FIELDS = frozenset({"cloud_init", "user_data", "userdata", "ssh_public_key"})
+
+_RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
+
+_ERROR_CLASSES = {
+    400: "invalid",
+    401: "auth",
+    403: "auth",
+    404: "not_found",
+    409: "conflict",
+    410: "expired",
+    422: "invalid",
+    429: "rate_limited",
+}
+
+
+class ApiError(Exception):
+    """A request that brought nothing to work with.
+
+    ``sent`` is false only if the server certainly did not take the request up. ``passing`` tells whether waiting may
+    cure it. ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        error_class: str,
+        *,
+        status_code: int | None = None,
+        retry_after: float | None = None,
+        sent: bool = True,
+        passing: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.sent = sent
+        self.passing = passing
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server answered that it will not do what was asked, so that nothing has happened."""
+        return self.status_code is not None and 400 <= self.status_code < 500 and self.status_code != 408
+
+
+class SupplyApi:
+    """The endpoints. With ``read_only`` (check mode) it refuses to send anything that could change something."""
+
+    def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
+        self._http = http
+        self._read_only = read_only
+
+    # Reads
+
+    def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
+        """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
+        if yaml is None:
+            raise ApiError("The search is sent as YAML, and this Python has no PyYAML.", "invalid", sent=False)
+        body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
+        data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
+        offers = [read_offer(item) for item in _list_in(data, ("offers",), "POST /get_offers")]
+        offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
+        count = data.get("total_count") if isinstance(data, dict) else None
+        return offers, count if isinstance(count, int) else len(offers)
+
+    def offer(self, offer_id: str) -> Json:
+        """GET /offers/{offer_id}: details and a fresh price of one offer."""
+        return read_offer(self._read("GET", _path("offers", offer_id)))
+
+    def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:
+        """GET /offers/{offer_id}/status: see `read_status`."""
+        path = _path("offers", offer_id, "status")
+        return read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id)
+
+    def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
+        """GET /resources: those of one offer, or all that the API lists."""
+        query = None if offer_id is None else {"offer_id": offer_id}
+        data = self._read("GET", "/resources", query=query, retries=retries)
+        return [read_resource(item) for item in _list_in(data, _RESOURCE_ENVELOPES, "GET /resources")]
+
+    def resource(self, resource_id: str) -> Json:
+        """GET /resources/{resource_id}."""
+        return read_resource(self._read("GET", _path("resources", resource_id)))
+
+    # Changes
+
+    def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
+        """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
+        user_data = order.get("cloud_init") or ""
+        self._http.hide(user_data, *_telling_lines(user_data))
+        answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), timeout=timeout)
+        return read_procurement(answer)
+
+    # The way to HTTP
+
+    def _read(self, method: str, path: str, **how: t.Any) -> t.Any:
+        return self._exchange(method, path, repeatable=True, **how)
+
+    def _change(self, method: str, path: str, **how: t.Any) -> t.Any:
+        if self._read_only:
+            raise AssertionError(f"{method} {path} must not be sent in check mode")
+        return self._exchange(method, path, repeatable=False, content_type="application/json", **how)
+
+    def _exchange(self, method: str, path: str, **how: t.Any) -> t.Any:
+        try:
+            answer = self._http.exchange(method, path, **how)
+        except TransportError as error:
+            message = f"{method} {path} brought no answer: {error}."
+            raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
+        if 200 <= answer.status < 300 and answer.is_json:
+            return answer.data
+        raise _error_of(f"{method} {path}", answer)
+
+
+def _path(*parts: str) -> str:
+    return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some)."""
+    return json.loads(json.dumps(value))
+
+
+def _telling_lines(text: str) -> list[str]:
+    """The lines of user data that would give something away if a server echoed them; its header would not."""
+    return [line.strip() for line in text.splitlines() if len(line.strip()) >= 8 and not line.startswith("#")]
+
+
+# Errors
+
+
+def _error_of(request: str, answer: Answer) -> ApiError:
+    """The error of an answer that is no success, or is none that can be read."""
+    status = answer.status
+    facts: dict[str, t.Any] = {"status_code": status, "retry_after": answer.retry_after}
+    if 300 <= status < 400:
+        where = f" to {answer.location}" if answer.location else ""
+        return ApiError(f"{request} was redirected{where}, which is not followed. Check api_url.", "protocol", **facts)
+    if status < 300:
+        message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
+        return ApiError(message, "protocol", passing=True, **facts)
+    passing = status >= 500 or status in (408, 425, 429)
+    error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
+    detail = read_detail(answer)
+    message = f"{request} answered {status}{': ' + detail if detail else ''}."
+    if answer.retry_after is not None and passing:
+        message += f" It asks to wait {answer.retry_after:.0f} seconds."
+    return ApiError(message, error_class, sent=not answer.refused_unread, passing=passing, **facts)
+
+
+def read_detail(answer: Answer) -> str:
+    """The server's explanation: FastAPI's ``detail`` as text, list or object; never the input that it repeats."""
+    detail = answer.data.get("detail", answer.data.get("message")) if isinstance(answer.data, dict) else None
+    if isinstance(detail, list):
+        text = "; ".join(filter(None, map(_validation_line, detail)))
+    elif isinstance(detail, dict):
+        text = str(next(filter(None, map(detail.get, ("message", "msg", "error", "detail", "reason"))), ""))
+    else:
+        text = detail if isinstance(detail, str) else ""
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= MOST_DETAIL else text[:MOST_DETAIL] + "..."
+
+
+def _validation_line(item: object) -> str:
+    """One entry of FastAPI's HTTPValidationError, ``{"loc": [...], "msg": "..."}``."""
+    if not isinstance(item, dict):
+        return item if isinstance(item, str) else ""
+    loc = item.get("loc")
+    place = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
+    return ": ".join(filter(None, (place, str(item.get("msg") or ""))))
+
+
+# The tolerant reader
+
+
+def _object(data: t.Any, what: str) -> Json:
+    if not isinstance(data, dict):
+        raise ApiError(f"{what}: the API answered JSON, but no object.", "protocol", status_code=200, passing=True)
+    return data
+
+
+def _list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
+    """A bare list, or the first of the envelope's fields that is one."""
+    if isinstance(data, list):
+        return data
+    if isinstance(data, dict):
+        found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), None)
+        if found is not None:
+            return found
+    raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
+
+
+def _text(value: t.Any) -> str | None:
+    return value or None if isinstance(value, str) else None
+
+
+def _number(value: t.Any) -> float | None:
+    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
+    """USD per hour for the whole offer: ``total_price_per_hour``, else the GPUs' price; None if unknown.
+
+    A price below zero is no price. Where there is no total, the storage's price is added if the API names one.
+    """
+    total = _number(offer.get("total_price_per_hour"))
+    if total is None:
+        per_gpu, count = _number(offer.get("gpu_price_per_hour")), _number(offer.get("gpu_count"))
+        if per_gpu is None or count is None or per_gpu < 0 or count < 1:
+            return None
+        total = per_gpu * count + (_number(offer.get("storage_price_per_hour")) or 0.0)
+    return round(total, 6) if total >= 0 else None
+
+
+def read_offer(data: t.Any) -> Json:
+    """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
+    offer = _object(data, "offer")
+    return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
+
+
+def _resource_ids(data: Json) -> list[str]:
+    """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects)."""
+    for name in ("resource_ids", "resources"):
+        items = data.get(name)
+        if isinstance(items, list) and items:
+            ids = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
+            return list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
+    return []
+
+
+def read_status(data: t.Any, offer_id: str) -> Json:
+    """The status of an offer; ``phase`` is a word of `_states`, ``instances`` and ``resource_ids`` are always lists.
+
+    Raises ApiError (protocol, passing) for an object that names neither state.
+    """
+    data = _object(data, "offer status")
+    status, procurement_status = _states.word(data.get("status")), _states.word(data.get("procurement_status"))
+    if status is None and procurement_status is None:
+        raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
+    instances = data.get("instances")
+    instances = [item for item in instances if isinstance(item, dict)] if isinstance(instances, list) else []
+    resource_ids = _resource_ids(data)
+    procured_at = _text(data.get("procured_at"))
+    has_machines = bool(instances or resource_ids or procured_at)
+    return {
+        "offer_id": offer_id,
+        "status": status,
+        "procurement_status": procurement_status,
+        "phase": _states.phase(procurement_status, status, has_machines=has_machines),
+        "instances": instances,
+        "resource_ids": resource_ids,
+        # The page shows the text of this field, but not its name.
+        "progress": next(filter(None, (_text(data.get(n)) for n in ("progress", "message", "status_message"))), None),
+        "failure_reason": _text(data.get("failure_reason")),
+        "procured_at": procured_at,
+    }
+
+
+def read_procurement(data: t.Any) -> Json:
+    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it."""
+    data = _object(data, "procurement")
+    status = _states.word(data.get("status"))
+    if status is None:
+        raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
+    return {
+        "status": status,
+        "procured_at": _text(data.get("procured_at")),
+        "resource_ids": _resource_ids(data),
+        "error": _text(data.get("error")),
+    }
+
+
+def read_resource(data: t.Any) -> Json:
+    """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out."""
+    resource = _object(data, "resource")
+    access, spec = resource.get("access"), resource.get("spec")
+    return {
+        **dict.fromkeys(_RESOURCE_FIELDS),
+        **resource,
+        "status": _states.word(resource.get("status")),
+        "access": access if isinstance(access, dict) else {},
+        "spec": {key: spec[key] for key in spec if key.lower() not in _SECRET_FIELDS} if isinstance(spec, dict) else {},
+        "price_per_hour": _number(resource.get("pricing_total_hourly")),
+    }

@@ -1,0 +1,165 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a machine is reached over SSH, out of what the API says of it.
+
+``ssh_command`` and ``access`` come from the network and end in an SSH client's arguments and in inventory files: only
+plain host names, addresses, users and ports get through, and no option of the command is ever passed on.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import typing as t
+from urllib.parse import urlsplit
+
+Json = dict[str, t.Any]
+
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
+_WITH_ARGUMENT = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # the options of OpenSSH's ssh(1) that take an argument
+DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
+DEFAULT_PORT = 22
+
+
+class Connection(t.TypedDict):
+    """The connection variables of a host, by Ansible's names."""
+
+    ansible_host: str
+    ansible_port: int
+    ansible_user: str
+
+
+class _Target(t.NamedTuple):
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+
+
+def _host(value: object) -> str | None:
+    text = value.strip().strip("[]") if isinstance(value, str) else ""
+    return text if _HOST.fullmatch(text) else None
+
+
+def _user(value: object) -> str | None:
+    return value if isinstance(value, str) and _USER.fullmatch(value) else None
+
+
+def _port(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
+        return None
+    return int(value) if 0 < int(value) < 65536 else None
+
+
+def _parse_destination(text: str) -> _Target:
+    """``host``, ``user@host``, ``user@::1`` or ``ssh://user@host:port``."""
+    if text.startswith("ssh://"):
+        try:
+            parts = urlsplit(text)
+            return _Target(_host(parts.hostname), parts.port, _user(parts.username))
+        except ValueError:
+            return _Target()
+    user, at, host = text.rpartition("@")
+    return _Target(_host(host), None, _user(user) if at else None)
+
+
+def parse_ssh_command(command: object) -> _Target:
+    """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with options in any order."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        return _Target()
+    if not words or words[0].rpartition("/")[2] != "ssh":
+        return _Target()
+    options: dict[str, str] = {}
+    destination = _Target()
+    rest = iter(words[1:])
+    for item in rest:
+        if not item.startswith("-"):
+            destination = _parse_destination(item)
+            # What follows the destination is either more options or a command to run; the first plain word ends it.
+            if destination.host is None:
+                return _Target()
+            for later in rest:
+                if not later.startswith("-"):
+                    break
+                _take_option(later, rest, options)
+            break
+        _take_option(item, rest, options)
+    return _Target(
+        destination.host,
+        _port(options.get("p")) or _port(options.get("port")) or destination.port,
+        _user(options.get("l")) or _user(options.get("user")) or destination.user,
+    )
+
+
+def _take_option(item: str, rest: t.Iterator[str], options: dict[str, str]) -> None:
+    """Note ``-p 22``, ``-p22``, ``-l name``, ``-o Port=22`` and ``-o "User name"``; step over all others."""
+    for index, letter in enumerate(item[1:], start=1):
+        if letter in _WITH_ARGUMENT:
+            value = item[index + 1 :] or next(rest, "")
+            if letter == "o":
+                key, _mark, value = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
+                options.setdefault(key.lower(), value)
+            else:
+                options.setdefault(letter, value)
+            return
+
+
+def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]) -> Connection | None:
+    """How to reach a machine, out of an instance of the status answer and the ``access`` of its resource.
+
+    Either may be empty. None as long as no address is known. A port or user that is named nowhere is 22 and root.
+    """
+    commands = [parse_ssh_command(instance.get("ssh_command")), parse_ssh_command(access.get("ssh_command"))]
+    hosts = [commands[0].host, _host(instance.get("external_ip")), commands[1].host, _host(access.get("external_ip"))]
+    ports = [commands[0].port, _port(instance.get("ssh_port")), _port(access.get("ssh_port")), commands[1].port]
+    users = [command.user for command in commands]
+    host = next(filter(None, hosts), None)
+    if host is None:
+        return None
+    return Connection(
+        ansible_host=host,
+        ansible_port=next(filter(None, ports), DEFAULT_PORT),
+        ansible_user=next(filter(None, users), DEFAULT_USER),
+    )
+
+
+def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
+    """One entry a machine: the instance's own fields, ``resource_id``, ``name`` and the connection variables.
+
+    An instance belongs to the resource with its id, else with its address, else, where there are as many of both, to
+    the one at its place. Without instances the resources are the machines. Unknown is None.
+    """
+    paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
+    return [_machine(instance, resource) for instance, resource in paired]
+
+
+def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
+    by_id = {resource["resource_id"]: resource for resource in resources if resource["resource_id"]}
+    by_address = {r["access"]["external_ip"]: r for r in resources if isinstance(r["access"].get("external_ip"), str)}
+    # Machines behind one address (containers) cannot be told apart by it.
+    unique = len(by_address) == len(resources)
+    for place, instance in enumerate(instances):
+        ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str)]
+        found = next((by_id[key] for key in ids if key in by_id), None)
+        address = instance.get("external_ip")
+        if found is None and unique and isinstance(address, str):
+            found = by_address.get(address)
+        if found is None and not ids and len(resources) == len(instances):
+            found = resources[place]
+        yield instance, found or {}
+
+
+def _machine(instance: Json, resource: Json) -> Json:
+    connection = connection_of(instance, resource.get("access") or {})
+    return {
+        "status": None,
+        "name": resource.get("name"),
+        **instance,
+        "resource_id": resource.get("resource_id") or instance.get("resource_id"),
+        **(connection or dict.fromkeys(("ansible_host", "ansible_port", "ansible_user"))),
+    }

@@ -1,0 +1,300 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One HTTP exchange: session, authentication, repeats, redirects, errors.
+
+Knows neither Ansible nor the Supply API. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import json
+import random
+import re
+import time
+import traceback
+import typing as t
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
+
+try:
+    import requests
+    import urllib3
+    from requests.auth import AuthBase
+except ImportError:
+    REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
+    AuthBase = object
+else:
+    REQUESTS_IMPORT_ERROR = None
+
+CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the handshake is not worth a minute
+FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
+LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
+MOST_REDIRECTS = 3
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
+
+
+class TransportError(Exception):
+    """No readable answer arrived.
+
+    ``sent`` is false only if the server cannot have got the whole request, so that repeating it is safe whatever
+    it does. ``lasting`` is true if a repeat cannot help (a certificate that does not verify).
+    """
+
+    def __init__(self, message: str, *, sent: bool, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.lasting = lasting
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said. ``data`` is the decoded JSON, or None where ``is_json`` is false."""
+
+    status: int
+    is_json: bool
+    data: t.Any
+    text: str
+    retry_after: float | None = None  # seconds
+    location: str | None = None  # where a redirect that was not followed points to
+
+    @property
+    def refused_unread(self) -> bool:
+        """Whether the server said that it did not take the request up, so that even a purchase may be sent again."""
+        return self.status == 429 or (self.status == 503 and self.retry_after is not None)
+
+
+class _BearerAuth(AuthBase):
+    """The token as an auth object: requests lets an entry of ~/.netrc replace a plain header."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: t.Any) -> t.Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _WatchedBody(io.BytesIO):
+    """A request body that knows whether anybody has read it.
+
+    It is read only after the connection and its TLS stand: unread means that the server cannot have got it.
+    """
+
+    was_read = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.was_read = True
+        return super().read(size)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this computer itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_base_url(url: str) -> str:
+    """The URL without a trailing slash. Raises ValueError if a token must not be sent to it."""
+    parts = urlsplit(url.strip())
+    try:
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no valid URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("must be an http(s) URL such as https://supply-api.example.com")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must not hold credentials, a query or a fragment")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
+    return url.strip().rstrip("/")
+
+
+def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
+    """``Retry-After`` in seconds from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+class HttpClient:
+    """Requests to one origin with one token, over one session. ``timeout`` in seconds, for each request."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        user_agent: str,
+        *,
+        timeout: float = 60,
+        retries: int = 5,
+        verify: bool | str = True,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._base_url = check_base_url(base_url)
+        self._auth = _BearerAuth(token)
+        self._timeout = timeout
+        self._retries = retries
+        self._verify = verify
+        self._sleep = sleep
+        self._secrets = [token]
+        self._session = requests.Session()
+        self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
+        if verify is False:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def hide(self, *secrets: str) -> None:
+        """Keep these texts out of answers and errors too, should the server echo them."""
+        self._secrets.extend(secret for secret in secrets if secret)
+
+    def redact(self, text: str) -> str:
+        """The text without any of the secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "********")
+        return text
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        repeatable: bool,
+        timeout: float | None = None,
+        retries: int | None = None,
+    ) -> Answer:
+        """Send a request and return the last answer, whatever its status. Raises TransportError if none arrived.
+
+        A repeatable request is sent again, at most ``retries`` times, after lost connections and passing errors; any
+        other only if it was not sent for certain or the server refused it unread.
+        """
+        retries = self._retries if retries is None else retries
+        attempt = 0
+        while True:
+            answer: Answer | None = None
+            failure: TransportError | None = None
+            try:
+                answer = self._send(method, path, query, body, content_type, timeout or self._timeout)
+                again = answer.status in PASSING if repeatable else answer.refused_unread
+            except TransportError as error:
+                failure = error
+                again = not error.lasting and (repeatable or not error.sent)
+            pause = self._pause(attempt, answer.retry_after if answer else None)
+            if not again or attempt >= retries or pause > LONGEST_PAUSE:
+                break
+            attempt += 1
+            self._sleep(pause)
+        if answer is None:
+            raise t.cast(TransportError, failure)
+        return answer
+
+    @staticmethod
+    def _pause(attempt: int, retry_after: float | None) -> float:
+        """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
+        pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
+        return max(pause, retry_after or 0.0)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        body: bytes | None,
+        content_type: str | None,
+        timeout: float,
+    ) -> Answer:
+        """One request; redirects are followed only for a GET and only within the origin of ``base_url``."""
+        url = self._base_url + path
+        for _hop in range(MOST_REDIRECTS + 1):
+            response = self._send_once(method, url, query, body, content_type, timeout)
+            target = urljoin(url, response.headers.get("Location", "")) if response.is_redirect else None
+            if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
+                break
+            url, query = target, None
+        return self._read(response, target)
+
+    def _send_once(
+        self,
+        method: str,
+        url: str,
+        query: dict[str, str] | None,
+        body: bytes | None,
+        content_type: str | None,
+        timeout: float,
+    ) -> t.Any:
+        watched = None if body is None else _WatchedBody(body)
+        # A proxy must never see a request to this computer itself: over plain http it would see the token.
+        local = is_loopback(urlsplit(url).hostname or "")
+        try:
+            return self._session.request(
+                method,
+                url,
+                params=query,
+                data=watched,
+                headers={"Content-Type": content_type} if content_type else None,
+                auth=self._auth,
+                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+                allow_redirects=False,
+                verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
+                proxies={"http": None, "https": None, "all": None} if local else None,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            sent = watched is None or watched.was_read
+            lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+            raise TransportError(self.redact(_reason(error, timeout)), sent=sent, lasting=lasting) from None
+
+    def _read(self, response: t.Any, target: str | None) -> Answer:
+        text = self.redact(response.content.decode("utf-8", "replace"))
+        try:
+            response.content.decode("utf-8")
+            # NaN and Infinity are no JSON, and no price.
+            data, is_json = json.loads(text, parse_constant=lambda _word: None), True
+        except (ValueError, RecursionError):
+            data, is_json = None, False
+        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+        location = None if target is None else _origin(target)
+        return Answer(response.status_code, is_json, data, text, retry_after, location)
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL, as one comparable text."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        return f"{parts.scheme}://{parts.hostname}:{port}"
+    except ValueError:
+        return "an unreadable address"
+
+
+def _reason(error: BaseException, timeout: float) -> str:
+    """The innermost cause in the words of a person; the outer layers only repeat URLs and object addresses."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {min(CONNECT_TIMEOUT, timeout):g} seconds"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {timeout:g} seconds"
+    prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
+    for _depth in range(8):
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), error.__cause__)
+        if inner is None:
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return prefix + error.strerror
+    return prefix + (str(error) or type(error).__name__)

@@ -1,0 +1,77 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks of what users give, made before any request is sent. Each raises ValueError with a reason for a person."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_KEY_TYPES = (
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+)
+
+
+def check_uuid(value: str) -> str:
+    """An id in the API's spelling: lower case, with dashes."""
+    text = value.strip().lower()
+    if not _UUID.fullmatch(text):
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{shown}'")
+    return text
+
+
+def check_token(value: str | None) -> str:
+    """The API token without white space around it, as files and copied text often have it."""
+    token = (value or "").strip()
+    if not token:
+        raise ValueError("is missing: give it as an option, or set the environment variable COMPUTE_INDEX_API_TOKEN")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ValueError("holds a blank or a character that no HTTP header may carry")
+    return token
+
+
+def check_ssh_public_key(value: str) -> str:
+    """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
+    key = value.strip()
+    if not key:
+        raise ValueError("is empty")
+    if "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File"):
+        raise ValueError("is a PRIVATE key. Give the public one, the file that ends in .pub")
+    if "\n" in key or "\r" in key:
+        raise ValueError("must be one key on one line")
+    kind, _blank, rest = key.partition(" ")
+    if kind not in _KEY_TYPES:
+        raise ValueError(f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}")
+    try:
+        blob = base64.b64decode(rest.strip().split(" ", 1)[0], validate=True)
+    except (binascii.Error, ValueError):
+        blob = b""
+    # RFC 4253, 6.6: the blob repeats the type, with its length in four bytes before it.
+    name = kind.encode()
+    if not blob.startswith(len(name).to_bytes(4, "big") + name) or len(blob) <= 4 + len(name):
+        raise ValueError(f"is damaged: what follows '{kind}' is no such key")
+    return key
+
+
+def check_seconds(value: float) -> float:
+    """A duration in seconds, possibly none at all."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"must be a number of seconds, at least 0, not {value:g}")
+    return value
+
+
+def check_timeout(value: float) -> float:
+    """A duration in seconds in which an answer can arrive."""
+    if not 1 <= value < float("inf"):
+        raise ValueError(f"must be a number of seconds, at least 1, not {value:g}")
+    return value

@@ -1,0 +1,30 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Search offers, or read one. This module util is private to the collection."""
+
+from __future__ import annotations
+
+from .. import _input, _spec
+from .._api import SupplyApi
+from . import Operation, Params, Result, given
+
+
+def offer_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``."""
+    if params["offer_id"] is not None:
+        offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
+        return {"changed": False, "offers": [offer], "total_count": 1}
+    offers, total_count = api.search_offers(given("spec", params["spec"], _check_spec))
+    return {"changed": False, "offers": offers, "total_count": total_count}
+
+
+def _check_spec(spec: dict[str, object]) -> dict[str, object]:
+    """The sections that make a request (API page "yaml spec"); their contents are the API's business."""
+    if not spec.get("compute") and not spec.get("storage"):
+        raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
+    return spec
+
+
+_EITHER = [("spec", "offer_id")]
+OFFER_INFO = Operation(offer_info, _spec.OFFER_INFO, rules={"mutually_exclusive": _EITHER, "required_one_of": _EITHER})

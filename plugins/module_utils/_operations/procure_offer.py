@@ -1,0 +1,245 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buy an offer, once. This module util is private to the collection.
+
+The order of the lines is the guarantee: everything is checked before the first request; the offer is looked at before
+the purchase is sent; the purchase is sent once; and whatever is not known afterwards is asked for, never tried again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import typing as t
+
+from .. import _cloud_init, _input, _spec, _states
+from .._api import ApiError, Json, SupplyApi
+from . import Failure, Operation, Params, Result, given, usd
+
+SETTLE_PAUSE = 3.0  # seconds between two looks after a lost answer
+SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
+
+NOTHING_BOUGHT = "Nothing was bought."
+
+BLANK: Result = {
+    "changed": False,
+    "outcome": "not_sent",
+    "offer_id": None,
+    "status": None,
+    "procured_at": None,
+    "resource_ids": [],
+    "offer": None,
+    "price_per_hour": None,
+    "cloud_init_sha256": None,
+}
+
+
+def procure_offer(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
+    order, warnings = check_order(params)
+    ceiling = given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling)
+    procure_timeout = given("procure_timeout", params["procure_timeout"], _input.check_timeout)
+    settle_timeout = given("settle_timeout", params["settle_timeout"], _input.check_seconds)
+    facts: Result = {
+        **BLANK,
+        "offer_id": order["offer_id"],
+        "cloud_init_sha256": _sha256(order.get("cloud_init")),
+        "warnings": warnings,
+    }
+    status = _look(api, facts)
+    if status["phase"] != _states.UNBOUGHT:
+        return _existing(api, status, facts)
+    _quote(api, facts, ceiling)
+    if check_mode:
+        return _bought("planned", order, {**facts, "status": "planned"})
+    return _buy(api, order, facts, procure_timeout, settle_timeout)
+
+
+def check_order(params: Params) -> tuple[Json, list[str]]:
+    """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
+    warnings: list[str] = []
+    order: Json = {
+        "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
+        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], _input.check_ssh_public_key),
+    }
+    if params["cloud_init"]:
+        warnings = given("cloud_init", params["cloud_init"], _cloud_init.check_user_data)
+        order["cloud_init"] = params["cloud_init"]
+    for name in ("resource_name", "cluster_name"):
+        if params[name]:
+            order[name] = params[name]
+    return order, warnings
+
+
+def _check_ceiling(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < float("inf"):
+        raise ValueError(f"must be USD per hour for the whole offer, at least 0, not {value}")
+    return value
+
+
+def _sha256(text: str | None) -> str | None:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
+
+
+def _look(api: SupplyApi, facts: Result) -> Json:
+    """The status before the purchase; only an offer that is free, or ours already, gets past this line."""
+    offer_id = facts["offer_id"]
+    try:
+        status = api.offer_status(offer_id)
+    except ApiError as error:
+        advice = "The API does not know this offer; search again." if error.error_class == "not_found" else ""
+        raise Failure.of(error, f"{advice} {NOTHING_BOUGHT}".strip(), **facts) from None
+    if status["phase"] == _states.EXPIRED:
+        msg = f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
+        raise Failure(msg, "expired", **{**facts, "status": status["status"]})
+    if status["phase"] == _states.FAILED:
+        raise _failed_offer(status, {**facts, "status": status["status"]}, "not_sent", NOTHING_BOUGHT)
+    return status
+
+
+def _existing(api: SupplyApi, status: Json, facts: Result) -> Result:
+    """Bought, or being bought, before this run."""
+    known = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
+    try:
+        known["offer"] = api.offer(facts["offer_id"])
+        known["price_per_hour"] = known["offer"]["price_per_hour"]
+    except ApiError as error:
+        known["warnings"] = [*facts["warnings"], f"The price of the existing machine is not known: {error}"]
+    known["resource_ids"] = known["resource_ids"] or _ids_of(api, facts["offer_id"])
+    return {**known, "changed": False, "outcome": "existing", "msg": f"Offer {facts['offer_id']} is bought already."}
+
+
+def _quote(api: SupplyApi, facts: Result, ceiling: float | None) -> None:
+    """Note the offer's details and its fresh price, and hold that against the ceiling (USD per hour)."""
+    try:
+        offer = facts["offer"] = api.offer(facts["offer_id"])
+    except ApiError as error:
+        raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
+    price = facts["price_per_hour"] = offer["price_per_hour"]
+    facts["status"] = _states.word(offer["status"])
+    if ceiling is None:
+        return
+    if price is None:
+        msg = f"The API names no price for offer {facts['offer_id']}, so it cannot be held against max_price_per_hour."
+        raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+    if price > ceiling:
+        msg = f"Offer {facts['offer_id']} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
+        raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+
+
+def _buy(api: SupplyApi, order: Json, facts: Result, procure_timeout: float, settle_timeout: float) -> Result:
+    """Send the purchase, once, and find out what became of it."""
+    try:
+        answer = api.procure(order, timeout=procure_timeout)
+    except ApiError as error:
+        if not error.sent:
+            raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
+        if error.refused:
+            raise Failure.of(error, _refusal(error), **{**facts, "outcome": "rejected"}) from None
+        return _settle(api, order, facts, error, settle_timeout)
+    facts = {**facts, **{key: answer[key] for key in ("status", "procured_at", "resource_ids")}}
+    if answer["status"] == "failed":
+        raise _failed_offer({**answer, "failure_reason": answer["error"]}, facts, "rejected", "")
+    facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, order["offer_id"])
+    return _bought("created", order, facts)
+
+
+def _refusal(error: ApiError) -> str:
+    reasons = {
+        "conflict": "Somebody else has bought the offer, or it is being bought.",
+        "expired": "The offer has expired; search again.",
+        "not_found": "The offer is gone; search again.",
+        "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
+    }
+    return f"{reasons.get(error.error_class, '')} {NOTHING_BOUGHT}".strip()
+
+
+def _settle(api: SupplyApi, order: Json, facts: Result, lost: ApiError, settle_timeout: float) -> Result:
+    """After a lost answer: ask for the status until it says what became of the purchase, or ``settle_timeout`` ends."""
+    offer_id = order["offer_id"]
+    deadline = time.monotonic() + settle_timeout
+    last: object = "the API still calls it unbought"
+    while True:
+        try:
+            status = api.offer_status(offer_id, timeout=SETTLE_TIMEOUT, retries=0)
+        except ApiError as error:
+            last = error
+        else:
+            facts = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
+            if status["phase"] == _states.FAILED:
+                raise _failed_offer(status, facts, "rejected", "")
+            if status["phase"] == _states.EXPIRED:
+                msg = f"{lost} The offer has expired unbought. {NOTHING_BOUGHT} Search again."
+                raise Failure(msg, "expired", **{**facts, "outcome": "rejected"})
+            if status["phase"] != _states.UNBOUGHT:
+                facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, offer_id)
+                facts["warnings"] = [*facts["warnings"], f"{lost} The offer's status says that it was bought."]
+                return _bought("created", order, facts)
+            last = "the API still calls it unbought"
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(SETTLE_PAUSE, left))
+    price = facts["price_per_hour"]
+    msg = (
+        f"The purchase of offer {offer_id} was sent, but its outcome is not known: {lost} Asked afterwards: {last}."
+        f" It MAY BE BOUGHT and billed at {usd(price)}. Do not buy another offer instead."
+        " Run the same again later: it asks first and buys only this very offer, if it is still free."
+    )
+    raise Failure(
+        msg.replace("..", "."),
+        "unknown_outcome",
+        **{**facts, "outcome": "unknown", "changed": True, "status_code": lost.status_code},
+    )
+
+
+def _failed_offer(status: Json, facts: Result, outcome: str, advice: str) -> Failure:
+    ids = ", ".join(status["resource_ids"])
+    money = f"These resources may be billed nevertheless: {ids}." if ids else advice or "No resource of it is known."
+    msg = f"Offer {facts['offer_id']} failed: {status['failure_reason'] or 'the API gives no reason'}. {money}"
+    return Failure(msg, "conflict", **{**facts, "outcome": outcome, "resource_ids": status["resource_ids"]})
+
+
+def _ids_of(api: SupplyApi, offer_id: str) -> list[str]:
+    """The resource ids of a bought offer, from its status, else from the list of resources.
+
+    A failure here must not hide the purchase: then none are known yet, and the polls will tell.
+    """
+    try:
+        ids: list[str] = api.offer_status(offer_id)["resource_ids"]
+        return ids or [resource["resource_id"] for resource in api.resources(offer_id) if resource["resource_id"]]
+    except ApiError:
+        return []
+
+
+def _bought(outcome: str, order: Json, facts: Result) -> Result:
+    """The result of a purchase that was made or, in check mode, would be made."""
+    offer: t.Mapping[str, t.Any] = facts["offer"]
+    after = {
+        "offer_id": order["offer_id"],
+        "status": facts["status"],
+        "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
+        "vendor": offer["vendor"],
+        "region": offer["vendor_region"] or offer["region"],
+        "price_per_hour": facts["price_per_hour"],
+        "resource_ids": facts["resource_ids"],
+        "cloud_init_sha256": facts["cloud_init_sha256"],
+        **{name: order[name] for name in ("resource_name", "cluster_name") if name in order},
+    }
+    verb = "would be bought" if outcome == "planned" else "was bought"
+    return {
+        **facts,
+        "changed": True,
+        "outcome": outcome,
+        "msg": f"Offer {order['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
+        "diff": {
+            "before_header": "machine (none)",
+            "after_header": f"machine (offer {order['offer_id']})",
+            "before": {},
+            "after": after,
+        },
+    }
+
+
+PROCURE_OFFER = Operation(procure_offer, _spec.PROCURE_OFFER, BLANK)

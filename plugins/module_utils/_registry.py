@@ -1,0 +1,69 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry: one file a host, which Ansible reads back as host variables. Knows neither the API nor HTTP.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import typing as t
+
+try:
+    import yaml
+except ImportError:
+    yaml = None  # type: ignore[assignment]
+
+HEADER = "# Written by compute_index.supply: the machine of this host. It is billed until it is deleted at the API.\n"
+
+
+def entry_text(variables: t.Mapping[str, t.Any]) -> str:
+    """A file of host variables. Raises ValueError for texts that Ansible would run as templates."""
+    text: str = yaml.safe_dump(dict(variables), allow_unicode=True, sort_keys=False, width=1000)
+    if "{{" in text or "{%" in text or "{#" in text:
+        raise ValueError("holds template marks, which Ansible would evaluate when it reads the file")
+    return "---\n" + HEADER + text
+
+
+def read_text(path: str) -> str | None:
+    """The file's text, None if there is no such file. Raises OSError if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write_durably(path: str, text: str) -> None:
+    """Replace a file in one step, mode 0600, so that after a crash it is the old or the new one, on disk.
+
+    Raises OSError; the old file is then untouched.
+    """
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    # A name that begins with a dot is not read as host variables, should a crash leave it behind.
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """The new name is on disk only once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

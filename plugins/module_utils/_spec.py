@@ -1,0 +1,42 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The argument specs of the modules. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+
+from ._api import DEFAULT_URL
+
+API: dict[str, dict[str, t.Any]] = {
+    "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["COMPUTE_INDEX_API_TOKEN"])},
+    "api_url": {"type": "str", "default": DEFAULT_URL, "fallback": (env_fallback, ["COMPUTE_INDEX_API_URL"])},
+    "api_timeout": {"type": "float", "default": 60},
+    "api_retries": {"type": "int", "default": 5},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+}
+
+PROCURE_OFFER = {
+    "offer_id": {"type": "str", "required": True},
+    # A public key is no secret; but a private one is sometimes pasted here, and must not end in a log.
+    "ssh_public_key": {"type": "str", "required": True, "no_log": True},
+    "cloud_init": {"type": "str", "no_log": True},
+    "resource_name": {"type": "str"},
+    "cluster_name": {"type": "str"},
+    "max_price_per_hour": {"type": "float"},
+    "procure_timeout": {"type": "float", "default": 600},
+    "settle_timeout": {"type": "float", "default": 30},
+}
+
+OFFER_STATUS = {
+    "offer_id": {"type": "str", "required": True},
+}
+
+OFFER_INFO = {
+    "spec": {"type": "dict"},
+    "offer_id": {"type": "str"},
+}

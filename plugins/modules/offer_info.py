@@ -1,0 +1,175 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: offer_info
+short_description: Searches offers of the Supply API, or reads one
+version_added: 1.0.0
+description:
+  - Asks all vendors for GPU machines that match a specification, or reads one offer with its present price.
+  - Offers live 30 minutes. Searching costs nothing.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options:
+  spec:
+    description:
+      - What to search for; the YAML specification of C(POST /get_offers) as a mapping.
+      - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
+        C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
+    type: dict
+  offer_id:
+    description:
+      - Read this offer instead of searching.
+    type: str
+seealso:
+  - module: compute_index.supply.procure_offer
+"""
+
+EXAMPLES = r"""
+- name: What does an H100 cost in Europe?
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Search
+      compute_index.supply.offer_info:
+        spec:
+          region: EU
+          compute:
+            gpu_type: H100
+            gpu_count: 1
+            contract_type: ondemand
+      register: search
+
+    - name: Show the cheapest
+      ansible.builtin.debug:
+        msg: "{{ item.vendor }} {{ item.vendor_region }}: USD {{ item.price_per_hour }} per hour"
+      loop: "{{ search.offers[:3] }}"
+      loop_control:
+        label: "{{ item.offer_id }}"
+"""
+
+RETURN = r"""
+offers:
+  description: The offers, cheapest first, those of unknown price last. Fields that the API adds are there too.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    offer_id:
+      description: The id, to be given to M(compute_index.supply.procure_offer).
+      type: str
+    price_per_hour:
+      description:
+        - USD per hour for the whole offer, V(null) if unknown. This is C(total_price_per_hour) or, where the API does
+          not name it, the price of all GPUs and of the storage.
+      type: float
+      sample: 2.35
+    gpu_type:
+      description: Canonical name of the GPU.
+      type: str
+      sample: nvidia-h100-sxm5-80gb
+    gpu_family:
+      description: Family of the GPU.
+      type: str
+      sample: H100
+    gpu_count:
+      description: GPUs in the offer.
+      type: int
+      sample: 1
+    vendor:
+      description: The cloud vendor.
+      type: str
+      sample: nebius
+    region:
+      description: Group of regions.
+      type: str
+      sample: EU
+    vendor_region:
+      description: The vendor's own name of the region.
+      type: str
+      sample: eu-north1
+    contract_type:
+      description: V(ondemand) or V(spot).
+      type: str
+      sample: ondemand
+    type:
+      description: V(vm) or V(container).
+      type: str
+      sample: vm
+    status:
+      description: State of the offer; only if one offer was read.
+      type: str
+      sample: available
+    gpu_price_per_hour:
+      description: USD per hour and GPU.
+      type: float
+      sample: 2.35
+    storage_price_per_hour:
+      description: USD per hour for additional volumes.
+      type: float
+    total_price_per_hour:
+      description: USD per hour in total, as the API says it.
+      type: float
+    vcpu_count:
+      description: Virtual CPUs, V(null) if the vendor does not tell.
+      type: int
+    memory_in_gb:
+      description: Memory in GB, V(null) if the vendor does not tell.
+      type: float
+    boot_disk_in_gb:
+      description: Boot disk in GB, V(null) if the vendor does not tell.
+      type: int
+    node_count:
+      description: Machines in a cluster offer.
+      type: int
+    created_at:
+      description: When the offer was made.
+      type: str
+    expires_at:
+      description: When it ends, 30 minutes later.
+      type: str
+    procured_at:
+      description: When it was bought.
+      type: str
+total_count:
+  description: How many offers there are, by the API's own count.
+  returned: success
+  type: int
+  sample: 12
+error_class:
+  description: The kind of failure, see the notes.
+  returned: failure
+  type: str
+  sample: auth
+status_code:
+  description: The HTTP status that the API answered with, V(null) if it did not.
+  returned: failure
+  type: int
+  sample: 401
+"""
+
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
+
+
+def main() -> None:
+    """Run the module."""
+    run(OFFER_INFO)
+
+
+if __name__ == "__main__":
+    main()

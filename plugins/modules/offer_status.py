@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: offer_status
+short_description: Looks at the procurement of an offer, made for until
+version_added: 1.0.0
+description:
+  - Takes one look at what became of an offer, and returns at once. Waiting is done by the task, with C(until),
+    C(retries) and C(delay), so that it can be watched and stopped.
+  - All results are there whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
+    unreadable answer) is no failure but C(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
+    with C(terminal=true), so that the loop ends at once.
+  - The request is sent once for each look, whatever O(api_retries) is.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options:
+  offer_id:
+    description:
+      - The id of the offer.
+    type: str
+    required: true
+seealso:
+  - module: compute_index.supply.procure_offer
+"""
+
+EXAMPLES = r"""
+- name: Wait until the machines of an offer run, at most half an hour
+  hosts: localhost
+  gather_facts: false
+  vars:
+    offer_id: 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11
+  tasks:
+    - name: Wait for the machines
+      compute_index.supply.offer_status:
+        offer_id: "{{ offer_id }}"
+      register: poll
+      until: poll.terminal
+      retries: 120
+      delay: 15
+      failed_when: not poll.ready
+"""
+
+RETURN = r"""
+ready:
+  description:
+    - Whether all machines run and can be reached. It takes V(ready) as the state and an address for each instance.
+  returned: always
+  type: bool
+  sample: true
+terminal:
+  description:
+    - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since nobody will buy it.
+  returned: always
+  type: bool
+  sample: true
+transient_error:
+  description: Whether this look brought nothing, and the next one may.
+  returned: always
+  type: bool
+  sample: false
+msg:
+  description: The state of things in one line.
+  returned: always
+  type: str
+  sample: "Offer 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11 is under way: provisioning_in_progress, 2/4 instances running."
+offer_id:
+  description: The id of the offer.
+  returned: always
+  type: str
+procurement_status:
+  description: The state of the procurement in the API's words, V(null) if unknown.
+  returned: always
+  type: str
+  sample: ready
+status:
+  description: The state of the offer in the API's words, V(null) if unknown.
+  returned: always
+  type: str
+  sample: procured
+phase:
+  description:
+    - What both states mean together. V(unbought), V(going_on), V(ready), V(failed), V(expired) (unbought and too
+      late) or V(ended) (all its machines have been deleted since); V(null) if this look brought nothing.
+  returned: always
+  type: str
+  sample: ready
+progress:
+  description: How far it is, in the API's words.
+  returned: always
+  type: str
+  sample: 2/4 instances running
+failure_reason:
+  description: Why it failed, in the API's words.
+  returned: always
+  type: str
+instances:
+  description: The machines, empty until the vendor has made some. Fields that the API adds are there too.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    resource_id:
+      description: The id of the machine, V(null) if it is not known.
+      type: str
+    name:
+      description: The name that the API keeps for the machine.
+      type: str
+    status:
+      description: The state of the instance in the API's words.
+      type: str
+      sample: running
+    ansible_host:
+      description: Its address, V(null) as long as there is none.
+      type: str
+      sample: 203.0.113.7
+    ansible_port:
+      description: Its SSH port.
+      type: int
+      sample: 22
+    ansible_user:
+      description: The user that the key was given to.
+      type: str
+      sample: root
+connections:
+  description:
+    - Of each instance with an address C(resource_id), C(ansible_host), C(ansible_port) and C(ansible_user), and nothing
+      that changes while the machine lives. Addresses, users and ports are checked to be plain ones.
+  returned: always
+  type: list
+  elements: dict
+resource_ids:
+  description: The ids of all machines of the offer. These are billed.
+  returned: always
+  type: list
+  elements: str
+procured_at:
+  description: When it was bought, if the API says so.
+  returned: always
+  type: str
+retry_after:
+  description: Seconds that the API asked to wait, V(null) if it did not.
+  returned: always
+  type: float
+error_class:
+  description: The kind of failure, see the notes.
+  returned: failure
+  type: str
+  sample: not_found
+status_code:
+  description: The HTTP status that the API answered with, V(null) if it did not.
+  returned: failure
+  type: int
+  sample: 404
+"""
+
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
+
+
+def main() -> None:
+    """Run the module."""
+    run(OFFER_STATUS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: procure_offer
+short_description: Buys an offer of the Supply API, once
+version_added: 1.0.0
+description:
+  - Buys an offer, unless it is bought already. An offer can be bought once, so its id makes the task idempotent.
+  - The offer's status and price are asked for first. The purchase is then sent once. If its answer is lost, the module
+    asks for the status until it knows what became of the purchase; it never sends it again.
+  - It does not wait until the machine runs. Poll M(compute_index.supply.offer_status) for that.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  offer_id:
+    description:
+      - The id of the offer, as M(compute_index.supply.offer_info) found it. Offers expire after 30 minutes.
+    type: str
+    required: true
+  ssh_public_key:
+    description:
+      - The public key, one line in OpenSSH's format, that may log in as C(root).
+    type: str
+    required: true
+  cloud_init:
+    description:
+      - User data that the machine runs at its first boot. It begins with C(#cloud-config) or C(#!/) and has at most
+        65,536 bytes.
+      - Header, size and YAML are checked before anything is sent. The text is never shown.
+    type: str
+  resource_name:
+    description:
+      - The name that the machine gets. Not every deployment of the API keeps it.
+    type: str
+  cluster_name:
+    description:
+      - The name of the cluster, for offers of several machines.
+    type: str
+  max_price_per_hour:
+    description:
+      - The most that the whole offer may cost, in USD per hour. It is held against a fresh price right before the
+        purchase. An offer whose price is unknown does not pass.
+    type: float
+  procure_timeout:
+    description:
+      - Seconds that the purchase itself may take; the API may answer only when the vendor has.
+    type: float
+    default: 600
+  settle_timeout:
+    description:
+      - Seconds that the outcome is asked for after the answer to the purchase was lost.
+    type: float
+    default: 30
+seealso:
+  - module: compute_index.supply.offer_info
+  - module: compute_index.supply.offer_status
+"""
+
+EXAMPLES = r"""
+- name: Buy the cheapest H100, but not for more than 4 USD per hour
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Search
+      compute_index.supply.offer_info:
+        spec:
+          compute:
+            gpu_type: H100
+            gpu_count: 1
+      register: search
+
+    - name: Buy
+      compute_index.supply.procure_offer:
+        offer_id: "{{ search.offers[0].offer_id }}"
+        ssh_public_key: "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
+        resource_name: trainer
+        max_price_per_hour: 4
+        cloud_init: |
+          #cloud-config
+          packages: [git]
+      register: purchase
+
+    - name: Wait for the machine
+      compute_index.supply.offer_status:
+        offer_id: "{{ purchase.offer_id }}"
+      register: poll
+      until: poll.terminal
+      retries: 120
+      delay: 15
+      failed_when: not (poll.ready or ansible_check_mode)
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
+      bought, in check mode.
+    - In a failure V(rejected) - the API refused or the offer failed; V(not_sent) - nothing was sent;
+      V(unknown) - sent, and nobody could tell what became of it, so that it may be billed.
+  returned: always
+  type: str
+  sample: created
+offer_id:
+  description: The id of the offer.
+  returned: always
+  type: str
+  sample: 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11
+status:
+  description: The state of the offer in the API's words, or V(planned) in check mode.
+  returned: always
+  type: str
+  sample: procured
+procured_at:
+  description: When it was bought, if the API says so.
+  returned: always
+  type: str
+  sample: "2026-01-31T12:00:00Z"
+resource_ids:
+  description: The machines of the offer, as far as they are known yet. Also in failures. These are billed.
+  returned: always
+  type: list
+  elements: str
+  sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
+offer:
+  description: The offer's details as M(compute_index.supply.offer_info) returns them.
+  returned: always
+  type: dict
+price_per_hour:
+  description: USD per hour for the whole offer, V(null) if unknown.
+  returned: always
+  type: float
+  sample: 2.35
+cloud_init_sha256:
+  description: The SHA-256 of the user data, V(null) without any.
+  returned: always
+  type: str
+error_class:
+  description: The kind of failure, see the notes.
+  returned: failure
+  type: str
+  sample: expired
+status_code:
+  description: The HTTP status that the API answered with, V(null) if it did not.
+  returned: failure
+  type: int
+  sample: 410
+"""
+
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+
+
+def main() -> None:
+    """Run the module."""
+    run(PROCURE_OFFER)
+
+
+if __name__ == "__main__":
+    main()
