@@ -72,7 +72,7 @@ _value:
 
 import typing as t
 
-Offer = t.Dict[str, t.Any]
+Offer = dict[str, t.Any]
 
 
 def hand_out_offers(

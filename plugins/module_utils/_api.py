@@ -254,9 +254,9 @@ def _list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
     if isinstance(data, list):
         return data
     if isinstance(data, dict):
-        found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), None)
-        if found is not None:
-            return found
+        for name in envelopes:
+            if isinstance(data.get(name), list):
+                return t.cast("list[t.Any]", data[name])
     raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
 
 

@@ -17,7 +17,7 @@ import time
 import traceback
 import typing as t
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
@@ -27,7 +27,7 @@ try:
     from requests.auth import AuthBase
 except ImportError:
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
-    AuthBase = object
+    AuthBase = object  # type: ignore[assignment, misc]
 else:
     REQUESTS_IMPORT_ERROR = None
 
@@ -36,6 +36,8 @@ FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 MOST_REDIRECTS = 3
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
+# None takes an entry of the environment away.
+_NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}
 
 
 class TransportError(Exception):
@@ -126,8 +128,8 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
 
 
 class HttpClient:
@@ -251,7 +253,7 @@ class HttpClient:
                 timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
                 allow_redirects=False,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
-                proxies={"http": None, "https": None, "all": None} if local else None,
+                proxies=_NO_PROXIES if local else None,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read

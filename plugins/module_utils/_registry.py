@@ -16,7 +16,9 @@ import typing as t
 try:
     import yaml
 except ImportError:
-    yaml = None  # type: ignore[assignment]
+    HAS_YAML = False
+else:
+    HAS_YAML = True
 
 HEADER = "# Written by compute_index.supply: the machine of this host. It is billed until it is deleted at the API.\n"
 

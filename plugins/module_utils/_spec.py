@@ -11,7 +11,9 @@ from ansible.module_utils.basic import env_fallback
 
 from ._api import DEFAULT_URL
 
-API: dict[str, dict[str, t.Any]] = {
+Spec = dict[str, dict[str, t.Any]]
+
+API: Spec = {
     "api_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["COMPUTE_INDEX_API_TOKEN"])},
     "api_url": {"type": "str", "default": DEFAULT_URL, "fallback": (env_fallback, ["COMPUTE_INDEX_API_URL"])},
     "api_timeout": {"type": "float", "default": 60},
@@ -20,7 +22,7 @@ API: dict[str, dict[str, t.Any]] = {
     "ca_path": {"type": "path"},
 }
 
-PROCURE_OFFER = {
+PROCURE_OFFER: Spec = {
     "offer_id": {"type": "str", "required": True},
     # A public key is no secret; but a private one is sometimes pasted here, and must not end in a log.
     "ssh_public_key": {"type": "str", "required": True, "no_log": True},
@@ -32,11 +34,11 @@ PROCURE_OFFER = {
     "settle_timeout": {"type": "float", "default": 30},
 }
 
-OFFER_STATUS = {
+OFFER_STATUS: Spec = {
     "offer_id": {"type": "str", "required": True},
 }
 
-OFFER_INFO = {
+OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
 }

@@ -48,11 +48,11 @@ EXAMPLES = r"""
     - name: Wait for the machines
       compute_index.supply.offer_status:
         offer_id: "{{ offer_id }}"
-      register: poll
-      until: poll.terminal
+      register: machine
+      until: machine.terminal
       retries: 120
       delay: 15
-      failed_when: not poll.ready
+      failed_when: not machine.ready
 """
 
 RETURN = r"""

@@ -98,11 +98,11 @@ EXAMPLES = r"""
     - name: Wait for the machine
       compute_index.supply.offer_status:
         offer_id: "{{ purchase.offer_id }}"
-      register: poll
-      until: poll.terminal
+      register: machine
+      until: machine.terminal
       retries: 120
       delay: 15
-      failed_when: not (poll.ready or ansible_check_mode)
+      failed_when: not (machine.ready or ansible_check_mode)
 """
 
 RETURN = r"""

@@ -1,3 +1,9 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry_entry
@@ -66,7 +72,7 @@ def main() -> None:
         argument_spec={"path": {"type": "path", "required": True}, "variables": {"type": "dict", "required": True}},
         supports_check_mode=True,
     )
-    if _registry.yaml is None:
+    if not _registry.HAS_YAML:
         module.fail_json(msg=missing_required_lib("PyYAML"))
     path = module.params["path"]
     try:

@@ -216,7 +216,7 @@ def _ids_of(api: SupplyApi, offer_id: str) -> list[str]:
 def _bought(outcome: str, order: Json, facts: Result) -> Result:
     """The result of a purchase that was made or, in check mode, would be made."""
     offer: t.Mapping[str, t.Any] = facts["offer"]
-    after = {
+    after: Result = {
         "offer_id": order["offer_id"],
         "status": facts["status"],
         "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",

@@ -1,0 +1,75 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Needs Python 3.10 or newer, git, make and an ssh client. Everything else is installed by pip into .venv and .build.
+#   make unit ARGS='-k journal'                     hands ARGS to pytest (for sanity: to ansible-test)
+#   make integration CORE=2.19 ARGS='-n0 -x'        only on this version of ansible-core
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo sandbox test lint sanity unit integration format build clean
+
+# Tests must never spend real money.
+unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
+
+BIN := .venv/bin
+# Ansible and Python find the collection only below a folder ansible_collections: a link to this checkout.
+LINK := .build/dev/ansible_collections/compute_index/supply
+DEMO := .venv/.demo $(LINK)
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.build/dev" \
+	PYTHONPATH="$(CURDIR)/.build/dev:$(CURDIR)/tests"
+NOX := $(BIN)/nox
+PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it once more
+	@$(RUN) $(BIN)/python tests/demo/demo.py $(ARGS)
+
+sandbox: $(DEMO) ## Run the simulated API in the foreground
+	@$(RUN) $(BIN)/python -m simulator $(ARGS)
+
+test: .venv/.nox ## Run everything below: lint, sanity, unit and integration tests, build
+	$(NOX) $(ARGS)
+
+lint: .venv/.nox ## Check style, types, documentation and changelog
+	$(NOX) --session lint
+
+sanity: .venv/.nox ## Run ansible-test sanity
+	$(NOX) --session sanity -- $(ARGS)
+
+unit: .venv/.nox ## Run the unit tests on each version of ansible-core
+	$(NOX) $(PER_CORE) -- $(ARGS)
+
+integration: .venv/.nox ## Run real playbooks against the simulated API on each version of ansible-core
+	$(NOX) $(PER_CORE) -- $(ARGS)
+
+format: .venv/.nox ## Repair the style of the Python code
+	$(NOX) --session lint -- --fix
+
+build: .venv/.nox ## Build the tarball of the collection in .build/dist
+	$(NOX) --session build
+
+clean: ## Remove all that these commands have made
+	rm -rf .venv .build .ansible tests/output
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps: pip runs again only when a list of requirements has changed.
+.venv/bin/python:
+	@sh tests/tools/make-venv.sh .venv
+
+.venv/.demo: .venv/bin/python requirements.txt tests/requirements.txt tests/simulator/requirements.txt
+	@echo "Installing what the demo needs into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+.venv/.nox: .venv/.demo
+	@echo "Installing nox into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'nox >= 2025.2.9'
+	@touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -s ../../../.. $@

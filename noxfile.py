@@ -1,0 +1,175 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tests, each in an environment of its own; the Makefile calls this."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / ".build"
+COLLECTION = Path("ansible_collections", "compute_index", "supply")
+# The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
+CORES = {
+    "2.16": ("3.11", "3.12", "3.10"),
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.21": ("3.13", "3.12", "3.14"),
+}
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
+nox.options.envdir = str(BUILD / "nox")
+nox.options.reuse_venv = "yes"
+
+
+def find_python(version: str) -> str | None:
+    """Return a Python of this version that runs: one on PATH may be a pyenv shim that does not."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", *pyenv.glob(f"versions/{version}.*/bin")]
+    for candidate in (shutil.which(f"python{version}"), *(f"{folder}/python{version}" for folder in folders)):
+        command = [candidate, "-c", "import sys; print('%d.%d %s' % (*sys.version_info[:2], sys.executable))"]
+        if candidate and os.access(candidate, os.X_OK):
+            answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            if answer[:1] == [version]:
+                return answer[1]
+    return None
+
+
+FOUND = {version: find_python(version) for version in ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")}
+PYTHONS = {version: path for version, path in FOUND.items() if path}
+CORE_PYTHONS = {core: next((PYTHONS[v] for v in versions if v in PYTHONS), None) for core, versions in CORES.items()}
+NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install the requirements, unless nothing has changed since they were installed here."""
+    lists = sorted(ROOT.glob("tests/**/requirements*.txt"))
+    contents = [file.read_text() for file in (ROOT / "requirements.txt", *lists)]
+    digest = hashlib.sha256(repr((requirements, contents)).encode()).hexdigest()
+    stamp = Path(session.virtualenv.location, "requirements.sha256")
+    if not stamp.exists() or stamp.read_text() != digest:
+        arguments = [part for name in requirements for part in (("-r", name) if name.endswith(".txt") else (name,))]
+        session.install("--disable-pip-version-check", *arguments)
+        stamp.write_text(digest)
+
+
+def environment() -> dict[str, str | None]:
+    """Return variables with which Ansible and Python find this checkout as a collection."""
+    link = BUILD / "dev" / COLLECTION
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(ROOT, link.parent))
+    return {
+        "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "dev"),
+        "PYTHONPATH": f"{BUILD / 'dev'}{os.pathsep}{ROOT / 'tests'}",
+        # Tests must never spend real money.
+        "COMPUTE_INDEX_API_TOKEN": None,
+        "COMPUTE_INDEX_API_URL": None,
+    }
+
+
+def copy_checkout(name: str) -> Path:
+    """Copy what git would commit: ansible-test wants a real folder of the right name, and a tarball wants no junk."""
+    target = BUILD / name / COLLECTION
+    shutil.rmtree(target, ignore_errors=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for file in subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0"):
+        if file and os.path.lexists(ROOT / file):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, target / file, follow_symlinks=False)
+    return target
+
+
+def make_home() -> str:
+    """Return a home folder of our own for tools that keep environments, caches and logs there."""
+    home = BUILD / "home"
+    for name in (".cache/pip", ".config/git", ".config/pip", ".gitconfig", ".netrc", ".pip"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        if (Path.home() / name).exists() and not (home / name).exists():
+            (home / name).symlink_to(Path.home() / name)
+    return str(home)
+
+
+def ansible_core(session: nox.Session, core: str) -> str:
+    """Return the requirement of this version of ansible-core, or skip the session where no Python can run it."""
+    if not CORE_PYTHONS[core]:
+        kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
+        needed = f"Python {min(CORES[core])} to {max(CORES[core])}"
+        session.skip(f"SKIPPED {kind} on ansible-core {core}: needs {needed}, found {found}")
+    return f"ansible-core~={core}.0"
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE])
+def lint(session: nox.Session) -> None:
+    """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
+    install(session, "tests/requirements-lint.txt")
+    checks = [
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "yamllint --strict .",
+        "ansible-lint --offline --profile production",
+        "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all"
+        " --disallow-unknown-collection-refs .",
+        "antsibull-changelog lint",
+    ]
+    failed = []
+    for command in ["ruff check --fix .", "ruff format ."] if "--fix" in session.posargs else checks:
+        try:
+            session.run(*command.split(), env={**environment(), "HOME": make_home()})
+        except nox.command.CommandFailed:
+            failed.append(command)
+    if failed:
+        session.error(f"these found something: {'; '.join(failed)}")
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def sanity(session: nox.Session) -> None:
+    """Run all sanity tests of ansible-test, on every Python found."""
+    install(session, ansible_core(session, NEWEST_CORE))
+    home = make_home()
+    session.run("python", "tests/tools/get_pip.py", home)
+    session.chdir(copy_checkout("sanity"))
+    session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
+    path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
+    env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+    session.run("ansible-test", "sanity", "--local", *session.posargs, env=env)
+
+
+def add_tests(core: str) -> None:
+    """Add the sessions of this version of ansible-core."""
+    # Without a Python the session needs no environment: it only says why it is skipped.
+    python = CORE_PYTHONS[core] or False
+
+    @nox.session(name=f"unit-{core}", python=python, tags=["unit"])
+    def unit(session: nox.Session) -> None:
+        """Run the unit tests."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
+        coverage = ["--cov", "--cov-report=term"] if core == NEWEST_CORE else []
+        session.run("pytest", "--numprocesses=auto", *coverage, "tests/unit", *session.posargs, env=environment())
+
+    @nox.session(name=f"integration-{core}", python=python, tags=["integration"])
+    def integration(session: nox.Session) -> None:
+        """Run real playbooks against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
+        session.run("pytest", "--numprocesses=auto", "tests/integration", *session.posargs, env=environment())
+
+
+for core in CORES:
+    add_tests(core)
+
+
+@nox.session(python=False)
+def build(session: nox.Session) -> None:
+    """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
+    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
+    options = ["--force", "--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
+    session.run(galaxy, "collection", "build", *options, external=True)

@@ -1,0 +1,141 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buys two machines of the simulated API, configures them, and does it all once more: nothing is bought twice.
+
+Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
+.build/demo, keeps its keys there, and stops all that it has started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+WORK = HERE.parents[1] / ".build" / "demo"
+INVENTORY = WORK / "inventory"
+START_SECONDS = 30
+STOP_SECONDS = 10
+
+
+def say(text: str) -> None:
+    """A heading, before what it is about."""
+    print(f"\n\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
+
+
+def prepare() -> None:
+    """A fresh working folder with the demo's inventory and a key pair of its own."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.copytree(HERE / "inventory", INVENTORY)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(INVENTORY / "id_ed25519")], check=True
+    )
+
+
+def start_simulator() -> tuple[subprocess.Popen[bytes], str]:
+    """The simulated API in a process of its own, and its URL."""
+    ready = WORK / "url"
+    with (WORK / "simulator.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "simulator", "--provision-seconds=4", "--ready-file", str(ready)],
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while not (ready.exists() and ready.read_text().strip()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            sys.exit(f"The simulator did not start:\n{(WORK / 'simulator.log').read_text()}")
+        time.sleep(0.05)
+    return process, ready.read_text().strip()
+
+
+def play(arguments: str, environment: dict[str, str]) -> int:
+    """Show and run an ansible-playbook command. Returns how many changes its recap counts."""
+    command = f"ansible-playbook -i inventory {arguments}"
+    print(f"$ {command}", flush=True)
+    changed = 0
+    with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            found = re.search(r"\bchanged=(\d+)", line)
+            changed += int(found.group(1)) if found else 0
+    if process.returncode != 0:
+        sys.exit(f"The demo failed: ansible-playbook ended with exit code {process.returncode}.")
+    return changed
+
+
+def purchases() -> int:
+    """How many purchases have reached the API, by its own log."""
+    return (WORK / "simulator.log").read_text().count("POST /procure_offer")
+
+
+def summary() -> None:
+    """What is owned now, out of the registry that the role keeps beside the inventory."""
+    total = 0.0
+    print(f"{'host':8}{'USD/hour':>9}  {'resource':38}reach it")
+    for file in sorted(INVENTORY.glob("host_vars/*/compute_index_supply.yml")):
+        host = yaml.safe_load(file.read_text())
+        total += host["provision_price_per_hour"]
+        print(
+            f"{file.parent.name:8}{host['provision_price_per_hour']:9.2f}  {host['provision_resource_ids'][0]:38}"
+            f"ssh -p {host['ansible_port']} {host['ansible_user']}@{host['ansible_host']}"
+        )
+    print(f"{'total':8}{total:9.2f}")
+
+
+def main() -> None:
+    """Run the demo."""
+    prepare()
+    simulator, url = start_simulator()
+    # A path below the clone can be too long for the sockets of SSH's shared connections.
+    sockets = tempfile.mkdtemp(prefix="supply-")
+    environment = {
+        **os.environ,
+        "COMPUTE_INDEX_API_URL": url,
+        "COMPUTE_INDEX_API_TOKEN": "demo-token",
+        "ANSIBLE_HOME": str(WORK / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(WORK / "ansible" / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+        "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
+    }
+    both = "compute_index.supply.provision compute_index.supply.configure"
+    try:
+        say("1. What would be bought, and at which price? Check mode asks, and buys nothing.")
+        play("--check --diff compute_index.supply.provision", environment)
+        quoted = purchases()
+        say("2. Buy the machines, wait until they run, configure them over SSH.")
+        play(both, environment)
+        bought = purchases()
+        say("3. The same once more: nothing is bought, nothing is changed.")
+        changed = play(both, environment)
+        say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
+        summary()
+        if (quoted, bought, purchases(), changed) != (0, 2, 2, 0):
+            sys.exit(f"The demo failed: this should have been 0, 2 and 0; the second run changed {changed} things.")
+        print(f"\nThe second run reported changed=0. Look around in {WORK.relative_to(HERE.parents[1])}:")
+        print("  inventory/host_vars   the registry: what each host owns    simulator.log   what the API was asked")
+        print("The machines end with the demo; `make sandbox` keeps some running for your own playbooks.")
+    finally:
+        simulator.terminate()
+        try:
+            simulator.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            simulator.kill()
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m simulator``: the sandbox in the foreground, until it is interrupted or terminated."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+from .catalogue import default_offers
+from .server import Simulator
+from .settings import Settings
+
+
+def arguments() -> argparse.Namespace:
+    """The switches that somebody plays with; all others are for tests."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator",
+        description="A sandbox of the Supply API with machines on this computer.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--token", default=Settings.token, help="the bearer token that is let in")
+    parser.add_argument("--provision-seconds", type=float, default=15, help="from purchase to ready")
+    parser.add_argument("--procure-seconds", type=float, default=1, help="how long a purchase blocks")
+    parser.add_argument("--delete-seconds", type=float, default=5, help="from DELETE to deleted")
+    parser.add_argument("--ssh-delay-seconds", type=float, default=0, help="from ready to a listening SSH port")
+    parser.add_argument("--vocabulary", choices=["A", "B"], default="A", help="words of procurement_status")
+    parser.add_argument("--stock", type=int, default=4, help="copies of each offer of the catalogue")
+    parser.add_argument("--ready-file", metavar="PATH", help="write the URL to this file once it answers")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run until ctrl-c or SIGTERM."""
+    options = vars(arguments())
+    port, stock, ready_file = options.pop("port"), options.pop("stock"), options.pop("ready_file")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("simulator").setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    offers = [each for copy in range(stock) for each in default_offers()]
+    with Simulator(Settings(**options), offers, port=port) as simulator:
+        print(simulator.url)
+        print(f"export COMPUTE_INDEX_API_URL={simulator.url} COMPUTE_INDEX_API_TOKEN={simulator.settings.token}")
+        print("Stop with ctrl-c.", flush=True)
+        if ready_file:
+            with open(f"{ready_file}.tmp", "w", encoding="utf-8") as file:
+                file.write(simulator.url + "\n")
+            os.replace(f"{ready_file}.tmp", ready_file)
+        stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be switched: wherever the API's documentation contradicts itself or says nothing, a switch chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class Settings:
+    """All switches. They are read at every request, so a test may change them while the simulator runs.
+
+    Durations are seconds. What a purchase was promised (its ``provision_seconds``) is fixed when it is bought.
+    """
+
+    token: str = "demo-token"
+    """The only bearer token that is let in (section 0)."""
+    auth_failure_status: Literal[401, 403] = 401
+    """Answer to a missing or wrong token; which of the two is unknown (section 0)."""
+
+    offer_seconds: float = 1800
+    """Life of an offer (section 7: 30 minutes)."""
+    reissue: bool = True
+    """A search lists offers again, under new ids, that expired unbought or whose machines were all deleted."""
+    gpu_count_required: bool = False
+    """C4: a search without ``compute.gpu_count`` is invalid (True) or means 1 (False)."""
+    total_price: bool = True
+    """Whether offers carry ``total_price_per_hour`` (C13)."""
+
+    procure_seconds: float = 0
+    """How long POST /procure_offer blocks (C6: "long-running")."""
+    purchase_at: Literal["start", "end"] = "start"
+    """When within those seconds the purchase happens, and so when the status first shows it."""
+    procure_answer: Literal["procured", "provisioning_in_progress"] = "procured"
+    """``status`` in the answer to a purchase (section 3.3)."""
+    procure_returns_ids: bool = True
+    """Whether that answer carries ``resource_ids`` (section 2.4), or null."""
+    second_purchase_status: int = 409
+    """Answer to buying a bought offer again (unknown, section 2.4); 200 repeats the first purchase's answer."""
+    keeps_name: bool = True
+    """Whether ``resource_name`` and ``cluster_name`` become the resource's name (C3), or a generated one does."""
+
+    provision_seconds: float = 0
+    """From purchase to ready. 0: the machines are up before the purchase is answered. Machine i of n is up after
+    i/n of it."""
+    vocabulary: Literal["A", "B"] = "A"
+    """The words of ``procurement_status`` (C1, section 3.2)."""
+    odd_word: str | None = None
+    """A ``procurement_status`` that nobody documented, answered after the first third of the provisioning."""
+    status_resources: Literal["resource_ids", "resources", "resource_objects"] | None = "resource_ids"
+    """Where the status answer names the resources (section 2.3): a list of ids called ``resource_ids`` or
+    ``resources``, a list of objects called ``resources``, or nowhere (None)."""
+    progress_field: str = "progress"
+    """Name of the status answer's progress text (unknown, section 2.3)."""
+
+    address_in: Literal["both", "ssh_command", "access"] = "both"
+    """Where the SSH port is found (C18). ``ssh_command``: only there, ``access.ssh_port`` is null. ``access``: only
+    in the resource's ``access.ssh_port``; instances carry ``external_ip`` and a null ``ssh_command``."""
+    ssh_command: str = "ssh root@{ip} -p {port}"
+    """Form of every ``ssh_command``; e.g. ``ssh -p {port} root@{ip}``, or ``ssh root@{ip}`` that hides the port."""
+    ssh_delay_seconds: float = 0
+    """How long a machine called ready still refuses SSH connections."""
+
+    sync_seconds: float = 30
+    """Age after which GET /resources/{id} looks at the machine anew; ``force_refresh=true`` always does (2.6)."""
+    list_envelope: Literal["resources", "items", "data", "results"] | None = None
+    """GET /resources answers a bare list (None) or an object with the list in this field (section 2.5)."""
+    discovery_envelope: bool = False
+    """The discovery endpoints other than /available_gpus answer ``{"vendors": [...]}``, not bare lists (2.8)."""
+
+    delete_seconds: float = 0
+    """From DELETE to ``deleted`` (section 2.7)."""
+    delete_again_status: Literal[200, 409] = 409
+    """Answer to a DELETE while the resource is still ``deleting`` (unknown, section 10.8)."""
+    deleted_readable: bool = True
+    """A deleted resource is read as ``deleted`` (True) or is a 404 (section 2.6)."""
+    deleted_listed: bool = False
+    """Whether GET /resources lists deleted resources (section 2.5)."""
+
+    timestamps: Literal["Z", "offset", "naive"] = "Z"
+    """End of a date-time: ``Z``, ``+00:00`` or nothing (section 7)."""

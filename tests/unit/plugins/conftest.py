@@ -1,0 +1,75 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the plugins share: a queue of expected requests, raw servers, and no sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+import samples
+from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation
+from hypothesis import settings
+from raw_server import RawServer, raw_servers
+from request_queue import Registry, RequestQueue
+
+settings.register_profile("unit", derandomize=True, deadline=None, database=None, max_examples=150)
+settings.load_profile("unit")
+
+_FOREIGN = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home folder and an environment that know nothing of the computer's own settings."""
+    for name in (*_FOREIGN, "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the client would have slept between two attempts."""
+    seconds: list[float] = []
+    monkeypatch.setitem(_http.HttpClient.__init__.__kwdefaults__, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def queue() -> Iterator[RequestQueue]:
+    """The requests to `samples.BASE` that must be sent, in their order; nothing else gets out."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Registry) as mock:
+        expected = RequestQueue(mock)
+        yield expected
+        expected.verify()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., RawServer]]:
+    """``serve(*steps, tls=None)`` starts a raw server."""
+    with raw_servers() as start:
+        yield start
+
+
+@pytest.fixture
+def perform() -> Callable[..., dict[str, Any]]:
+    """``perform(operation, check_mode=False, **params)``: the result, with the defaults for all other options."""
+
+    def run(operation: Operation, check_mode: bool = False, **params: Any) -> dict[str, Any]:
+        spec = {**_spec.API, **operation.argument_spec}
+        unknown = params.keys() - spec.keys()
+        assert not unknown
+        defaults = {name: option.get("default") for name, option in spec.items()}
+        common = {"api_token": samples.TOKEN, "api_url": samples.BASE, "api_retries": 0}
+        return operation.perform({**defaults, **common, **params}, check_mode)
+
+    return run

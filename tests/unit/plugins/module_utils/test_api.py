@@ -1,0 +1,797 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Supply API: each endpoint's request, and the tolerant reader of its answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import samples
+from hypothesis import given
+from hypothesis import strategies as st
+from request_queue import LOST, RequestQueue
+from samples import (
+    BASE,
+    KEY,
+    OFFER_ID,
+    OFFER_PATH,
+    RESOURCE_ID,
+    SECOND_RESOURCE_ID,
+    STATUS_PATH,
+    TOKEN,
+    instance,
+    offer,
+    procurement,
+    resource,
+    status,
+)
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _api
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
+
+SECRET_LINE = 'password: "hunter22"'
+USER_DATA = f"#cloud-config\nchpasswd:\n  {SECRET_LINE}\nruncmd: [\u00fcber-secret-word]\n"
+ORDER = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": USER_DATA}
+
+# Each method of the API as a call without arguments.
+METHODS: dict[str, Callable[[SupplyApi], Any]] = {
+    "search_offers": lambda api: api.search_offers({"compute": {"gpu_type": "H100"}}),
+    "offer": lambda api: api.offer(OFFER_ID),
+    "offer_status": lambda api: api.offer_status(OFFER_ID),
+    "resources": lambda api: api.resources(OFFER_ID),
+    "resource": lambda api: api.resource(RESOURCE_ID),
+    "procure": lambda api: api.procure(ORDER, timeout=600),
+}
+METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+
+
+class Canned:
+    """In place of the HTTP client: the same answer to everything."""
+
+    def __init__(self, data: Any = None, status: int = 200, *, is_json: bool = True, **facts: Any) -> None:
+        self.answer = Answer(status, is_json, data, "", **facts)
+
+    def exchange(self, *_request: Any, **_how: Any) -> Answer:
+        return self.answer
+
+    def hide(self, *_secrets: str) -> None:
+        pass
+
+
+def canned(data: Any = None, status: int = 200, **facts: Any) -> SupplyApi:
+    http: Any = Canned(data, status, **facts)
+    return SupplyApi(http)
+
+
+@pytest.fixture
+def api() -> SupplyApi:
+    return SupplyApi(HttpClient(BASE, TOKEN, _api.USER_AGENT, retries=0))
+
+
+def error_of(method: Callable[[SupplyApi], Any], api: SupplyApi) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        method(api)
+    return caught.value
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "answer"),
+    [
+        ("offer", ("GET", OFFER_PATH), offer()),
+        ("offer_status", ("GET", STATUS_PATH), status()),
+        ("resources", ("GET", "/resources"), []),
+        ("resource", ("GET", f"/resources/{RESOURCE_ID}"), resource()),
+        ("search_offers", ("POST", "/get_offers"), []),
+        ("procure", ("POST", "/procure_offer"), procurement()),
+    ],
+)
+def test_each_method_sends_one_request(
+    queue: RequestQueue, api: SupplyApi, name: str, expected: tuple[str, str], answer: Any
+) -> None:
+    queue.expect(*expected, answer, query={"offer_id": OFFER_ID} if name == "resources" else None)
+    METHODS[name](api)
+    headers = queue.calls[0].headers
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert headers["User-Agent"] == _api.USER_AGENT
+    assert headers["Accept"] == "application/json"
+
+
+def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: SupplyApi) -> None:
+    class Text(str):
+        """What Ansible's templates make."""
+
+    spec = {"region": Text("EU"), "compute": {"gpu_type": "H100 | A100", "gpu_count": 8}, "storage": [{"size": "2TB"}]}
+    queue.expect("POST", "/get_offers", {"offers": [], "total_count": 0}, body=spec)
+    assert api.search_offers(spec) == ([], 0)
+    assert queue.calls[0].headers["Content-Type"] == "application/yaml"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [{"offer_id": OFFER_ID, "ssh_public_key": KEY}, {**ORDER, "resource_name": "trainer", "cluster_name": "c"}],
+    ids=["least", "all"],
+)
+def test_the_purchase_sends_what_was_given_as_json(queue: RequestQueue, api: SupplyApi, order: dict[str, str]) -> None:
+    queue.expect("POST", "/procure_offer", procurement(), body=order)
+    api.procure(order, timeout=600)
+    assert queue.calls[0].headers["Content-Type"] == "application/json"
+
+
+def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
+    api.procure(ORDER, timeout=600)
+    api.offer_status(OFFER_ID, timeout=3)
+    assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [600, 3]
+
+
+def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("GET", "/resources", [resource()])
+    assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID]
+
+
+def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("GET", "/offers/a%2Fb%3Fc%23d", offer())
+    api.offer("a/b?c#d")
+
+
+@pytest.mark.parametrize("name", ["search_offers", "offer", "offer_status", "resources", "resource"])
+def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
+    method, path = {
+        "search_offers": ("POST", "/get_offers"),
+        "offer": ("GET", OFFER_PATH),
+        "offer_status": ("GET", STATUS_PATH),
+        "resources": ("GET", "/resources"),
+        "resource": ("GET", f"/resources/{RESOURCE_ID}"),
+    }[name]
+    answer = {"offers": [], "resources": [], "status": "available"}
+    query = {"offer_id": OFFER_ID} if name == "resources" else None
+    queue.expect(method, path, LOST, query=query).expect(method, path, status=502, query=query)
+    queue.expect(method, path, answer, query=query)
+    METHODS[name](SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5)))
+
+
+def test_the_purchase_is_not_repeated(queue: RequestQueue) -> None:
+    queue.expect("POST", "/procure_offer", LOST)
+    error = error_of(METHODS["procure"], SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5)))
+    assert (error.sent, error.error_class, error.refused) == (True, "unavailable", False)
+
+
+@pytest.mark.parametrize("name", ["offer_status", "resources"])
+def test_a_look_can_do_without_repeats(queue: RequestQueue, name: str) -> None:
+    api = SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5))
+    if name == "offer_status":
+        queue.expect("GET", STATUS_PATH, status=503)
+    else:
+        queue.expect("GET", "/resources", status=503, query={"offer_id": OFFER_ID})
+    assert error_of(lambda api: getattr(api, name)(OFFER_ID, retries=0), api).status_code == 503
+
+
+def test_check_mode_sends_reads_only(queue: RequestQueue) -> None:
+    api = SupplyApi(HttpClient(BASE, TOKEN, "tests"), read_only=True)
+    queue.expect("POST", "/get_offers", []).expect("GET", OFFER_PATH, offer())
+    METHODS["search_offers"](api)
+    METHODS["offer"](api)
+    with pytest.raises(AssertionError, match="must not be sent in check mode"):
+        METHODS["procure"](api)
+
+
+def test_a_search_needs_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_api, "yaml", None)
+    error = error_of(METHODS["search_offers"], canned([]))
+    assert (error.error_class, error.sent) == ("invalid", False)
+    assert "PyYAML" in str(error)
+
+
+# Errors
+
+
+@METHOD
+@pytest.mark.parametrize(
+    ("code", "error_class", "passing", "refused"),
+    [
+        (300, "protocol", False, False),
+        (301, "protocol", False, False),
+        (304, "protocol", False, False),
+        (307, "protocol", False, False),
+        (400, "invalid", False, True),
+        (401, "auth", False, True),
+        (402, "invalid", False, True),
+        (403, "auth", False, True),
+        (404, "not_found", False, True),
+        (405, "invalid", False, True),
+        (408, "unavailable", True, False),
+        (409, "conflict", False, True),
+        (410, "expired", False, True),
+        (413, "invalid", False, True),
+        (415, "invalid", False, True),
+        (418, "invalid", False, True),
+        (422, "invalid", False, True),
+        (425, "unavailable", True, True),
+        (429, "rate_limited", True, True),
+        (451, "invalid", False, True),
+        (500, "unavailable", True, False),
+        (501, "unavailable", True, False),
+        (502, "unavailable", True, False),
+        (503, "unavailable", True, False),
+        (504, "unavailable", True, False),
+        (520, "unavailable", True, False),
+        (599, "unavailable", True, False),
+    ],
+)
+def test_each_status_has_its_class(
+    method: Any, code: int, error_class: str, passing: bool, refused: bool
+) -> None:
+    error = error_of(method, canned({"detail": "because"}, code))
+    assert (error.error_class, error.status_code) == (error_class, code)
+    assert (error.passing, error.refused, error.sent) == (passing, refused, code != 429)
+    assert str(code) in str(error) or 300 <= code < 400
+
+
+@METHOD
+@pytest.mark.parametrize("code", [200, 201, 204])
+def test_a_success_without_json_is_an_error_that_may_pass(method: Any, code: int) -> None:
+    error = error_of(method, canned(None, code, is_json=False))
+    assert (error.error_class, error.status_code, error.passing, error.sent) == ("protocol", code, True, True)
+    assert not error.refused
+    assert "api_url" in str(error)
+
+
+@METHOD
+@pytest.mark.parametrize(("sent", "lasting"), [(True, False), (False, False), (False, True)])
+def test_a_lost_connection_is_an_error(method: Any, sent: bool, lasting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_args: Any, **_how: Any) -> Answer:
+        raise TransportError("Connection refused", sent=sent, lasting=lasting)
+
+    api = canned()
+    monkeypatch.setattr(Canned, "exchange", lose)
+    error = error_of(method, api)
+    assert (error.error_class, error.status_code, error.sent, error.passing) == ("unavailable", None, sent, not lasting)
+    assert not error.refused
+    assert "brought no answer: Connection refused." in str(error)
+
+
+def test_503_with_retry_after_was_not_taken_up() -> None:
+    error = error_of(METHODS["procure"], canned({}, 503, retry_after=7.0))
+    assert (error.sent, error.retry_after, error.passing) == (False, 7.0, True)
+    assert str(error) == "POST /procure_offer answered 503. It asks to wait 7 seconds."
+
+
+def test_a_redirect_names_the_origin_it_points_to() -> None:
+    error = error_of(METHODS["offer"], canned({}, 302, location="https://login.example.com:443"))
+    assert str(error).startswith(f"GET {OFFER_PATH} was redirected to https://login.example.com:443, ")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param({"detail": "Offer has expired."}, "Offer has expired", id="text"),
+        pytest.param({"detail": "  two\n lines "}, "two lines", id="text of several lines"),
+        pytest.param({"detail": None}, "", id="null"),
+        pytest.param({"detail": None, "message": "gone"}, "gone", id="null beside a message"),
+        pytest.param({"detail": 7}, "", id="number"),
+        pytest.param({"detail": True}, "", id="boolean"),
+        pytest.param({"detail": ""}, "", id="empty"),
+        pytest.param({"detail": []}, "", id="empty list"),
+        pytest.param({"detail": {}}, "", id="empty object"),
+        pytest.param({}, "", id="absent"),
+        pytest.param({"message": "gone"}, "gone", id="message"),
+        pytest.param(None, "", id="JSON null"),
+        pytest.param([], "", id="list"),
+        pytest.param("gone", "", id="bare text"),
+        pytest.param(
+            {"detail": [{"loc": ["body", "offer_id"], "msg": "Input should be a valid UUID", "type": "uuid_parsing"}]},
+            "offer_id: Input should be a valid UUID",
+            id="validation error",
+        ),
+        pytest.param(
+            {
+                "detail": [
+                    {"loc": ["query", "page", 0], "msg": "too big", "input": "x", "ctx": {}},
+                    {"loc": "body", "msg": "bad"},
+                    {"loc": ["body"], "msg": "worse"},
+                    {"msg": None},
+                    "plain",
+                    7,
+                    None,
+                ]
+            },
+            "query.page.0: too big; bad; worse; plain",
+            id="validation errors of all kinds",
+        ),
+        pytest.param({"detail": {"message": "no stock", "code": 7}}, "no stock", id="object with message"),
+        pytest.param({"detail": {"msg": "", "error": "no stock"}}, "no stock", id="object with error"),
+        pytest.param({"detail": {"detail": "no stock"}}, "no stock", id="object with detail"),
+        pytest.param({"detail": {"reason": "no stock"}}, "no stock", id="object with reason"),
+        pytest.param({"detail": {"code": 7}}, "", id="object without text"),
+    ],
+)
+def test_the_explanation_of_the_server_is_read_in_all_its_forms(data: Any, expected: str) -> None:
+    error = error_of(METHODS["offer"], canned(data, 400))
+    assert str(error) == f"GET {OFFER_PATH} answered 400{': ' + expected if expected else ''}."
+
+
+def test_a_long_explanation_is_cut() -> None:
+    error = error_of(METHODS["offer"], canned({"detail": "x" * 10_000}, 400))
+    assert str(error).endswith("x" * _api.MOST_DETAIL + "....")
+    assert len(str(error)) < _api.MOST_DETAIL + 100
+
+
+def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("GET", OFFER_PATH, b"<html>Bad gateway</html>", 502)
+    assert str(error_of(METHODS["offer"], api)) == f"GET {OFFER_PATH} answered 502."
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("code", [200, 400, 422, 500])
+@pytest.mark.parametrize(
+    "echo",
+    [
+        pytest.param(lambda text: {"detail": f"cannot use {text}"}, id="text"),
+        pytest.param(lambda text: {"detail": [{"loc": ["body"], "msg": f"bad: {text}", "input": text}]}, id="list"),
+        pytest.param(lambda text: {"detail": {"message": text, "body": text}}, id="object"),
+        pytest.param(lambda text: {"status": "failed", "error": f"cannot use {text}"}, id="procurement"),
+    ],
+)
+def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: SupplyApi, code: int, echo: Any) -> None:
+    secrets = [TOKEN, SECRET_LINE, "\u00fcber-secret-word"]
+    queue.expect("POST", "/procure_offer", echo(f"{TOKEN} {USER_DATA}"), code)
+    try:
+        told = repr(api.procure(ORDER, timeout=60))
+    except ApiError as error:
+        told = f"{error} {error!r}"
+    assert [secret for secret in secrets if secret in told] == []
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("line", [line.strip() for line in USER_DATA.splitlines()[2:]])
+def test_a_single_line_of_user_data_is_not_told(
+    queue: RequestQueue, api: SupplyApi, line: str, ascii_only: bool
+) -> None:
+    body = json.dumps({"detail": f"cannot run: {line}"}, ensure_ascii=ascii_only).encode()
+    queue.expect("POST", "/procure_offer", body, 422)
+    assert line not in str(error_of(METHODS["procure"], api))
+
+
+def test_the_header_of_user_data_is_no_secret(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("POST", "/procure_offer", {"detail": "must begin with #cloud-config"}, 422)
+    assert "must begin with #cloud-config" in str(error_of(METHODS["procure"], api))
+
+
+def test_later_answers_tell_no_secret_of_the_purchase_either(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("POST", "/procure_offer", LOST)
+    queue.expect("GET", STATUS_PATH, status("failed", failure_reason="cannot run: chpasswd: [hunter22-word]"))
+    with pytest.raises(ApiError):
+        api.procure({**ORDER, "cloud_init": "#!/bin/sh\nchpasswd: [hunter22-word]\n"}, timeout=60)
+    assert "hunter22" not in repr(api.offer_status(OFFER_ID))
+
+
+# The tolerant reader: lists
+
+
+BARE: Callable[[list[Any]], Any] = list
+ENVELOPES = {
+    "bare": BARE,
+    **{name: (lambda items, name=name: {name: items, "total": 9}) for name in ("resources", "items", "data", "results")},
+    "after another field": lambda items: {"items": None, "data": "x", "results": items},
+}
+
+
+@pytest.mark.parametrize("wrap", ENVELOPES.values(), ids=ENVELOPES.keys())
+@pytest.mark.parametrize("items", [[], [resource()], [resource(), resource(SECOND_RESOURCE_ID)]], ids=len)
+def test_a_list_of_resources_is_found(wrap: Any, items: list[Any]) -> None:
+    found = canned(wrap(items)).resources(OFFER_ID)
+    assert [item["resource_id"] for item in found] == [item["resource_id"] for item in items]
+
+
+@pytest.mark.parametrize("data", [None, "x", 7, {}, {"resources": {}}, {"items": "x"}, {"offers": []}])
+def test_an_answer_without_a_list_of_resources_is_an_error(data: Any) -> None:
+    error = error_of(METHODS["resources"], canned(data))
+    assert (error.error_class, error.passing) == ("protocol", True)
+
+
+@pytest.mark.parametrize("data", [[7], [None], {"resources": ["x"]}])
+def test_a_resource_that_is_no_object_is_an_error(data: Any) -> None:
+    assert error_of(METHODS["resources"], canned(data)).error_class == "protocol"
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        pytest.param([offer()], 1, id="bare"),
+        pytest.param({"offers": [offer()], "total_count": 7, "filters_applied": {}}, 7, id="documented"),
+        pytest.param({"offers": [offer()]}, 1, id="no count"),
+        pytest.param({"offers": [offer()], "total_count": None}, 1, id="null"),
+        pytest.param({"offers": [offer()], "total_count": "7"}, 1, id="text"),
+        pytest.param({"offers": [offer()], "total_count": True}, 1, id="boolean"),
+    ],
+)
+def test_a_search_returns_offers_and_their_count(data: Any, count: int) -> None:
+    offers, total_count = canned(data).search_offers({})
+    assert [item["offer_id"] for item in offers] == [OFFER_ID]
+    assert total_count == count and type(total_count) is int
+
+
+@pytest.mark.parametrize("data", [None, {}, {"offers": None}, {"resources": []}, [7]])
+def test_a_search_without_offers_in_it_is_an_error(data: Any) -> None:
+    assert error_of(METHODS["search_offers"], canned(data)).error_class == "protocol"
+
+
+def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
+    prices = [3.0, None, 0, "1.5", 2, "?", float("inf")]
+    items = [offer(offer_id=str(n), total_price_per_hour=p, gpu_price_per_hour=None) for n, p in enumerate(prices)]
+    offers, _count = canned({"offers": items}).search_offers({})
+    assert [item["offer_id"] for item in offers] == ["2", "3", "4", "0", "1", "5", "6"]
+
+
+# The tolerant reader: prices
+
+
+@pytest.mark.parametrize(
+    ("fields", "price"),
+    [
+        ({"total_price_per_hour": 2.5}, 2.5),
+        ({"total_price_per_hour": "2.50"}, 2.5),
+        ({"total_price_per_hour": 0}, 0.0),
+        ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 2.5),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 8}, 10.0),
+        ({"gpu_price_per_hour": "1.25", "gpu_count": "8"}, 10.0),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "total_price_per_hour": None}, 10.0),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": 0.5}, 10.5),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": "0.5"}, 10.5),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": None}, 10.0),
+        ({"gpu_price_per_hour": 0.1, "gpu_count": 3}, 0.3),
+        ({}, None),
+        ({"gpu_price_per_hour": 1.25}, None),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": None}, None),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": 0}, None),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": -1}, None),
+        ({"gpu_price_per_hour": -1.25, "gpu_count": 1}, None),
+        ({"gpu_price_per_hour": None, "gpu_count": 1}, None),
+        ({"gpu_price_per_hour": True, "gpu_count": 1}, None),
+        ({"gpu_price_per_hour": 1.25, "gpu_count": True}, None),
+        ({"gpu_price_per_hour": [1], "gpu_count": 1}, None),
+        ({"gpu_count": 8, "storage_price_per_hour": 0.5}, None),
+        ({"total_price_per_hour": -1}, None),
+        ({"total_price_per_hour": "-1"}, None),
+        ({"total_price_per_hour": True}, None),
+        ({"total_price_per_hour": "free"}, None),
+        ({"total_price_per_hour": ""}, None),
+        ({"total_price_per_hour": "nan"}, None),
+        ({"total_price_per_hour": float("nan")}, None),
+        ({"total_price_per_hour": float("inf")}, None),
+        ({"total_price_per_hour": "1e999"}, None),
+        ({"total_price_per_hour": 10**400}, None),
+        ({"total_price_per_hour": {}}, None),
+        ({"total_price_per_hour": False, "gpu_price_per_hour": 1, "gpu_count": 2}, 2.0),
+    ],
+    ids=str,
+)
+def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> None:
+    assert _api.price_per_hour(fields) == price
+    assert _api.read_offer(fields)["price_per_hour"] == price
+
+
+@pytest.mark.parametrize("storage", [-0.5, "-0.5", -100])
+def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
+    price = _api.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
+    assert price is None or price >= 2
+
+
+# The tolerant reader: offers
+
+
+def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
+    read = _api.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
+    assert read["infiniband_bandwidth_gbps"] == 400
+    assert {name: read[name] for name in ("gpu_type", "vendor", "status", "expires_at", "price_per_hour")} == {
+        "gpu_type": None,
+        "vendor": None,
+        "status": None,
+        "expires_at": None,
+        "price_per_hour": None,
+    }
+
+
+@METHOD
+@pytest.mark.parametrize("data", [None, [], "x", 7, True])
+def test_json_that_is_no_object_is_an_error(method: Any, data: Any) -> None:
+    if data == [] and method in (METHODS["resources"], METHODS["search_offers"]):
+        pytest.skip("these answer with lists")
+    error = error_of(method, canned(data))
+    assert (error.error_class, error.status_code, error.sent, error.refused) == ("protocol", 200, True, False)
+
+
+# The tolerant reader: status
+
+
+@pytest.mark.parametrize(
+    ("fields", "ids"),
+    [
+        ({"resource_ids": ["a", "b"]}, ["a", "b"]),
+        ({"resources": ["a", "b"]}, ["a", "b"]),
+        ({"resources": [{"resource_id": "a", "status": "running"}, {"resource_id": "b"}]}, ["a", "b"]),
+        ({"resource_ids": [{"resource_id": "a"}]}, ["a"]),
+        ({"resource_ids": ["a"], "resources": ["b"]}, ["a"]),
+        ({"resource_ids": [], "resources": ["b"]}, ["b"]),
+        ({"resource_ids": None, "resources": [{"resource_id": "b"}]}, ["b"]),
+        ({"resource_ids": [None], "resources": ["b"]}, ["b"]),
+        ({"resource_ids": ["a", "a", "b"]}, ["a", "b"]),
+        ({"resource_ids": ["a", None, "", 7, {}, {"resource_id": None}, {"resource_id": 7}, ["b"]]}, ["a"]),
+        ({"resource_ids": "a"}, []),
+        ({"resources": {"a": {}}}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], ids: list[str]) -> None:
+    assert _api.read_status({"status": "procured", **fields}, OFFER_ID)["resource_ids"] == ids
+    assert _api.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
+
+
+@pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
+def test_a_status_that_names_no_state_is_an_error_that_may_pass(data: Any) -> None:
+    error = error_of(METHODS["offer_status"], canned(data))
+    assert (error.error_class, error.passing) == ("protocol", True)
+
+
+def test_a_status_has_all_its_fields() -> None:
+    assert canned({"procurement_status": " Pending ", "status": "AVAILABLE"}).offer_status(OFFER_ID) == {
+        "offer_id": OFFER_ID,
+        "status": "available",
+        "procurement_status": "pending",
+        "phase": "unbought",
+        "instances": [],
+        "resource_ids": [],
+        "progress": None,
+        "failure_reason": None,
+        "procured_at": None,
+    }
+
+
+@pytest.mark.parametrize("field", ["progress", "message", "status_message"])
+def test_the_progress_is_found_under_each_name(field: str) -> None:
+    read = _api.read_status(status("provisioning", **{field: "2/4 instances running"}), OFFER_ID)
+    assert read["progress"] == "2/4 instances running"
+
+
+@pytest.mark.parametrize("value", [None, "", 7, [], {"done": 1}])
+def test_a_progress_that_is_no_text_is_none(value: Any) -> None:
+    assert _api.read_status(status(progress=value, failure_reason=value), OFFER_ID)["progress"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "instances"),
+    [
+        ([instance(), None, "x", 7, [instance()]], [instance()]),
+        (None, []),
+        ({}, []),
+        ("running", []),
+        ([{}], [{}]),
+    ],
+)
+def test_instances_are_a_list_of_objects(value: Any, instances: list[Any]) -> None:
+    assert _api.read_status(status("ready", instances=value), OFFER_ID)["instances"] == instances
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"instances": [instance()]},
+        {"resource_ids": [RESOURCE_ID]},
+        {"resources": [{"resource_id": RESOURCE_ID}]},
+        {"procured_at": "2026-01-31T12:00:00Z"},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_an_offer_that_has_something_is_bought_whatever_its_state_says(fields: dict[str, Any]) -> None:
+    assert _api.read_status({**status("pending"), **fields}, OFFER_ID)["phase"] == "going_on"
+
+
+# The tolerant reader: purchase
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(procurement(), ("procured", "2026-01-31T12:01:00Z", [RESOURCE_ID], None), id="procured"),
+        pytest.param(
+            procurement("provisioning_in_progress"), ("provisioning_in_progress", None, [], None), id="in progress"
+        ),
+        pytest.param(procurement("failed", error="no stock"), ("failed", None, [], "no stock"), id="failed"),
+        pytest.param({"status": " Procured "}, ("procured", None, [], None), id="least"),
+        pytest.param({"status": "reserved", "error": {}, "procured_at": 7}, ("reserved", None, [], None), id="unknown"),
+    ],
+)
+def test_the_answer_to_a_purchase(data: Any, expected: tuple[Any, ...]) -> None:
+    assert tuple(canned(data).procure(ORDER, timeout=60).values()) == expected
+
+
+@pytest.mark.parametrize("data", [{}, {"status": None}, {"status": ""}, {"status": 200}, {"detail": "ok"}])
+def test_an_answer_to_a_purchase_without_a_status_is_an_error_that_leaves_it_open(data: Any) -> None:
+    error = error_of(METHODS["procure"], canned(data))
+    assert (error.error_class, error.sent, error.refused) == ("protocol", True, False)
+
+
+# The tolerant reader: resources
+
+
+def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
+    read = canned({"resource_id": RESOURCE_ID, "status": " Running ", "spot": True}).resource(RESOURCE_ID)
+    assert (read["resource_id"], read["status"], read["spot"]) == (RESOURCE_ID, "running", True)
+    assert (read["access"], read["spec"], read["price_per_hour"], read["name"]) == ({}, {}, None, None)
+
+
+@pytest.mark.parametrize("value", [None, "x", 7, []])
+def test_access_and_spec_are_always_mappings(value: Any) -> None:
+    read = _api.read_resource(resource(access=value, spec=value))
+    assert (read["access"], read["spec"]) == ({}, {})
+
+
+@pytest.mark.parametrize(("value", "price"), [(2, 2.0), ("2.5", 2.5), (None, None), (True, None), ("?", None)])
+def test_the_price_of_a_resource(value: Any, price: float | None) -> None:
+    assert _api.read_resource(resource(pricing_total_hourly=value))["price_per_hour"] == price
+
+
+def test_a_negative_price_of_a_resource_is_none() -> None:
+    assert _api.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
+
+
+SECRET_FIELDS = ("cloud_init", "user_data", "userdata", "ssh_public_key", "User_Data")
+PLACES = {
+    "spec": lambda secret: resource(spec={**secret, "gpus": 8}),
+    "the resource itself": lambda secret: resource(**secret),
+    "deep in the spec": lambda secret: resource(spec={"boot": {**secret}, "disks": [secret]}),
+}
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_a_resource_does_not_repeat_what_was_sent_at_the_purchase(name: str, place: Any) -> None:
+    read = _api.read_resource(place({name: "hunter22"}))
+    assert "hunter22" not in json.dumps(read)
+    assert read["resource_id"] == RESOURCE_ID
+
+
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+def test_an_instance_does_not_repeat_what_was_sent_at_the_purchase(name: str) -> None:
+    read = _api.read_status(status("ready", instances=[instance(**{name: "hunter22"})]), OFFER_ID)
+    assert "hunter22" not in json.dumps(read)
+
+
+def test_other_fields_of_a_spec_are_kept() -> None:
+    assert _api.read_resource(resource(spec={"gpus": 8, "image": {"name": "x"}}))["spec"] == {
+        "gpus": 8,
+        "image": {"name": "x"},
+    }
+
+
+# Whatever the API answers
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6
+)
+
+
+def shaped(**likely: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects with some of these fields, each of its likely kind or of any."""
+    return st.fixed_dictionaries({}, optional={name: strategy | JSON for name, strategy in likely.items()})
+
+
+WORDS = st.sampled_from(
+    ["available", "pending", "provisioning_started", "provisioning", "ready", "failed", "expired", "procured", "deleted", "?"]
+)
+IDS = st.lists(st.sampled_from([RESOURCE_ID, SECOND_RESOURCE_ID]) | JSON, max_size=3)
+PRICES = st.floats(-1, 100) | st.sampled_from(["2.50", "-1", "nan", "1e999", 10**400])
+INSTANCES = st.lists(shaped(external_ip=st.just("203.0.113.7"), ssh_command=st.just("ssh root@203.0.113.7")), max_size=2)
+RESOURCES = shaped(
+    resource_id=st.just(RESOURCE_ID),
+    status=WORDS,
+    access=shaped(external_ip=st.just("203.0.113.7"), ssh_port=st.integers(0, 70000)),
+    spec=shaped(cloud_init=st.just("hunter22")),
+    pricing_total_hourly=PRICES,
+)
+OFFERS = shaped(
+    offer_id=st.just(OFFER_ID), gpu_price_per_hour=PRICES, gpu_count=st.integers(-1, 8), total_price_per_hour=PRICES
+)
+STATUSES = shaped(
+    status=WORDS, procurement_status=WORDS, instances=INSTANCES, resource_ids=IDS, resources=IDS, progress=st.text()
+)
+ERRORS = shaped(detail=st.text() | st.lists(shaped(loc=st.lists(SCALARS), msg=st.text())) | shaped(message=st.text()))
+
+
+def is_text(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
+
+
+def is_price(value: Any) -> bool:
+    return value is None or (type(value) is float and math.isfinite(value) and value >= 0)
+
+
+def is_offer(value: Any) -> bool:
+    return set(_api._OFFER_FIELDS) <= value.keys() and is_price(value["price_per_hour"])
+
+
+def is_resource(value: Any) -> bool:
+    return (
+        set(_api._RESOURCE_FIELDS) <= value.keys()
+        and is_text(value["resource_id"])
+        and is_text(value["status"])
+        and isinstance(value["access"], dict)
+        and isinstance(value["spec"], dict)
+        and is_price(value["price_per_hour"])
+    )
+
+
+def is_status(value: Any) -> bool:
+    return (
+        value["phase"] in ("unbought", "going_on", "ready", "failed", "expired")
+        and all(isinstance(item, dict) for item in value["instances"])
+        and are_ids(value["resource_ids"])
+        and all(is_text(value[n]) for n in ("status", "procurement_status", "progress", "failure_reason", "procured_at"))
+    )
+
+
+def is_procurement(value: Any) -> bool:
+    return value["status"] and are_ids(value["resource_ids"]) and is_text(value["error"]) and is_text(value["procured_at"])
+
+
+def are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+def is_search(value: Any) -> bool:
+    offers, count = value
+    return all(map(is_offer, offers)) and type(count) is int
+
+
+SHAPES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bool]]] = {
+    "search_offers": (st.lists(OFFERS, max_size=3) | shaped(offers=st.lists(OFFERS, max_size=3)), is_search),
+    "offer": (OFFERS, is_offer),
+    "offer_status": (STATUSES, is_status),
+    "resources": (
+        st.lists(RESOURCES, max_size=2) | shaped(items=st.lists(RESOURCES, max_size=2)),
+        lambda value: all(map(is_resource, value)),
+    ),
+    "resource": (RESOURCES, is_resource),
+    "procure": (shaped(status=WORDS, resource_ids=IDS, error=st.text(), procured_at=st.text()), is_procurement),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(data=st.data())
+def test_any_json_gives_the_documented_shape_or_an_api_error(name: str, data: st.DataObject) -> None:
+    strategy, has_shape = SHAPES[name]
+    try:
+        value = METHODS[name](canned(data.draw(strategy | JSON)))
+    except ApiError as error:
+        assert error.error_class == "protocol"
+    else:
+        assert has_shape(value), value
+
+
+@given(ERRORS | JSON, st.integers(300, 599), st.none() | st.floats(0, 1e9))
+def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, retry_after: float | None) -> None:
+    error = error_of(METHODS["procure"], canned(data, code, retry_after=retry_after))
+    assert error.error_class in {
+        "auth", "not_found", "conflict", "expired", "invalid", "rate_limited", "unavailable", "protocol",
+    }  # fmt: skip
+    assert error.status_code == code
+    assert len(str(error)) < 600
+
+
+def test_the_user_agent_names_the_collection_and_its_version() -> None:
+    assert _api.USER_AGENT == f"compute_index.supply/{_api.VERSION}"
+    assert samples.BASE != _api.DEFAULT_URL

@@ -1,0 +1,731 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP client: against real sockets where the transport matters, against a queue of requests where it does not."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import json
+import random
+import socket
+import ssl
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from ansible_collections.compute_index.supply.plugins.module_utils import _http
+from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_server import RawServer, answer, hang_up, read_and_hang_up, say, stall
+from request_queue import LOST, RequestQueue
+from samples import BASE, TOKEN
+
+Serve = Callable[..., RawServer]
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
+READ: dict[str, Any] = {"repeatable": True}
+PURCHASE: dict[str, Any] = {"repeatable": False, "body": b'{"offer_id": "x"}', "content_type": "application/json"}
+
+
+def client(url: str = BASE, **options: Any) -> HttpClient:
+    return HttpClient(url, options.pop("token", TOKEN), "supply-tests/1", **{"timeout": 5, "retries": 0, **options})
+
+
+def failure(http: HttpClient, method: str = "GET", **how: Any) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        http.exchange(method, "/x", **(how or READ))
+    return caught.value
+
+
+@pytest.fixture
+def refusing(serve: Serve) -> RawServer:
+    """A port that nobody listens at."""
+    return serve(answer(), listen=False)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's TLS with a certificate for 127.0.0.1 that no computer trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+# What an answer is
+
+
+def test_an_answer_carries_status_json_and_text(serve: Serve) -> None:
+    got = client(serve(answer(201, b'{"a": [1, null]}')).url).exchange("GET", "/x", **READ)
+    assert got == Answer(201, True, {"a": [1, None]}, '{"a": [1, null]}')
+
+
+def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
+    server = serve(answer())
+    http = client(server.url + "/prefix/")
+    http.exchange("POST", "/buy", query={"a": "b c"}, **PURCHASE)
+    head, _blank, body = server.received[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "POST /prefix/buy?a=b+c HTTP/1.1"
+    assert {
+        f"Authorization: Bearer {TOKEN}",
+        "User-Agent: supply-tests/1",
+        "Accept: application/json",
+        "Content-Type: application/json",
+        f"Content-Length: {len(PURCHASE['body'])}",
+    } <= set(lines)
+    assert body == PURCHASE["body"]
+    assert TOKEN not in lines[0]
+
+
+def test_a_read_without_body_says_no_content_type(serve: Serve) -> None:
+    server = serve(answer())
+    client(server.url).exchange("GET", "/x", **READ)
+    assert b"content-type" not in server.received[0].lower()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<html><body>Bad gateway</body></html>", id="html"),
+        pytest.param(b'{"offers": [', id="cut"),
+        pytest.param(b'{"name": "\xff\xfe"}', id="not UTF-8"),
+        pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
+        pytest.param(b"[" * 200_000 + b"]" * 200_000, id="nested too deeply"),
+        pytest.param(b"1" * 10_000, id="a number of 10,000 digits"),
+    ],
+)
+def test_a_body_that_is_no_json_is_an_answer_without_data(serve: Serve, body: bytes) -> None:
+    got = client(serve(answer(200, body)).url).exchange("GET", "/x", **READ)
+    assert (got.status, got.is_json, got.data) == (200, False, None)
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> None:
+    got = client(serve(answer(200, f'{{"price": {word}}}'.encode())).url).exchange("GET", "/x", **READ)
+    assert (got.is_json, got.data) == (True, {"price": None})
+
+
+# What went wrong, and whether the server can have got the request
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        pytest.param(hang_up, "", id="closed before reading"),
+        pytest.param(read_and_hang_up, "closed connection without response", id="closed without an answer"),
+        pytest.param(answer(200, b'{"a":', length=100), "100 expected|95 more expected", id="body cut"),
+        pytest.param(stall, "no answer within 0.2 seconds", id="too slow"),
+        pytest.param(say(b"220 mail.example.com ESMTP\r\n\r\n"), "", id="no HTTP"),
+        pytest.param(say(b""), "closed connection without response", id="nothing"),
+        pytest.param(answer(200, b"no gzip", content_encoding="gzip"), "decompress", id="broken compression"),
+        pytest.param(answer(302, location="http://[::1"), "", id="redirect to an unreadable address"),
+        pytest.param(answer(302, location="http://x\xff\xfe/"), "", id="redirect to no text"),
+    ],
+)
+def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
+    http = client(serve(step).url, timeout=0.2)
+    try:
+        got = http.exchange("POST", "/x", **PURCHASE)
+    except TransportError as error:
+        assert error.sent and not error.lasting
+        assert message == "" or any(part in str(error) for part in message.split("|")), str(error)
+    else:
+        assert message == "" and got.status == 302
+
+
+def test_a_refused_connection_was_not_sent(refusing: RawServer) -> None:
+    error = failure(client(refusing.url), "POST", **PURCHASE)
+    assert (str(error), error.sent, error.lasting) == ("Connection refused", False, False)
+
+
+def test_a_connection_that_cannot_be_made_in_time_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float | None] = []
+
+    def connect(self: socket.socket, _address: Any) -> None:
+        seen.append(self.gettimeout())
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    error = failure(client("http://127.0.0.1:9", timeout=600), "POST", **PURCHASE)
+    assert (str(error), error.sent, error.lasting) == ("no connection within 10 seconds", False, False)
+    assert set(seen) == {10.0}
+
+
+def test_an_unknown_host_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(*_args: Any, **_options: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    error = failure(client(), "POST", **PURCHASE)
+    assert not error.sent and not error.lasting
+    assert "Name or service not known" in str(error) or BASE.partition("//")[2] in str(error)
+
+
+def test_a_tls_handshake_that_breaks_was_not_sent(serve: Serve) -> None:
+    error = failure(client(serve(hang_up).url.replace("http:", "https:")), "POST", **PURCHASE)
+    assert not error.sent and not error.lasting
+
+
+def test_a_read_always_counts_as_sent(refusing: RawServer) -> None:
+    assert failure(client(refusing.url)).sent
+
+
+def test_a_failure_does_not_name_objects_or_urls(refusing: RawServer) -> None:
+    error = failure(client(refusing.url))
+    assert "0x" not in str(error) and "http" not in str(error)
+
+
+# Repeats
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_read_is_repeated_after_passing_errors(queue: RequestQueue, naps: list[float], status: int) -> None:
+    queue.expect("GET", "/x", status=status, times=2).expect("GET", "/x", {"a": 1})
+    assert client(retries=5).exchange("GET", "/x", **READ).data == {"a": 1}
+    assert len(naps) == 2
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 409, 410, 422, 501, 505])
+def test_other_answers_end_the_exchange(queue: RequestQueue, naps: list[float], status: int) -> None:
+    queue.expect("GET", "/x", b"", status)
+    assert client(retries=5).exchange("GET", "/x", **READ).status == status
+    assert naps == []
+
+
+def test_a_read_is_repeated_after_lost_connections(serve: Serve, naps: list[float]) -> None:
+    server = serve(read_and_hang_up, hang_up, answer(200, b'{"a":', length=100), answer(200, b"[]"))
+    assert client(server.url, retries=5).exchange("GET", "/x", **READ).data == []
+    assert (server.connections, len(naps)) == (4, 3)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_the_number_of_repeats_has_an_end(queue: RequestQueue, naps: list[float], retries: int) -> None:
+    queue.expect("GET", "/x", status=503, times=retries + 1)
+    assert client(retries=retries).exchange("GET", "/x", **READ).status == 503
+    assert len(naps) == retries
+
+
+def test_after_the_last_repeat_the_last_failure_is_raised(queue: RequestQueue) -> None:
+    queue.expect("GET", "/x", status=500).expect("GET", "/x", LOST)
+    assert "the connection was lost" in str(failure(client(retries=1)))
+
+
+def test_after_the_last_repeat_an_answer_replaces_earlier_failures(queue: RequestQueue) -> None:
+    queue.expect("GET", "/x", LOST).expect("GET", "/x", status=500)
+    assert client(retries=1).exchange("GET", "/x", **READ).status == 500
+
+
+def test_a_request_may_have_retries_and_a_timeout_of_its_own(queue: RequestQueue, naps: list[float]) -> None:
+    queue.expect("GET", "/x", status=500)
+    client(retries=5, timeout=60).exchange("GET", "/x", retries=0, timeout=3, **READ)
+    assert naps == []
+    assert queue.calls[0].req_kwargs["timeout"] == (3, 3)
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(60, (10.0, 60)), (4, (4, 4))])
+def test_connecting_has_a_timeout_of_its_own(
+    queue: RequestQueue, timeout: float, expected: tuple[float, float]
+) -> None:
+    queue.expect("GET", "/x")
+    client(timeout=timeout).exchange("GET", "/x", **READ)
+    assert queue.calls[0].req_kwargs["timeout"] == expected
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
+def test_a_purchase_that_was_answered_is_never_repeated(queue: RequestQueue, naps: list[float], status: int) -> None:
+    queue.expect("POST", "/x", status=status)
+    assert client(retries=5).exchange("POST", "/x", **PURCHASE).status == status
+    assert naps == []
+
+
+@pytest.mark.parametrize("step", [hang_up, read_and_hang_up, stall, answer(200, b"{", length=9)])
+def test_a_purchase_whose_answer_was_lost_is_never_repeated(serve: Serve, naps: list[float], step: Any) -> None:
+    server = serve(step)
+    assert failure(client(server.url, retries=5, timeout=0.2), "POST", **PURCHASE).sent
+    assert (server.connections, naps) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, {}), (429, {"Retry-After": "2"}), (503, {"Retry-After": "2"})],
+    ids=["429", "429 with Retry-After", "503 with Retry-After"],
+)
+def test_a_purchase_that_was_refused_unread_is_repeated(
+    queue: RequestQueue, naps: list[float], status: int, headers: dict[str, str]
+) -> None:
+    queue.expect("POST", "/x", status=status, headers=headers, body={"offer_id": "x"})
+    queue.expect("POST", "/x", {"a": 1}, body={"offer_id": "x"})
+    assert client(retries=5).exchange("POST", "/x", **PURCHASE).data == {"a": 1}
+    assert len(naps) == 1
+
+
+def test_a_purchase_that_was_certainly_not_sent_is_repeated(refusing: RawServer) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:
+            refusing.listen()
+
+    got = client(refusing.url, retries=5, sleep=nap).exchange("POST", "/x", **PURCHASE)
+    assert (got.status, len(naps), refusing.connections) == (200, 2, 1)
+    assert refusing.received[0].endswith(PURCHASE["body"])
+
+
+def test_a_purchase_is_not_repeated_more_often_than_asked(refusing: RawServer, naps: list[float]) -> None:
+    assert not failure(client(refusing.url, retries=2), "POST", **PURCHASE).sent
+    assert len(naps) == 2
+
+
+def test_a_refusal_after_an_unsent_try_is_not_mistaken_for_a_lost_answer(refusing: RawServer) -> None:
+    refusing._script = (answer(500),)
+    got = client(refusing.url, retries=5, sleep=lambda _s: refusing.listen()).exchange("POST", "/x", **PURCHASE)
+    assert (got.status, refusing.connections) == (500, 1)
+
+
+# Pauses
+
+
+@pytest.mark.parametrize(("luck", "factor"), [(0.0, 0.5), (1.0, 1.0)])
+def test_pauses_double_up_to_half_a_minute(
+    queue: RequestQueue, naps: list[float], monkeypatch: pytest.MonkeyPatch, luck: float, factor: float
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: low + luck * (high - low))
+    queue.expect("GET", "/x", status=500, times=10)
+    client(retries=9).exchange("GET", "/x", **READ)
+    assert naps == [factor * pause for pause in (0.5, 1, 2, 4, 8, 16, 30, 30, 30)]
+
+
+def test_pauses_differ_by_chance(queue: RequestQueue, naps: list[float]) -> None:
+    queue.expect("GET", "/x", status=500, times=12)
+    for _host in range(6):
+        client(retries=1).exchange("GET", "/x", **READ)
+    assert len(set(naps)) > 1
+    assert all(0.25 <= pause <= 0.5 for pause in naps)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_the_server_says_how_long_to_wait(queue: RequestQueue, naps: list[float], status: int, form: str) -> None:
+    date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=40), usegmt=True)
+    queue.expect("GET", "/x", status=status, headers={"Retry-After": "40" if form == "seconds" else date})
+    queue.expect("GET", "/x")
+    client(retries=1).exchange("GET", "/x", **READ)
+    assert 37 < naps[0] <= 40
+
+
+def test_a_short_wish_of_the_server_does_not_shorten_the_pause(queue: RequestQueue, naps: list[float]) -> None:
+    queue.expect("GET", "/x", status=429, headers={"Retry-After": "0"}).expect("GET", "/x")
+    client(retries=1).exchange("GET", "/x", **READ)
+    assert 0.25 <= naps[0] <= 0.5
+
+
+@pytest.mark.parametrize(("seconds", "requests"), [("60", 2), ("61", 1), ("3600", 1), ("99999999999", 1)])
+def test_more_than_a_minute_is_reported_instead_of_waited_for(
+    queue: RequestQueue, naps: list[float], seconds: str, requests: int
+) -> None:
+    queue.expect("GET", "/x", status=429, headers={"Retry-After": seconds}, times=requests)
+    got = client(retries=1).exchange("GET", "/x", **READ)
+    assert got.retry_after == float(seconds)
+    assert len(naps) == requests - 1
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0),
+        (" 7 ", 7),
+        ("-7", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\u0667", None),
+        ("Sat, 31 Jan 2026 12:00:30 GMT", 30),
+        ("Sat, 31 Jan 2026 13:00:30 +0100", 30),
+        ("Sat, 31 Jan 2026 12:00:30 -0000", 30),
+        ("Sat, 31 Jan 2026 11:59:00 GMT", 0),
+        ("Sat, 31 Jan 2026 99:99:99 GMT", None),
+        ("Sat, 31 Jan 99999 12:00:30 GMT", None),
+    ],
+)
+def test_retry_after_has_two_forms(value: str | None, seconds: float | None) -> None:
+    assert _http.retry_after_seconds(value, NOW) == seconds
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,5} \d\d:\d\d:\d\d [+-]\d{1,6}"))
+def test_retry_after_of_any_text_is_seconds_or_nothing(value: str) -> None:
+    seconds = _http.retry_after_seconds(value, NOW)
+    assert seconds is None or seconds >= 0
+
+
+# Redirects
+
+
+def test_a_read_is_redirected_within_the_origin(serve: Serve) -> None:
+    server = serve(answer(307, location="/new?a=b"), answer(200, b"[]"))
+    got = client(server.url).exchange("GET", "/x", query={"q": "1"}, **READ)
+    assert got.data == []
+    assert server.received[1].startswith(b"GET /new?a=b HTTP/1.1")
+    assert f"Bearer {TOKEN}".encode() in server.received[1]
+
+
+def test_credentials_in_a_redirect_do_not_replace_the_token(serve: Serve) -> None:
+    server = serve(answer(200, b"[]"))
+    server._script = (answer(302, location=server.url.replace("//", "//user:word@")), answer(200, b"[]"))
+    client(server.url).exchange("GET", "/x", **READ)
+    assert f"Authorization: Bearer {TOKEN}".encode() in server.received[1]
+    assert b"Basic" not in server.received[1]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_origin_is_not_followed(serve: Serve, status: int) -> None:
+    other = serve(answer())
+    server = serve(answer(status, location=other.url + "/x"))
+    got = client(server.url).exchange("GET", "/x", **READ)
+    assert (got.status, got.location) == (status, other.url)
+    assert (server.connections, other.connections) == (1, 0)
+
+
+def test_another_name_of_the_same_computer_is_another_origin(serve: Serve) -> None:
+    server = serve(answer(200, b"[]"))
+    other = server.url.replace("127.0.0.1", "localhost")
+    server._script = (answer(302, location=other), answer(200, b"[]"))
+    assert client(server.url).exchange("GET", "/x", **READ).location == other
+
+
+def test_a_redirect_within_the_origin_may_not_leave_it_later(serve: Serve) -> None:
+    other = serve(answer())
+    server = serve(answer(302, location="/a"), answer(302, location=other.url))
+    assert client(server.url).exchange("GET", "/x", **READ).location == other.url
+    assert other.connections == 0
+
+
+def test_redirects_in_a_circle_end(serve: Serve) -> None:
+    server = serve(answer(302, location="/x"))
+    assert client(server.url).exchange("GET", "/x", **READ).status == 302
+    assert server.connections == 1 + _http.MOST_REDIRECTS
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_purchase_is_never_redirected(serve: Serve, status: int) -> None:
+    server = serve(answer(status, location="/new"))
+    got = client(server.url, retries=5).exchange("POST", "/x", **PURCHASE)
+    assert (got.status, got.location, server.connections) == (status, server.url, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Host.example/a?b#c", "https://host.example:443"),
+        ("http://user:word@127.0.0.1/", "http://127.0.0.1:80"),
+        ("https://host:8443", "https://host:8443"),
+        ("http://[::1", "an unreadable address"),
+        ("http://host:port", "an unreadable address"),
+    ],
+)
+def test_the_origin_of_a_url(url: str, origin: str) -> None:
+    assert _http._origin(url) == origin
+
+
+# Where the token goes
+
+
+def test_an_entry_of_netrc_does_not_replace_the_token(serve: Serve, home: Path) -> None:
+    server = serve(answer())
+    (home / ".netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    (home / ".netrc").chmod(0o600)
+    client(server.url).exchange("GET", "/x", **READ)
+    assert f"Authorization: Bearer {TOKEN}".encode() in server.received[0]
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_no_proxy_sees_a_request_to_this_computer(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, variable: str, host: str
+) -> None:
+    proxy = serve(answer())
+    monkeypatch.setenv(variable, proxy.url)
+    try:
+        server = serve(answer(200, b"[]"), host="::1" if host == "[::1]" else "127.0.0.1")
+    except OSError:
+        pytest.skip("this computer has no IPv6")
+    assert client(f"http://{host}:{server.port}").exchange("GET", "/x", **READ).data == []
+    assert (server.connections, proxy.connections) == (1, 0)
+
+
+def test_a_redirect_within_this_computer_sees_no_proxy_either(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = serve(answer())
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    server = serve(answer(302, location="/new"), answer(200, b"[]"))
+    assert client(server.url).exchange("GET", "/x", **READ).data == []
+    assert proxy.connections == 0
+
+
+def test_other_hosts_are_reached_through_the_proxy_which_never_sees_the_token(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(answer(403, b"not you"))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    error = failure(client(), "POST", **PURCHASE)
+    assert proxy.received[0].startswith(b"CONNECT supply-api.example.com:443 ")
+    assert TOKEN.encode() not in proxy.received[0]
+    assert str(error).startswith("proxy: ") and "403" in str(error)
+    assert not error.sent and not error.lasting
+
+
+def test_a_proxy_that_is_not_there_was_not_sent(refusing: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", refusing.url)
+    error = failure(client(), "POST", **PURCHASE)
+    assert (str(error), error.sent) == ("proxy: Connection refused", False)
+
+
+@pytest.mark.parametrize("proxy", ["http://me:s3cretword@[bad", "http://me:s3cretword@host:port", "me:s3cretword@@:x"])
+def test_the_password_of_a_proxy_is_not_told(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setattr(socket, "getaddrinfo", _no_names)
+    assert "s3cretword" not in str(failure(client()))
+
+
+def _no_names(*_args: Any, **_options: Any) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+# Certificates
+
+
+def test_a_certificate_that_nobody_vouches_for_lasts_and_sends_nothing(
+    serve: Serve, tls: ssl.SSLContext, naps: list[float]
+) -> None:
+    error = failure(client(serve(answer(), tls=tls).url, retries=5), "POST", **PURCHASE)
+    assert "certificate verify failed" in str(error)
+    assert (error.sent, error.lasting, naps) == (False, True, [])
+
+
+def test_a_certificate_for_another_name_lasts_and_sends_nothing(
+    serve: Serve, authority: trustme.CA, ca_file: str, naps: list[float]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("other.example.com").configure_cert(context)
+    error = failure(client(serve(answer(), tls=context).url, retries=5, verify=ca_file), "POST", **PURCHASE)
+    assert "certificate verify failed" in str(error)
+    assert (error.sent, error.lasting, naps) == (False, True, [])
+
+
+def test_an_authority_can_be_named(serve: Serve, tls: ssl.SSLContext, ca_file: str) -> None:
+    server = serve(answer(200, b"[]"), tls=tls)
+    assert client(server.url, verify=ca_file).exchange("GET", "/x", **READ).data == []
+    assert f"Bearer {TOKEN}".encode() in server.received[0]
+
+
+def test_verification_can_be_switched_off_without_warnings(
+    serve: Serve, tls: ssl.SSLContext, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert client(serve(answer(200, b"[]"), tls=tls).url, verify=False).exchange("GET", "/x", **READ).data == []
+    assert not [warning for warning in recwarn if "Insecure" in warning.category.__name__]
+
+
+def test_the_environment_names_an_authority_too(
+    serve: Serve, tls: ssl.SSLContext, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    assert client(serve(answer(200, b"[]"), tls=tls).url).exchange("GET", "/x", **READ).data == []
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("named", [True, False], ids=["ca_path", "no verification"])
+def test_the_environment_does_not_override_the_options(
+    serve: Serve, tls: ssl.SSLContext, ca_file: str, monkeypatch: pytest.MonkeyPatch, variable: str, named: bool
+) -> None:
+    other = Path(ca_file).with_name("other.pem")
+    trustme.CA().cert_pem.write_to_path(str(other))
+    monkeypatch.setenv(variable, str(other))
+    server = serve(answer(200, b"[]"), tls=tls)
+    assert client(server.url, verify=ca_file if named else False).exchange("GET", "/x", **READ).data == []
+
+
+# The base URL
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://supply-api.example.com", "https://supply-api.example.com"),
+        (" https://supply-api.example.com/ \n", "https://supply-api.example.com"),
+        ("https://example.com:8443/supply//", "https://example.com:8443/supply"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.99.0.1", "http://127.99.0.1"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://localhost", "http://localhost"),
+        ("HTTP://LOCALHOST:1", "HTTP://LOCALHOST:1"),
+    ],
+)
+def test_urls_that_a_token_may_be_sent_to(url: str, expected: str) -> None:
+    assert _http.check_base_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", r"must be an http\(s\) URL"),
+        ("supply-api.example.com", r"must be an http\(s\) URL"),
+        ("ftp://supply-api.example.com", r"must be an http\(s\) URL"),
+        ("file:///etc/passwd", r"must be an http\(s\) URL"),
+        ("https://", r"must be an http\(s\) URL"),
+        ("https:///path", r"must be an http\(s\) URL"),
+        ("https://:443", r"must be an http\(s\) URL"),
+        ("https://host:99999", "is no valid URL"),
+        ("https://host:port", "is no valid URL"),
+        ("https://[::1", "is no valid URL"),
+        ("https://user@host", "must not hold credentials"),
+        ("https://user:word@host", "must not hold credentials"),
+        ("https://@host", "must not hold credentials"),
+        ("https://host?a=b", "must not hold .* query"),
+        ("https://host?", "must not hold .* query"),
+        ("https://host/#part", "must not hold .* fragment"),
+        ("https://host#", "must not hold .* fragment"),
+        ("http://supply-api.example.com", "is plain http"),
+        ("HTTP://supply-api.example.com", "is plain http"),
+        ("http://10.0.0.1", "is plain http"),
+        ("http://0.0.0.0", "is plain http"),
+        ("http://127.1", "is plain http"),
+        ("http://localhost.example.com", "is plain http"),
+        ("http://127.0.0.1.example.com", "is plain http"),
+        ("http://127.0.0.1\t.example.com", "is plain http"),
+        ("http://127.0.0.1@example.com", "must not hold credentials"),
+        ("http://example.com\\@127.0.0.1", "must not hold credentials"),
+    ],
+)
+def test_urls_that_a_token_must_not_be_sent_to(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        _http.check_base_url(url)
+
+
+@given(st.text(max_size=40) | st.from_regex(r"https?://[a-z0-9.:@\[\]\\/?#%-]{0,20}", fullmatch=True))
+def test_any_url_is_accepted_or_refused_with_a_reason(url: str) -> None:
+    try:
+        accepted = _http.check_base_url(url)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert accepted.lower().startswith(("https://", "http://127.", "http://localhost", "http://[")), accepted
+
+
+def test_the_client_refuses_such_a_url_itself() -> None:
+    with pytest.raises(ValueError, match="plain http"):
+        client("http://supply-api.example.com")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("", False)],
+)
+def test_loopback_hosts(host: str, expected: bool) -> None:
+    assert _http.is_loopback(host) is expected
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_a_token_that_the_server_echoes_is_hidden(serve: Serve, status: int) -> None:
+    body = json.dumps({"detail": f"bad token {TOKEN}", "input": [{"Authorization": f"Bearer {TOKEN}"}]}).encode()
+    got = client(serve(answer(status, body)).url).exchange("GET", "/x", **READ)
+    assert TOKEN not in repr(got)
+    assert got.data["detail"] == "bad token ********"
+
+
+@pytest.mark.parametrize(
+    "spelling", [TOKEN.replace("/", "\\/"), TOKEN.replace("+", "\\u002b"), "".join(f"\\u{ord(c):04x}" for c in TOKEN)]
+)
+def test_a_token_that_json_spells_differently_is_hidden(serve: Serve, spelling: str) -> None:
+    got = client(serve(answer(401, f'{{"detail": "no {spelling}"}}'.encode())).url).exchange("GET", "/x", **READ)
+    assert TOKEN not in got.data["detail"]
+
+
+def test_a_token_in_the_name_of_a_field_is_hidden(serve: Serve) -> None:
+    got = client(serve(answer(401, json.dumps({TOKEN: 1}).encode())).url).exchange("GET", "/x", **READ)
+    assert TOKEN not in repr(got)
+
+
+def test_a_token_in_a_body_that_is_no_json_is_hidden(serve: Serve) -> None:
+    got = client(serve(answer(500, f"<p>{TOKEN}</p>\xff".encode("latin-1"))).url).exchange("GET", "/x", **READ)
+    assert got.text.startswith("<p>********</p>")
+
+
+def test_a_token_in_the_address_of_a_redirect_is_hidden(serve: Serve) -> None:
+    token = "lower.case-t0ken"
+    server = serve(answer(302, location=f"https://{token}.example.com/"))
+    assert token not in repr(client(server.url, token=token).exchange("GET", "/x", **READ))
+
+
+def test_a_token_in_a_broken_status_line_is_hidden(serve: Serve) -> None:
+    error = failure(client(serve(say(f"{TOKEN} is bad\r\n\r\n".encode())).url))
+    assert TOKEN not in repr(error) + "".join(traceback.format_exception(error))
+
+
+def test_a_token_that_no_header_may_carry_is_not_told() -> None:
+    error = failure(client(token="line1-of-token\r\nX-Evil: 1"))
+    assert "line1-of-token" not in repr(error) + "".join(traceback.format_exception(error))
+
+
+def test_further_secrets_are_hidden(serve: Serve) -> None:
+    http = client(serve(answer(500, b'{"detail": "password: hunter22 and hunter23"}')).url)
+    http.hide("hunter22", "", "hunter23")
+    assert http.exchange("GET", "/x", **READ).data == {"detail": "password: ******** and ********"}
+
+
+@pytest.mark.parametrize("secrets", [("export KEY", "export KEY=abc123"), ("export KEY=abc123", "export KEY")])
+def test_a_secret_that_begins_like_another_is_hidden_whole(secrets: tuple[str, str]) -> None:
+    http = client()
+    http.hide(*secrets)
+    assert "abc123" not in http.redact("sh: export KEY=abc123: not found")
+
+
+@pytest.mark.parametrize("secret", ['echo "hunter22"', "C:\\secret\\path", "pässword-hunter", "tab\there-and-there"])
+def test_a_secret_that_json_escapes_is_hidden(serve: Serve, secret: str) -> None:
+    http = client(serve(answer(422, json.dumps({"detail": f"bad line: {secret}"}).encode())).url)
+    http.hide(secret)
+    assert http.exchange("GET", "/x", **READ).data == {"detail": "bad line: ********"}
+
+
+# Without the library
+
+
+def test_the_module_can_be_imported_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_requests(name: str, *args: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == "requests":
+            raise ImportError("no requests")
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_requests)
+    spec = importlib.util.spec_from_file_location(f"{_http.__name__}_bare", _http.__file__)
+    assert spec is not None and spec.loader is not None
+    bare = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(__import__("sys").modules, spec.name, bare)
+    spec.loader.exec_module(bare)
+    assert "no requests" in bare.REQUESTS_IMPORT_ERROR
+    assert _http.REQUESTS_IMPORT_ERROR is None

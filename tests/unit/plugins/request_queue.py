@@ -1,0 +1,100 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A queue of the requests that the code under test must send, in this order, each with its answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import requests
+import responses
+import samples
+import yaml
+from responses.registries import OrderedRegistry
+
+UNCHECKED: Any = object()
+
+
+class Registry(OrderedRegistry):
+    """Responses' queue, which keeps its complaints: the code under test takes them for a lost connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.complaints: list[str] = []
+
+    def find(self, request: Any) -> Any:
+        found, reasons = super().find(request)
+        if found is None:
+            self.complaints.append(f"{request.method} {request.url}: {' '.join(reasons)}")
+        return found, reasons
+
+
+class RequestQueue:
+    """The requests that are expected; any other, or a missing one, fails the test in `verify`."""
+
+    def __init__(self, mock: responses.RequestsMock) -> None:
+        self._mock = mock
+
+    @property
+    def calls(self) -> list[Any]:
+        """The requests that were sent so far."""
+        return [call.request for call in self._mock.calls]
+
+    def count(self, method: str, path: str) -> int:
+        """How often such a request was sent."""
+        return sum(call.method == method and call.path_url.partition("?")[0] == path for call in self.calls)
+
+    def expect(
+        self,
+        method: str,
+        path: str,
+        answer: Any = UNCHECKED,
+        status: int = 200,
+        *,
+        headers: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
+        body: Any = UNCHECKED,
+        times: int = 1,
+    ) -> RequestQueue:
+        """Expect a request and give an answer: JSON, or bytes as they are, or an exception in place of one.
+
+        ``body`` is what the request must carry, decoded.
+        """
+        if isinstance(answer, bytes | Exception):
+            content: Any = answer
+        else:
+            content = json.dumps({} if answer is UNCHECKED else answer)
+        matchers = [responses.matchers.query_param_matcher(query or {})]
+        if body is not UNCHECKED:
+            matchers.append(_carries(body))
+        for _time in range(times):
+            self._mock.add(
+                responses.Response(
+                    method, samples.BASE + path, body=content, status=status, headers=headers, match=matchers
+                )
+            )
+        return self
+
+    def verify(self) -> None:
+        """Complain about requests that were not expected, or were expected and not sent."""
+        registry: Any = self._mock.get_registry()
+        left = [f"{response.method} {response.url} was not sent" for response in registry.registered]
+        assert registry.complaints + left == []
+
+
+def sent_body(request: Any) -> Any:
+    """The decoded body of a request."""
+    content = getattr(request.body, "getvalue", lambda: request.body)()
+    return yaml.safe_load(content) if request.headers["Content-Type"] == "application/yaml" else json.loads(content)
+
+
+def _carries(expected: Any) -> Any:
+    def match(request: Any) -> tuple[bool, str]:
+        return sent_body(request) == expected, f"its body is {sent_body(request)}"
+
+    return match
+
+
+LOST = requests.ConnectionError("the connection was lost")

@@ -1,0 +1,122 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machines that a purchase starts, through the system's own ssh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator import Offer
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def buy(simulate: Make, key: Path) -> Make:
+    """Buy an offer with the key; returns the client of the simulator and the first resource."""
+
+    def start(offer: Offer | None = None, cloud_init: str | None = None, **settings: Any) -> Any:
+        offer = offer or Offer()
+        api = simulate([offer], **settings)
+        api.buy(offer, ssh_public_key=key.with_suffix(".pub").read_text(), cloud_init=cloud_init)
+        return api, api.simulator.purchases[0].resources[0]
+
+    return start
+
+
+def test_a_command_has_streams_and_a_status(buy: Make, ssh: Make) -> None:
+    api, resource = buy(cloud_init="#cloud-config\n{}\n")
+    home = api.simulator.home(resource.resource_id)
+    data = os.urandom(1_000_000)
+    echo = ssh(resource.address, "sleep 0.1; cat; pwd >&2; echo $HOME ~root >&2; exit 7", input=data)
+    assert (echo.returncode, echo.stdout == data, echo.stderr.decode().split()) == (7, True, [str(home)] * 3)
+    assert api.simulator.user_data(resource.resource_id) == "#cloud-config\n{}\n"
+
+    fake = home / "bin" / "cloud-init"
+    fake.write_text("#!/bin/sh\necho status: done\n")
+    fake.chmod(0o755)
+    assert ssh(resource.address, "cloud-init status").stdout == b"status: done\n"
+    assert ssh(resource.address, "kill -KILL $$").returncode == 255
+    assert ssh(resource.address, input=b"echo from a shell\n").stdout == b"from a shell\n"
+
+
+def test_a_terminal(buy: Make, ssh: Make) -> None:
+    resource = buy()[1]
+    answer = ssh(resource.address, "-tt", "test -t 0 && tty; exit 4")
+    assert (answer.returncode, answer.stdout.startswith(b"/dev/")) == (4, True)
+
+
+def test_only_root_with_the_key(buy: Make, ssh: Make, simulate: Make) -> None:
+    resource = buy()[1]
+    assert b"Permission denied (publickey)" in ssh(resource.address, "true", user="admin").stderr
+    other = Offer()
+    api = simulate([other])
+    api.buy(other, ssh_public_key="no key at all")
+    address = api.simulator.purchases[0].resources[0].address
+    assert b"Permission denied (publickey)" in ssh(address, "true").stderr
+
+
+def test_sftp(buy: Make, ssh_options: list[str], tmp_path: Path) -> None:
+    api, resource = buy()
+    home = api.simulator.home(resource.resource_id)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(100_000))
+    batch = f"put {source} relative\nput {source} {home}/absolute\n"
+    subprocess.run(
+        ["sftp", *ssh_options, "-P", str(resource.address.port), "-b", "-", f"root@{resource.address.ip}"],
+        input=batch.encode(),
+        capture_output=True,
+        check=True,
+        timeout=10,
+    )
+    assert (home / "relative").read_bytes() == (home / "absolute").read_bytes() == source.read_bytes()
+
+
+def test_ssh_comes_later_than_ready(buy: Make, until: Make, ssh: Make) -> None:
+    api, resource = buy(ssh_delay_seconds=0.4)
+    assert api.status(resource.purchase.offer)["procurement_status"] == "ready"
+    assert b"Connection refused" in ssh(resource.address, "true").stderr
+    until(lambda: ssh(resource.address, "true").returncode == 0)
+
+
+def test_a_cluster_has_a_machine_for_each_node(buy: Make, ssh: Make) -> None:
+    first = buy(Offer(gpu_count=16, node_count=2))[1]
+    homes = {ssh(each.address, "pwd").stdout for each in first.purchase.resources}
+    assert len(homes) == 2
+
+
+def _running(number: str) -> bool:
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True)
+    return f"sleep {number}".encode() in listing.stdout.splitlines()
+
+
+def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ssh: Make) -> None:
+    api, resource = buy()
+    home = api.simulator.home(resource.resource_id)
+    number = f"300.{resource.address.port}"
+    assert ssh(resource.address, f"setsid nohup sleep {number} >/dev/null 2>&1 &").returncode == 0
+    until(lambda: _running(number))
+    assert api("DELETE", f"/resources/{resource.resource_id}").status_code == 200
+    assert not home.exists()
+    until(lambda: not _running(number))
+    assert b"Connection refused" in ssh(resource.address, "true").stderr
+
+
+def test_the_end_of_the_simulator_ends_everything(buy: Make, until: Make, ssh_options: list[str]) -> None:
+    api, resource = buy()
+    home = api.simulator.home(resource.resource_id)
+    number = f"301.{resource.address.port}"
+    command = ["ssh", *ssh_options, "-p", str(resource.address.port), f"root@{resource.address.ip}"]
+    with subprocess.Popen([*command, f"sleep {number}; true"], stderr=subprocess.DEVNULL) as client:
+        until(lambda: _running(number))
+        api.simulator.__exit__()
+        assert client.wait(10) == 255
+    until(lambda: not _running(number))
+    assert not home.parent.parent.exists()

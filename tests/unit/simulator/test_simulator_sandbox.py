@@ -1,0 +1,73 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m simulator`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+Make = Callable[..., Any]
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: signal.Signals) -> None:
+    ready = tmp_path / "ready"
+    command = [
+        sys.executable,
+        "-m",
+        "simulator",
+        "--token",
+        "t",
+        "--provision-seconds",
+        "0",
+        "--procure-seconds",
+        "0",
+        "--ready-file",
+        str(ready),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            export = process.stdout.readline()
+            until(ready.exists)
+            headers = {"Authorization": "Bearer t"}
+            found = requests.post(
+                url + "/get_offers",
+                data="compute: {gpu_type: L4}",
+                timeout=10,
+                headers={**headers, "Content-Type": "application/yaml"},
+            ).json()["offers"]
+            bought = requests.post(
+                url + "/procure_offer",
+                timeout=10,
+                headers=headers,
+                json={"offer_id": found[0]["offer_id"], "ssh_public_key": "ssh-x"},
+            ).json()
+            assert bought["status"] == "procured"
+            assert list(tmp_path.glob("supply-simulator-*"))
+        finally:
+            process.send_signal(number)
+            log = process.communicate(timeout=10)[1]
+    assert process.returncode == 0
+    assert ready.read_text().strip() == url
+    assert export == f"export COMPUTE_INDEX_API_URL={url} COMPUTE_INDEX_API_TOKEN=t\n"
+    assert re.findall(r"(POST|GET) (/\S+) (\S+)", log) == [
+        ("POST", "/get_offers", "200"),
+        ("POST", "/procure_offer", "200"),
+    ]
+    assert not list(tmp_path.glob("supply-simulator-*"))
