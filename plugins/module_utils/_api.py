@@ -140,7 +140,7 @@ class SupplyApi:
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:
         """GET /offers/{offer_id}/status: see `read_status`."""
         path = _path("offers", offer_id, "status")
-        return read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id)
+        return self._without_secrets(read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
         """GET /resources: those of one offer, or all that the API lists."""
@@ -156,10 +156,9 @@ class SupplyApi:
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
-        user_data = order.get("cloud_init") or ""
-        self._http.hide(user_data, *_telling_lines(user_data))
+        self._http.hide(*_telling_words(order.get("cloud_init") or ""))
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), timeout=timeout)
-        return read_procurement(answer)
+        return self._without_secrets(read_procurement(answer))
 
     # The way to HTTP
 
@@ -179,7 +178,14 @@ class SupplyApi:
             raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer.data
-        raise _error_of(f"{method} {path}", answer)
+        raise _error_of(f"{method} {path}", answer, self._http.redact(read_detail(answer)))
+
+    def _without_secrets(self, answer: Json) -> Json:
+        """The answer's sentences, which a server may have made of what it was sent, without secrets."""
+        for name in ("error", "failure_reason", "progress"):
+            if answer.get(name):
+                answer[name] = self._http.redact(answer[name])
+        return answer
 
 
 def _path(*parts: str) -> str:
@@ -191,15 +197,18 @@ def _plain(value: t.Any) -> t.Any:
     return json.loads(json.dumps(value))
 
 
-def _telling_lines(text: str) -> list[str]:
-    """The lines of user data that would give something away if a server echoed them; its header would not."""
-    return [line.strip() for line in text.splitlines() if len(line.strip()) >= 8 and not line.startswith("#")]
+def _telling_words(user_data: str) -> list[str]:
+    """What would give user data away if a server echoed it: its lines, and words long enough to be secrets."""
+    lines = [line.strip() for line in user_data.splitlines() if not line.startswith(("#cloud-config", "#!"))]
+    words = [word.strip("\"'") for line in lines for word in line.split()]
+    telling = {line for line in lines if len(line) >= 8} | {word for word in words if len(word) >= 12}
+    return sorted(telling, key=len, reverse=True)
 
 
 # Errors
 
 
-def _error_of(request: str, answer: Answer) -> ApiError:
+def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
     """The error of an answer that is no success, or is none that can be read."""
     status = answer.status
     facts: dict[str, t.Any] = {"status_code": status, "retry_after": answer.retry_after}
@@ -211,7 +220,6 @@ def _error_of(request: str, answer: Answer) -> ApiError:
         return ApiError(message, "protocol", passing=True, **facts)
     passing = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
-    detail = read_detail(answer)
     message = f"{request} answered {status}{': ' + detail if detail else ''}."
     if answer.retry_after is not None and passing:
         message += f" It asks to wait {answer.retry_after:.0f} seconds."

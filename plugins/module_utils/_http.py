@@ -60,7 +60,6 @@ class Answer:
     status: int
     is_json: bool
     data: t.Any
-    text: str
     retry_after: float | None = None  # seconds
     location: str | None = None  # where a redirect that was not followed points to
 
@@ -159,11 +158,14 @@ class HttpClient:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def hide(self, *secrets: str) -> None:
-        """Keep these texts out of answers and errors too, should the server echo them."""
+        """Let `redact` take these texts away too."""
         self._secrets.extend(secret for secret in secrets if secret)
 
     def redact(self, text: str) -> str:
-        """The text without any of the secrets."""
+        """A text for people without the secrets, should the server have echoed them.
+
+        Not for data: a secret may be a word that the API uses itself.
+        """
         for secret in self._secrets:
             text = text.replace(secret, "********")
         return text
@@ -261,16 +263,14 @@ class HttpClient:
             raise TransportError(self.redact(_reason(error, timeout)), sent=sent, lasting=lasting) from None
 
     def _read(self, response: t.Any, target: str | None) -> Answer:
-        text = self.redact(response.content.decode("utf-8", "replace"))
         try:
-            response.content.decode("utf-8")
             # NaN and Infinity are no JSON, and no price.
-            data, is_json = json.loads(text, parse_constant=lambda _word: None), True
+            data, is_json = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None), True
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"))
         location = None if target is None else _origin(target)
-        return Answer(response.status_code, is_json, data, text, retry_after, location)
+        return Answer(response.status_code, is_json, data, retry_after, location)
 
 
 def _origin(url: str) -> str:

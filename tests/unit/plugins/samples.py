@@ -69,7 +69,7 @@ def instance(ip: str | None = "203.0.113.7", **fields: Any) -> dict[str, Any]:
     return {"external_ip": ip, "ssh_command": ip and f"ssh root@{ip}", "status": "running", **fields}
 
 
-def resource(resource_id: str = RESOURCE_ID, ip: str | None = "203.0.113.7", **fields: Any) -> dict[str, Any]:
+def resource(resource_id: Any = RESOURCE_ID, ip: str | None = "203.0.113.7", **fields: Any) -> dict[str, Any]:
     """GET /resources/{resource_id}."""
     return {
         "resource_id": resource_id,

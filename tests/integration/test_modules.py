@@ -1,0 +1,198 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules by themselves, run by ansible-playbook as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import GPU, MakeProject, Project
+from simulator import Fault, Offer
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = "00000000-0000-4000-8000-000000000000"
+SECRET = "kept-between-us-4711"
+USER_DATA = f"#cloud-config\nwrite_files:\n- path: /root/secret\n  content: {SECRET}\n"
+PROCURE = ("POST", "/procure_offer")
+
+
+def procure(project: Project, **options: Any) -> dict[str, Any]:
+    """A task that buys the simulator's only offer."""
+    (offer_id,) = project.simulator.offers
+    key = project.key.with_suffix(".pub").read_text()
+    return {"compute_index.supply.procure_offer": {"offer_id": offer_id, "ssh_public_key": key, **options}}
+
+
+def status(offer_id: str, **keywords: Any) -> dict[str, Any]:
+    """A task that looks at an offer."""
+    return {"compute_index.supply.offer_status": {"offer_id": offer_id}, **keywords}
+
+
+@pytest.fixture
+def shop(make_project: MakeProject) -> Project:
+    """A project whose API has a single offer, at 2.50 USD per hour, ready at once."""
+    return make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
+
+
+def test_a_purchase_is_planned_made_and_found(shop: Project) -> None:
+    (offer_id,) = shop.simulator.offers
+    (planned, early, created, existing, ready), run = shop.tasks(
+        {**procure(shop, resource_name="trainer", max_price_per_hour=2.5), "check_mode": True, "diff": True},
+        status(offer_id, check_mode=True, until="result_1.terminal", retries=50, delay=5),
+        procure(shop, resource_name="trainer", max_price_per_hour=2.5),
+        procure(shop, resource_name="trainer"),
+        status(offer_id),
+    )
+
+    assert (planned["changed"], planned["outcome"], planned["price_per_hour"]) == (True, "planned", 2.5)
+    assert planned["diff"]["after"]["resource_name"] == "trainer"
+    assert (early["terminal"], early["ready"], early["phase"]) == (True, False, "unbought")
+    assert (created["changed"], created["outcome"]) == (True, "created")
+    assert (existing["changed"], existing["outcome"]) == (False, "existing")
+    (purchase,) = shop.simulator.purchases
+    assert created["resource_ids"] == existing["resource_ids"] == ready["resource_ids"] == purchase.resource_ids
+    assert ready["ready"] is True
+    assert ready["instances"][0]["name"] == "trainer"
+    assert shop.requests(*PROCURE) == 1
+    assert "trainer" in run.output
+
+
+def test_secrets_are_in_no_output_at_any_verbosity(shop: Project) -> None:
+    token = shop.simulator.settings.token
+    shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
+    echo = json.dumps({"detail": f"no {token} and no {SECRET} and not {USER_DATA}"}).encode()
+    shop.simulator.faults.append(Fault(path="/procure_offer", status=422, body=echo))
+    results, run = shop.tasks(
+        procure(shop, api_token=token, cloud_init=USER_DATA),
+        procure(shop, api_token=token, cloud_init=USER_DATA),
+        options=("-vvvv", "--diff"),
+    )
+    assert [result.get("outcome") for result in results] == ["rejected", "created"]
+    # ansible-playbook shows a failed task's own lines of the playbook, which hold what the user wrote there.
+    output = "\n".join(line for line in run.output.splitlines() if not line.lstrip().startswith(("1 ", '{"hosts')))
+    text = json.dumps(results) + output
+    assert SECRET not in text
+    assert token not in text
+    assert shop.simulator.purchases[0].request["cloud_init"] == USER_DATA
+
+
+def test_a_private_key_pasted_by_mistake_is_named_and_not_echoed(shop: Project) -> None:
+    private = shop.key.read_text()
+    (result,), run = shop.tasks(
+        procure(shop, ssh_public_key="{{ lookup('ansible.builtin.file', path) }}") | {"vars": {"path": str(shop.key)}},
+        options=("-vvvv",),
+    )
+    assert "ssh_public_key is a PRIVATE key" in result["msg"]
+    assert private.splitlines()[2] not in run.output
+    assert shop.simulator.requests == []
+
+
+BAD_INPUT: dict[str, tuple[dict[str, Any], str]] = {
+    "no-uuid": ({"offer_id": "abc-123"}, "offer_id must be a UUID"),
+    "empty-key": ({"ssh_public_key": " "}, "ssh_public_key is empty"),
+    "no-key": ({"ssh_public_key": "hello"}, "ssh_public_key must begin with the key's type"),
+    "damaged-key": ({"ssh_public_key": "ssh-ed25519 AAAA"}, "ssh_public_key is damaged"),
+    "no-header": ({"cloud_init": "packages: []"}, "cloud_init must begin with a line"),
+    "too-large": ({"cloud_init": "#cloud-config\nx: " + "ä" * 32761}, "cloud_init is 65539 bytes long"),
+    "bad-yaml": ({"cloud_init": "#cloud-config\nx: [1\n"}, "cloud_init is no valid YAML"),
+    "ftp": ({"api_url": "ftp://127.0.0.1"}, "api_url must be an http(s) URL"),
+    "plain-http": ({"api_url": "http://supply.example.com"}, "api_url is plain http"),
+    "credentials": ({"api_url": "https://me:pw@supply.example.com"}, "api_url must not hold credentials"),
+    "blank-token": ({"api_token": "two words"}, "api_token holds a blank"),
+    "ca-path": ({"ca_path": "/no/such/file"}, "ca_path: there is no file"),
+    "ceiling": ({"max_price_per_hour": -1}, "max_price_per_hour must be"),
+    "timeout": ({"procure_timeout": 0}, "procure_timeout must be"),
+}
+
+
+def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
+    results, _run = shop.tasks(*(procure(shop, **options) for options, _message in BAD_INPUT.values()))
+    for name, result in zip(BAD_INPUT, results, strict=True):
+        assert result["failed"] is True, name
+        assert BAD_INPUT[name][1] in result["msg"], name
+        assert (result["error_class"], result["outcome"]) == ("invalid", "not_sent"), name
+    assert shop.simulator.requests == []
+
+
+def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> None:
+    shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
+    tasks = procure(shop), status(NOBODY, until="result_1.terminal", retries=50, delay=5)
+    results, _run = shop.tasks(*tasks, {"compute_index.supply.offer_info": {"spec": GPU}})
+    for result in results:
+        assert "api_token is missing" in result["msg"]
+        assert "COMPUTE_INDEX_API_TOKEN" in result["msg"]
+    assert shop.simulator.requests == []
+
+
+def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
+    token, url = shop.environment.pop("COMPUTE_INDEX_API_TOKEN"), shop.environment.pop("COMPUTE_INDEX_API_URL")
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"group/compute_index.supply.all": {"api_token": token, "api_url": url}},
+        "tasks": [{"name": "Search", "compute_index.supply.offer_info": {"spec": GPU}}],
+    }
+    (shop.folder / "play.yml").write_text(yaml.safe_dump([play]))
+    run = shop.play("play.yml")
+    assert run.returncode == 0, run.output
+    assert shop.requests("POST", "/get_offers") == 1
+
+
+def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
+    endless = {"until": "result_0.terminal", "retries": 50, "delay": 5}
+    shop.environment["COMPUTE_INDEX_API_TOKEN"] = "wrong"
+    (refused,), _run = shop.tasks(status(NOBODY, **endless))
+    assert (refused["error_class"], refused["terminal"], refused["failed"]) == ("auth", True, True)
+    shop.environment["COMPUTE_INDEX_API_TOKEN"] = shop.simulator.settings.token
+    (unknown,), _run = shop.tasks(status(NOBODY, **endless))
+    assert (unknown["error_class"], unknown["terminal"], unknown["failed"]) == ("not_found", True, True)
+
+
+def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
+    task = {
+        "block": [procure(shop, max_price_per_hour=1)],
+        "rescue": [
+            {
+                "name": "Show",
+                "ansible.builtin.debug": {"msg": "class={{ ansible_failed_result.error_class }}"},
+            }
+        ],
+    }
+    (shop.folder / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    run = shop.play("play.yml")
+    assert run.returncode == 0, run.output
+    assert "class=price" in run.output
+
+
+def test_retries_without_until_buy_once(make_project: MakeProject) -> None:
+    # ansible-core runs a failing task three times then.
+    shop = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
+    shop.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
+    shop.simulator.faults.append(Fault(path="/offers/[^/]+/status", nth=2, status=500))
+    (result,), _run = shop.tasks({**procure(shop, settle_timeout=0, api_retries=0), "retries": 2, "delay": 0})
+    assert result["outcome"] == "existing"
+    assert shop.requests(*PROCURE) == 1
+
+
+MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_run_as_they_stand(project: Project, module: str) -> None:
+    run = project.command("ansible-doc", "--json", f"compute_index.supply.{module}")
+    assert run.returncode == 0, run.output
+    document = json.loads(run.output[run.output.index("{") :])[f"compute_index.supply.{module}"]
+    (project.folder / "example.yml").write_text(document["examples"])
+    extra = []
+    if "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11" in document["examples"]:
+        # The one thing that an example cannot know: an offer that was bought.
+        assert project.provision(provision_reach=False).returncode == 0
+        extra = ["-e", f"offer_id={project.simulator.purchases[0].offer_id}"]
+    run = project.command("ansible-playbook", "example.yml", *extra)
+    assert run.returncode == 0, run.output

@@ -1,0 +1,328 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of a purchase by the role: search, quote, guard, render, procure, await, register, reach."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+
+import pytest
+import yaml
+
+from conftest import MakeProject, Project
+from simulator import Fault, Offer
+
+BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
+PROCURE = ("POST", "/procure_offer")
+
+
+def test_a_machine_is_bought_configured_and_never_bought_again(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2"], provision_packages=["git"], provision_cloud_init={"swap": {"size": "1G"}})
+
+    first = project.play(*BOTH)
+
+    assert first.returncode == 0, first.output
+    assert [purchase.request["resource_name"] for purchase in project.simulator.purchases] in (
+        ["gpu-1", "gpu-2"],
+        ["gpu-2", "gpu-1"],
+    )
+    prices = [project.simulator.offers[p.offer_id].gpu_price_per_hour for p in project.simulator.purchases]
+    assert sorted(prices) == [2.0, 2.5], "the cheapest offers, another one for each host"
+    assert project.requests("POST", "/get_offers") == 1, "hosts that want the same share a search"
+
+    for host in ("gpu-1", "gpu-2"):
+        entry = project.registry(host)
+        assert entry is not None
+        (resource_id,) = entry["provision_resource_ids"]
+        note = json.loads((project.simulator.home(resource_id) / "compute_index_supply.json").read_text())
+        assert note == {"host": host, "resource_ids": [resource_id]}
+        user_data = project.simulator.user_data(resource_id)
+        assert user_data is not None
+        assert user_data.startswith("#cloud-config\n")
+        assert user_data.endswith("\n")
+        assert yaml.safe_load(user_data) == {
+            "hostname": host,
+            "package_update": True,
+            "packages": ["git"],
+            "swap": {"size": "1G"},
+        }
+
+    second = project.play(*BOTH)
+
+    assert second.returncode == 0, second.output
+    assert second.changed == 0
+    assert project.requests(*PROCURE) == 2
+
+
+def test_the_registry_is_private_typed_and_pins_the_host_key(project: Project) -> None:
+    assert project.provision().returncode == 0
+
+    file = project.folder / "host_vars" / "gpu-1" / "compute_index_supply.yml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    (purchase,) = project.simulator.purchases
+    (resource_id,) = purchase.resource_ids
+    address = project.simulator.resources[resource_id].address
+    assert address is not None
+    assert entry["provision_procured_offer_id"] == purchase.offer_id
+    assert entry["provision_price_per_hour"] == 2.0
+    assert (entry["ansible_host"], entry["ansible_port"], entry["ansible_user"]) == ("127.0.0.1", address.port, "root")
+    assert entry["provision_instances"] == [
+        {"resource_id": resource_id, "ansible_host": "127.0.0.1", "ansible_port": address.port, "ansible_user": "root"}
+    ]
+    # ssh may keep names as hashes, so it must be asked.
+    known_hosts = file.parent / ".known_hosts"
+    assert subprocess.run(["ssh-keygen", "-F", resource_id, "-f", str(known_hosts)], check=False).returncode == 0
+    assert not (project.folder / "home" / ".ssh" / "known_hosts").exists()
+
+
+def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
+    run = project.provision("--check", "--diff")
+
+    assert run.returncode == 0, run.output
+    assert "1 x nvidia-h100-sxm5-80gb at nebius" in run.text
+    assert "for USD 2.0 per hour" in run.text
+    assert '"status": "planned"' in run.text
+    assert project.requests(*PROCURE) == 0
+    assert project.registry("gpu-1") is None
+
+
+def test_check_mode_of_a_finished_host_changes_nothing(project: Project) -> None:
+    assert project.provision().returncode == 0
+    run = project.provision("--check", "--diff")
+    assert run.returncode == 0, run.output
+    assert run.changed == 0
+
+
+@pytest.mark.parametrize("asked", [2, "2", "gpu-1, gpu-2", ["gpu-1", "gpu-2"], {"gpu-1": {}, "gpu-2": {}}])
+def test_hosts_can_be_asked_for_by_number_or_name(project: Project, asked: object) -> None:
+    project.inventory.write_text(
+        project.inventory.read_text().replace("gpu-1: null", "").replace("hosts:", "hosts: {}")
+    )
+
+    run = project.provision("--check", provision_hosts=asked)
+
+    assert run.returncode == 0, run.output
+    assert run.recap("gpu-1", "changed") == run.recap("gpu-2", "changed") == 2
+
+
+def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
+    run = project.play(*BOTH, "-e", "provision_hosts=2")
+    assert run.returncode == 0, run.output
+    again = project.play(*BOTH, "-e", "provision_hosts=2")
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    assert project.requests(*PROCURE) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        pytest.param({"provision_hosts": "a b"}, "must be host names or a number, not 'a b'", id="no-name"),
+        pytest.param({"provision_group": "nobody"}, "There is no host in the group 'nobody'", id="empty-group"),
+        pytest.param({"provision_max_price_per_hour": ""}, 'USD per hour, or "unlimited"', id="no-ceiling"),
+        pytest.param({"provision_max_price_per_hour": "much"}, "must be a number", id="no-number"),
+        pytest.param({"provision_max_total_price_per_hour": "much"}, "must be a number", id="no-total"),
+        pytest.param({"provision_spec": {}}, "must say what to buy", id="no-spec"),
+        pytest.param({"provision_ssh_public_key_file": "/none.pub"}, "There is no SSH public key", id="no-key"),
+        pytest.param(
+            {"provision_cloud_init_template": "startup.sh.j2", "provision_cloud_init": {"swap": {}}},
+            "startup.sh.j2 cannot use",
+            id="script-and-keys",
+        ),
+    ],
+)
+def test_a_declaration_that_cannot_be_bought_sends_nothing(
+    project: Project, variables: dict[str, object], message: str
+) -> None:
+    run = project.provision(**variables)
+    assert run.returncode != 0
+    assert message in run.text.replace('\\"', '"')
+    assert project.simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        pytest.param({"provision_max_price_per_hour": 1.99}, "The cheapest costs 2.0 USD per hour", id="host"),
+        pytest.param({"provision_max_total_price_per_hour": 1.99}, "would cost 2.00 USD per hour", id="play"),
+        pytest.param({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer", id="none"),
+        pytest.param({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422", id="bad"),
+        pytest.param({"provision_cloud_init_template": "plain.j2"}, "must begin with a line", id="user-data"),
+        pytest.param({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged", id="key"),
+    ],
+)
+def test_nothing_is_bought_outside_of_what_was_agreed(
+    project: Project, variables: dict[str, object], message: str
+) -> None:
+    (project.folder / "plain.j2").write_text("packages: []\n")
+    if "provision_cloud_init_template" in variables:
+        variables = {**variables, "provision_cloud_init_template": str(project.folder / "plain.j2")}
+    run = project.provision(**variables)
+    assert run.returncode != 0
+    assert message in run.text
+    assert project.requests(*PROCURE) == 0
+
+
+def test_the_price_is_checked_again_before_the_purchase(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0, details_price=5.01)])
+    run = project.provision()
+    assert run.returncode != 0
+    assert "costs USD 5.01 per hour, which is above max_price_per_hour" in run.text
+    assert project.requests(*PROCURE) == 0
+
+
+def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=None)])
+    assert project.provision().returncode != 0
+    assert project.requests(*PROCURE) == 0
+    run = project.provision(provision_max_price_per_hour="unlimited")
+    assert run.returncode == 0, run.output
+    assert project.requests(*PROCURE) == 1
+
+
+def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Project) -> None:
+    (project.folder / "host_vars").write_text("a file where the folder should be")
+    run = project.provision()
+    assert run.returncode != 0
+    assert "cannot be kept" in run.text
+    assert project.requests(*PROCURE) == 0
+
+
+def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
+    cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
+    project = make_project([cluster])
+    project.declare(["gpu-1"], provision_offer_id=cluster.offer_id, provision_max_price_per_hour="")
+
+    run = project.play(*BOTH)
+
+    assert run.returncode == 0, run.output
+    (purchase,) = project.simulator.purchases
+    notes = {}
+    for resource_id in purchase.resource_ids:
+        note = json.loads((project.simulator.home(resource_id) / "compute_index_supply.json").read_text())
+        notes[note["host"]] = note["resource_ids"]
+    assert sorted(notes) == ["gpu-1", "gpu-1-1", "gpu-1-2"]
+    assert notes["gpu-1"] == purchase.resource_ids
+    assert len({*notes["gpu-1-1"], *notes["gpu-1-2"]}) == 2
+    again = project.play(*BOTH)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"vocabulary": "B", "list_envelope": "items", "status_resources": None}, id="B"),
+        pytest.param({"odd_word": "queued_at_vendor", "procure_answer": "provisioning_in_progress"}, id="odd-word"),
+        pytest.param({"address_in": "access", "status_resources": "resource_objects"}, id="access"),
+        pytest.param(
+            {"ssh_command": "ssh -o StrictHostKeyChecking=no -p {port} root@{ip}", "procure_returns_ids": False},
+            id="ssh-command",
+        ),
+        pytest.param({"total_price": False, "timestamps": "naive", "progress_field": "message"}, id="no-total"),
+    ],
+)
+def test_all_documented_habits_of_the_api(make_project: MakeProject, settings: dict[str, object]) -> None:
+    project = make_project(**settings)
+    run = project.play(*BOTH)
+    assert run.returncode == 0, run.output
+    assert len(project.simulator.purchases) == 1
+    again = project.play(*BOTH)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+
+
+def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> None:
+    run = make_project(keeps_name=False).provision(provision_reach=False)
+    assert run.returncode == 0, run.output
+    assert "WARNING: the API calls this machine" in run.text
+
+
+def test_waiting_survives_what_passes(project: Project) -> None:
+    status = r"/offers/[^/]+/status"
+    project.simulator.settings.provision_seconds = 6
+    # The first look at the status is the one before the purchase.
+    project.simulator.faults += [
+        Fault(path=status, nth=2, status=503, headers={"Retry-After": "1"}),
+        Fault(path=status, nth=3, cut="within"),
+        Fault(path=status, nth=4, status=200, body=b"<html>"),
+        Fault(path=status, nth=5, status=429),
+    ]
+    run = project.provision()
+    assert run.returncode == 0, run.output
+    assert project.requests(*PROCURE) == 1
+
+
+def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_project: MakeProject) -> None:
+    project = make_project([Offer(outcome="fails", error="no capacity", failed_bills=True)])
+
+    run = project.provision()
+
+    assert run.returncode != 0
+    (purchase,) = project.simulator.purchases
+    assert "no capacity" in run.text
+    assert "The offer is BOUGHT and may be billed at USD 2.5 per hour" in run.text
+    assert purchase.resource_ids[0] in run.text
+    assert run.output.count("FAILED - RETRYING") < 5
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert entry["provision_resource_ids"] == purchase.resource_ids
+
+
+def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_project: MakeProject) -> None:
+    project = make_project([Offer()], provision_seconds=60)
+    run = project.provision(provision_poll_retries=2)
+    assert run.returncode != 0
+    assert "It was looked at 2 times; run again to go on waiting." in run.text
+    project.simulator.settings.provision_seconds = 0
+    for offer in project.simulator.offers.values():
+        offer.outcome = "ready"
+    assert len(project.simulator.purchases) == 1
+
+
+def first_boot(project: Project, script: str) -> None:
+    """Give the bought machine a cloud-init of this content."""
+    (purchase,) = project.simulator.purchases
+    program = project.simulator.home(purchase.resource_ids[0]) / "bin" / "cloud-init"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait" ] || exit 9\n{script}\n')
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "returncode", "message"),
+    [
+        ("echo 'status: done'", 0, "Ready: ssh -p"),
+        ("echo 'status: done'; exit 2", 0, "WARNING: cloud-init finished with errors: status: done"),
+        ("echo 'status: error'; exit 1", 2, "status: error"),
+    ],
+    ids=["done", "degraded", "error"],
+)
+def test_the_first_boot_is_awaited(project: Project, script: str, returncode: int, message: str) -> None:
+    assert project.provision(provision_reach=False).returncode == 0
+    first_boot(project, script)
+    run = project.provision()
+    assert run.returncode == returncode, run.output
+    assert message in run.text
+
+
+def test_the_shell_template_makes_a_script(project: Project) -> None:
+    run = project.provision(
+        provision_cloud_init_template="startup.sh.j2",
+        provision_packages=["git"],
+        provision_users=[{"name": "ml", "ssh_authorized_keys": ["ssh-ed25519 AAAA a"]}],
+        provision_files=[{"path": "/etc/a b", "content": "it's\n"}],
+        provision_commands=["echo hello", ["echo", "a b"]],
+        provision_reach=False,
+    )
+    assert run.returncode == 0, run.output
+    user_data = project.simulator.user_data(project.simulator.purchases[0].resource_ids[0])
+    assert user_data is not None
+    assert user_data.startswith("#!/")
+    script = project.folder / "startup.sh"
+    script.write_text(user_data)
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    assert "apt-get install --yes --no-install-recommends git" in user_data
+    assert "echo 'a b'" in user_data

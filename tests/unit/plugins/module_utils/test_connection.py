@@ -1,0 +1,303 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a machine is reached: only plain addresses, users and ports get through."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from samples import RESOURCE_ID, SECOND_RESOURCE_ID, instance, resource
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _connection
+from ansible_collections.compute_index.supply.plugins.module_utils._connection import connection_of, machines
+from ansible_collections.compute_index.supply.plugins.module_utils._connection import parse_ssh_command as parse
+
+NOTHING = (None, None, None)
+PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
+PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("ssh root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("ssh 203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh gpu-1.example.com", ("gpu-1.example.com", None, None)),
+        ("/usr/bin/ssh root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("  ssh   root@203.0.113.7  ", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7\n-p 22022\n", ("203.0.113.7", 22022, "root")),
+        # the port
+        ("ssh root@203.0.113.7 -p 22022", ("203.0.113.7", 22022, "root")),
+        ("ssh -p 22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh -p22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh root@203.0.113.7 -p22022", ("203.0.113.7", 22022, "root")),
+        ("ssh -4Np 22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh -o Port=22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh -oPort=22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh -o 'Port 22022' root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh -o 'port = 22022' root@203.0.113.7", ("203.0.113.7", 22022, "root")),
+        ("ssh root@203.0.113.7 -o PORT=22022", ("203.0.113.7", 22022, "root")),
+        ("ssh -p 1 -p 2 root@203.0.113.7", ("203.0.113.7", 1, "root")),
+        ("ssh root@203.0.113.7 -p", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p ssh", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p 0", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p 65536", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p 65535", ("203.0.113.7", 65535, "root")),
+        ("ssh root@203.0.113.7 -p -22", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p \u0662\u0662", ("203.0.113.7", None, "root")),
+        # the user
+        ("ssh -l ubuntu 203.0.113.7", ("203.0.113.7", None, "ubuntu")),
+        ("ssh 203.0.113.7 -lubuntu", ("203.0.113.7", None, "ubuntu")),
+        ("ssh -o User=ubuntu 203.0.113.7", ("203.0.113.7", None, "ubuntu")),
+        ("ssh -l ubuntu root@203.0.113.7", ("203.0.113.7", None, "ubuntu")),
+        ("ssh 'a b'@203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh -l '-oProxyCommand=id' 203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh first@second@203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh @203.0.113.7", ("203.0.113.7", None, None)),
+        # other options
+        ("ssh -i ~/.ssh/id -o StrictHostKeyChecking=no root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("ssh -i id root@203.0.113.7 -A -p 22022 -v", ("203.0.113.7", 22022, "root")),
+        ("ssh -J jump@bastion -L 8080:localhost:80 root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("ssh -tt root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("ssh -- root@203.0.113.7", ("203.0.113.7", None, "root")),
+        ("ssh -o HostName=198.51.100.1 root@203.0.113.7", ("203.0.113.7", None, "root")),
+        # a command to run
+        ("ssh root@203.0.113.7 nvidia-smi", ("203.0.113.7", None, "root")),
+        ("ssh root@203.0.113.7 -p 22022 docker run -p 80:80 -l x", ("203.0.113.7", 22022, "root")),
+        ("ssh root@203.0.113.7 'uptime; id'", ("203.0.113.7", None, "root")),
+        # IPv6 and URLs
+        ("ssh root@2001:db8::1", ("2001:db8::1", None, "root")),
+        ("ssh root@[2001:db8::1] -p 22022", ("2001:db8::1", 22022, "root")),
+        ("ssh ::1", ("::1", None, None)),
+        ("ssh ::ffff:203.0.113.7", ("::ffff:203.0.113.7", None, None)),
+        ("ssh root@fe80::1%eth0", ("fe80::1%eth0", None, "root")),
+        ("ssh ssh://root@203.0.113.7:22022", ("203.0.113.7", 22022, "root")),
+        ("ssh ssh://203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh ssh://root@[2001:db8::1]:22022", ("2001:db8::1", 22022, "root")),
+        ("ssh -p 22 ssh://root@203.0.113.7:22022", ("203.0.113.7", 22, "root")),
+        ("ssh ssh://root@203.0.113.7:99999", NOTHING),
+        ("ssh ssh://root@203.0.113.7:ssh", NOTHING),
+        ("ssh ssh://[::1", NOTHING),
+        ("ssh ssh://-oProxyCommand=id", NOTHING),
+        # nothing to be trusted
+        ("", NOTHING),
+        ("ssh", NOTHING),
+        ("ssh -p 22", (None, 22, None)),
+        ("ssh root@", NOTHING),
+        ("root@203.0.113.7", NOTHING),
+        ("sshpass -p x ssh root@203.0.113.7", NOTHING),
+        ("scp root@203.0.113.7", NOTHING),
+        ("sh -c 'ssh root@203.0.113.7'", NOTHING),
+        ("ssh root@'203.0.113.7", NOTHING),
+        ('ssh "root@203.0.113.7', NOTHING),
+        ("ssh root@203.0.113.7\\", NOTHING),
+        ("ssh -oProxyCommand=id", NOTHING),
+        ("ssh -- -oProxyCommand=id", NOTHING),
+        ("ssh root@-oProxyCommand=id", NOTHING),
+        ("ssh 'root@203.0.113.7 -oProxyCommand=id'", NOTHING),
+        ("ssh 'root@203.0.113.7\n'", ("203.0.113.7", None, "root")),
+        ("ssh 'root@203.0.113.7\nid'", NOTHING),
+        ("ssh root@$(id)", NOTHING),
+        ("ssh root@203.0.113.7;id", NOTHING),
+        ("ssh root@203.0.113.7, nvidia-smi", NOTHING),
+        ("ssh root@h\u00f6st", NOTHING),
+        ("ssh root@{{ lookup('pipe','id') }}", NOTHING),
+        ("ssh root@" + "a" * 254, NOTHING),
+        (None, NOTHING),
+        (7, NOTHING),
+        ([], NOTHING),
+        ({"ssh": "root@203.0.113.7"}, NOTHING),
+    ],
+    ids=lambda value: repr(value)[:60] if not isinstance(value, tuple) else "",
+)
+def test_what_an_ssh_command_says(command: Any, expected: tuple[Any, ...]) -> None:
+    assert tuple(parse(command)) == expected
+
+
+PIECES = st.sampled_from(
+    ["ssh", "-p", "-p22", "-o", "Port=22", "-l", "-oProxyCommand=id", "--", "root@", "@", "203.0.113.7", "[::1]", "::1"]
+    + ["ssh://", ":22022", "'", '"', "\\", "\n", " ", "$(id)", "{{", "\x00", "-", "%", "\u00f6", "user"]
+)
+
+
+@given(st.text() | st.lists(PIECES).map("".join) | st.lists(PIECES).map(lambda words: "ssh " + " ".join(words)))
+@example("ssh ssh://user@[::1%25eth0]:22")
+def test_any_command_gives_a_plain_address_or_none(command: str) -> None:
+    host, port, user = parse(command)
+    assert host is None or PLAIN_HOST.fullmatch(host)
+    assert port is None or 0 <= port < 65536
+    assert user is None or PLAIN_USER.fullmatch(user)
+    if host is None:
+        assert (port, user) == (None, None) or "-" in command or "ssh://" in command
+
+
+ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text(max_size=12) | st.lists(st.integers())
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
+)
+def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], access: dict[str, Any]) -> None:
+    connection = connection_of(one, access)
+    if connection is not None:
+        assert PLAIN_HOST.fullmatch(connection["ansible_host"])
+        assert type(connection["ansible_port"]) is int and 0 < connection["ansible_port"] < 65536
+        assert PLAIN_USER.fullmatch(connection["ansible_user"])
+
+
+# One machine
+
+
+@pytest.mark.parametrize(
+    ("one", "access", "expected"),
+    [
+        ({}, {}, None),
+        ({"external_ip": None, "ssh_command": None}, {"external_ip": None}, None),
+        ({"external_ip": "203.0.113.7"}, {}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": " 203.0.113.7 "}, {}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "[2001:db8::1]"}, {}, ("2001:db8::1", 22, "root")),
+        ({"external_ip": "-oProxyCommand=id"}, {}, None),
+        ({"external_ip": "203.0.113.7\nansible_user: x"}, {}, None),
+        ({"external_ip": ["203.0.113.7"]}, {}, None),
+        ({}, {"external_ip": "203.0.113.7"}, ("203.0.113.7", 22, "root")),
+        ({}, {"ssh_command": "ssh ubuntu@203.0.113.7 -p 22022"}, ("203.0.113.7", 22022, "ubuntu")),
+        ({"ssh_command": "ssh ubuntu@203.0.113.7"}, {}, ("203.0.113.7", 22, "ubuntu")),
+        ({"ssh_command": "ssh a@203.0.113.7", "external_ip": "203.0.113.8"}, {}, ("203.0.113.7", 22, "a")),
+        ({"ssh_command": "rubbish", "external_ip": "203.0.113.8"}, {}, ("203.0.113.8", 22, "root")),
+        ({"external_ip": "203.0.113.7"}, {"external_ip": "203.0.113.8"}, ("203.0.113.7", 22, "root")),
+        # the port
+        ({"external_ip": "203.0.113.7"}, {"ssh_port": 22022}, ("203.0.113.7", 22022, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": 23}, {"ssh_port": 24}, ("203.0.113.7", 23, "root")),
+        ({"ssh_command": "ssh a@203.0.113.7 -p 25", "ssh_port": 23}, {"ssh_port": 24}, ("203.0.113.7", 25, "a")),
+        ({"ssh_command": "ssh a@203.0.113.7"}, {"ssh_port": 22022}, ("203.0.113.7", 22022, "a")),
+        ({"external_ip": "203.0.113.7"}, {"ssh_command": "ssh b@x -p 26"}, ("203.0.113.7", 26, "b")),
+        ({"external_ip": "203.0.113.7", "ssh_port": "22022"}, {}, ("203.0.113.7", 22022, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": 22022.0}, {}, ("203.0.113.7", 22022, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": 22.5}, {}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": float("inf")}, {}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": True}, {}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": None}, {"ssh_port": 0}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": -22}, {"ssh_port": "x"}, ("203.0.113.7", 22, "root")),
+        ({"external_ip": "203.0.113.7", "ssh_port": " 22"}, {"ssh_port": {}}, ("203.0.113.7", 22, "root")),
+    ],
+    ids=str,
+)
+def test_a_connection_comes_out_of_instance_and_access(one: Any, access: Any, expected: Any) -> None:
+    connection = connection_of(one, access)
+    assert (connection and tuple(connection.values())) == expected
+
+
+def test_a_connection_has_ansibles_names() -> None:
+    assert connection_of(instance(), {}) == {
+        "ansible_host": "203.0.113.7",
+        "ansible_port": 22,
+        "ansible_user": "root",
+    }
+
+
+# Machines of an offer
+
+R1, R2 = RESOURCE_ID, SECOND_RESOURCE_ID
+A, B = "203.0.113.7", "203.0.113.8"
+
+
+def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
+    return [(machine["ansible_host"], machine["resource_id"]) for machine in machines(instances, resources)]
+
+
+@pytest.mark.parametrize(
+    ("instances", "resources", "expected"),
+    [
+        pytest.param([], [], [], id="nothing"),
+        pytest.param([instance(A)], [], [(A, None)], id="no resources"),
+        pytest.param([instance(A, resource_id=R1)], [], [(A, R1)], id="no resources, but an id"),
+        pytest.param([], [resource(R1, A), resource(R2, B)], [(A, R1), (B, R2)], id="no instances"),
+        pytest.param(
+            [instance(B, resource_id=R2), instance(A, resource_id=R1)],
+            [resource(R1, A), resource(R2, B)],
+            [(B, R2), (A, R1)],
+            id="by resource_id",
+        ),
+        pytest.param(
+            [instance(B, instance_id=R2), instance(A, instance_id=R1)],
+            [resource(R1, A), resource(R2, B)],
+            [(B, R2), (A, R1)],
+            id="by instance_id",
+        ),
+        pytest.param(
+            [instance(A, resource_id=R2)], [resource(R1, A), resource(R2, B)], [(A, R2)], id="the id before the address"
+        ),
+        pytest.param(
+            [instance(B), instance(A)], [resource(R1, A), resource(R2, B)], [(B, R2), (A, R1)], id="by address"
+        ),
+        pytest.param(
+            [instance(B)], [resource(R1, A), resource(R2, B)], [(B, R2)], id="by address, with fewer instances"
+        ),
+        pytest.param(
+            [instance(A), instance(A)], [resource(R1, A), resource(R2, A)], [(A, R1), (A, R2)], id="one address, by place"
+        ),
+        pytest.param(
+            [instance(None), instance(None)],
+            [resource(R1, A), resource(R2, B)],
+            [(A, R1), (B, R2)],
+            id="no address, by place",
+        ),
+        pytest.param([instance(A)], [resource(R1, B), resource(R2, B)], [(A, None)], id="none that fits"),
+        pytest.param(
+            [instance(A, instance_id="i-1")], [resource(R1, None)], [(A, None)], id="another id is not by place"
+        ),
+        pytest.param(
+            [instance(A, instance_id="i-1")], [resource(R1, A)], [(A, R1)], id="the vendor's id, but the address"
+        ),
+        pytest.param([instance(A)], [resource(None, A)], [(A, None)], id="a resource without an id"),
+    ],
+)
+def test_an_instance_finds_its_resource(instances: Any, resources: Any, expected: Any) -> None:
+    assert pairs(instances, resources) == expected
+
+
+def test_no_resource_is_given_to_two_instances() -> None:
+    found = pairs([instance(None), instance(A)], [resource(R1, A), resource(R2, B)])
+    assert found in ([(B, R2), (A, R1)], [(None, None), (A, R1)])
+
+
+def test_a_machine_has_name_status_and_the_instances_own_fields() -> None:
+    [machine] = machines([instance(A, gpu_uuid="GPU-1")], [resource(R1, A, access={"ssh_port": 22022, "external_ip": A})])
+    assert machine == {
+        "external_ip": A,
+        "ssh_command": f"ssh root@{A}",
+        "status": "running",
+        "gpu_uuid": "GPU-1",
+        "name": "trainer",
+        "resource_id": R1,
+        "ansible_host": A,
+        "ansible_port": 22022,
+        "ansible_user": "root",
+    }
+
+
+def test_a_machine_that_nobody_knows_has_all_keys() -> None:
+    assert machines([{}], []) == [
+        dict.fromkeys(("status", "name", "resource_id", "ansible_host", "ansible_port", "ansible_user"))
+    ]
+
+
+def test_connection_variables_of_the_api_itself_do_not_count() -> None:
+    [machine] = machines([{"ansible_host": "evil", "ansible_user": "-x", "ansible_port": 1}], [])
+    assert (machine["ansible_host"], machine["ansible_user"], machine["ansible_port"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [[], {}, {"id": R1}, [R1], 7, True])
+def test_an_id_of_another_kind_is_none(value: Any) -> None:
+    assert pairs([instance(A, resource_id=value)], []) == [(A, None)]
+    assert pairs([instance(A, resource_id=value)], [resource(R1, A)]) == [(A, R1)]
+
+
+def test_the_defaults_are_root_and_22() -> None:
+    assert (_connection.DEFAULT_USER, _connection.DEFAULT_PORT) == ("root", 22)

@@ -1,0 +1,180 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users give is checked before any request is sent, and keys are never repeated in a message."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import KEY, OFFER_ID, PRIVATE_KEY, public_key
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _input
+
+# Ids
+
+
+@pytest.mark.parametrize("value", [OFFER_ID, OFFER_ID.upper(), f"  {OFFER_ID}\n"], ids=["plain", "upper case", "blanks"])
+def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
+    assert _input.check_uuid(value) == OFFER_ID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "abc-123",
+        OFFER_ID[:-1],
+        OFFER_ID + "0",
+        OFFER_ID.replace("-", ""),
+        OFFER_ID.replace("5", "g"),
+        f"{{{OFFER_ID}}}",
+        f"urn:uuid:{OFFER_ID}",
+        f"{OFFER_ID}/status",
+        f"{OFFER_ID}\nx",
+        "\u0661" + OFFER_ID[1:],
+        "None",
+    ],
+)
+def test_what_is_no_id_is_refused_and_shown(value: str) -> None:
+    with pytest.raises(ValueError, match="must be a UUID") as caught:
+        _input.check_uuid(value)
+    assert f"'{value}'" in str(caught.value)
+
+
+def test_a_long_text_in_place_of_an_id_is_cut() -> None:
+    with pytest.raises(ValueError) as caught:
+        _input.check_uuid("x" * 1000)
+    assert str(caught.value).endswith("'" + "x" * 57 + "...'")
+
+
+# The token
+
+
+@pytest.mark.parametrize("value", ["t0ken", " t0ken\n", "!~+/=.-_\"\\"])
+def test_a_token_loses_the_blanks_around_it(value: str) -> None:
+    assert _input.check_token(value) == value.strip()
+
+
+@pytest.mark.parametrize("value", [None, "", " \n"])
+def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
+    with pytest.raises(ValueError, match="is missing: .* COMPUTE_INDEX_API_TOKEN"):
+        _input.check_token(value)
+
+
+@pytest.mark.parametrize("value", ["two words", "line1\nline2", "line1\r\nX-Evil: 1", "t\u00f6ken", "t\x00ken", "t\x7fken"])
+def test_a_token_that_no_header_may_carry_is_refused_and_not_shown(value: str) -> None:
+    with pytest.raises(ValueError, match="no HTTP header may carry") as caught:
+        _input.check_token(value)
+    assert value not in str(caught.value)
+
+
+# Keys
+
+ECDSA = b"nistp256", b"\x04" + bytes(64)
+KEYS = {
+    "ssh-ed25519": (bytes(range(32)),),
+    "ssh-rsa": (b"\x01\x00\x01", b"\x00" + b"\xab" * 256),
+    "ecdsa-sha2-nistp256": ECDSA,
+    "ecdsa-sha2-nistp384": (b"nistp384", b"\x04" + bytes(96)),
+    "ecdsa-sha2-nistp521": (b"nistp521", b"\x04" + bytes(132)),
+    "sk-ssh-ed25519@openssh.com": (bytes(range(32)), b"ssh:"),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (*ECDSA, b"ssh:"),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("comment", ["", " me@example.com", " a comment of words"])
+def test_keys_of_all_kinds_are_accepted(kind: str, comment: str) -> None:
+    key = public_key(kind, *KEYS[kind], comment=comment)
+    assert _input.check_ssh_public_key(f" {key}\n") == key
+
+
+def test_further_blanks_in_a_key_do_not_matter() -> None:
+    assert _input.check_ssh_public_key(KEY.replace(" ", "  "))
+
+
+def blob_of(key: str) -> str:
+    return key.split(" ")[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param("", "is empty", id="empty"),
+        pytest.param(" \n", "is empty", id="blank"),
+        pytest.param(PRIVATE_KEY, "is a PRIVATE key", id="OpenSSH private"),
+        pytest.param(PRIVATE_KEY.replace("OPENSSH", "RSA"), "is a PRIVATE key", id="RSA private"),
+        pytest.param(PRIVATE_KEY.replace("OPENSSH ", ""), "is a PRIVATE key", id="PKCS 8 private"),
+        pytest.param(PRIVATE_KEY.replace("\n", " "), "is a PRIVATE key", id="private on one line"),
+        pytest.param("PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\n", "is a PRIVATE key", id="PuTTY private"),
+        pytest.param(f"{KEY}\n{KEY}", "must be one key on one line", id="two keys"),
+        pytest.param(f"{KEY}\r{KEY}", "must be one key on one line", id="two keys, carriage return"),
+        pytest.param("\n".join(PRIVATE_KEY.splitlines()[1:2]), "must begin with the key's type", id="private, no header"),
+        pytest.param(blob_of(KEY), "must begin with the key's type", id="no type"),
+        pytest.param(public_key("ssh-dss"), "must begin with the key's type", id="dss"),
+        pytest.param(public_key("ssh-ed25519-cert-v01@openssh.com"), "must begin with the key's type", id="certificate"),
+        pytest.param(f'from="10.0.0.0/8" {KEY}', "must begin with the key's type", id="with options"),
+        pytest.param("ssh-ed25519\t" + blob_of(KEY), "must begin with the key's type", id="tab"),
+        pytest.param("~/.ssh/id_ed25519.pub", "must begin with the key's type", id="path"),
+        pytest.param("{{ key }}", "must begin with the key's type", id="template"),
+        pytest.param("ssh-ed25519", "is damaged", id="type alone"),
+        pytest.param("ssh-ed25519 me@example.com", "is damaged", id="no blob"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:-1]}", "is damaged", id="a character short"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:20]}", "is damaged", id="name only"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:-8]}", "is damaged", id="cut"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}...", "is damaged", id="abbreviated"),
+        pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type inside"),
+        pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="something else"),
+        pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
+    ],
+)
+def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}") as caught:
+        _input.check_ssh_public_key(value)
+    told = str(caught.value)
+    assert not [word for word in value.split() if len(word) > 20 and word in told]
+
+
+# Seconds
+
+
+@pytest.mark.parametrize(
+    ("check", "value"),
+    [(_input.check_seconds, 0), (_input.check_seconds, 0.5), (_input.check_timeout, 1), (_input.check_timeout, 3600)],
+)
+def test_durations_that_make_sense(check: Callable[[float], float], value: float) -> None:
+    assert check(value) == value
+
+
+@pytest.mark.parametrize("check", [_input.check_seconds, _input.check_timeout])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), float("-inf")])
+def test_durations_that_make_none(check: Callable[[float], float], value: float) -> None:
+    with pytest.raises(ValueError, match="must be a number of seconds"):
+        check(value)
+
+
+@pytest.mark.parametrize("value", [0, 0.99])
+def test_no_answer_arrives_in_less_than_a_second(value: float) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        _input.check_timeout(value)
+
+
+@pytest.mark.parametrize("value", [1e10, 1e300])
+def test_a_timeout_that_no_socket_takes_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="must be a number of seconds"):
+        _input.check_timeout(value)
+
+
+@pytest.mark.parametrize("check", [_input.check_uuid, _input.check_token, _input.check_ssh_public_key])
+@given(value=st.text() | st.text(max_size=30).map(lambda text: f"ssh-ed25519 {text}"))
+def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], Any], value: str) -> None:
+    try:
+        assert check(value)
+    except ValueError as error:
+        assert str(error)

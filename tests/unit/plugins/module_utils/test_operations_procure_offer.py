@@ -1,0 +1,763 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buying an offer, once: what is asked, what is sent, and what a result says about money.
+
+The queue holds every request that may be sent; one POST more, or in another order, fails the test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from raw_server import RawServer, Step, answer, read_and_hang_up
+from request_queue import LOST, RequestQueue
+from samples import (
+    BASE,
+    KEY,
+    OFFER_ID,
+    OFFER_PATH,
+    PRIVATE_KEY,
+    RESOURCE_ID,
+    SECOND_RESOURCE_ID,
+    STATUS_PATH,
+    TOKEN,
+    offer,
+    procurement,
+    resource,
+    status,
+)
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _api
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
+    BLANK,
+    PROCURE_OFFER,
+)
+
+Result = dict[str, Any]
+USER_DATA = "#cloud-config\nchpasswd: {list: 'root:hunter22'}\n"
+SHA256 = hashlib.sha256(USER_DATA.encode()).hexdigest()
+POST = "POST", "/procure_offer"
+
+
+class Clock:
+    """A clock that only moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.naps: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(operation, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
+    return clock
+
+
+@pytest.fixture
+def buy(perform: Callable[..., Result]) -> Callable[..., Result]:
+    """``buy(check_mode=False, **params)``, with an offer id and a key."""
+
+    def run(check_mode: bool = False, **params: Any) -> Result:
+        return perform(PROCURE_OFFER, check_mode, **{"offer_id": OFFER_ID, "ssh_public_key": KEY, **params})
+
+    return run
+
+
+def free(queue: RequestQueue, **fields: Any) -> RequestQueue:
+    """Expect the two looks before a purchase, at an offer that is free."""
+    return queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(**fields))
+
+
+def expect_resources(queue: RequestQueue, *resources: Any, code: int = 200) -> RequestQueue:
+    return queue.expect("GET", "/resources", list(resources), code, query={"offer_id": OFFER_ID})
+
+
+def assert_failed(result: Result, error_class: str, outcome: str, code: int | None = None, ids: Any = ()) -> str:
+    """Hold a failure against what each must have; returns its message."""
+    assert BLANK.keys() | {"msg", "error_class", "status_code", "failed"} <= result.keys()
+    assert result["failed"] is True
+    assert (result["error_class"], result["outcome"]) == (error_class, outcome)
+    assert result["status_code"] == code
+    assert result["resource_ids"] == list(ids)
+    assert result["changed"] is (outcome == "unknown")
+    assert "diff" not in result
+    return str(result["msg"])
+
+
+# Created
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "procured_at"),
+    [
+        (procurement(), "procured", "2026-01-31T12:01:00Z"),
+        (procurement("provisioning_in_progress", resource_ids=[RESOURCE_ID]), "provisioning_in_progress", None),
+        (procurement("reserved", resource_ids=[RESOURCE_ID]), "reserved", None),
+    ],
+    ids=["procured", "in progress", "unknown word"],
+)
+def test_a_free_offer_is_bought(queue: RequestQueue, buy: Any, answer: Any, state: str, procured_at: Any) -> None:
+    free(queue).expect(*POST, answer, body={"offer_id": OFFER_ID, "ssh_public_key": KEY})
+    result = buy()
+    assert BLANK.keys() <= result.keys()
+    assert (result["changed"], result["outcome"], result["status"]) == (True, "created", state)
+    assert (result["procured_at"], result["resource_ids"]) == (procured_at, [RESOURCE_ID])
+    assert (result["offer_id"], result["price_per_hour"]) == (OFFER_ID, 2.0)
+    assert result["offer"]["gpu_type"] == "nvidia-h100-sxm5-80gb"
+    assert result["msg"] == f"Offer {OFFER_ID} was bought at USD 2.00 per hour."
+    assert "failed" not in result
+
+
+def test_everything_that_was_given_is_sent(queue: RequestQueue, buy: Any) -> None:
+    order = {
+        "offer_id": OFFER_ID,
+        "ssh_public_key": KEY,
+        "cloud_init": USER_DATA,
+        "resource_name": "trainer",
+        "cluster_name": "c1",
+    }
+    free(queue).expect(*POST, procurement(), body=order)
+    result = buy(**{**order, "offer_id": f" {OFFER_ID.upper()} ", "ssh_public_key": f"{KEY}\n"})
+    assert result["cloud_init_sha256"] == SHA256
+    assert result["diff"]["after"]["cloud_init_sha256"] == SHA256
+    assert (result["diff"]["after"]["resource_name"], result["diff"]["after"]["cluster_name"]) == ("trainer", "c1")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_what_was_not_given_is_not_sent(queue: RequestQueue, buy: Any, value: str | None) -> None:
+    free(queue).expect(*POST, procurement(), body={"offer_id": OFFER_ID, "ssh_public_key": KEY})
+    result = buy(cloud_init=value, resource_name=value, cluster_name=value)
+    assert result["cloud_init_sha256"] is None
+    assert not {"resource_name", "cluster_name"} & result["diff"]["after"].keys()
+
+
+def test_the_diff_shows_what_is_bought(queue: RequestQueue, buy: Any) -> None:
+    free(queue, gpu_count=8).expect(*POST, procurement())
+    assert buy()["diff"] == {
+        "before_header": "machine (none)",
+        "after_header": f"machine (offer {OFFER_ID})",
+        "before": {},
+        "after": {
+            "offer_id": OFFER_ID,
+            "status": "procured",
+            "gpus": "8 x nvidia-h100-sxm5-80gb",
+            "vendor": "nebius",
+            "region": "eu-north1",
+            "price_per_hour": 2.0,
+            "resource_ids": [RESOURCE_ID],
+            "cloud_init_sha256": None,
+        },
+    }
+
+
+def test_the_diff_falls_back_to_the_group_of_regions(queue: RequestQueue, buy: Any) -> None:
+    free(queue, vendor_region=None).expect(*POST, procurement())
+    assert buy()["diff"]["after"]["region"] == "EU"
+
+
+@pytest.mark.parametrize("seconds", [600, 1])
+def test_the_purchase_may_take_as_long_as_was_said(queue: RequestQueue, buy: Any, seconds: float) -> None:
+    free(queue).expect(*POST, procurement())
+    buy(procure_timeout=seconds)
+    assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [60, 60, seconds]
+
+
+@pytest.mark.parametrize(
+    ("state", "resources"),
+    [
+        ({"resource_ids": [RESOURCE_ID]}, None),
+        ({"resources": [{"resource_id": RESOURCE_ID}]}, None),
+        ({}, [resource(RESOURCE_ID)]),
+    ],
+    ids=["status", "status with objects", "list of resources"],
+)
+def test_ids_that_the_purchase_did_not_name_are_asked_for(
+    queue: RequestQueue, buy: Any, state: Any, resources: Any
+) -> None:
+    free(queue).expect(*POST, procurement("provisioning_in_progress"))
+    queue.expect("GET", STATUS_PATH, status("provisioning", **state))
+    if resources is not None:
+        expect_resources(queue, *resources)
+    assert buy()["resource_ids"] == [RESOURCE_ID]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda queue: queue.expect("GET", STATUS_PATH, status=500),
+        lambda queue: queue.expect("GET", STATUS_PATH, LOST),
+        lambda queue: queue.expect("GET", STATUS_PATH, b"<html>"),
+        lambda queue: expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning")), code=404),
+        lambda queue: expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning"))),
+        lambda queue: expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning")), resource(None)),
+    ],
+    ids=["500", "lost", "HTML", "no such list", "none yet", "without an id"],
+)
+def test_ids_that_nobody_knows_do_not_hide_the_purchase(queue: RequestQueue, buy: Any, ask: Any) -> None:
+    free(queue).expect(*POST, procurement("provisioning_in_progress"))
+    ask(queue)
+    result = buy()
+    assert (result["outcome"], result["changed"], result["resource_ids"]) == ("created", True, [])
+
+
+def test_several_machines_are_all_named(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, procurement(resource_ids=[RESOURCE_ID, SECOND_RESOURCE_ID]))
+    assert buy()["resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+
+
+def test_warnings_about_user_data_come_with_the_purchase(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, procurement())
+    [warning] = buy(cloud_init="#!/bin/sh\necho {{ name }}\n")["warnings"]
+    assert "template marks in line 2" in warning
+
+
+# Existing
+
+BOUGHT = {
+    "started": status("provisioning_started"),
+    "in progress": status("provisioning_in_progress", resource_ids=[RESOURCE_ID]),
+    "provisioning": status("provisioning"),
+    "ready": status("ready", resource_ids=[RESOURCE_ID]),
+    "unknown word": status("queued", "reserved"),
+    "pending, but procured": status("pending", "procured"),
+    "available, with a resource": status("available", resources=[RESOURCE_ID]),
+}
+
+
+@pytest.mark.parametrize("state", BOUGHT.values(), ids=BOUGHT.keys())
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_is_bought_already_is_not_bought_again(
+    queue: RequestQueue, buy: Any, state: Any, check_mode: bool
+) -> None:
+    queue.expect("GET", STATUS_PATH, state).expect("GET", OFFER_PATH, offer(status="procured"))
+    if not (state.get("resource_ids") or state.get("resources")):
+        expect_resources(queue.expect("GET", STATUS_PATH, state), resource())
+    result = buy(check_mode, max_price_per_hour=0.01)
+    assert BLANK.keys() <= result.keys()
+    assert (result["changed"], result["outcome"], result["resource_ids"]) == (False, "existing", [RESOURCE_ID])
+    assert (result["offer_id"], result["status"], result["price_per_hour"]) == (OFFER_ID, state["status"], 2.0)
+    assert result["msg"] == f"Offer {OFFER_ID} is bought already."
+    assert "failed" not in result and "diff" not in result
+    assert queue.count(*POST) == 0
+
+
+@pytest.mark.parametrize("code", [404, 500])
+def test_the_details_of_what_exists_may_be_unreadable(queue: RequestQueue, buy: Any, code: int) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID])).expect("GET", OFFER_PATH, {}, code)
+    result = buy()
+    assert (result["outcome"], result["offer"], result["price_per_hour"]) == ("existing", None, None)
+    [warning] = result["warnings"]
+    assert warning.startswith("The price of the existing machine is not known: ") and str(code) in warning
+
+
+def test_what_exists_may_name_no_resources(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready")).expect("GET", OFFER_PATH, offer())
+    expect_resources(queue.expect("GET", STATUS_PATH, status("ready")), code=404)
+    assert (buy()["outcome"], len(queue.calls)) == ("existing", 4)
+
+
+# Check mode
+
+
+def test_check_mode_plans_and_sends_reads_only(queue: RequestQueue, buy: Any) -> None:
+    free(queue)
+    result = buy(True, max_price_per_hour=2, resource_name="trainer", cloud_init=USER_DATA)
+    assert {call.method for call in queue.calls} == {"GET"}
+    assert (result["changed"], result["outcome"], result["status"]) == (True, "planned", "planned")
+    assert (result["resource_ids"], result["procured_at"]) == ([], None)
+    assert result["msg"] == f"Offer {OFFER_ID} would be bought at USD 2.00 per hour."
+    assert result["diff"]["after"]["resource_name"] == "trainer"
+    assert result["price_per_hour"] == 2.0 and result["cloud_init_sha256"] == SHA256
+
+
+def test_check_mode_holds_the_price_against_the_ceiling_too(queue: RequestQueue, buy: Any) -> None:
+    free(queue)
+    assert_failed(buy(True, max_price_per_hour=1.99), "price", "not_sent")
+
+
+# The ceiling
+
+
+@pytest.mark.parametrize("ceiling", [None, 2, 2.0, 2.000001, 100])
+def test_a_price_up_to_the_ceiling_passes(queue: RequestQueue, buy: Any, ceiling: float | None) -> None:
+    free(queue).expect(*POST, procurement())
+    assert buy(max_price_per_hour=ceiling)["outcome"] == "created"
+
+
+@pytest.mark.parametrize(
+    ("fields", "ceiling", "price"),
+    [
+        ({}, 1.99, "USD 2.00"),
+        ({}, 0, "USD 2.00"),
+        ({"total_price_per_hour": 2.000001}, 2, "USD 2.000001"),
+        ({"total_price_per_hour": "2.5"}, 2, "USD 2.50"),
+        ({"total_price_per_hour": None, "gpu_count": 8}, 15.99, "USD 16.00"),
+        ({"total_price_per_hour": None, "storage_price_per_hour": 0.5}, 2.4, "USD 2.50"),
+    ],
+)
+def test_a_price_above_the_ceiling_does_not(
+    queue: RequestQueue, buy: Any, fields: Any, ceiling: float, price: str
+) -> None:
+    free(queue, **fields)
+    result = buy(max_price_per_hour=ceiling)
+    msg = assert_failed(result, "price", "not_sent")
+    assert f"costs {price} per hour, which is above max_price_per_hour (USD " in msg
+    assert msg.endswith("Nothing was bought.")
+    assert result["price_per_hour"] > ceiling and result["offer"]["vendor"] == "nebius"
+    assert result["status"] == "available"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"gpu_price_per_hour": None}, {"gpu_count": None}, {"gpu_price_per_hour": -1}, {"gpu_price_per_hour": "?"}],
+    ids=str,
+)
+def test_an_unknown_price_does_not_pass_a_ceiling(queue: RequestQueue, buy: Any, fields: Any) -> None:
+    free(queue, **{"total_price_per_hour": None, **fields})
+    msg = assert_failed(buy(max_price_per_hour=100), "price", "not_sent")
+    assert "names no price" in msg and msg.endswith("Nothing was bought.")
+
+
+def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: RequestQueue, buy: Any) -> None:
+    free(queue, total_price_per_hour=None, storage_price_per_hour=-0.5)
+    assert_failed(buy(max_price_per_hour=1.9), "price", "not_sent")
+
+
+def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any) -> None:
+    free(queue, total_price_per_hour=None, gpu_price_per_hour=None).expect(*POST, procurement())
+    result = buy()
+    assert (result["outcome"], result["price_per_hour"]) == ("created", None)
+    assert result["msg"] == f"Offer {OFFER_ID} was bought at an unknown price."
+
+
+# Failures before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("params", "option"),
+    [
+        ({"offer_id": "abc-123"}, "offer_id must be a UUID"),
+        ({"ssh_public_key": ""}, "ssh_public_key is empty"),
+        ({"ssh_public_key": PRIVATE_KEY}, "ssh_public_key is a PRIVATE key"),
+        ({"cloud_init": "packages: [git]"}, "cloud_init must begin with"),
+        ({"cloud_init": "#cloud-config\na: ["}, "cloud_init is no valid YAML"),
+        ({"cloud_init": "#cloud-config\na: !!bool hunter22"}, "cloud_init is no valid YAML"),
+        ({"cloud_init": "#!/bin/sh\n" + "x" * 65_536}, "cloud_init is 65546 bytes long"),
+        ({"max_price_per_hour": -1}, "max_price_per_hour must be USD per hour"),
+        ({"max_price_per_hour": float("nan")}, "max_price_per_hour must be USD per hour"),
+        ({"max_price_per_hour": float("inf")}, "max_price_per_hour must be USD per hour"),
+        ({"procure_timeout": 0}, "procure_timeout must be a number of seconds"),
+        ({"procure_timeout": 1e10}, "procure_timeout must be a number of seconds"),
+        ({"settle_timeout": -1}, "settle_timeout must be a number of seconds"),
+        ({"settle_timeout": float("nan")}, "settle_timeout must be a number of seconds"),
+        ({"api_token": None}, "api_token is missing"),
+        ({"api_token": "two words"}, "api_token holds a blank"),
+        ({"api_url": "http://supply-api.example.com"}, "api_url is plain http"),
+        ({"api_url": "supply-api.example.com"}, "api_url must be an http(s) URL"),
+        ({"api_url": "https://[::1"}, "api_url is no valid URL"),
+        ({"api_timeout": 0.5}, "api_timeout must be a number of seconds"),
+        ({"api_timeout": 1e10}, "api_timeout must be a number of seconds"),
+        ({"ca_path": "/no/such/file.pem"}, "ca_path: there is no file or folder '/no/such/file.pem'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_costs_nothing(queue: RequestQueue, buy: Any, params: Any, option: str) -> None:
+    msg = assert_failed(buy(**params), "invalid", "not_sent")
+    assert msg.startswith(option)
+    assert msg.endswith("Nothing was sent.")
+    assert "hunter22" not in msg and "b3BlbnNzaC1rZXktdjEAAAAA" not in msg
+    assert queue.calls == []
+
+
+def test_user_data_of_half_characters_costs_nothing(queue: RequestQueue, buy: Any) -> None:
+    """A script may hold what no UTF-8 text can; it is refused, or sent as JSON has it."""
+    free(queue).expect(*POST, procurement())
+    assert buy(cloud_init="#!/bin/sh\n# \udcff\n")["outcome"] == "created"
+
+
+@pytest.mark.parametrize(
+    ("state", "error_class", "text"),
+    [
+        (status("available", "expired"), "expired", "has expired; offers live 30 minutes. Nothing was bought."),
+        (status(None, "expired"), "expired", "Search again."),
+        (status("failed", "failed", failure_reason="no stock"), "conflict", "failed: no stock. Nothing was bought."),
+        (status("failed", None), "conflict", "failed: the API gives no reason. Nothing was bought."),
+    ],
+    ids=["expired", "expired, one state", "failed", "failed without a reason"],
+)
+def test_an_offer_that_is_no_longer_to_be_had(
+    queue: RequestQueue, buy: Any, state: Any, error_class: str, text: str
+) -> None:
+    queue.expect("GET", STATUS_PATH, state)
+    result = buy()
+    assert text in assert_failed(result, error_class, "not_sent")
+    assert (result["offer_id"], result["status"]) == (OFFER_ID, state["status"])
+
+
+def test_a_failed_offer_may_still_be_billed(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status("failed", resource_ids=[RESOURCE_ID]))
+    msg = assert_failed(buy(), "conflict", "not_sent", ids=[RESOURCE_ID])
+    assert f"These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+    assert "Nothing was bought" not in msg
+
+
+READ_ERRORS = [
+    (400, "invalid"),
+    (401, "auth"),
+    (403, "auth"),
+    (404, "not_found"),
+    (409, "conflict"),
+    (410, "expired"),
+    (422, "invalid"),
+    (429, "rate_limited"),
+    (500, "unavailable"),
+    (503, "unavailable"),
+    (302, "protocol"),
+]
+
+
+@pytest.mark.parametrize(("code", "error_class"), READ_ERRORS)
+@pytest.mark.parametrize("path", [STATUS_PATH, OFFER_PATH], ids=["status", "details"])
+def test_without_a_look_nothing_is_sent(queue: RequestQueue, buy: Any, code: int, error_class: str, path: str) -> None:
+    if path == OFFER_PATH:
+        queue.expect("GET", STATUS_PATH, status())
+    queue.expect("GET", path, {"detail": "because"}, code)
+    result = buy()
+    msg = assert_failed(result, error_class, "not_sent", code)
+    assert msg.endswith("Nothing was bought.")
+    assert result["offer_id"] == OFFER_ID
+
+
+@pytest.mark.parametrize("answer", [LOST, b"<html>", b"[]", b'{"detail": "?"}'], ids=["lost", "HTML", "list", "no state"])
+def test_an_unreadable_look_sends_nothing(queue: RequestQueue, buy: Any, answer: Any) -> None:
+    queue.expect("GET", STATUS_PATH, answer)
+    result = buy()
+    code = None if answer is LOST else 200
+    assert_failed(result, "unavailable" if answer is LOST else "protocol", "not_sent", code)
+
+
+def test_an_unknown_offer_says_to_search_again(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {"detail": "Offer not found"}, 404)
+    assert "The API does not know this offer; search again. Nothing was bought." in buy()["msg"]
+
+
+def test_a_wish_to_wait_is_handed_on(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {}, 429, headers={"Retry-After": "120"})
+    assert buy()["retry_after"] == 120
+
+
+# The purchase is refused
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class", "advice"),
+    [
+        (400, "invalid", ""),
+        (401, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN)."),
+        (402, "invalid", ""),
+        (403, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN)."),
+        (404, "not_found", "The offer is gone; search again."),
+        (409, "conflict", "Somebody else has bought the offer, or it is being bought."),
+        (410, "expired", "The offer has expired; search again."),
+        (422, "invalid", ""),
+    ],
+)
+def test_a_refused_purchase_is_rejected(
+    queue: RequestQueue, buy: Any, code: int, error_class: str, advice: str
+) -> None:
+    free(queue).expect(*POST, {"detail": "because"}, code)
+    result = buy(api_retries=5)
+    msg = assert_failed(result, error_class, "rejected", code)
+    assert msg == f"POST /procure_offer answered {code}: because. {advice}{' ' if advice else ''}Nothing was bought."
+    assert (result["price_per_hour"], result["offer_id"]) == (2.0, OFFER_ID)
+    assert queue.count(*POST) == 1
+
+
+@pytest.mark.parametrize(("code", "headers"), [(429, {}), (429, {"Retry-After": "9"}), (503, {"Retry-After": "9"})])
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_purchase_that_was_not_taken_up_was_not_sent(
+    queue: RequestQueue, buy: Any, code: int, headers: Any, retries: int
+) -> None:
+    free(queue).expect(*POST, {}, code, headers=headers, times=retries + 1)
+    result = buy(api_retries=retries)
+    error_class = "rate_limited" if code == 429 else "unavailable"
+    assert assert_failed(result, error_class, "not_sent", code).endswith("Nothing was bought.")
+    assert result["retry_after"] == (9 if headers else None)
+    assert queue.count(*POST) == retries + 1
+
+
+def test_a_purchase_that_was_not_taken_up_may_succeed_the_next_time(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, {}, 503, headers={"Retry-After": "1"}).expect(*POST, procurement())
+    assert buy(api_retries=1)["outcome"] == "created"
+    assert queue.count(*POST) == 2
+
+
+@pytest.mark.parametrize("reason", ["no stock", None])
+def test_a_purchase_may_fail_in_a_success(queue: RequestQueue, buy: Any, reason: str | None) -> None:
+    free(queue).expect(*POST, procurement("failed", error=reason))
+    result = buy()
+    msg = assert_failed(result, "conflict", "rejected")
+    assert f"failed: {reason or 'the API gives no reason'}. No resource of it is known." in msg
+    assert result["status"] == "failed"
+
+
+def test_a_purchase_that_failed_may_still_be_billed(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID]))
+    msg = assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
+    assert f"These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+
+
+# The answer is lost
+
+LOSSES: dict[str, tuple[Any, int]] = {
+    "lost": (LOST, 200),
+    "500": ({}, 500),
+    "502 with HTML": (b"<html>", 502),
+    "503 without Retry-After": ({}, 503),
+    "504": ({}, 504),
+    "408": ({}, 408),
+    "307": ({}, 307),
+    "200 without JSON": (b"", 200),
+    "200 without a status": ({"detail": "ok"}, 200),
+    "200 with a list": ([], 200),
+}
+
+
+@pytest.mark.parametrize(("reply", "code"), LOSSES.values(), ids=LOSSES.keys())
+def test_a_lost_answer_is_asked_after_and_never_sent_again(
+    queue: RequestQueue, buy: Any, reply: Any, code: int
+) -> None:
+    free(queue).expect(*POST, reply, code)
+    queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
+    result = buy(api_retries=5)
+    assert (result["outcome"], result["changed"], result["status"]) == ("created", True, "procured")
+    assert result["resource_ids"] == [RESOURCE_ID]
+    [warning] = result["warnings"]
+    assert warning.endswith("The offer's status says that it was bought.")
+    assert queue.count(*POST) == 1
+
+
+def test_a_lost_answer_is_asked_after_until_it_is_known(queue: RequestQueue, buy: Any, clock: Clock) -> None:
+    free(queue).expect(*POST, LOST)
+    queue.expect("GET", STATUS_PATH, LOST).expect("GET", STATUS_PATH, {}, 500).expect("GET", STATUS_PATH, status())
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+    assert buy(api_retries=5)["outcome"] == "created"
+    assert clock.naps == [operation.SETTLE_PAUSE] * 3
+    assert [call.req_kwargs["timeout"][1] for call in queue.calls[3:]] == [operation.SETTLE_TIMEOUT] * 4
+
+
+def test_the_ids_of_a_settled_purchase_are_asked_for(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status("provisioning"), times=2)
+    expect_resources(queue, resource())
+    assert buy()["resource_ids"] == [RESOURCE_ID]
+
+
+@pytest.mark.parametrize("ids", [[], [RESOURCE_ID]])
+def test_a_lost_answer_may_turn_out_as_a_failure(queue: RequestQueue, buy: Any, ids: list[str]) -> None:
+    free(queue).expect(*POST, LOST)
+    queue.expect("GET", STATUS_PATH, status("failed", "failed", failure_reason="no stock", resource_ids=ids))
+    msg = assert_failed(buy(), "conflict", "rejected", ids=ids)
+    assert "failed: no stock." in msg and ("billed nevertheless" in msg) is bool(ids)
+
+
+def test_a_lost_answer_may_turn_out_as_expired(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status("available", "expired"))
+    msg = assert_failed(buy(), "expired", "rejected")
+    assert msg.endswith("The offer has expired unbought. Nothing was bought. Search again.")
+
+
+@pytest.mark.parametrize(
+    ("settle_timeout", "looks", "naps"),
+    [(0, 1, []), (2, 2, [2]), (3, 2, [3]), (7, 4, [3, 3, 1]), (30, 11, [3] * 10)],
+)
+def test_a_lost_answer_is_asked_after_for_so_long(
+    queue: RequestQueue, buy: Any, clock: Clock, settle_timeout: float, looks: int, naps: list[float]
+) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=looks)
+    result = buy(settle_timeout=settle_timeout, api_retries=5)
+    msg = assert_failed(result, "unknown_outcome", "unknown")
+    assert "MAY BE BOUGHT and billed at USD 2.00 per hour" in msg
+    assert "Do not buy another offer instead" in msg and "the API still calls it unbought" in msg
+    assert OFFER_ID in msg and "Nothing was bought" not in msg
+    assert clock.naps == naps
+    assert queue.count(*POST) == 1
+
+
+@pytest.mark.parametrize(("code", "told"), [(502, 502), (200, 200)])
+def test_an_unknown_outcome_tells_the_status_of_the_purchase(queue: RequestQueue, buy: Any, code: int, told: int) -> None:
+    free(queue).expect(*POST, b"<html>", code).expect("GET", STATUS_PATH, {}, 500)
+    msg = assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown", told)
+    assert f"{STATUS_PATH} answered 500" in msg
+
+
+def test_an_unknown_outcome_names_ids_that_were_seen(queue: RequestQueue, buy: Any) -> None:
+    """A status that fails to be read later does not make the earlier one forgotten."""
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status()).expect("GET", STATUS_PATH, LOST)
+    result = buy(settle_timeout=3)
+    assert_failed(result, "unknown_outcome", "unknown")
+    assert result["status"] == "available"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_only_what_was_sent_is_settled(
+    queue: RequestQueue, buy: Any, monkeypatch: pytest.MonkeyPatch, sent: bool
+) -> None:
+    def lose(*_args: Any, **_how: Any) -> None:
+        raise ApiError("No answer.", "unavailable", sent=sent, passing=True)
+
+    monkeypatch.setattr(SupplyApi, "procure", lose)
+    free(queue)
+    if sent:
+        queue.expect("GET", STATUS_PATH, status())
+    result = buy(settle_timeout=0)
+    if sent:
+        assert_failed(result, "unknown_outcome", "unknown")
+    else:
+        assert assert_failed(result, "unavailable", "not_sent").endswith("Nothing was bought.")
+
+
+def test_over_a_real_connection_a_purchase_without_an_answer_is_sent_once(
+    serve: Callable[..., RawServer], buy: Any
+) -> None:
+    def say(data: Any) -> Step:
+        return answer(200, _api.json.dumps(data).encode())
+
+    server = serve(
+        say(status()), say(offer()), read_and_hang_up, say(status("provisioning", resource_ids=[RESOURCE_ID]))
+    )
+    result = buy(api_url=server.url, api_retries=5)
+    assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])
+    lines = [request.split(b" HTTP/", 1)[0].decode() for request in server.received]
+    assert lines == [f"GET {STATUS_PATH}", f"GET {OFFER_PATH}", "POST /procure_offer", f"GET {STATUS_PATH}"]
+
+
+# Running again
+
+
+def test_running_again_buys_nothing(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, procurement())
+    first = buy()
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID])).expect("GET", OFFER_PATH, offer())
+    second = buy()
+    assert (first["outcome"], second["outcome"], second["changed"]) == ("created", "existing", False)
+    assert first["resource_ids"] == second["resource_ids"]
+    assert queue.count(*POST) == 1
+
+
+def test_running_again_after_an_unknown_outcome_buys_only_what_is_free(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status())
+    assert buy(settle_timeout=0)["outcome"] == "unknown"
+    queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
+    queue.expect("GET", OFFER_PATH, offer())
+    assert buy()["outcome"] == "existing"
+    assert queue.count(*POST) == 1
+
+
+def test_results_do_not_share_their_lists(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {}, 500, times=2)
+    buy()["resource_ids"].append("x")
+    assert buy()["resource_ids"] == []
+
+
+# Secrets and bugs
+
+
+@pytest.mark.parametrize("code", [200, 400, 401, 422, 500])
+def test_no_result_repeats_a_secret(queue: RequestQueue, buy: Any, code: int) -> None:
+    echo = {"detail": f"{TOKEN} {USER_DATA} {PRIVATE_KEY}", "status": "failed", "error": f"{TOKEN} {USER_DATA}"}
+    free(queue).expect(*POST, echo, code)
+    if code == 500:
+        queue.expect("GET", STATUS_PATH, status(progress=USER_DATA, failure_reason=TOKEN))
+    result = buy(cloud_init=USER_DATA, settle_timeout=0)
+    assert TOKEN not in repr(result) and "hunter22" not in repr(result)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_bug_leaves_the_outcome_open_and_tells_nothing(
+    buy: Any, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    def burst(*_args: Any, **_options: Any) -> None:
+        raise KeyError(f"{TOKEN} {USER_DATA}")
+
+    monkeypatch.setattr(SupplyApi, "offer_status", burst)
+    result = buy(check_mode, cloud_init=USER_DATA)
+    msg = assert_failed(result, "unknown_outcome", "unknown")
+    assert msg.startswith("This is a bug of the collection: KeyError in procure_offer.")
+    assert "Run the same again" in msg
+    assert result["offer_id"] == OFFER_ID
+    assert TOKEN not in repr(result) and "hunter22" not in repr(result)
+
+
+def test_an_error_of_the_api_that_nobody_caught_is_a_failure(buy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise ApiError("No.", "auth", status_code=401)
+
+    monkeypatch.setattr(operation, "_look", fail)
+    msg = assert_failed(buy(), "auth", "not_sent", 401)
+    assert msg == "No. Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."
+
+
+WORDS = st.sampled_from(["available", "pending", "provisioning", "ready", "failed", "expired", "procured", "?", "", None])
+SCALARS = st.none() | st.booleans() | st.integers(-1, 99) | st.text(max_size=5) | st.just(RESOURCE_ID)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4
+)
+ANSWERS = st.fixed_dictionaries(
+    {"status": WORDS | JSON},
+    optional={
+        "procurement_status": WORDS | JSON,
+        "resource_ids": JSON,
+        "resources": st.lists(st.fixed_dictionaries({"resource_id": JSON})) | JSON,
+        "resource_id": JSON,
+        "total_price_per_hour": JSON,
+        "gpu_count": JSON,
+        "error": JSON,
+        "failure_reason": JSON,
+        "procured_at": JSON,
+        "detail": JSON,
+    },
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(script=st.lists(st.tuples(st.sampled_from([200, 200, 200, 200, 401, 500]), ANSWERS | JSON), min_size=8, max_size=8))
+def test_whatever_the_api_answers_there_is_a_complete_result_and_one_purchase_at_most(
+    buy: Any, clock: Clock, script: list[tuple[int, Any]]
+) -> None:
+    sent: list[str] = []
+
+    def exchange(_self: Any, method: str, path: str, **_how: Any) -> Any:
+        code, data = script[len(sent) % len(script)]
+        sent.append(f"{method} {path}")
+        return _api.Answer(code, True, data, "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_api.HttpClient, "exchange", exchange)
+        result = buy(settle_timeout=9)
+    assert BLANK.keys() | {"msg"} <= result.keys()
+    assert "bug of the collection" not in result["msg"]
+    assert all(isinstance(item, str) and item for item in result["resource_ids"])
+    assert sent.count("POST /procure_offer") <= 1
+    assert result["outcome"] in ("created", "existing", "rejected", "not_sent", "unknown")
+    if result["outcome"] in ("created", "rejected", "unknown"):
+        assert "POST /procure_offer" in sent
+    else:
+        assert "POST /procure_offer" not in sent
+    assert BASE not in result["msg"]

@@ -1,0 +1,256 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry's files: replaced in one step, for their owner only, and read back by Ansible as they were."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _registry
+
+NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
+
+
+def refuse(*_args: Any, **_options: Any) -> None:
+    raise NO_SPACE
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A registry file that exists already."""
+    path = tmp_path / "host_vars" / "trainer" / "machine.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text("old")
+    return path
+
+
+# The text
+
+
+VARIABLES = {
+    "provision_procured_offer_id": "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11",
+    "provision_resource_ids": ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"],
+    "provision_price_per_hour": 2.0,
+    "ansible_port": 22022,
+    "ansible_host": "2001:db8::1",
+}
+
+
+def read_back(text: str, path: Path) -> Any:
+    path.write_text(text, encoding="utf-8")
+    return DataLoader().load_from_file(str(path))
+
+
+def kinds(value: Any) -> Any:
+    """The value with the plain type of each of its parts, since Ansible's own are subclasses."""
+    if isinstance(value, dict):
+        return {str(key): kinds(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [kinds(item) for item in value]
+    plain = next(kind for kind in (bool, int, float, str, type(None)) if isinstance(value, kind))
+    return plain.__name__, repr(value) if plain is float else value
+
+
+def test_the_file_says_who_wrote_it_and_that_it_costs_money() -> None:
+    text = _registry.entry_text(VARIABLES)
+    assert text.startswith("---\n# Written by compute_index.supply: ")
+    assert "billed" in text.splitlines()[1]
+
+
+def test_variables_keep_their_order() -> None:
+    assert [line.partition(":")[0] for line in _registry.entry_text({"b": 1, "a": 2}).splitlines()[2:]] == ["b", "a"]
+
+
+TRICKY = ["no", "1:30", "0o17", "012", "1e3", "1_000", "~", "=", "<<", "!x", "*x", "&x", "#x", "- x", "a: b", "2026-01-31"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        VARIABLES,
+        {},
+        {"empty": {}, "none": None, "list": [], "text": "", "true": True, "float": 1e300, "negative": -1},
+        {"tricky": TRICKY},
+        {"lines": "a\nb\n\n", "blank": " a ", "tab": "\t", "quote": "it's \"x\"", "long": "word " * 500},
+        {"unicode": "\u00fc \U0001f600 \x07 \ufeff", "brace": "{ {", "percent": "% {"},
+        {"line ends of Unicode": "a\x85b\u2028c\u2029d"},
+        dict.fromkeys(TRICKY, 1),
+        {"nested": [{"a": [{"b": {"c": [1, 2.5, None]}}]}]},
+    ],
+)
+def test_ansible_reads_back_what_was_written(variables: dict[str, Any], tmp_path: Path) -> None:
+    assert kinds(read_back(_registry.entry_text(variables), tmp_path / "machine.yml")) == kinds(variables)
+
+
+TEXTS = st.text(st.characters(exclude_characters="\x85\u2028\u2029"), max_size=20)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(variables=st.dictionaries(TEXTS, VALUES, max_size=3))
+def test_ansible_reads_back_whatever_was_written(variables: dict[str, Any]) -> None:
+    try:
+        text = _registry.entry_text(variables)
+    except ValueError:
+        assert any(mark in repr(variables) for mark in ("{{", "{%", "{#"))
+        return
+    assert kinds(DataLoader().load(text)) == kinds(variables)
+
+
+@pytest.mark.parametrize("mark", ["{{ x }}", "{% x %}", "{# x #}", "a{{", "{%raw"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda mark: {"a": mark},
+        lambda mark: {mark: "a"},
+        lambda mark: {"a": [{"b": mark}]},
+        lambda mark: {"a": f"two\nlines {mark}"},
+        lambda mark: {"a": f"\x07{mark}"},
+        lambda mark: {"a": "\u2028" * 2000 + mark},
+    ],
+    ids=["value", "key", "nested", "lines", "escaped", "long"],
+)
+def test_template_marks_are_refused(place: Any, mark: str) -> None:
+    with pytest.raises(ValueError, match="holds template marks"):
+        _registry.entry_text(place(mark))
+
+
+# The file
+
+
+def test_a_file_that_is_not_there_has_no_text(tmp_path: Path) -> None:
+    assert _registry.read_text(str(tmp_path / "x")) is None
+    assert _registry.read_text(str(tmp_path / "no folder" / "x")) is None
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        _registry.read_text(str(tmp_path))
+
+
+def test_text_is_written_as_utf_8_for_its_owner_only(file: Path) -> None:
+    file.chmod(0o644)
+    _registry.write_durably(str(file), "n\u00e4me\n")
+    assert file.read_bytes() == "n\u00e4me\n".encode()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert _registry.read_text(str(file)) == "n\u00e4me\n"
+
+
+def test_the_mode_does_not_depend_on_the_umask(file: Path) -> None:
+    old = os.umask(0)
+    try:
+        _registry.write_durably(str(file), "new")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "machine.yml"
+    _registry.write_durably(str(path), "new")
+    assert path.read_text() == "new"
+
+
+def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _registry.write_durably("machine.yml", "new")
+    assert (tmp_path / "machine.yml").read_text() == "new"
+
+
+def test_nothing_else_stays_in_the_folder(file: Path) -> None:
+    _registry.write_durably(str(file), "new")
+    assert os.listdir(file.parent) == ["machine.yml"]
+
+
+def test_the_temporary_file_is_one_that_ansible_does_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(os, "replace", lambda source, target: seen.append(source))
+    _registry.write_durably(str(file), "new")
+    assert Path(seen[0]).parent == file.parent
+    assert Path(seen[0]).name.startswith(".") and not seen[0].endswith((".yml", ".yaml", ".json"))
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "fdopen"])
+def test_a_failure_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match="No space left"):
+        _registry.write_durably(str(file), "new")
+    assert file.read_text() == "old"
+    assert os.listdir(file.parent) == ["machine.yml"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fdopen
+
+    def full(handle: int, *args: Any, **options: Any) -> Any:
+        stream = real(handle, *args, **options)
+        stream.write = refuse
+        return stream
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space left"):
+        _registry.write_durably(str(file), "new")
+    assert file.read_text() == "old"
+    assert os.listdir(file.parent) == ["machine.yml"]
+
+
+def test_an_interruption_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _registry.write_durably(str(file), "new")
+    assert file.read_text() == "old"
+    assert os.listdir(file.parent) == ["machine.yml"]
+
+
+def test_the_text_is_on_disk_before_the_name_is_and_the_name_before_the_end(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(handle: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        order.append("sync folder" if folder else f"sync {os.fstat(handle).st_size} bytes")
+        sync(handle)
+
+    def note_replace(source: str, target: str) -> None:
+        order.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    _registry.write_durably(str(file), "new!")
+    assert order == ["sync 4 bytes", "replace", "sync folder"]
+
+
+def test_a_file_system_that_cannot_sync_folders_keeps_its_promise(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def sync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    try:
+        _registry.write_durably(str(file), "new")
+    except OSError:
+        assert file.read_text() == "old"
+    else:
+        assert file.read_text() == "new"

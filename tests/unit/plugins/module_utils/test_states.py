@@ -1,0 +1,110 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The API's words for states, in both vocabularies, and what they mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _states
+
+PHASES = {"unbought", "going_on", "ready", "failed", "expired", "ended"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("ready", "ready"), (" Ready\n", "ready"), ("", None), ("  ", None), (None, None), (7, None), (True, None), ([], None)],
+)
+def test_a_word_is_lower_case_or_none(value: Any, expected: str | None) -> None:
+    assert _states.word(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("procurement_status", "offer_status", "has_machines", "phase"),
+    [
+        # the vocabulary of the table
+        ("available", "available", False, "unbought"),
+        ("provisioning_started", "procured", False, "going_on"),
+        ("provisioning_in_progress", "procured", True, "going_on"),
+        ("ready", "procured", True, "ready"),
+        ("failed", "failed", False, "failed"),
+        # the vocabulary of the schema
+        ("pending", "available", False, "unbought"),
+        ("provisioning", "procured", False, "going_on"),
+        # what another fact says
+        ("pending", "procured", False, "going_on"),
+        ("available", "procured", False, "going_on"),
+        ("pending", "available", True, "going_on"),
+        ("available", "available", True, "going_on"),
+        ("available", "expired", False, "expired"),
+        ("pending", "expired", False, "expired"),
+        ("pending", "expired", True, "going_on"),
+        ("provisioning", "expired", False, "going_on"),
+        ("provisioning", "available", False, "going_on"),
+        ("provisioning", "failed", False, "failed"),
+        ("pending", "failed", False, "failed"),
+        ("failed", "procured", True, "failed"),
+        ("ready", "expired", False, "ready"),
+        ("ready", "available", False, "ready"),
+        ("ready", None, False, "ready"),
+        # one of the two is missing
+        (None, "available", False, "unbought"),
+        (None, "procured", False, "going_on"),
+        (None, "expired", False, "expired"),
+        (None, "expired", True, "going_on"),
+        (None, "failed", False, "failed"),
+        (None, "available", True, "going_on"),
+        ("available", None, False, "unbought"),
+        ("pending", None, False, "unbought"),
+        ("provisioning", None, False, "going_on"),
+        ("failed", None, False, "failed"),
+        (None, None, False, "going_on"),
+        (None, None, True, "going_on"),
+        # words that nobody documented
+        ("queued", "available", False, "going_on"),
+        ("queued", "expired", False, "going_on"),
+        (None, "reserved", False, "going_on"),
+        ("available", "reserved", False, "unbought"),
+    ],
+)
+def test_the_phase_of_an_offer(
+    procurement_status: str | None, offer_status: str | None, has_machines: bool, phase: str
+) -> None:
+    assert _states.phase(procurement_status, offer_status, has_machines=has_machines) == phase
+
+
+KNOWN = st.sampled_from(["available", "pending", "provisioning", "ready", "failed", "expired", "procured"])
+MAYBE_WORD = st.none() | KNOWN | st.text(min_size=1)
+
+
+@given(MAYBE_WORD, MAYBE_WORD, st.booleans())
+def test_any_words_are_a_phase_and_an_offer_with_machines_is_never_free(
+    procurement_status: str | None, offer_status: str | None, has_machines: bool
+) -> None:
+    phase = _states.phase(procurement_status, offer_status, has_machines=has_machines)
+    assert phase in PHASES
+    if has_machines:
+        assert phase not in ("unbought", "expired")
+
+
+@pytest.mark.parametrize(
+    ("word", "live", "gone"),
+    [
+        ("running", True, False),
+        ("provisioning", True, False),
+        ("stopped", True, False),
+        ("hibernating", True, False),
+        (None, True, False),
+        ("deleting", False, False),
+        ("failed", False, False),
+        ("deleted", False, True),
+        ("terminated", False, True),
+    ],
+)
+def test_a_resource_is_live_unless_a_word_says_otherwise(word: str | None, live: bool, gone: bool) -> None:
+    assert (_states.is_live(word), _states.is_gone(word)) == (live, gone)
