@@ -148,17 +148,24 @@ class SupplyApi:
         data = self._read("GET", "/resources", query=query, retries=retries)
         return [read_resource(item) for item in _list_in(data, _RESOURCE_ENVELOPES, "GET /resources")]
 
-    def resource(self, resource_id: str) -> Json:
-        """GET /resources/{resource_id}."""
-        return read_resource(self._read("GET", _path("resources", resource_id)))
+    def resource(self, resource_id: str, *, force_refresh: bool = False) -> Json:
+        """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
+        query = {"force_refresh": "true"} if force_refresh else None
+        return read_resource(self._read("GET", _path("resources", resource_id), query=query))
 
     # Changes
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
         self._http.hide(*_telling_words(order.get("cloud_init") or ""))
-        answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), timeout=timeout)
+        how = {"content_type": "application/json", "timeout": timeout}
+        answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
         return self._without_secrets(read_procurement(answer))
+
+    def delete_resource(self, resource_id: str, *, force: bool) -> Json:
+        """DELETE /resources/{resource_id}, once: the machine ends some time after the answer."""
+        query = {"force": "true"} if force else None
+        return _object(self._change("DELETE", _path("resources", resource_id), query=query), "delete")
 
     # The way to HTTP
 
@@ -168,7 +175,7 @@ class SupplyApi:
     def _change(self, method: str, path: str, **how: t.Any) -> t.Any:
         if self._read_only:
             raise AssertionError(f"{method} {path} must not be sent in check mode")
-        return self._exchange(method, path, repeatable=False, content_type="application/json", **how)
+        return self._exchange(method, path, repeatable=False, **how)
 
     def _exchange(self, method: str, path: str, **how: t.Any) -> t.Any:
         try:
@@ -363,7 +370,17 @@ def read_resource(data: t.Any) -> Json:
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
         "status": _states.word(resource.get("status")),
+        "offer_id": _offer_of(resource),
         "access": access if isinstance(access, dict) else {},
         "spec": {key: spec[key] for key in spec if key.lower() not in _SECRET_FIELDS} if isinstance(spec, dict) else {},
         "price_per_hour": _number(resource.get("pricing_total_hourly")),
     }
+
+
+def _offer_of(resource: Json) -> str | None:
+    """The offer that a resource was bought with: its own field, else the newest entry of its history."""
+    history = resource.get("offer_history")
+    entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+    entries.sort(key=lambda entry: _text(entry.get("created_at")) or "")
+    newest = next((_text(entry.get("offer_id")) for entry in reversed(entries) if _text(entry.get("offer_id"))), None)
+    return _text(resource.get("offer_id")) or newest

@@ -21,6 +21,7 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
 _WITH_ARGUMENT = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # the options of OpenSSH's ssh(1) that take an argument
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
 DEFAULT_PORT = 22
+_NO_CONNECTION = dict.fromkeys(("ansible_host", "ansible_port", "ansible_user"))
 
 
 class Connection(t.TypedDict):
@@ -154,6 +155,11 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         yield instance, found or {}
 
 
+def with_connection(resource: Json) -> Json:
+    """A resource with the connection variables of Ansible, None where no address is known."""
+    return {**resource, **(connection_of({}, resource["access"]) or _NO_CONNECTION)}
+
+
 def _machine(instance: Json, resource: Json) -> Json:
     connection = connection_of(instance, resource.get("access") or {})
     return {
@@ -161,5 +167,5 @@ def _machine(instance: Json, resource: Json) -> Json:
         "name": resource.get("name"),
         **instance,
         "resource_id": resource.get("resource_id") or instance.get("resource_id"),
-        **(connection or dict.fromkeys(("ansible_host", "ansible_port", "ansible_user"))),
+        **(connection or _NO_CONNECTION),
     }

@@ -40,6 +40,16 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def keep(path: str, text: str | None) -> None:
+    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`."""
+    if text is not None:
+        write_durably(path, text)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        _sync_folder(os.path.dirname(path))
+
+
 def write_durably(path: str, text: str) -> None:
     """Replace a file in one step, mode 0600, so that after a crash it is the old or the new one, on disk.
 

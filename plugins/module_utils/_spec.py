@@ -38,6 +38,20 @@ OFFER_STATUS: Spec = {
     "offer_id": {"type": "str", "required": True},
 }
 
+RESOURCE_INFO: Spec = {
+    "resource_id": {"type": "str"},
+    "offer_id": {"type": "str"},
+    "name": {"type": "str"},
+    "states": {"type": "list", "elements": "str"},
+}
+
+DELETE_RESOURCE: Spec = {
+    "resource_id": {"type": "str", "required": True},
+    "force": {"type": "bool", "default": False},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "float", "default": 300},
+}
+
 OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},

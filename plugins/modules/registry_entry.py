@@ -37,7 +37,13 @@ options:
     description:
       - The host variables.
     type: dict
-    required: true
+    default: {}
+  state:
+    description:
+      - Whether the file shall be there.
+    type: str
+    choices: [present, absent]
+    default: present
 requirements:
   - PyYAML (Python library)
 """
@@ -69,20 +75,25 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _regis
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "variables": {"type": "dict", "required": True}},
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "variables": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
         supports_check_mode=True,
     )
     if not _registry.HAS_YAML:
         module.fail_json(msg=missing_required_lib("PyYAML"))
     path = module.params["path"]
     try:
-        before, after = _registry.read_text(path), _registry.entry_text(module.params["variables"])
+        before = _registry.read_text(path)
+        after = _registry.entry_text(module.params["variables"]) if module.params["state"] == "present" else None
         if before != after and not module.check_mode:
-            _registry.write_durably(path, after)
+            _registry.keep(path, after)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         module.fail_json(msg=f"The registry file {path} cannot be kept: {reason}.", path=path, error_class="invalid")
-    diff = {"before": before or "", "after": after, "before_header": path, "after_header": path}
+    diff = {"before": before or "", "after": after or "", "before_header": path, "after_header": path}
     module.exit_json(changed=before != after, path=path, diff=diff)
 
 

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -48,9 +51,21 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def queue() -> Iterator[RequestQueue]:
     """The requests to `samples.BASE` that must be sent, in their order; nothing else gets out."""
     with responses.RequestsMock(assert_all_requests_are_fired=False, registry=Registry) as mock:
-        expected = RequestQueue(mock)
-        yield expected
-        expected.verify()
+        yield RequestQueue(mock)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Hold what a test has sent against its queue, be it at the end of the test or beside its failure."""
+    expected = pyfuncitem.funcargs.get("queue")
+    try:
+        outcome = yield
+    except Exception:
+        if expected:
+            pyfuncitem.add_report_section("call", "queue of requests", "\n".join(expected.complaints))
+        raise
+    assert not expected or expected.complaints == []
+    return outcome
 
 
 @pytest.fixture
@@ -58,6 +73,22 @@ def serve() -> Iterator[Callable[..., RawServer]]:
     """``serve(*steps, tls=None)`` starts a raw server."""
     with raw_servers() as start:
         yield start
+
+
+@pytest.fixture
+def import_without(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], Any]:
+    """``import_without(module, library)``: a second copy of the module, made where there is no such library."""
+
+    def run(module: ModuleType, library: str) -> Any:
+        spec = importlib.util.spec_from_file_location(f"{module.__name__}_bare", str(module.__file__))
+        assert spec is not None and spec.loader is not None
+        copy = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, copy)
+        monkeypatch.setitem(sys.modules, library, None)
+        spec.loader.exec_module(copy)
+        return copy
+
+    return run
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Registry(OrderedRegistry):
 
 
 class RequestQueue:
-    """The requests that are expected; any other, or a missing one, fails the test in `verify`."""
+    """The requests that are expected; any other, or a missing one, is one of the `complaints` and fails the test."""
 
     def __init__(self, mock: responses.RequestsMock) -> None:
         self._mock = mock
@@ -77,11 +77,12 @@ class RequestQueue:
             )
         return self
 
-    def verify(self) -> None:
-        """Complain about requests that were not expected, or were expected and not sent."""
+    @property
+    def complaints(self) -> list[str]:
+        """The requests that were not expected, or were expected and not sent."""
         registry: Any = self._mock.get_registry()
-        left = [f"{response.method} {response.url} was not sent" for response in registry.registered]
-        assert registry.complaints + left == []
+        missing = [f"{left.method} {left.url} was not sent" for left in registry.registered]
+        return list(dict.fromkeys(registry.complaints + missing))
 
 
 def sent_body(request: Any) -> Any:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _cloud_init
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import MOST_BYTES, check_user_data
+from hypothesis import given
+from hypothesis import strategies as st
 
 FULL = MOST_BYTES - len("#!/bin/sh\n")
 
@@ -100,17 +102,19 @@ def test_several_warnings_may_come_together() -> None:
     assert len(check_user_data("#!/bin/sh\r\n{{ a }}\r\n")) == 2
 
 
-def test_yaml_is_not_checked_without_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cloud_init, "yaml", None)
-    assert check_user_data("#cloud-config\na: [\n") == []
+def test_yaml_is_not_checked_without_pyyaml(import_without: Callable[..., Any]) -> None:
+    bare = import_without(_cloud_init, "yaml")
+    assert bare.check_user_data("#cloud-config\na: [\n") == []
+    with pytest.raises(ValueError, match="must begin with"):
+        bare.check_user_data("a: [\n")
 
 
 SECRET = "hunter22"
-PIECES = st.sampled_from(
-    ["a: ", "- ", "[", "]", "{", "}", "'", '"', "!!int", "!!bool ", "!!timestamp ", "!!binary ", "!!set ", "!", "&", "*"]
-    + ["<<: ", "? ", ": ", "|", ">", "%", "@", "`", "\\", "\t", "\r\n", "\n", "\n  ", "---\n", "...\n", "2026-01-99", "0x"]
-    + ["1:2", ".inf", "~", "\x00", "\x07", "\u2028", "\ud800", "{{", "}}", "{%", "%}", SECRET]
-)
+TAGS = ["!!int ", "!!bool ", "!!timestamp ", "!!binary ", "!!set ", "!"]
+SCALARS = ["2026-01-99", "0x", "1:2", ".inf", "~", '""', SECRET]
+LINES = ["\n", "\r\n", "\n  ", "\n- ", "\na: ", "---\n", "...\n", "a: ", "- ", "? ", ": ", "<<: "]
+CHARACTERS = [*"[]{}'\"&*|>%@`\\\t\x00\x07\u2028", "\ud800", "{{", "}}", "{%", "%}"]
+PIECES = st.sampled_from([*TAGS, *SCALARS, *LINES, *CHARACTERS])
 
 
 @given(

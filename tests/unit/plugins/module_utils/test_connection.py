@@ -9,13 +9,12 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from samples import RESOURCE_ID, SECOND_RESOURCE_ID, instance, resource
-
 from ansible_collections.compute_index.supply.plugins.module_utils import _connection
 from ansible_collections.compute_index.supply.plugins.module_utils._connection import connection_of, machines
 from ansible_collections.compute_index.supply.plugins.module_utils._connection import parse_ssh_command as parse
+from hypothesis import example, given
+from hypothesis import strategies as st
+from samples import RESOURCE_ID, SECOND_RESOURCE_ID, instance, resource
 
 NOTHING = (None, None, None)
 PLAIN_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
@@ -119,10 +118,9 @@ def test_what_an_ssh_command_says(command: Any, expected: tuple[Any, ...]) -> No
     assert tuple(parse(command)) == expected
 
 
-PIECES = st.sampled_from(
-    ["ssh", "-p", "-p22", "-o", "Port=22", "-l", "-oProxyCommand=id", "--", "root@", "@", "203.0.113.7", "[::1]", "::1"]
-    + ["ssh://", ":22022", "'", '"', "\\", "\n", " ", "$(id)", "{{", "\x00", "-", "%", "\u00f6", "user"]
-)
+WORDS = ["ssh", "-p", "-p22", "-o", "Port=22", "-l", "user", "-oProxyCommand=id", "--", "203.0.113.7", "[::1]", "::1"]
+CHARACTERS = [*"@'\"\\\n -%:{\u00f6\x00", "$(id)", "{{", "ssh://", "root@", ":22022"]
+PIECES = st.sampled_from([*WORDS, *CHARACTERS])
 
 
 @given(st.text() | st.lists(PIECES).map("".join) | st.lists(PIECES).map(lambda words: "ssh " + " ".join(words)))
@@ -240,7 +238,10 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
             [instance(B)], [resource(R1, A), resource(R2, B)], [(B, R2)], id="by address, with fewer instances"
         ),
         pytest.param(
-            [instance(A), instance(A)], [resource(R1, A), resource(R2, A)], [(A, R1), (A, R2)], id="one address, by place"
+            [instance(A), instance(A)],
+            [resource(R1, A), resource(R2, A)],
+            [(A, R1), (A, R2)],
+            id="one address, by place",
         ),
         pytest.param(
             [instance(None), instance(None)],
@@ -268,7 +269,9 @@ def test_no_resource_is_given_to_two_instances() -> None:
 
 
 def test_a_machine_has_name_status_and_the_instances_own_fields() -> None:
-    [machine] = machines([instance(A, gpu_uuid="GPU-1")], [resource(R1, A, access={"ssh_port": 22022, "external_ip": A})])
+    [machine] = machines(
+        [instance(A, gpu_uuid="GPU-1")], [resource(R1, A, access={"ssh_port": 22022, "external_ip": A})]
+    )
     assert machine == {
         "external_ip": A,
         "ssh_command": f"ssh root@{A}",
@@ -297,6 +300,18 @@ def test_connection_variables_of_the_api_itself_do_not_count() -> None:
 def test_an_id_of_another_kind_is_none(value: Any) -> None:
     assert pairs([instance(A, resource_id=value)], []) == [(A, None)]
     assert pairs([instance(A, resource_id=value)], [resource(R1, A)]) == [(A, R1)]
+
+
+def test_a_resource_gets_connection_variables() -> None:
+    found = _connection.with_connection(resource(access={"external_ip": A, "ssh_port": 22022}))
+    assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (A, 22022, "root")
+    assert (found["resource_id"], found["name"]) == (R1, "trainer")
+
+
+@pytest.mark.parametrize("access", [{}, {"external_ip": None}, {"external_ip": "-oProxyCommand=id"}])
+def test_a_resource_without_an_address_has_none(access: Any) -> None:
+    found = _connection.with_connection(resource(access=access))
+    assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (None, None, None)
 
 
 def test_the_defaults_are_root_and_22() -> None:

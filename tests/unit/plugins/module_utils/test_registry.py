@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.compute_index.supply.plugins.module_utils import _registry
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.compute_index.supply.plugins.module_utils import _registry
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -71,7 +71,24 @@ def test_variables_keep_their_order() -> None:
     assert [line.partition(":")[0] for line in _registry.entry_text({"b": 1, "a": 2}).splitlines()[2:]] == ["b", "a"]
 
 
-TRICKY = ["no", "1:30", "0o17", "012", "1e3", "1_000", "~", "=", "<<", "!x", "*x", "&x", "#x", "- x", "a: b", "2026-01-31"]
+TRICKY = [
+    "no",
+    "1:30",
+    "0o17",
+    "012",
+    "1e3",
+    "1_000",
+    "~",
+    "=",
+    "<<",
+    "!x",
+    "*x",
+    "&x",
+    "#x",
+    "- x",
+    "a: b",
+    "2026-01-31",
+]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +98,7 @@ TRICKY = ["no", "1:30", "0o17", "012", "1e3", "1_000", "~", "=", "<<", "!x", "*x
         {},
         {"empty": {}, "none": None, "list": [], "text": "", "true": True, "float": 1e300, "negative": -1},
         {"tricky": TRICKY},
-        {"lines": "a\nb\n\n", "blank": " a ", "tab": "\t", "quote": "it's \"x\"", "long": "word " * 500},
+        {"lines": "a\nb\n\n", "blank": " a ", "tab": "\t", "quote": 'it\'s "x"', "long": "word " * 500},
         {"unicode": "\u00fc \U0001f600 \x07 \ufeff", "brace": "{ {", "percent": "% {"},
         {"line ends of Unicode": "a\x85b\u2028c\u2029d"},
         dict.fromkeys(TRICKY, 1),
@@ -128,6 +145,10 @@ def test_template_marks_are_refused(place: Any, mark: str) -> None:
         _registry.entry_text(place(mark))
 
 
+def test_without_pyyaml_the_module_says_so(import_without: Callable[..., Any]) -> None:
+    assert (_registry.HAS_YAML, import_without(_registry, "yaml").HAS_YAML) == (True, False)
+
+
 # The file
 
 
@@ -162,6 +183,30 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "machine.yml"
     _registry.write_durably(str(path), "new")
     assert path.read_text() == "new"
+
+
+def test_a_file_is_kept_or_taken_away(file: Path) -> None:
+    _registry.keep(str(file), "new")
+    assert file.read_text() == "new"
+    _registry.keep(str(file), None)
+    assert not file.exists()
+    _registry.keep(str(file), None)
+
+
+def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_args: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "unlink", forbid)
+    with pytest.raises(PermissionError):
+        _registry.keep(str(file), None)
+
+
+def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(file.exists()))
+    _registry.keep(str(file), None)
+    assert synced == [False]
 
 
 def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

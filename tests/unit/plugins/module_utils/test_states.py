@@ -8,17 +8,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _states
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.compute_index.supply.plugins.module_utils import _states
 
 PHASES = {"unbought", "going_on", "ready", "failed", "expired", "ended"}
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("ready", "ready"), (" Ready\n", "ready"), ("", None), ("  ", None), (None, None), (7, None), (True, None), ([], None)],
+    [
+        ("ready", "ready"),
+        (" Ready\n", "ready"),
+        ("", None),
+        ("  ", None),
+        (None, None),
+        (7, None),
+        (True, None),
+        ([], None),
+    ],
 )
 def test_a_word_is_lower_case_or_none(value: Any, expected: str | None) -> None:
     assert _states.word(value) == expected

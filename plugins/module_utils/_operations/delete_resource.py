@@ -1,0 +1,121 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""End a machine, and make sure of it. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import time
+
+from .. import _input, _spec, _states
+from .._api import ApiError, Json, SupplyApi
+from . import Failure, Operation, Params, Result, given, usd
+
+PAUSE = 5.0  # seconds between two looks
+SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
+
+BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "billing_stopped": False}
+
+
+def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """End the resource with exactly this id. ``billing_stopped`` is true only once the API says that it is deleted."""
+    resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
+    wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
+    facts: Result = {**BLANK, "resource_id": resource_id}
+    resource = facts["resource"] = _look(api, resource_id)
+    if resource is None:
+        return {**facts, "msg": f"The API knows no resource {resource_id}; there is nothing to delete."}
+    if _states.is_gone(resource["status"]):
+        return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} was deleted before."}
+    if resource["status"] != "deleting":
+        facts["changed"] = True
+        facts["diff"] = _diff(resource)
+        if check_mode:
+            return {**facts, "msg": f"Resource {resource_id} would be deleted, which saves {_price(resource)}."}
+        facts["changed"] = _delete(api, resource_id, params["force"], facts)
+    if check_mode or not params["wait"]:
+        return {**facts, "msg": f"Resource {resource_id} is being deleted."}
+    return _wait(api, facts, wait_timeout)
+
+
+def _look(api: SupplyApi, resource_id: str) -> Json | None:
+    """The resource as its vendor sees it now, None if the API does not know it (any more)."""
+    try:
+        return api.resource(resource_id, force_refresh=True)
+    except ApiError as error:
+        if error.error_class == "not_found":
+            return None
+        raise
+
+
+def _ending(resource: Json | None) -> bool:
+    return resource is None or resource["status"] == "deleting" or _states.is_gone(resource["status"])
+
+
+def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> bool:
+    """Send the deletion, once. Returns whether it was this one that ended the resource."""
+    try:
+        api.delete_resource(resource_id, force=force)
+    except ApiError as error:
+        if error.error_class in ("conflict", "not_found") and _ending(_look(api, resource_id)):
+            return False
+        if error.refused or not error.sent:
+            raise Failure.of(error, _still(facts["resource"]), **{**facts, "changed": False}) from None
+        _settle(api, resource_id, error, facts)
+    return True
+
+
+def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> None:
+    """After a lost answer: see whether the resource ends. Raises Failure (unknown_outcome) if nothing shows that."""
+    for look in range(SETTLE_LOOKS):
+        try:
+            if _ending(_look(api, resource_id)):
+                return
+        except ApiError as error:
+            lost = error
+        if look < SETTLE_LOOKS - 1:
+            time.sleep(PAUSE)
+    msg = f"Whether resource {resource_id} is being deleted is not known: {lost} {_still(facts['resource'])}"
+    raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
+
+
+def _wait(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
+    """Look until the API says that the resource is deleted. Passing errors are looked past."""
+    resource_id, deadline, said = facts["resource_id"], time.monotonic() + wait_timeout, "it is still being deleted"
+    while True:
+        try:
+            resource = _look(api, resource_id)
+        except ApiError as error:
+            if not error.passing:
+                raise Failure.of(error, _still(facts["resource"]), **facts) from None
+            said = str(error)
+        else:
+            facts["resource"] = resource or facts["resource"]
+            if resource is None or _states.is_gone(resource["status"]):
+                return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
+        left = deadline - time.monotonic()
+        if left <= 0:
+            msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {said}."
+            raise Failure(f"{msg} {_still(facts['resource'])}", "unavailable", **facts)
+        time.sleep(min(PAUSE, left))
+
+
+def _price(resource: Json) -> str:
+    return usd(resource["price_per_hour"])
+
+
+def _still(resource: Json) -> str:
+    return f"It may still run and be billed at {_price(resource)}."
+
+
+def _diff(resource: Json) -> Result:
+    shown = {name: resource[name] for name in ("resource_id", "name", "vendor", "status", "price_per_hour")}
+    return {
+        "before_header": f"resource {resource['resource_id']}",
+        "after_header": f"resource {resource['resource_id']} (none)",
+        "before": shown,
+        "after": {},
+    }
+
+
+DELETE_RESOURCE = Operation(delete_resource, _spec.DELETE_RESOURCE, BLANK)

@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: delete_resource
+short_description: Ends a machine, and makes sure that it is gone
+version_added: 1.0.0
+description:
+  - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
+  - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
+  - A resource that is gone already, or that the API does not know, is no failure.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  resource_id:
+    description:
+      - The id of the resource. Names and patterns are refused, so that never the wrong machine ends.
+    type: str
+    required: true
+  force:
+    description:
+      - Handed to the API, which does not document what it means.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Wait until the API says that the resource is deleted. Without it nothing tells when billing ends.
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - Seconds to wait. It is a failure if the resource is not gone by then.
+    type: float
+    default: 300
+seealso:
+  - module: compute_index.supply.resource_info
+"""
+
+EXAMPLES = r"""
+- name: End a machine
+  hosts: localhost
+  gather_facts: false
+  vars:
+    resource_id: 0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4
+  tasks:
+    - name: Delete it and wait until it is gone
+      compute_index.supply.delete_resource:
+        resource_id: "{{ resource_id }}"
+      register: ended
+
+    - name: Say whether it is billed no more
+      ansible.builtin.debug:
+        var: ended.billing_stopped
+"""
+
+RETURN = r"""
+billing_stopped:
+  description: Whether the API confirmed that the resource is deleted. V(false) too if the API does not know the id.
+  returned: always
+  type: bool
+resource_id:
+  description: The id.
+  returned: always
+  type: str
+resource:
+  description:
+    - The resource as it was read last, as M(compute_index.supply.resource_info) returns it, V(null) if the API does
+      not know it.
+  returned: always
+  type: dict
+error_class:
+  description: The kind of failure, see the notes.
+  returned: failure
+  type: str
+  sample: unavailable
+status_code:
+  description: The HTTP status that the API answered with, V(null) if it did not.
+  returned: failure
+  type: int
+  sample: 503
+"""
+
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
+
+
+def main() -> None:
+    """Run the module."""
+    run(DELETE_RESOURCE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: resource_info
+short_description: Lists the machines of the account, or reads one
+version_added: 1.0.0
+description:
+  - Reads the resources that the API lists, with what they cost and how to reach them.
+  - What is given narrows the list; all of it must match.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options:
+  resource_id:
+    description:
+      - Read the resource with this id. It is a failure if there is none.
+    type: str
+  offer_id:
+    description:
+      - Only the resources of this offer.
+    type: str
+  name:
+    description:
+      - Only resources with exactly this name.
+    type: str
+  states:
+    description:
+      - Only resources in one of these states, in the API's words.
+    type: list
+    elements: str
+seealso:
+  - module: compute_index.supply.delete_resource
+"""
+
+EXAMPLES = r"""
+- name: What runs, and what does it cost?
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: List the machines
+      compute_index.supply.resource_info:
+      register: found
+
+    - name: Show what is alive
+      ansible.builtin.debug:
+        msg: "{{ item.name }}: {{ item.status }}, USD {{ item.price_per_hour }} per hour"
+      loop: "{{ found.resources | selectattr('live') }}"
+      loop_control:
+        label: "{{ item.resource_id }}"
+"""
+
+RETURN = r"""
+resources:
+  description: The resources. Fields that the API adds are there too; user data is left out.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    resource_id:
+      description: The id, to be given to M(compute_index.supply.delete_resource).
+      type: str
+    name:
+      description: The name, if the API keeps one.
+      type: str
+    status:
+      description: The state in the API's words.
+      type: str
+      sample: running
+    live:
+      description: Whether it exists, as far as its state tells. V(false) for deleting, deleted and failed ones.
+      type: bool
+    offer_id:
+      description: The offer that it was bought with, if the API tells.
+      type: str
+    price_per_hour:
+      description: USD per hour, V(null) if unknown.
+      type: float
+    vendor:
+      description: The cloud vendor.
+      type: str
+    vendor_region:
+      description: The vendor's own name of the region.
+      type: str
+    access:
+      description: Addresses as the API tells them, C(external_ip), C(internal_ip), C(ssh_command), C(ssh_port).
+      type: dict
+    ansible_host:
+      description: The address, V(null) if there is none.
+      type: str
+    ansible_port:
+      description: The SSH port.
+      type: int
+    ansible_user:
+      description: The user that the key was given to.
+      type: str
+error_class:
+  description: The kind of failure, see the notes.
+  returned: failure
+  type: str
+  sample: not_found
+status_code:
+  description: The HTTP status that the API answered with, V(null) if it did not.
+  returned: failure
+  type: int
+  sample: 404
+"""
+
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+
+
+def main() -> None:
+    """Run the module."""
+    run(RESOURCE_INFO)
+
+
+if __name__ == "__main__":
+    main()

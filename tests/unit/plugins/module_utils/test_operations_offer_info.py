@@ -1,0 +1,184 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Searching offers, and what all operations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _operations
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import Failure, usd
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
+from request_queue import LOST, RequestQueue
+from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
+
+Result = dict[str, Any]
+SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 8}}
+SEARCH = "POST", "/get_offers"
+
+
+@pytest.fixture
+def info(perform: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda check_mode=False, **params: perform(OFFER_INFO, check_mode, **params)
+
+
+# Searching
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_search_returns_offers_cheapest_first(queue: RequestQueue, info: Any, check_mode: bool) -> None:
+    found = [offer(offer_id=OTHER_ID, total_price_per_hour=3.0), offer()]
+    queue.expect(*SEARCH, {"offers": found, "total_count": 12, "filters_applied": {}}, body=SPEC)
+    result = info(check_mode, spec=SPEC)
+    assert [item["offer_id"] for item in result["offers"]] == [OFFER_ID, OTHER_ID]
+    assert (result["changed"], result["total_count"]) == (False, 12)
+    assert "failed" not in result
+
+
+def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> None:
+    queue.expect(*SEARCH, {"offers": [], "total_count": 0})
+    assert info(spec=SPEC) == {"changed": False, "offers": [], "total_count": 0}
+
+
+@pytest.mark.parametrize(
+    "spec", [{"storage": [{"type": "filesystem", "size": "2TB"}]}, {"compute": {"gpu_type": "L4"}}]
+)
+def test_either_section_makes_a_search(queue: RequestQueue, info: Any, spec: Any) -> None:
+    queue.expect(*SEARCH, [], body=spec)
+    assert info(spec=spec)["offers"] == []
+
+
+@pytest.mark.parametrize("spec", [{}, {"region": "EU"}, {"compute": {}, "storage": []}, {"compute": None}])
+def test_a_spec_without_a_section_is_refused(queue: RequestQueue, info: Any, spec: Any) -> None:
+    result = info(spec=spec)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
+    assert result["msg"].startswith("spec needs a section 'compute'")
+    assert result["msg"].endswith("Nothing was sent.")
+    assert queue.calls == []
+
+
+# One offer
+
+
+def test_one_offer_is_read_with_its_price(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", OFFER_PATH, offer())
+    result = info(offer_id=OFFER_ID.upper())
+    assert result["total_count"] == 1
+    assert (result["offers"][0]["offer_id"], result["offers"][0]["price_per_hour"]) == (OFFER_ID, 2.0)
+
+
+def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
+    result = info(offer_id="abc-123")
+    assert (result["failed"], result["error_class"]) == (True, "invalid")
+    assert queue.calls == []
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "error_class", "advice"),
+    [
+        ({}, 401, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
+        ({}, 403, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
+        ({}, 404, "not_found", "answered 404."),
+        ({"detail": "Unknown GPU"}, 422, "invalid", "answered 422: Unknown GPU."),
+        ({}, 429, "rate_limited", "answered 429."),
+        ({}, 500, "unavailable", "Try again later; check api_url, the network and proxies."),
+        (LOST, None, "unavailable", "Try again later; check api_url, the network and proxies."),
+        (b"<html>", 200, "protocol", "Is api_url the Supply API?"),
+        ({"offers": None}, 200, "protocol", "the API's answer holds no list."),
+    ],
+)
+def test_a_failed_search_says_what_to_do(
+    queue: RequestQueue, info: Any, reply: Any, code: int | None, error_class: str, advice: str
+) -> None:
+    queue.expect(*SEARCH, reply, code or 200)
+    result = info(spec=SPEC)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert (result["error_class"], result["status_code"]) == (error_class, code)
+    assert result["msg"].endswith(advice)
+
+
+def test_a_bug_is_told_without_any_text_of_it(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_args: Any) -> None:
+        raise RuntimeError(TOKEN)
+
+    monkeypatch.setattr(SupplyApi, "search_offers", burst)
+    result = info(spec=SPEC)
+    assert result["msg"] == "This is a bug of the collection: RuntimeError in offer_info."
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "protocol", None)
+    assert "outcome" not in result
+    assert TOKEN not in repr(result)
+
+
+# The common options
+
+
+@pytest.mark.parametrize(
+    ("params", "verify"),
+    [
+        ({}, True),
+        ({"validate_certs": False}, False),
+        ({"validate_certs": False, "ca_path": __file__}, False),
+        ({"ca_path": __file__}, __file__),
+        ({"ca_path": ""}, True),
+    ],
+    ids=["default", "not verified", "not verified, with ca_path", "ca_path", "empty ca_path"],
+)
+def test_certificates_are_verified_as_was_said(queue: RequestQueue, info: Any, params: Any, verify: Any) -> None:
+    queue.expect(*SEARCH, [])
+    info(spec=SPEC, **params)
+    assert queue.calls[0].req_kwargs["verify"] == verify
+
+
+def test_timeout_token_and_url_reach_the_client(queue: RequestQueue, info: Any) -> None:
+    queue.expect(*SEARCH, [])
+    info(spec=SPEC, api_timeout=7.5, api_token=f" {TOKEN}\n", api_url=f"{BASE}/")
+    assert queue.calls[0].req_kwargs["timeout"] == (7.5, 7.5)
+    assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 1), (2, 3), (-1, 1)])
+def test_reads_are_repeated_as_often_as_was_said(queue: RequestQueue, info: Any, retries: int, requests: int) -> None:
+    queue.expect(*SEARCH, {}, 500, times=requests)
+    assert info(spec=SPEC, api_retries=retries)["failed"]
+
+
+def test_nothing_is_sent_while_connecting(queue: RequestQueue) -> None:
+    params = {"api_url": BASE, "api_token": TOKEN, "api_timeout": 60, "api_retries": 5, "validate_certs": True}
+    assert isinstance(_operations._connect(params, True), SupplyApi)
+
+
+def test_a_failure_takes_the_facts_of_its_error() -> None:
+    error = ApiError("No.", "rate_limited", status_code=429, retry_after=7.0)
+    assert Failure.of(error, "Later.", offer_id=OFFER_ID).result == {
+        "changed": False,
+        "failed": True,
+        "msg": "No. Later.",
+        "error_class": "rate_limited",
+        "status_code": 429,
+        "retry_after": 7.0,
+        "offer_id": OFFER_ID,
+    }
+
+
+@pytest.mark.parametrize(
+    ("price", "text"),
+    [
+        (None, "an unknown price"),
+        (0.0, "USD 0.00 per hour"),
+        (2, "USD 2.00 per hour"),
+        (2.5, "USD 2.50 per hour"),
+        (19.92, "USD 19.92 per hour"),
+        (2.345, "USD 2.345 per hour"),
+        (0.000001, "USD 0.000001 per hour"),
+        (1234.5, "USD 1234.50 per hour"),
+    ],
+)
+def test_prices_as_people_read_them(price: float | None, text: str) -> None:
+    assert usd(price) == text

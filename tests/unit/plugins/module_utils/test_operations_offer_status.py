@@ -1,0 +1,429 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at an offer: every key in every case, and an end of the loop exactly where waiting is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _api
+from ansible_collections.compute_index.supply.plugins.module_utils._api import SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import (
+    BLANK,
+    OFFER_STATUS,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from request_queue import LOST, RequestQueue
+from samples import (
+    OFFER_ID,
+    RESOURCE_ID,
+    SECOND_RESOURCE_ID,
+    STATUS_PATH,
+    TOKEN,
+    instance,
+    resource,
+    status,
+)
+
+Result = dict[str, Any]
+Look = Callable[..., Result]
+A, B = "203.0.113.7", "203.0.113.8"
+CONNECTION = {"resource_id": RESOURCE_ID, "ansible_host": A, "ansible_port": 22, "ansible_user": "root"}
+
+
+@pytest.fixture
+def look(perform: Callable[..., Result]) -> Look:
+    """``look(check_mode=False, **params)``; each result is held against what every result must have."""
+
+    def run(check_mode: bool = False, **params: Any) -> Result:
+        result = perform(OFFER_STATUS, check_mode, **{"offer_id": OFFER_ID, **params})
+        assert BLANK.keys() <= result.keys()
+        assert result["changed"] is False
+        for name in ("ready", "terminal", "transient_error"):
+            assert type(result[name]) is bool
+        for name in ("instances", "connections", "resource_ids"):
+            assert isinstance(result[name], list)
+        assert result["msg"]
+        assert not (result["ready"] and (result["transient_error"] or not result["terminal"]))
+        assert not (result["transient_error"] and result["terminal"])
+        return result
+
+    return run
+
+
+def verdict(result: Result) -> tuple[Any, ...]:
+    return result["phase"], result["ready"], result["terminal"], result["transient_error"]
+
+
+def ready(queue: RequestQueue, instances: list[Any], listed: list[Any], **fields: Any) -> None:
+    """Expect the two looks at an offer that the API calls ready."""
+    queue.expect("GET", STATUS_PATH, status("ready", instances=instances, **fields))
+    queue.expect("GET", "/resources", listed, query={"offer_id": OFFER_ID})
+
+
+# Phases
+
+
+@pytest.mark.parametrize(
+    ("state", "expected", "msg"),
+    [
+        (status("available"), ("unbought", False, False, False), "is not bought (yet): the API says 'available'."),
+        (status("pending"), ("unbought", False, False, False), "is not bought (yet): the API says 'pending'."),
+        (
+            status(None, "available"),
+            ("unbought", False, False, False),
+            "is not bought (yet): the API says 'available'.",
+        ),
+        (status("provisioning_started"), ("going_on", False, False, False), "is under way: provisioning_started."),
+        (
+            status("provisioning_in_progress", progress="2/4 instances running"),
+            ("going_on", False, False, False),
+            "is under way: provisioning_in_progress, 2/4 instances running.",
+        ),
+        (status("provisioning"), ("going_on", False, False, False), "is under way: provisioning."),
+        (status("queued"), ("going_on", False, False, False), "is under way: queued."),
+        (status(None, "procured"), ("going_on", False, False, False), "is under way: procured."),
+        (status("available", "expired"), ("expired", False, True, False), "has expired without being bought."),
+        (
+            status("failed", failure_reason="no stock"),
+            ("failed", False, True, False),
+            "failed: no stock.",
+        ),
+        (status("failed"), ("failed", False, True, False), "failed: the API gives no reason."),
+        (
+            status("failed", resource_ids=[RESOURCE_ID]),
+            ("failed", False, True, False),
+            f"failed: the API gives no reason. These resources may still be billed: {RESOURCE_ID}.",
+        ),
+        (status(None, "failed"), ("failed", False, True, False), "failed: the API gives no reason."),
+    ],
+    ids=lambda value: f"{value['procurement_status']}-{value['status']}" if isinstance(value, dict) else "",
+)
+def test_each_phase_has_its_verdict(queue: RequestQueue, look: Look, state: Any, expected: Any, msg: str) -> None:
+    queue.expect("GET", STATUS_PATH, state)
+    result = look()
+    assert verdict(result) == expected
+    assert result["msg"] == f"Offer {OFFER_ID} {msg}"
+    assert (result["status"], result["procurement_status"]) == (state["status"], state["procurement_status"])
+    assert "failed" not in result
+
+
+def test_an_offer_with_running_machines_is_ready(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [instance(A)], [resource()], resource_ids=[RESOURCE_ID], progress="1/1")
+    result = look()
+    assert verdict(result) == ("ready", True, True, False)
+    assert result["msg"] == f"Offer {OFFER_ID} is ready: 1 instance(s)."
+    assert result["connections"] == [CONNECTION]
+    assert result["instances"][0] == {**instance(A), **CONNECTION, "name": "trainer"}
+    assert (result["resource_ids"], result["offer_id"], result["progress"]) == ([RESOURCE_ID], OFFER_ID, "1/1")
+    assert result["procured_at"] == "2026-01-31T12:01:00Z"
+
+
+def test_a_port_stands_with_the_resource(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [instance(A)], [resource(access={"external_ip": A, "ssh_port": 22022})])
+    assert look()["connections"] == [{**CONNECTION, "ansible_port": 22022}]
+
+
+def test_an_address_may_stand_with_the_resource_alone(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [instance(None)], [resource()])
+    result = look()
+    assert (result["ready"], result["connections"]) == (True, [CONNECTION])
+
+
+def test_resources_are_machines_where_there_are_no_instances(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [], [resource(), resource(SECOND_RESOURCE_ID, B)])
+    result = look()
+    assert result["ready"]
+    assert [item["ansible_host"] for item in result["connections"]] == [A, B]
+    assert result["resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+
+
+# Ready without being usable
+
+
+@pytest.mark.parametrize(
+    ("instances", "resources", "msg"),
+    [
+        ([], [], "the API names no instance yet"),
+        ([instance(None)], [resource(ip=None)], "1 of 1 instances have no address yet"),
+        ([instance(A), instance(None)], [], "1 of 2 instances have no address yet"),
+        ([instance("-oProxyCommand=id", ssh_command=None)], [], "1 of 1 instances have no address yet"),
+        ([], [resource(), resource(SECOND_RESOURCE_ID, None)], "1 of 2 instances have no address yet"),
+    ],
+    ids=["nothing", "no address", "one without", "hostile address", "resources, one without"],
+)
+def test_ready_without_an_address_for_each_machine_is_not_ready(
+    queue: RequestQueue, look: Look, instances: Any, resources: Any, msg: str
+) -> None:
+    ready(queue, instances, resources)
+    result = look()
+    assert verdict(result) == ("ready", False, False, True)
+    assert result["msg"] == f"Offer {OFFER_ID}: {msg}."
+    assert len(result["connections"]) == sum(item["ansible_host"] is not None for item in result["instances"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(LOST, 200), ({}, 503), ({}, 500), ({}, 404), ({}, 403), (b"<html>", 200), ({"detail": "?"}, 200)],
+    ids=["lost", "503", "500", "404", "403", "HTML", "no list"],
+)
+def test_the_list_of_resources_may_be_missing_where_the_status_says_enough(
+    queue: RequestQueue, look: Look, reply: Any, code: int
+) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", instances=[instance(A, ssh_command=f"ssh root@{A} -p 23")]))
+    queue.expect("GET", "/resources", reply, code, query={"offer_id": OFFER_ID})
+    result = look()
+    assert verdict(result) == ("ready", True, True, False)
+    assert result["connections"] == [{**CONNECTION, "resource_id": None, "ansible_port": 23}]
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [[], [instance(A, ssh_command=None)], [instance(A), instance(None)]],
+    ids=["no instances", "no port", "one without an address"],
+)
+@pytest.mark.parametrize(("reply", "code"), [(LOST, 200), ({}, 503), (b"<html>", 200)], ids=["lost", "503", "HTML"])
+def test_the_list_of_resources_is_waited_for_where_the_status_does_not(
+    queue: RequestQueue, look: Look, instances: Any, reply: Any, code: int
+) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", instances=instances))
+    queue.expect("GET", "/resources", reply, code, query={"offer_id": OFFER_ID})
+    assert verdict(look())[1:] == (False, False, True)
+
+
+@pytest.mark.parametrize("code", [500, 403], ids=["a look that may pass", "a failure"])
+def test_ids_that_the_status_named_are_never_forgotten(queue: RequestQueue, look: Look, code: int) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+    queue.expect("GET", "/resources", {}, code, query={"offer_id": OFFER_ID})
+    assert look()["resource_ids"] == [RESOURCE_ID]
+
+
+# Ended
+
+
+@pytest.mark.parametrize("words", [["deleted"], ["terminated"], ["failed"], ["deleting", "deleted"]], ids=str)
+def test_an_offer_whose_machines_were_all_deleted_has_ended(queue: RequestQueue, look: Look, words: list[str]) -> None:
+    ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(words)]
+    dead = [resource(key, status=word) for key, word in zip(ids, words, strict=True)]
+    ready(queue, [instance(A)], dead, resource_ids=ids)
+    result = look()
+    assert verdict(result) == ("ended", False, True, False)
+    assert result["msg"] == f"Offer {OFFER_ID} was bought, but all its machines have been deleted since."
+    assert result["resource_ids"] == ids
+
+
+def test_one_living_machine_is_enough_to_go_on(queue: RequestQueue, look: Look) -> None:
+    ready(
+        queue,
+        [instance(A, resource_id=RESOURCE_ID), instance(B, resource_id=SECOND_RESOURCE_ID)],
+        [resource(status="deleting"), resource(SECOND_RESOURCE_ID, B)],
+    )
+    assert look()["phase"] == "ready"
+
+
+def test_a_deleted_machine_is_not_handed_out_as_one_that_can_be_reached(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [], [resource(status="deleted"), resource(SECOND_RESOURCE_ID, B)])
+    assert [item["ansible_host"] for item in look()["connections"]] == [B]
+
+
+# Check mode
+
+
+def test_in_check_mode_nobody_will_buy(queue: RequestQueue, look: Look) -> None:
+    queue.expect("GET", STATUS_PATH, status())
+    assert verdict(look(True)) == ("unbought", False, True, False)
+
+
+def test_in_check_mode_what_is_bought_is_waited_for(queue: RequestQueue, look: Look) -> None:
+    queue.expect("GET", STATUS_PATH, status("provisioning"))
+    assert verdict(look(True)) == ("going_on", False, False, False)
+
+
+def test_in_check_mode_what_is_ready_is_ready(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [instance(A)], [resource()])
+    assert verdict(look(True)) == ("ready", True, True, False)
+
+
+# Looks that brought nothing
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (LOST, 200),
+        ({}, 408),
+        ({}, 425),
+        ({}, 429),
+        ({}, 500),
+        (b"<html>", 502),
+        ({}, 503),
+        ({}, 504),
+        (b"", 200),
+        (b"<html>", 200),
+        ([], 200),
+        ({"detail": "?"}, 200),
+    ],
+    ids=["lost", "408", "425", "429", "500", "502", "503", "504", "empty", "HTML", "list", "no state"],
+)
+def test_what_waiting_may_cure_is_no_failure(queue: RequestQueue, look: Look, reply: Any, code: int) -> None:
+    queue.expect("GET", STATUS_PATH, reply, code)
+    result = look(api_retries=5)
+    assert verdict(result) == (None, False, False, True)
+    assert result["msg"].endswith(" Look again.")
+    assert "failed" not in result
+    assert (result["offer_id"], result["resource_ids"], result["status"]) == (OFFER_ID, [], None)
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_wish_to_wait_is_handed_on(queue: RequestQueue, look: Look, code: int) -> None:
+    queue.expect("GET", STATUS_PATH, {}, code, headers={"Retry-After": "7"})
+    assert look()["retry_after"] == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class"),
+    [
+        (301, "protocol"),
+        (400, "invalid"),
+        (401, "auth"),
+        (403, "auth"),
+        (404, "not_found"),
+        (410, "expired"),
+        (422, "invalid"),
+    ],
+)
+def test_what_waiting_cannot_cure_is_a_failure_that_ends_the_loop(
+    queue: RequestQueue, look: Look, code: int, error_class: str
+) -> None:
+    queue.expect("GET", STATUS_PATH, {"detail": "because"}, code)
+    result = look()
+    assert verdict(result) == (None, False, True, False)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
+    assert result["offer_id"] == OFFER_ID
+    assert result["msg"].endswith("Waiting cannot cure this.")
+
+
+@pytest.mark.parametrize(
+    ("params", "msg"),
+    [
+        ({"offer_id": "abc-123"}, "offer_id must be a UUID"),
+        ({"offer_id": ""}, "offer_id must be a UUID"),
+        ({"api_token": None}, "api_token is missing"),
+        ({"api_url": "http://supply-api.example.com"}, "api_url is plain http"),
+        ({"api_timeout": 0}, "api_timeout must be"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_ends_the_loop_and_sends_nothing(queue: RequestQueue, look: Look, params: Any, msg: str) -> None:
+    result = look(**params)
+    assert verdict(result) == (None, False, True, False)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
+    assert result["msg"].startswith(msg)
+    assert queue.calls == []
+
+
+def test_a_certificate_that_nobody_vouches_for_ends_the_loop(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any, **_how: Any) -> None:
+        raise _api.TransportError("certificate verify failed", sent=False, lasting=True)
+
+    monkeypatch.setattr(_api.HttpClient, "exchange", fail)
+    result = look()
+    assert verdict(result) == (None, False, True, False)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "unavailable", None)
+
+
+def test_a_bug_ends_the_loop_and_tells_nothing(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_args: Any, **_how: Any) -> None:
+        raise KeyError(TOKEN)
+
+    monkeypatch.setattr(SupplyApi, "offer_status", burst)
+    result = look()
+    assert verdict(result) == (None, False, True, False)
+    assert (result["failed"], result["error_class"]) == (True, "protocol")
+    assert result["msg"] == "This is a bug of the collection: KeyError in offer_status."
+    assert TOKEN not in repr(result)
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    ("fields", "resources", "ids"),
+    [
+        ({"resource_ids": [RESOURCE_ID]}, [resource(SECOND_RESOURCE_ID)], [RESOURCE_ID]),
+        ({"resources": [{"resource_id": RESOURCE_ID}]}, [], [RESOURCE_ID]),
+        ({}, [resource()], [RESOURCE_ID]),
+        ({}, [], []),
+    ],
+    ids=["status", "status with objects", "list of resources", "nowhere"],
+)
+def test_ids_are_found_wherever_they_stand(
+    queue: RequestQueue, look: Look, fields: Any, resources: Any, ids: list[str]
+) -> None:
+    ready(queue, [instance(A)], resources, **fields)
+    assert look()["resource_ids"] == ids
+
+
+def test_ids_are_found_at_the_instances(queue: RequestQueue, look: Look) -> None:
+    queue.expect("GET", STATUS_PATH, status("provisioning", instances=[instance(None, resource_id=RESOURCE_ID)]))
+    assert look()["resource_ids"] == [RESOURCE_ID]
+
+
+@pytest.mark.parametrize("value", [7, True, ["x"], {"id": "x"}], ids=str)
+@pytest.mark.parametrize("place", ["instance", "resource"])
+def test_ids_of_another_kind_are_none(queue: RequestQueue, look: Look, value: Any, place: str) -> None:
+    if place == "instance":
+        ready(queue, [instance(A, resource_id=value)], [])
+    else:
+        ready(queue, [instance(A)], [resource(value)])
+    result = look()
+    assert result["msg"] == f"Offer {OFFER_ID} is ready: 1 instance(s)."
+    assert result["resource_ids"] == []
+
+
+WORDS = st.sampled_from(
+    ["available", "pending", "provisioning", "ready", "failed", "expired", "procured", "deleted", "?"]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-1, 99) | st.text(max_size=5) | st.sampled_from([RESOURCE_ID, A])
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4
+)
+ACCESS = st.fixed_dictionaries({}, optional=dict.fromkeys(("external_ip", "ssh_command", "ssh_port"), JSON)) | JSON
+MACHINES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "resource_id": JSON,
+            "instance_id": JSON,
+            "external_ip": st.just(A) | JSON,
+            "ssh_command": st.just(f"ssh root@{A}") | JSON,
+            "status": WORDS | JSON,
+            "access": ACCESS,
+            "name": JSON,
+        },
+    ),
+    max_size=2,
+)
+STATUSES = st.fixed_dictionaries(
+    {"procurement_status": st.just("ready") | WORDS},
+    optional={"status": WORDS | JSON, "instances": MACHINES | JSON, "resource_ids": JSON, "resources": MACHINES | JSON},
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(state=STATUSES | JSON, resources=MACHINES | JSON, code=st.sampled_from([200, 200, 200, 404, 500]))
+def test_whatever_the_api_answers_there_is_a_complete_result(look: Look, state: Any, resources: Any, code: int) -> None:
+    def exchange(_self: Any, _method: str, path: str, **_how: Any) -> Any:
+        return _api.Answer(200, True, state) if path == STATUS_PATH else _api.Answer(code, True, resources)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_api.HttpClient, "exchange", exchange)
+        result = look()
+    assert "bug of the collection" not in result["msg"]
+    assert all(isinstance(item, str) and item for item in result["resource_ids"])
+    for connection in result["connections"]:
+        assert connection["resource_id"] is None or isinstance(connection["resource_id"], str)

@@ -1,0 +1,401 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Listing resources and ending one: never the wrong machine, and no word of the end before the API says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import (
+    BLANK,
+    DELETE_RESOURCE,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from request_queue import LOST, RequestQueue
+from samples import OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
+
+Result = dict[str, Any]
+PATH = f"/resources/{RESOURCE_ID}"
+DELETE = "DELETE", PATH
+STILL = "It may still run and be billed at USD 2.00 per hour."
+
+
+@pytest.fixture(autouse=True)
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between two looks; the clock moves only then."""
+    naps: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(naps), sleep=naps.append)
+    monkeypatch.setattr(operation, "time", clock)
+    return naps
+
+
+@pytest.fixture
+def delete(perform: Callable[..., Result]) -> Callable[..., Result]:
+    """``delete(check_mode=False, **params)``; each result is held against what every result must have."""
+
+    def run(check_mode: bool = False, **params: Any) -> Result:
+        result = perform(DELETE_RESOURCE, check_mode, **{"resource_id": RESOURCE_ID, **params})
+        assert BLANK.keys() | {"msg"} <= result.keys()
+        if result.get("failed"):
+            assert {"error_class", "status_code"} <= result.keys()
+            assert result["billing_stopped"] is False
+        return result
+
+    return run
+
+
+def expect_look(queue: RequestQueue, *words: str | None, **fields: Any) -> RequestQueue:
+    """Expect a fresh look for each of these states."""
+    for word in words:
+        queue.expect("GET", PATH, resource(status=word, **fields), query={"force_refresh": "true"})
+    return queue
+
+
+def expect_error(queue: RequestQueue, reply: Any, code: int = 200) -> RequestQueue:
+    """Expect a fresh look that fails."""
+    return queue.expect("GET", PATH, reply, code, query={"force_refresh": "true"})
+
+
+# Deleting
+
+
+@pytest.mark.parametrize("word", ["running", "provisioning", "failed", "stopped", "hibernating", None])
+def test_a_resource_is_deleted_and_waited_for(queue: RequestQueue, delete: Any, word: str | None) -> None:
+    expect_look(queue, word).expect(*DELETE, {"status": "deleting", "message": "ok"})
+    expect_look(queue, "deleting", "deleted")
+    result = delete()
+    assert (result["changed"], result["billing_stopped"]) == (True, True)
+    assert (result["resource_id"], result["resource"]["status"]) == (RESOURCE_ID, "deleted")
+    assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
+    assert result["diff"]["before"] == {
+        "resource_id": RESOURCE_ID,
+        "name": "trainer",
+        "vendor": "nebius",
+        "status": word,
+        "price_per_hour": 2.0,
+    }
+    assert result["diff"]["after"] == {}
+    assert "failed" not in result
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_force_is_handed_on(queue: RequestQueue, delete: Any, force: bool) -> None:
+    expect_look(queue, "running").expect(*DELETE, {}, query={"force": "true"} if force else None)
+    expect_look(queue, "deleted")
+    assert delete(force=force)["billing_stopped"]
+
+
+def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 404)
+    result = delete()
+    assert (result["changed"], result["billing_stopped"], result["resource"]["status"]) == (True, True, "running")
+
+
+def test_without_waiting_nobody_knows_when_billing_ends(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "running").expect(*DELETE, {"status": "deleting"})
+    result = delete(wait=False)
+    assert (result["changed"], result["billing_stopped"]) == (True, False)
+    assert result["msg"] == f"Resource {RESOURCE_ID} is being deleted."
+
+
+# Nothing to delete
+
+
+@pytest.mark.parametrize("word", ["deleted", "terminated"])
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_is_gone_is_not_deleted_again(queue: RequestQueue, delete: Any, word: str, check_mode: bool) -> None:
+    expect_look(queue, word)
+    result = delete(check_mode)
+    assert (result["changed"], result["billing_stopped"]) == (False, True)
+    assert result["msg"] == f"Resource {RESOURCE_ID} was deleted before."
+    assert "diff" not in result
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_what_the_api_does_not_know_is_not_deleted(queue: RequestQueue, delete: Any, check_mode: bool) -> None:
+    expect_error(queue, {}, 404)
+    result = delete(check_mode)
+    assert (result["changed"], result["billing_stopped"], result["resource"]) == (False, False, None)
+    assert result["resource_id"] == RESOURCE_ID
+    assert "failed" not in result
+
+
+def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "deleting", "deleting", "deleted")
+    result = delete()
+    assert (result["changed"], result["billing_stopped"]) == (False, True)
+
+
+@pytest.mark.parametrize("code", [404, 409])
+def test_somebody_else_may_have_deleted_it_meanwhile(queue: RequestQueue, delete: Any, code: int) -> None:
+    expect_look(queue, "running").expect(*DELETE, {"detail": "already deleted"}, code)
+    expect_look(queue, "deleting", "deleted")
+    result = delete()
+    assert (result["changed"], result["billing_stopped"]) == (False, True)
+
+
+@pytest.mark.parametrize(("code", "error_class"), [(404, "not_found"), (409, "conflict")])
+def test_a_conflict_is_not_taken_for_an_end(queue: RequestQueue, delete: Any, code: int, error_class: str) -> None:
+    expect_look(queue, "provisioning").expect(*DELETE, {"detail": "still provisioning"}, code)
+    expect_look(queue, "provisioning")
+    result = delete()
+    assert (result["failed"], result["changed"], result["error_class"]) == (True, False, error_class)
+    assert result["resource_id"] == RESOURCE_ID
+    assert result["msg"].endswith(f"still provisioning. {STILL}")
+
+
+def test_a_conflict_that_cannot_be_looked_into_names_the_machine(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}, 409), {}, 500)
+    result = delete()
+    assert (result["failed"], result["resource_id"]) == (True, RESOURCE_ID)
+    assert STILL in result["msg"]
+
+
+# Check mode
+
+
+def test_check_mode_says_what_would_be_saved(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "running")
+    result = delete(True)
+    assert (result["changed"], result["billing_stopped"]) == (True, False)
+    assert result["msg"] == f"Resource {RESOURCE_ID} would be deleted, which saves USD 2.00 per hour."
+    assert result["diff"]["before"]["status"] == "running"
+    assert {call.method for call in queue.calls} == {"GET"}
+
+
+def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "deleting")
+    result = delete(True)
+    assert (result["changed"], result["billing_stopped"]) == (False, False)
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"resource_id": "trainer"},
+        {"resource_id": ""},
+        {"resource_id": "*"},
+        {"resource_id": RESOURCE_ID[:-1]},
+        {"resource_id": f"{RESOURCE_ID},{SECOND_RESOURCE_ID}"},
+        {"wait_timeout": -1},
+        {"api_token": None},
+    ],
+    ids=str,
+)
+def test_bad_input_sends_nothing(queue: RequestQueue, delete: Any, params: Any) -> None:
+    result = delete(**params)
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "invalid", False)
+    assert queue.calls == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "error_class"),
+    [
+        ({}, 401, "auth"),
+        ({}, 422, "invalid"),
+        ({}, 500, "unavailable"),
+        (LOST, None, "unavailable"),
+        (b"", 200, "protocol"),
+    ],
+    ids=["401", "422", "500", "lost", "empty"],
+)
+def test_without_a_look_nothing_is_deleted(
+    queue: RequestQueue, delete: Any, reply: Any, code: int | None, error_class: str
+) -> None:
+    expect_error(queue, reply, code or 200)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
+    assert (result["changed"], result["resource_id"]) == (False, RESOURCE_ID)
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "error_class"),
+    [
+        (400, {}, "invalid"),
+        (401, {}, "auth"),
+        (403, {}, "auth"),
+        (422, {}, "invalid"),
+        (429, {}, "rate_limited"),
+        (503, {"Retry-After": "9"}, "unavailable"),
+    ],
+)
+def test_a_refused_deletion_leaves_a_machine_that_is_billed(
+    queue: RequestQueue, delete: Any, code: int, headers: Any, error_class: str
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, {"detail": "because"}, code, headers=headers)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, code)
+    assert (result["changed"], result["resource_id"]) == (False, RESOURCE_ID)
+    assert result["msg"].endswith(STILL)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(LOST, 200), ({}, 500), (b"<html>", 502), (b"", 204), ([], 200)],
+    ids=["lost", "500", "502", "204", "list"],
+)
+def test_a_lost_answer_is_asked_after_and_never_sent_again(
+    queue: RequestQueue, delete: Any, naps: list[float], reply: Any, code: int
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, reply, code)
+    expect_look(expect_error(expect_look(queue, "running"), {}, 503), "deleting", "deleted")
+    result = delete(api_retries=0)
+    assert (result["changed"], result["billing_stopped"]) == (True, True)
+    assert queue.count(*DELETE) == 1
+    assert naps == [operation.PAUSE] * 2
+
+
+def test_a_resource_that_is_gone_after_a_lost_answer_was_deleted(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_error(expect_look(queue, "running").expect(*DELETE, LOST), {}, 404), {}, 404)
+    assert delete()["billing_stopped"] is True
+
+
+def test_a_lost_answer_that_nothing_comes_of_leaves_the_outcome_open(
+    queue: RequestQueue, delete: Any, naps: list[float]
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, {}, 500)
+    expect_look(queue, *["running"] * operation.SETTLE_LOOKS)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
+    assert (result["status_code"], result["resource_id"]) == (500, RESOURCE_ID)
+    assert STILL in result["msg"]
+    assert len(naps) == operation.SETTLE_LOOKS - 1
+
+
+# Waiting
+
+
+@pytest.mark.parametrize(("wait_timeout", "naps_taken"), [(0, []), (5, [5]), (7, [5, 2]), (20, [5] * 4)])
+def test_a_resource_that_does_not_end_is_a_failure(
+    queue: RequestQueue, delete: Any, naps: list[float], wait_timeout: float, naps_taken: list[float]
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, {})
+    expect_look(queue, *["deleting"] * (len(naps_taken) + 1))
+    result = delete(wait_timeout=wait_timeout)
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "unavailable", True)
+    assert f"is not gone after {wait_timeout} seconds: it is still being deleted. {STILL}" in result["msg"]
+    assert (result["resource_id"], result["resource"]["status"]) == (RESOURCE_ID, "deleting")
+    assert naps == naps_taken
+
+
+def test_errors_that_may_pass_are_looked_past(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "running").expect(*DELETE, {})
+    for reply, code in ((LOST, 200), ({}, 503), (b"<html>", 200)):
+        expect_error(queue, reply, code)
+    expect_look(queue, "deleted")
+    assert delete()["billing_stopped"] is True
+
+
+def test_the_last_error_is_told_when_the_wait_is_over(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 503)
+    result = delete(wait_timeout=0)
+    assert (result["failed"], result["changed"]) == (True, True)
+    assert f"answered 503. {STILL}" in result["msg"]
+
+
+def test_an_error_that_does_not_pass_ends_the_wait(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 401)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "auth", True)
+    assert result["msg"].endswith(STILL)
+    assert result["resource_id"] == RESOURCE_ID
+
+
+def test_a_bug_after_the_deletion_does_not_hide_it(delete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_args: Any, **_options: Any) -> None:
+        raise KeyError(TOKEN)
+
+    monkeypatch.setattr(SupplyApi, "resource", burst)
+    result = delete()
+    assert (result["failed"], result["error_class"]) == (True, "protocol")
+    assert "bug of the collection" in result["msg"] and TOKEN not in repr(result)
+
+
+# Listing
+
+
+@pytest.fixture
+def info(perform: Callable[..., Result]) -> Callable[..., Result]:
+    return lambda check_mode=False, **params: perform(RESOURCE_INFO, check_mode, **params)
+
+
+ALL = [
+    resource(),
+    resource(SECOND_RESOURCE_ID, None, name="other", status="deleting"),
+    resource("r3", name=None, status=None),
+]
+
+
+@pytest.mark.parametrize(
+    ("params", "ids"),
+    [
+        ({}, [RESOURCE_ID, SECOND_RESOURCE_ID, "r3"]),
+        ({"name": "trainer"}, [RESOURCE_ID]),
+        ({"name": "train"}, []),
+        ({"name": "Trainer"}, []),
+        ({"states": ["running"]}, [RESOURCE_ID]),
+        ({"states": [" Running ", "DELETING"]}, [RESOURCE_ID, SECOND_RESOURCE_ID]),
+        ({"states": []}, [RESOURCE_ID, SECOND_RESOURCE_ID, "r3"]),
+        ({"name": "other", "states": ["running"]}, []),
+    ],
+    ids=str,
+)
+def test_all_that_is_given_must_match(queue: RequestQueue, info: Any, params: Any, ids: list[str]) -> None:
+    queue.expect("GET", "/resources", ALL)
+    result = info(**params)
+    assert [item["resource_id"] for item in result["resources"]] == ids
+    assert result["changed"] is False
+
+
+def test_a_resource_is_described(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", "/resources", {"items": ALL})
+    first, second, third = info(True)["resources"]
+    assert (first["live"], first["ansible_host"], first["ansible_port"]) == (True, "203.0.113.7", 22)
+    assert (second["live"], second["ansible_host"]) == (False, None)
+    assert (third["live"], third["status"], third["price_per_hour"]) == (True, None, 2.0)
+
+
+def test_the_resources_of_an_offer_are_asked_for(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
+    assert len(info(offer_id=OFFER_ID.upper())["resources"]) == 1
+
+
+def test_one_resource_is_read(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", PATH, resource())
+    assert info(resource_id=RESOURCE_ID)["resources"][0]["name"] == "trainer"
+
+
+def test_an_unknown_resource_is_a_failure(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", PATH, {}, 404)
+    result = info(resource_id=RESOURCE_ID)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
+
+
+@pytest.mark.parametrize("params", [{"resource_id": "trainer"}, {"offer_id": "*"}])
+def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any, params: Any) -> None:
+    result = info(**params)
+    assert (result["failed"], result["error_class"]) == (True, "invalid")
+    assert queue.calls == []
+
+
+def test_an_api_that_fails_is_no_empty_list(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", "/resources", {}, 500)
+    result = info()
+    assert result["failed"] is True and "resources" not in result
+
+
+def test_an_error_that_nobody_caught_is_a_failure(info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise ApiError("No.", "rate_limited", status_code=429, retry_after=7.0)
+
+    monkeypatch.setattr(SupplyApi, "resources", fail)
+    assert info()["retry_after"] == 7.0

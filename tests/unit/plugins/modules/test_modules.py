@@ -1,0 +1,462 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules as Ansible runs them: options in, JSON and an exit code out, and no secret in either."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ansible_collections.compute_index.supply.plugins.doc_fragments.api as fragment
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
+from ansible_collections.compute_index.supply.plugins.module_utils import _http, _module, _registry, _spec, _version
+from request_queue import RequestQueue
+from samples import (
+    BASE,
+    KEY,
+    OFFER_ID,
+    OFFER_PATH,
+    PRIVATE_KEY,
+    RESOURCE_ID,
+    STATUS_PATH,
+    TOKEN,
+    instance,
+    offer,
+    procurement,
+    resource,
+    status,
+)
+
+try:
+    from ansible.module_utils import _internal as internal
+    from ansible.module_utils.testing import patch_module_args
+except ImportError:  # ansible-core before 2.19
+    internal = None
+
+    @contextlib.contextmanager
+    def patch_module_args(args: dict[str, Any]) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode())
+            yield
+
+
+PACKAGE = "ansible_collections.compute_index.supply.plugins.modules"
+ROOT = Path(__file__).parents[4]
+MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
+SOURCES = {module: importlib.import_module(f"{PACKAGE}.{module}") for module in MODULES}
+OPERATIONS = {name: getattr(source, name.upper()) for name, source in SOURCES.items() if hasattr(source, name.upper())}
+COMMON = {"api_url": BASE, "api_token": TOKEN, "api_retries": 0}
+USER_DATA = "#cloud-config\nchpasswd: {list: 'root:hunter22'}\n"
+
+
+class Run:
+    """What a module printed, and how it ended."""
+
+    def __init__(self, code: int, stdout: str) -> None:
+        self.code = code
+        self.stdout = stdout
+        self.result: dict[str, Any] = json.loads(stdout)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Their texts: newer versions of ansible-core print objects."""
+        found = self.result.get("warnings", [])
+        return [item if isinstance(item, str) else item["event"]["msg"] for item in found]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """``run(module, check_mode=False, **options)``."""
+    for name in ("_global_warnings", "_global_deprecations"):
+        monkeypatch.setattr(warnings, name, type(getattr(warnings, name))())
+    if internal:  # other tests import parts of Ansible that mark this process as the controller's
+        monkeypatch.setattr(internal, "is_controller", False)
+
+    def main(module: str, check_mode: bool = False, **options: Any) -> Run:
+        common = {"_ansible_check_mode": check_mode, "_ansible_remote_tmp": os.environ["HOME"]}
+        with patch_module_args({**options, **common}), pytest.raises(SystemExit) as caught:
+            SOURCES[module].main()
+        return Run(caught.value.code, capsys.readouterr().out)  # type: ignore[arg-type]
+
+    return main
+
+
+def documentation(module: str) -> dict[str, Any]:
+    """The documentation of a module, with the fragments that it extends."""
+    document: dict[str, Any] = yaml.safe_load(SOURCES[module].DOCUMENTATION)
+    for name in document.get("extends_documentation_fragment", []):
+        text = "ATTRIBUTES" if name.endswith(".attributes") else "DOCUMENTATION"
+        document["options"] = {
+            **yaml.safe_load(getattr(fragment.ModuleDocFragment, text))["options"],
+            **document["options"],
+        }
+    return document
+
+
+def least_options(module: str) -> dict[str, Any]:
+    """The options that a module cannot do without."""
+    values = {"offer_id": OFFER_ID, "resource_id": RESOURCE_ID, "ssh_public_key": KEY}
+    operation = OPERATIONS[module]
+    required = {name for name, option in operation.argument_spec.items() if option.get("required")}
+    required.update(names[-1] for names in operation.rules.get("required_one_of", []))
+    return {name: values[name] for name in required}
+
+
+# Results
+
+
+def test_procure_offer_buys(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    queue.expect("POST", "/procure_offer", procurement(), body={"offer_id": OFFER_ID, "ssh_public_key": KEY})
+    done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, max_price_per_hour="2", **COMMON)
+    assert (done.code, done.result["changed"], done.result["outcome"]) == (0, True, "created")
+    assert done.result["resource_ids"] == [RESOURCE_ID]
+    assert done.result["diff"]["after"]["price_per_hour"] == 2.0
+    assert done.warnings == []
+
+
+def test_procure_offer_plans_in_check_mode(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    done = run("procure_offer", True, offer_id=OFFER_ID, ssh_public_key=KEY, **COMMON)
+    assert (done.code, done.result["changed"], done.result["outcome"]) == (0, True, "planned")
+
+
+def test_procure_offer_fails_with_all_its_fields(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {"detail": "Offer not found"}, 404)
+    done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, **COMMON)
+    assert (done.code, done.result["failed"], done.result["outcome"]) == (1, True, "not_sent")
+    assert (done.result["error_class"], done.result["status_code"]) == ("not_found", 404)
+    assert done.result["resource_ids"] == []
+
+
+def test_procure_offer_warns(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    options = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": "#!/bin/sh\r\necho {{ x }}\r\n"}
+    done = run("procure_offer", True, **options, **COMMON)
+    assert ["template marks" in done.warnings[0], "Windows line ends" in done.warnings[1]] == [True, True]
+
+
+def test_a_failure_warns_too(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {}, 404)
+    done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init="#!/bin/sh\n{{ x }}\n", **COMMON)
+    assert (done.code, len(done.warnings)) == (1, 1)
+
+
+def test_offer_status_looks(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", instances=[instance()]))
+    queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
+    done = run("offer_status", offer_id=OFFER_ID, **COMMON)
+    assert (done.code, done.result["ready"], done.result["terminal"]) == (0, True, True)
+
+
+def test_offer_status_looks_again_without_a_failure(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, {}, 503)
+    done = run("offer_status", offer_id=OFFER_ID, **COMMON)
+    assert (done.code, done.result["transient_error"], done.result["terminal"]) == (0, True, False)
+
+
+def test_offer_status_fails_at_once_without_a_token(run: Any) -> None:
+    done = run("offer_status", offer_id=OFFER_ID, api_url=BASE)
+    assert (done.code, done.result["failed"], done.result["terminal"], done.result["ready"]) == (1, True, True, False)
+    assert "COMPUTE_INDEX_API_TOKEN" in done.result["msg"]
+
+
+def test_offer_info_searches(queue: RequestQueue, run: Any) -> None:
+    spec = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
+    queue.expect("POST", "/get_offers", {"offers": [offer()], "total_count": 1}, body=spec)
+    done = run("offer_info", spec=spec, **COMMON)
+    assert (done.code, done.result["changed"], done.result["total_count"]) == (0, False, 1)
+    assert done.result["offers"][0]["price_per_hour"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("options", "msg"),
+    [({}, "one of the following is required"), ({"spec": {"a": 1}, "offer_id": OFFER_ID}, "mutually exclusive")],
+)
+def test_offer_info_wants_one_of_two_options(run: Any, options: Any, msg: str) -> None:
+    done = run("offer_info", **options, **COMMON)
+    assert (done.code, done.result["failed"]) == (1, True)
+    assert msg in done.result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("procure_offer", {"offer_id": OFFER_ID}), ("procure_offer", {"ssh_public_key": KEY}), ("offer_status", {})],
+)
+def test_required_options_are_required(run: Any, module: str, options: Any) -> None:
+    done = run(module, **options, **COMMON)
+    assert (done.code, done.result["failed"]) == (1, True)
+    assert "missing required arguments" in done.result["msg"]
+
+
+@pytest.mark.parametrize("module", OPERATIONS)
+def test_a_missing_library_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.setattr(_module, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
+    done = run(module, **least_options(module), **COMMON)
+    assert done.code == 1
+    assert "Failed to import the required Python library (requests)" in done.result["msg"]
+    assert (done.result["error_class"], done.result["status_code"]) == ("invalid", None)
+    assert OPERATIONS[module].blank.keys() <= done.result.keys()
+    assert done.result.get("terminal", True) is True and done.result.get("outcome", "not_sent") == "not_sent"
+
+
+@pytest.mark.parametrize("module", OPERATIONS)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_each_failure_has_its_common_fields(queue: RequestQueue, run: Any, module: str, check_mode: bool) -> None:
+    done = run(module, check_mode, **least_options(module), **{**COMMON, "api_token": "two words"})
+    assert (done.code, done.result["failed"], done.result["changed"]) == (1, True, False)
+    assert done.result["msg"].startswith("api_token holds a blank")
+    assert (done.result["error_class"], done.result["status_code"]) == ("invalid", None)
+    assert OPERATIONS[module].blank.keys() <= done.result.keys()
+    assert queue.calls == []
+
+
+# Options
+
+
+def test_token_and_url_come_from_the_environment(
+    queue: RequestQueue, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPUTE_INDEX_API_TOKEN", f"{TOKEN}\n")
+    monkeypatch.setenv("COMPUTE_INDEX_API_URL", BASE)
+    queue.expect("GET", STATUS_PATH, {"detail": f"{TOKEN} is bad"}, 401)
+    done = run("offer_status", offer_id=OFFER_ID)
+    assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    assert done.result["error_class"] == "auth"
+    assert TOKEN not in done.stdout
+
+
+def test_an_option_wins_over_the_environment(queue: RequestQueue, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPUTE_INDEX_API_TOKEN", "another-token")
+    monkeypatch.setenv("COMPUTE_INDEX_API_URL", "https://another.example.com")
+    queue.expect("GET", STATUS_PATH, status())
+    run("offer_status", offer_id=OFFER_ID, **COMMON)
+    assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+def test_without_any_url_the_documented_one_is_used(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Client(_http.HttpClient):
+        def __init__(self, base_url: str, *args: Any, **options: Any) -> None:
+            seen.append(base_url)
+            super().__init__("https://127.0.0.1:9", *args, **{**options, "retries": 0})
+
+    monkeypatch.setattr(_http, "HttpClient", Client)
+    run("offer_status", offer_id=OFFER_ID, api_token=TOKEN)
+    assert seen == ["https://supply-api.compute-index.com"]
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("code", [200, 401, 422, 500])
+def test_the_server_may_echo_secrets_but_the_module_does_not(queue: RequestQueue, run: Any, code: int) -> None:
+    told = f"{TOKEN} | {USER_DATA} | {USER_DATA.splitlines()[1]}"
+    queue.expect("GET", STATUS_PATH, status(progress=told, extra=told))
+    queue.expect("GET", OFFER_PATH, offer(note=f"Bearer {TOKEN}", echo={"deep": [USER_DATA, KEY]}))
+    echo = {"status": "failed", "error": told, "detail": [{"loc": ["body"], "msg": told, "input": told}]}
+    queue.expect("POST", "/procure_offer", echo, code, headers={"X-Echo": TOKEN})
+    if code == 500:
+        queue.expect("GET", STATUS_PATH, status("failed", failure_reason=told))
+    options = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": USER_DATA, "settle_timeout": 0}
+    done = run("procure_offer", **options, **COMMON)
+    assert done.code == 1
+    assert TOKEN not in done.stdout
+    assert "hunter22" not in done.stdout
+    assert KEY not in done.stdout
+
+
+@pytest.mark.parametrize("key", [PRIVATE_KEY, PRIVATE_KEY.replace("\n", " "), PRIVATE_KEY.splitlines()[1]])
+def test_a_private_key_in_place_of_the_public_one_is_not_shown(run: Any, key: str) -> None:
+    done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=key, **COMMON)
+    assert (done.code, done.result["outcome"]) == (1, "not_sent")
+    assert PRIVATE_KEY.splitlines()[1] not in done.stdout
+
+
+def test_broken_user_data_is_not_shown(run: Any) -> None:
+    done = run(
+        "procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init="#cloud-config\nhunter22: [", **COMMON
+    )
+    assert done.result["msg"].startswith("cloud_init is no valid YAML")
+    assert "hunter22" not in done.stdout
+
+
+def test_a_bug_shows_no_secret(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError(f"{TOKEN} {USER_DATA}")
+
+    monkeypatch.setattr(_http.HttpClient, "exchange", burst)
+    done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init=USER_DATA, **COMMON)
+    assert (done.code, done.result["outcome"], done.result["changed"]) == (1, "unknown", True)
+    assert TOKEN not in done.stdout and "hunter22" not in done.stdout
+
+
+@pytest.mark.parametrize("token", ["t", "ok"])
+def test_a_tiny_token_does_not_garble_the_result(queue: RequestQueue, run: Any, token: str) -> None:
+    queue.expect("GET", STATUS_PATH, status())
+    done = run("offer_status", offer_id=OFFER_ID, **{**COMMON, "api_token": token})
+    assert done.result["procurement_status"] == "available"
+    assert done.result["msg"] == f"Offer {OFFER_ID} is not bought (yet): the API says 'available'."
+
+
+@pytest.mark.parametrize("depth", [100, 900, 5000])
+def test_an_answer_nested_deeply_does_not_break_the_module(queue: RequestQueue, run: Any, depth: int) -> None:
+    body = json.dumps(offer()).replace('"gpu_family"', '"x": ' + "[" * depth + "]" * depth + ', "gpu_family"')
+    queue.expect("GET", OFFER_PATH, body.encode())
+    done = run("offer_info", offer_id=OFFER_ID, **COMMON)
+    assert "offers" in done.result or done.result["error_class"]
+
+
+# The registry
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Path:
+    return tmp_path / "host_vars" / "trainer" / "machine.yml"
+
+
+def test_an_entry_is_written_once(run: Any, entry: Path) -> None:
+    variables = {"ansible_host": "203.0.113.7", "ansible_port": 22}
+    first = run("registry_entry", path=str(entry), variables=variables)
+    assert (first.code, first.result["changed"], first.result["path"]) == (0, True, str(entry))
+    assert yaml.safe_load(entry.read_text()) == variables
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o600
+    assert first.result["diff"]["before"] == "" and first.result["diff"]["after"] == entry.read_text()
+    again = run("registry_entry", path=str(entry), variables=variables)
+    assert (again.code, again.result["changed"]) == (0, False)
+    assert again.result["diff"]["before"] == again.result["diff"]["after"]
+
+
+def test_an_entry_is_replaced(run: Any, entry: Path) -> None:
+    run("registry_entry", path=str(entry), variables={"a": 1})
+    done = run("registry_entry", path=str(entry), variables={"b": 2})
+    assert done.result["changed"]
+    assert yaml.safe_load(entry.read_text()) == {"b": 2}
+
+
+def test_an_entry_can_be_taken_away(run: Any, entry: Path) -> None:
+    run("registry_entry", path=str(entry), variables={"a": 1})
+    text = entry.read_text()
+    planned = run("registry_entry", True, path=str(entry), state="absent")
+    assert (planned.result["changed"], entry.read_text()) == (True, text)
+    done = run("registry_entry", path=str(entry), state="absent")
+    assert (done.code, done.result["changed"]) == (0, True)
+    assert (done.result["diff"]["before"], done.result["diff"]["after"]) == (text, "")
+    assert os.listdir(entry.parent) == []
+    again = run("registry_entry", path=str(entry), state="absent")
+    assert (again.code, again.result["changed"]) == (0, False)
+
+
+def test_check_mode_writes_no_entry(run: Any, entry: Path) -> None:
+    done = run("registry_entry", True, path=str(entry), variables={"a": 1})
+    assert (done.code, done.result["changed"]) == (0, True)
+    assert "a: 1" in done.result["diff"]["after"]
+    assert not entry.parent.exists()
+
+
+def test_template_marks_are_no_entry(run: Any, entry: Path) -> None:
+    done = run("registry_entry", path=str(entry), variables={"a": "{{ x }}"})
+    assert (done.code, done.result["error_class"], done.result["path"]) == (1, "invalid", str(entry))
+    assert "holds template marks" in done.result["msg"]
+    assert not entry.exists()
+
+
+def test_a_file_that_cannot_be_read_is_no_entry(run: Any, tmp_path: Path) -> None:
+    done = run("registry_entry", path=str(tmp_path), variables={"a": 1})
+    assert (done.code, done.result["msg"]) == (1, f"The registry file {tmp_path} cannot be kept: Is a directory.")
+
+
+def test_a_file_that_is_no_text_is_no_entry(run: Any, entry: Path) -> None:
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(b"\xff")
+    done = run("registry_entry", path=str(entry), variables={"a": 1})
+    assert (done.code, done.result["error_class"]) == (1, "invalid")
+    assert entry.read_bytes() == b"\xff"
+
+
+def test_a_disk_that_is_full_keeps_the_old_entry(run: Any, entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("registry_entry", path=str(entry), variables={"a": 1})
+
+    def refuse(*_args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    done = run("registry_entry", path=str(entry), variables={"b": 2})
+    assert (done.code, done.result["error_class"]) == (1, "invalid")
+    assert done.result["msg"].endswith("cannot be kept: No space left on device.")
+    assert yaml.safe_load(entry.read_text()) == {"a": 1}
+
+
+def test_an_entry_needs_pyyaml(run: Any, entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "HAS_YAML", False)
+    done = run("registry_entry", path=str(entry), variables={"a": 1})
+    assert done.code == 1
+    assert "Failed to import the required Python library (PyYAML)" in done.result["msg"]
+
+
+# What belongs together
+
+
+def test_the_action_group_holds_the_modules_that_talk_to_the_api() -> None:
+    group = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]["all"]
+    talking = [
+        module
+        for module in MODULES
+        if "compute_index.supply.api" in documentation(module)["extends_documentation_fragment"]
+    ]
+    assert group == talking
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_says_whether_it_is_in_the_action_group(module: str) -> None:
+    group = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]["all"]
+    common = yaml.safe_load(fragment.ModuleDocFragment.ATTRIBUTES)["attributes"]["action_group"]
+    said = documentation(module)["attributes"].get("action_group", common)
+    assert bool(said["membership"]) is (module in group)
+    assert said["support"] == ("full" if module in group else "none")
+
+
+@pytest.mark.parametrize("module", OPERATIONS)
+def test_documentation_and_argument_spec_agree(module: str) -> None:
+    options = documentation(module)["options"]
+    spec = {**_spec.API, **OPERATIONS[module].argument_spec}
+    facts = ("type", "default", "required")
+    assert {name: {fact: item.get(fact) for fact in facts} for name, item in options.items()} == {
+        name: {fact: item.get(fact) for fact in facts} for name, item in spec.items()
+    }
+
+
+@pytest.mark.parametrize("module", OPERATIONS)
+def test_each_field_of_a_result_is_documented(module: str) -> None:
+    documented = yaml.safe_load(SOURCES[module].RETURN).keys()
+    assert OPERATIONS[module].blank.keys() - {"changed", "msg"} <= documented
+    assert {"error_class", "status_code"} <= documented
+
+
+def test_secrets_are_marked_as_such() -> None:
+    specs = [_spec.API, *(operation.argument_spec for operation in OPERATIONS.values())]
+    marked = {name for spec in specs for name, option in spec.items() if option.get("no_log")}
+    assert marked == {"api_token", "cloud_init", "ssh_public_key"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_documented_with_an_example(module: str) -> None:
+    source = SOURCES[module]
+    assert documentation(module)["module"] == module
+    assert f"compute_index.supply.{module}:" in source.EXAMPLES
+    assert yaml.safe_load(source.EXAMPLES) and yaml.safe_load(source.RETURN)
+
+
+def test_the_version_is_that_of_the_manifest() -> None:
+    assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == _version.VERSION
