@@ -235,7 +235,8 @@ def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
 
 def read_detail(answer: Answer) -> str:
     """The server's explanation: FastAPI's ``detail`` as text, list or object; never the input that it repeats."""
-    detail = answer.data.get("detail", answer.data.get("message")) if isinstance(answer.data, dict) else None
+    body = answer.data if isinstance(answer.data, dict) else {}
+    detail = body.get("detail") or body.get("message")
     if isinstance(detail, list):
         text = "; ".join(filter(None, map(_validation_line, detail)))
     elif isinstance(detail, dict):

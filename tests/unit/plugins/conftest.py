@@ -61,7 +61,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     try:
         outcome = yield
     except Exception:
-        if expected:
+        if expected and expected.complaints:
             pyfuncitem.add_report_section("call", "queue of requests", "\n".join(expected.complaints))
         raise
     assert not expected or expected.complaints == []

@@ -284,6 +284,10 @@ def test_503_with_retry_after_was_not_taken_up() -> None:
     assert str(error) == "POST /procure_offer answered 503. It asks to wait 7 seconds."
 
 
+def test_a_wish_to_wait_is_told_only_where_waiting_helps() -> None:
+    assert str(error_of(METHODS["offer"], canned({}, 404, retry_after=7.0))) == f"GET {OFFER_PATH} answered 404."
+
+
 def test_a_redirect_names_the_origin_it_points_to() -> None:
     error = error_of(METHODS["offer"], canned({}, 302, location="https://login.example.com:443"))
     assert str(error).startswith(f"GET {OFFER_PATH} was redirected to https://login.example.com:443, ")
@@ -602,6 +606,15 @@ def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], i
 def test_a_status_that_names_no_state_is_an_error_that_may_pass(data: Any) -> None:
     error = error_of(METHODS["offer_status"], canned(data))
     assert (error.error_class, error.passing) == ("protocol", True)
+
+
+@pytest.mark.parametrize(
+    ("data", "phase"),
+    [({"procurement_status": "ready"}, "ready"), ({"status": "expired"}, "expired"), ({"status": "procured"}, "going_on")],
+    ids=str,
+)
+def test_one_of_the_two_states_is_enough(data: Any, phase: str) -> None:
+    assert canned(data).offer_status(OFFER_ID)["phase"] == phase
 
 
 def test_a_status_has_all_its_fields() -> None:
