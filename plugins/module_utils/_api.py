@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import typing as t
 from urllib.parse import quote
 
@@ -131,7 +132,7 @@ class SupplyApi:
         offers = [read_offer(item) for item in _list_in(data, ("offers",), "POST /get_offers")]
         offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
         count = data.get("total_count") if isinstance(data, dict) else None
-        return offers, count if isinstance(count, int) else len(offers)
+        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""
@@ -185,7 +186,8 @@ class SupplyApi:
             raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer.data
-        raise _error_of(f"{method} {path}", answer, self._http.redact(read_detail(answer)))
+        place = self._http.redact(answer.location) if answer.location else ""
+        raise _error_of(f"{method} {path}", answer, read_detail(answer, self._http.redact) or place)
 
     def _without_secrets(self, answer: Json) -> Json:
         """The answer's sentences, which a server may have made of what it was sent, without secrets."""
@@ -207,8 +209,8 @@ def _plain(value: t.Any) -> t.Any:
 def _telling_words(user_data: str) -> list[str]:
     """What would give user data away if a server echoed it: its lines, and words long enough to be secrets."""
     lines = [line.strip() for line in user_data.splitlines() if not line.startswith(("#cloud-config", "#!"))]
-    words = [word.strip("\"'") for line in lines for word in line.split()]
-    telling = {line for line in lines if len(line) >= 8} | {word for word in words if len(word) >= 12}
+    words = re.findall(r"[A-Za-z0-9_+/.-]{12,}", "\n".join(lines))
+    telling = {line for line in [*lines, *(" ".join(line.split()) for line in lines)] if len(line) >= 8}.union(words)
     return sorted(telling, key=len, reverse=True)
 
 
@@ -220,7 +222,7 @@ def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
     status = answer.status
     facts: dict[str, t.Any] = {"status_code": status, "retry_after": answer.retry_after}
     if 300 <= status < 400:
-        where = f" to {answer.location}" if answer.location else ""
+        where = f" to {detail}" if answer.location else ""
         return ApiError(f"{request} was redirected{where}, which is not followed. Check api_url.", "protocol", **facts)
     if status < 300:
         message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
@@ -233,7 +235,7 @@ def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
     return ApiError(message, error_class, sent=not answer.refused_unread, passing=passing, **facts)
 
 
-def read_detail(answer: Answer) -> str:
+def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:
     """The server's explanation: FastAPI's ``detail`` as text, list or object; never the input that it repeats."""
     body = answer.data if isinstance(answer.data, dict) else {}
     detail = body.get("detail") or body.get("message")
@@ -243,7 +245,8 @@ def read_detail(answer: Answer) -> str:
         text = str(next(filter(None, map(detail.get, ("message", "msg", "error", "detail", "reason"))), ""))
     else:
         text = detail if isinstance(detail, str) else ""
-    text = " ".join(text.split()).rstrip(".")
+    # Before the text is folded or cut, since a part of a secret is not recognised any more.
+    text = " ".join(redact(text).split()).rstrip(".")
     return text if len(text) <= MOST_DETAIL else text[:MOST_DETAIL] + "..."
 
 
@@ -301,7 +304,7 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
         per_gpu, count = _number(offer.get("gpu_price_per_hour")), _number(offer.get("gpu_count"))
         if per_gpu is None or count is None or per_gpu < 0 or count < 1:
             return None
-        total = per_gpu * count + (_number(offer.get("storage_price_per_hour")) or 0.0)
+        total = per_gpu * count + max(0.0, _number(offer.get("storage_price_per_hour")) or 0.0)
     return round(total, 6) if total >= 0 else None
 
 
@@ -311,13 +314,22 @@ def read_offer(data: t.Any) -> Json:
     return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
 
 
+def _without_user_data(value: t.Any) -> t.Any:
+    """A part of an answer without fields that might repeat what was sent at the purchase."""
+    if isinstance(value, dict):
+        return {key: _without_user_data(part) for key, part in value.items() if key.lower() not in _SECRET_FIELDS}
+    return [_without_user_data(part) for part in value] if isinstance(value, list) else value
+
+
 def _resource_ids(data: Json) -> list[str]:
     """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects)."""
     for name in ("resource_ids", "resources"):
         items = data.get(name)
-        if isinstance(items, list) and items:
+        if isinstance(items, list):
             ids = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
-            return list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
+            texts = list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
+            if texts:
+                return texts
     return []
 
 
@@ -331,7 +343,8 @@ def read_status(data: t.Any, offer_id: str) -> Json:
     if status is None and procurement_status is None:
         raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
     instances = data.get("instances")
-    instances = [item for item in instances if isinstance(item, dict)] if isinstance(instances, list) else []
+    instances = instances if isinstance(instances, list) else []
+    instances = [_without_user_data(item) for item in instances if isinstance(item, dict)]
     resource_ids = _resource_ids(data)
     procured_at = _text(data.get("procured_at"))
     has_machines = bool(instances or resource_ids or procured_at)
@@ -365,16 +378,19 @@ def read_procurement(data: t.Any) -> Json:
 
 def read_resource(data: t.Any) -> Json:
     """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out."""
-    resource = _object(data, "resource")
+    resource = _without_user_data(_object(data, "resource"))
     access, spec = resource.get("access"), resource.get("spec")
+    price = _number(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
+        "resource_id": _text(resource.get("resource_id")),
+        "name": _text(resource.get("name")),
         "status": _states.word(resource.get("status")),
         "offer_id": _offer_of(resource),
         "access": access if isinstance(access, dict) else {},
-        "spec": {key: spec[key] for key in spec if key.lower() not in _SECRET_FIELDS} if isinstance(spec, dict) else {},
-        "price_per_hour": _number(resource.get("pricing_total_hourly")),
+        "spec": spec if isinstance(spec, dict) else {},
+        "price_per_hour": price if price is not None and price >= 0 else None,
     }
 
 

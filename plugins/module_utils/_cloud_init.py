@@ -33,7 +33,7 @@ def check_user_data(text: str) -> list[str]:
 
 
 def _check_header(text: str) -> None:
-    if text.startswith("#!/") or text.split("\n", 1)[0].strip() in ("#cloud-config", "#cloud-config-archive"):
+    if text.startswith("#!/") or text.split("\n", 1)[0].rstrip() in ("#cloud-config", "#cloud-config-archive"):
         return
     hint = ""
     if text.lstrip("\ufeff \t\r\n").startswith(("#cloud-config", "#!/")):
@@ -51,7 +51,7 @@ def _check_yaml(text: str) -> None:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"is no valid YAML: {_yaml_problem(error)}") from None
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML's constructors raise whatever a value makes them raise
         raise ValueError(f"is no valid YAML: {type(error).__name__}") from None
     if document is not None and not isinstance(document, wanted):
         raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
@@ -59,7 +59,8 @@ def _check_yaml(text: str) -> None:
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
     """What is wrong and where, without the text itself, which PyYAML quotes."""
-    problem = re.sub(r"'[^']*'|\"[^\"]*\"", "...", str(getattr(error, "problem", None) or "cannot be read"))
+    said = re.match(r"[a-z ,-]+", str(getattr(error, "problem", None) or ""))
+    problem = said.group().strip() if said else "it cannot be read"
     mark = getattr(error, "problem_mark", None)
     return problem if mark is None else f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
 

@@ -14,6 +14,8 @@ import shlex
 import typing as t
 from urllib.parse import urlsplit
 
+from . import _states
+
 Json = dict[str, t.Any]
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
@@ -140,19 +142,27 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
-    by_id = {resource["resource_id"]: resource for resource in resources if resource["resource_id"]}
-    by_address = {r["access"]["external_ip"]: r for r in resources if isinstance(r["access"].get("external_ip"), str)}
-    # Machines behind one address (containers) cannot be told apart by it.
-    unique = len(by_address) == len(resources)
-    for place, instance in enumerate(instances):
+    """Each instance with its resource, or with nothing; no resource belongs to two."""
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    found: list[Json | None] = []
+    left = list(resources)
+    for instance in instances:
         ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str)]
-        found = next((by_id[key] for key in ids if key in by_id), None)
         address = instance.get("external_ip")
-        if found is None and unique and isinstance(address, str):
-            found = by_address.get(address)
-        if found is None and not ids and len(resources) == len(instances):
-            found = resources[place]
-        yield instance, found or {}
+        # Machines behind one address (containers) cannot be told apart by it.
+        telling = isinstance(address, str) and addresses.count(address) == 1
+        match = next((r for r in left if r["resource_id"] in ids and r["resource_id"]), None)
+        if match is None and telling:
+            match = next((r for r in left if r["access"].get("external_ip") == address), None)
+        found.append(match)
+        left = [resource for resource in left if resource is not match]
+    for place, instance in enumerate(instances):
+        named = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id"))
+        if found[place] is None and not named and len(resources) == len(instances):
+            match = resources[place]
+            if any(match is resource for resource in left):
+                found[place] = match
+        yield instance, found[place] or {}
 
 
 def with_connection(resource: Json) -> Json:
@@ -161,11 +171,13 @@ def with_connection(resource: Json) -> Json:
 
 
 def _machine(instance: Json, resource: Json) -> Json:
-    connection = connection_of(instance, resource.get("access") or {})
+    gone = bool(resource) and not _states.is_live(resource["status"])
+    connection = None if gone else connection_of(instance, resource.get("access") or {})
+    own_id = instance.get("resource_id")
     return {
         "status": None,
         "name": resource.get("name"),
         **instance,
-        "resource_id": resource.get("resource_id") or instance.get("resource_id"),
+        "resource_id": resource.get("resource_id") or (own_id if isinstance(own_id, str) else None),
         **(connection or _NO_CONNECTION),
     }

@@ -103,14 +103,14 @@ def is_loopback(host: str) -> bool:
 
 def check_base_url(url: str) -> str:
     """The URL without a trailing slash. Raises ValueError if a token must not be sent to it."""
-    parts = urlsplit(url.strip())
     try:
+        parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is no valid URL: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("must be an http(s) URL such as https://supply-api.example.com")
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in url or "#" in url:
         raise ValueError("must not hold credentials, a query or a fragment")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
@@ -120,7 +120,7 @@ def check_base_url(url: str) -> str:
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
     """``Retry-After`` in seconds from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
     text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
+    if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
@@ -265,12 +265,24 @@ class HttpClient:
     def _read(self, response: t.Any, target: str | None) -> Answer:
         try:
             # NaN and Infinity are no JSON, and no price.
-            data, is_json = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None), True
+            data = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None)
+            is_json = _is_shallow(data)
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"))
         location = None if target is None else _origin(target)
         return Answer(response.status_code, is_json, data, retry_after, location)
+
+
+def _is_shallow(data: t.Any) -> bool:
+    """Whether JSON is nested at most 50 levels deep: more than any answer needs, less than what exhausts the stack."""
+    level = [data]
+    for _depth in range(50):
+        inner = [part for part in level if isinstance(part, (dict, list))]
+        level = [item for part in inner for item in (part.values() if isinstance(part, dict) else part)]
+        if not level:
+            return True
+    return False
 
 
 def _origin(url: str) -> str:

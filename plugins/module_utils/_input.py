@@ -56,11 +56,24 @@ def check_ssh_public_key(value: str) -> str:
         blob = base64.b64decode(rest.strip().split(" ", 1)[0], validate=True)
     except (binascii.Error, ValueError):
         blob = b""
-    # RFC 4253, 6.6: the blob repeats the type, with its length in four bytes before it.
-    name = kind.encode()
-    if not blob.startswith(len(name).to_bytes(4, "big") + name) or len(blob) <= 4 + len(name):
+    # RFC 4253, 6.6: the blob repeats the type.
+    fields = _fields(blob)
+    if len(fields) < 2 or fields[0] != kind.encode():
         raise ValueError(f"is damaged: what follows '{kind}' is no such key")
     return key
+
+
+def _fields(blob: bytes) -> list[bytes]:
+    """The fields of a key, each with its length in four bytes before it; none if they do not add up."""
+    fields: list[bytes] = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        field, rest = blob[4 : 4 + length], blob[4 + length :]
+        if len(field) != length:
+            return []
+        fields.append(field)
+        blob = rest
+    return fields
 
 
 def check_seconds(value: float) -> float:
@@ -71,7 +84,7 @@ def check_seconds(value: float) -> float:
 
 
 def check_timeout(value: float) -> float:
-    """A duration in seconds in which an answer can arrive."""
-    if not 1 <= value < float("inf"):
-        raise ValueError(f"must be a number of seconds, at least 1, not {value:g}")
+    """A duration in seconds in which an answer can arrive; at most a day, since sockets take no endless ones."""
+    if not 1 <= value <= 86_400:
+        raise ValueError(f"must be a number of seconds, at least 1 and at most 86400, not {value:g}")
     return value

@@ -17,7 +17,7 @@ def run(operation: Operation) -> None:
     spec = {**_spec.API, **operation.argument_spec}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **operation.rules)
     if REQUESTS_IMPORT_ERROR is not None:
-        module.fail_json(**{**operation.blank, "msg": missing_required_lib("requests"), "error_class": "invalid"})
+        module.fail_json(**operation.without_library(missing_required_lib("requests")))
     # A secret of a letter or two would only garble every message.
     module.no_log_values = {value for value in module.no_log_values if len(value.strip()) > 2}
     result = operation.perform(module.params, module.check_mode)

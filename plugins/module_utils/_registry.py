@@ -25,7 +25,7 @@ HEADER = "# Written by compute_index.supply: the machine of this host. It is bil
 
 def entry_text(variables: t.Mapping[str, t.Any]) -> str:
     """A file of host variables. Raises ValueError for texts that Ansible would run as templates."""
-    text: str = yaml.safe_dump(dict(variables), allow_unicode=True, sort_keys=False, width=1000)
+    text: str = yaml.safe_dump(dict(variables), sort_keys=False, width=1000)
     if "{{" in text or "{%" in text or "{#" in text:
         raise ValueError("holds template marks, which Ansible would evaluate when it reads the file")
     return "---\n" + HEADER + text
@@ -47,7 +47,7 @@ def keep(path: str, text: str | None) -> None:
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-        _sync_folder(os.path.dirname(path))
+        _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def write_durably(path: str, text: str) -> None:
@@ -55,7 +55,7 @@ def write_durably(path: str, text: str) -> None:
 
     Raises OSError; the old file is then untouched.
     """
-    folder = os.path.dirname(path)
+    folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     # A name that begins with a dot is not read as host variables, should a crash leave it behind.
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
@@ -73,9 +73,10 @@ def write_durably(path: str, text: str) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """The new name is on disk only once its folder is."""
+    """The new name is on disk only once its folder is. Some network file systems cannot do that, and need not."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)

@@ -374,7 +374,7 @@ def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: Make
 
 
 def kill_after(project: Project, seconds: float, number: signal.Signals) -> None:
-    """Start the play and send it a signal after a while, to all its processes, as a closed terminal or a reboot does."""
+    """Start the play, and after a while send all its processes a signal, as a closed terminal or a reboot does."""
     program = str(Path(sys.executable).with_name("ansible-playbook"))
     with subprocess.Popen(
         [program, "-i", str(project.inventory), "play.yml"],

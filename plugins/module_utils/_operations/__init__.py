@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import copy
 import os
 import typing as t
 from dataclasses import dataclass, field
@@ -70,11 +71,18 @@ class Operation:
         try:
             return self.function(_connect(params, check_mode), params, check_mode)
         except Failure as failure:
-            return {**self.blank, **failure.result}
+            return self._complete(failure.result)
         except ApiError as error:
-            return {**self.blank, **Failure.of(error, _ADVICE.get(error.error_class, "")).result}
+            return self._complete(Failure.of(error, _ADVICE.get(error.error_class, "")).result)
         except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
-            return {**self.blank, **self._bug(error, params)}
+            return self._complete(self._bug(error, params))
+
+    def without_library(self, msg: str) -> Result:
+        """The result where the HTTP library is missing."""
+        return self._complete(Failure(msg, "invalid").result)
+
+    def _complete(self, failure: Result) -> Result:
+        return {**copy.deepcopy(self.blank), **failure}
 
     def _bug(self, error: Exception, params: Params) -> Result:
         """A fault of ours. No word of the error's text, which may hold anything, and no claim about a purchase."""

@@ -22,7 +22,10 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
     facts: Result = {**BLANK, "resource_id": resource_id}
-    resource = facts["resource"] = _look(api, resource_id)
+    try:
+        resource = facts["resource"] = _look(api, resource_id)
+    except ApiError as error:
+        raise Failure.of(error, "Nothing was deleted.", **facts) from None
     if resource is None:
         return {**facts, "msg": f"The API knows no resource {resource_id}; there is nothing to delete."}
     if _states.is_gone(resource["status"]):
@@ -52,12 +55,20 @@ def _ending(resource: Json | None) -> bool:
     return resource is None or resource["status"] == "deleting" or _states.is_gone(resource["status"])
 
 
+def _has_ended(api: SupplyApi, resource_id: str) -> bool:
+    """Whether a look shows the end; a look that fails shows nothing."""
+    try:
+        return _ending(_look(api, resource_id))
+    except ApiError:
+        return False
+
+
 def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> bool:
     """Send the deletion, once. Returns whether it was this one that ended the resource."""
     try:
         api.delete_resource(resource_id, force=force)
     except ApiError as error:
-        if error.error_class in ("conflict", "not_found") and _ending(_look(api, resource_id)):
+        if error.error_class in ("conflict", "not_found") and _has_ended(api, resource_id):
             return False
         if error.refused or not error.sent:
             raise Failure.of(error, _still(facts["resource"]), **{**facts, "changed": False}) from None
@@ -88,7 +99,7 @@ def _wait(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
         except ApiError as error:
             if not error.passing:
                 raise Failure.of(error, _still(facts["resource"]), **facts) from None
-            said = str(error)
+            said = str(error).rstrip(".")
         else:
             facts["resource"] = resource or facts["resource"]
             if resource is None or _states.is_gone(resource["status"]):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 from .. import _connection, _input, _spec, _states
@@ -42,18 +43,20 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     it cannot cure raises Failure with ``terminal``, so that the loop ends.
     """
     offer_id = given("offer_id", params["offer_id"], _input.check_uuid)
+    known: Result = {"offer_id": offer_id, "resource_ids": []}
     try:
         status = api.offer_status(offer_id, retries=0)
+        known["resource_ids"] = status["resource_ids"]
         machines, phase, hindrance = _machines(api, status)
     except ApiError as error:
-        blank = {**BLANK, "offer_id": offer_id}
+        blank = {**BLANK, **known}
         if error.passing:
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
-        raise Failure.of(error, "Waiting cannot cure this.", offer_id=offer_id) from None
+        raise Failure.of(error, "Waiting cannot cure this.", **known) from None
     ready = phase == _states.READY and hindrance is None
     over = phase in _HOPELESS or (check_mode and phase == _states.UNBOUGHT)
     return {
-        **BLANK,
+        **copy.deepcopy(BLANK),
         **status,
         "phase": phase,
         "instances": machines,

@@ -9,6 +9,7 @@ the purchase is sent; the purchase is sent once; and whatever is not known after
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 import typing as t
@@ -42,7 +43,7 @@ def procure_offer(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     procure_timeout = given("procure_timeout", params["procure_timeout"], _input.check_timeout)
     settle_timeout = given("settle_timeout", params["settle_timeout"], _input.check_seconds)
     facts: Result = {
-        **BLANK,
+        **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
         "cloud_init_sha256": _sha256(order.get("cloud_init")),
         "warnings": warnings,

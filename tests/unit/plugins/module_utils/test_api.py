@@ -121,6 +121,14 @@ def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: SupplyApi) 
     assert queue.calls[0].headers["Content-Type"] == "application/yaml"
 
 
+def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("POST", "/get_offers", [])
+    api.search_offers({"vendor": "Z\u00fcrich", "compute": {"gpu_type": "L4"}})
+    body = queue.calls[0].body
+    text = getattr(body, "getvalue", lambda: body)().decode()
+    assert text == "vendor: Z\u00fcrich\ncompute:\n  gpu_type: L4\n"
+
+
 @pytest.mark.parametrize(
     "order",
     [{"offer_id": OFFER_ID, "ssh_public_key": KEY}, {**ORDER, "resource_name": "trainer", "cluster_name": "c"}],
@@ -343,6 +351,8 @@ def test_the_explanation_of_the_server_is_read_in_all_its_forms(data: Any, expec
 
 
 def test_a_long_explanation_is_cut() -> None:
+    error = error_of(METHODS["offer"], canned({"detail": "x" * _api.MOST_DETAIL}, 400))
+    assert str(error).endswith(": " + "x" * _api.MOST_DETAIL + ".")
     error = error_of(METHODS["offer"], canned({"detail": "x" * 10_000}, 400))
     assert str(error).endswith("x" * _api.MOST_DETAIL + "....")
     assert len(str(error)) < _api.MOST_DETAIL + 100
@@ -516,6 +526,10 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": "0.5"}, 10.5),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": None}, 10.0),
         ({"gpu_price_per_hour": 0.1, "gpu_count": 3}, 0.3),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1}, 2.0),
+        ({"gpu_price_per_hour": 0, "gpu_count": 1}, 0.0),
+        ({"total_price_per_hour": 0.12345678}, 0.123457),
+        ({"gpu_price_per_hour": -1, "gpu_count": 1, "storage_price_per_hour": 5}, None),
         ({}, None),
         ({"gpu_price_per_hour": 1.25}, None),
         ({"gpu_price_per_hour": 1.25, "gpu_count": None}, None),
@@ -572,7 +586,8 @@ def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
 @pytest.mark.parametrize("data", [None, "x", 7, True, ["x"]])
 def test_json_of_another_kind_is_an_error(method: Any, data: Any) -> None:
     error = error_of(method, canned(data))
-    assert (error.error_class, error.status_code, error.sent, error.refused) == ("protocol", 200, True, False)
+    assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
+    assert (error.sent, error.refused) == (True, False)
 
 
 # The tolerant reader: status
@@ -605,12 +620,16 @@ def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], i
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
 def test_a_status_that_names_no_state_is_an_error_that_may_pass(data: Any) -> None:
     error = error_of(METHODS["offer_status"], canned(data))
-    assert (error.error_class, error.passing) == ("protocol", True)
+    assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
 
 
 @pytest.mark.parametrize(
     ("data", "phase"),
-    [({"procurement_status": "ready"}, "ready"), ({"status": "expired"}, "expired"), ({"status": "procured"}, "going_on")],
+    [
+        ({"procurement_status": "ready"}, "ready"),
+        ({"status": "expired"}, "expired"),
+        ({"status": "procured"}, "going_on"),
+    ],
     ids=str,
 )
 def test_one_of_the_two_states_is_enough(data: Any, phase: str) -> None:
@@ -638,8 +657,11 @@ def test_the_progress_is_found_under_each_name(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"done": 1}])
-def test_a_progress_that_is_no_text_is_none(value: Any) -> None:
-    assert _api.read_status(status(progress=value, failure_reason=value), OFFER_ID)["progress"] is None
+def test_what_is_no_text_is_none(value: Any) -> None:
+    read = _api.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
+    assert (read["progress"], read["failure_reason"], read["procured_at"]) == (None, None, None)
+    bought = _api.read_procurement(procurement(error=value, procured_at=value))
+    assert (bought["error"], bought["procured_at"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -692,7 +714,7 @@ def test_the_answer_to_a_purchase(data: Any, expected: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": ""}, {"status": 200}, {"detail": "ok"}])
 def test_an_answer_to_a_purchase_without_a_status_is_an_error_that_leaves_it_open(data: Any) -> None:
     error = error_of(METHODS["procure"], canned(data))
-    assert (error.error_class, error.sent, error.refused) == ("protocol", True, False)
+    assert (error.error_class, error.status_code, error.sent, error.refused) == ("protocol", 200, True, False)
 
 
 # The tolerant reader: resources

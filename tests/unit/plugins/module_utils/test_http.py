@@ -186,6 +186,11 @@ def test_a_read_always_counts_as_sent(refusing: RawServer) -> None:
     assert failure(client(refusing.url)).sent
 
 
+def test_a_failure_without_a_message_is_named(queue: RequestQueue) -> None:
+    queue.expect("GET", "/x", type(LOST)())
+    assert str(failure(client())) == "ConnectionError"
+
+
 def test_a_failure_does_not_name_objects_or_urls(refusing: RawServer) -> None:
     error = failure(client(refusing.url))
     assert "0x" not in str(error) and "http" not in str(error)
@@ -252,6 +257,15 @@ def test_a_purchase_that_was_answered_is_never_repeated(queue: RequestQueue, nap
     queue.expect("POST", "/x", status=status)
     assert client(retries=5).exchange("POST", "/x", **PURCHASE).status == status
     assert naps == []
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 504])
+def test_a_wish_to_wait_alone_does_not_say_that_a_purchase_was_refused(
+    queue: RequestQueue, naps: list[float], status: int
+) -> None:
+    queue.expect("POST", "/x", status=status, headers={"Retry-After": "1"})
+    got = client(retries=5).exchange("POST", "/x", **PURCHASE)
+    assert (got.refused_unread, naps) == (False, [])
 
 
 @pytest.mark.parametrize("step", [hang_up, read_and_hang_up, stall, answer(200, b"{", length=9)])
