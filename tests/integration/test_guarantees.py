@@ -37,7 +37,7 @@ def impatient(project: Project, *words: str, **variables: Any) -> Run:
         "gather_facts": False,
         "module_defaults": {
             "compute_index.supply.procure_offer": {"settle_timeout": 0.5, "procure_timeout": 2},
-            "group/compute_index.supply.all": {"api_retries": 2},
+            "group/compute_index.supply.all": {"api_retries": 1},
         },
         "vars": {"provision_reach": False, **variables},
         "tasks": [
@@ -110,8 +110,6 @@ def test_whatever_becomes_of_the_answer_to_the_purchase(project: Project, fault:
     second = impatient(project)
     assert second.returncode == 0, first.output + second.output
     assert_owns_one(project, "gpu-1")
-    third = impatient(project)
-    assert (third.returncode, third.changed) == (0, 0), third.output
 
 
 STEPS = {
@@ -130,17 +128,17 @@ READS = {
 
 
 @once
-@pytest.mark.parametrize("fault", READS)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_read_that_fails_costs_nothing(project: Project, step: str, fault: str) -> None:
+def test_a_read_that_fails_costs_nothing(project: Project, step: str) -> None:
     method, path = STEPS[step]
-    project.simulator.faults.append(Fault(method=method, path=path, count=None, **READS[fault]))
-    first = impatient(project)
-    assert first.returncode != 0
-    assert project.requests(*PROCURE) == 0
+    for fault in READS.values():
+        project.simulator.faults[:] = [Fault(method=method, path=path, count=None, **fault)]
+        run = impatient(project)
+        assert run.returncode != 0, run.output
+        assert project.requests(*PROCURE) == 0
     project.simulator.faults.clear()
-    second = impatient(project)
-    assert second.returncode == 0, first.output + second.output
+    run = impatient(project)
+    assert run.returncode == 0, run.output
     assert_owns_one(project, "gpu-1")
 
 
@@ -186,6 +184,7 @@ def test_another_offer_is_tried_only_within_the_limits(
     assert project.registry("gpu-1") is None
 
 
+@once
 def test_old_quotes_are_asked_for_anew(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
     # An extra variable overrides the 25 minutes of the role.
@@ -195,6 +194,7 @@ def test_old_quotes_are_asked_for_anew(make_project: MakeProject) -> None:
     assert_owns_one(project, "gpu-1")
 
 
+@once
 @pytest.mark.parametrize("on_failure", ["keep", "release"])
 def test_a_failed_machine_that_is_billed_is_kept_in_sight_or_released(
     make_project: MakeProject, on_failure: str
@@ -218,6 +218,7 @@ def test_a_failed_machine_that_is_billed_is_kept_in_sight_or_released(
         assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
 
 
+@once
 def test_a_machine_that_never_gets_ready_can_be_released(make_project: MakeProject) -> None:
     project = make_project([Offer(outcome="never_ready")])
     run = impatient(project, provision_on_failure="release", provision_poll_retries=2)
@@ -227,6 +228,7 @@ def test_a_machine_that_never_gets_ready_can_be_released(make_project: MakeProje
     assert project.registry("gpu-1") is None
 
 
+@once
 def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProject) -> None:
     project = make_project()
     assert impatient(project).returncode == 0
@@ -246,6 +248,7 @@ def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProj
     assert project.registry("gpu-1") is None
 
 
+@once
 def test_a_partly_ready_cluster_is_not_ready(make_project: MakeProject) -> None:
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=0.2, running_instances=2)
     project = make_project([cluster])
@@ -284,12 +287,14 @@ def test_without_a_registry_the_name_is_the_memory(project: Project) -> None:
     assert not (project.folder / "host_vars").exists()
 
 
+@once
 def test_without_any_memory_the_role_says_so(make_project: MakeProject) -> None:
     run = impatient(make_project(keeps_name=False), provision_registry_dir="")
     assert run.returncode == 0, run.output
     assert "NOTHING tells the next run that it exists" in run.text
 
 
+@once
 def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project) -> None:
     first, second = list(project.simulator.offers)[:2]
     key = project.key.with_suffix(".pub").read_text()
@@ -314,6 +319,7 @@ def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project)
     assert project.requests(*PROCURE) == 2
 
 
+@once
 def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakeProject) -> None:
     project = make_project(deleted_listed=True)
     assert impatient(project).returncode == 0
@@ -326,6 +332,7 @@ def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakePro
     assert sorted(project.simulator.billed) == entry["provision_resource_ids"] != [old]
 
 
+@once
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -479,6 +486,7 @@ def test_secrets_are_nowhere_but_at_the_api(make_project: MakeProject) -> None:
     assert "a-token-for-this-test-only" not in everywhere
 
 
+@once
 def test_the_token_goes_to_no_other_origin(project: Project) -> None:
     with Simulator(Settings(), offers=[]) as other:
         for method, path in (*STEPS.values(), PROCURE):
@@ -489,6 +497,7 @@ def test_the_token_goes_to_no_other_origin(project: Project) -> None:
         assert other.requests == []
 
 
+@once
 def test_rescue_can_tell_failures_apart(project: Project) -> None:
     task = {
         "name": "Buy",

@@ -17,8 +17,11 @@ from simulator import Fault, Offer
 
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
 PROCURE = ("POST", "/procure_offer")
+# What a version of ansible-core may do in its own way: see noxfile.py.
+core = pytest.mark.core
 
 
+@core
 def test_a_machine_is_bought_configured_and_never_bought_again(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_packages=["git"], provision_cloud_init={"swap": {"size": "1G"}})
 
@@ -57,6 +60,7 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
     assert project.requests(*PROCURE) == 2
 
 
+@core
 def test_the_registry_is_private_typed_and_pins_the_host_key(project: Project) -> None:
     assert project.provision().returncode == 0
 
@@ -80,6 +84,7 @@ def test_the_registry_is_private_typed_and_pins_the_host_key(project: Project) -
     assert not (project.folder / "home" / ".ssh" / "known_hosts").exists()
 
 
+@core
 def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
 
@@ -110,6 +115,7 @@ def test_hosts_can_be_asked_for_by_number_or_name(project: Project, asked: objec
     assert run.recap("gpu-1", "changed") == run.recap("gpu-2", "changed") == 2
 
 
+@core
 def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     run = project.play(*BOTH, "-e", "provision_hosts=2")
     assert run.returncode == 0, run.output
@@ -192,6 +198,7 @@ def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Pr
     assert project.requests(*PROCURE) == 0
 
 
+@core
 def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
     project = make_project([cluster])
@@ -240,6 +247,7 @@ def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> 
     assert "WARNING: the API calls this machine" in run.text
 
 
+@core
 def test_waiting_survives_what_passes(project: Project) -> None:
     status = r"/offers/[^/]+/status"
     project.simulator.settings.provision_seconds = 6

@@ -494,7 +494,7 @@ def test_a_resource_that_is_no_object_is_an_error(data: Any) -> None:
 def test_a_search_returns_offers_and_their_count(data: Any, count: int) -> None:
     offers, total_count = canned(data).search_offers({})
     assert [item["offer_id"] for item in offers] == [OFFER_ID]
-    assert total_count == count and type(total_count) is int
+    assert total_count == count and total_count.__class__ is int
 
 
 @pytest.mark.parametrize("data", [None, {}, {"offers": None}, {"resources": []}, [7]])
@@ -849,7 +849,7 @@ def is_text(value: Any) -> bool:
 
 
 def is_price(value: Any) -> bool:
-    return value is None or (type(value) is float and math.isfinite(value) and value >= 0)
+    return value is None or (value.__class__ is float and math.isfinite(value) and value >= 0)
 
 
 def is_offer(value: Any) -> bool:
@@ -891,7 +891,7 @@ def are_ids(value: Any) -> bool:
 
 def is_search(value: Any) -> bool:
     offers, count = value
-    return all(map(is_offer, offers)) and type(count) is int
+    return all(map(is_offer, offers)) and count.__class__ is int
 
 
 SHAPES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bool]]] = {

@@ -145,7 +145,7 @@ def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], acce
     connection = connection_of(one, access)
     if connection is not None:
         assert PLAIN_HOST.fullmatch(connection["ansible_host"])
-        assert type(connection["ansible_port"]) is int and 0 < connection["ansible_port"] < 65536
+        assert connection["ansible_port"].__class__ is int and 0 < connection["ansible_port"] < 65536
         assert PLAIN_USER.fullmatch(connection["ansible_user"])
 
 

@@ -44,7 +44,7 @@ def look(perform: Callable[..., Result]) -> Look:
         assert BLANK.keys() <= result.keys()
         assert result["changed"] is False
         for name in ("ready", "terminal", "transient_error"):
-            assert type(result[name]) is bool
+            assert result[name].__class__ is bool
         for name in ("instances", "connections", "resource_ids"):
             assert isinstance(result[name], list)
         assert result["msg"]
