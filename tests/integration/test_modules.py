@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.core
 NOBODY = "00000000-0000-4000-8000-000000000000"
 SECRET = "kept-between-us-4711"
-USER_DATA = f"#cloud-config\nwrite_files:\n- path: /root/secret\n  content: {SECRET}\n"
+USER_DATA = f"#cloud-config\nwrite_files:\n- path: /etc/secret\n  content: {SECRET}\n"
 PROCURE = ("POST", "/procure_offer")
 
 
