@@ -19,6 +19,7 @@ BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
 PROCURE = ("POST", "/procure_offer")
 # What a version of ansible-core may do in its own way: see noxfile.py.
 core = pytest.mark.core
+once = pytest.mark.once
 
 
 @core
@@ -124,6 +125,7 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     assert project.requests(*PROCURE) == 2
 
 
+@once
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -219,6 +221,7 @@ def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+@once
 @pytest.mark.parametrize(
     "settings",
     [
@@ -299,6 +302,7 @@ def first_boot(project: Project, script: str) -> None:
     program.chmod(0o755)
 
 
+@once
 @pytest.mark.parametrize(
     ("script", "returncode", "message"),
     [

@@ -22,8 +22,8 @@ def wish(host: str, ceiling: Any = None, spec: Any = None) -> dict[str, Any]:
     return {"host": host, "spec": spec or H100, "ceiling": ceiling}
 
 
-def handed(wishes: list[Any], found: list[Any], rounds: int = 1, searches: Any = None) -> dict[str, list[str]]:
-    result = hand_out_offers(wishes, searches or [{"item": H100, "offers": found}], rounds)
+def handed(wishes: list[Any], found: list[Any], *rounds: int, searches: Any = None) -> dict[str, list[str]]:
+    result = hand_out_offers(wishes, searches or [{"item": H100, "offers": found}], *rounds)
     return {host: [offer["offer_id"] for offer in own] for host, own in result.items()}
 
 
@@ -61,6 +61,10 @@ def test_no_offer_is_given_to_two_hosts(wishes: list[Any], rounds: int, expected
 )
 def test_offers_above_the_ceiling_and_of_unknown_price_are_left_out(ceiling: Any, expected: list[str]) -> None:
     assert handed([wish("h1", ceiling)], offers(a=1, b=2, c=3, d=None), 9) == {"h1": expected}
+
+
+def test_a_host_gets_one_offer_unless_more_are_wanted() -> None:
+    assert handed([wish("h1")], offers(a=1, b=2)) == {"h1": ["a"]}
 
 
 def test_a_ceiling_may_be_missing_altogether() -> None:

@@ -296,8 +296,9 @@ def test_a_wish_to_wait_is_told_only_where_waiting_helps() -> None:
     assert str(error_of(METHODS["offer"], canned({}, 404, retry_after=7.0))) == f"GET {OFFER_PATH} answered 404."
 
 
-def test_a_redirect_names_the_origin_it_points_to() -> None:
-    error = error_of(METHODS["offer"], canned({}, 302, location="https://login.example.com:443"))
+@pytest.mark.parametrize("data", [None, {}, {"detail": "Moved"}])
+def test_a_redirect_names_the_origin_it_points_to(data: Any) -> None:
+    error = error_of(METHODS["offer"], canned(data, 302, location="https://login.example.com:443"))
     assert str(error).startswith(f"GET {OFFER_PATH} was redirected to https://login.example.com:443, ")
 
 

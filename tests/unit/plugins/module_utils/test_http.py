@@ -108,6 +108,7 @@ def test_a_read_without_body_says_no_content_type(serve: Serve) -> None:
         pytest.param(b'{"name": "\xff\xfe"}', id="not UTF-8"),
         pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
         pytest.param(b"[" * 200_000 + b"]" * 200_000, id="nested too deeply"),
+        pytest.param(b"[" * 100 + b"]" * 100, id="nested deeply"),
         pytest.param(b"1" * 10_000, id="a number of 10,000 digits"),
     ],
 )
@@ -120,6 +121,11 @@ def test_a_body_that_is_no_json_is_an_answer_without_data(serve: Serve, body: by
 def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> None:
     got = client(serve(answer(200, f'{{"price": {word}}}'.encode())).url).exchange("GET", "/x", **READ)
     assert (got.is_json, got.data) == (True, {"price": None})
+
+
+def test_a_body_may_be_nested_as_answers_are(serve: Serve) -> None:
+    body = b'{"a":' * 20 + b"[1]" + b"}" * 20
+    assert client(serve(answer(200, body)).url).exchange("GET", "/x", **READ).is_json
 
 
 # What went wrong, and whether the server can have got the request

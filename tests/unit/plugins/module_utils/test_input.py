@@ -49,6 +49,8 @@ def test_what_is_no_id_is_refused_and_shown(value: str) -> None:
 
 
 def test_a_long_text_in_place_of_an_id_is_cut() -> None:
+    with pytest.raises(ValueError, match="'" + "x" * 60 + "'$"):
+        _input.check_uuid("x" * 60)
     with pytest.raises(ValueError) as caught:
         _input.check_uuid("x" * 1000)
     assert str(caught.value).endswith("'" + "x" * 57 + "...'")
@@ -139,6 +141,7 @@ def blob_of(key: str) -> str:
         pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type inside"),
         pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="something else"),
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
+        pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="a character too much"),
     ],
 )
 def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:

@@ -67,7 +67,7 @@ def test_a_spec_without_a_section_is_refused(queue: RequestQueue, info: Any, spe
 def test_one_offer_is_read_with_its_price(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", OFFER_PATH, offer())
     result = info(offer_id=OFFER_ID.upper())
-    assert result["total_count"] == 1
+    assert (result["total_count"], result["changed"]) == (1, False)
     assert (result["offers"][0]["offer_id"], result["offers"][0]["price_per_hour"]) == (OFFER_ID, 2.0)
 
 

@@ -222,12 +222,16 @@ def test_one_living_machine_is_enough_to_go_on(queue: RequestQueue, look: Look) 
         [instance(A, resource_id=RESOURCE_ID), instance(B, resource_id=SECOND_RESOURCE_ID)],
         [resource(status="deleting"), resource(SECOND_RESOURCE_ID, B)],
     )
-    assert look()["phase"] == "ready"
+    result = look()
+    assert verdict(result) == ("ready", True, True, False)
+    assert [item["ansible_host"] for item in result["connections"]] == [B]
 
 
 def test_a_deleted_machine_is_not_handed_out_as_one_that_can_be_reached(queue: RequestQueue, look: Look) -> None:
     ready(queue, [], [resource(status="deleted"), resource(SECOND_RESOURCE_ID, B)])
-    assert [item["ansible_host"] for item in look()["connections"]] == [B]
+    result = look()
+    assert verdict(result) == ("ready", True, True, False)
+    assert [item["ansible_host"] for item in result["connections"]] == [B]
 
 
 # Check mode

@@ -191,10 +191,17 @@ def test_offer_info_wants_one_of_two_options(run: Any, options: Any, msg: str) -
 
 @pytest.mark.parametrize(
     ("module", "options"),
-    [("procure_offer", {"offer_id": OFFER_ID}), ("procure_offer", {"ssh_public_key": KEY}), ("offer_status", {})],
+    [
+        ("procure_offer", {"offer_id": OFFER_ID, **COMMON}),
+        ("procure_offer", {"ssh_public_key": KEY, **COMMON}),
+        ("offer_status", COMMON),
+        ("delete_resource", COMMON),
+        ("registry_entry", {"variables": {"a": 1}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_required_options_are_required(run: Any, module: str, options: Any) -> None:
-    done = run(module, **options, **COMMON)
+    done = run(module, **options)
     assert (done.code, done.result["failed"]) == (1, True)
     assert "missing required arguments" in done.result["msg"]
 
@@ -333,8 +340,10 @@ def test_an_entry_is_written_once(run: Any, entry: Path) -> None:
     assert yaml.safe_load(entry.read_text()) == variables
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
     assert first.result["diff"]["before"] == "" and first.result["diff"]["after"] == entry.read_text()
+    written = entry.stat()
     again = run("registry_entry", path=str(entry), variables=variables)
     assert (again.code, again.result["changed"]) == (0, False)
+    assert (entry.stat().st_ino, entry.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     assert again.result["diff"]["before"] == again.result["diff"]["after"]
 
 
