@@ -162,7 +162,17 @@ def add_tests(core: str) -> None:
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
         # The oldest and the newest differ most; what is expensive and the same everywhere runs on the newest.
         marks = [] if core == NEWEST_CORE else ["-m", "not once" if core == min(CORES) else "core"]
-        command = ["pytest", "--numprocesses=auto", "tests/integration", *marks, *session.posargs]
+        # A play spends a part of its time waiting, so there may be more of them than processors.
+        workers = f"--numprocesses={(os.cpu_count() or 1) + 1}"
+        command = [
+            "pytest",
+            workers,
+            "--dist=worksteal",
+            "--durations=8",
+            "tests/integration",
+            *marks,
+            *session.posargs,
+        ]
         session.run(*command, env=environment())
 
 

@@ -187,7 +187,7 @@ class SupplyApi:
         if 200 <= answer.status < 300 and answer.is_json:
             return answer.data
         place = self._http.redact(answer.location) if answer.location else ""
-        raise _error_of(f"{method} {path}", answer, read_detail(answer, self._http.redact) or place)
+        raise _error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
     def _without_secrets(self, answer: Json) -> Json:
         """The answer's sentences, which a server may have made of what it was sent, without secrets."""

@@ -266,7 +266,9 @@ class HttpClient:
         try:
             # NaN and Infinity are no JSON, and no price.
             data = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None)
-            is_json = _is_shallow(data)
+            if not _is_shallow(data):
+                raise ValueError("nested too deeply")
+            is_json = True
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"))

@@ -30,6 +30,12 @@ KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "50"))
 once = pytest.mark.once
 
 
+@pytest.fixture
+def project(make_project: MakeProject) -> Project:
+    """A project with the default offers, whose machines are ready at once."""
+    return make_project(provision_seconds=0)
+
+
 def impatient(project: Project, *words: str, **variables: Any) -> Run:
     """Run the role in a play that asks after lost answers only briefly."""
     play = {
@@ -356,7 +362,9 @@ def test_two_hosts_cannot_want_one_machine(project: Project, variables: dict[str
 
 @once
 def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: MakeProject) -> None:
-    project = make_project([Offer(gpu_price_per_hour=2.0 + i / 100) for i in range(15)], procure_seconds=0.3)
+    project = make_project(
+        [Offer(gpu_price_per_hour=2.0 + i / 100) for i in range(15)], procure_seconds=0.3, provision_seconds=0
+    )
     hosts = [f"gpu-{i}" for i in range(10)]
     project.declare(hosts)
     impatient(project, "--list-hosts")  # writes the play
@@ -425,6 +433,22 @@ def test_a_play_killed_at_any_moment_buys_once(make_project: MakeProject, part: 
         again = impatient(project)
         assert again.returncode == 0, again.output
         assert_owns_one(project, *hosts)
+
+
+@once
+def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject) -> None:
+    # Killed while the API still works at the purchase and calls the offer unbought; no name to find it by.
+    project = make_project(
+        [Offer(), Offer()], procure_seconds=6, purchase_at="end", provision_seconds=0, keeps_name=False
+    )
+    impatient(project, "--list-hosts")  # writes the play
+    kill_after(project, 5, signal.SIGKILL)
+    for _run in range(4):
+        run = impatient(project)
+        if run.returncode == 0:
+            break
+    assert run.returncode == 0, run.output
+    assert_owns_one(project, "gpu-1")
 
 
 @once

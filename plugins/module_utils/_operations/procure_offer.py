@@ -136,6 +136,11 @@ def _buy(api: SupplyApi, order: Json, facts: Result, procure_timeout: float, set
     except ApiError as error:
         if not error.sent:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
+        if error.error_class == "conflict":
+            # Perhaps it is ours: the answer to an earlier purchase may have been lost together with its sender.
+            existing = _bought_meanwhile(api, facts)
+            if existing is not None:
+                return existing
         if error.refused:
             raise Failure.of(error, _refusal(error), **{**facts, "outcome": "rejected"}) from None
         return _settle(api, order, facts, error, settle_timeout)
@@ -144,6 +149,15 @@ def _buy(api: SupplyApi, order: Json, facts: Result, procure_timeout: float, set
         raise _failed_offer({**answer, "failure_reason": answer["error"]}, facts, "rejected", "")
     facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, order["offer_id"])
     return _bought("created", order, facts)
+
+
+def _bought_meanwhile(api: SupplyApi, facts: Result) -> Result | None:
+    """The result of an offer that turns out to be bought, None if its status does not say so."""
+    try:
+        status = api.offer_status(facts["offer_id"], retries=0)
+    except ApiError:
+        return None
+    return _existing(api, status, facts) if status["phase"] in (_states.GOING_ON, _states.READY) else None
 
 
 def _refusal(error: ApiError) -> str:
@@ -208,8 +222,10 @@ def _ids_of(api: SupplyApi, offer_id: str) -> list[str]:
     A failure here must not hide the purchase: then none are known yet, and the polls will tell.
     """
     try:
-        ids: list[str] = api.offer_status(offer_id)["resource_ids"]
-        return ids or [resource["resource_id"] for resource in api.resources(offer_id) if resource["resource_id"]]
+        ids: list[str] = api.offer_status(offer_id, retries=0)["resource_ids"]
+        return ids or [
+            resource["resource_id"] for resource in api.resources(offer_id, retries=0) if resource["resource_id"]
+        ]
     except ApiError:
         return []
 

@@ -250,6 +250,7 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
             id="no address, by place",
         ),
         pytest.param([instance(A)], [resource(R1, B), resource(R2, B)], [(A, None)], id="none that fits"),
+        pytest.param([instance(A)], [resource(R1, A), resource(R2, A)], [(A, None)], id="two that fit"),
         pytest.param(
             [instance(A, instance_id="i-1")], [resource(R1, None)], [(A, None)], id="another id is not by place"
         ),

@@ -484,11 +484,28 @@ def test_a_refused_purchase_is_rejected(
     queue: RequestQueue, buy: Any, code: int, error_class: str, advice: str
 ) -> None:
     free(queue).expect(*POST, {"detail": "because"}, code)
+    if code == 409:
+        queue.expect("GET", STATUS_PATH, status())
     result = buy(api_retries=5)
     msg = assert_failed(result, error_class, "rejected", code)
     assert msg == f"POST /procure_offer answered {code}: because. {advice}{' ' if advice else ''}Nothing was bought."
     assert (result["price_per_hour"], result["offer_id"]) == (2.0, OFFER_ID)
     assert queue.count(*POST) == 1
+
+
+def test_a_conflict_over_an_offer_that_is_bought_by_now_is_an_existing_purchase(queue: RequestQueue, buy: Any) -> None:
+    # An earlier run may have been killed after its purchase was sent and before the API showed it.
+    free(queue).expect(*POST, {"detail": "bought already"}, 409)
+    queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID])).expect(
+        "GET", OFFER_PATH, offer()
+    )
+    result = buy()
+    assert (result["outcome"], result["changed"], result["resource_ids"]) == ("existing", False, [RESOURCE_ID])
+
+
+def test_a_conflict_that_nobody_explains_is_a_rejection(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, {"detail": "bought already"}, 409).expect("GET", STATUS_PATH, {}, 500)
+    assert_failed(buy(), "conflict", "rejected", 409)
 
 
 @pytest.mark.parametrize(("code", "headers"), [(429, {}), (429, {"Retry-After": "9"}), (503, {"Retry-After": "9"})])
