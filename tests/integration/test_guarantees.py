@@ -443,7 +443,7 @@ def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject)
     )
     impatient(project, "--list-hosts")  # writes the play
     kill_after(project, 5, signal.SIGKILL)
-    for _run in range(4):
+    for _run in range(8):
         run = impatient(project)
         if run.returncode == 0:
             break
