@@ -138,7 +138,10 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
     the one at its place. Without instances the resources are the machines. Unknown is None.
     """
     paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
-    return [_machine(instance, resource) for instance, resource in paired if not _is_ending(resource)]
+    # Nobody needs to wait for a machine that was deleted.
+    return [
+        _machine(instance, resource) for instance, resource in paired if not _states.is_ending(resource.get("status"))
+    ]
 
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
@@ -168,11 +171,6 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
 def with_connection(resource: Json) -> Json:
     """A resource with the connection variables of Ansible, None where no address is known."""
     return {**resource, **(connection_of({}, resource["access"]) or _NO_CONNECTION)}
-
-
-def _is_ending(resource: Json) -> bool:
-    """Whether somebody deleted the machine; waiting for it would be in vain."""
-    return bool(resource) and (resource["status"] == "deleting" or _states.is_gone(resource["status"]))
 
 
 def _machine(instance: Json, resource: Json) -> Json:

@@ -56,3 +56,8 @@ def is_live(resource_status: str | None) -> bool:
 def is_gone(resource_status: str | None) -> bool:
     """Whether the vendor has confirmed the end of a resource."""
     return resource_status in _GONE
+
+
+def is_ending(resource_status: str | None) -> bool:
+    """Whether a resource is gone or on its way there, so that nothing brings it back."""
+    return resource_status == "deleting" or is_gone(resource_status)

@@ -52,7 +52,7 @@ def _look(api: SupplyApi, resource_id: str) -> Json | None:
 
 
 def _ending(resource: Json | None) -> bool:
-    return resource is None or resource["status"] == "deleting" or _states.is_gone(resource["status"])
+    return resource is None or _states.is_ending(resource["status"])
 
 
 def _has_ended(api: SupplyApi, resource_id: str) -> bool:
