@@ -177,7 +177,7 @@ class Answers:
             "name": resource.name,
             "status_message": offer.error if status == "failed" else None,
             "access": access,
-            "spec": {"gpu_type": offer.gpu_type, "gpu_count": offer.gpu_count // (offer.node_count or 1)},
+            "spec": self._spec(offer) if self.settings.spec_known else {},
             "linked_resources": [],
             "offer_history": [
                 {"offer_id": offer.offer_id, "offer_type": offer.type, "role": "primary", "created_at": created}
@@ -189,15 +189,34 @@ class Answers:
         }
 
     @staticmethod
+    def _spec(offer: Offer) -> Json:
+        return {
+            "gpu_type": offer.gpu_type,
+            "gpu_family": offer.gpu_family,
+            "gpu_count": offer.gpu_count // (offer.node_count or 1),
+            "region": offer.region,
+            "contract_type": offer.contract_type,
+        }
+
+    @staticmethod
     def _price_of_one(offer: Offer) -> float | None:
         total = offer.total_price(offer.fresh_price)
         return None if total is None else round(total / (offer.node_count or 1), 4)
 
-    def resources(self, found: Iterable[Resource]) -> Json | list[Json]:
-        """GET /resources (section 2.5)."""
-        listed = [self.resource(each) for each in found]
-        shown = [each for each in listed if self.settings.deleted_listed or each["status"] != "deleted"]
-        return {self.settings.list_envelope: shown} if self.settings.list_envelope else shown
+    def resources(self, found: Iterable[Resource], page: int, link: str) -> Json | list[Json]:
+        """GET /resources (section 2.5); ``link`` and the number of a page are the link to that page."""
+        now, size, envelope = self.market.clock(), self.settings.page_size, self.settings.list_envelope
+        shown = [each for each in found if self.settings.deleted_listed or each.status_at(now) != "deleted"]
+        if size is None:
+            listed = [self.resource(each) for each in shown]
+            return {envelope: listed} if envelope else listed
+        body: Json = {
+            envelope or "resources": [self.resource(each) for each in shown[(page - 1) * size : page * size]],
+            "total_count": len(shown),
+        }
+        if self.settings.page_links:
+            body["next"] = f"{link}{page + 1}" if page * size < len(shown) else None
+        return body
 
     def deleted(self, resource: Resource) -> Json:
         """DELETE /resources/{resource_id} (section 2.7)."""

@@ -10,7 +10,7 @@ from secrets import compare_digest
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field, field_validator
 
@@ -122,9 +122,10 @@ def create_app(market: Market, fleet: Fleet) -> FastAPI:
         return answers.procured(offer, purchase)
 
     @app.get("/resources", tags=["Resources"])
-    async def list_resources(offer_id: UUID | None = None) -> Any:
-        found = list(market.resources.values())
-        return answers.resources(each for each in found if offer_id in (None, UUID(each.purchase.offer_id)))
+    async def list_resources(offer_id: UUID | None = None, page: Annotated[int, Query(ge=1)] = 1) -> Any:
+        wanted = str(offer_id) if offer_id else None
+        found = [each for each in list(market.resources.values()) if wanted in (None, each.purchase.offer_id)]
+        return answers.resources(found, page, f"/resources?{f'offer_id={wanted}&' if wanted else ''}page=")
 
     @app.get("/resources/{resource_id}", tags=["Resources"])
     async def get_resource(resource_id: UUID, force_refresh: bool = False) -> Any:

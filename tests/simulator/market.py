@@ -301,3 +301,10 @@ class Market:
             resource.deleted_at = now + timedelta(seconds=self.settings.delete_seconds)
         resource.synced_at = None
         return resource
+
+    def vanish(self, resource_id: str) -> Resource:
+        """End a machine at once: its vendor took it away."""
+        resource = self.resource(resource_id)
+        resource.deleting_at = resource.deleted_at = self.clock()
+        resource.synced_at = None
+        return resource

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from .catalogue import default_offers
 from .faults import Fault
 from .fleet import Fleet
 from .instances import InstanceBackend, SshBackend, loopback_socket
-from .market import Clock, Market, Offer, Purchase, Resource, utc_now
+from .market import Address, Clock, Market, Offer, Purchase, Resource, utc_now
 from .settings import Settings
 from .wire import Request, Wire
 
@@ -90,7 +92,7 @@ class Simulator:
 
     async def _serve(self) -> None:
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(serving.cancel)
         # Not uvicorn's own way to stop, which waits for clients: they may hang in a fault, on purpose.
         with suppress(asyncio.CancelledError):
@@ -116,6 +118,31 @@ class Simulator:
     def add_offer(self, **fields: Any) -> Offer:
         """List an offer with these fields of ``Offer``; the others have its defaults."""
         return self.market.list_offer(Offer(**fields))
+
+    def populate(self, count: int, **fields: Any) -> list[Resource]:
+        """Buy ``count`` offers, in turn those of the catalogue for one machine, with these fields of ``Offer`` in each.
+
+        The machines run at once, however many: nothing boots, and nothing answers at their documentation addresses.
+        """
+        before = len(self.resources)
+        singles = [each for each in default_offers() if not each.node_count]
+        for number, offer in enumerate(islice(cycle(singles), count), start=before + 1):
+            listed = self.market.list_offer(replace(offer, **fields))
+            self.market.procure(listed.offer_id, {"ssh_public_key": "", "resource_name": f"machine-{number}"})
+        bought = list(self.resources.values())[before:]
+        for number, resource in enumerate(bought, start=before):
+            resource.purchase.provision_seconds = 0
+            # The range has fewer addresses than there may be machines: some share one, on different ports.
+            resource.address = Address(f"192.0.2.{number % 254 + 1}", 22000 + number // 254)
+        return bought
+
+    def vanish(self, resource_id: str) -> None:
+        """A machine is gone without a request, as a spot machine that its vendor gives to somebody else."""
+
+        async def end() -> None:
+            await self.fleet.remove(self.market.vanish(resource_id))
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
 
     def home(self, resource_id: str) -> Path:
         """The machine's home folder; it exists while the machine is up."""

@@ -68,6 +68,14 @@ class Settings:
     """Age after which GET /resources/{id} looks at the machine anew; ``force_refresh=true`` always does (2.6)."""
     list_envelope: Literal["resources", "items", "data", "results"] | None = None
     """GET /resources answers a bare list (None) or an object with the list in this field (section 2.5)."""
+    page_size: int | None = None
+    """GET /resources answers at most so many, those of ``?page=`` (from 1), in an envelope (``resources`` unless
+    ``list_envelope`` names another) with ``total_count`` and ``next``, the link to the page that follows, or null.
+    None: all at once (paging is unknown, section 10.1)."""
+    page_links: bool = True
+    """Whether such a page has a ``next``; without it only ``total_count`` tells that there is more."""
+    spec_known: bool = True
+    """Whether a resource's ``spec`` describes the machine; it is documented as free-form, with the sample ``{}``."""
     discovery_envelope: bool = False
     """The discovery endpoints other than /available_gpus answer ``{"vendors": [...]}``, not bare lists (2.8)."""
 

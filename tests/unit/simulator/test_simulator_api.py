@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -323,3 +324,35 @@ def test_offers_expire_and_are_listed_anew(simulate: Make) -> None:
     api.simulator.settings.reissue = False
     now[0] += timedelta(minutes=30)
     assert ids(api.search(H100)) == []
+
+
+def test_many_machines(simulate: Make) -> None:
+    api = simulate(provision_seconds=60, procure_seconds=60)
+    begin = time.monotonic()
+    machines = api.simulator.populate(10_000)
+    listed = api.get("/resources")
+    api.simulator.__exit__()
+    assert time.monotonic() - begin < 5  # about 0.3; more only on a computer that is busy
+    assert [each["resource_id"] for each in listed] == [each.resource_id for each in machines]
+    assert {each["status"] for each in listed} == {"running"}
+    assert len({each["name"] for each in listed}) == len({each["access"]["ssh_command"] for each in listed}) == 10_000
+    assert {each["access"]["external_ip"].rpartition(".")[0] for each in listed} == {"192.0.2"}
+    assert {each["vendor"] for each in listed} == {"nebius", "hyperstack", "scaleway"}
+    assert {each["spec"]["region"] for each in listed} == {"US", "EU", "APAC"}
+    assert {each["spec"]["contract_type"] for each in listed} == {"ondemand", "spot"}
+    assert {each["spec"]["gpu_family"] for each in listed} == {"H100", "A100", "L40S", "L4", "RTX4090"}
+
+
+def test_populating_an_account(simulate: Make) -> None:
+    api = simulate(provision_seconds=60)
+    cluster = api.simulator.populate(1, vendor="acme", gpu_count=16, node_count=2)
+    single = api.simulator.populate(2, vendor="acme", contract_type=None)
+    listed = api.get("/resources")
+    assert [each["name"] for each in listed] == ["machine-1-1", "machine-1-2", "machine-3", "machine-4"]
+    assert {each["vendor"] for each in listed} == {"acme"}
+    assert api.simulator.billed == [each.resource_id for each in [*cluster, *single]]
+    assert len({each.address for each in [*cluster, *single]}) == 4
+    status = api.status(cluster[0].purchase.offer)
+    assert (status["procurement_status"], status["progress"]) == ("ready", "2/2 instances running")
+    api("DELETE", f"/resources/{single[0].resource_id}")
+    assert api.get(f"/resources/{single[0].resource_id}")["status"] == "deleted"

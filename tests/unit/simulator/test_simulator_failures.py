@@ -78,6 +78,26 @@ def test_a_machine_deleted_while_provisioning(simulate: Make) -> None:
     assert api.status(offer)["procurement_status"] == "failed"
 
 
+def test_a_machine_vanishes_while_provisioning(simulate: Make, until: Make) -> None:
+    offer = Offer()
+    api = simulate([offer], provision_seconds=0.1)
+    (resource_id,) = api.buy(offer).json()["resource_ids"]
+    api.simulator.vanish(resource_id)
+    until(lambda: api.status(offer)["status"] == "failed")
+    assert api.status(offer)["procurement_status"] == "failed"
+    assert api.simulator.resources[resource_id].address is None
+
+
+def test_a_deletion_is_refused_while_the_machine_runs(simulate: Make) -> None:
+    api = simulate()
+    (machine,) = api.simulator.populate(1)
+    path = f"/resources/{machine.resource_id}"
+    api.simulator.faults.append(Fault(method="DELETE", path="/resources/", status=409, body={"detail": "busy"}))
+    assert api("DELETE", path).status_code == 409
+    assert api.get(path)["status"] == "running"
+    assert api("DELETE", path).json()["status"] == "deleted"
+
+
 def test_the_price_rises_after_the_search(simulate: Make) -> None:
     offer = Offer(gpu_count=2, gpu_price_per_hour=2, details_price=3)
     api = simulate([offer])

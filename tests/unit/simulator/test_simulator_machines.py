@@ -109,6 +109,20 @@ def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ss
     assert b"Connection refused" in ssh(resource.address, "true").stderr
 
 
+def test_a_machine_that_vanishes_is_off(buy: Make, until: Make, ssh: Make, ssh_options: list[str]) -> None:
+    api, resource = buy()
+    home = api.simulator.home(resource.resource_id)
+    number = f"302.{resource.address.port}"
+    command = ["ssh", *ssh_options, "-p", str(resource.address.port), f"root@{resource.address.ip}"]
+    with subprocess.Popen([*command, f"sleep {number}; true"], stderr=subprocess.DEVNULL) as client:
+        until(lambda: _running(number))
+        api.simulator.vanish(resource.resource_id)
+        assert client.wait(10) == 255
+    until(lambda: not _running(number))
+    assert not home.exists()
+    assert b"Connection refused" in ssh(resource.address, "true").stderr
+
+
 def test_the_end_of_the_simulator_ends_everything(buy: Make, until: Make, ssh_options: list[str]) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)

@@ -91,6 +91,59 @@ def test_envelope_of_lists(simulate: Make, offer: Offer, envelope: str | None) -
     assert api.get("/available_vendors") == ({"vendors": ["nebius"]} if envelope else ["nebius"])
 
 
+@pytest.mark.parametrize("envelope", [None, "items"])
+def test_pages(simulate: Make, envelope: str | None) -> None:
+    api = simulate(page_size=2, list_envelope=envelope)
+    machines = [each.resource_id for each in api.simulator.populate(5)]
+    api("DELETE", f"/resources/{machines.pop()}")
+    first = api.get("/resources")
+    assert (list(first), first["total_count"], first["next"]) == (
+        [envelope or "resources", "total_count", "next"],
+        4,
+        "/resources?page=2",
+    )
+    second = api.get(first["next"])
+    assert (second["total_count"], second["next"]) == (4, None)
+    assert [each["resource_id"] for page in (first, second) for each in page[envelope or "resources"]] == machines
+    beyond = api.get("/resources?page=3")
+    assert (beyond[envelope or "resources"], beyond["next"]) == ([], None)
+    assert api("GET", "/resources?page=0").status_code == 422
+
+
+def test_pages_of_one_offer(simulate: Make) -> None:
+    api = simulate(page_size=2)
+    api.simulator.populate(1)
+    machines = api.simulator.populate(1, gpu_count=24, node_count=3)
+    path, seen = f"/resources?offer_id={machines[0].purchase.offer_id}", []
+    while path:
+        page = api.get(path)
+        seen += [each["resource_id"] for each in page["resources"]]
+        path = page["next"]
+    assert seen == [each.resource_id for each in machines]
+
+
+def test_a_page_without_a_link_to_the_next(simulate: Make) -> None:
+    api = simulate(page_size=2, page_links=False)
+    api.simulator.populate(3)
+    answer = api.get("/resources")
+    assert (set(answer), len(answer["resources"]), answer["total_count"]) == ({"resources", "total_count"}, 2, 3)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_spec_of_a_resource(simulate: Make, known: bool) -> None:
+    offer = Offer(gpu_count=16, node_count=2, region="US", contract_type="spot")
+    api = simulate([offer], spec_known=known)
+    api.buy(offer)
+    spec = {
+        "gpu_type": "nvidia-h100-sxm5-80gb",
+        "gpu_family": "H100",
+        "gpu_count": 8,
+        "region": "US",
+        "contract_type": "spot",
+    }
+    assert [each["spec"] for each in api.get("/resources")] == [spec if known else {}] * 2
+
+
 @pytest.mark.parametrize("field", ["resource_ids", "resources", "resource_objects", None])
 def test_resources_in_the_status(simulate: Make, offer: Offer, field: str | None) -> None:
     api = simulate([offer], status_resources=field)
@@ -218,6 +271,25 @@ def test_deletion(simulate: Make, offer: Offer, clock: Clock, again: int, readab
     assert api("GET", path).status_code == (200 if readable else 404)
     assert [each["status"] for each in api.get("/resources")] == (["deleted"] if readable else [])
     assert not api.simulator.billed
+    assert api.status(offer)["instances"] == [{"external_ip": None, "ssh_command": None, "status": "deleted"}]
+
+
+@pytest.mark.parametrize("deleting", [True, False])
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_machine_vanishes_at_once(simulate: Make, offer: Offer, deleting: bool, readable: bool) -> None:
+    api = simulate([offer], delete_seconds=60, deleted_readable=readable)
+    (resource_id,) = api.buy(offer).json()["resource_ids"]
+    path = f"/resources/{resource_id}"
+    if deleting:
+        api("DELETE", path)
+    assert api.get(path)["status"] == ("deleting" if deleting else "running")
+    asked = len(api.simulator.requests)
+    api.simulator.vanish(resource_id)
+    assert len(api.simulator.requests) == asked
+    answer = api("GET", path)
+    assert answer.json()["status"] == "deleted" if readable else answer.status_code == 404
+    assert api("DELETE", path).status_code == 409
+    assert api.get("/resources") == api.simulator.billed == []
     assert api.status(offer)["instances"] == [{"external_ip": None, "ssh_command": None, "status": "deleted"}]
 
 
