@@ -14,7 +14,7 @@ import json
 import math
 import re
 import typing as t
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from . import _states
 from ._http import Answer, HttpClient, TransportError
@@ -144,15 +144,32 @@ class SupplyApi:
         return self._without_secrets(read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
-        """GET /resources: those of one offer, or all that the API lists."""
-        query = None if offer_id is None else {"offer_id": offer_id}
-        data = self._read("GET", "/resources", query=query, retries=retries)
-        return [read_resource(item) for item in _list_in(data, _RESOURCE_ENVELOPES, "GET /resources")]
+        """GET /resources: those of one offer, or all that the API lists.
 
-    def resource(self, resource_id: str, *, force_refresh: bool = False) -> Json:
+        No page documents paging; should the API begin to page, its ``next`` is followed within ``/resources``. Raises
+        ApiError (protocol) where the list is known to be incomplete: machines that are left out would bill unseen.
+        """
+        query = {} if offer_id is None else {"offer_id": offer_id}
+        items: list[t.Any] = []
+        seen: list[dict[str, str]] = []
+        while query not in seen:
+            data = self._read("GET", "/resources", query=query, retries=retries)
+            items += _list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
+            seen.append(query)
+            following = _next_page(data)
+            if following is None:
+                return [read_resource(item) for item in _complete(items, data)]
+            query = {**query, **following}
+        raise ApiError("GET /resources: the API's pages go round in a circle.", "protocol", status_code=200)
+
+    def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
         query = {"force_refresh": "true"} if force_refresh else None
-        return read_resource(self._read("GET", _path("resources", resource_id), query=query))
+        return read_resource(self._read("GET", _path("resources", resource_id), query=query, retries=retries))
+
+    def catalog(self, kind: str) -> t.Any:
+        """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
+        return self._read("GET", _path(f"available_{kind}"))
 
     # Changes
 
@@ -277,6 +294,33 @@ def _list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
             if isinstance(data.get(name), list):
                 return t.cast("list[t.Any]", data[name])
     raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
+
+
+def _next_page(data: t.Any) -> dict[str, str] | None:
+    """The query of the page that follows: out of the envelope's ``next``, a link that ends in a query."""
+    following = data.get("next") if isinstance(data, dict) else None
+    if not following:
+        return None
+    # Only the query is taken from the link, so that no answer decides where the token is sent.
+    query = dict(parse_qsl(following.partition("?")[2].partition("#")[0])) if isinstance(following, str) else {}
+    if not query:
+        message = "GET /resources: the API lists only a part, and does not say how to read the rest."
+        raise ApiError(message, "protocol", status_code=200)
+    return query
+
+
+def _complete(items: list[t.Any], data: t.Any) -> list[t.Any]:
+    """The items of all pages, each once. Raises ApiError if the envelope counts more than it lists."""
+    # A resource that moved to the next page while it was read stands on both.
+    ids = [item.get("resource_id") if isinstance(item, dict) else None for item in items]
+    by_id = {
+        name if isinstance(name, str) and name else number: item for number, (name, item) in enumerate(zip(ids, items))
+    }
+    count = _number(data.get("total_count")) if isinstance(data, dict) else None
+    if count is not None and count > len(by_id):
+        message = f"GET /resources: the API counts {count:.0f} resources, but lists only {len(by_id)}."
+        raise ApiError(message, "protocol", status_code=200)
+    return list(by_id.values())
 
 
 def _text(value: t.Any) -> str | None:

@@ -43,6 +43,11 @@ RESOURCE_INFO: Spec = {
     "offer_id": {"type": "str"},
     "name": {"type": "str"},
     "states": {"type": "list", "elements": "str"},
+    "force_refresh": {"type": "bool", "default": False},
+}
+
+CATALOG_INFO: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["gpus", "vendors", "regions", "contracts", "storage"]},
 }
 
 DELETE_RESOURCE: Spec = {

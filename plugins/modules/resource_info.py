@@ -12,6 +12,7 @@ version_added: 1.0.0
 description:
   - Reads the resources that the API lists, with what they cost and how to reach them.
   - What is given narrows the list; all of it must match.
+  - It is a failure if the API says that it lists only a part; a list is never silently short.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -42,8 +43,16 @@ options:
       - Only resources in one of these states, in the API's words.
     type: list
     elements: str
+  force_refresh:
+    description:
+      - Ask the vendors, instead of taking what the API has seen in the last 30 seconds.
+      - Costs a further request for each resource that is listed; with O(name) only for those of that name.
+    type: bool
+    default: false
 seealso:
   - module: compute_index.supply.delete_resource
+  - plugin: compute_index.supply.resources
+    plugin_type: inventory
 """
 
 EXAMPLES = r"""
@@ -82,6 +91,9 @@ resources:
       sample: running
     live:
       description: Whether it exists, as far as its state tells. V(false) for deleting, deleted and failed ones.
+      type: bool
+    gone:
+      description: Whether the vendor has confirmed its end. Whatever is not gone may be billed.
       type: bool
     offer_id:
       description: The offer that it was bought with, if the API tells.

@@ -113,11 +113,3 @@ def _connect(params: Params, check_mode: bool) -> SupplyApi:
         verify=(ca_path or True) if params["validate_certs"] else False,
     )
     return SupplyApi(http, read_only=check_mode)
-
-
-def usd(price: float | None) -> str:
-    """A price as people read it: at least cents, more digits only where there are any."""
-    if price is None:
-        return "an unknown price"
-    cents = f"{price:.2f}"
-    return f"USD {cents if abs(float(cents) - price) < 1e-9 else f'{price:.6f}'.rstrip('0')} per hour"

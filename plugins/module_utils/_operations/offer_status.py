@@ -9,7 +9,7 @@ import copy
 import typing as t
 
 from .. import _connection, _input, _spec, _states
-from .._api import ApiError, Json, SupplyApi
+from .._api import ApiError, Json, SupplyApi, read_resource
 from . import Failure, Operation, Params, Result, given
 
 BLANK: Result = {
@@ -78,11 +78,14 @@ def _machines(api: SupplyApi, status: Json) -> tuple[list[Json], str, str | None
     machines = _connection.machines(status["instances"], [])
     if status["phase"] != _states.READY:
         return machines, status["phase"], None
+    # Not every deployment may have the list of resources; what the status says is then all there is.
+    told = bool(machines) and all(_connection.parse_ssh_command(m.get("ssh_command")).host for m in machines)
     try:
         resources = api.resources(status["offer_id"], retries=0)
+        if not resources and not told:
+            resources = _read(api, status["resource_ids"])
     except ApiError:
-        # Not every deployment may have this list; what the status says is then all there is.
-        if not machines or any(_connection.parse_ssh_command(m.get("ssh_command")).host is None for m in machines):
+        if not told:
             raise
         return machines, _states.READY, None
     if resources and not any(_states.is_live(resource["status"]) for resource in resources):
@@ -93,6 +96,19 @@ def _machines(api: SupplyApi, status: Json) -> tuple[list[Json], str, str | None
     without = sum(machine["ansible_host"] is None for machine in machines)
     hindrance = f"{without} of {len(machines)} instances have no address yet" if without else None
     return machines, _states.READY, hindrance
+
+
+def _read(api: SupplyApi, resource_ids: list[str]) -> list[Json]:
+    """The resources by their ids, where the list has none of them: it may leave out those that are deleted."""
+    resources = []
+    for resource_id in resource_ids:
+        try:
+            resources.append(api.resource(resource_id, retries=0))
+        except ApiError as error:
+            if error.error_class != "not_found":
+                raise
+            resources.append(read_resource({"resource_id": resource_id, "status": "deleted"}))
+    return resources
 
 
 def _message(phase: str, status: Json, machines: list[Json], hindrance: str | None) -> str:

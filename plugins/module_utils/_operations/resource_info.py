@@ -5,32 +5,57 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from .. import _connection, _input, _spec, _states
-from .._api import Json, SupplyApi
+from .._api import ApiError, Json, SupplyApi
 from . import Operation, Params, Result, given
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The resources that match all that was given; with nothing given, all that the API lists."""
-    resources = [_described(resource) for resource in _read(api, params) if _matches(resource, params)]
-    return {"changed": False, "resources": resources}
+    return {"changed": False, "resources": [_described(resource) for resource in _read(api, params)]}
+
+
+def _described(resource: Json) -> Json:
+    """A resource with its connection variables, and with what its state means."""
+    status = resource["status"]
+    return {
+        **_connection.with_connection(resource),
+        "live": _states.is_live(status),
+        "gone": _states.is_gone(status),
+    }
 
 
 def _read(api: SupplyApi, params: Params) -> list[Json]:
+    name, states = params["name"], [_states.word(state) for state in params["states"] or []]
+    found: t.Iterable[Json] = _listed(api, params)
+    if name is not None:
+        found = [resource for resource in found if resource["name"] == name]
+    # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
+    if params["force_refresh"] and params["resource_id"] is None:
+        found = list(_refreshed(api, found))
+    return [resource for resource in found if not states or resource["status"] in states]
+
+
+def _listed(api: SupplyApi, params: Params) -> list[Json]:
     if params["resource_id"] is not None:
-        return [api.resource(given("resource_id", params["resource_id"], _input.check_uuid))]
+        resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
+        return [api.resource(resource_id, force_refresh=params["force_refresh"])]
     offer_id = params["offer_id"]
     return api.resources(None if offer_id is None else given("offer_id", offer_id, _input.check_uuid))
 
 
-def _matches(resource: Json, params: Params) -> bool:
-    if params["name"] is not None and resource["name"] != params["name"]:
-        return False
-    return not params["states"] or resource["status"] in [_states.word(state) for state in params["states"]]
-
-
-def _described(resource: Json) -> Json:
-    return {**_connection.with_connection(resource), "live": _states.is_live(resource["status"])}
+def _refreshed(api: SupplyApi, resources: t.Iterable[Json]) -> t.Iterator[Json]:
+    """The resources as their vendors see them now, without those that are gone since the list was made."""
+    for resource in resources:
+        try:
+            # One without an id cannot be asked for.
+            resource_id = resource["resource_id"]
+            yield resource if resource_id is None else api.resource(resource_id, force_refresh=True)
+        except ApiError as error:
+            if error.error_class != "not_found":
+                raise
 
 
 RESOURCE_INFO = Operation(

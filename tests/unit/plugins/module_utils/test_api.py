@@ -47,6 +47,7 @@ METHODS: dict[str, Callable[[SupplyApi], Any]] = {
     "offer_status": lambda api: api.offer_status(OFFER_ID),
     "resources": lambda api: api.resources(OFFER_ID),
     "resource": lambda api: api.resource(RESOURCE_ID),
+    "catalog": lambda api: api.catalog("gpus"),
     "procure": lambda api: api.procure(ORDER, timeout=600),
     "delete_resource": lambda api: api.delete_resource(RESOURCE_ID, force=False),
 }
@@ -95,6 +96,7 @@ def error_of(method: Callable[[SupplyApi], Any], api: SupplyApi) -> ApiError:
         ("offer_status", ("GET", STATUS_PATH), status()),
         ("resources", ("GET", "/resources"), []),
         ("resource", ("GET", f"/resources/{RESOURCE_ID}"), resource()),
+        ("catalog", ("GET", "/available_gpus"), {}),
         ("search_offers", ("POST", "/get_offers"), []),
         ("procure", ("POST", "/procure_offer"), procurement()),
         ("delete_resource", ("DELETE", f"/resources/{RESOURCE_ID}"), {"status": "deleting"}),
@@ -157,7 +159,7 @@ def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: Supp
     api.offer("a/b?c#d")
 
 
-@pytest.mark.parametrize("name", ["search_offers", "offer", "offer_status", "resources", "resource"])
+@pytest.mark.parametrize("name", ["search_offers", "offer", "offer_status", "resources", "resource", "catalog"])
 def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
     method, path = {
         "search_offers": ("POST", "/get_offers"),
@@ -165,6 +167,7 @@ def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
         "offer_status": ("GET", STATUS_PATH),
         "resources": ("GET", "/resources"),
         "resource": ("GET", f"/resources/{RESOURCE_ID}"),
+        "catalog": ("GET", "/available_gpus"),
     }[name]
     answer = {"offers": [], "resources": [], "status": "available"}
     query = {"offer_id": OFFER_ID} if name == "resources" else None
@@ -193,13 +196,17 @@ def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: Sup
     assert api.delete_resource(RESOURCE_ID, force=True) == {"status": "deleting"}
 
 
-@pytest.mark.parametrize("name", ["offer_status", "resources"])
-def test_a_look_can_do_without_repeats(queue: RequestQueue, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "path", "query"),
+    [
+        ("offer_status", STATUS_PATH, None),
+        ("resources", "/resources", {"offer_id": OFFER_ID}),
+        ("resource", f"/resources/{OFFER_ID}", None),
+    ],
+)
+def test_a_look_can_do_without_repeats(queue: RequestQueue, name: str, path: str, query: Any) -> None:
+    queue.expect("GET", path, status=503, query=query)
     api = SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5))
-    if name == "offer_status":
-        queue.expect("GET", STATUS_PATH, status=503)
-    else:
-        queue.expect("GET", "/resources", status=503, query={"offer_id": OFFER_ID})
     assert error_of(lambda api: getattr(api, name)(OFFER_ID, retries=0), api).status_code == 503
 
 
@@ -481,6 +488,80 @@ def test_a_resource_that_is_no_object_is_an_error(data: Any) -> None:
     assert error_of(METHODS["resources"], canned(data)).error_class == "protocol"
 
 
+NEXT = {"page": "2"}
+
+
+@pytest.mark.parametrize("query", [{}, {"offer_id": OFFER_ID}], ids=["all", "offer"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"{BASE}/resources?page=2",
+        "/resources?page=2",
+        "?page=2",
+        f"https://thief.example.net/steal?page=2#{TOKEN}",
+        f"http://me:{TOKEN}@127.0.0.1:9/?page=2",
+    ],
+)
+def test_of_a_link_to_the_next_page_only_the_query_is_taken(
+    queue: RequestQueue, api: SupplyApi, link: str, query: dict[str, str]
+) -> None:
+    queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
+    queue.expect("GET", "/resources", {"items": [resource(SECOND_RESOURCE_ID)], "next": None}, query={**query, **NEXT})
+    found = api.resources(query.get("offer_id"))
+    assert [item["resource_id"] for item in found] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+    assert {call.headers["Authorization"] for call in queue.calls} == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize("link", [None, "", False, 0, [], {}], ids=str)
+def test_an_empty_link_ends_the_list(link: Any) -> None:
+    assert len(canned({"items": [resource()], "next": link}).resources()) == 1
+
+
+@pytest.mark.parametrize("link", ["cursor", "/resources/2", "?", "?page=", "?page", 2, True, ["?page=2"], {"page": 2}])
+def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
+    error = error_of(METHODS["resources"], canned({"items": [resource()], "next": link}))
+    assert (error.error_class, error.passing) == ("protocol", False)
+    assert "lists only a part" in str(error)
+
+
+def test_pages_that_go_round_in_a_circle_are_an_error(queue: RequestQueue, api: SupplyApi) -> None:
+    for query, link in (({}, "?page=2"), (NEXT, "?page=3"), ({"page": "3"}, "?page=2")):
+        queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
+    error = error_of(lambda api: api.resources(), api)
+    assert (error.error_class, "in a circle" in str(error)) == ("protocol", True)
+
+
+def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
+    queue.expect("GET", "/resources", {}, 500, query=NEXT)
+    assert error_of(lambda api: api.resources(), api).status_code == 500
+
+
+def test_what_stands_on_two_pages_is_listed_once(queue: RequestQueue, api: SupplyApi) -> None:
+    queue.expect("GET", "/resources", {"items": [resource(), resource("r2")], "next": "?page=2", "total_count": 3})
+    queue.expect("GET", "/resources", {"items": [resource("r2"), resource("r3")], "total_count": 3}, query=NEXT)
+    assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID, "r2", "r3"]
+
+
+@pytest.mark.parametrize("nameless", [None, 7, {}, ""], ids=str)
+def test_resources_without_an_id_are_not_taken_for_one(nameless: Any) -> None:
+    found = canned({"items": [resource(nameless), resource(nameless)], "total_count": 2}).resources()
+    assert [item["resource_id"] for item in found] == [None, None]
+
+
+@pytest.mark.parametrize("count", [2, "2", 2.0])
+def test_a_list_that_is_shorter_than_its_count_is_an_error(count: Any) -> None:
+    for items in ([resource()], [resource(), resource()]):
+        error = error_of(METHODS["resources"], canned({"items": items, "total_count": count}))
+        assert (error.error_class, error.passing) == ("protocol", False)
+        assert str(error) == "GET /resources: the API counts 2 resources, but lists only 1."
+
+
+@pytest.mark.parametrize("count", [1, 0, -1, None, True, "many", "", [2], {"value": 2}, float("inf")], ids=str)
+def test_a_count_that_is_smaller_or_no_number_is_none(count: Any) -> None:
+    assert len(canned({"items": [resource()], "total_count": count}).resources()) == 1
+
+
 @pytest.mark.parametrize(
     ("data", "count"),
     [
@@ -583,12 +664,20 @@ def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
     }
 
 
-@METHOD
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"catalog"}))
 @pytest.mark.parametrize("data", [None, "x", 7, True, ["x"]])
-def test_json_of_another_kind_is_an_error(method: Any, data: Any) -> None:
-    error = error_of(method, canned(data))
+def test_json_of_another_kind_is_an_error(name: str, data: Any) -> None:
+    error = error_of(METHODS[name], canned(data))
     assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
     assert (error.sent, error.refused) == (True, False)
+
+
+# The tolerant reader: catalogues
+
+
+@pytest.mark.parametrize("data", [{"H100": ["nvidia-h100-sxm5-80gb"]}, ["nebius"], [{"name": "EU"}], {}, [], None, "x"])
+def test_a_catalogue_is_handed_through(data: Any) -> None:
+    assert canned(data).catalog("vendors") == data
 
 
 # The tolerant reader: status
@@ -836,6 +925,9 @@ RESOURCES = shaped(
     offer_history=st.lists(shaped(offer_id=st.just(OFFER_ID), created_at=st.text()), max_size=2),
     pricing_total_hourly=PRICES,
 )
+LINKS = st.none() | st.builds(
+    "{}?{}".format, st.sampled_from(["", "/resources", "http://a:b"]), st.text("a=&%[", max_size=5)
+)
 OFFERS = shaped(
     offer_id=st.just(OFFER_ID), gpu_price_per_hour=PRICES, gpu_count=st.integers(-1, 8), total_price_per_hour=PRICES
 )
@@ -900,10 +992,12 @@ SHAPES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], bool]]] = {
     "offer": (OFFERS, is_offer),
     "offer_status": (STATUSES, is_status),
     "resources": (
-        st.lists(RESOURCES, max_size=2) | shaped(items=st.lists(RESOURCES, max_size=2)),
+        st.lists(RESOURCES, max_size=2)
+        | shaped(items=st.lists(RESOURCES, max_size=2), next=LINKS, total_count=st.integers(0, 3)),
         lambda value: all(map(is_resource, value)),
     ),
     "resource": (RESOURCES, is_resource),
+    "catalog": (JSON, lambda value: True),
     "delete_resource": (shaped(status=WORDS), lambda value: isinstance(value, dict)),
     "procure": (shaped(status=WORDS, resource_ids=IDS, error=st.text(), procured_at=st.text()), is_procurement),
 }

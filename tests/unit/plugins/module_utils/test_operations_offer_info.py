@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _operations
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Failure, usd
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 from request_queue import LOST, RequestQueue
 from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
@@ -165,20 +165,3 @@ def test_a_failure_takes_the_facts_of_its_error() -> None:
         "retry_after": 7.0,
         "offer_id": OFFER_ID,
     }
-
-
-@pytest.mark.parametrize(
-    ("price", "text"),
-    [
-        (None, "an unknown price"),
-        (0.0, "USD 0.00 per hour"),
-        (2, "USD 2.00 per hour"),
-        (2.5, "USD 2.50 per hour"),
-        (19.92, "USD 19.92 per hour"),
-        (2.345, "USD 2.345 per hour"),
-        (0.000001, "USD 0.000001 per hour"),
-        (1234.5, "USD 1234.50 per hour"),
-    ],
-)
-def test_prices_as_people_read_them(price: float | None, text: str) -> None:
-    assert usd(price) == text

@@ -234,6 +234,49 @@ def test_a_deleted_machine_is_not_handed_out_as_one_that_can_be_reached(queue: R
     assert [item["ansible_host"] for item in result["connections"]] == [B]
 
 
+# Resources that the list leaves out
+
+
+GONE = {"detail": "Resource not found"}, 404
+
+
+@pytest.mark.parametrize(
+    ("answers", "phase"),
+    [
+        ([(resource(status="deleted"), 200)], "ended"),
+        ([GONE], "ended"),
+        ([(resource(status="terminated"), 200), GONE], "ended"),
+        ([GONE, (resource(SECOND_RESOURCE_ID, B), 200)], "ready"),
+        ([(resource(), 200)], "ready"),
+    ],
+    ids=["deleted", "404", "terminated and 404", "404 and running", "running"],
+)
+def test_resources_that_the_list_leaves_out_are_read_one_by_one(
+    queue: RequestQueue, look: Look, answers: list[tuple[Any, int]], phase: str
+) -> None:
+    ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(answers)]
+    ready(queue, [], [], resource_ids=ids)
+    for key, answer in zip(ids, answers, strict=True):
+        queue.expect("GET", f"/resources/{key}", *answer)
+    result = look()
+    assert verdict(result) == (phase, phase == "ready", True, False)
+    assert (result["resource_ids"], len(result["connections"])) == (ids, phase == "ready")
+
+
+@pytest.mark.parametrize("code", [503, 429, 403])
+def test_a_resource_that_cannot_be_read_is_no_dead_one(queue: RequestQueue, look: Look, code: int) -> None:
+    ready(queue, [], [], resource_ids=[RESOURCE_ID])
+    queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, code)
+    result = look(api_retries=5)
+    assert verdict(result) == (None, False, code == 403, code != 403)
+    assert result["resource_ids"] == [RESOURCE_ID]
+
+
+def test_a_status_that_says_how_to_reach_the_machines_is_believed(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [instance(A)], [], resource_ids=[RESOURCE_ID])
+    assert verdict(look()) == ("ready", True, True, False)
+
+
 # Check mode
 
 
@@ -359,7 +402,7 @@ def test_a_bug_ends_the_loop_and_tells_nothing(look: Look, monkeypatch: pytest.M
     ("fields", "resources", "ids"),
     [
         ({"resource_ids": [RESOURCE_ID]}, [resource(SECOND_RESOURCE_ID)], [RESOURCE_ID]),
-        ({"resources": [{"resource_id": RESOURCE_ID}]}, [], [RESOURCE_ID]),
+        ({"resources": [{"resource_id": RESOURCE_ID}]}, [resource(SECOND_RESOURCE_ID)], [RESOURCE_ID]),
         ({}, [resource()], [RESOURCE_ID]),
         ({}, [], []),
     ],
@@ -419,10 +462,19 @@ STATUSES = st.fixed_dictionaries(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(state=STATUSES | JSON, resources=MACHINES | JSON, code=st.sampled_from([200, 200, 200, 404, 500]))
-def test_whatever_the_api_answers_there_is_a_complete_result(look: Look, state: Any, resources: Any, code: int) -> None:
+@given(
+    state=STATUSES | JSON,
+    resources=MACHINES | JSON,
+    single=MACHINES.map(lambda found: found[0] if found else {}) | JSON,
+    code=st.sampled_from([200, 200, 200, 404, 500]),
+)
+def test_whatever_the_api_answers_there_is_a_complete_result(
+    look: Look, state: Any, resources: Any, single: Any, code: int
+) -> None:
     def exchange(_self: Any, _method: str, path: str, **_how: Any) -> Any:
-        return _api.Answer(200, True, state) if path == STATUS_PATH else _api.Answer(code, True, resources)
+        if path == STATUS_PATH:
+            return _api.Answer(200, True, state)
+        return _api.Answer(code, True, resources if path == "/resources" else single)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_api.HttpClient, "exchange", exchange)

@@ -383,6 +383,79 @@ def test_an_unknown_resource_is_a_failure(queue: RequestQueue, info: Any) -> Non
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
 
 
+@pytest.mark.parametrize(
+    ("word", "live", "gone"),
+    [
+        ("running", True, False),
+        ("hibernating", True, False),
+        (None, True, False),
+        ("failed", False, False),
+        ("deleting", False, False),
+        (" Deleted ", False, True),
+        ("TERMINATED", False, True),
+    ],
+)
+def test_a_state_says_whether_a_resource_lives_or_is_gone(
+    queue: RequestQueue, info: Any, word: str | None, live: bool, gone: bool
+) -> None:
+    queue.expect("GET", "/resources", [resource(status=word)])
+    found = info()["resources"][0]
+    assert (found["live"], found["gone"]) == (live, gone)
+
+
+# Asking the vendors
+
+
+def test_one_resource_is_read_fresh(queue: RequestQueue, info: Any) -> None:
+    expect_look(queue, "running")
+    assert info(resource_id=RESOURCE_ID, force_refresh=True)["resources"][0]["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("params", "asked"),
+    [({}, [RESOURCE_ID, SECOND_RESOURCE_ID]), ({"name": "other"}, [SECOND_RESOURCE_ID]), ({"name": "none"}, [])],
+    ids=str,
+)
+def test_of_a_list_each_that_may_match_is_read_fresh(
+    queue: RequestQueue, info: Any, params: Any, asked: list[str]
+) -> None:
+    queue.expect("GET", "/resources", ALL[:2], query={"offer_id": OFFER_ID})
+    for key in asked:
+        queue.expect("GET", f"/resources/{key}", resource(key, status="deleted"), query={"force_refresh": "true"})
+    found = info(offer_id=OFFER_ID, force_refresh=True, **params)["resources"]
+    assert [(item["resource_id"], item["gone"]) for item in found] == [(key, True) for key in asked]
+
+
+@pytest.mark.parametrize(("states", "count"), [(["deleted"], 1), (["running"], 0)])
+def test_states_are_those_that_the_vendor_tells(queue: RequestQueue, info: Any, states: list[str], count: int) -> None:
+    expect_look(queue.expect("GET", "/resources", [resource()]), "deleted")
+    assert len(info(states=states, force_refresh=True)["resources"]) == count
+
+
+def test_what_has_gone_since_the_list_was_made_is_left_out(queue: RequestQueue, info: Any) -> None:
+    expect_error(queue.expect("GET", "/resources", ALL[:2]), {}, 404)
+    queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", ALL[1], query={"force_refresh": "true"})
+    assert [item["name"] for item in info(force_refresh=True)["resources"]] == ["other"]
+
+
+@pytest.mark.parametrize(("code", "error_class"), [(500, "unavailable"), (403, "auth"), (429, "rate_limited")])
+def test_a_fresh_look_that_fails_leaves_no_short_list(
+    queue: RequestQueue, info: Any, code: int, error_class: str
+) -> None:
+    expect_error(queue.expect("GET", "/resources", ALL[:2]), {}, code)
+    result = info(force_refresh=True)
+    assert (result["failed"], result["error_class"]) == (True, error_class)
+    assert "resources" not in result
+
+
+def test_one_without_an_id_cannot_be_read_fresh_and_is_no_bug(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", "/resources", [resource(None)])
+    assert "bug of the collection" not in info(force_refresh=True).get("msg", "")
+
+
+# What is no list
+
+
 @pytest.mark.parametrize("params", [{"resource_id": "trainer"}, {"offer_id": "*"}])
 def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any, params: Any) -> None:
     result = info(**params)

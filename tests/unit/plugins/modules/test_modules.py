@@ -105,7 +105,7 @@ def documentation(module: str) -> dict[str, Any]:
 
 def least_options(module: str) -> dict[str, Any]:
     """The options that a module cannot do without."""
-    values = {"offer_id": OFFER_ID, "resource_id": RESOURCE_ID, "ssh_public_key": KEY}
+    values = {"offer_id": OFFER_ID, "resource_id": RESOURCE_ID, "ssh_public_key": KEY, "kind": "gpus"}
     operation = OPERATIONS[module]
     required = {name for name, option in operation.argument_spec.items() if option.get("required")}
     required.update(names[-1] for names in operation.rules.get("required_one_of", []))
@@ -189,6 +189,14 @@ def test_offer_info_wants_one_of_two_options(run: Any, options: Any, msg: str) -
     assert msg in done.result["msg"]
 
 
+def test_catalog_info_reads_a_catalogue_that_there_is(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", "/available_gpus", {"H100": ["nvidia-h100-sxm5-80gb"]})
+    done = run("catalog_info", kind="gpus", **COMMON)
+    assert (done.code, done.result["catalog"]) == (0, {"H100": ["nvidia-h100-sxm5-80gb"]})
+    done = run("catalog_info", kind="offers", **COMMON)
+    assert (done.code, "value of kind must be one of" in done.result["msg"]) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("module", "options"),
     [
@@ -196,6 +204,7 @@ def test_offer_info_wants_one_of_two_options(run: Any, options: Any, msg: str) -
         ("procure_offer", {"ssh_public_key": KEY, **COMMON}),
         ("offer_status", COMMON),
         ("delete_resource", COMMON),
+        ("catalog_info", COMMON),
         ("registry_entry", {"variables": {"a": 1}}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -1,0 +1,18 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what the market has at all. This module util is private to the collection."""
+
+from __future__ import annotations
+
+from .. import _spec
+from .._api import SupplyApi
+from . import Operation, Params, Result
+
+
+def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """One of the API's catalogues, as the API answers it."""
+    return {"changed": False, "catalog": api.catalog(params["kind"])}
+
+
+CATALOG_INFO = Operation(catalog_info, _spec.CATALOG_INFO)
