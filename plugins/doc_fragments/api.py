@@ -72,3 +72,13 @@ attributes:
     support: full
     platforms: posix
 """
+
+    PLUGIN = r"""
+options:
+  api_token:
+    env:
+      - name: COMPUTE_INDEX_API_TOKEN
+  api_url:
+    env:
+      - name: COMPUTE_INDEX_API_URL
+"""

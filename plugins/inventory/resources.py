@@ -1,0 +1,272 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory of the account's machines. Their names, variables and groups are made in `_inventory`."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: resources
+short_description: The live machines of the account as hosts
+version_added: 1.0.0
+description:
+  - Makes a host of every live resource that the Supply API lists, with its connection variables.
+  - Its configuration is a YAML file whose name ends in C(.supply.yml) or C(.supply.yaml).
+  - If the API fails, or an option is wrong, the command ends with an error and exit code 4, whatever Ansible is told to
+    do with inventory sources that it cannot parse. An inventory is never silently empty or incomplete.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api
+  - compute_index.supply.api.plugin
+  - constructed
+  - inventory_cache
+options:
+  plugin:
+    description:
+      - The name of this plugin.
+    type: str
+    required: true
+    choices: [compute_index.supply.resources]
+  hostname:
+    description:
+      - What a host is called, if it shall not be the resource's name. A variable of the host such as
+        V(supply_resource_id) or V(supply_access.external_ip), or a Jinja2 expression over its variables.
+      - Where that yields nothing that can be a host's name, the resource's id is taken. So it is for names that are a
+        group's, or that mean something to Ansible, such as C(localhost).
+      - Several resources of one name all become hosts, called by name and id.
+    type: str
+  hostvars_prefix:
+    description:
+      - What the variables made of the API's fields begin with. It cannot be empty, since C(name) and C(tags) are words
+        that Ansible needs itself.
+      - O(hostname), O(filters), O(compose), O(keyed_groups) and O(groups) see the variables with it. So does the role
+        P(compute_index.supply.decommission#role), which reads C(supply_resource_id).
+    type: str
+    default: supply_
+  filters:
+    description:
+      - Which of the live machines become hosts. Conditions are Jinja2 expressions over the variables of the host. One
+        that cannot be evaluated is an error.
+    type: dict
+    default: {}
+    suboptions:
+      include:
+        description:
+          - Only machines for which one of these is true.
+        type: list
+        elements: str
+      exclude:
+        description:
+          - No machine for which one of these is true.
+        type: list
+        elements: str
+notes:
+  - Groups that need no configuration are C(supply) with all machines, C(vendor_*), C(region_*) (the vendor's own name
+    of it, and the API's region if the resource tells), C(gpu_*) (family and full name), C(state_*) and C(contract_*).
+    GPU and contract are known if the resource or its C(spec) names them.
+  - A machine without an address has an C(ansible_host) that cannot be resolved, so that nobody reaches another computer
+    of its name.
+  - A machine that has the name of a host of another inventory source is that host, and gets the variables and groups of
+    both.
+  - O(api_token) and O(api_url) may be Jinja2 expressions, and vaulted.
+seealso:
+  - module: compute_index.supply.resource_info
+"""
+
+EXAMPLES = r"""
+# gpu.supply.yml: all machines of the account
+plugin: compute_index.supply.resources
+
+---
+# The running machines with H100, and a group for each project that their names begin with
+plugin: compute_index.supply.resources
+filters:
+  include:
+    - supply_spec.gpu_type | default('') is search('h100')
+  exclude:
+    - supply_status != 'running'
+keyed_groups:
+  - key: supply_name.split('-')[0]
+    prefix: project
+compose:
+  ansible_python_interpreter: "'/usr/bin/python3'"
+groups:
+  gpu: true
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/supply
+cache_timeout: 60
+"""
+
+import hashlib
+import re
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._http import REQUESTS_IMPORT_ERROR
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+
+try:
+    from ansible.template import trust_as_template as _trust
+except ImportError:
+    _trust = None
+
+PARSER_ERROR = 4  # the exit code of ansible-playbook and ansible-inventory for an inventory that cannot be parsed
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_FILTERS = ("include", "exclude")
+
+
+def no_template(value: t.Any) -> t.Any:
+    """A value from the network such that Ansible does not run it as a template.
+
+    Since ansible-core 2.19 a text is a template only if it is marked as one; before, unless it is marked.
+    """
+    if _trust is not None:
+        return value
+    if isinstance(value, dict):
+        return {key: no_template(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [no_template(part) for part in value]
+    if isinstance(value, str) and "{" in value:
+        from ansible.utils.unsafe_proxy import wrap_var  # deprecated in the newer versions
+
+        return wrap_var(value)
+    return value
+
+
+def _is_ansibles(prefix: str) -> bool:
+    """Whether a field of the API could become one of Ansible's own variables behind this prefix."""
+    return prefix.startswith("ansible") or "ansible".startswith(prefix)
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    """Ansible's way to find the plugin."""
+
+    NAME = "compute_index.supply.resources"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the file's name says that it is for this plugin."""
+        return super().verify_file(path) and path.endswith(("supply.yml", "supply.yaml"))
+
+    def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
+        """Add the account's machines to the inventory; leaves the process if that fails."""
+        super().parse(inventory, loader, path, cache)
+        try:
+            self._check(self._read_config_data(path))
+            self._populate(self._resources(path, cache))
+        except Exception as error:
+            if not self._is_mine(path):
+                raise  # so that other plugins can try it
+            # Ansible makes a warning of what a plugin raises, runs on without these hosts, and ends with success unless
+            # it is configured otherwise. "All hosts are done" would be a lie then; so this ends the command.
+            self.display.error(f"{path}: {error}")
+            raise SystemExit(PARSER_ERROR) from error
+
+    def _is_mine(self, path: str) -> bool:
+        try:
+            return bool(self.loader.load_from_file(path)["plugin"] == self.NAME)
+        except Exception:
+            return False
+
+    def _check(self, config: t.Mapping[str, t.Any]) -> None:
+        unknown = [name for name in config if not self.has_option(name)]
+        if unknown:
+            raise AnsibleError(f"unknown option(s) {', '.join(unknown)}. Nothing was read.")
+        prefix = self.get_option("hostvars_prefix")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix) or _is_ansibles(prefix):
+            raise AnsibleError("hostvars_prefix must be the beginning of a variable's name, and not Ansible's own.")
+        # Ansible takes any word that it does not know for false here, which would switch the check off.
+        boolean(config.get("validate_certs", True), strict=True)
+        filters = self.get_option("filters")
+        if filters.keys() - set(_FILTERS) or not all(isinstance(value, list) for value in filters.values()):
+            raise AnsibleError("filters must have a list 'include', a list 'exclude', or both.")
+
+    # From the API, or the cache
+
+    def _resources(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
+        """The live resources; ``cache`` is false if the user wants them fresh (``--flush-cache``)."""
+        params = {name: self._templated(self.get_option(name)) for name in _spec.API}
+        if not self.get_option("cache"):
+            return self._listed(params)
+        account = hashlib.sha256(f"{params['api_url']} {params['api_token']}".encode()).hexdigest()
+        key = f"{self.get_cache_key(path)}_{account[:16]}"  # another account's machines must not be shown
+        if cache and key in self._cache:
+            return t.cast("list[dict[str, t.Any]]", self._cache[key])
+        self._cache[key] = self._listed(params)
+        return t.cast("list[dict[str, t.Any]]", self._cache[key])
+
+    def _templated(self, value: t.Any) -> t.Any:
+        return self.templar.template(value) if isinstance(value, str) else value
+
+    @staticmethod
+    def _listed(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        if REQUESTS_IMPORT_ERROR is not None:
+            raise AnsibleError("this Python of ansible-core lacks the library requests.")
+        result = RESOURCE_INFO.perform({**dict.fromkeys(_spec.RESOURCE_INFO), **params}, check_mode=True)
+        if result.get("failed"):
+            raise AnsibleError(result["msg"])
+        return [resource for resource in result["resources"] if resource["live"]]
+
+    # Into the inventory
+
+    def _populate(self, resources: list[dict[str, t.Any]]) -> None:
+        prefix = self.get_option("hostvars_prefix")
+        found = [(resource, no_template(_inventory.variables_of(resource, prefix))) for resource in resources]
+        found = [(resource, variables) for resource, variables in found if self._is_wanted(variables)]
+        if not found:
+            self.display.warning("The Supply API lists no live machine that the inventory is to have.")
+        groups = [_inventory.groups_of(resource) for resource, _variables in found]
+        for group in dict.fromkeys(name for names in groups for name in names):
+            self.inventory.add_group(group)
+        wishes = [self._wish(resource, variables) for resource, variables in found]
+        taken = {*self.inventory.groups, *self.get_option("groups")}
+        hosts = _inventory.host_names([resource for resource, _variables in found], wishes, taken)
+        for host, (_resource, variables), names in zip(hosts, found, groups):
+            self._add(host, variables, names)
+        for host, (_resource, variables) in zip(hosts, found):
+            self._construct(host, variables)
+        both = set(hosts).intersection(self.inventory.groups)
+        if both:
+            raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
+
+    def _is_wanted(self, variables: dict[str, t.Any]) -> bool:
+        include, exclude = (self.get_option("filters").get(name) for name in _FILTERS)
+        if include and not any(self._holds(condition, variables) for condition in include):
+            return False
+        return not any(self._holds(condition, variables) for condition in exclude or [])
+
+    def _holds(self, condition: t.Any, variables: dict[str, t.Any]) -> bool:
+        try:
+            value = self._compose(condition, variables) if isinstance(condition, str) else condition
+            return bool(boolean(value, strict=True))
+        except Exception as error:
+            raise AnsibleError(f"filters: '{condition}' is no condition that can be evaluated: {error}") from error
+
+    def _wish(self, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
+        hostname = self.get_option("hostname")
+        if not hostname:
+            return resource["name"]
+        if _PLAIN.fullmatch(hostname):
+            return _inventory.field(variables, hostname)
+        return self._compose(hostname, variables)
+
+    def _add(self, host: str, variables: dict[str, t.Any], groups: list[str]) -> None:
+        self.inventory.add_host(host)
+        for name, value in variables.items():
+            self.inventory.set_variable(host, name, value)
+        for group in groups:
+            self.inventory.add_child(group, host)
+
+    def _construct(self, host: str, variables: dict[str, t.Any]) -> None:
+        """What the user wants beyond that, each a template for each host; so it is left alone if there is none."""
+        strict = self.get_option("strict")
+        if compose := self.get_option("compose"):
+            self._set_composite_vars(compose, variables, host, strict=strict)
+        if conditions := self.get_option("groups"):
+            self._add_host_to_composed_groups(conditions, variables, host, strict=strict)
+        if keyed := self.get_option("keyed_groups"):
+            self._add_host_to_keyed_groups(keyed, variables, host, strict=strict)

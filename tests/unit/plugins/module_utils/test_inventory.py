@@ -1,0 +1,248 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Resources as hosts: no machine takes the name of another host or of a group, whatever the API says of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _connection, _inventory
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, read_resource
+from hypothesis import example, given
+from hypothesis import strategies as st
+from samples import OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, resource
+
+FIRST, SECOND, THIRD = RESOURCE_ID, SECOND_RESOURCE_ID, OTHER_ID
+
+
+def read(*args: Any, **fields: Any) -> dict[str, Any]:
+    """A resource as the plugin has it."""
+    return _connection.with_connection(read_resource(resource(*args, **fields)))
+
+
+def names(*wishes: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (FIRST, SECOND, THIRD)) -> list[str]:
+    return _inventory.host_names([{"resource_id": key} for key, _wish in zip(ids, wishes, strict=False)], wishes, taken)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ([], []),
+        (["trainer"], ["trainer"]),
+        (["a", "b", "c"], ["a", "b", "c"]),
+        (["a", "A"], ["a", "A"]),
+        (["a", "a"], [f"a-{FIRST}", f"a-{SECOND}"]),
+        (["a", "b", "a"], [f"a-{FIRST}", "b", f"a-{THIRD}"]),
+        ([None, None], [FIRST, SECOND]),
+        ([None, "a"], [FIRST, "a"]),
+        (["10.0.0.5", "gpu_1.example.com"], ["10.0.0.5", "gpu_1.example.com"]),
+        (["x" * 253, "x" * 254], ["x" * 253, SECOND]),
+    ],
+    ids=str,
+)
+def test_a_resource_is_called_as_it_wishes_if_nobody_else_is(wishes: list[Any], expected: list[str]) -> None:
+    assert names(*wishes) == expected
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        *("", 7, True, ["a"], {"a": 1}),
+        *("all", "ALL", "ungrouped", "localhost", "LocalHost", "localhost4", "localhost6", "127.0.0.1", "127.1", "::1"),
+        *(
+            "two words",
+            " a",
+            "a\n",
+            "a\tb",
+            "a,b",
+            "a:b",
+            "a[1:2]",
+            "a/b",
+            "-a",
+            ".a",
+            "_a",
+            "!a",
+            "&a",
+            "a*",
+            "\u00fc",
+        ),
+        *("{{ 7*7 }}", "{% x %}", "a{#b", "$(id)", "a;b", "@file"),
+        *(FIRST, SECOND, SECOND.upper(), f"a-{SECOND}", f"{SECOND}.example.com"),
+        *("supply", "vendor_nebius"),
+    ],
+    ids=repr,
+)
+def test_a_wish_that_means_something_else_is_not_granted(wish: Any) -> None:
+    assert names(wish, "b", taken=("supply", "vendor_nebius")) == [FIRST, "b"]
+
+
+def test_a_wish_that_is_not_granted_makes_no_other_one_double() -> None:
+    assert names("localhost", "localhost", "a") == [FIRST, SECOND, "a"]
+
+
+@pytest.mark.parametrize("key", [None, ""])
+@pytest.mark.parametrize("wishes", [[None, "a"], ["a", "a"], ["localhost", "a"]], ids=str)
+def test_without_a_name_and_an_id_there_is_no_host(wishes: list[Any], key: Any) -> None:
+    with pytest.raises(ApiError, match="without an id") as caught:
+        names(*wishes, ids=(key, SECOND))
+    assert caught.value.error_class == "protocol"
+
+
+def test_a_name_of_ones_own_needs_no_id() -> None:
+    assert names("a", "b", ids=(None, None)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "key"),
+    [
+        *(([None, "b"], key) for key in ("localhost", "all", "supply", "two words", "{{ x }}", "b")),
+        (["a", "a-2", "a"], "2"),
+    ],
+    ids=str,
+)
+def test_an_id_is_no_way_around_the_rules(wishes: list[Any], key: str) -> None:
+    with pytest.raises(ApiError):
+        names(*wishes, taken=("supply",), ids=(key, SECOND, key))
+
+
+WISHES = (
+    st.sampled_from(["a", "b", "all", "localhost", FIRST, f"a-{FIRST}", "supply", "{{ x }}"]) | st.text() | st.none()
+)
+
+
+@given(st.lists(st.tuples(st.uuids(), WISHES | st.from_regex(r"[a-z][a-z-]{0,3}", fullmatch=True)), max_size=6))
+@example([])
+def test_names_are_plain_and_each_is_one_hosts(pairs: list[tuple[Any, Any]]) -> None:
+    unique = dict(pairs)
+    wishes = list(unique.values())
+    found = names(*wishes, taken=("supply",), ids=tuple(map(str, unique)))
+    assert len(set(found)) == len(found) == len(unique)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in found)
+    assert not {"all", "localhost", "supply"} & set(found)
+
+
+# Variables
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a", {"b": {"c": 1}, "l": ["x"]}),
+        ("a.b.c", 1),
+        ("a.x", None),
+        ("x.b", None),
+        ("a.b.c.d", None),
+        ("a.l.0", None),
+        ("text.upper", None),
+        ("", None),
+    ],
+)
+def test_a_field_at_a_dotted_path(path: str, expected: Any) -> None:
+    assert _inventory.field({"a": {"b": {"c": 1}, "l": ["x"]}, "text": "t"}, path) == expected
+
+
+def test_the_fields_of_a_resource_stand_behind_the_prefix() -> None:
+    variables = _inventory.variables_of(read(extra=[1]), "supply_")
+    assert (variables["supply_name"], variables["supply_status"], variables["supply_extra"]) == (
+        "trainer",
+        "running",
+        [1],
+    )
+    assert (variables["supply_access"]["internal_ip"], variables["supply_price_per_hour"]) == ("10.0.0.5", 2.0)
+    plain = {name: value for name, value in variables.items() if not name.startswith("supply_")}
+    assert plain == {"ansible_host": "203.0.113.7", "ansible_port": 22, "ansible_user": "root"}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key", "expected"),
+    [
+        ("supply_", "gpu-count", "supply_gpu_count"),
+        ("supply_", "a.b c", "supply_a_b_c"),
+        ("supply_", "{{ 7*7 }}", "supply____7_7___"),
+        ("supply_", "\u00fc\n", "supply___"),
+        ("supply_", "7", "supply_7"),
+        ("supply_", "", "supply_"),
+        ("x", "name", "xname"),
+    ],
+)
+def test_each_field_becomes_a_variable_that_a_template_can_name(prefix: str, key: str, expected: str) -> None:
+    assert _inventory.variables_of(read(**{key: "here"}), prefix)[expected] in ("here", "trainer")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ansible_host", "ansible_port", "ansible_user"),
+        *("ansible_connection", "ansible_ssh_common_args", "ansible_python_interpreter", "vars", "groups"),
+    ],
+)
+@pytest.mark.parametrize("ip", ["203.0.113.7", None])
+def test_a_field_of_the_api_is_never_a_variable_of_ansibles(name: str, ip: str | None) -> None:
+    variables = _inventory.variables_of(read(ip=ip, **{name: "198.51.100.1"}), "supply_")
+    assert variables.get(name) != "198.51.100.1"
+    assert variables.get(f"supply_{name}", "198.51.100.1") == "198.51.100.1"
+
+
+@pytest.mark.parametrize("key", [FIRST, None])
+def test_without_an_address_nobody_is_reached(key: Any) -> None:
+    variables = _inventory.variables_of(read(key, None), "supply_")
+    assert {name: value for name, value in variables.items() if name.startswith("ansible")} == {
+        "ansible_host": f"{key}.invalid"
+    }
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    ("fields", "groups"),
+    [
+        ({}, ["vendor_nebius", "state_running"]),
+        ({"vendor": None, "status": None}, []),
+        ({"vendor": "Lambda Labs, Inc."}, ["vendor_lambda_labs_inc", "state_running"]),
+        ({"region": "EU", "vendor_region": "eu-north1"}, ["region_eu", "region_eu_north1"]),
+        ({"spec": {"region": "EU", "contract_type": "ondemand"}}, ["region_eu", "contract_ondemand"]),
+        ({"region": "US", "spec": {"region": "EU"}}, ["region_us"]),
+        ({"gpu_family": "H100"}, ["gpu_h100"]),
+        ({"gpu_type": "nvidia-h100-sxm5-80gb"}, ["gpu_h100", "gpu_nvidia_h100_sxm5_80gb"]),
+        ({"spec": {"gpu_type": "nvidia-l40s-48gb"}}, ["gpu_l40s", "gpu_nvidia_l40s_48gb"]),
+        ({"gpu_family": "B200", "gpu_type": "nvidia-h100-sxm5-80gb"}, ["gpu_b200", "gpu_nvidia_h100_sxm5_80gb"]),
+        ({"gpu_type": "H100"}, ["gpu_h100"]),
+        ({"gpu_type": "amd-mi300x-192gb"}, ["gpu_amd_mi300x_192gb"]),
+        ({"gpu_type": 7, "gpu_family": [], "region": {}, "contract_type": True}, []),
+        ({"vendor": "{{ 7*7 }}", "contract_type": "a:b&c!d"}, ["vendor_7_7", "contract_a_b_c_d"]),
+        ({"status": "Paused"}, ["state_paused"]),
+    ],
+    ids=str,
+)
+def test_the_groups_of_a_resource(fields: dict[str, Any], groups: list[str]) -> None:
+    found = _inventory.groups_of(read(**fields))
+    common = {"vendor_nebius", "state_running"} - fields.keys()
+    assert found[0] == _inventory.GROUP
+    assert set(groups) <= set(found) and set(found) - set(groups) <= {_inventory.GROUP, *common}
+
+
+ODD = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text(), max_size=1)
+FIELDS = st.dictionaries(st.sampled_from([name for names in _inventory._GROUPED.values() for name in names]), ODD)
+
+
+@given(FIELDS, FIELDS)
+def test_each_resource_is_in_the_common_group_and_groups_have_plain_names(fields: Any, spec: Any) -> None:
+    found = _inventory.groups_of(read_resource({**fields, "spec": spec}))
+    assert _inventory.GROUP in found
+    assert [name for name in found if not re.fullmatch(r"[a-z0-9_]+", name)] == []
+
+
+KEYS = st.sampled_from(["ansible_host", "ansible_connection", "ansible_user", "name"]) | st.text()
+
+
+@given(st.dictionaries(KEYS, st.text() | st.integers()))
+def test_whatever_the_api_calls_its_fields_variables_are_behind_the_prefix(fields: Any) -> None:
+    variables = _inventory.variables_of(_connection.with_connection(read_resource(fields)), "supply_")
+    assert [name for name in variables if not re.fullmatch(r"supply_[A-Za-z0-9_]*", name)] == ["ansible_host"]
