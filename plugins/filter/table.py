@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lays mappings out as the lines of a table. The logic is a plain function."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: table
+short_description: Lays mappings out as the lines of a table
+version_added: 1.0.0
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+description:
+  - Makes a line of each mapping, with columns as wide as what is in them, below a line of titles.
+  - Numbers stand on the right, prices with two decimals or as many as they have. Lists are joined with commas. What is
+    missing is a dash.
+positional: _input, columns
+options:
+  _input:
+    description:
+      - The mappings.
+    type: list
+    elements: dict
+    required: true
+  columns:
+    description:
+      - The key of each column, by its title.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: What runs?
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: List the machines of the account
+      compute_index.supply.resource_info:
+      register: found
+
+    - name: Show them
+      ansible.builtin.debug:
+        msg: "{{ found.resources | compute_index.supply.table({'name': 'name', 'USD/hour': 'price_per_hour'}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines, the titles first; none at all where there are no mappings.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
+
+
+def table(rows: list[dict[str, t.Any]], columns: dict[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    if not rows:
+        return []
+    cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
+    return [
+        "  ".join(
+            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: t.Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, float):
+        return _text.amount(value)
+    return "-" if value is None or value == "" else str(value)
+
+
+class FilterModule:
+    """Ansible's way to find the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filters of this file by their names."""
+        return {"table": table}

@@ -1,0 +1,55 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mappings as the lines of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.filter.table import FilterModule, table
+
+NAME = {"name": "name"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "lines"),
+    [
+        pytest.param([], NAME, [], id="nothing"),
+        pytest.param([{"name": "a"}], {"Host": "name"}, ["Host", "a"], id="the title is wider"),
+        pytest.param([{"name": "ab"}, {"name": "a"}], {"n": "name"}, ["n", "ab", "a"], id="no blanks at the end"),
+        pytest.param([{"a": "xx", "b": "y"}], {"B": "b", "A": "a"}, ["B  A", "y  xx"], id="order of the columns"),
+        pytest.param(
+            [{"name": "a", "gpus": 8}, {"name": "bcd", "gpus": 16}],
+            {"host": "name", "GPUs": "gpus"},
+            ["host  GPUs", "a        8", "bcd     16"],
+            id="numbers on the right",
+        ),
+        pytest.param(
+            [{"p": 2.0}, {"p": 12.345}, {"p": None}], {"USD": "p"}, ["   USD", "  2.00", "12.345", "     -"],
+            id="prices",
+        ),
+        pytest.param(
+            [{"b": True, "n": "x"}, {"b": False, "n": "y"}], {"b": "b", "n": "n"}, ["b      n", "True   x", "False  y"],
+            id="booleans are no numbers",
+        ),
+        pytest.param(
+            [{"ids": ["a", "b"]}, {"ids": []}, {"ids": ("c", 7)}], {"ids": "ids"}, ["ids", "a, b", "-", "c, 7"],
+            id="lists",
+        ),
+        pytest.param(
+            [{}, {"name": None}, {"name": ""}, {"name": 0}],
+            NAME,
+            ["name", *["   -"] * 3, "   0"],
+            id="missing",
+        ),
+        pytest.param([{"name": "a"}], {}, ["", ""], id="no columns"),
+    ],
+)  # fmt: skip
+def test_a_table(rows: list[Any], columns: dict[str, str], lines: list[str]) -> None:
+    assert table(rows, columns) == lines
+
+
+def test_ansible_finds_the_filter() -> None:
+    assert FilterModule().filters() == {"table": table}
