@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Buys two machines of the simulated API, configures them, and does it all once more: nothing is bought twice.
+"""The life of two machines of the simulated API: bought, configured, once more without a change, listed, ended.
 
 Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
 .build/demo, keeps its keys there, and stops all that it has started.
@@ -17,8 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import yaml
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / ".build" / "demo"
@@ -36,8 +34,9 @@ def prepare() -> None:
     """A fresh working folder with the demo's inventory and a key pair of its own."""
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(HERE / "inventory", INVENTORY)
+    shutil.copy(HERE / "all.supply.yml", WORK)
     subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(INVENTORY / "id_ed25519")], check=True
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(WORK / "id_ed25519")], check=True
     )
 
 
@@ -46,7 +45,15 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], str]:
     ready = WORK / "url"
     with (WORK / "simulator.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--provision-seconds=4", "--ready-file", str(ready)],
+            [
+                sys.executable,
+                "-m",
+                "simulator",
+                "--provision-seconds=4",
+                "--delete-seconds=2",
+                "--ready-file",
+                str(ready),
+            ],
             stdout=log,
             stderr=log,
         )
@@ -60,8 +67,12 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], str]:
 
 
 def play(arguments: str, environment: dict[str, str]) -> int:
-    """Show and run an ansible-playbook command. Returns how many changes its recap counts."""
-    command = f"ansible-playbook -i inventory {arguments}"
+    """Run playbooks with the demo's inventory. Returns how many changes the recap counts."""
+    return run(f"ansible-playbook -i inventory {arguments}", environment)
+
+
+def run(command: str, environment: dict[str, str]) -> int:
+    """Show and run a command of ansible-core. Returns how many changes its recap counts."""
     print(f"$ {command}", flush=True)
     changed = 0
     with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -71,27 +82,18 @@ def play(arguments: str, environment: dict[str, str]) -> int:
             found = re.search(r"\bchanged=(\d+)", line)
             changed += int(found.group(1)) if found else 0
     if process.returncode != 0:
-        sys.exit(f"The demo failed: ansible-playbook ended with exit code {process.returncode}.")
+        sys.exit(f"The demo failed: {command.split()[0]} ended with exit code {process.returncode}.")
     return changed
 
 
+def requests(line: str) -> int:
+    """How often the API was asked this, by its own log."""
+    return (WORK / "simulator.log").read_text().count(line)
+
+
 def purchases() -> int:
-    """How many purchases have reached the API, by its own log."""
-    return (WORK / "simulator.log").read_text().count("POST /procure_offer")
-
-
-def summary() -> None:
-    """What is owned now, out of the registry that the role keeps beside the inventory."""
-    total = 0.0
-    print(f"{'host':8}{'USD/hour':>9}  {'resource':38}reach it")
-    for file in sorted(INVENTORY.glob("host_vars/*/compute_index_supply.yml")):
-        host = yaml.safe_load(file.read_text())
-        total += host["provision_price_per_hour"]
-        print(
-            f"{file.parent.name:8}{host['provision_price_per_hour']:9.2f}  {host['provision_resource_ids'][0]:38}"
-            f"ssh -p {host['ansible_port']} {host['ansible_user']}@{host['ansible_host']}"
-        )
-    print(f"{'total':8}{total:9.2f}")
+    """How many purchases have reached the API."""
+    return requests("POST /procure_offer")
 
 
 def main() -> None:
@@ -121,13 +123,18 @@ def main() -> None:
         bought = purchases()
         say("3. The same once more: nothing is bought, nothing is changed.")
         changed = play(both, environment)
+        say("4. What runs, as an inventory of its own; and who owns it, at which price?")
+        run("ansible-inventory -i all.supply.yml --graph", environment)
+        play("compute_index.supply.audit", environment)
+        say("5. End the machines, and wait until they are gone.")
+        play("compute_index.supply.decommission -e decommission_hosts=gpu", environment)
+        ended = requests("DELETE /resources/")
         say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
-        summary()
-        if (quoted, bought, purchases(), changed) != (0, 2, 2, 0):
-            sys.exit(f"The demo failed: this should have been 0, 2 and 0; the second run changed {changed} things.")
-        print(f"\nThe second run reported changed=0. Look around in {WORK.relative_to(HERE.parents[1])}:")
-        print("  inventory/host_vars   the registry: what each host owns    simulator.log   what the API was asked")
-        print("The machines end with the demo; `make sandbox` keeps some running for your own playbooks.")
+        print(f"The second run changed {changed} things. Machines ended: {ended}; nothing is billed any more.")
+        if (quoted, bought, purchases(), changed, ended) != (0, 2, 2, 0, 2):
+            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, 2 machines ended.")
+        print(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
+        print("`make sandbox` keeps the simulated API running for your own playbooks.")
     finally:
         simulator.terminate()
         try:
