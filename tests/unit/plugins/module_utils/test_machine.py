@@ -1,0 +1,143 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a machine has, and where that is less than was paid for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _machine
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import measure, shortfalls
+
+H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}
+OFFER = {
+    "gpu_type": "nvidia-h100-sxm5-80gb",
+    "gpu_family": "H100",
+    "gpu_count": 4,
+    "vcpu_count": 16,
+    "memory_in_gb": 200,
+    "boot_disk_in_gb": 100,
+}
+MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_disk_in_gb": 95.0}
+Smi = Callable[[str], None]
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
+    """``smi(script)`` puts a stand-in nvidia-smi first on PATH."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def write(script: str) -> None:
+        file = tmp_path / "nvidia-smi"
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The root of a computer with 8 GB and no PCI device."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal:        7812500 kB\nMemFree: 1 kB\n")
+    return tmp_path
+
+
+def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> None:
+    """A device on the PCI bus."""
+    folder = root / "sys" / "bus" / "pci" / "devices" / slot
+    folder.mkdir(parents=True)
+    for name, value in (("vendor", vendor), ("class", kind), ("device", device)):
+        (folder / name).write_text(value + "\n")
+
+
+def test_gpus_are_those_of_the_driver(smi: Smi, root: Path) -> None:
+    smi("[ \"$1\" = --query-gpu=name,memory.total ] && printf 'NVIDIA H100 80GB HBM3, 81559\nOdd, name, [N/A]\n'")
+    machine = measure(str(root))
+    assert machine["gpu_source"] == "nvidia-smi"
+    assert machine["gpus"] == [H100, {"model": "Odd, name", "memory_in_gb": None}]
+    assert machine["memory_in_gb"] == 8.0
+    assert machine["vcpu_count"] >= 1
+    assert machine["boot_disk_in_gb"] > 0
+
+
+@pytest.mark.parametrize("script", [None, "exit 9", "sleep 9"], ids=["none", "no driver", "hangs"])
+def test_without_a_driver_the_bus_tells(
+    smi: Smi, root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    monkeypatch.setattr(_machine, "SMI_SECONDS", 0.2)
+    if script:
+        smi(script)
+    add_device(root, "0000:01:00.0", "0x10de", "0x030200", "0x2330")
+    add_device(root, "0000:01:00.1", "0x10de", "0x040300", "0x22ba")
+    add_device(root, "0000:02:00.0", "0x10de", "0x030000", "0xffff")
+    add_device(root, "0000:03:00.0", "0x1af4", "0x030000", "0x1050")
+    machine = measure(str(root))
+    assert machine["gpu_source"] == "pci"
+    assert machine["gpus"] == [
+        {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": None},
+        {"model": None, "memory_in_gb": None},
+    ]
+
+
+def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
+    machine = measure(str(tmp_path / "nowhere"))
+    assert (machine["gpus"], machine["memory_in_gb"], machine["boot_disk_in_gb"]) == ([], None, None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "offer", "expected"),
+    [
+        ({}, {}, []),
+        ({"gpus": [H100] * 3}, {}, ["gpu_count: 3 instead of 4"]),
+        ({"gpus": []}, {}, ["gpu_count: 0 instead of 4"]),
+        ({"gpus": [H100] * 8}, {}, []),
+        ({"gpus": [H100] * 8}, {"gpu_count": 24, "node_count": 3}, []),
+        ({"gpus": [H100] * 7}, {"gpu_count": 24, "node_count": 3}, ["gpu_count: 7 instead of 8"]),
+        ({"vcpu_count": 15}, {}, ["vcpu_count: 15 instead of 16"]),
+        ({"memory_in_gb": 169.9}, {}, ["memory_in_gb: 169.9 instead of 200"]),
+        ({"memory_in_gb": 171.0, "boot_disk_in_gb": 86.0}, {}, []),
+        ({"boot_disk_in_gb": 48.0}, {}, ["boot_disk_in_gb: 48 instead of 100"]),
+        ({"memory_in_gb": None, "boot_disk_in_gb": None}, {}, []),
+        ({"vcpu_count": 1, "memory_in_gb": 1.0}, {"vcpu_count": None, "memory_in_gb": None}, []),
+        ({}, dict.fromkeys(OFFER), []),
+        (
+            {"gpus": [{"model": "NVIDIA A100-SXM4-80GB", "memory_in_gb": 85.9}] * 4},
+            {},
+            ["gpu_type: NVIDIA A100-SXM4-80GB instead of nvidia-h100-sxm5-80gb"],
+        ),
+        (
+            {"gpus": [{"model": "NVIDIA A100-SXM4-40GB", "memory_in_gb": 42.9}] * 4},
+            {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_family": "A100"},
+            ["gpu_type: NVIDIA A100-SXM4-40GB with 42.9 GB instead of 80 GB"],
+        ),
+        ({"gpus": [{"model": None, "memory_in_gb": None}] * 4}, {}, []),
+    ],
+)
+def test_each_field_that_falls_short_is_named(
+    machine: dict[str, Any], offer: dict[str, Any], expected: list[str]
+) -> None:
+    assert shortfalls({**MACHINE, **machine}, {**OFFER, **offer}) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu_type", "model", "same"),
+    [
+        ("nvidia-rtx4090-pcie-24gb", "NVIDIA GeForce RTX 4090", True),
+        ("nvidia-l4-pcie-24gb", "NVIDIA L4", True),
+        ("nvidia-l4-pcie-24gb", "NVIDIA L40S", False),
+        ("nvidia-l40s-pcie-48gb", "NVIDIA L40S", True),
+        ("nvidia-l40-pcie-48gb", "NVIDIA L40S", False),
+        ("nvidia-a100-pcie-40gb", "NVIDIA A100-PCIE-40GB", True),
+        ("nvidia-h200-sxm5-141gb", "NVIDIA H100 80GB HBM3", False),
+    ],
+)
+def test_models_are_known_by_their_family(gpu_type: str, model: str, same: bool) -> None:
+    gpus = [{"model": model, "memory_in_gb": None}]
+    found = shortfalls({**MACHINE, "gpus": gpus}, {"gpu_type": gpu_type, "gpu_count": 1})
+    assert (found == []) == same
