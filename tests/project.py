@@ -1,0 +1,182 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user has, for tests: a project folder with real ansible-playbook, and a simulated API behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simulator import Offer, Settings, Simulator
+from simulator.instances import InstanceBackend
+
+GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
+PLAY_SECONDS = 120
+
+
+@dataclass
+class Run:
+    """What a command printed and how it ended."""
+
+    returncode: int
+    output: str
+
+    def recap(self, host: str, counter: str) -> int:
+        """A counter (ok, changed, failed, skipped ...) of a host in the last recap."""
+        return int(re.findall(rf"^{re.escape(host)} .*\b{counter}=(\d+)", self.output, re.MULTILINE)[-1])
+
+    @property
+    def changed(self) -> int:
+        """The changes of all hosts together."""
+        return sum(int(count) for count in re.findall(r"\bchanged=(\d+)", self.output))
+
+    @property
+    def text(self) -> str:
+        """The output on one line, since messages are wrapped."""
+        return " ".join(self.output.split())
+
+
+class Project:
+    """A user's folder: an inventory, a key pair, an empty home; and the commands of ansible-core."""
+
+    def __init__(self, folder: Path, simulator: Simulator, sockets: str) -> None:
+        self.folder = folder
+        self.simulator = simulator
+        self.inventory = folder / "hosts.yml"
+        ssh = folder / "home" / ".ssh"
+        ssh.mkdir(parents=True)
+        self.key = ssh / "id_ed25519"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(self.key)], check=True)
+        self.environment = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "ANSIBLE_HOME": str(folder / "home" / ".ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+            # Below the folder of a test the sockets' paths would be too long.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
+            "COMPUTE_INDEX_API_URL": simulator.url,
+            "COMPUTE_INDEX_API_TOKEN": simulator.settings.token,
+        }
+        self.declare(["gpu-1"])
+
+    def declare(self, hosts: list[str], **variables: Any) -> None:
+        """Write the inventory: these hosts in the group gpu, with these variables beside the usual ones."""
+        usual = {
+            "provision_spec": GPU,
+            "provision_max_price_per_hour": 5,
+            "provision_ssh_public_key_file": f"{self.key}.pub",
+            "provision_poll_delay": 1,
+            "provision_poll_retries": 30,
+            "ansible_ssh_private_key_file": str(self.key),
+        }
+        group = {"hosts": dict.fromkeys(hosts), "vars": {**usual, **variables}}
+        self.inventory.write_text(yaml.safe_dump({"gpu": group}))
+
+    def command(self, *words: str, **environment: str) -> Run:
+        """Run a command of ansible-core in the project."""
+        # The commands of the environment that runs the tests, wherever PATH points.
+        program = str(Path(sys.executable).with_name(words[0]))
+        done = subprocess.run(
+            [program, *words[1:]],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PLAY_SECONDS,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout)
+
+    def play(self, *words: str, **environment: str) -> Run:
+        """Run ansible-playbook with the project's inventory."""
+        return self.command("ansible-playbook", "-i", str(self.inventory), *words, **environment)
+
+    def provision(self, *words: str, **variables: Any) -> Run:
+        """Run the collection's playbook ``provision``, with extra variables."""
+        return self.play("compute_index.supply.provision", *extra(variables), *words)
+
+    def tasks(self, *tasks: dict[str, Any], options: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], Run]:
+        """Run tasks on localhost, none of which ends the play, and return their results."""
+        results = self.folder / "results.json"
+        names = [f"result_{number}" for number, _task in enumerate(tasks)]
+        steps = [
+            {"name": name, "register": name, "ignore_errors": True, **task}
+            for name, task in zip(names, tasks, strict=True)
+        ]
+        dump = {
+            "ansible.builtin.copy": {
+                "dest": str(results),
+                "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in names) + "} | to_json }}",
+            },
+            "check_mode": False,
+            "diff": False,
+            "no_log": True,
+        }
+        play = [{"hosts": "localhost", "gather_facts": False, "tasks": [*steps, dump]}]
+        file = self.folder / "tasks.yml"
+        file.write_text(json.dumps(play))
+        run = self.command("ansible-playbook", str(file), *options)
+        assert run.returncode == 0, run.output
+        found = json.loads(results.read_text())
+        return [found[name] for name in names], run
+
+    def registry(self, host: str) -> dict[str, Any] | None:
+        """The registry file of a host."""
+        file = self.folder / "host_vars" / host / "compute_index_supply.yml"
+        return yaml.safe_load(file.read_text()) if file.exists() else None
+
+    def requests(self, method: str, path: str) -> int:
+        """How often the API was asked this; ``path`` is a regular expression for the whole path."""
+        return sum(1 for r in self.simulator.requests if r.method == method and re.fullmatch(path, r.path))
+
+
+def extra(variables: dict[str, Any]) -> list[str]:
+    """The options of ansible-playbook that set variables, with their types."""
+    return ["-e", json.dumps(variables)] if variables else []
+
+
+@pytest.fixture
+def sockets() -> Iterator[str]:
+    """A short path for the sockets of shared SSH connections."""
+    folder = tempfile.mkdtemp(prefix="supply-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, sockets: str) -> Iterator[MakeProject]:
+    """Makes a project with a simulator of these settings and offers (default: three H100 at 2.00, 2.50 and 3.00)."""
+    running: list[Simulator] = []
+
+    def make(offers: list[Offer] | None = None, backend: InstanceBackend | None = None, **settings: Any) -> Project:
+        settings = {"provision_seconds": 0.5, "reissue": False, **settings}
+        if offers is None:
+            offers = [Offer(gpu_price_per_hour=price) for price in (2.5, 2.0, 3.0)]
+        simulator = Simulator(Settings(**settings), offers=offers, backend=backend)
+        simulator.__enter__()
+        running.append(simulator)
+        return Project(tmp_path, simulator, sockets)
+
+    yield make
+    for simulator in running:
+        simulator.__exit__(None, None, None)
