@@ -221,6 +221,17 @@ def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+@core
+def test_each_machine_of_a_cluster_is_awaited(make_project: MakeProject) -> None:
+    # The last of them boots three seconds after the first one.
+    cluster = Offer(gpu_count=16, node_count=2)
+    project = make_project([cluster], provision_seconds=6, ssh_delay_seconds=4)
+    project.declare(["gpu-1"], provision_offer_id=cluster.offer_id, provision_max_price_per_hour="")
+    run = project.play(*BOTH)
+    assert run.returncode == 0, run.output
+    assert (run.recap("gpu-1-1", "ok"), run.recap("gpu-1-1", "unreachable")) == (2, 0)
+
+
 @once
 @pytest.mark.parametrize(
     "settings",
