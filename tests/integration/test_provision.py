@@ -309,7 +309,7 @@ def first_boot(project: Project, script: str) -> None:
     (purchase,) = project.simulator.purchases
     program = project.simulator.home(purchase.resource_ids[0]) / "bin" / "cloud-init"
     program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait" ] || exit 9\n{script}\n')
+    program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait --long" ] || exit 9\n{script}\n')
     program.chmod(0o755)
 
 
