@@ -331,6 +331,25 @@ def test_the_first_boot_is_awaited(project: Project, script: str, returncode: in
     assert message in run.text
 
 
+@once
+def test_files_that_need_the_first_boot_are_written_late(project: Project) -> None:
+    run = project.provision(
+        provision_mounts=[["tmpfs", "/data", "tmpfs"]],
+        provision_files=[
+            {"path": "/etc/a", "owner": "root:root"},
+            {"path": "/database"},
+            {"path": "/data/b"},
+            {"path": "/etc/c", "owner": "ml"},
+            {"path": "/data/d", "defer": False},
+        ],
+        provision_reach=False,
+    )
+    assert run.returncode == 0, run.output
+    user_data = yaml.safe_load(project.simulator.user_data(project.simulator.purchases[0].resource_ids[0]) or "")
+    late = {file["path"]: file.get("defer") for file in user_data["write_files"]}
+    assert late == {"/etc/a": None, "/database": None, "/data/b": True, "/etc/c": True, "/data/d": False}
+
+
 def test_the_shell_template_makes_a_script(project: Project) -> None:
     run = project.provision(
         provision_cloud_init_template="startup.sh.j2",
