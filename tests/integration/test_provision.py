@@ -217,6 +217,7 @@ def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
     assert sorted(notes) == ["gpu-1", "gpu-1-1", "gpu-1-2"]
     assert notes["gpu-1"] == purchase.resource_ids
     assert len({*notes["gpu-1-1"], *notes["gpu-1-2"]}) == 2
+    assert "hostname" not in (project.simulator.user_data(purchase.resource_ids[0]) or ""), "they share it"
     again = project.play(*BOTH)
     assert (again.returncode, again.changed) == (0, 0), again.output
 
