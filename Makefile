@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration format build clean
+.PHONY: help demo sandbox test lint sanity unit integration e2e format build clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -24,7 +24,7 @@ NOX := $(BIN)/nox
 PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it once more
 	@$(RUN) $(BIN)/python tests/demo/demo.py $(ARGS)
@@ -32,7 +32,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit and integration tests, build
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, build
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
@@ -46,6 +46,9 @@ unit: .venv/.nox ## Run the unit tests on each version of ansible-core
 
 integration: .venv/.nox ## Run real playbooks against the simulated API on each version of ansible-core
 	$(NOX) $(PER_CORE) -- $(ARGS)
+
+e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
+	$(NOX) --session e2e -- $(ARGS)
 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix

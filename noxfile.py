@@ -180,6 +180,14 @@ for core in CORES:
     add_tests(core)
 
 
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def e2e(session: nox.Session) -> None:
+    """Run real playbooks against real machines, where root can boot them on Debian."""
+    core = ansible_core(session, NEWEST_CORE)
+    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    session.run("pytest", "--durations=4", "tests/e2e", *session.posargs, env=environment())
+
+
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""

@@ -1,0 +1,103 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the purchase to the deletion with real machines behind the simulated API: needs root on Debian."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from functools import cache, partial
+
+import pytest
+
+from project import MakeProject, Project, make_project, sockets
+from simulator.nspawn import NspawnBackend, obstacle
+
+__all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "make_project", "rent", "sockets", "summary"]
+
+LINES = pytest.StashKey[list[str]]()
+
+
+class Backend(NspawnBackend):
+    """Keeps what the machines printed at their boot, to explain a failure."""
+
+    def consoles(self) -> str:
+        """The last lines of each machine that runs."""
+        files = sorted(self.root.glob("*/console"))
+        return "\n".join(f"--- {file.parent.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+
+
+class Machine:
+    """A machine, looked at over SSH without Ansible."""
+
+    def __init__(self, project: Project, address: str, user: str = "root") -> None:
+        self.project, self.address, self.user = project, address, user
+
+    def run(self, script: str) -> str:
+        """What a shell script prints; it must succeed."""
+        options = ["-i", str(self.project.key), "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
+        # Addresses are used again by other machines; Ansible's connections are those that check host keys.
+        options += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+        shared = f"{self.project.environment['ANSIBLE_SSH_CONTROL_PATH_DIR']}/%C"
+        options += ["-o", "ControlMaster=auto", "-o", f"ControlPath={shared}", "-o", "ControlPersist=20"]
+        command = ["ssh", *options, f"{self.user}@{self.address}", script]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def login(self, user: str) -> Machine:
+        """The same machine as seen by another user."""
+        return Machine(self.project, self.address, user)
+
+
+@cache
+def why_not() -> str:
+    """Found out once for all tests."""
+    return obstacle()
+
+
+@pytest.fixture(autouse=True)
+def possible() -> None:
+    """All tests here boot machines."""
+    if why_not():
+        pytest.skip(f"real machines: {why_not()}")
+
+
+@pytest.fixture
+def backend(possible: None) -> Iterator[Backend]:
+    """Boots machines; whatever the test does, nothing of them is left."""
+    backend = Backend()
+    yield backend
+    asyncio.run(backend.close())
+
+
+@pytest.fixture
+def rent(backend: Backend, make_project: MakeProject) -> MakeProject:
+    """Makes a project whose simulator sells machines of the backend."""
+    return partial(make_project, backend=backend)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add the machines' consoles to the report of a failed test, while they run."""
+    report = yield
+    backend = getattr(item, "funcargs", {}).get("backend")
+    if report.when == "call" and report.failed and backend:
+        report.sections.append(("Consoles of the machines", backend.consoles()))
+    return report
+
+
+@pytest.fixture
+def summary(request: pytest.FixtureRequest) -> list[str]:
+    """Lines for the end of the run."""
+    return request.config.stash.setdefault(LINES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what was measured."""
+    for line in config.stash.get(LINES, []):
+        terminalreporter.write_line(line)

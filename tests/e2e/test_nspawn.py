@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulator's real machines themselves: what each one is given, and that nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import Backend, Machine, MakeProject
+from simulator.instances import MARK, marked_processes
+from simulator.nspawn import image_name, read
+
+#: Starts a machine in a folder, says where its own folder is, and hangs.
+OWNER = """
+import asyncio, pathlib, sys, time
+from simulator.nspawn import NspawnBackend
+backend = NspawnBackend(pathlib.Path(sys.argv[1]))
+asyncio.run(backend.start("machine", "ssh-ed25519 AAAA", None))
+print(backend.folder("machine"), backend.machines["machine"].cable, flush=True)
+time.sleep(600)
+"""
+
+
+def wait_for(machine: Machine) -> None:
+    """Wait until the first boot is over."""
+    for _attempt in range(50):
+        try:
+            machine.run("cloud-init status --wait")
+        except AssertionError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError("the machine does not answer")
+
+
+def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
+    project = rent([])
+    key = project.key.with_suffix(".pub").read_text()
+    script = "#!/bin/sh\necho booted > /root/note\n"
+
+    async def boot() -> None:
+        addresses = [await backend.start("plain", key, None), await backend.start("scripted", key, script)]
+        plain, scripted = machines = [Machine(project, address.ip) for address in addresses]
+        for machine in machines:
+            await asyncio.to_thread(wait_for, machine)
+        assert plain.run("hostname; ls").split() == ["plain"]
+        assert scripted.run("hostname; cat note").split() == ["scripted", "booted"]
+        assert (backend.folder("scripted") / "home" / "note").read_text() == "booted\n"
+        assert (backend.folder("scripted") / "user-data").read_text() == script
+        assert not (backend.folder("plain") / "user-data").exists()
+        keys = {machine.run("cat /etc/ssh/ssh_host_*_key.pub") for machine in machines}
+        identities = {machine.run("cat /etc/machine-id") for machine in machines}
+        assert (len(keys), len(identities)) == (2, 2)
+        assert not list(backend.image.glob("etc/ssh/ssh_host_*"))
+
+        await backend.stop("plain")
+        again = await backend.start("other", key, None)
+        assert again in addresses, "as on a cloud an address is given to somebody else"
+        await backend.close()
+
+    asyncio.run(boot())
+    assert not backend.root.exists()
+
+
+def test_a_killed_owner_leaves_nothing_that_runs(backend: Backend, tmp_path: Path) -> None:
+    # Builds nothing: the root file system of all is there.
+    (tmp_path / image_name()).symlink_to(backend.image)
+    clean = [sys.executable, "-m", "simulator.nspawn", "--clean", "--folder", str(tmp_path)]
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout
+        folder, cable = map(Path, owner.stdout.readline().split())
+        groups = list(map(Path, (folder / "cgroups").read_text().split(":")))
+        assert subprocess.run(clean, stdout=subprocess.PIPE, check=True).stdout == b""
+        assert len(marked_processes(f"{MARK}={folder}")) == 2, "unshare and systemd-nspawn"
+        assert all(group.exists() for group in groups)
+        index = read(cable)
+        owner.kill()
+
+    deadline = time.monotonic() + 10
+    while marked_processes(f"{MARK}={folder}") or read(cable) == index:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert folder.exists()
+    subprocess.run(clean, check=True)
+    assert [each.name for each in tmp_path.iterdir() if each.is_dir()] == [image_name()]
+    assert not any(group.exists() for group in groups)
