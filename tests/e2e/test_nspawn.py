@@ -26,6 +26,11 @@ time.sleep(600)
 """
 
 
+def cgroups(folder: Path) -> list[Path]:
+    """Where the processes of a machine are."""
+    return list(map(Path, (folder / "cgroups").read_text().split(":")))
+
+
 def wait_for(machine: Machine) -> None:
     """Wait until the first boot is over."""
     for _attempt in range(50):
@@ -43,7 +48,7 @@ def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
     key = project.key.with_suffix(".pub").read_text()
     script = "#!/bin/sh\necho booted > /root/note\n"
 
-    async def boot() -> None:
+    async def boot() -> list[Path]:
         addresses = [await backend.start("plain", key, None), await backend.start("scripted", key, script)]
         plain, scripted = machines = [Machine(project, address.ip) for address in addresses]
         for machine in machines:
@@ -61,9 +66,18 @@ def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
         await backend.stop("plain")
         again = await backend.start("other", key, None)
         assert again in addresses, "as on a cloud an address is given to somebody else"
-        await backend.close()
+        groups = [group for each in backend.machines for group in cgroups(backend.folder(each))]
+        assert all(group.exists() for group in groups)
+        return groups
 
-    asyncio.run(boot())
+    async def boot_and_close() -> list[Path]:
+        try:
+            return await boot()
+        finally:
+            await backend.close()
+
+    groups = asyncio.run(boot_and_close())
+    assert not any(group.exists() for group in groups)
     assert not backend.root.exists()
 
 
@@ -74,7 +88,7 @@ def test_a_killed_owner_leaves_nothing_that_runs(backend: Backend, tmp_path: Pat
     with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout
         folder, cable = map(Path, owner.stdout.readline().split())
-        groups = list(map(Path, (folder / "cgroups").read_text().split(":")))
+        groups = cgroups(folder)
         assert subprocess.run(clean, stdout=subprocess.PIPE, check=True).stdout == b""
         assert len(marked_processes(f"{MARK}={folder}")) == 2, "unshare and systemd-nspawn"
         assert all(group.exists() for group in groups)

@@ -212,7 +212,7 @@ class Machine:
         # The kernel unplugs it a moment after the last process.
         while cable and read(self.cable) == cable:
             await asyncio.sleep(0.01)
-        remove(self.folder)
+        await asyncio.to_thread(remove, self.folder)
 
 
 def launch(folder: Path, computer: int, command: list[str]) -> list[str]:
@@ -258,10 +258,14 @@ def end(folder: Path) -> bool:
 
 def remove(folder: Path) -> None:
     """Remove what a machine without processes has left."""
+    deadline = time.monotonic() + STOP_SECONDS
     for group in filter(None, read(folder / "cgroups").split(":")):
-        for path, _folders, _files in os.walk(group, topdown=False):
-            with suppress(OSError):
-                os.rmdir(path)
+        # Killed processes are in there until the kernel is done with them.
+        while os.path.exists(group) and time.monotonic() < deadline:
+            for path, _folders, _files in os.walk(group, topdown=False):
+                with suppress(OSError):
+                    os.rmdir(path)
+            time.sleep(0.01)
     shutil.rmtree(folder, ignore_errors=True)
 
 
