@@ -34,7 +34,7 @@ MACHINES = Path(__file__).resolve().parents[2] / ".build" / "machines"
 #: Each machine has two of these addresses: the computer's end of its cable, and its own. The network is one reserved
 #: for measurements (RFC 2544), which nobody routes.
 NETWORK = "198.18.0"
-STOP_SECONDS = 5
+STOP_SECONDS = 3
 
 #: As a cloud's image has it: where the user data is, and that root may log in. One kind of host key is enough.
 CLOUD_CONFIG = """\
