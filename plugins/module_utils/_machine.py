@@ -44,7 +44,7 @@ _TOLERANCE = 0.85
 
 
 def measure(root: str = "/") -> Json:
-    """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is not known."""
+    """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown."""
     gpus = _gpus_of_the_driver()
     source = "nvidia-smi"
     if gpus is None:
