@@ -4,11 +4,16 @@
 """What user data (cloud-init) must look like, checked before money is spent.
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
+What cloud-init itself would stumble over stands in ``_cloud_config``.
 """
 
 from __future__ import annotations
 
 import re
+import typing as t
+from collections.abc import Iterator
+
+from . import _cloud_config
 
 try:
     import yaml
@@ -17,19 +22,39 @@ except ImportError:
 
 MOST_BYTES = 65_536
 
+# Only what hardly anything else looks like. Repetitions have a limit or a fixed end, so that no line takes long.
+_SECRETS = {
+    "a private key": r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
+    "a GitHub token": r"\b(?:gh[oprsu]_[A-Za-z0-9]{30}|github_pat_[A-Za-z0-9_]{22})",
+    "a GitLab token": r"\bgl[a-z]{2,6}-[A-Za-z0-9_-]{20}",
+    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30}",
+    "an AWS access key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    "a Slack token": r"\bxox[a-z]-[A-Za-z0-9-]{10}",
+    "an API key (sk-)": r"(?<![\w-])sk-(?!ssh-|ecdsa-)[A-Za-z0-9_-]{20}",  # sk-ssh-... is a type of public keys
+    "a W&B key": r"(?i:wandb).{0,40}?(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])",
+    "a Tailscale key": r"\btskey-[a-z]{3,10}-[A-Za-z0-9]{8}",
+}
+# No hash, no variable, no locked account, no word for a random password, and no line of nsswitch.conf.
+_PLAIN = r"""(?![$!*~#'"\s]|(?:R|RANDOM|null|true|false|files|compat)\b)"""
+_PASSWORD = re.compile(
+    rf"""(?<![\w-])(?:password|passwd|plain[_-]text[_-]passwd)["']?:\s*["']?{_PLAIN}\S"""
+    r"""|:(?!\$)[^\s|'"]{1,100}["']?\s*\|\s*(?:sudo\s+)?chpasswd\b(?!\s+(?:-e|--encrypted)\b)"""
+)
+_CHPASSWD = re.compile(rf"\w:{_PLAIN}\S")
+
 
 def check_user_data(text: str) -> list[str]:
     """Warnings about user data that may be meant as it is. Raises ValueError for what cannot work.
 
-    No message holds a piece of the user data: it may carry secrets.
+    No message holds a piece of the user data, which may carry secrets: only line numbers, keys that cloud-init knows,
+    and keys that are plain words.
     """
     _check_header(text)
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MOST_BYTES:
         raise ValueError(f"is {size} bytes long; the API takes at most {MOST_BYTES} bytes")
-    if text.startswith("#cloud-config"):
-        _check_yaml(text)
-    return _warnings(text)
+    found = _check_yaml(text) if text.startswith("#cloud-config") else []
+    return [*_warnings(text), *found]
 
 
 def _check_header(text: str) -> None:
@@ -38,23 +63,78 @@ def _check_header(text: str) -> None:
     hint = ""
     if text.lstrip("\ufeff \t\r\n").startswith(("#cloud-config", "#!/")):
         hint = "; there is a blank or a byte order mark before it"
+    elif re.match(r"\s*##\s*template\s*:", text, re.IGNORECASE):
+        hint = "; the API does not take templates of cloud-init: render it with Ansible and leave out its first line"
     elif not text.strip():
         hint = "; it is empty"
     raise ValueError(f"must begin with a line '#cloud-config' or with '#!/'{hint}")
 
 
-def _check_yaml(text: str) -> None:
+def _check_yaml(text: str) -> list[str]:
     if yaml is None:
-        return
+        return []
     wanted = list if text.startswith("#cloud-config-archive") else dict
     try:
-        document = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        # Before the document is made of it: that puts merged mappings (<<) among a mapping's own keys.
+        keys = list(_keys(node))
+        document = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(f"is no valid YAML: {_yaml_problem(error)}") from None
     except Exception as error:  # PyYAML's constructors raise whatever a value makes them raise
         raise ValueError(f"is no valid YAML: {type(error).__name__}") from None
     if document is not None and not isinstance(document, wanted):
         raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
+    warnings = []
+    if isinstance(document, dict):
+        for misfit in _cloud_config.misfits(document, _cloud_config.MUST, "must"):
+            raise ValueError(misfit)
+        unknown = [key for key in keys if key.owner is node and key.text not in _cloud_config.KNOWN_KEYS]
+        warnings += [
+            f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}" for key in unknown
+        ]
+        misfits = _cloud_config.misfits(document, _cloud_config.SHOULD, "should")
+        warnings += [f"cloud_init may not do what it is meant to: {misfit}." for misfit in misfits]
+    again = [key for key in keys if key.again]
+    warnings += [f"cloud_init holds {key}, a second time; only the last one counts." for key in again]
+    return warnings
+
+
+def _meant(key: _Key) -> str:
+    nearest = _cloud_config.nearest_key(key.text)
+    return f"; did you mean {nearest}?" if nearest else "."
+
+
+class _Key(t.NamedTuple):
+    """A key of a mapping. It names itself only if it is a plain word, which no secret is."""
+
+    owner: t.Any
+    text: str
+    line: int
+    again: bool
+
+    def __str__(self) -> str:
+        return f"the key{' ' + self.text if re.fullmatch('[a-z_]{1,40}', self.text) else ''} in line {self.line}"
+
+
+def _keys(root: t.Any) -> Iterator[_Key]:
+    """The keys of all mappings. Without recursion: anchors make loops."""
+    todo, done = [root], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, _value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    yield _Key(node, key.value, key.start_mark.line + 1, key.value in seen)
+                    seen.add(key.value)
+            todo += reversed([value for _key, value in node.value])
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -67,12 +147,42 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 def _warnings(text: str) -> list[str]:
     warnings = []
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.search(r"\{\{.*\}\}|\{%.*%\}", line)]
-    if lines:
+    lines = text.splitlines()
+    marked = [number for number, line in enumerate(lines, 1) if _has_template_mark(line)]
+    if marked:
         warnings.append(
-            f"cloud_init holds template marks in line {lines[0]}; they reach the machine as they are. If they are no"
+            f"cloud_init holds template marks in line {marked[0]}; they reach the machine as they are. If they are no"
             " part of a command, a variable was not rendered."
         )
     if "\r\n" in text:
         warnings.append("cloud_init has Windows line ends; scripts in it will not start on Linux.")
+    secrets = _secrets(lines)
+    if secrets:
+        places = ", ".join(f"{kind} (line {number})" for kind, number in secrets.items())
+        warnings.append(
+            f"cloud_init seems to hold {places}. User data can be read by every process on the machine, and by the"
+            " vendor."
+        )
     return warnings
+
+
+def _has_template_mark(line: str) -> bool:
+    return any(start in line and end in line.split(start, 1)[1] for start, end in (("{{", "}}"), ("{%", "%}")))
+
+
+def _secrets(lines: list[str]) -> dict[str, int]:
+    """What looks like a secret, each kind with its first line. Without YAML: scripts and archives hold secrets, too."""
+    found: dict[str, int] = {}
+    section = ""  # the last line that is not indented: the key that a line of a cloud-config belongs to
+    for number, line in enumerate(lines, 1):
+        section = line if re.match(r"[^\s#]", line) else section
+        kinds = [kind for kind, pattern in _SECRETS.items() if re.search(pattern, line)]
+        if "a private key" in kinds and re.search(r"""\bssh_keys["']?\s*:""", section):
+            kinds.remove("a private key")  # the machine's own host keys cannot come otherwise
+        if not line.lstrip().startswith("#") and (
+            _PASSWORD.search(line) or (re.search(r"""\bchpasswd["']?\s*:""", section) and _CHPASSWD.search(line))
+        ):
+            kinds.append("a password in plain text")
+        for kind in kinds:
+            found.setdefault(kind, number)
+    return found
