@@ -1,0 +1,63 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The examples of the documentation, as far as they need neither a GPU nor the Internet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from conftest import Machine, MakeProject
+from simulator import Offer
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def test_the_examples(rent: MakeProject) -> None:
+    cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
+    project = rent([Offer(), Offer(), Offer(gpu_count=8), cluster])
+    shutil.copytree(EXAMPLES, project.folder, dirs_exist_ok=True)
+    inventories = sorted(file.stem for file in EXAMPLES.glob("*.yml") if not file.stem.endswith("_site"))
+    user_data = {}
+    for name in inventories:
+        # Packages cannot be installed without the Internet, so nobody waits for the others.
+        options = {
+            "provision_ssh_public_key_file": f"{project.key}.pub",
+            "ansible_ssh_private_key_file": str(project.key),
+            "provision_poll_delay": 1,
+            "provision_reach": name == "training",
+            **({"provision_group": "cluster", "provision_offer_id": cluster.offer_id} if name == "ray" else {}),
+        }
+        playbook = ("compute_index.supply.provision", "-e", json.dumps(options))
+        run = project.command("ansible-playbook", "-i", f"{name}.yml", *playbook)
+        assert run.returncode == 0, run.output
+        assert "[WARNING]" not in run.output
+        user_data[name] = project.simulator.user_data(project.simulator.purchases[-1].resource_ids[0])
+
+    entry = project.registry("train-1")
+    assert entry is not None
+    machine = Machine(project, entry["ansible_host"])
+    status = json.loads(machine.run("cloud-init status --format=json"))
+    assert (status["status"], status["errors"], status["recoverable_errors"]) == ("done", [], {})
+    assert machine.run(
+        "stat --format='%U %n' /data/README /data/checkpoints; swapon --show --noheadings"
+    ).splitlines() == [
+        "ml /data/README",
+        "ml /data/checkpoints",
+    ]
+    assert len(user_data) == 4
+    for name, text in user_data.items():
+        assert text is not None
+        check = f"cat > user-data <<'END'\n{text}END\ncloud-init schema --annotate --config-file user-data 2>&1"
+        said = machine.run(check)
+        assert "Valid schema" in said and "deprecat" not in said, f"{name}: {said}"
+
+
+def test_the_playbooks_of_the_examples(rent: MakeProject) -> None:
+    project = rent([])
+    for site, inventory in (("vllm_site", "docker"), ("ray_site", "ray")):
+        words = ("ansible-playbook", "-i", str(EXAMPLES / f"{inventory}.yml"), str(EXAMPLES / f"{site}.yml"))
+        run = project.command(*words, "--syntax-check")
+        assert run.returncode == 0, run.output
