@@ -1,0 +1,110 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose host key it is, and whether the machine is what was paid for, on real machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conftest import Machine, MakeProject, Project
+from simulator import Offer
+
+#: A stand-in that lists GPUs as nvidia-smi does, for ``--query-gpu=name,memory.total``.
+SMI = "#!/bin/sh\nfor gpu in {}; do echo 'NVIDIA H100 80GB HBM3, 81559'; done\n"
+
+
+def pins(project: Project, host: str) -> list[list[str]]:
+    """The fields of the host keys that are pinned for a host."""
+    file: Path = project.folder / "host_vars" / host / ".known_hosts"
+    return [line.split() for line in file.read_text().splitlines()]
+
+
+def owned(project: Project, host: str) -> tuple[Machine, dict[str, Any]]:
+    """The machine of a host, and its registry entry."""
+    entry = project.registry(host)
+    assert entry is not None
+    return Machine(project, entry["ansible_host"]), entry
+
+
+def test_a_seeded_key_is_good_for_the_first_connection_only(rent: MakeProject) -> None:
+    cluster = Offer(gpu_count=16, node_count=2)
+    project = rent([cluster, Offer(), Offer()])
+    project.declare(["gpu-1", "script", "cluster"], provision_host_key_trust="seeded")
+    for host, variables in {
+        "script": {"provision_cloud_init_template": "startup.sh.j2"},
+        "cluster": {"provision_offer_id": cluster.offer_id, "provision_max_price_per_hour": 72},
+    }.items():
+        (project.folder / "host_vars" / host).mkdir(parents=True)
+        (project.folder / "host_vars" / host / "offer.yml").write_text(yaml.safe_dump(variables))
+
+    first = project.provision()
+
+    assert first.returncode == 0, first.output
+    for host, machines in (("gpu-1", 1), ("script", 1), ("cluster", 2)):
+        machine, entry = owned(project, host)
+        assert "provision_bootstrap_host_key" not in entry
+        assert sorted(pin[0] for pin in pins(project, host)) == sorted(entry["provision_resource_ids"])
+        assert len(pins(project, host)) == machines
+        keys = {pin[0]: pin[2] for pin in pins(project, host)}
+        own = machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub; ls /etc/ssh").split()
+        assert keys[entry["provision_resource_ids"][0]] == own[1]
+        assert [name for name in own[2:] if name.startswith("ssh_host")] == [
+            "ssh_host_ed25519_key",
+            "ssh_host_ed25519_key.pub",
+        ]
+        user_data = project.simulator.user_data(entry["provision_resource_ids"][0])
+        assert user_data is not None
+        assert not any(key in user_data for key in keys.values()), "what was sent opens nothing any more"
+
+    second = project.provision()
+    assert (second.returncode, second.changed) == (0, 0), second.output
+
+
+def test_another_key_is_an_error_that_explains_itself(rent: MakeProject) -> None:
+    project = rent([Offer()])
+    assert project.provision().returncode == 0
+    machine, entry = owned(project, "gpu-1")
+    machine.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+
+    run = project.provision(ANSIBLE_SSH_ARGS="-o ControlMaster=no")
+
+    assert run.returncode == 2
+    assert "answers with a host key that is not the one pinned in" in run.text
+    assert "remove that file and run again" in run.text
+    assert entry["provision_resource_ids"][0] in run.text.rpartition("cannot be used")[2]
+
+
+def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: MakeProject) -> None:
+    project = rent([Offer(gpu_count=4, vcpu_count=999, memory_in_gb=None, boot_disk_in_gb=None, gpu_price_per_hour=1)])
+    fields = {"provision_verify": True, "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 4}}}
+    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": SMI.format("0 1 2")}
+    project.declare(["gpu-1"], provision_files=[smi], **fields)
+
+    short = project.provision()
+
+    assert short.returncode == 2
+    assert "less than was paid for: gpu_count: 3 instead of 4; vcpu_count: " in short.text
+    machine, entry = owned(project, "gpu-1")
+    assert project.simulator.billed == entry["provision_resource_ids"]
+
+    project.simulator.offers[entry["provision_procured_offer_id"]].vcpu_count = None
+    machine.run(f"cat > /usr/local/bin/nvidia-smi <<'END'\n{SMI.format('0 1 2 3')}END")
+    again = project.provision()
+    assert again.returncode == 0, again.output
+    assert project.registry("gpu-1") == {**entry, "provision_verified": True}
+
+    machine.run("rm /usr/local/bin/nvidia-smi")
+    assert project.provision().changed == 0, "it is verified once"
+
+
+def test_a_machine_with_less_than_was_paid_for_is_released(rent: MakeProject) -> None:
+    project = rent([Offer(vcpu_count=None, memory_in_gb=None, boot_disk_in_gb=None)])
+    project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release")
+    run = project.provision()
+    assert run.returncode == 2
+    assert "gpu_count: 0 instead of 1. It was deleted again." in run.text
+    assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
