@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import typing as t
 
 Json = dict[str, t.Any]
@@ -43,9 +42,13 @@ _MODELS = {
 _TOLERANCE = 0.85
 
 
-def measure(root: str = "/") -> Json:
+# Runs a command; returns its exit code, output and errors, as AnsibleModule.run_command does.
+RunCommand = t.Callable[[list[str]], tuple[int, str, str]]
+
+
+def measure(run_command: RunCommand, root: str = "/") -> Json:
     """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown."""
-    gpus = _gpus_of_the_driver()
+    gpus = _gpus_of_the_driver(run_command)
     source = "nvidia-smi"
     if gpus is None:
         gpus, source = _gpus_of_the_bus(root), "pci"
@@ -58,18 +61,17 @@ def measure(root: str = "/") -> Json:
     }
 
 
-def _gpus_of_the_driver() -> list[Json] | None:
+def _gpus_of_the_driver(run_command: RunCommand) -> list[Json] | None:
     """What nvidia-smi lists, None if there is none or it has no driver to talk to."""
     program = shutil.which("nvidia-smi", path=os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/bin")
     if program is None:
         return None
-    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    code, output, _errors = run_command(["timeout", str(SMI_SECONDS), *query])
+    if code != 0:
         return None
     gpus = []
-    for line in filter(None, map(str.strip, done.stdout.splitlines())):
+    for line in filter(None, map(str.strip, output.splitlines())):
         model, _comma, mebibytes = line.rpartition(",")
         size = round(int(mebibytes) * 1.048576 / 1000, 1) if mebibytes.strip().isdigit() else None
         gpus.append({"model": model.strip() or line, "memory_in_gb": size})

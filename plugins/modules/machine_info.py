@@ -74,7 +74,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _machi
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, machine=_machine.measure())
+    module.exit_json(changed=False, machine=_machine.measure(module.run_command))
 
 
 if __name__ == "__main__":

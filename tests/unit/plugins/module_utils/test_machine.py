@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ OFFER = {
 }
 MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_disk_in_gb": 95.0}
 Smi = Callable[[str], None]
+
+
+def run(command: list[str]) -> tuple[int, str, str]:
+    """What AnsibleModule.run_command does."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> No
 
 def test_gpus_are_those_of_the_driver(smi: Smi, root: Path) -> None:
     smi("[ \"$1\" = --query-gpu=name,memory.total ] && printf 'NVIDIA H100 80GB HBM3, 81559\nOdd, name, [N/A]\n'")
-    machine = measure(str(root))
+    machine = measure(run, str(root))
     assert machine["gpu_source"] == "nvidia-smi"
     assert machine["gpus"] == [H100, {"model": "Odd, name", "memory_in_gb": None}]
     assert machine["memory_in_gb"] == 8.0
@@ -77,7 +84,7 @@ def test_without_a_driver_the_bus_tells(
     add_device(root, "0000:01:00.1", "0x10de", "0x040300", "0x22ba")
     add_device(root, "0000:02:00.0", "0x10de", "0x030000", "0xffff")
     add_device(root, "0000:03:00.0", "0x1af4", "0x030000", "0x1050")
-    machine = measure(str(root))
+    machine = measure(run, str(root))
     assert machine["gpu_source"] == "pci"
     assert machine["gpus"] == [
         {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": None},
@@ -86,7 +93,7 @@ def test_without_a_driver_the_bus_tells(
 
 
 def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
-    machine = measure(str(tmp_path / "nowhere"))
+    machine = measure(run, str(tmp_path / "nowhere"))
     assert (machine["gpus"], machine["memory_in_gb"], machine["boot_disk_in_gb"]) == ([], None, None)
 
 
