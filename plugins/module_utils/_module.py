@@ -5,21 +5,29 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
 
 from . import _spec
-from ._http import REQUESTS_IMPORT_ERROR
 from ._operations import Operation
+
+
+class _Module(AnsibleModule):
+    """Fails with all the fields of the operation's result, also where the options are wrong."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        super().__init__(argument_spec=operation.argument_spec, supports_check_mode=True, **operation.rules)
+
+    def fail_json(self, msg: str, **facts: t.Any) -> t.NoReturn:
+        super().fail_json(**{**self._operation.refused(msg), **facts})
 
 
 def run(operation: Operation) -> None:
     """Parse the options, perform the operation, and leave with its result."""
-    spec = {**_spec.API, **operation.argument_spec}
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **operation.rules)
-    if REQUESTS_IMPORT_ERROR is not None:
-        module.fail_json(**operation.without_library(missing_required_lib("requests")))
-    # A secret of a letter or two would only garble every message.
-    module.no_log_values = {value for value in module.no_log_values if len(value.strip()) > 2}
+    module = _Module(operation)
+    module.no_log_values = _spec.secrets(operation.argument_spec, module.params)
     result = operation.perform(module.params, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)

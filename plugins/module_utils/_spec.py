@@ -61,3 +61,15 @@ OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
 }
+
+REGISTRY_ENTRY: Spec = {
+    "path": {"type": "path", "required": True},
+    "variables": {"type": "dict", "default": {}},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def secrets(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
+    """The values that must not be shown. One of a letter or two would only garble every message."""
+    values = (str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name))
+    return {value for value in values if len(value.strip()) > 2}

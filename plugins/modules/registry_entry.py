@@ -66,35 +66,23 @@ path:
   description: The file.
   returned: always
   type: str
+error_class:
+  description: V(invalid).
+  returned: failure
+  type: str
+status_code:
+  description: V(null), since no request is sent.
+  returned: failure
+  type: int
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.compute_index.supply.plugins.module_utils import _registry
+from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry_entry import REGISTRY_ENTRY
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "variables": {"type": "dict", "default": {}},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
-    )
-    if not _registry.HAS_YAML:
-        module.fail_json(msg=missing_required_lib("PyYAML"))
-    path = module.params["path"]
-    try:
-        before = _registry.read_text(path)
-        after = _registry.entry_text(module.params["variables"]) if module.params["state"] == "present" else None
-        if before != after and not module.check_mode:
-            _registry.keep(path, after)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        module.fail_json(msg=f"The registry file {path} cannot be kept: {reason}.", path=path, error_class="invalid")
-    diff = {"before": before or "", "after": after or "", "before_header": path, "after_header": path}
-    module.exit_json(changed=before != after, path=path, diff=diff)
+    run(REGISTRY_ENTRY)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 
 from simulator import Fault, Settings, Simulator
@@ -57,6 +58,7 @@ def run(simulator: Simulator, offer_id: str, crash_at: int | None = None) -> tup
         "procure_timeout": 10,
         "settle_timeout": 1,
     }
+    _on_api._client.cache_clear()  # a process that crashed leaves no session to the next one
     tracer = Tracer(crash_at)
     before = sys.gettrace()
     sys.settrace(tracer)

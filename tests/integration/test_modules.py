@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules by themselves, run by ansible-playbook as a user runs them."""
+"""The modules by themselves, run by ansible-playbook as a user runs them, in its process and as modules."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ def status(offer_id: str, **keywords: Any) -> dict[str, Any]:
     return {"compute_index.supply.offer_status": {"offer_id": offer_id}, **keywords}
 
 
-@pytest.fixture
-def shop(make_project: MakeProject) -> Project:
-    """A project whose API has a single offer, at 2.50 USD per hour, ready at once."""
-    return make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
+@pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
+def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Project:
+    """A project whose API has a single offer, at 2.50 USD per hour, ready at once; tasks take each way."""
+    project = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
+    project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
+    return project
 
 
 def test_a_purchase_is_planned_made_and_found(shop: Project) -> None:
@@ -172,9 +174,8 @@ def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     assert "class=price" in run.output
 
 
-def test_retries_without_until_buy_once(make_project: MakeProject) -> None:
+def test_retries_without_until_buy_once(shop: Project) -> None:
     # ansible-core runs a failing task three times then.
-    shop = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
     shop.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
     shop.simulator.faults.append(Fault(path="/offers/[^/]+/status", nth=2, status=500))
     (result,), _run = shop.tasks({**procure(shop, settle_timeout=0, api_retries=0), "retries": 2, "delay": 0})

@@ -37,6 +37,8 @@ class Request:
     """Names in lower case; the value of ``authorization`` is ``***``."""
     body: str
     time: datetime
+    client: tuple[str, int]
+    """Address and port of the other end: the same for all requests of a connection."""
     status: int | None = None
 
     @property
@@ -90,6 +92,7 @@ class Wire:
             headers,
             body.decode(errors="replace"),
             utc_now(),
+            tuple(scope["client"]),
         )
         self.requests.append(request)
         scope["state"] = {"body": body}

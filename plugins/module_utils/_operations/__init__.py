@@ -1,7 +1,9 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each module does, as plain functions ``(api, params, check_mode) -> result``. They know no Ansible.
+"""What each module does, as plain functions ``(params, check_mode) -> result``. They know no Ansible.
+
+`_on_api` gives the API's client to those that ask it.
 
 This module util is private to the collection.
 """
@@ -9,12 +11,11 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import copy
-import os
 import typing as t
 from dataclasses import dataclass, field
 
-from .. import _http, _input
-from .._api import USER_AGENT, ApiError, SupplyApi
+if t.TYPE_CHECKING:
+    from .._api import ApiError
 
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
@@ -61,24 +62,22 @@ class Operation:
     hides the error. ``rules`` are AnsibleModule's own (``mutually_exclusive`` and the like).
     """
 
-    function: t.Callable[[SupplyApi, Params, bool], Result]
+    function: t.Callable[[Params, bool], Result]
     argument_spec: dict[str, dict[str, t.Any]]
     blank: Result = field(default_factory=dict)
     rules: dict[str, t.Any] = field(default_factory=dict)
 
     def perform(self, params: Params, check_mode: bool) -> Result:
-        """The result for ``params``, the common API options among them; a failure is a result with ``failed``."""
+        """The result for ``params``; a failure is a result with ``failed``."""
         try:
-            return self.function(_connect(params, check_mode), params, check_mode)
+            return self.function(params, check_mode)
         except Failure as failure:
             return self._complete(failure.result)
-        except ApiError as error:
-            return self._complete(Failure.of(error, _ADVICE.get(error.error_class, "")).result)
         except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
             return self._complete(self._bug(error, params))
 
-    def without_library(self, msg: str) -> Result:
-        """The result where the HTTP library is missing."""
+    def refused(self, msg: str) -> Result:
+        """The result of options that are none."""
         return self._complete(Failure(msg, "invalid").result)
 
     def _complete(self, failure: Result) -> Result:
@@ -91,25 +90,3 @@ class Operation:
             return Failure(msg, "protocol").result
         msg += " The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
         return Failure(msg, "unknown_outcome", outcome="unknown", offer_id=params["offer_id"], changed=True).result
-
-
-_ADVICE = {
-    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",
-    "unavailable": "Try again later; check api_url, the network and proxies.",
-}
-
-
-def _connect(params: Params, check_mode: bool) -> SupplyApi:
-    """The client of the common options. Nothing is sent yet."""
-    ca_path = params.get("ca_path")
-    if ca_path and not os.path.exists(ca_path):
-        raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")
-    http = _http.HttpClient(
-        given("api_url", params["api_url"], _http.check_base_url),
-        given("api_token", params["api_token"], _input.check_token),
-        USER_AGENT,
-        timeout=given("api_timeout", params["api_timeout"], _input.check_timeout),
-        retries=max(0, params["api_retries"]),
-        verify=(ca_path or True) if params["validate_certs"] else False,
-    )
-    return SupplyApi(http, read_only=check_mode)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .. import _spec
 from .._api import SupplyApi
-from . import Operation, Params, Result
+from . import Params, Result
+from ._on_api import on_api
 
 
 def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -15,4 +16,4 @@ def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     return {"changed": False, "catalog": api.catalog(params["kind"])}
 
 
-CATALOG_INFO = Operation(catalog_info, _spec.CATALOG_INFO)
+CATALOG_INFO = on_api(catalog_info, _spec.CATALOG_INFO)

@@ -10,7 +10,8 @@ import time
 from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._text import usd
-from . import Failure, Operation, Params, Result, given
+from . import Failure, Params, Result, given
+from ._on_api import on_api
 
 PAUSE = 5.0  # seconds between two looks
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
@@ -130,4 +131,4 @@ def _diff(resource: Json) -> Result:
     }
 
 
-DELETE_RESOURCE = Operation(delete_resource, _spec.DELETE_RESOURCE, BLANK)
+DELETE_RESOURCE = on_api(delete_resource, _spec.DELETE_RESOURCE, BLANK)

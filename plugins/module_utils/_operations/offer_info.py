@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .. import _input, _spec
 from .._api import SupplyApi
-from . import Operation, Params, Result, given
+from . import Params, Result, given
+from ._on_api import on_api
 
 
 def offer_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -27,4 +28,4 @@ def _check_spec(spec: dict[str, object]) -> dict[str, object]:
 
 
 _EITHER = [("spec", "offer_id")]
-OFFER_INFO = Operation(offer_info, _spec.OFFER_INFO, rules={"mutually_exclusive": _EITHER, "required_one_of": _EITHER})
+OFFER_INFO = on_api(offer_info, _spec.OFFER_INFO, rules={"mutually_exclusive": _EITHER, "required_one_of": _EITHER})

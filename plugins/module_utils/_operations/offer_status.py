@@ -10,7 +10,8 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi, read_resource
-from . import Failure, Operation, Params, Result, given
+from . import Failure, Params, Result, given
+from ._on_api import on_api
 
 BLANK: Result = {
     "changed": False,
@@ -135,4 +136,4 @@ def _billing(status: Json) -> str:
 
 
 # A failure, be it of the options, is nothing that waiting could cure.
-OFFER_STATUS = Operation(offer_status, _spec.OFFER_STATUS, {**BLANK, "terminal": True})
+OFFER_STATUS = on_api(offer_status, _spec.OFFER_STATUS, {**BLANK, "terminal": True})

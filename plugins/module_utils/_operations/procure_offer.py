@@ -17,7 +17,8 @@ import typing as t
 from .. import _cloud_init, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._text import usd
-from . import Failure, Operation, Params, Result, given
+from . import Failure, Params, Result, given
+from ._on_api import on_api
 
 SETTLE_PAUSE = 3.0  # seconds between two looks after a lost answer
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -260,4 +261,4 @@ def _bought(outcome: str, order: Json, facts: Result) -> Result:
     }
 
 
-PROCURE_OFFER = Operation(procure_offer, _spec.PROCURE_OFFER, BLANK)
+PROCURE_OFFER = on_api(procure_offer, _spec.PROCURE_OFFER, BLANK)

@@ -9,7 +9,8 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
-from . import Operation, Params, Result, given
+from . import Params, Result, given
+from ._on_api import on_api
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -58,6 +59,4 @@ def _refreshed(api: SupplyApi, resources: t.Iterable[Json]) -> t.Iterator[Json]:
                 raise
 
 
-RESOURCE_INFO = Operation(
-    resource_info, _spec.RESOURCE_INFO, rules={"mutually_exclusive": [("resource_id", "offer_id")]}
-)
+RESOURCE_INFO = on_api(resource_info, _spec.RESOURCE_INFO, rules={"mutually_exclusive": [("resource_id", "offer_id")]})

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import responses
 import samples
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils import _http
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation, _on_api
 from hypothesis import settings
 from raw_server import RawServer, raw_servers
 from request_queue import Registry, RequestQueue
@@ -37,6 +37,12 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def new_sessions() -> None:
+    """No test gets a client that another one has opened."""
+    _on_api._client.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +102,7 @@ def perform() -> Callable[..., dict[str, Any]]:
     """``perform(operation, check_mode=False, **params)``: the result, with the defaults for all other options."""
 
     def run(operation: Operation, check_mode: bool = False, **params: Any) -> dict[str, Any]:
-        spec = {**_spec.API, **operation.argument_spec}
+        spec = operation.argument_spec
         unknown = params.keys() - spec.keys()
         assert not unknown
         defaults = {name: option.get("default") for name, option in spec.items()}

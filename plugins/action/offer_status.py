@@ -1,0 +1,15 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module offer_status in the process of Ansible itself; see ``plugin_utils/_in_process.py``."""
+
+from __future__ import annotations
+
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+
+
+class ActionModule(InProcessAction):
+    """Ansible's way to find the plugin."""
+
+    operation = OFFER_STATUS

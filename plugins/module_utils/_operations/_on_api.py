@@ -1,0 +1,66 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations that ask the API: they get its client beside the options.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import typing as t
+
+from .. import _http, _input, _spec
+from .._api import USER_AGENT, ApiError, SupplyApi
+from . import Failure, Operation, Params, Result, given
+
+_ADVICE = {
+    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",
+    "unavailable": "Try again later; check api_url, the network and proxies.",
+}
+
+
+def on_api(
+    function: t.Callable[[SupplyApi, Params, bool], Result],
+    argument_spec: _spec.Spec,
+    blank: Result | None = None,
+    rules: dict[str, t.Any] | None = None,
+) -> Operation:
+    """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own."""
+
+    @functools.wraps(function)
+    def connected(params: Params, check_mode: bool) -> Result:
+        try:
+            return function(_connect(params, check_mode), params, check_mode)
+        except ApiError as error:
+            raise Failure.of(error, _ADVICE.get(error.error_class, "")) from None
+
+    return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {})
+
+
+def _connect(params: Params, check_mode: bool) -> SupplyApi:
+    """The client of the common options. Nothing is sent yet."""
+    if _http.REQUESTS_IMPORT_ERROR is not None:
+        raise Failure(f"The Python library requests is missing for {sys.executable}. Nothing was sent.", "invalid")
+    ca_path = params.get("ca_path")
+    if ca_path and not os.path.exists(ca_path):
+        raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")
+    http = _client(
+        # A connection that was opened before a fork must not be used on both sides of it.
+        os.getpid(),
+        given("api_url", params["api_url"], _http.check_base_url),
+        given("api_token", params["api_token"], _input.check_token),
+        given("api_timeout", params["api_timeout"], _input.check_timeout),
+        max(0, params["api_retries"]),
+        (ca_path or True) if params["validate_certs"] else False,
+    )
+    return SupplyApi(http, read_only=check_mode)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify: bool | str) -> _http.HttpClient:
+    """The client with an open session, kept for the items of a loop and the looks of an ``until``."""
+    return _http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)

@@ -1,0 +1,29 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the registry file of a host. This module util is private to the collection."""
+
+from __future__ import annotations
+
+from .. import _registry, _spec
+from . import Failure, Operation, Params, Result
+
+
+def registry_entry(params: Params, check_mode: bool) -> Result:
+    """Make the file hold the variables, or not be there. Raises Failure (invalid) if that cannot be done."""
+    path = params["path"]
+    if not _registry.HAS_YAML:
+        raise Failure("This Python has no PyYAML, which writes the registry file.", "invalid", path=path)
+    try:
+        before = _registry.read_text(path)
+        after = _registry.entry_text(params["variables"]) if params["state"] == "present" else None
+        if before != after and not check_mode:
+            _registry.keep(path, after)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Failure(f"The registry file {path} cannot be kept: {reason}.", "invalid", path=path) from None
+    diff = {"before": before or "", "after": after or "", "before_header": path, "after_header": path}
+    return {"changed": before != after, "path": path, "diff": diff}
+
+
+REGISTRY_ENTRY = Operation(registry_entry, _spec.REGISTRY_ENTRY, {"path": None})

@@ -1,0 +1,146 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Performs an operation in the process of Ansible itself, where that is the same as on the machine.
+
+A module is built, shipped, and run by an interpreter that is started for it, which costs ten times what the request
+does. Where the "machine" is this computer and its Python this Python, an action plugin can do the work at once. In all
+other cases the module runs, complete as it is. Only what Ansible offers to action plugins is used.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import typing as t
+from collections.abc import Iterator, Mapping
+
+from ansible import constants as C
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation, Result
+
+ENVIRONMENT = "COMPUTE_INDEX_IN_PROCESS"  # 0 makes all tasks take the module's way
+VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or a task
+
+# What a play's environment may set without a process of its own: what requests looks up at each request.
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+
+display = Display()
+
+
+class InProcessAction(ActionBase):  # type: ignore[misc]
+    """The action plugin of a module; ``operation`` is the module's."""
+
+    operation: t.ClassVar[Operation]
+
+    _supports_async = True
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """The module's result, by whichever way."""
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        environment: dict[str, str] = {}
+        self._compute_environment_string(environment)
+        hindrance = self._hindrance(task_vars, environment)
+        name, host = self._task.action, task_vars.get("inventory_hostname")
+        if hindrance:
+            display.vvv(f"{name} runs as a module: {hindrance}.", host=host)
+            return t.cast(
+                "dict[str, t.Any]", self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
+            )
+        display.vvv(f"{name} runs in the process of Ansible.", host=host)
+        # Where Ansible lets a local module work, too.
+        with _process(environment, self._loader.get_basedir()):
+            return self._perform()
+
+    def _hindrance(self, task_vars: dict[str, t.Any], environment: Mapping[str, str]) -> str | None:
+        """Why the work cannot be done here, None if it can."""
+        wanted = self._templar.template(task_vars.get(VARIABLE))
+        if wanted is None:
+            wanted = os.environ.get(ENVIRONMENT) or True
+        if not boolean(wanted, strict=False):
+            return f"{VARIABLE} or {ENVIRONMENT} says so"
+        if self._task.async_val:
+            return "the task is asynchronous"
+        if self._connection.transport != "local":
+            return f"the connection is {self._connection.transport}"
+        if self._connection.become is not None:
+            return "the task has become"
+        if any(name.lower() not in _PROXIES for name in environment):
+            return "the task has an environment"
+        if not self._is_our_python(task_vars):
+            return "the host has another Python"
+        if _http.REQUESTS_IMPORT_ERROR is not None:
+            return "this Python has no requests"
+        if sys.platform == "darwin":
+            return "on macOS a forked process cannot look up proxies"
+        return None
+
+    def _is_our_python(self, task_vars: dict[str, t.Any]) -> bool:
+        """By path, not by what it links to: a venv's Python and the system's are one file with different packages."""
+        if self._task.delegate_to:
+            task_vars = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
+        path = task_vars.get("ansible_python_interpreter") or C.config.get_config_value("INTERPRETER_PYTHON")
+        path = str(self._templar.template(path))
+        return path.startswith("auto") or os.path.abspath(os.path.expanduser(path)) == os.path.abspath(sys.executable)
+
+    def _perform(self) -> dict[str, t.Any]:
+        spec = self.operation.argument_spec
+        # Plain values, as a module gets them.
+        arguments = json.loads(json.dumps(self._task.args, default=_plain))
+        checked = ArgumentSpecValidator(spec, **self.operation.rules).validate(arguments)
+        params = checked.validated_parameters
+        if checked.error_messages:
+            msg = checked.error_messages[0]
+            if isinstance(checked.errors[0], UnsupportedError):
+                msg = f"Unsupported parameters for ({self._task.resolved_action or self._task.action}) module: {msg}"
+            result = self.operation.refused(msg)
+        else:
+            result = self.operation.perform(params, self._task.check_mode)
+        if not result.get("warnings"):
+            result.pop("warnings", None)
+        # The newer versions have a setting for it; the older ones always show the options.
+        if getattr(C, "INJECT_INVOCATION", True):
+            result["invocation"] = {"module_args": params}
+        return _without_secrets(result, _spec.secrets(spec, params))
+
+
+def _plain(value: t.Any) -> t.Any:
+    """What JSON has no word for, as Ansible sends it to modules; a vaulted text becomes what it is."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
+
+
+def _without_secrets(result: Result, secrets: set[str]) -> dict[str, t.Any]:
+    """As AnsibleModule does it: a secret that is the word True must not make texts of booleans."""
+    kept = {name: value for name, value in result.items() if value is None or isinstance(value, bool)}
+    return {**remove_values(result, secrets), **kept}
+
+
+@contextlib.contextmanager
+def _process(environment: Mapping[str, str], folder: str) -> Iterator[None]:
+    """What a process of its own would have: these variables beside the others, and a working folder."""
+    variables, here = dict(os.environ), os.getcwd()
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(variables)

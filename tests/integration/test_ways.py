@@ -1,0 +1,252 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task has two ways: in the process of Ansible, and as a module. Which one is taken, and that both do the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import GPU, MakeProject, Project, Run
+from simulator import Fault, Offer
+
+pytestmark = pytest.mark.core
+
+ROOT = Path(__file__).resolve().parents[2]
+ACTIONS = sorted(file.stem for file in (ROOT / "plugins" / "action").glob("[a-z]*.py"))
+NAMES = "compute_index.supply."
+NOBODY = "00000000-0000-4000-8000-000000000000"
+TEMPLATE = "{{ 40 + 2 }}"
+SECRET = "#cloud-config\npackages: [kept-between-us]\n"
+IN_PROCESS: dict[str, str] = {}
+BY_MODULE = {"COMPUTE_INDEX_IN_PROCESS": "0"}
+HERE, MODULE = "runs in the process of Ansible", "runs as a module"
+NAMES_OF_THE_SWITCH = "compute_index_in_process or COMPUTE_INDEX_IN_PROCESS says so"
+NOBODY_THERE = {"ansible_host": "127.0.0.1", "ansible_port": 9}
+ERROR_CLASSES = {
+    "auth",
+    "conflict",
+    "expired",
+    "invalid",
+    "not_found",
+    "price",
+    "protocol",
+    "rate_limited",
+    "unavailable",
+    "unknown_outcome",
+}
+
+Task = dict[str, Any]
+
+
+def scenarios(project: Project) -> dict[str, Task]:
+    """A task for each module and each kind of result, and what must happen before it."""
+    key = {"ssh_public_key": project.key.with_suffix(".pub").read_text().strip(), "cloud_init": SECRET}
+    first, second, third = project.simulator.offers
+    impatient = {"settle_timeout": 0, "api_retries": 0}
+    machine = {"resource_id": "{{ result_7.resource_ids[0] }}"}  # of the scenario "bought"
+    marked = {"offer_id": second, "resource_name": "gpu-2", **key, "cloud_init": "#!/bin/sh\n{{ '{{ x }}' }}\n"}
+    moment = "{{ '2026-01-01' | to_datetime('%Y-%m-%d') }}"
+    entry = {"path": "entries/gpu-1.yml", "variables": {"ansible_port": 22, "since": "2026-01-01", "none": None}}
+
+    def task(module: str, options: dict[str, Any], **keywords: Any) -> Task:
+        return {NAMES + module: options, **keywords}
+
+    return {
+        "search": task("offer_info", {"spec": GPU}),
+        "search with a date": task("offer_info", {"spec": {**GPU, "until": moment}}),
+        "an offer": task("offer_info", {"offer_id": first}),
+        "numbers as text": task("offer_info", {"offer_id": first, "api_retries": "2", "validate_certs": "yes"}),
+        "catalogue": task("catalog_info", {"kind": "gpus"}),
+        "planned": task("procure_offer", {"offer_id": first, **key}, check_mode=True, diff=True),
+        "too dear": task("procure_offer", {"offer_id": first, "max_price_per_hour": 0.1, **key}),
+        "bought": task("procure_offer", {"offer_id": first, "resource_name": "gpu-1", **key}, diff=True),
+        "bought before": task("procure_offer", {"offer_id": first, **key}),
+        "warnings": task("procure_offer", marked),
+        "ready": task("offer_status", {"offer_id": first}),
+        "unbought": task("offer_status", {"offer_id": third}),
+        "polled": task("offer_status", {"offer_id": second}, until="result_12.ready", retries=5, delay=0),
+        "looped": task("offer_status", {"offer_id": "{{ item }}"}, loop=[first, third]),
+        "resources": task("resource_info", {}),
+        "resources of a name": task("resource_info", {"name": "gpu-1", "states": ["running"], "force_refresh": True}),
+        "deletion planned": task("delete_resource", machine, check_mode=True, diff=True),
+        "deleted": task("delete_resource", machine, diff=True),
+        "deleted before": task("delete_resource", machine),
+        "entry planned": task("registry_entry", entry, check_mode=True, diff=True),
+        "entry": task("registry_entry", entry, diff=True),
+        "entry again": task("registry_entry", entry),
+        "entry gone": task("registry_entry", {**entry, "state": "absent"}, diff=True),
+        "entry impossible": task("registry_entry", {"path": "hosts.yml/entry.yml", "variables": {}}),
+        # Wrong options
+        "missing": task("offer_status", {}),
+        "unknown option": task("offer_status", {"offer_id": first, "force": True, "fast": True}),
+        "wrong type": task("offer_info", {"spec": "a text"}),
+        "wrong choice": task("catalog_info", {"kind": "offers"}),
+        "exclusive": task("offer_info", {"spec": GPU, "offer_id": first}),
+        "none of them": task("offer_info", {}),
+        "no id": task("delete_resource", {"resource_id": "all"}),
+        # One of each error_class
+        "auth": task("offer_info", {"spec": GPU, "api_token": "wrong-token"}),
+        "not found": task("offer_status", {"offer_id": NOBODY}),
+        **{
+            f"purchase answered {status}": task("procure_offer", {"offer_id": third, **key, **impatient})
+            for status in (409, 410, 422, 429, 500)
+        },
+        "unavailable": task("resource_info", {"api_url": "http://127.0.0.1:9", "api_retries": 0}),
+        "protocol": task("catalog_info", {"kind": "storage", "api_retries": 0}),
+        # What the API says is neither evaluated nor able to show a secret.
+        "a template": task("catalog_info", {"kind": "regions"}),
+        "a secret": task("catalog_info", {"kind": "vendors"}),
+    }
+
+
+def prepare(project: Project) -> None:
+    """What the API shall answer to some of them."""
+    faults = project.simulator.faults
+    detail = [{"loc": ["body", "offer_id"], "msg": f"{TEMPLATE} is wrong", "type": "value_error"}]
+    for nth, status in enumerate((409, 410, 422, 429, 500), start=3):
+        faults.append(Fault("POST", "/procure_offer", nth=nth, status=status, body={"detail": detail}))
+    faults.append(Fault("GET", "/available_storage", count=None, status=200, body="<html>"))
+    faults.append(Fault("GET", "/available_regions", status=200, body=[TEMPLATE, {"a": TEMPLATE}, True, None, 1.5]))
+    faults.append(Fault("GET", "/available_vendors", status=404, body={"detail": project.simulator.settings.token}))
+
+
+def run_all(make_project: MakeProject, **environment: str) -> tuple[dict[str, Task], dict[str, Any], Run, Project]:
+    """The scenarios, and their results by the same names."""
+    project = make_project([Offer(gpu_price_per_hour=price) for price in (2.0, 2.5, 3.0)], provision_seconds=0)
+    project.environment.update(environment)
+    prepare(project)
+    tasks = scenarios(project)
+    results, run = project.tasks(*tasks.values(), options=("-vvv",))
+    return tasks, dict(zip(tasks, results, strict=True)), run, project
+
+
+def comparable(results: Any, project: Project) -> Any:
+    """The results without what differs from run to run: ids by their order, times, ports."""
+    text = json.dumps(results, sort_keys=True).replace(str(project.folder), "FOLDER")
+    text = text.replace(project.simulator.url, "URL").replace(
+        project.key.with_suffix(".pub").read_text().strip(), "KEY"
+    )
+    text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)?", "TIME", text)
+    for number, found in enumerate(dict.fromkeys(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))):
+        text = text.replace(found, f"ID{number}")
+    text = re.sub(r"-p [0-9]{4,5}\b", "-p PORT", text)
+    return json.loads(re.sub(r'("(?:ansible_port|ssh_port)"): [0-9]+', r'\1: "PORT"', text))
+
+
+def without_additions(result: Any) -> Any:
+    """What ansible-core itself adds to the results of modules: facts of a ``path``, and of where the module ran."""
+    added = {"exception", "ansible_facts", "owner", "group", "mode", "size", "state", "uid", "gid", "secontext"}
+    return {name: value for name, value in result.items() if name not in added}
+
+
+def test_both_ways_give_the_same_results(make_project: MakeProject) -> None:
+    found, used, classes = [], set(), set()
+    for environment, way in ((IN_PROCESS, HERE), (BY_MODULE, f"{MODULE}: {NAMES_OF_THE_SWITCH}")):
+        tasks, results, run, project = run_all(make_project, **environment)
+        assert len(re.findall(rf"{NAMES}[a-z_]+ {way}", run.output)) >= len(tasks)
+        assert run.output.count("runs ") == len(re.findall(rf"{NAMES}[a-z_]+ {way}", run.output))
+        # ansible-playbook shows a failed task's own lines of the playbook, which hold what the user wrote there.
+        output = "\n".join(line for line in run.output.splitlines() if not line.lstrip().startswith(("1 ", '[{"hosts')))
+        assert "kept-between-us" not in output
+        assert project.simulator.settings.token not in output
+        assert "[WARNING]: cloud_init holds template marks" in run.text
+        found.append(comparable(results, project))
+        used = {name.removeprefix(NAMES) for task in tasks.values() for name in task if name.startswith(NAMES)}
+        classes = {result.get("error_class") for result in results.values() if result.get("failed")}
+        shutil.rmtree(project.folder)
+    assert used == set(ACTIONS)
+    assert classes == ERROR_CLASSES
+    in_process, by_module = found
+    for scenario, result in in_process.items():
+        assert without_additions(result) == without_additions(by_module[scenario]), scenario
+    assert in_process["a template"]["catalog"] == [TEMPLATE, {"a": TEMPLATE}, True, None, 1.5]
+    assert in_process["a secret"]["msg"].endswith(" 404: ********.")
+
+
+def ways(project: Project, *tasks: Task, play: Task | None = None, **variables: Any) -> tuple[list[str], Run]:
+    """Which way each task took, a reason for the module's way included; tasks run for a host that is this computer."""
+    project.declare(["gpu-1"], ansible_connection="local", **variables)
+    steps = [{"name": "Ask", NAMES + "catalog_info": {"kind": "gpus"}, **task} for task in tasks]
+    plays = [{"hosts": "gpu", "gather_facts": False, "ignore_errors": True, "tasks": steps, **(play or {})}]
+    (project.folder / "ways.yml").write_text(yaml.safe_dump(plays))
+    run = project.play("ways.yml", "-vvv")
+    return re.findall(rf"{NAMES}catalog_info runs (.*)\.$", run.output, re.MULTILINE), run
+
+
+def test_the_way_depends_on_where_the_task_shall_run(project: Project) -> None:
+    alias = project.folder / "python"
+    alias.symlink_to(sys.executable)
+    tasks: dict[str, Task] = {
+        "in the process of Ansible": {},
+        "in the process of Ansible ": {"vars": {"ansible_python_interpreter": "auto_silent"}},
+        "in the process of Ansible  ": {"delegate_to": "localhost", "vars": {"ansible_connection": "local"}},
+        "in the process of Ansible   ": {"environment": {"HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": "{{ 'x' }}"}},
+        "as a module: the task has an environment": {"environment": [{"no_proxy": "x"}, {"LC_ALL": "C"}]},
+        "as a module: the task is asynchronous": {"async": 60, "poll": 1},
+        "as a module: the task has become": {"become": True, "become_method": "ansible.builtin.su"},
+        "as a module: the host has another Python": {"vars": {"ansible_python_interpreter": str(alias)}},
+        f"as a module: {NAMES_OF_THE_SWITCH}": {"vars": {"compute_index_in_process": "no"}},
+        "as a module: the connection is ssh": {
+            "vars": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
+        },
+    }
+    found, run = ways(project, *tasks.values(), ansible_python_interpreter="{{ ansible_playbook_python }}")
+    assert found == [way.rstrip() for way in tasks], run.output
+    # Nobody listens to SSH, and a Python that is reached by another path may have other libraries.
+    assert project.requests("GET", "/available_gpus") >= len(tasks) - 2
+
+
+def test_a_delegated_task_follows_the_host_that_it_runs_on(project: Project) -> None:
+    (project.folder / "host_vars" / "control").mkdir(parents=True)
+    control = project.folder / "host_vars" / "control" / "python.yml"
+    task = {"delegate_to": "control", "vars": {"ansible_connection": "local"}}
+    for path, way in (
+        (sys.executable, "in the process of Ansible"),
+        ("/no/python", "as a module: the host has another Python"),
+    ):
+        control.write_text(yaml.safe_dump({"ansible_python_interpreter": path}))
+        project.declare(["gpu-1", "control"])
+        found, run = ways(project, task, ansible_python_interpreter="/no/other")
+        assert found[:1] == [way], run.output
+
+
+def test_proxies_of_the_environment_are_used_and_forgotten(project: Project) -> None:
+    elsewhere = {"api_url": "https://supply-api.example.com", "api_token": "a-token", "api_retries": 0, "kind": "gpus"}
+    proxied = {NAMES + "catalog_info": elsewhere, "environment": {"https_proxy": "http://127.0.0.1:9"}}
+    (through, direct), _run = project.tasks(
+        proxied, {NAMES + "catalog_info": {**elsewhere, "api_url": "https://127.0.0.1:9"}}
+    )
+    assert "proxy: Connection refused" in through["msg"]
+    assert "proxy" not in direct["msg"]
+
+
+def test_results_can_be_kept_by_set_fact_without_being_evaluated(project: Project) -> None:
+    project.simulator.faults.append(Fault("GET", "/available_regions", status=200, body=[TEMPLATE]))
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {"name": "Ask", NAMES + "catalog_info": {"kind": "regions"}, "register": "found"},
+            {"name": "Keep", "ansible.builtin.set_fact": {"kept": "{{ found.catalog }}"}},
+            {"name": "Show", "ansible.builtin.debug": {"msg": "first: {{ kept[0] }}"}},
+        ],
+    }
+    (project.folder / "play.yml").write_text(yaml.safe_dump([play]))
+    run = project.play("play.yml")
+    assert run.returncode == 0, run.output
+    assert f"first: {TEMPLATE}" in run.output
+
+
+def test_a_loop_and_its_looks_share_a_connection(project: Project) -> None:
+    (_result,), _run = project.tasks({NAMES + "catalog_info": {"kind": "gpus"}, "loop": [1, 2, 3]})
+    assert project.requests("GET", "/available_gpus") == 3
+    assert len({request.client for request in project.simulator.requests}) == 1
