@@ -173,7 +173,10 @@ def add_tests(core: str) -> None:
             *marks,
             *session.posargs,
         ]
-        session.run(*command, env=environment())
+        # The role takes the module's way on the oldest version and Ansible's own process on the others; the tests of
+        # the modules take both ways everywhere.
+        way = {"COMPUTE_INDEX_IN_PROCESS": "0" if core == min(CORES) and core != NEWEST_CORE else None}
+        session.run(*command, env={**environment(), **way})
 
 
 for core in CORES:

@@ -10,7 +10,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _spec
-from ._operations import Operation
+from ._operation import Operation
 
 
 class _Module(AnsibleModule):
@@ -20,7 +20,7 @@ class _Module(AnsibleModule):
         self._operation = operation
         super().__init__(argument_spec=operation.argument_spec, supports_check_mode=True, **operation.rules)
 
-    def fail_json(self, msg: str, **facts: t.Any) -> t.NoReturn:
+    def fail_json(self, msg: str, **facts: t.Any) -> None:
         super().fail_json(**{**self._operation.refused(msg), **facts})
 
 

@@ -28,7 +28,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation, Result
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation, Result
 
 ENVIRONMENT = "COMPUTE_INDEX_IN_PROCESS"  # 0 makes all tasks take the module's way
 VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or a task
@@ -39,7 +39,7 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 display = Display()
 
 
-class InProcessAction(ActionBase):  # type: ignore[misc]
+class InProcessAction(ActionBase):
     """The action plugin of a module; ``operation`` is the module's."""
 
     operation: t.ClassVar[Operation]

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _on_api
+from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 
 from simulator import Fault, Settings, Simulator

@@ -47,6 +47,12 @@ ERROR_CLASSES = {
 Task = dict[str, Any]
 
 
+@pytest.fixture(autouse=True)
+def own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests choose the way themselves."""
+    monkeypatch.delenv("COMPUTE_INDEX_IN_PROCESS", raising=False)
+
+
 def scenarios(project: Project) -> dict[str, Task]:
     """A task for each module and each kind of result, and what must happen before it."""
     key = {"ssh_public_key": project.key.with_suffix(".pub").read_text().strip(), "cloud_init": SECRET}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from .. import _spec
 from .._api import SupplyApi
-from . import Params, Result
-from ._on_api import on_api
+from .._on_api import on_api
+from .._operation import Params, Result
 
 
 def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

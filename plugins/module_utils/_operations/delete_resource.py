@@ -9,9 +9,9 @@ import time
 
 from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
+from .._on_api import on_api
+from .._operation import Failure, Params, Result, given
 from .._text import usd
-from . import Failure, Params, Result, given
-from ._on_api import on_api
 
 PAUSE = 5.0  # seconds between two looks
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from .. import _input, _spec
 from .._api import SupplyApi
-from . import Params, Result, given
-from ._on_api import on_api
+from .._on_api import on_api
+from .._operation import Params, Result, given
 
 
 def offer_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

@@ -10,8 +10,8 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi, read_resource
-from . import Failure, Params, Result, given
-from ._on_api import on_api
+from .._on_api import on_api
+from .._operation import Failure, Params, Result, given
 
 BLANK: Result = {
     "changed": False,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .. import _registry, _spec
-from . import Failure, Operation, Params, Result
+from .._operation import Failure, Operation, Params, Result
 
 
 def registry_entry(params: Params, check_mode: bool) -> Result:

@@ -9,8 +9,8 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
-from . import Params, Result, given
-from ._on_api import on_api
+from .._on_api import on_api
+from .._operation import Params, Result, given
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _on_api
+from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 from request_queue import LOST, RequestQueue
 from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer

@@ -13,9 +13,9 @@ import os
 import sys
 import typing as t
 
-from .. import _http, _input, _spec
-from .._api import USER_AGENT, ApiError, SupplyApi
-from . import Failure, Operation, Params, Result, given
+from . import _http, _input, _spec
+from ._api import USER_AGENT, ApiError, SupplyApi
+from ._operation import Failure, Operation, Params, Result, given
 
 _ADVICE = {
     "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",

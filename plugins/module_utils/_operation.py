@@ -1,0 +1,90 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a module is: a plain function ``(params, check_mode) -> result`` that knows no Ansible, and its options.
+
+`_on_api` gives the API's client to those that ask it. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+from dataclasses import dataclass, field
+
+if t.TYPE_CHECKING:
+    from ._api import ApiError
+
+Params = t.Mapping[str, t.Any]
+Result = dict[str, t.Any]
+Checked = t.TypeVar("Checked")
+
+
+class Failure(Exception):
+    """A failure as the user sees it; ``facts`` are further fields of the result, above all ids that may be billing."""
+
+    def __init__(self, msg: str, error_class: str, **facts: t.Any) -> None:
+        super().__init__(msg)
+        self.result: Result = {
+            "changed": False,
+            "status_code": None,
+            **facts,
+            "failed": True,
+            "msg": msg,
+            "error_class": error_class,
+        }
+
+    @classmethod
+    def of(cls, error: ApiError, advice: str = "", **facts: t.Any) -> Failure:
+        """The failure of an API error, with what it means for money or what to do next."""
+        return cls(
+            f"{error}{' ' + advice if advice else ''}",
+            error.error_class,
+            **{"status_code": error.status_code, "retry_after": error.retry_after, **facts},
+        )
+
+
+def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked]) -> Checked:
+    """The checked value of an option. Raises Failure (invalid) that names the option."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise Failure(f"{option} {error}. Nothing was sent.", "invalid") from None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a module is: its options in Ansible's terms, and the function that does the work.
+
+    ``blank`` holds the fields that a result has even if the function never ran: an ``until`` that misses one of them
+    hides the error. ``rules`` are AnsibleModule's own (``mutually_exclusive`` and the like).
+    """
+
+    function: t.Callable[[Params, bool], Result]
+    argument_spec: dict[str, dict[str, t.Any]]
+    blank: Result = field(default_factory=dict)
+    rules: dict[str, t.Any] = field(default_factory=dict)
+
+    def perform(self, params: Params, check_mode: bool) -> Result:
+        """The result for ``params``; a failure is a result with ``failed``."""
+        try:
+            return self.function(params, check_mode)
+        except Failure as failure:
+            return self._complete(failure.result)
+        except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
+            return self._complete(self._bug(error, params))
+
+    def refused(self, msg: str) -> Result:
+        """The result of options that are none."""
+        return self._complete(Failure(msg, "invalid").result)
+
+    def _complete(self, failure: Result) -> Result:
+        return {**copy.deepcopy(self.blank), **failure}
+
+    def _bug(self, error: Exception, params: Params) -> Result:
+        """A fault of ours. No word of the error's text, which may hold anything, and no claim about a purchase."""
+        msg = f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}."
+        if "outcome" not in self.blank:
+            return Failure(msg, "protocol").result
+        msg += " The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
+        return Failure(msg, "unknown_outcome", outcome="unknown", offer_id=params["offer_id"], changed=True).result
