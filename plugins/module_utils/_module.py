@@ -9,7 +9,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from . import _spec
 from ._http import REQUESTS_IMPORT_ERROR
-from ._operations import Operation
+from ._operation import Operation
 
 
 def run(operation: Operation) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .. import _spec
 from .._api import SupplyApi
-from . import Operation, Params, Result
+from .._operation import Operation, Params, Result
 
 
 def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

@@ -9,8 +9,8 @@ import time
 
 from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
+from .._operation import Failure, Operation, Params, Result, given
 from .._text import usd
-from . import Failure, Operation, Params, Result, given
 
 PAUSE = 5.0  # seconds between two looks
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown

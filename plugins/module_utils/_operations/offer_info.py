@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .. import _input, _spec
 from .._api import SupplyApi
-from . import Operation, Params, Result, given
+from .._operation import Operation, Params, Result, given
 
 
 def offer_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

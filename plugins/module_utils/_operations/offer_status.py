@@ -10,7 +10,7 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi, read_resource
-from . import Failure, Operation, Params, Result, given
+from .._operation import Failure, Operation, Params, Result, given
 
 BLANK: Result = {
     "changed": False,

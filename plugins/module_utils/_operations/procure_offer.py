@@ -16,8 +16,8 @@ import typing as t
 
 from .. import _cloud_init, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
+from .._operation import Failure, Operation, Params, Result, given
 from .._text import usd
-from . import Failure, Operation, Params, Result, given
 
 SETTLE_PAUSE = 3.0  # seconds between two looks after a lost answer
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks

@@ -9,7 +9,7 @@ import typing as t
 
 from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
-from . import Operation, Params, Result, given
+from .._operation import Operation, Params, Result, given
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

@@ -16,7 +16,7 @@ import pytest
 import responses
 import samples
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from hypothesis import settings
 from raw_server import RawServer, raw_servers
 from request_queue import Registry, RequestQueue

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _operations
+from ansible_collections.compute_index.supply.plugins.module_utils import _operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 from request_queue import LOST, RequestQueue
 from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
@@ -151,7 +151,7 @@ def test_reads_are_repeated_as_often_as_was_said(queue: RequestQueue, info: Any,
 
 def test_nothing_is_sent_while_connecting(queue: RequestQueue) -> None:
     params = {"api_url": BASE, "api_token": TOKEN, "api_timeout": 60, "api_retries": 5, "validate_certs": True}
-    assert isinstance(_operations._connect(params, True), SupplyApi)
+    assert isinstance(_operation._connect(params, True), SupplyApi)
 
 
 def test_a_failure_takes_the_facts_of_its_error() -> None:
