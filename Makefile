@@ -38,8 +38,8 @@ test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and en
 lint: .venv/.nox ## Check style, types, documentation and changelog
 	$(NOX) --session lint
 
-sanity: .venv/.nox ## Run ansible-test sanity
-	$(NOX) --session sanity -- $(ARGS)
+sanity: .venv/.nox ## Run ansible-test sanity of each version of ansible-core
+	$(NOX) $(PER_CORE) -- $(ARGS)
 
 unit: .venv/.nox ## Run the unit tests on each version of ansible-core
 	$(NOX) $(PER_CORE) -- $(ARGS)
