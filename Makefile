@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration e2e format build clean
+.PHONY: help demo sandbox test lint sanity unit integration e2e format docs build clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -32,7 +32,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, build
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, docs, build
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
@@ -52,6 +52,9 @@ e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, 
 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix
+
+docs: .venv/.nox ## Build the documentation site in .build/docs/html
+	$(NOX) --session docs
 
 build: .venv/.nox ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build

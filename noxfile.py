@@ -207,6 +207,23 @@ def e2e(session: nox.Session) -> None:
     session.run("pytest", "--durations=4", "tests/e2e", *session.posargs, env=environment())
 
 
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference."""
+    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
+    source = copy_checkout("docs")
+    front = (source / "README.md").read_text() + (source / "docs/site/contents.md").read_text()
+    (source / "index.md").write_text(front)
+    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs"), "HOME": make_home()}
+    reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(source / "reference")]
+    (source / "reference").mkdir(mode=0o755)
+    session.run("antsibull-docs", "collection", *reference, "compute_index.supply", env=env)
+    shutil.rmtree(BUILD / "docs" / "html", ignore_errors=True)
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
+    folders = ["--doctree-dir", str(BUILD / "docs" / "doctrees"), str(source), str(BUILD / "docs" / "html")]
+    session.run("sphinx-build", *options, *folders, env=env)
+
+
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
