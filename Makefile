@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration e2e format docs build clean
+.PHONY: help demo sandbox test lint sanity unit integration e2e format docs build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -32,7 +32,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, docs, build
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, docs, release
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
@@ -58,6 +58,9 @@ docs: .venv/.nox ## Build the documentation site in .build/docs/html
 
 build: .venv/.nox ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build
+
+release: .venv/.nox ## Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks
+	$(NOX) --session release
 
 clean: ## Remove all that these commands have made
 	rm -rf .venv .build .ansible tests/output

@@ -17,6 +17,9 @@ import nox
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
+# What the tarball may hold at its top.
+SHIPPED = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "requirements.txt"}
+SHIPPED |= {"changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
     "2.16": ("3.11", "3.12", "3.10"),
@@ -224,9 +227,38 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", *options, *folders, env=env)
 
 
+def build_tarball(session: nox.Session, galaxy: str) -> Path:
+    """Build the tarball in .build/dist with this ansible-galaxy, and return its path."""
+    shutil.rmtree(BUILD / "dist", ignore_errors=True)
+    options = ["--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
+    session.run(galaxy, "collection", "build", *options, external=True)
+    return next((BUILD / "dist").glob("*.tar.gz"))
+
+
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
-    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
-    options = ["--force", "--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
-    session.run(galaxy, "collection", "build", *options, external=True)
+    build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def release(session: nox.Session) -> None:
+    """Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks of uploads."""
+    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/requirements-release.txt")
+    place = BUILD / "release"
+    shutil.rmtree(place, ignore_errors=True)
+    # The installed collection is the only one that can be found, and no file of the account's home is.
+    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(place), "PYTHONPATH": str(ROOT / "tests")}
+    env |= {"HOME": make_home(), "ANSIBLE_HOME": str(BUILD / "home" / ".ansible")}
+    tarball = build_tarball(session, "ansible-galaxy")
+    session.run("ansible-galaxy", "collection", "install", "--offline", "-p", str(place), str(tarball), env=env)
+    session.run("ansible-galaxy", "collection", "verify", "--offline", "compute_index.supply", env=env)
+    if extra := {file.name for file in (place / COLLECTION).iterdir()} - SHIPPED:
+        session.error(f"the tarball holds what no user needs (see build_ignore in galaxy.yml): {extra}")
+    session.run("python", "tests/demo/demo.py", env=env)
+    env |= {"GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true", "GALAXY_IMPORTER_REQUIRE_V1_OR_GREATER": "true"}
+    session.chdir(place)  # where it leaves a file
+    output = session.run("python", "-m", "galaxy_importer.main", str(tarball), env=env, silent=True, log=False)
+    print(output)
+    if complaints := [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]:
+        session.error(f"galaxy-importer complains: {complaints}")
