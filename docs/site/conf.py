@@ -38,7 +38,7 @@ extensions = ["myst_parser", "sphinx_antsibull_ext"]
 include_patterns = ["*.md", "docs/*.md", "roles/*/README.md", "reference/*.rst"]
 root_doc = "index"
 exclude_patterns = ["README.md"]
-# The stamp of a heading is what a git host makes of it, so links to it work there and here.
+# The anchor of a heading is what a git host makes of it, so links to it work there and here.
 myst_heading_anchors = 3
 nitpicky = True
 pygments_style = "ansible"
