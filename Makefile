@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration e2e format build clean
+.PHONY: help demo sandbox test lint sanity unit integration e2e format docs build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -32,14 +32,14 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, build
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, docs, release
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
 	$(NOX) --session lint
 
-sanity: .venv/.nox ## Run ansible-test sanity
-	$(NOX) --session sanity -- $(ARGS)
+sanity: .venv/.nox ## Run ansible-test sanity of each version of ansible-core
+	$(NOX) $(PER_CORE) -- $(ARGS)
 
 unit: .venv/.nox ## Run the unit tests on each version of ansible-core
 	$(NOX) $(PER_CORE) -- $(ARGS)
@@ -53,8 +53,14 @@ e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix
 
+docs: .venv/.nox ## Build the documentation site in .build/docs/html
+	$(NOX) --session docs
+
 build: .venv/.nox ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build
+
+release: .venv/.nox ## Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks
+	$(NOX) --session release
 
 clean: ## Remove all that these commands have made
 	rm -rf .venv .build .ansible tests/output

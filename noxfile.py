@@ -17,11 +17,22 @@ import nox
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
+# What the tarball may hold at its top.
+SHIPPED = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "requirements.txt"}
+SHIPPED |= {"changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
     "2.16": ("3.11", "3.12", "3.10"),
     "2.19": ("3.11", "3.12", "3.13"),
     "2.21": ("3.13", "3.12", "3.14"),
+}
+# ansible-test sanity costs little and each version asks for something else, so it runs on these as well.
+SANITY_CORES = {
+    "2.16": CORES["2.16"],
+    "2.18": ("3.11", "3.12", "3.13"),
+    "2.19": CORES["2.19"],
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": CORES["2.21"],
 }
 
 nox.needs_version = ">=2025.2.9"
@@ -45,7 +56,10 @@ def find_python(version: str) -> str | None:
 
 FOUND = {version: find_python(version) for version in ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")}
 PYTHONS = {version: path for version, path in FOUND.items() if path}
-CORE_PYTHONS = {core: next((PYTHONS[v] for v in versions if v in PYTHONS), None) for core, versions in CORES.items()}
+CORE_PYTHONS = {
+    core: next((PYTHONS[version] for version in versions if version in PYTHONS), None)
+    for core, versions in SANITY_CORES.items()
+}
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
 
 
@@ -102,7 +116,8 @@ def ansible_core(session: nox.Session, core: str) -> str:
     """Return the requirement of this version of ansible-core, or skip the session where no Python can run it."""
     if not CORE_PYTHONS[core]:
         kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
-        needed = f"Python {min(CORES[core])} to {max(CORES[core])}"
+        versions = sorted(SANITY_CORES[core], key=lambda version: int(version.partition(".")[2]))
+        needed = f"Python {versions[0]} to {versions[-1]}"
         session.skip(f"SKIPPED {kind} on ansible-core {core}: needs {needed}, found {found}")
     return f"ansible-core~={core}.0"
 
@@ -131,17 +146,24 @@ def lint(session: nox.Session) -> None:
         session.error(f"these found something: {'; '.join(failed)}")
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
-def sanity(session: nox.Session) -> None:
-    """Run all sanity tests of ansible-test, on every Python found."""
-    install(session, ansible_core(session, NEWEST_CORE))
-    home = make_home()
-    session.run("python", "tests/tools/get_pip.py", home)
-    session.chdir(copy_checkout("sanity"))
-    session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
-    path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
-    env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
-    session.run("ansible-test", "sanity", "--local", *session.posargs, env=env)
+def add_sanity(core: str) -> None:
+    """Add the session that runs this version's ansible-test sanity."""
+
+    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"])
+    def sanity(session: nox.Session) -> None:
+        """Run all sanity tests of ansible-test, on every Python found."""
+        install(session, ansible_core(session, core))
+        home = make_home()
+        session.run("python", "tests/tools/get_pip.py", home)
+        session.chdir(copy_checkout("sanity"))
+        session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
+        path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
+        env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+        session.run("ansible-test", "sanity", "--local", *session.posargs, env=env)
+
+
+for core in SANITY_CORES:
+    add_sanity(core)
 
 
 def add_tests(core: str) -> None:
@@ -191,9 +213,55 @@ def e2e(session: nox.Session) -> None:
     session.run("pytest", "--durations=4", "tests/e2e", *session.posargs, env=environment())
 
 
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference."""
+    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
+    source = copy_checkout("docs")
+    front = (source / "README.md").read_text() + (source / "docs/site/contents.md").read_text()
+    (source / "index.md").write_text(front)
+    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs"), "HOME": make_home()}
+    reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(source / "reference")]
+    (source / "reference").mkdir(mode=0o755)
+    session.run("antsibull-docs", "collection", *reference, "compute_index.supply", env=env)
+    shutil.rmtree(BUILD / "docs" / "html", ignore_errors=True)
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
+    folders = ["--doctree-dir", str(BUILD / "docs" / "doctrees"), str(source), str(BUILD / "docs" / "html")]
+    session.run("sphinx-build", *options, *folders, env=env)
+
+
+def build_tarball(session: nox.Session, galaxy: str) -> Path:
+    """Build the tarball in .build/dist with this ansible-galaxy, and return its path."""
+    shutil.rmtree(BUILD / "dist", ignore_errors=True)
+    options = ["--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
+    session.run(galaxy, "collection", "build", *options, external=True)
+    return next((BUILD / "dist").glob("*.tar.gz"))
+
+
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
-    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
-    options = ["--force", "--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
-    session.run(galaxy, "collection", "build", *options, external=True)
+    build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+def release(session: nox.Session) -> None:
+    """Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks of uploads."""
+    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/requirements-release.txt")
+    place = BUILD / "release"
+    shutil.rmtree(place, ignore_errors=True)
+    # The installed collection is the only one that can be found, and no file of the account's home is.
+    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(place), "PYTHONPATH": str(ROOT / "tests")}
+    env |= {"HOME": make_home(), "ANSIBLE_HOME": str(BUILD / "home" / ".ansible")}
+    tarball = build_tarball(session, "ansible-galaxy")
+    session.run("ansible-galaxy", "collection", "install", "--offline", "-p", str(place), str(tarball), env=env)
+    session.run("ansible-galaxy", "collection", "verify", "--offline", "compute_index.supply", env=env)
+    if extra := {file.name for file in (place / COLLECTION).iterdir()} - SHIPPED:
+        session.error(f"the tarball holds what no user needs (see build_ignore in galaxy.yml): {extra}")
+    session.run("python", "tests/demo/demo.py", env=env)
+    env |= {"GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true", "GALAXY_IMPORTER_REQUIRE_V1_OR_GREATER": "true"}
+    session.chdir(place)  # where it leaves a file
+    output = session.run("python", "-m", "galaxy_importer.main", str(tarball), env=env, silent=True, log=False)
+    print(output)
+    if complaints := [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]:
+        session.error(f"galaxy-importer complains: {complaints}")

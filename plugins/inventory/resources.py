@@ -75,12 +75,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-# gpu.supply.yml: all machines of the account
+# gpu.supply.yml: this line alone makes a host of every machine of the account
 plugin: compute_index.supply.resources
 
----
 # The running machines with H100, and a group for each project that their names begin with
-plugin: compute_index.supply.resources
 filters:
   include:
     - supply_spec.gpu_type | default('') is search('h100')

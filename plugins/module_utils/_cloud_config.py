@@ -10,6 +10,8 @@ is missing on purpose: cloud-init does not read it from user data.
 The types are those of the schema, weighed by what the code of cloud-init 25.1.4 does with a wrong one: if the part that
 handles the key stops with an exception, nothing of the key happens, so it stands in ``MUST``. If cloud-init goes on, it
 stands in ``SHOULD``.
+
+This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
 What cloud-init itself would stumble over stands in ``_cloud_config``.
+
+This module util is private to the collection.
 """
 
 from __future__ import annotations

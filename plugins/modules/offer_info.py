@@ -74,8 +74,8 @@ offers:
       type: str
     price_per_hour:
       description:
-        - USD per hour for the whole offer, V(null) if unknown. This is C(total_price_per_hour) or, where the API does
-          not name it, the price of all GPUs and of the storage.
+        - USD per hour for the whole offer, V(null) if unknown. This is RV(offers[].total_price_per_hour) or, where the
+          API does not name it, the price of all GPUs and of the storage.
       type: float
       sample: 2.35
     gpu_type:

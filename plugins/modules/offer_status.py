@@ -13,8 +13,8 @@ description:
   - Takes one look at what became of an offer, and returns at once. Waiting is done by the task, with C(until),
     C(retries) and C(delay), so that it can be watched and stopped.
   - All results are there whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
-    unreadable answer) is no failure but C(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
-    with C(terminal=true), so that the loop ends at once.
+    unreadable answer) is no failure but RV(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
+    with RV(terminal=true), so that the loop ends at once.
   - The request is sent once for each look, whatever O(api_retries) is.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)

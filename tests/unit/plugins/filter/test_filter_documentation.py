@@ -10,10 +10,12 @@ from types import ModuleType
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.filter import audit, hand_out_offers, table
+from ansible_collections.compute_index.supply.plugins.filter import audit, hand_out_offers, shortfalls, table
+
+SOURCES = [audit, hand_out_offers, shortfalls, table]
 
 
-@pytest.mark.parametrize("source", [audit, hand_out_offers, table], ids=lambda source: source.__name__.split(".")[-1])
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__.split(".")[-1])
 def test_a_filter_is_documented_with_its_parameters_and_an_example(source: ModuleType) -> None:
     document = yaml.safe_load(source.DOCUMENTATION)
     ((name, function),) = source.FilterModule().filters().items()

@@ -1,0 +1,98 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sphinx builds the documentation site with this (`make docs`).
+
+The pages are the Markdown files of the repository at their own places, so that their links lead somewhere on a git host
+and here; the front page is README.md with contents.md behind it. antsibull-docs has written the reference beside them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from sphinx.addnodes import pending_xref, toctree
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+SOURCE = Path(__file__).parents[2]
+GALAXY = yaml.safe_load((SOURCE / "galaxy.yml").read_text())
+NAME = f"{GALAXY['namespace']}.{GALAXY['name']}"
+
+project = NAME
+release = version = GALAXY["version"]
+copyright = GALAXY["authors"][0]
+# A link to the repository's pages leads to the page of the site.
+PAGES = f"{GALAXY['repository']}/blob/main/"
+# Where Ansible's own documentation has what the generated reference refers to.
+ANSIBLE = "https://docs.ansible.com/ansible/latest/reference_appendices"
+LABELS = {
+    "common_return_values": f"{ANSIBLE}/common_return_values.html",
+    "ansible_configuration_settings": f"{ANSIBLE}/config.html",
+}
+
+extensions = ["myst_parser", "sphinx_antsibull_ext"]
+include_patterns = ["*.md", "docs/*.md", "roles/*/README.md", "reference/*.rst"]
+root_doc = "index"
+exclude_patterns = ["README.md"]
+# The anchor of a heading is what a git host makes of it, so links to it work there and here.
+myst_heading_anchors = 3
+nitpicky = True
+pygments_style = "ansible"
+html_theme = "furo"
+html_title = f"{NAME} {version}"
+html_show_sphinx = False
+html_copy_source = False
+html_domain_indices = False
+html_use_index = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+
+
+def stay_here(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make links to the repository's pages, which README files need for Galaxy, links within the site."""
+    source[0] = source[0].replace(PAGES, "../" * docname.count("/"))
+
+
+def trim_reference(app: Sphinx, doctree: nodes.document) -> None:
+    """Let the theme make the tables of contents, and call the pages of the reference by their short names."""
+    if not app.env.docname.startswith("reference/"):
+        return
+    for contents in [topic for topic in doctree.findall(nodes.topic) if "contents" in topic["classes"]]:
+        contents.parent.remove(contents)
+    for tree in doctree.findall(toctree):
+        tree["entries"] = [(" ".join(page.rpartition("/")[2].rsplit("_", 1)), page) for _title, page in tree["entries"]]
+
+
+def link_plugins(app: Sphinx, doctree: nodes.document) -> None:
+    """Lead from the full name of a module, plugin or role in a guide to its reference page."""
+    if app.env.docname.startswith("reference/"):
+        return
+    for literal in list(doctree.findall(nodes.literal)):
+        name = re.fullmatch(rf"{re.escape(NAME)}\.([a-z_]+)", literal.astext())
+        pages = sorted((SOURCE / "reference").glob(f"{name[1]}_*.rst")) if name else []
+        pages = [page for page in pages if name and page.stem.rpartition("_")[0] == name[1]]
+        if pages:
+            label = f"ansible_collections.{NAME}.{pages[0].stem}"
+            link = pending_xref("", refdomain="std", reftype="ref", reftarget=label, refexplicit=True, refwarn=True)
+            literal.replace_self(link)
+            link += literal
+
+
+def link_ansible(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
+    """Lead to Ansible's own documentation. Without a network Sphinx cannot look its pages up by itself."""
+    page = LABELS.get(node["reftarget"])
+    if node["reftype"] == "envvar" and node["reftarget"].startswith("ANSIBLE_"):
+        page = f"{ANSIBLE}/config.html#envvar-{node['reftarget']}"
+    return nodes.reference("", "", text, internal=False, refuri=page) if page else None
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", stay_here)
+    app.connect("doctree-read", trim_reference, priority=400)  # before Sphinx gathers the tables of contents
+    app.connect("doctree-read", link_plugins)
+    app.connect("missing-reference", link_ansible)

@@ -1,0 +1,59 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Ansible community asks of every collection."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.doc_fragments.api import ModuleDocFragment
+
+ROOT = Path(__file__).parents[3]
+PLUGINS = ROOT / "plugins"
+MODULE_UTILS = [file for file in (PLUGINS / "module_utils").rglob("*.py") if file.stat().st_size]
+DOCUMENTED = sorted(file for kind in ("filter", "inventory", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py"))
+ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+
+
+def documentation(file: Path) -> dict[str, Any]:
+    name = f"ansible_collections.compute_index.supply.plugins.{file.parent.name}.{file.stem}"
+    found: dict[str, Any] = yaml.safe_load(importlib.import_module(name).DOCUMENTATION)
+    return found
+
+
+@pytest.mark.parametrize("file", MODULE_UTILS, ids=lambda file: file.stem)
+def test_what_modules_share_is_private_and_says_so(file: Path) -> None:
+    assert any(part.startswith("_") for part in file.relative_to(PLUGINS / "module_utils").parts)
+    said = ast.get_docstring(ast.parse(file.read_text())) or ""
+    assert "This module util is private to the collection." in " ".join(said.split())
+
+
+@pytest.mark.parametrize("file", sorted((PLUGINS / "modules").glob("[a-z]*.py")), ids=lambda file: file.stem)
+def test_a_module_says_what_it_supports(file: Path) -> None:
+    document = documentation(file)
+    common = yaml.safe_load(ModuleDocFragment.ATTRIBUTES)["attributes"]
+    assert "compute_index.supply.api.attributes" in document["extends_documentation_fragment"]
+    said = {name: {**common.get(name, {}), **own} for name, own in {**common, **document["attributes"]}.items()}
+    assert said.keys() == {"action_group", "check_mode", "diff_mode", "idempotent", "platform"}
+    assert all(attribute["description"] and attribute["support"] for attribute in said.values())
+
+
+@pytest.mark.parametrize("file", DOCUMENTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_a_plugin_says_since_when_it_exists_and_by_whom(file: Path) -> None:
+    document = documentation(file)
+    assert document["version_added"]
+    assert document["author"]
+    assert not document["short_description"].endswith(".")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_says_since_when_it_exists_and_by_whom(role: str) -> None:
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    assert all(spec["version_added"] and spec["author"] and spec["description"] for spec in specs.values())
+    assert (ROOT / "roles" / role / "README.md").exists()
