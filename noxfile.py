@@ -23,6 +23,8 @@ CORES = {
     "2.19": ("3.11", "3.12", "3.13"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
+# Those that AWX's execution environments have, and the newest.
+AWX_CORES = {"2.16": CORES["2.16"], "2.18": ("3.11", "3.12", "3.13"), "2.21": CORES["2.21"]}
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
@@ -45,7 +47,10 @@ def find_python(version: str) -> str | None:
 
 FOUND = {version: find_python(version) for version in ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")}
 PYTHONS = {version: path for version, path in FOUND.items() if path}
-CORE_PYTHONS = {core: next((PYTHONS[v] for v in versions if v in PYTHONS), None) for core, versions in CORES.items()}
+CORE_PYTHONS = {
+    core: next((PYTHONS[v] for v in versions if v in PYTHONS), None)
+    for core, versions in {**AWX_CORES, **CORES}.items()
+}
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
 
 
@@ -102,7 +107,8 @@ def ansible_core(session: nox.Session, core: str) -> str:
     """Return the requirement of this version of ansible-core, or skip the session where no Python can run it."""
     if not CORE_PYTHONS[core]:
         kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
-        needed = f"Python {min(CORES[core])} to {max(CORES[core])}"
+        versions = {**AWX_CORES, **CORES}[core]
+        needed = f"Python {min(versions)} to {max(versions)}"
         session.skip(f"SKIPPED {kind} on ansible-core {core}: needs {needed}, found {found}")
     return f"ansible-core~={core}.0"
 
@@ -178,6 +184,23 @@ def add_tests(core: str) -> None:
 
 for core in CORES:
     add_tests(core)
+
+
+def add_awx(core: str) -> None:
+    """Add the session of AWX's jobs on this version of ansible-core."""
+
+    @nox.session(name=f"awx-{core}", python=CORE_PYTHONS[core] or False, tags=["awx"])
+    def awx(session: nox.Session) -> None:
+        """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
+        # What does not depend on ansible-core, or is expensive, runs on the newest.
+        marks = [] if core == NEWEST_CORE else ["-m", "core"]
+        command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
+        session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
+
+
+for core in AWX_CORES:
+    add_awx(core)
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
