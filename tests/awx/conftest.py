@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Launches the job templates as AWX does: a private folder for each job, filled from the definitions, run by ansible-runner."""
+"""Launches the job templates as AWX does: by ansible-runner, in a private folder that is filled from the definitions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""As much of AWX's REST API as the modules of awx.awx use for the set-up: objects, associations, surveys, approval nodes.
+"""As much of AWX's REST API as the modules of awx.awx use for the set-up.
 
 It refuses what AWX refuses, as far as the set-up can do it wrong.
 """
@@ -165,9 +165,7 @@ class FakeAwx:
             raise refuse(inputs=[f"Additional properties are not allowed ({unknown})"])
         given = {key: value for key, value in item["inputs"].items() if value != SECRET}
         self.secrets[item["id"]] = {**self.secrets.get(item["id"], {}), **given}
-        item["inputs"] = {
-            key: SECRET if fields[key].get("secret") else value for key, value in item["inputs"].items()
-        }
+        item["inputs"] = {key: SECRET if fields[key].get("secret") else value for key, value in item["inputs"].items()}
 
     def _validate_projects(self, item: Item) -> None:
         item["summary_fields"] = {"current_update": {"id": item["id"]}}

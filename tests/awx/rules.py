@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules that AWX 24 applies to surveys, to answers, to credential types, and to the variables of a workflow's jobs."""
+"""The rules that AWX 24 applies to surveys, answers, credential types, and the variables of a workflow's jobs."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def check_credential_type(inputs: Any, injectors: Any) -> None:
 
 
 def inject(injectors: Variables, values: dict[str, str]) -> dict[str, str]:
-    """The environment that a credential with these values gives to a job. Raises ValueError if a field does not exist."""
+    """The environment that a credential with these values gives to a job. Raises ValueError for an unknown field."""
     sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     try:
         return {key: sandbox.from_string(text).render(values) for key, text in injectors.get("env", {}).items()}
@@ -178,7 +178,7 @@ def inject(injectors: Variables, values: dict[str, str]) -> dict[str, str]:
 
 
 def job_variables(artifacts: Variables, answers: Variables) -> Variables:
-    """The variables of a workflow's job: the artifacts of the nodes before it, hidden by the workflow's own variables."""
+    """The variables of a workflow's job: the artifacts of the nodes before it, hidden by the workflow's own."""
     return {**artifacts, **answers}
 
 

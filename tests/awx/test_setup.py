@@ -76,7 +76,8 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy"]
     assert organization["default_environment"] == awx.one("execution_environments", "Compute Index Supply")["id"]
     kind = awx.one("credential_types", "Compute Index Supply API")
-    assert (kind["inputs"], kind["injectors"]) == tuple(found["awx_credential_type"][x] for x in ("inputs", "injectors"))
+    assert kind["inputs"] == found["awx_credential_type"]["inputs"]
+    assert kind["injectors"] == found["awx_credential_type"]["injectors"]
     credential = awx.one("credentials", "Compute Index Supply API")
     assert awx.secrets[credential["id"]] == {
         "url": project.simulator.url,
