@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Launches the job templates as AWX does: by ansible-runner, in a private folder that is filled from the definitions."""
+"""Launches the job templates as AWX does: by ansible-runner, in a folder of its own, filled from the definitions."""
 
 from __future__ import annotations
 
@@ -93,6 +93,8 @@ class Controller:
         self.folder = project.folder / "jobs"
         self.environment = {
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
+            # Fewer processes for each module.
+            "ANSIBLE_PIPELINING": "True",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         found = definitions()
@@ -195,6 +197,6 @@ def make_controller(make_project: MakeProject) -> MakeController:
     """Makes a controller whose API is a simulator of these settings and offers."""
 
     def make(**settings: Any) -> Controller:
-        return Controller(make_project(**settings))
+        return Controller(make_project(**{"provision_seconds": 0, **settings}))
 
     return make

@@ -135,7 +135,7 @@ def _complaint(question: Variables, value: Any) -> str:
         return "" if value in choices_of(question) else f"{value!r} is not one of the choices"
     if kind in ("integer", "float"):
         # A bool is no number here, nor is a text of digits.
-        if type(value) is not int and (kind == "integer" or type(value) is not float):
+        if isinstance(value, bool) or not isinstance(value, int if kind == "integer" else (int, float)):
             return f"{value!r} is not numeric"
         size = value
     else:

@@ -54,6 +54,7 @@ def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Proje
     project = make_project()
     project.environment |= {
         "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([os.environ["ANSIBLE_COLLECTIONS_PATH"], str(collections)]),
+        "ANSIBLE_PIPELINING": "True",  # fewer processes for each module
         "CONTROLLER_HOST": awx.url,
         "CONTROLLER_OAUTH_TOKEN": TOKEN,
     }
