@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration e2e format docs build release clean
+.PHONY: help demo sandbox test lint sanity unit integration awx e2e format docs build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -32,7 +32,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit, integration and end-to-end tests, docs, release
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and end-to-end tests, docs, release
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
@@ -45,6 +45,9 @@ unit: .venv/.nox ## Run the unit tests on each version of ansible-core
 	$(NOX) $(PER_CORE) -- $(ARGS)
 
 integration: .venv/.nox ## Run real playbooks against the simulated API on each version of ansible-core
+	$(NOX) $(PER_CORE) -- $(ARGS)
+
+awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated API, and what sets AWX up
 	$(NOX) $(PER_CORE) -- $(ARGS)
 
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)

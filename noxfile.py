@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top.
-SHIPPED = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "requirements.txt"}
-SHIPPED |= {"changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
+SHIPPED = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt", "requirements.txt"}
+SHIPPED |= {"awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
     "2.16": ("3.11", "3.12", "3.10"),
@@ -34,6 +34,8 @@ SANITY_CORES = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": CORES["2.21"],
 }
+# Those that AWX's execution environments have, and the newest.
+AWX_CORES = ("2.16", "2.18", "2.21")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
@@ -203,6 +205,23 @@ def add_tests(core: str) -> None:
 
 for core in CORES:
     add_tests(core)
+
+
+def add_awx(core: str) -> None:
+    """Add the session of AWX's jobs on this version of ansible-core."""
+
+    @nox.session(name=f"awx-{core}", python=CORE_PYTHONS[core] or False, tags=["awx"])
+    def awx(session: nox.Session) -> None:
+        """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
+        # What does not depend on ansible-core, or is expensive, runs on the newest.
+        marks = [] if core == NEWEST_CORE else ["-m", "core"]
+        command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
+        session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
+
+
+for core in AWX_CORES:
+    add_awx(core)
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)

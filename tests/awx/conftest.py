@@ -1,0 +1,202 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Launches the job templates as AWX does: by ansible-runner, in a folder of its own, filled from the definitions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import pytest
+import yaml
+
+import rules
+from project import MakeProject, Project, make_project, sockets
+
+__all__ = ["Controller", "Job", "MakeController", "make_controller", "make_project", "sockets"]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFINITIONS = ROOT / "playbooks" / "vars" / "awx"
+JOB_SECONDS = 120
+
+
+class Loader(yaml.SafeLoader):
+    """Reads what Ansible reads: !unsafe marks texts that are no templates."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
+class Unsafe(str):
+    """A text that AWX hands to Ansible as no template."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes the answers of surveys and the artifacts as AWX does."""
+
+
+Dumper.add_representer(Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style="'"))
+
+
+def unsafe(value: Any) -> Any:
+    """The value with all its texts marked."""
+    if isinstance(value, dict):
+        return {key: unsafe(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [unsafe(part) for part in value]
+    return Unsafe(value) if isinstance(value, str) else value
+
+
+def definitions() -> dict[str, Any]:
+    """All that playbooks/vars/awx defines."""
+    found: dict[str, Any] = {}
+    for file in sorted(DEFINITIONS.glob("*.yml")):
+        found.update(yaml.load(file.read_text(), Loader))
+    return found
+
+
+@dataclass
+class Job:
+    """What a job printed, how it ended and what it hands on."""
+
+    status: str
+    output: str
+    artifacts: dict[str, Any]
+    changed: int
+    template: str
+    variables: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The output on one line."""
+        return " ".join(self.output.split())
+
+
+class SyncFailed(Exception):
+    """The inventory source could not be read; AWX then fails the job that waits for it."""
+
+
+class Controller:
+    """As much of AWX as a job can see. Each job gets its own folder, and nothing of it is there for the next one."""
+
+    def __init__(self, project: Project) -> None:
+        self.simulator = project.simulator
+        self.key = project.key
+        self.folder = project.folder / "jobs"
+        self.environment = {
+            **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
+            # Fewer processes for each module.
+            "ANSIBLE_PIPELINING": "True",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        found = definitions()
+        self.templates = {each["name"]: each for each in found["awx_job_templates"]}
+        self.workflow = found["awx_workflow"]
+        self.surveys = found["awx_surveys"]
+        values = {"url": project.simulator.url, "token": project.simulator.settings.token}
+        self.credential = rules.inject(found["awx_credential_type"]["injectors"], values)
+        # The variables of awx_setup.yml's inventory; polls in seconds only for the tests.
+        self.inventory_variables = {
+            "provision_registry_dir": "",
+            "provision_ssh_public_key": Path(f"{self.key}.pub").read_text().strip(),
+            "provision_poll_delay": 1,
+        }
+
+    def launch(self, template: str, answers: dict[str, Any] | None = None, **options: Any) -> Job:
+        """Launch a job template with the answers of its survey."""
+        survey = self.surveys[self.templates[template]["survey"]]
+        return self.run(template, rules.accept(survey, answers or {}), **options)
+
+    def launch_workflow(self, answers: dict[str, Any], approve: Callable[[dict[str, Any]], bool] = bool) -> list[Job]:
+        """Launch the workflow; ``approve`` sees the artifacts. The jobs that ran, in their order."""
+        variables = rules.accept(self.surveys[self.workflow["survey"]], answers)
+        nodes = {node["identifier"]: node for node in self.workflow["nodes"]}
+        (name,) = set(nodes) - {following for node in nodes.values() for following in node.get("success", [])}
+        jobs: list[Job] = []
+        artifacts: dict[str, Any] = {}
+        while True:
+            node = nodes[name]
+            if "approval" in node:
+                if not approve(artifacts):
+                    return jobs
+            else:
+                jobs.append(self.run(node["template"], rules.job_variables(artifacts, variables)))
+                if jobs[-1].status != "successful":
+                    return jobs
+                artifacts = {**artifacts, **jobs[-1].artifacts}
+            if not node.get("success"):
+                return jobs
+            (name,) = node["success"]
+
+    def relaunch(self, job: Job) -> Job:
+        """Run a job again with the variables that it had."""
+        return self.run(job.template, job.variables)
+
+    def run(self, template: str, variables: dict[str, Any], cancel: Callable[[], bool] | None = None) -> Job:
+        """Run a job with these extra variables."""
+        definition = self.templates[template]
+        folder = self.folder / str(len(list(self.folder.glob("*"))) + 1)
+        shutil.copytree(ROOT / "awx" / "project", folder / "project")
+        self._update_inventory(folder)
+        (folder / "env").mkdir()
+        (folder / "env" / "extravars").write_text(yaml.dump(unsafe(variables), Dumper=Dumper))
+        words = ["--check", "--diff"] if definition.get("job_type") == "check" else []
+        runner = ansible_runner.run(
+            private_data_dir=str(folder),
+            playbook=definition["playbook"],
+            cmdline=" ".join(words) or None,
+            envvars={**self.environment, **self.credential},
+            ssh_key=self.key.read_text() if definition.get("ssh") else None,
+            settings={"job_timeout": JOB_SECONDS, "pexpect_timeout": 1},
+            cancel_callback=cancel,
+            quiet=True,
+        )
+        (stats,) = [e["event_data"] for e in runner.events if e["event"] == "playbook_on_stats"] or [{}]
+        return Job(
+            runner.status,
+            "".join(event["stdout"] + "\n" for event in runner.events if event.get("stdout")),
+            stats.get("artifact_data", {}),
+            sum(stats.get("changed", {}).values()),
+            template,
+            variables,
+        )
+
+    def _update_inventory(self, folder: Path) -> None:
+        """Sync the inventory source, and write what jobs get of it: a script that prints the hosts."""
+        source = folder / "project" / "account.supply.yml"
+        found, errors = ansible_runner.get_inventory(
+            action="list",
+            inventories=[str(source)],
+            response_format="json",
+            envvars={**self.environment, **self.credential, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"},
+            quiet=True,
+            private_data_dir=str(folder),
+        )
+        if not isinstance(found, dict):
+            raise SyncFailed(errors)
+        found["all"]["vars"] = self.inventory_variables
+        script = folder / "inventory" / "hosts"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!{sys.executable}\nprint({json.dumps(found)!r})\n")
+        script.chmod(0o700)
+
+
+MakeController = Callable[..., Controller]
+
+
+@pytest.fixture
+def make_controller(make_project: MakeProject) -> MakeController:
+    """Makes a controller whose API is a simulator of these settings and offers."""
+
+    def make(**settings: Any) -> Controller:
+        return Controller(make_project(**{"provision_seconds": 0, **settings}))
+
+    return make

@@ -1,0 +1,134 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The definitions against AWX's rules, and the execution environment against ansible-builder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import rules
+from conftest import ROOT, definitions
+
+FOUND = definitions()
+SURVEYS: dict[str, Any] = FOUND["awx_surveys"]
+TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templates"]}
+# What playbooks hand on by set_stats.
+ARTIFACTS = {"quote", "provision_hosts", "audit"}
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_awx_takes_the_surveys(name: str) -> None:
+    rules.check_survey(SURVEYS[name])
+
+
+def test_no_answer_hides_an_artifact() -> None:
+    assert not ARTIFACTS & {question["variable"] for survey in SURVEYS.values() for question in survey["spec"]}
+
+
+def test_awx_takes_the_credential_type() -> None:
+    kind = FOUND["awx_credential_type"]
+    rules.check_credential_type(kind["inputs"], kind["injectors"])
+    environment = rules.inject(kind["injectors"], {"url": "https://api", "token": "secret"})
+    assert environment == {"COMPUTE_INDEX_API_URL": "https://api", "COMPUTE_INDEX_API_TOKEN": "secret"}
+    assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token"]
+
+
+ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param({**ORDER, "order_names": ""}, id="no-names"),
+        pytest.param({**ORDER, "order_gpu_type": ""}, id="no-type"),
+        pytest.param({**ORDER, "order_max_price_per_hour": -1}, id="negative-price"),
+        pytest.param({**ORDER, "order_max_price_per_hour": "4"}, id="price-as-text"),
+        pytest.param({**ORDER, "order_gpu_count": "3"}, id="no-such-count"),
+        pytest.param({**ORDER, "order_region": "Mars"}, id="no-such-region"),
+        pytest.param({**ORDER, "order_max_total_price_per_hour": 100001}, id="too-dear"),
+        pytest.param({key: ORDER[key] for key in ("order_names", "order_gpu_type")}, id="no-ceiling"),
+    ],
+)
+def test_the_form_refuses_what_cannot_be_ordered(answers: dict[str, Any]) -> None:
+    assert rules.accept(SURVEYS["order"], ORDER)["order_contract_type"] == "ondemand"
+    with pytest.raises(ValueError):
+        rules.accept(SURVEYS["order"], answers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "number"},
+        {"required": "yes"},
+        {"min": 0.5},
+        {"default": 1},
+        {"default": "5"},
+        {"choices": ["1", "2"]},
+        {"choices": ""},
+        {"variable": "order_region"},
+        {"answer": 42},
+    ],
+    ids=str,
+)
+def test_the_rules_refuse_a_wrong_question(change: dict[str, Any]) -> None:
+    spec = [dict(question) for question in SURVEYS["order"]["spec"]]
+    (count,) = [question for question in spec if question["variable"] == "order_gpu_count"]
+    count.update(change)
+    with pytest.raises(ValueError):
+        rules.check_survey({**SURVEYS["order"], "spec": spec})
+
+
+@pytest.mark.parametrize(
+    "injectors",
+    [
+        {"env": {"TOKEN": "{{ tokens }}"}},
+        {"env": {"ANSIBLE_CONFIG": "{{ token }}"}},
+        {"env": {"1ST": "{{ token }}"}},
+        {"environment": {"TOKEN": "{{ token }}"}},
+    ],
+    ids=str,
+)
+def test_the_rules_refuse_a_wrong_injector(injectors: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        rules.check_credential_type(FOUND["awx_credential_type"]["inputs"], injectors)
+
+
+def test_templates_workflow_and_schedule_name_what_exists() -> None:
+    nodes = {node["identifier"]: node for node in FOUND["awx_workflow"]["nodes"]}
+    assert {node["template"] for node in nodes.values() if "template" in node} <= set(TEMPLATES)
+    assert {each["survey"] for each in (*TEMPLATES.values(), FOUND["awx_workflow"])} <= set(SURVEYS)
+    assert FOUND["awx_schedule"]["template"] in TEMPLATES
+    for template in TEMPLATES.values():
+        (play,) = yaml.safe_load((ROOT / "awx" / "project" / template["playbook"]).read_text())
+        name = play["ansible.builtin.import_playbook"].removeprefix("compute_index.supply.")
+        assert (ROOT / "playbooks" / f"{name}.yml").exists()
+    # A quote must still be good when it was approved in the last second.
+    assert nodes["approve"]["approval"]["timeout"] <= 1500
+
+
+def builder(*words: str) -> str:
+    """Run ansible-builder and return what it printed."""
+    program = str(Path(sys.executable).with_name("ansible-builder"))
+    return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_ansible_builder_takes_the_example(tmp_path: Path) -> None:
+    example = str(ROOT / "awx" / "execution-environment.yml")
+    builder("create", "--file", example, "--context", str(tmp_path), "--output-filename", "Containerfile")
+    assert "compute_index.supply" in (tmp_path / "_build" / "requirements.yml").read_text()
+    # The shell splits it at spaces.
+    assert 'ANSIBLE_INSTALL_REFS="ansible-core~=2.18.0 ansible-runner>=2.4"' in (tmp_path / "Containerfile").read_text()
+
+
+def test_ansible_builder_sees_what_the_collection_needs() -> None:
+    found = yaml.safe_load(builder("introspect", os.environ["ANSIBLE_COLLECTIONS_PATH"]).replace("---\n", ""))
+    assert [line.split("#")[0].strip() for line in found["python"]] == ["requests >= 2.25"]
+    assert [line.split(" ")[0] for line in found["system"]] == ["openssh-clients", "openssh-client"]

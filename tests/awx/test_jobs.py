@@ -1,0 +1,203 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every job template by ansible-runner, with the answers of its survey, its credentials and its inventory source."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import Controller, Job, MakeController, SyncFailed
+from simulator import Fault, Offer
+
+core = pytest.mark.core
+
+ORDER = {"order_names": "2", "order_max_price_per_hour": 4}
+
+
+def bought(controller: Controller) -> list[str]:
+    """The offers that were bought."""
+    return [purchase.offer_id for purchase in controller.simulator.purchases]
+
+
+def successful(job: Job) -> Job:
+    """The job, which must have ended well."""
+    assert job.status == "successful", job.output
+    return job
+
+
+@core
+def test_the_workflow_buys_what_was_approved_and_configures_it(make_controller: MakeController) -> None:
+    controller = make_controller()
+    seen: list[dict[str, Any]] = []
+
+    def approve(artifacts: dict[str, Any]) -> bool:
+        seen.append(artifacts)
+        # Cheaper than what was quoted: it was not approved.
+        controller.simulator.add_offer(gpu_price_per_hour=1.0)
+        return True
+
+    quote, provision, configure = map(successful, controller.launch_workflow(ORDER, approve))
+
+    quoted = seen[0]["quote"]
+    assert bought(controller) and quote.artifacts == seen[0]
+    assert sorted(bought(controller)) == sorted(host["offer_id"] for host in quoted["hosts"].values())
+    assert sorted(host["price_per_hour"] for host in quoted["hosts"].values()) == [2.0, 2.5]
+    assert quoted["price_per_hour"] == 4.5
+
+    hosts = provision.artifacts["provision_hosts"]
+    assert set(hosts) == {"gpu-1", "gpu-2"}
+    for name, host in hosts.items():
+        (resource_id,) = host["resource_ids"]
+        address = controller.simulator.resources[resource_id].address
+        assert address is not None
+        assert (host["ansible_host"], host["ansible_port"], host["ansible_user"]) == ("127.0.0.1", address.port, "root")
+        assert host["offer_id"] == quoted["hosts"][name]["offer_id"]
+        assert host["price_per_hour"] == quoted["hosts"][name]["price_per_hour"]
+        note = json.loads((controller.simulator.home(resource_id) / "compute_index_supply.json").read_text())
+        assert note == {"host": name, "resource_ids": [resource_id]}
+
+    for job in (quote, provision, configure):
+        assert len(json.dumps(job.artifacts)) < 1000
+        assert controller.simulator.settings.token not in job.output + json.dumps(job.artifacts)
+
+
+@core
+def test_each_template_with_the_answers_of_its_survey(make_controller: MakeController) -> None:
+    controller = make_controller()
+    order = {**ORDER, "order_names": " alice ", "order_gpu_count": "1", "order_region": "EU"}
+    alice, ending = {"order_names": "alice"}, {"decommission_hosts": "alice"}
+
+    check = successful(controller.launch("GPU provision (check)", order))
+    assert "for USD 2.0 per hour" in check.text
+    assert controller.simulator.purchases == []
+
+    provision = successful(controller.launch("GPU provision", order))
+    assert list(provision.artifacts["provision_hosts"]) == ["alice"]
+    assert successful(controller.launch("GPU configure (check)", alice)).changed == 1
+
+    controller.simulator.populate(1, gpu_price_per_hour=2.5)
+    audit = controller.launch("GPU audit", {"audit_names": "alice", "audit_fail_on_orphans": "yes"})
+    assert audit.status == "failed"
+    assert [row["name"] for row in audit.artifacts["audit"]["claimed"]] == ["alice"]
+    assert len(audit.artifacts["audit"]["orphans"]) == 1
+    assert "1 machine(s) that nobody claims cost USD 2.50 per hour" in audit.text
+
+    assert "Would end" in successful(controller.launch("GPU decommission (check)", ending)).output
+    assert len(controller.simulator.billed) == 2
+    successful(controller.launch("GPU decommission", ending))
+    assert "alice" not in [controller.simulator.resources[each].name for each in controller.simulator.billed]
+    assert len(controller.simulator.billed) == 1
+
+
+def test_answers_may_be_texts_and_empty_ones_mean_not_given(make_controller: MakeController) -> None:
+    controller = make_controller()
+    questions = [question["variable"] for question in controller.surveys["order"]["spec"]]
+    empty = {**dict.fromkeys(questions, ""), "order_region": None, "order_max_total_price_per_hour": None}
+    texts = {
+        "order_names": "1",
+        "order_gpu_type": "H100 | A100",
+        "order_gpu_count": "1",
+        "order_max_price_per_hour": "2.0",
+    }
+
+    quote = successful(controller.run("GPU quote", {**empty, **texts}))
+
+    assert quote.artifacts["quote"]["hosts"]["gpu-1"]["price_per_hour"] == 2.0
+    (search,) = [request for request in controller.simulator.requests if request.path == "/get_offers"]
+    assert yaml.safe_load(search.body) == {"compute": {"gpu_type": "H100 | A100", "gpu_count": 1}}
+
+
+def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
+    controller = make_controller()
+    controller.inventory_variables["provision_max_price_per_hour"] = 4
+    job = controller.launch("GPU provision", {**ORDER, "order_max_price_per_hour": 0})
+    assert job.status == "failed"
+    assert "within its provision_max_price_per_hour (0" in job.text
+    assert controller.simulator.purchases == []
+
+
+def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController) -> None:
+    controller = make_controller(offers=[Offer(gpu_price_per_hour=2.0) for _each in range(6)])
+    fates = ("expired", "forgotten", "dearer", "sold", "mine")
+    offers = dict(zip(fates, controller.simulator.offers.values(), strict=False))
+    # Two people had the same offer approved, and the other one was faster; another one bought with the same token.
+    controller.simulator.market.procure(offers["sold"].offer_id, {"resource_name": "other"})
+    approved = {name: {"offer_id": offer.offer_id, "price_per_hour": 2.0} for name, offer in offers.items()}
+    offers["expired"].expires_at = offers["expired"].created_at
+    del controller.simulator.offers[offers["forgotten"].offer_id]
+    offers["dearer"].details_price = 2.01
+
+    variables = {"order_names": f"{','.join(fates)},unquoted", "quote": {"hosts": approved}}
+    job = controller.run("GPU provision", {**ORDER, "order_gpu_type": "H100", **variables})
+
+    assert job.status == "failed"
+    old = "of the quote has expired; offers live 30 minutes. Nothing was bought for"
+    for message in (
+        f"Offer {offers['expired'].offer_id} {old} expired",
+        f"Offer {approved['forgotten']['offer_id']} {old} forgotten",
+        f"Offer {offers['dearer'].offer_id} costs",
+        "is bought already, and this account has no machine called sold.",
+        "The quote names no offer with a price for unquoted. Nothing was bought for unquoted.",
+    ):
+        assert message in job.text, job.output
+    assert bought(controller) == [offers["sold"].offer_id, offers["mine"].offer_id]
+    assert list(job.artifacts["provision_hosts"]) == ["mine"]
+
+
+def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeController) -> None:
+    controller = make_controller(procure_seconds=30)
+    order: dict[str, Any] = {**ORDER, "order_names": "1", "order_gpu_type": "H100"}
+    quote = successful(controller.run("GPU quote", order))
+
+    lost = controller.run("GPU provision", {**quote.artifacts, **order}, cancel=lambda: bool(bought(controller)))
+
+    assert lost.status == "canceled"
+    assert lost.artifacts == {}
+    again = successful(controller.relaunch(lost))
+    assert list(again.artifacts["provision_hosts"]) == ["gpu-1"]
+
+    # The workflow was launched twice. AWX lets the second one wait for the first, since concurrent jobs are off.
+    second = successful(controller.run("GPU quote", order))
+    assert second.artifacts["quote"]["hosts"]["gpu-1"]["owned"] is True
+    provision = successful(controller.run("GPU provision", {**second.artifacts, **order}))
+    assert provision.changed == 0
+    assert provision.artifacts == again.artifacts
+    assert len(bought(controller)) == 1
+
+
+def test_a_search_that_was_lost_in_the_middle_buys_once(make_controller: MakeController) -> None:
+    controller = make_controller(procure_seconds=30)
+    lost = controller.run(
+        "GPU provision",
+        {**ORDER, "order_names": "1", "order_gpu_type": "H100"},
+        cancel=lambda: bool(bought(controller)),
+    )
+    assert lost.status == "canceled"
+    assert list(successful(controller.relaunch(lost)).artifacts["provision_hosts"]) == ["gpu-1"]
+    assert len(bought(controller)) == 1
+
+
+def test_no_job_runs_when_the_inventory_source_fails(make_controller: MakeController) -> None:
+    controller = make_controller()
+    controller.simulator.faults.append(Fault(method="GET", path="/resources", status=401, count=None))
+    with pytest.raises(SyncFailed, match="401"):
+        controller.launch("GPU audit")
+
+
+def test_a_host_that_has_no_machine_is_not_configured(make_controller: MakeController) -> None:
+    job = make_controller().launch("GPU configure", {"order_names": "nobody"})
+    assert job.status == "failed"
+    assert "nobody has no machine yet" in job.text
+
+
+def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
+    controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
+    (job,) = controller.launch_workflow({**ORDER, "order_names": "1"})
+    assert job.status == "failed"
+    assert job.artifacts["quote"]["hosts"]["gpu-1"]["refusal"]
+    assert controller.simulator.purchases == []

@@ -1,0 +1,135 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook awx_setup.yml, with the modules of awx.awx, against a stand-in for AWX's REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, definitions
+from fake_awx import TOKEN, FakeAwx
+from project import MakeProject, Project, Run
+
+# The package that brings awx.awx 24.6.1; its other collections are not unpacked.
+PACKAGE = "ansible==12.3.0"
+URL = "https://git.example.com/gpu.git"
+SETUP = "compute_index.supply.awx_setup"
+
+
+@pytest.fixture(scope="session")
+def collections() -> Path:
+    """A folder of collections that has awx.awx; made once for all sessions of the tests."""
+    folder = Path(os.environ["AWX_COLLECTIONS"])
+    if not (folder / "ansible_collections" / "awx" / "awx" / "MANIFEST.json").exists():
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+        subprocess.run([*pip, "--disable-pip-version-check", PACKAGE], check=True)
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as package:
+            members = [name for name in package.namelist() if name.startswith("ansible_collections/awx/awx/")]
+            # The one that tells that all are there comes last.
+            package.extractall(folder, sorted(members, key=lambda name: name.endswith("MANIFEST.json")))
+        wheel.unlink()
+    return folder
+
+
+@pytest.fixture
+def awx() -> Iterator[FakeAwx]:
+    with FakeAwx(ROOT / "awx" / "project") as fake:
+        yield fake
+
+
+@pytest.fixture
+def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Project:
+    """A user who may change AWX."""
+    project = make_project()
+    project.environment |= {
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([os.environ["ANSIBLE_COLLECTIONS_PATH"], str(collections)]),
+        "ANSIBLE_PIPELINING": "True",  # fewer processes for each module
+        "CONTROLLER_HOST": awx.url,
+        "CONTROLLER_OAUTH_TOKEN": TOKEN,
+    }
+    return project
+
+
+def set_up(project: Project, **variables: Any) -> Run:
+    """Run the playbook."""
+    return project.command("ansible-playbook", SETUP, "-e", json.dumps(variables))
+
+
+def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
+    run = set_up(project, awx_project_url=URL, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
+
+    assert run.returncode == 0, run.output
+    assert project.simulator.settings.token not in run.output
+    found = definitions()
+
+    organization = awx.one("organizations", "Compute Index Supply")
+    assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy"]
+    assert organization["default_environment"] == awx.one("execution_environments", "Compute Index Supply")["id"]
+    kind = awx.one("credential_types", "Compute Index Supply API")
+    assert kind["inputs"] == found["awx_credential_type"]["inputs"]
+    assert kind["injectors"] == found["awx_credential_type"]["injectors"]
+    credential = awx.one("credentials", "Compute Index Supply API")
+    assert awx.secrets[credential["id"]] == {
+        "url": project.simulator.url,
+        "token": project.simulator.settings.token,
+    }
+    machines = awx.one("credentials", "Compute Index Supply machines")
+    assert awx.secrets[machines["id"]] == {"ssh_key_data": project.key.read_text()}
+    assert awx.one("projects", "Compute Index Supply")["scm_url"] == URL
+    inventory = awx.one("inventories", "Compute Index Supply")
+    assert json.loads(inventory["variables"]) == {
+        "provision_registry_dir": "",
+        "provision_ssh_public_key": Path(f"{project.key}.pub").read_text().strip(),
+    }
+    source = awx.one("inventory_sources", "Machines of the account")
+    assert (source["credential"], source["update_on_launch"], source["overwrite"]) == (credential["id"], True, True)
+
+    assert len(awx.all("job_templates")) == len(found["awx_job_templates"])
+    for definition in found["awx_job_templates"]:
+        template = awx.one("job_templates", definition["name"])
+        assert awx.surveys[template["id"]] == found["awx_surveys"][definition["survey"]]
+        assert (template["survey_enabled"], template["allow_simultaneous"]) == (True, False)
+        assert template["job_type"] == definition.get("job_type", "run")
+        expected = {credential["name"], machines["name"]} if definition.get("ssh") else {credential["name"]}
+        assert set(awx.names(template, "credentials")) == expected
+
+    workflow = awx.one("workflow_job_templates", "GPU machines")
+    assert awx.surveys[workflow["id"]] == found["awx_surveys"]["order"]
+    assert workflow["allow_simultaneous"] is False
+    node, way = awx.one("workflow_job_template_nodes", "quote"), []
+    while True:
+        way.append(awx.items[node["unified_job_template"]]["name"])
+        following = awx.names(node, "success_nodes")
+        if not following:
+            break
+        node = awx.one("workflow_job_template_nodes", following[0])
+    assert way == ["GPU quote", "Buy what was quoted", "GPU provision", "GPU configure"]
+    (schedule,) = awx.all("schedules")
+    assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
+
+    again = set_up(project, awx_project_url=URL, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
+    assert (again.returncode, again.changed) == (0, 0), again.output
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"awx_project_url": URL, "awx_api_token": ""}, {"awx_project_url": URL, "awx_ssh_key_file": "~/none"}],
+    ids=["no-project", "no-token", "no-key"],
+)
+def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeAwx, variables: dict[str, Any]) -> None:
+    before = len(awx.items)
+    run = set_up(project, **variables)
+    assert run.returncode == 2
+    assert "Nothing was changed." in run.text
+    assert len(awx.items) == before
