@@ -63,7 +63,7 @@ class InProcessAction(ActionBase):
         display.vvv(f"{name} runs in the process of Ansible.", host=host)
         # Where Ansible lets a local module work, too.
         with _process(environment, self._loader.get_basedir()):
-            return self._perform()
+            return self.perform(host)
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Mapping[str, str]) -> str | None:
         """Why the work cannot be done here, None if it can."""
@@ -96,7 +96,8 @@ class InProcessAction(ActionBase):
         path = str(self._templar.template(path))
         return path.startswith("auto") or os.path.abspath(os.path.expanduser(path)) == os.path.abspath(sys.executable)
 
-    def _perform(self) -> dict[str, t.Any]:
+    def perform(self, host: str | None) -> dict[str, t.Any]:
+        """The result of the operation; ``host`` is the one that it is for."""
         spec = self.operation.argument_spec
         # Plain values, as a module gets them.
         arguments = json.loads(json.dumps(self._task.args, default=_plain))

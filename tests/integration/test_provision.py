@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 
@@ -36,6 +37,12 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
     prices = [project.simulator.offers[p.offer_id].gpu_price_per_hour for p in project.simulator.purchases]
     assert sorted(prices) == [2.0, 2.5], "the cheapest offers, another one for each host"
     assert project.requests("POST", "/get_offers") == 1, "hosts that want the same share a search"
+    assert re.search(r"included: \S+/machine\.yml for gpu-., gpu-.$", first.output, re.MULTILINE), "reached at once"
+    lines = [line.strip(' ",').split() for line in first.output.splitlines()]
+    assert [
+        *sorted(line[:2] for line in lines if line[:1] in (["gpu-1"], ["gpu-2"]) and "root@127.0.0.1" in line),
+        *(line[:4] for line in lines if line[:2] == ["in", "total"]),
+    ] == [["gpu-1", "1"], ["gpu-2", "1"], ["in", "total", "-", "4.50"]]
 
     for host in ("gpu-1", "gpu-2"):
         entry = project.registry(host)
@@ -54,11 +61,13 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
             "swap": {"size": "1G"},
         }
 
+    before = len(project.simulator.requests)
     second = project.play(*BOTH)
 
     assert second.returncode == 0, second.output
     assert second.changed == 0
     assert project.requests(*PROCURE) == 2
+    assert len(project.simulator.requests) - before == 4, "two reads a host: its offer's status, and the addresses"
 
 
 @core
@@ -95,6 +104,29 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     assert '"status": "planned"' in run.text
     assert project.requests(*PROCURE) == 0
     assert project.registry("gpu-1") is None
+
+
+@core
+def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
+    run = project.provision("--check", provision_cloud_init={"write_files": "no list"})
+    assert run.returncode == 2, run.output
+    assert "cloud_init write_files must be a list. Nothing was sent. Nothing is billed for gpu-1." in run.text
+    assert project.requests(*PROCURE) == 0
+
+
+@core
+def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=4)
+    run = project.provision(provision_reach=False)
+    said = re.findall(
+        r"^  gpu-1, after (\d+) s: Offer \S+ is under way: (\w+), 0/1 instances running\.$", run.output, re.M
+    )
+    assert [word for _seconds, word in said] == ["provisioning_started", "provisioning_in_progress"], run.output
+    assert said[0][0] == "0" and int(said[1][0]) > 0
+    assert len(said) < run.output.count("RETRYING") and "Wait until the machine is ready (29 retries left)" in run.text
+    project.declare(["gpu-2"], provision_reach=False)
+    quiet = project.play(BOTH[0], ANSIBLE_STDOUT_CALLBACK="minimal")
+    assert (quiet.returncode, "is under way" in quiet.output) == (0, False), quiet.output
 
 
 def test_check_mode_of_a_finished_host_changes_nothing(project: Project) -> None:
@@ -318,7 +350,7 @@ def first_boot(project: Project, script: str) -> None:
 @pytest.mark.parametrize(
     ("script", "returncode", "message"),
     [
-        ("echo 'status: done'", 0, "Ready: ssh -p"),
+        ("echo 'status: done'", 0, "host machines USD/hour ssh"),
         ("echo 'status: done'; exit 2", 0, "WARNING: cloud-init finished with errors: status: done"),
         ("echo 'status: error'; exit 1", 2, "status: error"),
     ],
