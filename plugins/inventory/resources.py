@@ -131,11 +131,16 @@ def no_template(value: t.Any) -> t.Any:
         return {key: no_template(part) for key, part in value.items()}
     if isinstance(value, list):
         return [no_template(part) for part in value]
-    if isinstance(value, str) and "{" in value:
+    if isinstance(value, str) and _may_be_template(value):
         from ansible.utils.unsafe_proxy import wrap_var  # deprecated in the newer versions
 
         return wrap_var(value)
     return value
+
+
+def _may_be_template(text: str) -> bool:
+    """Whether Ansible could find a template in a text. One that begins so says by itself what else marks templates."""
+    return "{" in text or text.startswith("#jinja2:")
 
 
 def _is_ansibles(prefix: str) -> bool:
