@@ -1,0 +1,71 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An HTTPS server of fixed answers, in threads of the program that measures: its CPU is nobody else's."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import trustme
+
+Answer = Callable[[str, dict[str, str]], bytes | None]
+
+
+class Server:
+    """A context manager: ``answer(path, query)`` is served at ``url``, whose certificate ``ca`` has signed."""
+
+    def __init__(self, answer: Answer, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        self.requests = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            timeout = 60
+
+            def setup(handler) -> None:
+                # The handshake is done here, in the connection's own thread.
+                handler.request = context.wrap_socket(handler.request, server_side=True)
+                super().setup()
+
+            def do_GET(handler) -> None:
+                self.requests += 1
+                parts = urlsplit(handler.path)
+                body = answer(parts.path, dict(parse_qsl(parts.query)))
+                handler.send_response(404 if body is None else 200)
+                handler.send_header("Content-Type", "application/json")
+                handler.send_header("Content-Length", str(len(body or b"{}")))
+                handler.end_headers()
+                handler.wfile.write(body or b"{}")
+
+            def log_message(handler, *_words: Any) -> None:
+                pass
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(server, *_words: Any) -> None:
+                """A client that has gone away is no event."""
+
+        self._server = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Server:
+        threading.Thread(target=self._server.serve_forever, name="server", daemon=True).start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
