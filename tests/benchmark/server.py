@@ -28,35 +28,36 @@ class Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
         self.requests = 0
+        owner = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
             timeout = 60
 
-            def setup(handler) -> None:
+            def setup(self) -> None:
                 # The handshake is done here, in the connection's own thread.
-                handler.request = context.wrap_socket(handler.request, server_side=True)
+                self.request = context.wrap_socket(self.request, server_side=True)
                 super().setup()
 
-            def do_GET(handler) -> None:
-                self.requests += 1
-                parts = urlsplit(handler.path)
+            def do_GET(self) -> None:
+                owner.requests += 1
+                parts = urlsplit(self.path)
                 body = answer(parts.path, dict(parse_qsl(parts.query)))
-                handler.send_response(404 if body is None else 200)
-                handler.send_header("Content-Type", "application/json")
-                handler.send_header("Content-Length", str(len(body or b"{}")))
-                handler.end_headers()
-                handler.wfile.write(body or b"{}")
+                self.send_response(404 if body is None else 200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body or b"{}")))
+                self.end_headers()
+                self.wfile.write(body or b"{}")
 
-            def log_message(handler, *_words: Any) -> None:
+            def log_message(self, *_words: Any) -> None:
                 pass
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
 
-            def handle_error(server, *_words: Any) -> None:
+            def handle_error(self, *_words: Any) -> None:
                 """A client that has gone away is no event."""
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
