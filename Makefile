@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration awx e2e format docs build release clean
+.PHONY: help demo sandbox test lint sanity unit integration awx e2e benchmark format docs build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -32,7 +32,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
-test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and end-to-end tests, docs, release
+test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
 	$(NOX) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
@@ -52,6 +52,9 @@ awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated A
 
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
 	$(NOX) --session e2e -- $(ARGS)
+
+benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (most of an hour; ARGS=--small only sees that it runs)
+	$(NOX) --session benchmark -- $(ARGS)
 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix

@@ -257,6 +257,24 @@ def build_tarball(session: nox.Session, galaxy: str) -> Path:
     return next((BUILD / "dist").glob("*.tar.gz"))
 
 
+def run_benchmark(session: nox.Session, *arguments: str) -> None:
+    """Run the benchmark on the newest ansible-core."""
+    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/benchmark/requirements.txt")
+    session.run("python", "-m", "benchmark", *arguments, env=environment())
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
+def benchmark(session: nox.Session) -> None:
+    """Measure what tasks, plays and inventories cost, against others."""
+    run_benchmark(session, *session.posargs)
+
+
+@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False)
+def benchmark_small(session: nox.Session) -> None:
+    """See that the benchmark runs. Its figures mean nothing."""
+    run_benchmark(session, "--small")
+
+
 @nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""

@@ -423,7 +423,16 @@ def test_a_failure_is_not_kept(queue: RequestQueue, load: Load, refused: Any, ca
 # Texts of the API
 
 
-MARKS = ["{{ 7*7 }}", "{% set x = 7*7 %}{{ x }}", "{{ lookup('env', 'HOME') }}", "a {# comment #} b", "{ {{ 7*7 }}"]
+MARKS = [
+    "{{ 7*7 }}",
+    "{% set x = 7*7 %}{{ x }}",
+    "{{ lookup('env', 'HOME') }}",
+    "a {# comment #} b",
+    "{ {{ 7*7 }}",
+    # A template may say in its first line what marks it.
+    "#jinja2: variable_start_string: '[[', variable_end_string: ']]'\n[[ 7*7 ]]",
+    "#jinja2: variable_start_string: '[[', variable_end_string: ']]'\n[[ lookup('env', 'HOME') ]]",
+]
 
 
 @pytest.mark.parametrize("from_cache", [False, True], ids=["read", "cached"])

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 from typing import Any
 
 import pytest
@@ -135,6 +137,16 @@ def test_any_command_gives_a_plain_address_or_none(command: str) -> None:
 
 
 ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text(max_size=12) | st.lists(st.integers())
+
+
+@given(st.text(alphabet="ab -@.:/=_'\"\\\n#\x0b\u2003$", max_size=12))
+def test_an_ssh_command_has_the_words_that_a_shell_sees(command: str) -> None:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    with contextlib.suppress(ValueError):
+        assert _connection._words(command) == words
 
 
 @given(

@@ -1,0 +1,118 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m benchmark``: what the collection costs, against others, in one run on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from . import inventories, peers, provision, tasks
+from .answers import Answers
+from .measure import Commands
+from .server import Server
+from .table import markdown
+
+BUILD = Path(__file__).resolve().parents[2] / ".build"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+SECTIONS = ("tasks", "provision", "inventories")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmark", description=__doc__)
+    parser.add_argument("--small", action="store_true", help="tiny counts, to see that everything runs")
+    parser.add_argument("--rounds", type=int, default=3, help="how often tasks and inventories are measured")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="leave out the other parts")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace what stands between the marks in this file")
+    return parser.parse_args()
+
+
+@contextmanager
+def commands() -> Iterator[Commands]:
+    """A folder of their own, and an environment without settings of this machine's."""
+    (BUILD / "benchmark").mkdir(parents=True, exist_ok=True)
+    others = peers.unpack(BUILD / "benchmark")
+    with tempfile.TemporaryDirectory(prefix="supply-benchmark-") as name:
+        folder = Path(name)
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": f"{BUILD / 'dev'}{os.pathsep}{others}",
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        yield Commands(folder, environment)
+
+
+def measure_tasks(where: Commands, small: bool, rounds: int) -> str:
+    answers, rows = Answers(1), []
+    with Server(answers, where.folder) as server:
+        ways = tasks.ways(server, answers)
+        counts = {"separate": 20, "item": 100, "poll": 20, "hosts": 50}
+        if small:
+            counts = {"separate": 1, "item": 2, "poll": 2, "hosts": 2}
+        for kind, count in counts.items():
+            some = (
+                ways if kind != "hosts" else {name: ways[name] for name in (tasks.PING, tasks.STATUS, tasks.BY_MODULE)}
+            )
+            plays = tasks.Tasks(where, server, kind, count)
+            rows += tasks.rows(kind, plays.measure(some, rounds))
+        rows += tasks.payload_rows(where, ways)
+    return markdown("Tasks (CPU time of one, over TLS)", rows)
+
+
+def measure_provision(where: Commands, small: bool, rounds: int) -> str:
+    title = "A full provision (CPU time; the simulator without delays, plain HTTP, no SSH)"
+    return markdown(title, provision.rows(where, [1] if small else [1, 10, 50]))
+
+
+def measure_inventories(where: Commands, small: bool, rounds: int) -> str:
+    rows = []
+    for count in (3,) if small else (10, 1000, 10000):
+        with Server(Answers(count), where.folder) as server:
+            rows += inventories.rows(where, server, count, rounds)
+    return markdown("Inventories (CPU time, over TLS)", rows)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
+    core, python = version("ansible-core"), platform.python_version()
+    return f"Measured on {processor}, {platform.system()}, Python {python}, ansible-core {core}, by `make benchmark`.\n"
+
+
+def main() -> int:
+    """Measure, print, and keep what was found."""
+    options = arguments()
+    parts = {"tasks": measure_tasks, "provision": measure_provision, "inventories": measure_inventories}
+    report = [machine()]
+    print(report[0], flush=True)
+    for name in options.only or SECTIONS:
+        with commands() as where:
+            report.append(parts[name](where, options.small, 1 if options.small else options.rounds))
+        print(report[-1], flush=True)
+    text = "\n".join(report)
+    (BUILD / "benchmark" / "result.md").write_text(text)
+    if options.write:
+        before, _begin, rest = options.write.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        options.write.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
