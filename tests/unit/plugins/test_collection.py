@@ -57,3 +57,14 @@ def test_a_role_says_since_when_it_exists_and_by_whom(role: str) -> None:
     specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     assert all(spec["version_added"] and spec["author"] and spec["description"] for spec in specs.values())
     assert (ROOT / "roles" / role / "README.md").exists()
+
+
+@pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))
+def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
+    names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
+    operation = getattr(importlib.import_module(names[0]), module.upper(), None)
+    if operation is None:  # it measures the machine that it runs on
+        assert module == "machine_info"
+        assert not (PLUGINS / "action" / f"{module}.py").exists()
+    else:
+        assert importlib.import_module(names[1]).ActionModule.operation is operation
