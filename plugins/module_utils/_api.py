@@ -20,12 +20,6 @@ from . import _states
 from ._http import Answer, HttpClient, TransportError
 from ._version import VERSION
 
-try:
-    import yaml
-except ImportError:
-    yaml = None  # type: ignore[assignment]
-
-DEFAULT_URL = "https://supply-api.compute-index.com"
 USER_AGENT = f"compute_index.supply/{VERSION}"
 MOST_DETAIL = 400  # characters of a server's explanation that are shown
 
@@ -125,8 +119,11 @@ class SupplyApi:
 
     def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
         """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
-        if yaml is None:
-            raise ApiError("The search is sent as YAML, and this Python has no PyYAML.", "invalid", sent=False)
+        try:
+            import yaml  # here, since no other request needs it and a module is started for each task
+        except ImportError:
+            message = "The search is sent as YAML, and this Python has no PyYAML."
+            raise ApiError(message, "invalid", sent=False) from None
         body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
         data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
         offers = [read_offer(item) for item in _list_in(data, ("offers",), "POST /get_offers")]

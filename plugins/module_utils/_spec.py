@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
-from ._api import DEFAULT_URL
+DEFAULT_URL = "https://supply-api.compute-index.com"
 
 Spec = dict[str, dict[str, t.Any]]
 
