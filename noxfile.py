@@ -26,7 +26,7 @@ CORES = {
     "2.19": ("3.11", "3.12", "3.13"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# ansible-test sanity costs little and each version asks for something else, so it runs on these as well.
+# Each version of ansible-test sanity asks for something else, so `make sanity` runs it on these as well.
 SANITY_CORES = {
     "2.16": CORES["2.16"],
     "2.18": ("3.11", "3.12", "3.13"),
@@ -151,7 +151,8 @@ def lint(session: nox.Session) -> None:
 def add_sanity(core: str) -> None:
     """Add the session that runs this version's ansible-test sanity."""
 
-    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"])
+    # `make test` takes the versions that the other tests run on, `make sanity` all.
+    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"], default=core in CORES)
     def sanity(session: nox.Session) -> None:
         """Run all sanity tests of ansible-test, on every Python found."""
         install(session, ansible_core(session, core))

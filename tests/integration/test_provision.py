@@ -117,6 +117,7 @@ def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
 @core
 def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=4)
+    project.environment["COMPUTE_INDEX_IN_PROCESS"] = "1"  # a module has no terminal
     run = project.provision(provision_reach=False)
     said = re.findall(
         r"^  gpu-1, after (\d+) s: Offer \S+ is under way: (\w+), 0/1 instances running\.$", run.output, re.M
