@@ -28,10 +28,12 @@ copyright = GALAXY["authors"][0]
 # A link to the repository's pages leads to the page of the site.
 PAGES = f"{GALAXY['repository']}/blob/main/"
 # Where Ansible's own documentation has what the generated reference refers to.
-ANSIBLE = "https://docs.ansible.com/ansible/latest/reference_appendices"
+ANSIBLE = "https://docs.ansible.com/ansible/latest"
+CONFIG = f"{ANSIBLE}/reference_appendices/config.html"
 LABELS = {
-    "common_return_values": f"{ANSIBLE}/common_return_values.html",
-    "ansible_configuration_settings": f"{ANSIBLE}/config.html",
+    "action_plugins": f"{ANSIBLE}/plugins/action.html",
+    "common_return_values": f"{ANSIBLE}/reference_appendices/common_return_values.html",
+    "ansible_configuration_settings": CONFIG,
 }
 
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
@@ -86,7 +88,7 @@ def link_ansible(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: n
     """Lead to Ansible's own documentation. Without a network Sphinx cannot look its pages up by itself."""
     page = LABELS.get(node["reftarget"])
     if node["reftype"] == "envvar" and node["reftarget"].startswith("ANSIBLE_"):
-        page = f"{ANSIBLE}/config.html#envvar-{node['reftarget']}"
+        page = f"{CONFIG}#envvar-{node['reftarget']}"
     return nodes.reference("", "", text, internal=False, refuri=page) if page else None
 
 
