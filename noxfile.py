@@ -18,7 +18,16 @@ ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top.
-SHIPPED = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt", "requirements.txt"}
+SHIPPED = {
+    ".ansible-lint",
+    "CHANGELOG.md",
+    "FILES.json",
+    "LICENSE",
+    "MANIFEST.json",
+    "README.md",
+    "bindep.txt",
+    "requirements.txt",
+}
 SHIPPED |= {"awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
