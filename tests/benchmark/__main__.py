@@ -22,7 +22,7 @@ from .server import Server
 from .table import markdown
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+BEGIN, END = "<!-- measured: {} -->", "<!-- end of {} -->"
 SECTIONS = ("tasks", "provision", "inventories")
 
 
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="tiny counts, to see that everything runs")
     parser.add_argument("--rounds", type=int, default=3, help="how often tasks and inventories are measured")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="leave out the other parts")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace what stands between the marks in this file")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace each measured part between its marks there")
     return parser.parse_args()
 
 
@@ -99,18 +99,20 @@ def main() -> int:
     """Measure, print, and keep what was found."""
     options = arguments()
     parts = {"tasks": measure_tasks, "provision": measure_provision, "inventories": measure_inventories}
-    report = [machine()]
-    print(report[0], flush=True)
+    report = {}
     for name in options.only or SECTIONS:
         with commands() as where:
-            report.append(parts[name](where, options.small, 1 if options.small else options.rounds))
-        print(report[-1], flush=True)
-    text = "\n".join(report)
-    (BUILD / "benchmark" / "result.md").write_text(text)
+            table = parts[name](where, options.small, 1 if options.small else options.rounds)
+        report[name] = f"{table}\n{machine()}"
+        print(report[name], flush=True)
+    (BUILD / "benchmark" / "result.md").write_text("\n".join(report.values()))
     if options.write:
-        before, _begin, rest = options.write.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        options.write.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+        page = options.write.read_text()
+        for name, text in report.items():
+            before, begin, rest = page.partition(BEGIN.format(name))
+            _old, end, after = rest.partition(END.format(name))
+            page = f"{before}{begin}\n\n{text}\n{end}{after}"
+        options.write.write_text(page)
     return 0
 
 
