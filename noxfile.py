@@ -207,8 +207,8 @@ def add_tests(core: str) -> None:
             *marks,
             *session.posargs,
         ]
-        # The role takes the module's way on the versions in between, where the fewest tests run, and Ansible's own process
-        # on the others; the tests of the modules take both ways everywhere.
+        # The role takes the module's way on the versions in between, where the fewest tests run, and Ansible's own
+        # process on the others; the tests of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in (min(CORES), NEWEST_CORE) else "0"}
         session.run(*command, env={**environment(), **way})
 
