@@ -87,6 +87,12 @@ class Project:
         group = {"hosts": dict.fromkeys(hosts), "vars": {**usual, **variables}}
         self.inventory.write_text(yaml.safe_dump({"gpu": group}))
 
+    def declare_host(self, host: str, **variables: Any) -> None:
+        """Give a single host variables of its own, beside its registry file."""
+        folder = self.folder / "host_vars" / host
+        folder.mkdir(parents=True)
+        (folder / "offer.yml").write_text(yaml.safe_dump(variables))
+
     def command(self, *words: str, **environment: str) -> Run:
         """Run a command of ansible-core in the project."""
         # The commands of the environment that runs the tests, wherever PATH points.

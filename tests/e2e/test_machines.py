@@ -15,8 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from conftest import Backend, Machine, MakeProject, Project
 from simulator import Offer
 from simulator.nspawn import read
@@ -115,12 +113,8 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
     project = rent([cluster, *(Offer() for _host in range(3))])
     project.declare(["gpu-1", "gpu-2", "script", "cluster"], **first_boot(project))
-    for host, variables in {
-        "script": {"provision_cloud_init_template": "startup.sh.j2"},
-        "cluster": {"provision_offer_id": cluster.offer_id, "provision_max_price_per_hour": 72},
-    }.items():
-        (project.folder / "host_vars" / host).mkdir(parents=True)
-        (project.folder / "host_vars" / host / "offer.yml").write_text(yaml.safe_dump(variables))
+    project.declare_host("script", provision_cloud_init_template="startup.sh.j2")
+    project.declare_host("cluster", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=72)
 
     first = project.play(*PLAYBOOKS, ANSIBLE_PIPELINING="true")
 

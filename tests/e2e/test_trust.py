@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from conftest import Machine, MakeProject, Project
 from simulator import Offer
 
@@ -34,12 +32,8 @@ def test_a_seeded_key_is_good_for_the_first_connection_only(rent: MakeProject) -
     cluster = Offer(gpu_count=16, node_count=2)
     project = rent([cluster, Offer(), Offer()])
     project.declare(["gpu-1", "script", "cluster"], provision_host_key_trust="seeded")
-    for host, variables in {
-        "script": {"provision_cloud_init_template": "startup.sh.j2"},
-        "cluster": {"provision_offer_id": cluster.offer_id, "provision_max_price_per_hour": 72},
-    }.items():
-        (project.folder / "host_vars" / host).mkdir(parents=True)
-        (project.folder / "host_vars" / host / "offer.yml").write_text(yaml.safe_dump(variables))
+    project.declare_host("script", provision_cloud_init_template="startup.sh.j2")
+    project.declare_host("cluster", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=72)
 
     first = project.provision()
 
