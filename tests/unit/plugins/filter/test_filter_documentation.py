@@ -10,9 +10,15 @@ from types import ModuleType
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.filter import audit, hand_out_offers, shortfalls, table
+from ansible_collections.compute_index.supply.plugins.filter import (
+    audit,
+    hand_out_offers,
+    owned_machines,
+    shortfalls,
+    table,
+)
 
-SOURCES = [audit, hand_out_offers, shortfalls, table]
+SOURCES = [audit, hand_out_offers, owned_machines, shortfalls, table]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__.split(".")[-1])

@@ -1,0 +1,114 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells what hosts own, out of their variables."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: owned_machines
+short_description: Tells what hosts own, out of their variables
+version_added: 1.0.0
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+description:
+  - Reads the variables that the role P(compute_index.supply.provision#role) gives to a host. Hosts without a machine
+    are left out.
+positional: _input
+options:
+  _input:
+    description:
+      - The variables of each host.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: What do the hosts cost?
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Show it
+      ansible.builtin.debug:
+        msg: "{{ machines | compute_index.supply.table({'host': 'host', 'USD/hour': 'price_per_hour'}) }}"
+      vars:
+        machines: "{{ ansible_play_hosts | map('extract', hostvars) | compute_index.supply.owned_machines }}"
+      run_once: true
+"""
+
+RETURN = r"""
+_value:
+  description: For each host that has a machine its offer, how to reach it, and what it costs.
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The host's name in the inventory.
+      type: str
+    offer_id:
+      description: The offer that it owns.
+      type: str
+    resource_ids:
+      description: The ids of its machines.
+      type: list
+      elements: str
+    machines:
+      description: How many machines the offer has.
+      type: int
+    ansible_host:
+      description: The address of the first one.
+      type: str
+    ansible_port:
+      description: The port of its SSH server.
+      type: int
+    ansible_user:
+      description: Who may log in.
+      type: str
+    ssh:
+      description: The same as words for C(ssh).
+      type: str
+    price_per_hour:
+      description: USD per hour for all its machines; V(null) if nobody knows.
+      type: float
+"""
+
+import typing as t
+from collections.abc import Iterable, Mapping
+
+
+def owned_machines(hosts: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """A mapping for each host with machines."""
+    return [_owned(host) for host in hosts if host.get("provision_instances")]
+
+
+def _owned(host: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    first = host["provision_instances"][0]
+    address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
+    return {
+        "host": host["inventory_hostname"],
+        "offer_id": host["provision_procured_offer_id"],
+        "resource_ids": list(host["provision_resource_ids"]),
+        "machines": len(host["provision_instances"]),
+        "ansible_host": address,
+        "ansible_port": port,
+        "ansible_user": user,
+        "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
+        "price_per_hour": _price(host.get("provision_price_per_hour")),
+    }
+
+
+def _price(value: t.Any) -> float | None:
+    """ansible-core before 2.19 makes texts of numbers that a set_fact is given."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+class FilterModule:
+    """Ansible's way to find the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filters of this file by their names."""
+        return {"owned_machines": owned_machines}

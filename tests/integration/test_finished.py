@@ -1,0 +1,98 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts whose machine runs: next to nothing is left to do for them, and what has changed is still seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import MakeProject, Project
+
+ENTRY = "host_vars/gpu-1/compute_index_supply.yml"
+SSH_ARGS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
+
+
+@pytest.fixture
+def finished(project: Project) -> Project:
+    """A project whose host has got its machine; nothing of SSH, which has tests of its own."""
+    project.declare(["gpu-1"], provision_reach=False)
+    run = project.provision()
+    assert (run.returncode, run.changed) == (0, 3), run.output
+    return project
+
+
+def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
+    """The registry entry after a run that had to write it and another that had not."""
+    changes = [project.provision(*words, **variables) for _again in range(2)]
+    assert [(run.returncode, run.changed) for run in changes] == [(0, 1), (0, 0)], changes[0].output
+    assert [run.output.count("Complete the registry") for run in changes] == [1, 0]
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    return entry
+
+
+@pytest.mark.core
+def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
+    entry, requests = finished.registry("gpu-1"), len(finished.simulator.requests)
+    run = finished.provision()
+    assert (run.returncode, run.changed) == (0, 0), run.output
+    assert finished.registry("gpu-1") == entry
+    assert [request.method for request in finished.simulator.requests[requests:]] == ["GET", "GET"]
+    # The arguments, the offer, and what is shown and handed on once for all hosts.
+    assert run.recap("gpu-1", "ok") == 4
+    assert f"{entry['ansible_user']}@{entry['ansible_host']}" in run.output
+    assert "2.00" in run.output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ansible_host": "192.0.2.7"},
+        {"ansible_port": 1},
+        {"ansible_user": "nobody"},
+        {"provision_resource_ids": []},
+        {"provision_instances": []},
+        {"ansible_sftp_extra_args": ""},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_differs_is_registered_again(finished: Project, change: dict[str, Any]) -> None:
+    entry = finished.registry("gpu-1")
+    assert entry is not None
+    (finished.folder / ENTRY).write_text(yaml.safe_dump({**entry, **change}))
+    assert settle(finished) == entry
+
+
+def test_another_trust_reaches_the_registry(finished: Project) -> None:
+    entry = settle(finished, provision_host_key_trust="none")
+    assert all("StrictHostKeyChecking=no" in entry[name] for name in SSH_ARGS)
+
+
+@pytest.mark.core
+def test_a_project_that_moves_takes_its_host_keys_along(finished: Project) -> None:
+    place = finished.folder / "moved here"
+    place.mkdir()
+    for name in ("hosts.yml", "host_vars"):
+        shutil.move(finished.folder / name, place / name)
+    finished.folder, finished.inventory = place, place / "hosts.yml"
+    entry = settle(finished)
+    assert all(str(place / "host_vars" / "gpu-1" / ".known_hosts") in entry[name] for name in SSH_ARGS)
+
+
+@pytest.mark.parametrize(("ceiling", "returncode"), [(4.5, 0), (4.4, 2)])
+def test_batches_count_what_earlier_ones_bought_once(
+    make_project: MakeProject, ceiling: float, returncode: int
+) -> None:
+    project = make_project()  # the two cheapest offers cost 2.00 and 2.50
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_max_total_price_per_hour=ceiling)
+    play = {"hosts": "gpu", "gather_facts": False, "serial": 1, "roles": ["compute_index.supply.provision"]}
+    (project.folder / "site.yml").write_text(json.dumps([play]))
+    run = project.play("site.yml")
+    assert run.returncode == returncode, run.output
+    assert len(project.simulator.purchases) == 2 - bool(returncode)

@@ -1,0 +1,70 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.filter.owned_machines import owned_machines
+
+FIRST = {"resource_id": "r1", "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+SECOND = {"resource_id": "r2", "ansible_host": "192.0.2.2", "ansible_port": 22, "ansible_user": "root"}
+
+
+def variables(**changes: t.Any) -> dict[str, t.Any]:
+    return {
+        "inventory_hostname": "gpu-1",
+        "provision_procured_offer_id": "o1",
+        "provision_resource_ids": ["r1"],
+        "provision_instances": [FIRST],
+        "provision_price_per_hour": 2.5,
+        **changes,
+    }
+
+
+def test_what_a_host_owns() -> None:
+    assert owned_machines([variables()]) == [
+        {
+            "host": "gpu-1",
+            "offer_id": "o1",
+            "resource_ids": ["r1"],
+            "machines": 1,
+            "ansible_host": "192.0.2.1",
+            "ansible_port": 22,
+            "ansible_user": "root",
+            "ssh": "root@192.0.2.1",
+            "price_per_hour": 2.5,
+        }
+    ]
+
+
+def test_a_cluster_is_reached_by_its_first_machine() -> None:
+    [row] = owned_machines([variables(provision_instances=[FIRST, SECOND], provision_resource_ids=["r1", "r2"])])
+    assert (row["machines"], row["resource_ids"], row["ansible_host"]) == (2, ["r1", "r2"], "192.0.2.1")
+
+
+@pytest.mark.parametrize("nothing", [{"provision_instances": []}, {"provision_instances": None}])
+def test_a_host_without_a_machine_is_left_out(nothing: dict[str, t.Any]) -> None:
+    without = {"inventory_hostname": "bare"}
+    assert [row["host"] for row in owned_machines([without, variables(**nothing), variables()])] == ["gpu-1"]
+
+
+def test_a_port_of_its_own_is_said_to_ssh() -> None:
+    # A text: what ansible-core before 2.19 makes of a number in a set_fact.
+    [row] = owned_machines([variables(provision_instances=[{**FIRST, "ansible_port": "2222"}])])
+    assert (row["ansible_port"], row["ssh"]) == (2222, "-p 2222 root@192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("noted", "price"), [(2.5, 2.5), ("2.5", 2.5), (0, 0.0), (None, None), ("", None), ("None", None)]
+)
+def test_a_price_is_a_number_or_unknown(noted: t.Any, price: float | None) -> None:
+    assert owned_machines([variables(provision_price_per_hour=noted)])[0]["price_per_hour"] == price
+
+
+def test_no_price_at_all_is_unknown() -> None:
+    host = variables()
+    del host["provision_price_per_hour"]
+    assert owned_machines([host])[0]["price_per_hour"] is None
