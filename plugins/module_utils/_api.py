@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Supply API: a method per endpoint, and the tolerant reader of its answers. Knows no Ansible.
 
+Here is what asks after purchases and machines; `_market` has what comes before them, and the purchase. A module is
+shipped with all that it imports, and those that wait or list are run often.
+
 Every answer is brought into one shape: documented fields are always there (None where the API gave nothing), fields
 that nobody documented are handed through. Rules without a source are those of the API's documentation pages.
 This module util is private to the collection.
@@ -10,9 +13,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import typing as t
 from urllib.parse import parse_qsl, quote
 
@@ -25,28 +26,6 @@ MOST_DETAIL = 400  # characters of a server's explanation that are shown
 
 Json = dict[str, t.Any]
 
-_OFFER_FIELDS = (
-    "offer_id",
-    "gpu_type",
-    "gpu_family",
-    "gpu_count",
-    "vendor",
-    "region",
-    "vendor_region",
-    "contract_type",
-    "type",
-    "status",
-    "gpu_price_per_hour",
-    "storage_price_per_hour",
-    "total_price_per_hour",
-    "vcpu_count",
-    "memory_in_gb",
-    "boot_disk_in_gb",
-    "node_count",
-    "created_at",
-    "expires_at",
-    "procured_at",
-)
 _RESOURCE_FIELDS = (
     "resource_id",
     "resource_type",
@@ -109,7 +88,10 @@ class ApiError(Exception):
 
 
 class SupplyApi:
-    """The endpoints. With ``read_only`` (check mode) it refuses to send anything that could change something."""
+    """The endpoints of what was bought.
+
+    With ``read_only`` (check mode) it refuses to send anything that could change something.
+    """
 
     def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
         self._http = http
@@ -117,27 +99,9 @@ class SupplyApi:
 
     # Reads
 
-    def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
-        """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
-        try:
-            import yaml  # here, since no other request needs it and a module is started for each task
-        except ImportError:
-            message = "The search is sent as YAML, and this Python has no PyYAML."
-            raise ApiError(message, "invalid", sent=False) from None
-        body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
-        data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
-        offers = [read_offer(item) for item in _list_in(data, ("offers",), "POST /get_offers")]
-        offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
-        count = data.get("total_count") if isinstance(data, dict) else None
-        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
-
-    def offer(self, offer_id: str) -> Json:
-        """GET /offers/{offer_id}: details and a fresh price of one offer."""
-        return read_offer(self._read("GET", _path("offers", offer_id)))
-
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:
         """GET /offers/{offer_id}/status: see `read_status`."""
-        path = _path("offers", offer_id, "status")
+        path = path_to("offers", offer_id, "status")
         return self._without_secrets(read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
@@ -151,7 +115,7 @@ class SupplyApi:
         seen: list[dict[str, str]] = []
         while query not in seen:
             data = self._read("GET", "/resources", query=query, retries=retries)
-            items += _list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
+            items += list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
             seen.append(query)
             following = _next_page(data)
             if following is None:
@@ -162,25 +126,14 @@ class SupplyApi:
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
         query = {"force_refresh": "true"} if force_refresh else None
-        return read_resource(self._read("GET", _path("resources", resource_id), query=query, retries=retries))
-
-    def catalog(self, kind: str) -> t.Any:
-        """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
-        return self._read("GET", _path(f"available_{kind}"))
+        return read_resource(self._read("GET", path_to("resources", resource_id), query=query, retries=retries))
 
     # Changes
-
-    def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
-        """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
-        self._http.hide(*_telling_words(order.get("cloud_init") or ""))
-        how = {"content_type": "application/json", "timeout": timeout}
-        answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
-        return self._without_secrets(read_procurement(answer))
 
     def delete_resource(self, resource_id: str, *, force: bool) -> Json:
         """DELETE /resources/{resource_id}, once: the machine ends some time after the answer."""
         query = {"force": "true"} if force else None
-        return _object(self._change("DELETE", _path("resources", resource_id), query=query), "delete")
+        return object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
 
     # The way to HTTP
 
@@ -211,21 +164,9 @@ class SupplyApi:
         return answer
 
 
-def _path(*parts: str) -> str:
+def path_to(*parts: str) -> str:
+    """The path of these parts, none of which can leave its place."""
     return "".join("/" + quote(part, safe="") for part in parts)
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some)."""
-    return json.loads(json.dumps(value))
-
-
-def _telling_words(user_data: str) -> list[str]:
-    """What would give user data away if a server echoed it: its lines, and words long enough to be secrets."""
-    lines = [line.strip() for line in user_data.splitlines() if not line.startswith(("#cloud-config", "#!"))]
-    words = re.findall(r"[A-Za-z0-9_+/.-]{12,}", "\n".join(lines))
-    telling = {line for line in [*lines, *(" ".join(line.split()) for line in lines)] if len(line) >= 8}.union(words)
-    return sorted(telling, key=len, reverse=True)
 
 
 # Errors
@@ -276,14 +217,15 @@ def _validation_line(item: object) -> str:
 # The tolerant reader
 
 
-def _object(data: t.Any, what: str) -> Json:
+def object_of(data: t.Any, what: str) -> Json:
+    """The answer, which must be an object. Raises ApiError (protocol, passing)."""
     if not isinstance(data, dict):
         raise ApiError(f"{what}: the API answered JSON, but no object.", "protocol", status_code=200, passing=True)
     return data
 
 
-def _list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
-    """A bare list, or the first of the envelope's fields that is one."""
+def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
+    """A bare list, or the first of the envelope's fields that is one. Raises ApiError (protocol, passing)."""
     if isinstance(data, list):
         return data
     if isinstance(data, dict):
@@ -313,18 +255,19 @@ def _complete(items: list[t.Any], data: t.Any) -> list[t.Any]:
     by_id = {
         name if isinstance(name, str) and name else number: item for number, (name, item) in enumerate(zip(ids, items))
     }
-    count = _number(data.get("total_count")) if isinstance(data, dict) else None
+    count = number_of(data.get("total_count")) if isinstance(data, dict) else None
     if count is not None and count > len(by_id):
         message = f"GET /resources: the API counts {count:.0f} resources, but lists only {len(by_id)}."
         raise ApiError(message, "protocol", status_code=200)
     return list(by_id.values())
 
 
-def _text(value: t.Any) -> str | None:
+def text_of(value: t.Any) -> str | None:
+    """A text that is not empty."""
     return value or None if isinstance(value, str) else None
 
 
-def _number(value: t.Any) -> float | None:
+def number_of(value: t.Any) -> float | None:
     """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -335,26 +278,6 @@ def _number(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
-    """USD per hour for the whole offer: ``total_price_per_hour``, else the GPUs' price; None if unknown.
-
-    A price below zero is no price. Where there is no total, the storage's price is added if the API names one.
-    """
-    total = _number(offer.get("total_price_per_hour"))
-    if total is None:
-        per_gpu, count = _number(offer.get("gpu_price_per_hour")), _number(offer.get("gpu_count"))
-        if per_gpu is None or count is None or per_gpu < 0 or count < 1:
-            return None
-        total = per_gpu * count + max(0.0, _number(offer.get("storage_price_per_hour")) or 0.0)
-    return round(total, 6) if total >= 0 else None
-
-
-def read_offer(data: t.Any) -> Json:
-    """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
-    offer = _object(data, "offer")
-    return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
-
-
 def _without_user_data(value: t.Any) -> t.Any:
     """A part of an answer without fields that might repeat what was sent at the purchase."""
     if isinstance(value, dict):
@@ -362,7 +285,7 @@ def _without_user_data(value: t.Any) -> t.Any:
     return [_without_user_data(part) for part in value] if isinstance(value, list) else value
 
 
-def _resource_ids(data: Json) -> list[str]:
+def resource_ids_of(data: Json) -> list[str]:
     """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects)."""
     for name in ("resource_ids", "resources"):
         items = data.get(name)
@@ -379,15 +302,15 @@ def read_status(data: t.Any, offer_id: str) -> Json:
 
     Raises ApiError (protocol, passing) for an object that names neither state.
     """
-    data = _object(data, "offer status")
+    data = object_of(data, "offer status")
     status, procurement_status = _states.word(data.get("status")), _states.word(data.get("procurement_status"))
     if status is None and procurement_status is None:
         raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
     instances = data.get("instances")
     instances = instances if isinstance(instances, list) else []
     instances = [_without_user_data(item) for item in instances if isinstance(item, dict)]
-    resource_ids = _resource_ids(data)
-    procured_at = _text(data.get("procured_at"))
+    resource_ids = resource_ids_of(data)
+    procured_at = text_of(data.get("procured_at"))
     has_machines = bool(instances or resource_ids or procured_at)
     return {
         "offer_id": offer_id,
@@ -397,36 +320,22 @@ def read_status(data: t.Any, offer_id: str) -> Json:
         "instances": instances,
         "resource_ids": resource_ids,
         # The page shows the text of this field, but not its name.
-        "progress": next(filter(None, (_text(data.get(n)) for n in ("progress", "message", "status_message"))), None),
-        "failure_reason": _text(data.get("failure_reason")),
+        "progress": next(filter(None, (text_of(data.get(n)) for n in ("progress", "message", "status_message"))), None),
+        "failure_reason": text_of(data.get("failure_reason")),
         "procured_at": procured_at,
-    }
-
-
-def read_procurement(data: t.Any) -> Json:
-    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it."""
-    data = _object(data, "procurement")
-    status = _states.word(data.get("status"))
-    if status is None:
-        raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
-    return {
-        "status": status,
-        "procured_at": _text(data.get("procured_at")),
-        "resource_ids": _resource_ids(data),
-        "error": _text(data.get("error")),
     }
 
 
 def read_resource(data: t.Any) -> Json:
     """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out."""
-    resource = _without_user_data(_object(data, "resource"))
+    resource = _without_user_data(object_of(data, "resource"))
     access, spec = resource.get("access"), resource.get("spec")
-    price = _number(resource.get("pricing_total_hourly"))
+    price = number_of(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
-        "resource_id": _text(resource.get("resource_id")),
-        "name": _text(resource.get("name")),
+        "resource_id": text_of(resource.get("resource_id")),
+        "name": text_of(resource.get("name")),
         "status": _states.word(resource.get("status")),
         "offer_id": _offer_of(resource),
         "access": access if isinstance(access, dict) else {},
@@ -439,6 +348,6 @@ def _offer_of(resource: Json) -> str | None:
     """The offer that a resource was bought with: its own field, else the newest entry of its history."""
     history = resource.get("offer_history")
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    entries.sort(key=lambda entry: _text(entry.get("created_at")) or "")
-    newest = next((_text(entry.get("offer_id")) for entry in reversed(entries) if _text(entry.get("offer_id"))), None)
-    return _text(resource.get("offer_id")) or newest
+    entries.sort(key=lambda entry: text_of(entry.get("created_at")) or "")
+    ids = [text_of(resource.get("offer_id")), *(text_of(entry.get("offer_id")) for entry in reversed(entries))]
+    return next(filter(None, ids), None)

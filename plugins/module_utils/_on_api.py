@@ -23,8 +23,12 @@ _ADVICE = {
 }
 
 
+Api = t.TypeVar("Api", bound=SupplyApi)
+
+
 def on_api(
-    function: t.Callable[[SupplyApi, Params, bool], Result],
+    api: type[Api],
+    function: t.Callable[[Api, Params, bool], Result],
     argument_spec: _spec.Spec,
     blank: Result | None = None,
     rules: dict[str, t.Any] | None = None,
@@ -34,14 +38,14 @@ def on_api(
     @functools.wraps(function)
     def connected(params: Params, check_mode: bool) -> Result:
         try:
-            return function(_connect(params, check_mode), params, check_mode)
+            return function(_connect(api, params, check_mode), params, check_mode)
         except ApiError as error:
             raise Failure.of(error, _ADVICE.get(error.error_class, "")) from None
 
     return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {})
 
 
-def _connect(params: Params, check_mode: bool) -> SupplyApi:
+def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
     """The client of the common options. Nothing is sent yet."""
     if _http.REQUESTS_IMPORT_ERROR is not None:
         raise Failure(f"The Python library requests is missing for {sys.executable}. Nothing was sent.", "invalid")
@@ -57,7 +61,7 @@ def _connect(params: Params, check_mode: bool) -> SupplyApi:
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )
-    return SupplyApi(http, read_only=check_mode)
+    return api(http, read_only=check_mode)
 
 
 @functools.lru_cache(maxsize=4)

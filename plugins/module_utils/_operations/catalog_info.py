@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from .. import _spec
-from .._api import SupplyApi
+from .._market import Market
 from .._on_api import on_api
 from .._operation import Params, Result
 
 
-def catalog_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+def catalog_info(api: Market, params: Params, check_mode: bool) -> Result:
     """One of the API's catalogues, as the API answers it."""
     return {"changed": False, "catalog": api.catalog(params["kind"])}
 
 
-CATALOG_INFO = on_api(catalog_info, _spec.CATALOG_INFO)
+CATALOG_INFO = on_api(Market, catalog_info, _spec.CATALOG_INFO)

@@ -131,4 +131,4 @@ def _diff(resource: Json) -> Result:
     }
 
 
-DELETE_RESOURCE = on_api(delete_resource, _spec.DELETE_RESOURCE, BLANK)
+DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK)

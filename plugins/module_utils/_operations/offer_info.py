@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from .. import _input, _spec
-from .._api import SupplyApi
+from .._market import Market
 from .._on_api import on_api
 from .._operation import Params, Result, given
 
 
-def offer_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
     """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``."""
     if params["offer_id"] is not None:
         offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
@@ -28,4 +28,5 @@ def _check_spec(spec: dict[str, object]) -> dict[str, object]:
 
 
 _EITHER = [("spec", "offer_id")]
-OFFER_INFO = on_api(offer_info, _spec.OFFER_INFO, rules={"mutually_exclusive": _EITHER, "required_one_of": _EITHER})
+_RULES = {"mutually_exclusive": _EITHER, "required_one_of": _EITHER}
+OFFER_INFO = on_api(Market, offer_info, _spec.OFFER_INFO, rules=_RULES)

@@ -136,4 +136,4 @@ def _billing(status: Json) -> str:
 
 
 # A failure, be it of the options, is nothing that waiting could cure.
-OFFER_STATUS = on_api(offer_status, _spec.OFFER_STATUS, {**BLANK, "terminal": True})
+OFFER_STATUS = on_api(SupplyApi, offer_status, _spec.OFFER_STATUS, {**BLANK, "terminal": True})

@@ -14,8 +14,9 @@ import hashlib
 import time
 import typing as t
 
-from .. import _cloud_init, _input, _spec, _states
-from .._api import ApiError, Json, SupplyApi
+from .. import _cloud_init, _input, _spec, _ssh_key, _states
+from .._api import ApiError, Json
+from .._market import Market
 from .._on_api import on_api
 from .._operation import Failure, Params, Result, given
 from .._text import usd
@@ -38,7 +39,7 @@ BLANK: Result = {
 }
 
 
-def procure_offer(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     order, warnings = check_order(params)
     ceiling = given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling)
@@ -64,7 +65,7 @@ def check_order(params: Params) -> tuple[Json, list[str]]:
     warnings: list[str] = []
     order: Json = {
         "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
-        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], _input.check_ssh_public_key),
+        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], _ssh_key.check_ssh_public_key),
     }
     if params["cloud_init"]:
         warnings = given("cloud_init", params["cloud_init"], _cloud_init.check_user_data)
@@ -85,7 +86,7 @@ def _sha256(text: str | None) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
 
 
-def _look(api: SupplyApi, facts: Result) -> Json:
+def _look(api: Market, facts: Result) -> Json:
     """The status before the purchase; only an offer that is free, or ours already, gets past this line."""
     offer_id = facts["offer_id"]
     try:
@@ -101,7 +102,7 @@ def _look(api: SupplyApi, facts: Result) -> Json:
     return status
 
 
-def _existing(api: SupplyApi, status: Json, facts: Result) -> Result:
+def _existing(api: Market, status: Json, facts: Result) -> Result:
     """Bought, or being bought, before this run."""
     known = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
     try:
@@ -113,7 +114,7 @@ def _existing(api: SupplyApi, status: Json, facts: Result) -> Result:
     return {**known, "changed": False, "outcome": "existing", "msg": f"Offer {facts['offer_id']} is bought already."}
 
 
-def _quote(api: SupplyApi, facts: Result, ceiling: float | None) -> None:
+def _quote(api: Market, facts: Result, ceiling: float | None) -> None:
     """Note the offer's details and its fresh price, and hold that against the ceiling (USD per hour)."""
     try:
         offer = facts["offer"] = api.offer(facts["offer_id"])
@@ -131,7 +132,7 @@ def _quote(api: SupplyApi, facts: Result, ceiling: float | None) -> None:
         raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
 
 
-def _buy(api: SupplyApi, order: Json, facts: Result, procure_timeout: float, settle_timeout: float) -> Result:
+def _buy(api: Market, order: Json, facts: Result, procure_timeout: float, settle_timeout: float) -> Result:
     """Send the purchase, once, and find out what became of it."""
     try:
         answer = api.procure(order, timeout=procure_timeout)
@@ -153,7 +154,7 @@ def _buy(api: SupplyApi, order: Json, facts: Result, procure_timeout: float, set
     return _bought("created", order, facts)
 
 
-def _bought_meanwhile(api: SupplyApi, facts: Result) -> Result | None:
+def _bought_meanwhile(api: Market, facts: Result) -> Result | None:
     """The result of an offer that turns out to be bought, None if its status does not say so."""
     try:
         status = api.offer_status(facts["offer_id"], retries=0)
@@ -172,7 +173,7 @@ def _refusal(error: ApiError) -> str:
     return f"{reasons.get(error.error_class, '')} {NOTHING_BOUGHT}".strip()
 
 
-def _settle(api: SupplyApi, order: Json, facts: Result, lost: ApiError, settle_timeout: float) -> Result:
+def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_timeout: float) -> Result:
     """After a lost answer: ask for the status until it says what became of the purchase, or ``settle_timeout`` ends."""
     offer_id = order["offer_id"]
     deadline = time.monotonic() + settle_timeout
@@ -218,7 +219,7 @@ def _failed_offer(status: Json, facts: Result, outcome: str, advice: str) -> Fai
     return Failure(msg, "conflict", **{**facts, "outcome": outcome, "resource_ids": status["resource_ids"]})
 
 
-def _ids_of(api: SupplyApi, offer_id: str) -> list[str]:
+def _ids_of(api: Market, offer_id: str) -> list[str]:
     """The resource ids of a bought offer, from its status, else from the list of resources.
 
     A failure here must not hide the purchase: then none are known yet, and the polls will tell.
@@ -261,4 +262,4 @@ def _bought(outcome: str, order: Json, facts: Result) -> Result:
     }
 
 
-PROCURE_OFFER = on_api(procure_offer, _spec.PROCURE_OFFER, BLANK)
+PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK)

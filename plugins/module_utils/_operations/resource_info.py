@@ -59,4 +59,5 @@ def _refreshed(api: SupplyApi, resources: t.Iterable[Json]) -> t.Iterator[Json]:
                 raise
 
 
-RESOURCE_INFO = on_api(resource_info, _spec.RESOURCE_INFO, rules={"mutually_exclusive": [("resource_id", "offer_id")]})
+_RULES = {"mutually_exclusive": [("resource_id", "offer_id")]}
+RESOURCE_INFO = on_api(SupplyApi, resource_info, _spec.RESOURCE_INFO, rules=_RULES)

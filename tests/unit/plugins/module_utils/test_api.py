@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import samples
-from ansible_collections.compute_index.supply.plugins.module_utils import _api, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils import _api, _market, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from hypothesis import given
 from hypothesis import strategies as st
 from request_queue import LOST, RequestQueue
@@ -42,7 +43,7 @@ USER_DATA = (
 ORDER = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": USER_DATA}
 
 # Each method of the API as a call without arguments.
-METHODS: dict[str, Callable[[SupplyApi], Any]] = {
+METHODS: dict[str, Callable[[Market], Any]] = {
     "search_offers": lambda api: api.search_offers({"compute": {"gpu_type": "H100"}}),
     "offer": lambda api: api.offer(OFFER_ID),
     "offer_status": lambda api: api.offer_status(OFFER_ID),
@@ -71,17 +72,17 @@ class Canned:
         return text
 
 
-def canned(data: Any = None, status: int = 200, **facts: Any) -> SupplyApi:
+def canned(data: Any = None, status: int = 200, **facts: Any) -> Market:
     http: Any = Canned(data, status, **facts)
-    return SupplyApi(http)
+    return Market(http)
 
 
 @pytest.fixture
-def api() -> SupplyApi:
-    return SupplyApi(HttpClient(BASE, TOKEN, _api.USER_AGENT, retries=0))
+def api() -> Market:
+    return Market(HttpClient(BASE, TOKEN, _api.USER_AGENT, retries=0))
 
 
-def error_of(method: Callable[[SupplyApi], Any], api: SupplyApi) -> ApiError:
+def error_of(method: Callable[[Market], Any], api: Market) -> ApiError:
     with pytest.raises(ApiError) as caught:
         method(api)
     return caught.value
@@ -104,7 +105,7 @@ def error_of(method: Callable[[SupplyApi], Any], api: SupplyApi) -> ApiError:
     ],
 )
 def test_each_method_sends_one_request(
-    queue: RequestQueue, api: SupplyApi, name: str, expected: tuple[str, str], answer: Any
+    queue: RequestQueue, api: Market, name: str, expected: tuple[str, str], answer: Any
 ) -> None:
     queue.expect(*expected, answer, query={"offer_id": OFFER_ID} if name == "resources" else None)
     METHODS[name](api)
@@ -114,7 +115,7 @@ def test_each_method_sends_one_request(
     assert headers["Accept"] == "application/json"
 
 
-def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: SupplyApi) -> None:
+def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: Market) -> None:
     class Text(str):
         """What Ansible's templates make."""
 
@@ -124,7 +125,7 @@ def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: SupplyApi) 
     assert queue.calls[0].headers["Content-Type"] == "application/yaml"
 
 
-def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api: SupplyApi) -> None:
+def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/get_offers", [])
     api.search_offers({"vendor": "Z\u00fcrich", "compute": {"gpu_type": "L4"}})
     body = queue.calls[0].body
@@ -137,25 +138,25 @@ def test_the_search_keeps_order_and_letters_of_its_spec(queue: RequestQueue, api
     [{"offer_id": OFFER_ID, "ssh_public_key": KEY}, {**ORDER, "resource_name": "trainer", "cluster_name": "c"}],
     ids=["least", "all"],
 )
-def test_the_purchase_sends_what_was_given_as_json(queue: RequestQueue, api: SupplyApi, order: dict[str, str]) -> None:
+def test_the_purchase_sends_what_was_given_as_json(queue: RequestQueue, api: Market, order: dict[str, str]) -> None:
     queue.expect("POST", "/procure_offer", procurement(), body=order)
     api.procure(order, timeout=600)
     assert queue.calls[0].headers["Content-Type"] == "application/json"
 
 
-def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: SupplyApi) -> None:
+def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
     api.procure(ORDER, timeout=600)
     api.offer_status(OFFER_ID, timeout=3)
     assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [600, 3]
 
 
-def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: SupplyApi) -> None:
+def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/resources", [resource()])
     assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID]
 
 
-def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: SupplyApi) -> None:
+def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/offers/a%2Fb%3Fc%23d", offer())
     api.offer("a/b?c#d")
 
@@ -174,7 +175,7 @@ def test_reads_are_repeated(queue: RequestQueue, name: str) -> None:
     query = {"offer_id": OFFER_ID} if name == "resources" else None
     queue.expect(method, path, LOST, query=query).expect(method, path, status=502, query=query)
     queue.expect(method, path, answer, query=query)
-    METHODS[name](SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5)))
+    METHODS[name](Market(HttpClient(BASE, TOKEN, "tests", retries=5)))
 
 
 @pytest.mark.parametrize(
@@ -186,11 +187,11 @@ def test_changes_are_not_repeated(
     queue: RequestQueue, name: str, request_line: tuple[str, str], reply: Any, code: int
 ) -> None:
     queue.expect(*request_line, reply, code)
-    error = error_of(METHODS[name], SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5)))
+    error = error_of(METHODS[name], Market(HttpClient(BASE, TOKEN, "tests", retries=5)))
     assert (error.sent, error.error_class, error.refused) == (True, "unavailable", False)
 
 
-def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: SupplyApi) -> None:
+def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
     queue.expect("DELETE", f"/resources/{RESOURCE_ID}", {"status": "deleting"}, query={"force": "true"})
     api.resource(RESOURCE_ID, force_refresh=True)
@@ -207,12 +208,12 @@ def test_a_fresh_look_and_a_forced_deletion_say_so(queue: RequestQueue, api: Sup
 )
 def test_a_look_can_do_without_repeats(queue: RequestQueue, name: str, path: str, query: Any) -> None:
     queue.expect("GET", path, status=503, query=query)
-    api = SupplyApi(HttpClient(BASE, TOKEN, "tests", retries=5))
+    api = Market(HttpClient(BASE, TOKEN, "tests", retries=5))
     assert error_of(lambda api: getattr(api, name)(OFFER_ID, retries=0), api).status_code == 503
 
 
 def test_check_mode_sends_reads_only(queue: RequestQueue) -> None:
-    api = SupplyApi(HttpClient(BASE, TOKEN, "tests"), read_only=True)
+    api = Market(HttpClient(BASE, TOKEN, "tests"), read_only=True)
     queue.expect("POST", "/get_offers", []).expect("GET", OFFER_PATH, offer())
     METHODS["search_offers"](api)
     METHODS["offer"](api)
@@ -367,7 +368,7 @@ def test_a_long_explanation_is_cut() -> None:
     assert len(str(error)) < _api.MOST_DETAIL + 100
 
 
-def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: SupplyApi) -> None:
+def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", OFFER_PATH, b"<html>Bad gateway</html>", 502)
     assert str(error_of(METHODS["offer"], api)) == f"GET {OFFER_PATH} answered 502."
 
@@ -385,7 +386,7 @@ def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: S
         pytest.param(lambda text: {"status": "failed", "error": f"cannot use {text}"}, id="procurement"),
     ],
 )
-def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: SupplyApi, code: int, echo: Any) -> None:
+def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: Market, code: int, echo: Any) -> None:
     queue.expect("POST", "/procure_offer", echo(f"{TOKEN} {USER_DATA}"), code)
     try:
         told = repr(api.procure(ORDER, timeout=60))
@@ -395,14 +396,14 @@ def test_the_answer_to_a_purchase_tells_no_secret(queue: RequestQueue, api: Supp
 
 
 @pytest.mark.parametrize("line", [line.strip() for line in USER_DATA.splitlines()[1:]])
-def test_a_single_line_of_user_data_is_not_told(queue: RequestQueue, api: SupplyApi, line: str) -> None:
+def test_a_single_line_of_user_data_is_not_told(queue: RequestQueue, api: Market, line: str) -> None:
     queue.expect("POST", "/procure_offer", {"detail": f"cannot run: {line}"}, 422)
     error = error_of(METHODS["procure"], api)
     assert "cannot run" in str(error)
     assert [secret for secret in SECRETS if secret in str(error)] == []
 
 
-def test_a_line_that_begins_like_another_is_hidden_whole(queue: RequestQueue, api: SupplyApi) -> None:
+def test_a_line_that_begins_like_another_is_hidden_whole(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "sh: export KEY=abc123: not found"}, 422)
     order = {**ORDER, "cloud_init": "#!/bin/sh\nexport KEY\nexport KEY=abc123\n"}
     assert "abc123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
@@ -411,22 +412,20 @@ def test_a_line_that_begins_like_another_is_hidden_whole(queue: RequestQueue, ap
 @pytest.mark.parametrize(
     "line", ["[{}]", "{{list: '{}'}}", "export KEY={}", "key: [a, {}, b]", "root:{}", '{{"a": "{}"}}']
 )
-def test_a_value_that_the_server_read_out_of_user_data_is_hidden(
-    queue: RequestQueue, api: SupplyApi, line: str
-) -> None:
+def test_a_value_that_the_server_read_out_of_user_data_is_hidden(queue: RequestQueue, api: Market, line: str) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "bad value hf_Abcdefghijkl123"}, 422)
     order = {**ORDER, "cloud_init": f"#!/bin/sh\n{line.format('hf_Abcdefghijkl123')}\n"}
     assert "hf_Abcdefghijkl123" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
-def test_a_line_whose_blanks_are_brought_together_is_hidden(queue: RequestQueue, api: SupplyApi) -> None:
+def test_a_line_whose_blanks_are_brought_together_is_hidden(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "cannot run: login   sp4ce\tx"}, 422)
     order = {**ORDER, "cloud_init": "#!/bin/sh\nlogin   sp4ce\tx\n"}
     assert "sp4ce" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
 @pytest.mark.parametrize("before", range(_api.MOST_DETAIL - len(TOKEN), _api.MOST_DETAIL, 5))
-def test_a_secret_is_not_cut_into_one_that_nobody_recognises(queue: RequestQueue, api: SupplyApi, before: int) -> None:
+def test_a_secret_is_not_cut_into_one_that_nobody_recognises(queue: RequestQueue, api: Market, before: int) -> None:
     queue.expect("GET", OFFER_PATH, {"detail": "x" * before + TOKEN}, 422)
     assert TOKEN[:5] not in str(error_of(METHODS["offer"], api))
 
@@ -434,16 +433,16 @@ def test_a_secret_is_not_cut_into_one_that_nobody_recognises(queue: RequestQueue
 def test_a_token_in_the_address_of_a_redirect_is_not_told(queue: RequestQueue) -> None:
     token = "lower.case-t0ken"
     queue.expect("GET", OFFER_PATH, {}, 302, headers={"Location": f"https://{token}.example.com/"})
-    assert token not in str(error_of(METHODS["offer"], SupplyApi(HttpClient(BASE, token, "tests", retries=0))))
+    assert token not in str(error_of(METHODS["offer"], Market(HttpClient(BASE, token, "tests", retries=0))))
 
 
-def test_the_header_of_user_data_is_no_secret(queue: RequestQueue, api: SupplyApi) -> None:
+def test_the_header_of_user_data_is_no_secret(queue: RequestQueue, api: Market) -> None:
     queue.expect("POST", "/procure_offer", {"detail": "must begin with #cloud-config"}, 422)
     assert "must begin with #cloud-config" in str(error_of(METHODS["procure"], api))
 
 
 @pytest.mark.parametrize("field", ["failure_reason", "progress", "message"])
-def test_later_answers_tell_no_secret_of_the_purchase_either(queue: RequestQueue, api: SupplyApi, field: str) -> None:
+def test_later_answers_tell_no_secret_of_the_purchase_either(queue: RequestQueue, api: Market, field: str) -> None:
     queue.expect("POST", "/procure_offer", LOST)
     queue.expect("GET", STATUS_PATH, status("failed", **{field: f"{TOKEN}: cannot run {USER_DATA}"}))
     with pytest.raises(ApiError):
@@ -455,7 +454,7 @@ def test_later_answers_tell_no_secret_of_the_purchase_either(queue: RequestQueue
 
 def test_a_state_is_never_taken_for_a_secret(queue: RequestQueue) -> None:
     queue.expect("GET", STATUS_PATH, status("ready"))
-    assert SupplyApi(HttpClient(BASE, "ready", "tests")).offer_status(OFFER_ID)["phase"] == "ready"
+    assert Market(HttpClient(BASE, "ready", "tests")).offer_status(OFFER_ID)["phase"] == "ready"
 
 
 # The tolerant reader: lists
@@ -504,7 +503,7 @@ NEXT = {"page": "2"}
     ],
 )
 def test_of_a_link_to_the_next_page_only_the_query_is_taken(
-    queue: RequestQueue, api: SupplyApi, link: str, query: dict[str, str]
+    queue: RequestQueue, api: Market, link: str, query: dict[str, str]
 ) -> None:
     queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
     queue.expect("GET", "/resources", {"items": [resource(SECOND_RESOURCE_ID)], "next": None}, query={**query, **NEXT})
@@ -525,20 +524,20 @@ def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
     assert "lists only a part" in str(error)
 
 
-def test_pages_that_go_round_in_a_circle_are_an_error(queue: RequestQueue, api: SupplyApi) -> None:
+def test_pages_that_go_round_in_a_circle_are_an_error(queue: RequestQueue, api: Market) -> None:
     for query, link in (({}, "?page=2"), (NEXT, "?page=3"), ({"page": "3"}, "?page=2")):
         queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
     error = error_of(lambda api: api.resources(), api)
     assert (error.error_class, "in a circle" in str(error)) == ("protocol", True)
 
 
-def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: SupplyApi) -> None:
+def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
     queue.expect("GET", "/resources", {}, 500, query=NEXT)
     assert error_of(lambda api: api.resources(), api).status_code == 500
 
 
-def test_what_stands_on_two_pages_is_listed_once(queue: RequestQueue, api: SupplyApi) -> None:
+def test_what_stands_on_two_pages_is_listed_once(queue: RequestQueue, api: Market) -> None:
     queue.expect("GET", "/resources", {"items": [resource(), resource("r2")], "next": "?page=2", "total_count": 3})
     queue.expect("GET", "/resources", {"items": [resource("r2"), resource("r3")], "total_count": 3}, query=NEXT)
     assert [item["resource_id"] for item in api.resources()] == [RESOURCE_ID, "r2", "r3"]
@@ -640,13 +639,13 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
     ids=str,
 )
 def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> None:
-    assert _api.price_per_hour(fields) == price
-    assert _api.read_offer(fields)["price_per_hour"] == price
+    assert _market.price_per_hour(fields) == price
+    assert _market.read_offer(fields)["price_per_hour"] == price
 
 
 @pytest.mark.parametrize("storage", [-0.5, "-0.5", -100])
 def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
-    price = _api.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
+    price = _market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
     assert price is None or price >= 2
 
 
@@ -654,7 +653,7 @@ def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
 
 
 def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
-    read = _api.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
+    read = _market.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
     assert read["infiniband_bandwidth_gbps"] == 400
     assert {name: read[name] for name in ("gpu_type", "vendor", "status", "expires_at", "price_per_hour")} == {
         "gpu_type": None,
@@ -705,7 +704,7 @@ def test_a_catalogue_is_handed_through(data: Any) -> None:
 )
 def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], ids: list[str]) -> None:
     assert _api.read_status({"status": "procured", **fields}, OFFER_ID)["resource_ids"] == ids
-    assert _api.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
+    assert _market.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
@@ -751,7 +750,7 @@ def test_the_progress_is_found_under_each_name(field: str) -> None:
 def test_what_is_no_text_is_none(value: Any) -> None:
     read = _api.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
     assert (read["progress"], read["failure_reason"], read["procured_at"]) == (None, None, None)
-    bought = _api.read_procurement(procurement(error=value, procured_at=value))
+    bought = _market.read_procurement(procurement(error=value, procured_at=value))
     assert (bought["error"], bought["procured_at"]) == (None, None)
 
 
@@ -947,7 +946,7 @@ def is_price(value: Any) -> bool:
 
 
 def is_offer(value: Any) -> bool:
-    return set(_api._OFFER_FIELDS) <= value.keys() and is_price(value["price_per_hour"])
+    return set(_market._OFFER_FIELDS) <= value.keys() and is_price(value["price_per_hour"])
 
 
 def is_resource(value: Any) -> bool:

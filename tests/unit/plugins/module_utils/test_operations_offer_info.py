@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 from request_queue import LOST, RequestQueue
@@ -108,7 +109,7 @@ def test_a_bug_is_told_without_any_text_of_it(info: Any, monkeypatch: pytest.Mon
     def burst(*_args: Any) -> None:
         raise RuntimeError(TOKEN)
 
-    monkeypatch.setattr(SupplyApi, "search_offers", burst)
+    monkeypatch.setattr(Market, "search_offers", burst)
     result = info(spec=SPEC)
     assert result["msg"] == "This is a bug of the collection: RuntimeError in offer_info."
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "protocol", None)
@@ -151,7 +152,7 @@ def test_reads_are_repeated_as_often_as_was_said(queue: RequestQueue, info: Any,
 
 def test_nothing_is_sent_while_connecting(queue: RequestQueue) -> None:
     params = {"api_url": BASE, "api_token": TOKEN, "api_timeout": 60, "api_retries": 5, "validate_certs": True}
-    assert isinstance(_on_api._connect(params, True), SupplyApi)
+    assert isinstance(_on_api._connect(SupplyApi, params, True), SupplyApi)
 
 
 def test_a_failure_takes_the_facts_of_its_error() -> None:

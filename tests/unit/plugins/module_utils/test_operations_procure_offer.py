@@ -9,13 +9,15 @@ The queue holds every request that may be sent; one POST more, or in another ord
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _api
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
     BLANK,
@@ -642,7 +644,7 @@ def test_only_what_was_sent_is_settled(
     def lose(*_args: Any, **_how: Any) -> None:
         raise ApiError("No answer.", "unavailable", sent=sent, passing=True)
 
-    monkeypatch.setattr(SupplyApi, "procure", lose)
+    monkeypatch.setattr(Market, "procure", lose)
     free(queue)
     if sent:
         queue.expect("GET", STATUS_PATH, status())
@@ -657,7 +659,7 @@ def test_over_a_real_connection_a_purchase_without_an_answer_is_sent_once(
     serve: Callable[..., RawServer], buy: Any
 ) -> None:
     def say(data: Any) -> Step:
-        return answer(200, _api.json.dumps(data).encode())
+        return answer(200, json.dumps(data).encode())
 
     server = serve(
         say(status()), say(offer()), read_and_hang_up, say(status("provisioning", resource_ids=[RESOURCE_ID]))
@@ -715,7 +717,7 @@ def test_a_bug_leaves_the_outcome_open_and_tells_nothing(
     def burst(*_args: Any, **_options: Any) -> None:
         raise KeyError(f"{TOKEN} {USER_DATA}")
 
-    monkeypatch.setattr(SupplyApi, "offer_status", burst)
+    monkeypatch.setattr(Market, "offer_status", burst)
     result = buy(check_mode, cloud_init=USER_DATA)
     msg = assert_failed(result, "unknown_outcome", "unknown")
     assert msg.startswith("This is a bug of the collection: KeyError in procure_offer.")

@@ -1,0 +1,119 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The market of the Supply API: offers, catalogues, and the purchase. Knows no Ansible.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from . import _states
+from ._api import ApiError, Json, SupplyApi, list_in, number_of, object_of, path_to, resource_ids_of, text_of
+
+_OFFER_FIELDS = (
+    "offer_id",
+    "gpu_type",
+    "gpu_family",
+    "gpu_count",
+    "vendor",
+    "region",
+    "vendor_region",
+    "contract_type",
+    "type",
+    "status",
+    "gpu_price_per_hour",
+    "storage_price_per_hour",
+    "total_price_per_hour",
+    "vcpu_count",
+    "memory_in_gb",
+    "boot_disk_in_gb",
+    "node_count",
+    "created_at",
+    "expires_at",
+    "procured_at",
+)
+
+
+class Market(SupplyApi):
+    """The endpoints of what can be bought, beside those of what was."""
+
+    def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
+        """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
+        try:
+            import yaml  # here, since no other request needs it and a module is started for each task
+        except ImportError:
+            message = "The search is sent as YAML, and this Python has no PyYAML."
+            raise ApiError(message, "invalid", sent=False) from None
+        body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
+        data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
+        offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
+        offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
+        count = data.get("total_count") if isinstance(data, dict) else None
+        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
+
+    def offer(self, offer_id: str) -> Json:
+        """GET /offers/{offer_id}: details and a fresh price of one offer."""
+        return read_offer(self._read("GET", path_to("offers", offer_id)))
+
+    def catalog(self, kind: str) -> t.Any:
+        """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
+        return self._read("GET", path_to(f"available_{kind}"))
+
+    def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
+        """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
+        self._http.hide(*_telling_words(order.get("cloud_init") or ""))
+        how = {"content_type": "application/json", "timeout": timeout}
+        answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
+        return self._without_secrets(read_procurement(answer))
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some)."""
+    return json.loads(json.dumps(value))
+
+
+def _telling_words(user_data: str) -> list[str]:
+    """What would give user data away if a server echoed it: its lines, and words long enough to be secrets."""
+    lines = [line.strip() for line in user_data.splitlines() if not line.startswith(("#cloud-config", "#!"))]
+    words = re.findall(r"[A-Za-z0-9_+/.-]{12,}", "\n".join(lines))
+    telling = {line for line in [*lines, *(" ".join(line.split()) for line in lines)] if len(line) >= 8}.union(words)
+    return sorted(telling, key=len, reverse=True)
+
+
+def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
+    """USD per hour for the whole offer: ``total_price_per_hour``, else the GPUs' price; None if unknown.
+
+    A price below zero is no price. Where there is no total, the storage's price is added if the API names one.
+    """
+    total = number_of(offer.get("total_price_per_hour"))
+    if total is None:
+        per_gpu, count = number_of(offer.get("gpu_price_per_hour")), number_of(offer.get("gpu_count"))
+        if per_gpu is None or count is None or per_gpu < 0 or count < 1:
+            return None
+        total = per_gpu * count + max(0.0, number_of(offer.get("storage_price_per_hour")) or 0.0)
+    return round(total, 6) if total >= 0 else None
+
+
+def read_offer(data: t.Any) -> Json:
+    """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
+    offer = object_of(data, "offer")
+    return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
+
+
+def read_procurement(data: t.Any) -> Json:
+    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it."""
+    data = object_of(data, "procurement")
+    status = _states.word(data.get("status"))
+    if status is None:
+        raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
+    return {
+        "status": status,
+        "procured_at": text_of(data.get("procured_at")),
+        "resource_ids": resource_ids_of(data),
+        "error": text_of(data.get("error")),
+    }
