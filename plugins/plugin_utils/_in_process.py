@@ -16,6 +16,7 @@ import contextlib
 import datetime
 import json
 import os
+import ssl
 import sys
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,10 @@ VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
 display = Display()
+
+# OpenSSL sets itself up at the first context of a process, which takes longer than all that we do. Ansible reads
+# plugins before it forks, so its workers find that done.
+ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class InProcessAction(ActionBase):
