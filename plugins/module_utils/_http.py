@@ -151,15 +151,16 @@ class HttpClient:
         self._retries = retries
         self._verify = verify
         self._sleep = sleep
-        self._secrets = [token]
+        self._secrets: list[str] = []
+        self.hide(token)
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def hide(self, *secrets: str) -> None:
-        """Let `redact` take these texts away too."""
-        self._secrets.extend(secret for secret in secrets if secret)
+        """Let `redact` take these texts away too. One of a letter or two would only garble every message."""
+        self._secrets.extend(secret for secret in secrets if len(secret) > 2)
 
     def redact(self, text: str) -> str:
         """A text for people without the secrets, should the server have echoed them.

@@ -174,6 +174,7 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
             "startup.sh.j2 cannot use",
             id="script-and-keys",
         ),
+        pytest.param({"provision_commands": "echo hello"}, "provision_commands must be given as lists", id="no-list"),
     ],
 )
 def test_a_declaration_that_cannot_be_bought_sends_nothing(

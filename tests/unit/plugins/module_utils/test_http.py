@@ -691,6 +691,12 @@ def test_further_secrets_are_taken_out_of_texts() -> None:
     assert client().redact("hunter22") == "hunter22"
 
 
+def test_a_secret_of_two_letters_leaves_messages_readable() -> None:
+    http = client(token="er")
+    http.hide("rr")
+    assert http.redact("The server errs.") == "The server errs."
+
+
 # Without the library
 
 
