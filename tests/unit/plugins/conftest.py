@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import responses
-import samples
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from hypothesis import settings
+
+import samples
 from raw_server import RawServer, raw_servers
 from request_queue import Registry, RequestQueue
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import requests
 import responses
-import samples
 import yaml
 from responses.registries import OrderedRegistry
+
+import samples
 
 UNCHECKED: Any = object()
 

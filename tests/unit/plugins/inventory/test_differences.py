@@ -29,6 +29,7 @@ from ansible.plugins.inventory import Constructable
 from ansible.plugins.loader import inventory_loader
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from samples import BASE, resource
 from test_resources import COMMON, collections
 

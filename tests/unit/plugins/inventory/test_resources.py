@@ -20,6 +20,7 @@ from ansible.plugins.loader import init_plugin_loader, inventory_loader
 from ansible.template import Templar
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible_collections.compute_index.supply.plugins.inventory import resources as source
+
 from request_queue import LOST, RequestQueue
 from samples import BASE, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 

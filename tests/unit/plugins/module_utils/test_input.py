@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _input, _ssh_key
 from hypothesis import given
 from hypothesis import strategies as st
+
 from samples import KEY, OFFER_ID, PRIVATE_KEY, public_key
 
 # Ids

@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _conne
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, read_resource
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from samples import OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, resource
 
 FIRST, SECOND, THIRD = RESOURCE_ID, SECOND_RESOURCE_ID, OTHER_ID

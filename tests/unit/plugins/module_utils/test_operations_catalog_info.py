@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.catalog_info import CATALOG_INFO
+
 from request_queue import RequestQueue
 
 Result = dict[str, Any]

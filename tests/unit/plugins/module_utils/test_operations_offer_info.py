@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api import A
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
+
 from request_queue import LOST, RequestQueue
 from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
 

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from request_queue import LOST, RequestQueue
 from samples import (
     OFFER_ID,

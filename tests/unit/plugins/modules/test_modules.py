@@ -20,6 +20,7 @@ import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common import warnings
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _registry, _version
+
 from request_queue import RequestQueue
 from samples import (
     BASE,
