@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.audit import FilterModule, audit
+from ansible_collections.compute_index.supply.plugins.filter.audit import audit
 
 SEVERAL = "several hosts claim it"
 UNNAMED = "it belongs to the host's offer, but the registry does not name it"
@@ -178,7 +178,3 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
     found = audit(resources, {"h": owns("r", "s", "t", "w")})
     assert found["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "total": 4.3}
     assert found["unpriced"] == 2
-
-
-def test_ansible_finds_the_filter() -> None:
-    assert FilterModule().filters() == {"audit": audit}

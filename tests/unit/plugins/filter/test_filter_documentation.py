@@ -5,29 +5,26 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from types import ModuleType
+from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.filter import (
-    audit,
-    hand_out_offers,
-    owned_machines,
-    shortfalls,
-    table,
-)
 
-SOURCES = [audit, hand_out_offers, owned_machines, shortfalls, table]
+PACKAGE = "ansible_collections.compute_index.supply.plugins.filter"
+FILTERS = sorted(file.stem for file in (Path(__file__).parents[4] / "plugins" / "filter").glob("[a-z]*.py"))
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__.split(".")[-1])
-def test_a_filter_is_documented_with_its_parameters_and_an_example(source: ModuleType) -> None:
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_is_found_and_documented_with_its_parameters_and_an_example(name: str) -> None:
+    source = importlib.import_module(f"{PACKAGE}.{name}")
     document = yaml.safe_load(source.DOCUMENTATION)
-    ((name, function),) = source.FilterModule().filters().items()
+    ((found, function),) = source.FilterModule().filters().items()
+    assert found == function.__name__ == name
     subject, *parameters = inspect.signature(function).parameters.values()
     options = [document["options"]["_input"], *(document["options"][item.name] for item in parameters)]
-    assert document["name"] == name == source.__name__.split(".")[-1]
+    assert document["name"] == name
     assert ", ".join(["_input", *(item.name for item in parameters)]).startswith(document["positional"])
     assert document["options"].keys() == {"_input", *(item.name for item in parameters)}
     for item, option in zip([subject, *parameters], options, strict=True):

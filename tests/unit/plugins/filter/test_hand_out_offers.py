@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.hand_out_offers import FilterModule, hand_out_offers
+from ansible_collections.compute_index.supply.plugins.filter.hand_out_offers import hand_out_offers
 
 H100 = {"compute": {"gpu_type": "H100"}}
 A100 = {"compute": {"gpu_type": "A100"}}
@@ -101,7 +101,3 @@ def test_offers_are_handed_on_whole_and_searches_are_left_as_they_were() -> None
     searches = [{"item": H100, "offers": found}]
     assert hand_out_offers([wish("h1")], searches) == {"h1": [found[0]]}
     assert searches == [{"item": H100, "offers": [{"offer_id": "a", "price_per_hour": 1, "vendor": "nebius"}]}]
-
-
-def test_ansible_finds_the_filter() -> None:
-    assert FilterModule().filters() == {"hand_out_offers": hand_out_offers}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.table import FilterModule, table
+from ansible_collections.compute_index.supply.plugins.filter.table import table
 
 NAME = {"name": "name"}
 
@@ -49,7 +49,3 @@ NAME = {"name": "name"}
 )  # fmt: skip
 def test_a_table(rows: list[Any], columns: dict[str, str], lines: list[str]) -> None:
     assert table(rows, columns) == lines
-
-
-def test_ansible_finds_the_filter() -> None:
-    assert FilterModule().filters() == {"table": table}

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import samples
-from ansible_collections.compute_index.supply.plugins.module_utils import _api, _market, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils import _api, _market
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._version import VERSION
 from hypothesis import given
 from hypothesis import strategies as st
+
 from request_queue import LOST, RequestQueue
 from samples import (
     BASE,
@@ -1026,5 +1027,4 @@ def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, ret
 
 
 def test_the_user_agent_names_the_collection_and_its_version() -> None:
-    assert f"compute_index.supply/{_api.VERSION}" == _api.USER_AGENT
-    assert samples.BASE != _spec.DEFAULT_URL
+    assert f"compute_index.supply/{VERSION}" == _api.USER_AGENT

@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _http
 from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
 from hypothesis import given
 from hypothesis import strategies as st
+
 from raw_server import RawServer, answer, hang_up, read_and_hang_up, say, stall
 from request_queue import LOST, RequestQueue
 from samples import BASE, TOKEN
@@ -189,17 +190,13 @@ def test_a_tls_handshake_that_breaks_was_not_sent(serve: Serve) -> None:
 
 
 def test_a_read_always_counts_as_sent(refusing: RawServer) -> None:
-    assert failure(client(refusing.url)).sent
+    error = failure(client(refusing.url))
+    assert (str(error), error.sent) == ("Connection refused", True)
 
 
 def test_a_failure_without_a_message_is_named(queue: RequestQueue) -> None:
     queue.expect("GET", "/x", type(LOST)())
     assert str(failure(client())) == "ConnectionError"
-
-
-def test_a_failure_does_not_name_objects_or_urls(refusing: RawServer) -> None:
-    error = failure(client(refusing.url))
-    assert "0x" not in str(error) and "http" not in str(error)
 
 
 # Repeats

@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from raw_server import RawServer, Step, answer, read_and_hang_up
 from request_queue import LOST, RequestQueue
 from samples import (
@@ -387,10 +388,10 @@ def test_bad_input_costs_nothing(queue: RequestQueue, buy: Any, params: Any, opt
     assert queue.calls == []
 
 
-def test_user_data_of_half_characters_costs_nothing(queue: RequestQueue, buy: Any) -> None:
-    """A script may hold what no UTF-8 text can; it is refused, or sent as JSON has it."""
-    free(queue).expect(*POST, procurement())
-    assert buy(cloud_init="#!/bin/sh\n# \udcff\n")["outcome"] == "created"
+def test_half_a_character_in_a_script_is_sent_as_json_has_it(queue: RequestQueue, buy: Any) -> None:
+    script = "#!/bin/sh\n# \udcff\n"
+    free(queue).expect(*POST, procurement(), body={"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": script})
+    assert buy(cloud_init=script)["outcome"] == "created"
 
 
 @pytest.mark.parametrize(
@@ -629,8 +630,7 @@ def test_an_unknown_outcome_tells_the_status_of_the_purchase(
     assert f"{STATUS_PATH} answered 500" in msg
 
 
-def test_an_unknown_outcome_names_ids_that_were_seen(queue: RequestQueue, buy: Any) -> None:
-    """A status that fails to be read later does not make the earlier one forgotten."""
+def test_a_look_that_fails_does_not_make_an_earlier_one_forgotten(queue: RequestQueue, buy: Any) -> None:
     free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status()).expect("GET", STATUS_PATH, LOST)
     result = buy(settle_timeout=3)
     assert_failed(result, "unknown_outcome", "unknown")

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.d
     DELETE_RESOURCE,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+
 from request_queue import LOST, RequestQueue
 from samples import OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 
@@ -313,7 +314,7 @@ def test_an_error_that_does_not_pass_ends_the_wait(queue: RequestQueue, delete: 
     assert result["resource_id"] == RESOURCE_ID
 
 
-def test_a_bug_after_the_deletion_does_not_hide_it(delete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_tells_no_secret(delete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def burst(*_args: Any, **_options: Any) -> None:
         raise KeyError(TOKEN)
 
@@ -448,9 +449,11 @@ def test_a_fresh_look_that_fails_leaves_no_short_list(
     assert "resources" not in result
 
 
-def test_one_without_an_id_cannot_be_read_fresh_and_is_no_bug(queue: RequestQueue, info: Any) -> None:
+def test_one_without_an_id_cannot_be_read_fresh_and_is_shown_as_it_was_listed(queue: RequestQueue, info: Any) -> None:
     queue.expect("GET", "/resources", [resource(None)])
-    assert "bug of the collection" not in info(force_refresh=True).get("msg", "")
+    result = info(force_refresh=True)
+    assert [(item["resource_id"], item["name"]) for item in result["resources"]] == [(None, "trainer")]
+    assert "failed" not in result
 
 
 # What is no list
