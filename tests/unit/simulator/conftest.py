@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import requests
 
+# ansible-test units does not read pyproject.toml, has older Pythons too, and installs only tests/unit/requirements.txt.
 sys.path.insert(0, str(Path(__file__).parents[2]))
-
 MISSING = [name for name in ("fastapi", "uvicorn", "asyncssh", "yaml") if find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING or sys.version_info < (3, 10) else []
 

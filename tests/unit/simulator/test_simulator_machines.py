@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def _running(number: str) -> bool:
     return f"sleep {number}".encode() in listing.stdout.splitlines()
 
 
+@contextmanager
+def logged_in(address: Any, options: list[str], until: Make) -> Iterator[None]:
+    """A client whose command hangs until its machine is off; then nothing of it runs any more."""
+    number = f"300.{address.port}"
+    command = ["ssh", *options, "-p", str(address.port), f"root@{address.ip}", f"sleep {number}; true"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
+        until(lambda: _running(number))
+        yield
+        assert client.wait(10) == 255
+    until(lambda: not _running(number))
+
+
 def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ssh: Make) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
@@ -112,13 +125,8 @@ def test_deletion_ends_processes_and_removes_the_home(buy: Make, until: Make, ss
 def test_a_machine_that_vanishes_is_off(buy: Make, until: Make, ssh: Make, ssh_options: list[str]) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
-    number = f"302.{resource.address.port}"
-    command = ["ssh", *ssh_options, "-p", str(resource.address.port), f"root@{resource.address.ip}"]
-    with subprocess.Popen([*command, f"sleep {number}; true"], stderr=subprocess.DEVNULL) as client:
-        until(lambda: _running(number))
+    with logged_in(resource.address, ssh_options, until):
         api.simulator.vanish(resource.resource_id)
-        assert client.wait(10) == 255
-    until(lambda: not _running(number))
     assert not home.exists()
     assert b"Connection refused" in ssh(resource.address, "true").stderr
 
@@ -126,11 +134,6 @@ def test_a_machine_that_vanishes_is_off(buy: Make, until: Make, ssh: Make, ssh_o
 def test_the_end_of_the_simulator_ends_everything(buy: Make, until: Make, ssh_options: list[str]) -> None:
     api, resource = buy()
     home = api.simulator.home(resource.resource_id)
-    number = f"301.{resource.address.port}"
-    command = ["ssh", *ssh_options, "-p", str(resource.address.port), f"root@{resource.address.ip}"]
-    with subprocess.Popen([*command, f"sleep {number}; true"], stderr=subprocess.DEVNULL) as client:
-        until(lambda: _running(number))
+    with logged_in(resource.address, ssh_options, until):
         api.simulator.__exit__()
-        assert client.wait(10) == 255
-    until(lambda: not _running(number))
     assert not home.parent.parent.exists()
