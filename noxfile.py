@@ -17,18 +17,11 @@ import nox
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
-# What the tarball may hold at its top.
+# What the tarball may hold at its top: files, and folders.
 SHIPPED = {
-    ".ansible-lint",
-    "CHANGELOG.md",
-    "FILES.json",
-    "LICENSE",
-    "MANIFEST.json",
-    "README.md",
-    "bindep.txt",
-    "requirements.txt",
+    *(".ansible-lint", "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt"),
+    *("requirements.txt", "awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"),
 }
-SHIPPED |= {"awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"}
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
     "2.16": ("3.11", "3.12", "3.10"),
@@ -57,8 +50,8 @@ def find_python(version: str) -> str | None:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     folders = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", *pyenv.glob(f"versions/{version}.*/bin")]
     for candidate in (shutil.which(f"python{version}"), *(f"{folder}/python{version}" for folder in folders)):
-        command = [candidate, "-c", "import sys; print('%d.%d %s' % (*sys.version_info[:2], sys.executable))"]
         if candidate and os.access(candidate, os.X_OK):
+            command = [candidate, "-c", "import sys; print('%d.%d %s' % (*sys.version_info[:2], sys.executable))"]
             answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
             if answer[:1] == [version]:
                 return answer[1]
