@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
-PLAY_SECONDS = 120
+COMMAND_SECONDS = 120
 
 
 @dataclass
@@ -38,6 +38,11 @@ class Run:
         """A counter (ok, changed, failed, skipped ...) of a host in the last recap."""
         return int(re.findall(rf"^{re.escape(host)} .*\b{counter}=(\d+)", self.output, re.MULTILINE)[-1])
 
+    def failure(self, host: str) -> str:
+        """What Ansible says of a host's last failed task, on one line; empty if none failed."""
+        said = re.findall(rf"^fatal: \[{re.escape(host)}(?: -> .*?)?\]: .*$", self.output, re.MULTILINE)
+        return said[-1] if said else ""
+
     @property
     def changed(self) -> int:
         """The changes of all hosts together."""
@@ -47,6 +52,12 @@ class Run:
     def text(self) -> str:
         """The output on one line, since messages are wrapped."""
         return " ".join(self.output.split())
+
+    @property
+    def said(self) -> str:
+        """The output without a failed task's own lines of the playbook, which hold what the user wrote there."""
+        shown = ("1 ", '{"hosts', '[{"hosts')
+        return "\n".join(line for line in self.output.splitlines() if not line.lstrip().startswith(shown))
 
 
 class Project:
@@ -74,6 +85,11 @@ class Project:
         }
         self.declare(["gpu-1"])
 
+    @property
+    def public_key(self) -> str:
+        """The public half of the key pair, on one line."""
+        return self.key.with_suffix(".pub").read_text().strip()
+
     def declare(self, hosts: list[str], **variables: Any) -> None:
         """Write the inventory: these hosts in the group gpu, with these variables beside the usual ones."""
         usual = {
@@ -90,29 +106,37 @@ class Project:
     def declare_host(self, host: str, **variables: Any) -> None:
         """Give a single host variables of its own, beside its registry file."""
         folder = self.folder / "host_vars" / host
-        folder.mkdir(parents=True)
-        (folder / "offer.yml").write_text(yaml.safe_dump(variables))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "own.yml").write_text(yaml.safe_dump(variables))
 
-    def command(self, *words: str, **environment: str) -> Run:
-        """Run a command of ansible-core in the project."""
-        # The commands of the environment that runs the tests, wherever PATH points.
-        program = str(Path(sys.executable).with_name(words[0]))
+    def run(self, *words: str, **environment: str) -> Run:
+        """Run a program in the project."""
         done = subprocess.run(
-            [program, *words[1:]],
+            words,
             cwd=self.folder,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PLAY_SECONDS,
+            timeout=COMMAND_SECONDS,
             check=False,
         )
         return Run(done.returncode, done.stdout)
 
+    def command(self, *words: str, **environment: str) -> Run:
+        """Run a command of ansible-core in the project."""
+        return self.run(tool(words[0]), *words[1:], **environment)
+
     def play(self, *words: str, **environment: str) -> Run:
         """Run ansible-playbook with the project's inventory."""
         return self.command("ansible-playbook", "-i", str(self.inventory), *words, **environment)
+
+    def write(self, *plays: dict[str, Any]) -> str:
+        """Write a playbook of the project's own, on one line, and return its name."""
+        name = "own.yml"
+        (self.folder / name).write_text(json.dumps(plays))
+        return name
 
     def provision(self, *words: str, **variables: Any) -> Run:
         """Run the collection's playbook ``provision``, with extra variables."""
@@ -135,22 +159,35 @@ class Project:
             "diff": False,
             "no_log": True,
         }
-        play = [{"hosts": "localhost", "gather_facts": False, "tasks": [*steps, dump]}]
-        file = self.folder / "tasks.yml"
-        file.write_text(json.dumps(play))
-        run = self.command("ansible-playbook", str(file), *options)
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [*steps, dump]}
+        run = self.command("ansible-playbook", self.write(play), *options)
         assert run.returncode == 0, run.output
         found = json.loads(results.read_text())
         return [found[name] for name in names], run
 
+    def registry_file(self, host: str) -> Path:
+        """Where the registry has a host."""
+        return self.folder / "host_vars" / host / "compute_index_supply.yml"
+
     def registry(self, host: str) -> dict[str, Any] | None:
-        """The registry file of a host."""
-        file = self.folder / "host_vars" / host / "compute_index_supply.yml"
+        """What the registry has of a host."""
+        file = self.registry_file(host)
         return yaml.safe_load(file.read_text()) if file.exists() else None
+
+    def first_boot(self, resource_id: str, script: str) -> None:
+        """Give a machine a cloud-init of this content."""
+        program = self.simulator.home(resource_id) / "bin" / "cloud-init"
+        program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait --long" ] || exit 9\n{script}\n')
+        program.chmod(0o755)
 
     def requests(self, method: str, path: str) -> int:
         """How often the API was asked this; ``path`` is a regular expression for the whole path."""
         return sum(1 for r in self.simulator.requests if r.method == method and re.fullmatch(path, r.path))
+
+
+def tool(name: str) -> str:
+    """A program of the environment that runs the tests, wherever PATH points."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def extra(variables: dict[str, Any]) -> list[str]:
@@ -161,9 +198,8 @@ def extra(variables: dict[str, Any]) -> list[str]:
 @pytest.fixture
 def sockets() -> Iterator[str]:
     """A short path for the sockets of shared SSH connections."""
-    folder = tempfile.mkdtemp(prefix="supply-")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="supply-", ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 MakeProject = Callable[..., Project]
@@ -172,17 +208,13 @@ MakeProject = Callable[..., Project]
 @pytest.fixture
 def make_project(tmp_path: Path, sockets: str) -> Iterator[MakeProject]:
     """Makes a project with a simulator of these settings and offers (default: three H100 at 2.00, 2.50 and 3.00)."""
-    running: list[Simulator] = []
+    with ExitStack() as running:
 
-    def make(offers: list[Offer] | None = None, backend: InstanceBackend | None = None, **settings: Any) -> Project:
-        settings = {"provision_seconds": 0.5, "reissue": False, **settings}
-        if offers is None:
-            offers = [Offer(gpu_price_per_hour=price) for price in (2.5, 2.0, 3.0)]
-        simulator = Simulator(Settings(**settings), offers=offers, backend=backend)
-        simulator.__enter__()
-        running.append(simulator)
-        return Project(tmp_path, simulator, sockets)
+        def make(offers: list[Offer] | None = None, backend: InstanceBackend | None = None, **settings: Any) -> Project:
+            settings = {"provision_seconds": 0.5, "reissue": False, **settings}
+            if offers is None:
+                offers = [Offer(gpu_price_per_hour=price) for price in (2.5, 2.0, 3.0)]
+            simulator = running.enter_context(Simulator(Settings(**settings), offers=offers, backend=backend))
+            return Project(tmp_path, simulator, sockets)
 
-    yield make
-    for simulator in running:
-        simulator.__exit__(None, None, None)
+        yield make

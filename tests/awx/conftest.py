@@ -106,7 +106,7 @@ class Controller:
         # The variables of awx_setup.yml's inventory; polls in seconds only for the tests.
         self.inventory_variables = {
             "provision_registry_dir": "",
-            "provision_ssh_public_key": Path(f"{self.key}.pub").read_text().strip(),
+            "provision_ssh_public_key": project.public_key,
             "provision_poll_delay": 1,
         }
 

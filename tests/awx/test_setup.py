@@ -90,7 +90,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     inventory = awx.one("inventories", "Compute Index Supply")
     assert json.loads(inventory["variables"]) == {
         "provision_registry_dir": "",
-        "provision_ssh_public_key": Path(f"{project.key}.pub").read_text().strip(),
+        "provision_ssh_public_key": project.public_key,
     }
     source = awx.one("inventory_sources", "Machines of the account")
     assert (source["credential"], source["update_on_launch"], source["overwrite"]) == (credential["id"], True, True)

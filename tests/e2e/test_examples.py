@@ -53,11 +53,3 @@ def test_the_examples(rent: MakeProject) -> None:
         check = f"cat > user-data <<'END'\n{text}END\ncloud-init schema --annotate --config-file user-data 2>&1"
         said = machine.run(check)
         assert "Valid schema" in said and "deprecat" not in said, f"{name}: {said}"
-
-
-def test_the_playbooks_of_the_examples(rent: MakeProject) -> None:
-    project = rent([])
-    for site, inventory in (("vllm_site", "docker"), ("ray_site", "ray")):
-        words = ("ansible-playbook", "-i", str(EXAMPLES / f"{inventory}.yml"), str(EXAMPLES / f"{site}.yml"))
-        run = project.command(*words, "--syntax-check")
-        assert run.returncode == 0, run.output

@@ -28,7 +28,6 @@ WAITING = ("Buy the offer", "Wait until the machine is ready", "Wait until SSH a
 
 def first_boot(project: Project) -> dict[str, Any]:
     """Variables that use everything of the first boot but packages, since a machine has no Internet."""
-    key = project.key.with_suffix(".pub").read_text().strip()
     return {
         "provision_timezone": "Europe/Berlin",
         "provision_users": [
@@ -37,7 +36,7 @@ def first_boot(project: Project) -> dict[str, Any]:
                 "shell": "/bin/bash",
                 "groups": "users, video",
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",
-                "ssh_authorized_keys": [key],
+                "ssh_authorized_keys": [project.public_key],
             }
         ],
         "provision_mounts": [["tmpfs", "/data", "tmpfs", "size=16m,mode=0755"]],

@@ -45,11 +45,13 @@ def wait_for(machine: Machine) -> None:
 
 def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
     project = rent([])
-    key = project.key.with_suffix(".pub").read_text()
     script = "#!/bin/sh\necho booted > /root/note\n"
 
     async def boot() -> list[Path]:
-        addresses = [await backend.start("plain", key, None), await backend.start("scripted", key, script)]
+        addresses = [
+            await backend.start("plain", project.public_key, None),
+            await backend.start("scripted", project.public_key, script),
+        ]
         plain, scripted = machines = [Machine(project, address.ip) for address in addresses]
         for machine in machines:
             await asyncio.to_thread(wait_for, machine)
@@ -64,7 +66,7 @@ def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
         assert not list(backend.image.glob("etc/ssh/ssh_host_*"))
 
         await backend.stop("plain")
-        again = await backend.start("other", key, None)
+        again = await backend.start("other", project.public_key, None)
         assert again in addresses, "as on a cloud an address is given to somebody else"
         groups = [group for each in backend.machines for group in cgroups(backend.folder(each))]
         assert all(group.exists() for group in groups)

@@ -21,14 +21,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeProject, Project
+from conftest import MakeProject, Project, once
 from simulator import Fault
 from simulator.catalogue import default_offers
 
@@ -37,10 +36,9 @@ ROOT = Path(__file__).parents[2]
 NO_GUIDES = {"architecture", "awx", "examples", "guarantees", "performance"}
 PAGES = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.stem not in NO_GUIDES)]
 MOST_NOT_RUN = 2  # blocks of a page
-COMMAND_SECONDS = 120
 BLOCK = re.compile(r"((?:^<!-- .*? -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-pytestmark = pytest.mark.once
+pytestmark = once
 
 
 @dataclass
@@ -87,25 +85,15 @@ def missing(expected: list[str], output: str) -> str | None:
     return None
 
 
-def run(project: Project, block: Block, environment: dict[str, str]) -> None:
+def run(project: Project, block: Block) -> None:
     """Run the commands of a console block."""
     steps = commands(block.text)
     for number, (command, expected) in enumerate(steps):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=project.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        place = f"line {block.line}: $ {command}\n{done.stdout}"
+        done = project.run("bash", "-c", command)
+        place = f"line {block.line}: $ {command}\n{done.output}"
         fails = "fails" in block.notes and number == len(steps) - 1
         assert (done.returncode != 0) is fails, f"exit code {done.returncode}, {place}"
-        assert (line := missing(expected, done.stdout)) is None, f"not printed: {line}\n{place}"
+        assert (line := missing(expected, done.output)) is None, f"not printed: {line}\n{place}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -114,8 +102,7 @@ def test_a_guide_can_be_followed(make_project: MakeProject, page: Path) -> None:
     offers = [offer for _copy in range(4) for offer in default_offers()]
     project = make_project(offers, provision_seconds=0)
     project.inventory.unlink()
-    environment = {
-        **project.environment,
+    project.environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "CLUSTER_OFFER_ID": next(offer.offer_id for offer in offers if offer.node_count),
         # ssh looks for keys in the home folder of the account that runs it, whatever HOME says.
@@ -127,7 +114,7 @@ def test_a_guide_can_be_followed(make_project: MakeProject, page: Path) -> None:
         if "api" in block.notes:
             project.simulator.faults[:] = [Fault(**rule) for rule in json.loads(block.notes["api"])]
         if block.language == "console":
-            run(project, block, environment)
+            run(project, block)
         else:
             name = re.match(r"(?:# |\{# )(\S+\.\S+)", block.text)
             assert block.language in ("yaml", "jinja", "ini") and name, f"line {block.line}: no commands, no file"
@@ -141,6 +128,15 @@ def test_few_blocks_are_not_run_and_each_says_why(page: Path) -> None:
     reasons = [block.notes["not run"] for block in blocks(page) if "not run" in block.notes]
     assert all(reasons)
     assert len(reasons) <= MOST_NOT_RUN
+
+
+@pytest.mark.parametrize(("site", "inventory"), [("vllm_site", "docker"), ("ray_site", "ray")])
+def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, inventory: str) -> None:
+    # They need GPUs and the Internet; their inventories are bought by tests/e2e.
+    examples = ROOT / "docs" / "examples"
+    words = ("-i", str(examples / f"{inventory}.yml"), str(examples / f"{site}.yml"), "--syntax-check")
+    run = project.command("ansible-playbook", *words)
+    assert run.returncode == 0, run.output
 
 
 def test_what_a_guide_shows_must_be_printed() -> None:

@@ -6,20 +6,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
 import yaml
 
-from conftest import MakeProject, Project
+from conftest import NOBODY, PROCURE, MakeProject, Project, Run, core, once
 from simulator import Fault, Offer
 
-# What a version of ansible-core may do in its own way: see noxfile.py.
-core = pytest.mark.core
-once = pytest.mark.once
 CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
-LIST = Fault(method="GET", path="/resources")
-NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def inventory(project: Project, *words: str, config: dict[str, Any] | None = None, **environment: str) -> Any:
@@ -32,7 +28,7 @@ def inventory(project: Project, *words: str, config: dict[str, Any] | None = Non
     return json.loads(run.output, object_hook=lambda found: found.get("__ansible_unsafe", found))
 
 
-def decommission(project: Project, hosts: Any, *words: str) -> Any:
+def decommission(project: Project, hosts: Any, *words: str) -> Run:
     """Run the playbook for these hosts."""
     return project.play("compute_index.supply.decommission", "-e", json.dumps({"decommission_hosts": hosts}), *words)
 
@@ -52,7 +48,7 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
     assert "or        1  nvidia-h100-sxm5-80gb     3.00   3.00  nebius  EU" in lines
     assert "USD per hour in total: 4.50" in lines
     assert '"price_per_hour": 4.5' in run.output
-    assert project.requests("POST", "/procure_offer") == 0
+    assert project.requests(*PROCURE) == 0
 
 
 @core
@@ -150,10 +146,11 @@ def test_a_failing_api_stops_the_run(project: Project, fault: dict[str, Any], me
     project.simulator.faults.append(Fault(method="GET", path="/resources", **fault))
     file = project.folder / "all.supply.yml"
     file.write_text("plugin: compute_index.supply.resources\napi_retries: 0\n")
-    play = [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "it ran"}}]}]
-    (project.folder / "play.yml").write_text(yaml.safe_dump(play))
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "it ran"}}]}
     never = {"ANSIBLE_INVENTORY_UNPARSED_FAILED": "false", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "false"}
-    run = project.command("ansible-playbook", "-i", str(file), "-i", str(project.inventory), "play.yml", **never)
+    run = project.command(
+        "ansible-playbook", "-i", str(file), "-i", str(project.inventory), project.write(play), **never
+    )
     assert run.returncode == 4, run.output
     assert message in run.text
     assert "it ran" not in run.output
@@ -249,7 +246,7 @@ def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
 def test_a_registry_that_differs_stops_and_shows_both(project: Project, change: dict[str, Any], message: str) -> None:
     assert project.provision("-e", "provision_reach=false").returncode == 0
     (resource_id,) = project.simulator.billed
-    file = project.folder / "host_vars" / "gpu-1" / "compute_index_supply.yml"
+    file = project.registry_file("gpu-1")
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
     run = decommission(project, "gpu-1")
     assert run.returncode == 2
@@ -262,10 +259,9 @@ def test_a_registry_that_differs_stops_and_shows_both(project: Project, change: 
 
 def test_a_machine_that_another_host_registers_is_not_ended(project: Project) -> None:
     assert project.provision("-e", "provision_reach=false").returncode == 0
-    registry = project.folder / "host_vars"
-    (registry / "copy").mkdir()
-    text = (registry / "gpu-1" / "compute_index_supply.yml").read_text()
-    (registry / "copy" / "compute_index_supply.yml").write_text(text)
+    copy = project.registry_file("copy")
+    copy.parent.mkdir()
+    shutil.copy(project.registry_file("gpu-1"), copy)
     run = decommission(project, "copy")
     assert run.returncode == 2
     assert "several hosts claim it" in run.text

@@ -13,14 +13,10 @@ import subprocess
 import pytest
 import yaml
 
-from conftest import MakeProject, Project
+from conftest import PROCURE, MakeProject, Project, core, once
 from simulator import Fault, Offer
 
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
-PROCURE = ("POST", "/procure_offer")
-# What a version of ansible-core may do in its own way: see noxfile.py.
-core = pytest.mark.core
-once = pytest.mark.once
 
 
 @core
@@ -74,7 +70,7 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
 def test_the_registry_is_private_typed_and_pins_the_host_key(project: Project) -> None:
     assert project.provision().returncode == 0
 
-    file = project.folder / "host_vars" / "gpu-1" / "compute_index_supply.yml"
+    file = project.registry_file("gpu-1")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     entry = project.registry("gpu-1")
     assert entry is not None
@@ -329,23 +325,19 @@ def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_pro
 
 
 def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_project: MakeProject) -> None:
-    project = make_project([Offer()], provision_seconds=60)
-    run = project.provision(provision_poll_retries=2)
+    project = make_project([Offer()], provision_seconds=600)
+    run = project.provision(provision_poll_retries=2, provision_reach=False)
     assert run.returncode != 0
     assert "It was looked at 2 times; run again to go on waiting." in run.text
-    project.simulator.settings.provision_seconds = 0
-    for offer in project.simulator.offers.values():
-        offer.outcome = "ready"
-    assert len(project.simulator.purchases) == 1
-
-
-def first_boot(project: Project, script: str) -> None:
-    """Give the bought machine a cloud-init of this content."""
     (purchase,) = project.simulator.purchases
-    program = project.simulator.home(purchase.resource_ids[0]) / "bin" / "cloud-init"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait --long" ] || exit 9\n{script}\n')
-    program.chmod(0o755)
+    purchase.provision_seconds = 0
+    purchase.resources[0].ready_at = purchase.time
+    again = project.provision(provision_reach=False)
+    assert again.returncode == 0, again.output
+    assert project.requests(*PROCURE) == 1
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert (entry["provision_resource_ids"], entry["ansible_host"]) == (purchase.resource_ids, "127.0.0.1")
 
 
 @once
@@ -360,7 +352,7 @@ def first_boot(project: Project, script: str) -> None:
 )
 def test_the_first_boot_is_awaited(project: Project, script: str, returncode: int, message: str) -> None:
     assert project.provision(provision_reach=False).returncode == 0
-    first_boot(project, script)
+    project.first_boot(project.simulator.purchases[0].resource_ids[0], script)
     run = project.provision()
     assert run.returncode == returncode, run.output
     assert message in run.text
