@@ -12,22 +12,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from conftest import GPU, MakeProject, Project, Run
+from conftest import GPU, PROCURE, MakeProject, Project, Run, once
+from project import tool
 from simulator import Fault, Offer, Settings, Simulator
+from simulator.market import Outcome
 
-PROCURE = ("POST", "/procure_offer")
 KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "50"))
-# Expensive, and the same on every ansible-core: see noxfile.py.
-once = pytest.mark.once
 
 
 @pytest.fixture
@@ -36,8 +34,8 @@ def project(make_project: MakeProject) -> Project:
     return make_project(provision_seconds=0)
 
 
-def impatient(project: Project, *words: str, **variables: Any) -> Run:
-    """Run the role in a play that asks after lost answers only briefly."""
+def write_impatient(project: Project, **variables: Any) -> str:
+    """Write a play of the role that asks after lost answers only briefly, and return its name."""
     play = {
         "hosts": "gpu",
         "gather_facts": False,
@@ -50,12 +48,18 @@ def impatient(project: Project, *words: str, **variables: Any) -> Run:
             {"name": "Provision", "ansible.builtin.include_role": {"name": "compute_index.supply.provision"}},
             {
                 "name": "Show",
-                "ansible.builtin.debug": {"msg": "attempts={{ provision_attempts | map(attribute='outcome') | list }}"},
+                "ansible.builtin.debug": {
+                    "msg": "attempts: {{ provision_attempts | map(attribute='outcome') | join(' ') }}"
+                },
             },
         ],
     }
-    (project.folder / "play.yml").write_text(yaml.safe_dump([play]))
-    return project.play("play.yml", *words)
+    return project.write(play)
+
+
+def impatient(project: Project, *words: str, **variables: Any) -> Run:
+    """Run such a play."""
+    return project.play(write_impatient(project, **variables), *words)
 
 
 def assert_owns_one(project: Project, *hosts: str) -> None:
@@ -71,60 +75,61 @@ def assert_owns_one(project: Project, *hosts: str) -> None:
     assert sorted(project.simulator.billed) == sorted(i for p in purchases.values() for i in p.resource_ids)
 
 
-LOST = {
-    "cut-before": {"cut": "before"},
-    "cut-after": {"cut": "after"},
-    "cut-within": {"cut": "within"},
-    "late": {"delay": 3, "process": True},
-    "500": {"status": 500},
-    "500-bought": {"status": 500, "process": True},
-    "502-bought": {"status": 502, "process": True, "body": b"<html>Bad Gateway</html>"},
-    "503-bought": {"status": 503, "process": True},
-    "504-bought": {"status": 504, "process": True},
-    "503-wait": {"status": 503, "headers": {"Retry-After": "0"}},
-    "429-wait": {"status": 429, "headers": {"Retry-After": "1"}},
-    "429-date": {"status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}},
-    "429-long": {"status": 429, "headers": {"Retry-After": "3600"}},
-    "html-bought": {"status": 200, "process": True, "body": b"<html>"},
-    "empty-bought": {"status": 200, "process": True, "body": b""},
-    "truncated-bought": {"status": 200, "process": True, "body": b'{"offer_id": "5'},
-    "not-utf8-bought": {"status": 200, "process": True, "body": b'{"status": "\xff"}'},
-    "list-bought": {"status": 200, "process": True, "body": b"[]"},
-    "redirected-bought": {"status": 303, "process": True, "headers": {"Location": "/resources"}},
-    "408": {"status": 408},
-    "401": {"status": 401},
-    "422": {"status": 422, "body": b'{"detail": [{"loc": ["body", "x"], "msg": "bad", "input": "secret"}]}'},
+# What becomes of a purchase, how often it is sent at most, and what the host says of it; nothing if it has its machine.
+BOUGHT, OPEN, REFUSED = "", "MAY BE BOUGHT", "Nothing is billed for"
+LOST: dict[str, tuple[dict[str, Any], int, str]] = {
+    "cut-before": ({"cut": "before"}, 1, OPEN),
+    "cut-after": ({"cut": "after"}, 1, BOUGHT),
+    "cut-within": ({"cut": "within"}, 1, BOUGHT),
+    "late": ({"delay": 4}, 1, OPEN),
+    "500": ({"status": 500}, 1, OPEN),
+    "500-bought": ({"status": 500, "process": True}, 1, BOUGHT),
+    "502-bought": ({"status": 502, "process": True, "body": b"<html>Bad Gateway</html>"}, 1, BOUGHT),
+    "503-bought": ({"status": 503, "process": True}, 1, BOUGHT),
+    "504-bought": ({"status": 504, "process": True}, 1, BOUGHT),
+    "503-wait": ({"status": 503, "headers": {"Retry-After": "0"}}, 2, BOUGHT),
+    "429-wait": ({"status": 429, "headers": {"Retry-After": "1"}}, 2, BOUGHT),
+    "429-date": ({"status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}}, 2, BOUGHT),
+    "429-long": ({"status": 429, "headers": {"Retry-After": "3600"}}, 1, REFUSED),
+    "html-bought": ({"status": 200, "process": True, "body": b"<html>"}, 1, BOUGHT),
+    "empty-bought": ({"status": 200, "process": True, "body": b""}, 1, BOUGHT),
+    "truncated-bought": ({"status": 200, "process": True, "body": b'{"offer_id": "5'}, 1, BOUGHT),
+    "not-utf8-bought": ({"status": 200, "process": True, "body": b'{"status": "\xff"}'}, 1, BOUGHT),
+    "list-bought": ({"status": 200, "process": True, "body": b"[]"}, 1, BOUGHT),
+    "redirected-bought": ({"status": 303, "process": True, "headers": {"Location": "/resources"}}, 1, BOUGHT),
+    "408": ({"status": 408}, 1, OPEN),
+    "401": ({"status": 401}, 1, REFUSED),
+    "422": ({"status": 422, "body": {"detail": [{"loc": ["body"], "msg": "bad", "input": "secret"}]}}, 1, REFUSED),
 }
 
 
 @once
-@pytest.mark.parametrize("fault", LOST)
-def test_whatever_becomes_of_the_answer_to_the_purchase(project: Project, fault: str) -> None:
-    project.simulator.faults.append(Fault(path="/procure_offer", **LOST[fault]))
+def test_whatever_becomes_of_the_answer_to_the_purchase(make_project: MakeProject) -> None:
+    # A host for each, all in one play: hosts are named after what becomes of their purchases.
+    project = make_project([Offer() for _host in LOST], provision_seconds=0)
+    project.declare(list(LOST))
+    for host, (rule, _most, _said) in LOST.items():
+        project.simulator.faults.append(Fault(path="/procure_offer", sent=f'"{host}"', **rule))
 
-    first = impatient(project)
-    assert len(project.simulator.purchases) <= 1
-    bought = len(project.simulator.purchases) == 1
-    if bought:
-        assert project.requests(*PROCURE) == 1 or fault.startswith(("429", "503-wait")), "sent twice"
-        entry = project.registry("gpu-1")
-        assert entry is not None, "a purchase that nobody remembers"
-    if first.returncode != 0 and bought:
-        assert "MAY BE BOUGHT" in first.text or "is BOUGHT" in first.text
+    first = impatient(project, f"--forks={len(LOST)}")
 
-    project.simulator.faults.clear()
-    second = impatient(project)
+    bought = [purchase.request["resource_name"] for purchase in project.simulator.purchases]
+    sent = [each.json["resource_name"] for each in project.simulator.requests if each.path == "/procure_offer"]
+    for host, (_rule, most, said) in LOST.items():
+        assert sent.count(host) == most, host
+        assert bool(first.failure(host)) == bool(said) and said in first.failure(host), (host, first.failure(host))
+        assert bought.count(host) == (said == BOUGHT) or host == "late", host
+        assert (project.registry(host) is None) == (said == REFUSED), host
+
+    for _host in LOST:
+        # For those that search anew, who must not be handed what others have in their journals.
+        project.simulator.add_offer(gpu_price_per_hour=1.0)
+    second = impatient(project, f"--forks={len(LOST)}")
     assert second.returncode == 0, first.output + second.output
-    assert_owns_one(project, "gpu-1")
+    assert_owns_one(project, *LOST)
 
 
-STEPS = {
-    "search": ("POST", "/get_offers"),
-    "names": ("GET", "/resources"),
-    "look": ("GET", "/offers/[^/]+/status"),
-    "price": ("GET", "/offers/[^/]+$"),
-}
-READS = {
+READS: dict[str, dict[str, Any]] = {
     "cut-before": {"cut": "before"},
     "cut-within": {"cut": "within"},
     "500": {"status": 500},
@@ -133,23 +138,58 @@ READS = {
 }
 
 
+def break_reads(project: Project, breaks: dict[str, dict[str, Any]]) -> list[str]:
+    """Break each read on the way to a purchase in each of these ways, for a host of its own. Returns the hosts."""
+    hosts = []
+    for step in ("search", "look", "price"):
+        for kind, rule in breaks.items():
+            number, host = len(hosts), f"{step}-{kind}"
+            hosts.append(host)
+            # Each host searches for something else, and so finds an offer of its own.
+            offer = project.simulator.add_offer(typical_procure_seconds=number + 1, gpu_price_per_hour=4 - number / 100)
+            project.declare_host(host, provision_spec={**GPU, "max_procure_time_seconds": number + 1})
+            where = {
+                "search": {"path": "/get_offers", "sent": rf"max_procure_time_seconds: {number + 1}\b"},
+                "look": {"path": f"/offers/{offer.offer_id}/status"},
+                "price": {"path": f"/offers/{offer.offer_id}$"},
+            }
+            project.simulator.faults.append(Fault(**where[step], **rule, count=None))
+    return hosts
+
+
 @once
-@pytest.mark.parametrize("step", STEPS)
-def test_a_read_that_fails_costs_nothing(project: Project, step: str) -> None:
-    method, path = STEPS[step]
-    for fault in READS.values():
-        project.simulator.faults[:] = [Fault(method=method, path=path, count=None, **fault)]
-        run = impatient(project)
-        assert run.returncode != 0, run.output
-        assert project.requests(*PROCURE) == 0
+def test_a_read_that_fails_costs_nothing(make_project: MakeProject) -> None:
+    project = make_project([], provision_seconds=0)
+    hosts = break_reads(project, READS)
+    project.declare(hosts)
+    run = impatient(project, f"--forks={len(hosts)}")
+    for host in hosts:
+        assert run.failure(host), host
+    assert project.requests(*PROCURE) == 0
     project.simulator.faults.clear()
     run = impatient(project)
     assert run.returncode == 0, run.output
-    assert_owns_one(project, "gpu-1")
+    assert_owns_one(project, *hosts)
 
 
-@pytest.mark.parametrize("outcome", ["taken", "expired", "rejected", "fails"])
-def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject, outcome: str) -> None:
+@once
+def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) -> None:
+    # It is read once a play.
+    for rule in READS.values():
+        project.simulator.faults[:] = [Fault(method="GET", path="/resources", count=None, **rule)]
+        run = impatient(project)
+        assert run.failure("gpu-1"), run.output
+        assert project.requests(*PROCURE) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt"),
+    # The one that somebody else has bought exists by now.
+    [("taken", "existing"), ("expired", "rejected"), ("rejected", "rejected"), ("fails", "created")],
+)
+def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(
+    make_project: MakeProject, outcome: Outcome, attempt: str
+) -> None:
     offers = [
         Offer(gpu_price_per_hour=2.0, outcome=outcome, failed_bills=False),
         Offer(gpu_price_per_hour=3.0),
@@ -163,7 +203,7 @@ def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: Ma
     assert entry["provision_procured_offer_id"] == offers[1].offer_id
     assert entry["provision_price_per_hour"] == 3.0
     assert len(project.simulator.billed) == 1
-    assert run.text.count("'created'") + run.text.count('"created"') >= 1
+    assert f"attempts: {attempt} created" in run.text, run.output
     again = impatient(project)
     assert (again.returncode, again.changed) == (0, 0), again.output
 
@@ -201,27 +241,15 @@ def test_old_quotes_are_asked_for_anew(make_project: MakeProject) -> None:
 
 
 @once
-@pytest.mark.parametrize("on_failure", ["keep", "release"])
-def test_a_failed_machine_that_is_billed_is_kept_in_sight_or_released(
-    make_project: MakeProject, on_failure: str
-) -> None:
+def test_a_failed_machine_that_is_billed_can_be_released(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=2.0, outcome="fails", failed_bills=True), Offer(gpu_price_per_hour=3.0)]
     project = make_project(offers)
-    run = impatient(project, provision_on_failure=on_failure)
-    if on_failure == "keep":
-        assert run.returncode != 0
-        (purchase,) = project.simulator.purchases
-        assert purchase.resource_ids[0] in run.text
-        assert "is BOUGHT and may be billed at USD 2.0 per hour" in run.text
-        entry = project.registry("gpu-1")
-        assert entry is not None
-        assert entry["provision_resource_ids"] == purchase.resource_ids
-    else:
-        assert run.returncode == 0, run.output
-        entry = project.registry("gpu-1")
-        assert entry is not None
-        assert entry["provision_procured_offer_id"] == offers[1].offer_id
-        assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
+    run = impatient(project, provision_on_failure="release")
+    assert run.returncode == 0, run.output
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert entry["provision_procured_offer_id"] == offers[1].offer_id
+    assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
 
 
 @once
@@ -239,10 +267,7 @@ def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProj
     project = make_project()
     assert impatient(project).returncode == 0
     (purchase,) = project.simulator.purchases
-    program = project.simulator.home(purchase.resource_ids[0]) / "bin" / "cloud-init"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text("#!/bin/sh\necho status: error; exit 1\n")
-    program.chmod(0o755)
+    project.first_boot(purchase.resource_ids[0], "echo status: error; exit 1")
     kept = project.provision()
     assert kept.returncode != 0
     assert "status: error" in kept.text
@@ -268,15 +293,10 @@ def test_a_partly_ready_cluster_is_not_ready(make_project: MakeProject) -> None:
 # Found again
 
 
-def forget(project: Project) -> None:
-    """Lose the registry."""
-    (project.folder / "host_vars" / "gpu-1" / "compute_index_supply.yml").unlink()
-
-
 def test_a_lost_registry_is_made_again_from_the_name(project: Project) -> None:
     assert impatient(project).returncode == 0
     before = project.registry("gpu-1")
-    forget(project)
+    project.registry_file("gpu-1").unlink()
     run = impatient(project)
     assert run.returncode == 0, run.output
     assert_owns_one(project, "gpu-1")
@@ -303,8 +323,7 @@ def test_without_any_memory_the_role_says_so(make_project: MakeProject) -> None:
 @once
 def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project) -> None:
     first, second = list(project.simulator.offers)[:2]
-    key = project.key.with_suffix(".pub").read_text()
-    buy = {"ssh_public_key": key, "resource_name": "gpu-1"}
+    buy = {"ssh_public_key": project.public_key, "resource_name": "gpu-1"}
     results, _run = project.tasks(
         *({"compute_index.supply.procure_offer": {"offer_id": offer_id, **buy}} for offer_id in (first, second))
     )
@@ -367,19 +386,9 @@ def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: Make
     )
     hosts = [f"gpu-{i}" for i in range(10)]
     project.declare(hosts)
-    impatient(project, "--list-hosts")  # writes the play
-    words = ["-i", str(project.inventory), "play.yml", "--forks", "10", "--limit"]
-    runs: list[Run] = []
-    threads = [
-        threading.Thread(
-            target=lambda half=half: runs.append(project.command("ansible-playbook", *words, ",".join(half)))
-        )
-        for half in (hosts[:5], hosts[5:])
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    words = (write_impatient(project), "--forks", "10", "--limit")
+    with ThreadPoolExecutor() as both:
+        runs = list(both.map(lambda half: project.play(*words, ",".join(half)), (hosts[:5], hosts[5:])))
     assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
     assert_owns_one(project, *hosts)
     assert len({purchase.offer_id for purchase in project.simulator.purchases}) == 10
@@ -390,9 +399,8 @@ def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: Make
 
 def kill_after(project: Project, seconds: float, number: signal.Signals) -> None:
     """Start the play, and after a while send all its processes a signal, as a closed terminal or a reboot does."""
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
     with subprocess.Popen(
-        [program, "-i", str(project.inventory), "play.yml"],
+        [tool("ansible-playbook"), "-i", str(project.inventory), write_impatient(project)],
         cwd=project.folder,
         env=project.environment,
         stdin=subprocess.DEVNULL,
@@ -441,7 +449,6 @@ def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject)
     project = make_project(
         [Offer(), Offer()], procure_seconds=6, purchase_at="end", provision_seconds=0, keeps_name=False
     )
-    impatient(project, "--list-hosts")  # writes the play
     kill_after(project, 5, signal.SIGKILL)
     for _run in range(8):
         run = impatient(project)
@@ -511,21 +518,18 @@ def test_secrets_are_nowhere_but_at_the_api(make_project: MakeProject) -> None:
 
 
 @once
-def test_the_token_goes_to_no_other_origin(project: Project) -> None:
+def test_the_token_goes_to_no_other_origin(make_project: MakeProject) -> None:
+    project = make_project([], provision_seconds=0)
     with Simulator(Settings(), offers=[]) as other:
-        for method, path in (*STEPS.values(), PROCURE):
-            project.simulator.faults[:] = [
-                Fault(method=method, path=path, count=None, status=307, headers={"Location": f"{other.url}/resources"})
-            ]
-            assert impatient(project).returncode != 0
+        away = {"status": 307, "headers": {"Location": f"{other.url}/resources"}}
+        hosts = break_reads(project, {"redirect": away})
+        project.declare([*hosts, "purchase"])
+        project.simulator.add_offer()
+        project.simulator.faults.append(Fault(path="/procure_offer", sent='"purchase"', **away))
+        run = impatient(project)
+        for host in (*hosts, "purchase"):
+            assert run.failure(host), host
+        project.declare(["names"])
+        project.simulator.faults[:] = [Fault(path="/resources", count=None, **away)]
+        assert impatient(project).failure("names")
         assert other.requests == []
-
-
-@once
-def test_rescue_can_tell_failures_apart(project: Project) -> None:
-    task = {
-        "name": "Buy",
-        "compute_index.supply.offer_info": {"spec": {**GPU, "compute": {"gpu_type": "none"}}},
-    }
-    (result,), _run = project.tasks(task)
-    assert (result["error_class"], result["status_code"]) == ("invalid", 422)

@@ -23,6 +23,8 @@ class Fault:
     """None: any."""
     path: str = "/"
     """Prefix of the path, as a regular expression: ``/offers/[^/]+/status``, ``/offers/[^/]+$``."""
+    sent: str | None = None
+    """What the request's body must hold, as a regular expression; None: anything."""
     nth: int = 1
     count: int | None = 1
     """None: for ever."""
@@ -42,9 +44,9 @@ class Fault:
     seen: int = field(default=0, init=False)
     """Matching requests so far."""
 
-    def counts(self, method: str, path: str) -> bool:
+    def counts(self, method: str, path: str, body: str) -> bool:
         """Count a request if it matches; whether the rule is in force for it."""
-        if self.method not in (None, method) or not re.match(self.path, path):
+        if self.method not in (None, method) or not re.match(self.path, path) or not re.search(self.sent or "", body):
             return False
         self.seen += 1
         return self.seen >= self.nth and (self.count is None or self.seen < self.nth + self.count)
@@ -62,6 +64,6 @@ class Fault:
         return self.status or 200, [(name.encode(), value.encode()) for name, value in headers.items()], body
 
 
-def first_in_force(rules: Iterable[Fault], method: str, path: str) -> Fault | None:
+def first_in_force(rules: Iterable[Fault], method: str, path: str, body: str) -> Fault | None:
     """The rule to apply; every matching one counts the request."""
-    return next(iter([each for each in rules if each.counts(method, path)]), None)
+    return next(iter([each for each in rules if each.counts(method, path, body)]), None)

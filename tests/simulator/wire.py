@@ -64,7 +64,7 @@ class Wire:
     async def _exchange(self, scope: Message, receive: Receive, send: Send) -> None:
         begin = time.monotonic()
         request = self._note(scope, await read(receive))
-        fault = first_in_force(list(self.faults), request.method, request.path)
+        fault = first_in_force(list(self.faults), request.method, request.path, request.body)
         if fault:
             await asyncio.sleep(fault.delay)
         if fault is None or not fault.cut:

@@ -121,6 +121,15 @@ def test_a_fault_answers_for_the_api(simulate: Make) -> None:
     assert [each.status for each in api.simulator.requests] == [200, 429, 200, 503, 503, 503]
 
 
+def test_a_fault_may_wait_for_what_is_sent(simulate: Make) -> None:
+    offers = [Offer(), Offer()]
+    api = simulate(offers)
+    api.simulator.faults.append(Fault(path="/procure_offer", sent=r'"resource_name": ?"b"', status=409))
+    assert api.buy(offers[0], resource_name="a").status_code == 200
+    assert api.buy(offers[1], resource_name="b").status_code == 409
+    assert api.buy(offers[1], resource_name="b").status_code == 200
+
+
 def test_a_fault_delays(simulate: Make) -> None:
     api = simulate()
     api.simulator.faults.append(Fault(delay=0.3))
