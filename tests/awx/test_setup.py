@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ import pytest
 
 from conftest import ROOT, definitions
 from fake_awx import TOKEN, FakeAwx
+from packaged import unpack
 from project import MakeProject, Project, Run
 
-# The package that brings awx.awx 24.6.1; its other collections are not unpacked.
-PACKAGE = "ansible==12.3.0"
+# Of the PyPI package ansible, the version that brings awx.awx 24.6.1.
+BRINGS_AWX = "12.3.0"
 URL = "https://git.example.com/gpu.git"
 SETUP = "compute_index.supply.awx_setup"
 
@@ -29,17 +27,7 @@ SETUP = "compute_index.supply.awx_setup"
 @pytest.fixture(scope="session")
 def collections() -> Path:
     """A folder of collections that has awx.awx; made once for all sessions of the tests."""
-    folder = Path(os.environ["AWX_COLLECTIONS"])
-    if not (folder / "ansible_collections" / "awx" / "awx" / "MANIFEST.json").exists():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-        subprocess.run([*pip, "--disable-pip-version-check", PACKAGE], check=True)
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as package:
-            members = [name for name in package.namelist() if name.startswith("ansible_collections/awx/awx/")]
-            # The one that tells that all are there comes last.
-            package.extractall(folder, sorted(members, key=lambda name: name.endswith("MANIFEST.json")))
-        wheel.unlink()
-    return folder
+    return unpack(Path(os.environ["AWX_COLLECTIONS"]), BRINGS_AWX, "awx.awx")
 
 
 @pytest.fixture

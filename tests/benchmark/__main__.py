@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from . import inventories, peers, provision, tasks
+from packaged import unpack
+
+from . import inventories, provision, tasks
 from .answers import Answers
 from .measure import Commands
 from .server import Server
@@ -23,6 +25,8 @@ from .table import markdown
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of {} -->"
+# A version of the PyPI package ansible, and the collections to compare with out of it.
+PEERS = ("14.5.0", "hetzner.hcloud", "vultr.cloud")
 SECTIONS = ("tasks", "provision", "inventories")
 
 
@@ -39,7 +43,7 @@ def arguments() -> argparse.Namespace:
 def commands() -> Iterator[Commands]:
     """A folder of their own, and an environment without settings of this machine's."""
     (BUILD / "benchmark").mkdir(parents=True, exist_ok=True)
-    others = peers.unpack(BUILD / "benchmark")
+    others = unpack(BUILD / "benchmark" / f"peers-{PEERS[0]}", *PEERS)
     with tempfile.TemporaryDirectory(prefix="supply-benchmark-") as name:
         folder = Path(name)
         environment = {

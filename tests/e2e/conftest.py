@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache, partial
 
 import pytest
@@ -82,7 +82,7 @@ def rent(backend: Backend, make_project: MakeProject) -> MakeProject:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the machines' consoles to the report of a failed test, while they run."""
     report = yield
     backend = getattr(item, "funcargs", {}).get("backend")

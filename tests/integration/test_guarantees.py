@@ -148,7 +148,7 @@ def break_reads(project: Project, breaks: dict[str, dict[str, Any]]) -> list[str
             # Each host searches for something else, and so finds an offer of its own.
             offer = project.simulator.add_offer(typical_procure_seconds=number + 1, gpu_price_per_hour=4 - number / 100)
             project.declare_host(host, provision_spec={**GPU, "max_procure_time_seconds": number + 1})
-            where = {
+            where: dict[str, dict[str, str]] = {
                 "search": {"path": "/get_offers", "sent": rf"max_procure_time_seconds: {number + 1}\b"},
                 "look": {"path": f"/offers/{offer.offer_id}/status"},
                 "price": {"path": f"/offers/{offer.offer_id}$"},
@@ -521,7 +521,7 @@ def test_secrets_are_nowhere_but_at_the_api(make_project: MakeProject) -> None:
 def test_the_token_goes_to_no_other_origin(make_project: MakeProject) -> None:
     project = make_project([], provision_seconds=0)
     with Simulator(Settings(), offers=[]) as other:
-        away = {"status": 307, "headers": {"Location": f"{other.url}/resources"}}
+        away: dict[str, Any] = {"status": 307, "headers": {"Location": f"{other.url}/resources"}}
         hosts = break_reads(project, {"redirect": away})
         project.declare([*hosts, "purchase"])
         project.simulator.add_offer()

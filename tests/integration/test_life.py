@@ -196,7 +196,8 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 @core
 def test_nobody_is_ended_without_being_named(project: Project) -> None:
     assert project.provision().returncode == 0
-    for asked in ("", "3", []):
+    nobody: tuple[str | list[str], ...] = ("", "3", [])
+    for asked in nobody:
         run = decommission(project, asked)
         assert run.returncode == 2
         assert "decommission_hosts must say whose machines end" in run.text

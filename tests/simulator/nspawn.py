@@ -236,8 +236,8 @@ def cgroups() -> list[Path]:
     """Where this process stands in the hierarchies of cgroups that systemd uses: the unified one, or an own old one."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _number, controllers, path = line.split(":", 2)
-        own[controllers] = path
+        _number, controllers, place = line.split(":", 2)
+        own[controllers] = place
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, kind = (part.split(" ") for part in line.split(" - ", 1))
