@@ -19,6 +19,26 @@ from simulator import Fault, Offer
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
 
 
+def check_registry(project: Project, host: str) -> None:
+    """The registry is private and typed, and pins the host key."""
+    file = project.registry_file(host)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    entry = project.registry(host)
+    assert entry is not None
+    (resource_id,) = entry["provision_resource_ids"]
+    resource = project.simulator.resources[resource_id]
+    assert resource.address is not None
+    assert entry["provision_procured_offer_id"] == resource.purchase.offer_id
+    assert entry["provision_price_per_hour"] == resource.purchase.offer.gpu_price_per_hour
+    connection = {"ansible_host": "127.0.0.1", "ansible_port": resource.address.port, "ansible_user": "root"}
+    assert {name: entry[name] for name in connection} == connection
+    assert entry["provision_instances"] == [{"resource_id": resource_id, **connection}]
+    # ssh may keep names as hashes, so it must be asked.
+    known_hosts = file.with_name(".known_hosts")
+    assert subprocess.run(["ssh-keygen", "-F", resource_id, "-f", str(known_hosts)], check=False).returncode == 0
+    assert not (project.folder / "home" / ".ssh" / "known_hosts").exists()
+
+
 @core
 def test_a_machine_is_bought_configured_and_never_bought_again(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_packages=["git"], provision_cloud_init={"swap": {"size": "1G"}})
@@ -56,6 +76,7 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
             "packages": ["git"],
             "swap": {"size": "1G"},
         }
+        check_registry(project, host)
 
     before = len(project.simulator.requests)
     second = project.play(*BOTH)
@@ -65,29 +86,8 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project)
     assert project.requests(*PROCURE) == 2
     assert len(project.simulator.requests) - before == 4, "two reads a host: its offer's status, and the addresses"
 
-
-@core
-def test_the_registry_is_private_typed_and_pins_the_host_key(project: Project) -> None:
-    assert project.provision().returncode == 0
-
-    file = project.registry_file("gpu-1")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    entry = project.registry("gpu-1")
-    assert entry is not None
-    (purchase,) = project.simulator.purchases
-    (resource_id,) = purchase.resource_ids
-    address = project.simulator.resources[resource_id].address
-    assert address is not None
-    assert entry["provision_procured_offer_id"] == purchase.offer_id
-    assert entry["provision_price_per_hour"] == 2.0
-    assert (entry["ansible_host"], entry["ansible_port"], entry["ansible_user"]) == ("127.0.0.1", address.port, "root")
-    assert entry["provision_instances"] == [
-        {"resource_id": resource_id, "ansible_host": "127.0.0.1", "ansible_port": address.port, "ansible_user": "root"}
-    ]
-    # ssh may keep names as hashes, so it must be asked.
-    known_hosts = file.parent / ".known_hosts"
-    assert subprocess.run(["ssh-keygen", "-F", resource_id, "-f", str(known_hosts)], check=False).returncode == 0
-    assert not (project.folder / "home" / ".ssh" / "known_hosts").exists()
+    check = project.provision("--check", "--diff")
+    assert (check.returncode, check.changed) == (0, 0), check.output
 
 
 @core
@@ -112,7 +112,7 @@ def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
 
 @core
 def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject) -> None:
-    project = make_project(provision_seconds=4)
+    project = make_project(provision_seconds=2.5)
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = "1"  # a module has no terminal
     run = project.provision(provision_reach=False)
     said = re.findall(
@@ -124,13 +124,6 @@ def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject
     project.declare(["gpu-2"], provision_reach=False)
     quiet = project.play(BOTH[0], ANSIBLE_STDOUT_CALLBACK="minimal")
     assert (quiet.returncode, "is under way" in quiet.output) == (0, False), quiet.output
-
-
-def test_check_mode_of_a_finished_host_changes_nothing(project: Project) -> None:
-    assert project.provision().returncode == 0
-    run = project.provision("--check", "--diff")
-    assert run.returncode == 0, run.output
-    assert run.changed == 0
 
 
 @pytest.mark.parametrize("asked", [2, "2", "gpu-1, gpu-2", ["gpu-1", "gpu-2"], {"gpu-1": {}, "gpu-2": {}}])
@@ -149,7 +142,7 @@ def test_hosts_can_be_asked_for_by_number_or_name(project: Project, asked: objec
 def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     run = project.play(*BOTH, "-e", "provision_hosts=2")
     assert run.returncode == 0, run.output
-    again = project.play(*BOTH, "-e", "provision_hosts=2")
+    again = project.provision("-e", "provision_hosts=2", provision_reach=False)
     assert (again.returncode, again.changed) == (0, 0), again.output
     assert project.requests(*PROCURE) == 2
 
@@ -160,49 +153,59 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     [
         pytest.param({"provision_hosts": "a b"}, "must be host names or a number, not 'a b'", id="no-name"),
         pytest.param({"provision_group": "nobody"}, "There is no host in the group 'nobody'", id="empty-group"),
-        pytest.param({"provision_max_price_per_hour": ""}, 'USD per hour, or "unlimited"', id="no-ceiling"),
-        pytest.param({"provision_max_price_per_hour": "much"}, "must be a number", id="no-number"),
-        pytest.param({"provision_max_total_price_per_hour": "much"}, "must be a number", id="no-total"),
-        pytest.param({"provision_spec": {}}, "must say what to buy", id="no-spec"),
-        pytest.param({"provision_ssh_public_key_file": "/none.pub"}, "There is no SSH public key", id="no-key"),
-        pytest.param(
-            {"provision_cloud_init_template": "startup.sh.j2", "provision_cloud_init": {"swap": {}}},
-            "startup.sh.j2 cannot use",
-            id="script-and-keys",
-        ),
-        pytest.param({"provision_commands": "echo hello"}, "provision_commands must be given as lists", id="no-list"),
     ],
 )
-def test_a_declaration_that_cannot_be_bought_sends_nothing(
-    project: Project, variables: dict[str, object], message: str
-) -> None:
-    run = project.provision(**variables)
-    assert run.returncode != 0
-    assert message in run.text.replace('\\"', '"')
-    assert project.simulator.requests == []
-
-
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        pytest.param({"provision_max_price_per_hour": 1.99}, "The cheapest costs 2.0 USD per hour", id="host"),
-        pytest.param({"provision_max_total_price_per_hour": 1.99}, "would cost 2.00 USD per hour", id="play"),
-        pytest.param({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer", id="none"),
-        pytest.param({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422", id="bad"),
-        pytest.param({"provision_cloud_init_template": "plain.j2"}, "must begin with a line", id="user-data"),
-        pytest.param({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged", id="key"),
-    ],
-)
-def test_nothing_is_bought_outside_of_what_was_agreed(
-    project: Project, variables: dict[str, object], message: str
-) -> None:
-    (project.folder / "plain.j2").write_text("packages: []\n")
-    if "provision_cloud_init_template" in variables:
-        variables = {**variables, "provision_cloud_init_template": str(project.folder / "plain.j2")}
+def test_hosts_that_nobody_can_be_send_nothing(project: Project, variables: dict[str, object], message: str) -> None:
     run = project.provision(**variables)
     assert run.returncode != 0
     assert message in run.text
+    assert project.simulator.requests == []
+
+
+Refusals = dict[str, tuple[dict[str, object], str]]
+
+
+def assert_refused(project: Project, refusals: Refusals) -> None:
+    """In one play each host, which has these variables beside the usual ones, fails with this message."""
+    project.declare(list(refusals))
+    for host, (variables, _message) in refusals.items():
+        project.declare_host(host, **variables)
+    run = project.provision()
+    for host, (_variables, message) in refusals.items():
+        assert message in run.failure(host).replace('\\"', '"'), run.output
     assert project.requests(*PROCURE) == 0
+
+
+@once
+def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> None:
+    refusals: Refusals = {
+        "no-ceiling": ({"provision_max_price_per_hour": ""}, 'USD per hour, or "unlimited"'),
+        "no-number": ({"provision_max_price_per_hour": "much"}, "must be a number"),
+        "no-total": ({"provision_max_total_price_per_hour": "much"}, "must be a number"),
+        "no-spec": ({"provision_spec": {}}, "must say what to buy"),
+        "no-key": ({"provision_ssh_public_key_file": "/none.pub"}, "There is no SSH public key"),
+        "script-and-keys": (
+            {"provision_cloud_init_template": "startup.sh.j2", "provision_cloud_init": {"swap": {}}},
+            "startup.sh.j2 cannot use",
+        ),
+        "no-list": ({"provision_commands": "echo hello"}, "provision_commands must be given as lists"),
+    }
+    assert_refused(project, refusals)
+    assert project.simulator.requests == []
+
+
+def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
+    template = project.folder / "plain.j2"
+    template.write_text("packages: []\n")
+    refusals: Refusals = {
+        "host": ({"provision_max_price_per_hour": 1.99}, "The cheapest costs 2.0 USD per hour"),
+        "none": ({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer"),
+        "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
+        "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),
+        "key": ({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged"),
+    }
+    assert_refused(project, refusals)
+    assert_refused(project, {"play": ({"provision_max_total_price_per_hour": 1.99}, "would cost 2.00 USD per hour")})
 
 
 def test_the_price_is_checked_again_before_the_purchase(make_project: MakeProject) -> None:
@@ -217,7 +220,7 @@ def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakePro
     project = make_project([Offer(gpu_price_per_hour=None)])
     assert project.provision().returncode != 0
     assert project.requests(*PROCURE) == 0
-    run = project.provision(provision_max_price_per_hour="unlimited")
+    run = project.provision(provision_max_price_per_hour="unlimited", provision_reach=False)
     assert run.returncode == 0, run.output
     assert project.requests(*PROCURE) == 1
 
@@ -231,9 +234,10 @@ def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Pr
 
 
 @core
-def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
+def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeProject) -> None:
+    # They boot one after the other, and the last one answers two seconds after the first.
     cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=3.0)
-    project = make_project([cluster])
+    project = make_project([cluster], provision_seconds=3, ssh_delay_seconds=2)
     project.declare(["gpu-1"], provision_offer_id=cluster.offer_id, provision_max_price_per_hour="")
 
     run = project.play(*BOTH)
@@ -248,41 +252,38 @@ def test_a_cluster_becomes_several_hosts(make_project: MakeProject) -> None:
     assert notes["gpu-1"] == purchase.resource_ids
     assert len({*notes["gpu-1-1"], *notes["gpu-1-2"]}) == 2
     assert "hostname" not in (project.simulator.user_data(purchase.resource_ids[0]) or ""), "they share it"
+    assert [run.recap(host, "unreachable") for host in sorted(notes)] == [0, 0, 0]
     again = project.play(*BOTH)
     assert (again.returncode, again.changed) == (0, 0), again.output
-
-
-@core
-def test_each_machine_of_a_cluster_is_awaited(make_project: MakeProject) -> None:
-    # The last of them boots three seconds after the first one.
-    cluster = Offer(gpu_count=16, node_count=2)
-    project = make_project([cluster], provision_seconds=6, ssh_delay_seconds=4)
-    project.declare(["gpu-1"], provision_offer_id=cluster.offer_id, provision_max_price_per_hour="")
-    run = project.play(*BOTH)
-    assert run.returncode == 0, run.output
-    assert (run.recap("gpu-1-1", "ok"), run.recap("gpu-1-1", "unreachable")) == (2, 0)
 
 
 @once
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"vocabulary": "B", "list_envelope": "items", "status_resources": None}, id="B"),
-        pytest.param({"odd_word": "queued_at_vendor", "procure_answer": "provisioning_in_progress"}, id="odd-word"),
-        pytest.param({"address_in": "access", "status_resources": "resource_objects"}, id="access"),
         pytest.param(
-            {"ssh_command": "ssh -o StrictHostKeyChecking=no -p {port} root@{ip}", "procure_returns_ids": False},
-            id="ssh-command",
+            {
+                **{"vocabulary": "B", "list_envelope": "items", "status_resources": None},
+                **{"total_price": False, "timestamps": "naive", "progress_field": "message"},
+            },
+            id="B",
         ),
-        pytest.param({"total_price": False, "timestamps": "naive", "progress_field": "message"}, id="no-total"),
+        pytest.param(
+            {
+                **{"odd_word": "queued_at_vendor", "procure_answer": "provisioning_in_progress"},
+                **{"ssh_command": "ssh -o StrictHostKeyChecking=no -p {port} root@{ip}", "procure_returns_ids": False},
+            },
+            id="odd-word",
+        ),
+        pytest.param({"address_in": "access", "status_resources": "resource_objects"}, id="access"),
     ],
 )
 def test_all_documented_habits_of_the_api(make_project: MakeProject, settings: dict[str, object]) -> None:
     project = make_project(**settings)
-    run = project.play(*BOTH)
+    run = project.provision()
     assert run.returncode == 0, run.output
     assert len(project.simulator.purchases) == 1
-    again = project.play(*BOTH)
+    again = project.provision()
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
@@ -295,7 +296,7 @@ def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> 
 @core
 def test_waiting_survives_what_passes(project: Project) -> None:
     status = r"/offers/[^/]+/status"
-    project.simulator.settings.provision_seconds = 6
+    project.simulator.settings.provision_seconds = 4
     # The first look at the status is the one before the purchase.
     project.simulator.faults += [
         Fault(path=status, nth=2, status=503, headers={"Retry-After": "1"}),
@@ -303,9 +304,10 @@ def test_waiting_survives_what_passes(project: Project) -> None:
         Fault(path=status, nth=4, status=200, body=b"<html>"),
         Fault(path=status, nth=5, status=429),
     ]
-    run = project.provision()
+    run = project.provision(provision_reach=False)
     assert run.returncode == 0, run.output
     assert project.requests(*PROCURE) == 1
+    assert all(fault.seen >= fault.nth for fault in project.simulator.faults), "each look failed as it should"
 
 
 def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_project: MakeProject) -> None:
@@ -341,21 +343,23 @@ def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_pro
 
 
 @once
-@pytest.mark.parametrize(
-    ("script", "returncode", "message"),
-    [
-        ("echo 'status: done'", 0, "host machines USD/hour ssh"),
-        ("echo 'status: done'; exit 2", 0, "WARNING: cloud-init finished with errors: status: done"),
-        ("echo 'status: error'; exit 1", 2, "status: error"),
-    ],
-    ids=["done", "degraded", "error"],
-)
-def test_the_first_boot_is_awaited(project: Project, script: str, returncode: int, message: str) -> None:
+def test_the_first_boot_is_awaited(project: Project) -> None:
+    scripts = {
+        "done": "echo 'status: done'",
+        "degraded": "echo 'status: done'; exit 2",
+        "error": "echo 'status: error'; exit 1",
+    }
+    project.declare(list(scripts))
     assert project.provision(provision_reach=False).returncode == 0
-    project.first_boot(project.simulator.purchases[0].resource_ids[0], script)
+    for purchase in project.simulator.purchases:
+        project.first_boot(purchase.resource_ids[0], scripts[purchase.request["resource_name"]])
     run = project.provision()
-    assert run.returncode == returncode, run.output
-    assert message in run.text
+    assert run.returncode == 2, run.output
+    assert [run.recap(host, "failed") for host in scripts] == [0, 0, 1]
+    assert "status: error" in run.failure("error")
+    warned = re.findall(r"^ok: \[(\w+).*\n.*WARNING: cloud-init finished with errors: status: done", run.output, re.M)
+    assert warned == ["degraded"]
+    assert "host machines USD/hour ssh" in run.text
 
 
 @once
