@@ -53,7 +53,7 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
 
 @core
 def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) -> None:
-    assert project.provision().returncode == 0
+    assert project.provision(provision_reach=False).returncode == 0
     project.declare(["gpu-1", "gpu-2"])
     run = project.play("compute_index.supply.quote", "-e", "provision_max_price_per_hour=2.2")
     assert run.returncode == 2
@@ -99,22 +99,28 @@ def test_filters_names_and_constructed_groups(project: Project) -> None:
     assert int(listed["_meta"]["hostvars"][hosts[0]]["cents"]) == 200
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
+def test_plugin_and_role_agree_on_how_to_reach_a_machine(project: Project) -> None:
+    project.declare(["gpu-1"], provision_reach=False)
+    documented = {"address_in": "both", "ssh_command": "ssh root@{ip} -p {port}"}
+    for settings in (
+        documented,
         {"address_in": "access"},
         {"address_in": "ssh_command", "ssh_command": "ssh -o User=root -p{port} {ip} -A"},
-        {"ssh_command": "ssh {ip} -l root -p {port}"},
-    ],
-)
-def test_plugin_and_role_agree_on_how_to_reach_a_machine(make_project: MakeProject, settings: dict[str, Any]) -> None:
-    project = make_project(**settings)
-    assert project.provision("-e", "provision_reach=false").returncode == 0
-    entry = project.registry("gpu-1")
-    assert entry is not None
-    variables = inventory(project, "--host", "gpu-1")
-    assert {name: variables[name] for name in CONNECTION} == {name: entry[name] for name in CONNECTION}
+        {"address_in": "both", "ssh_command": "ssh {ip} -l root -p {port}"},
+    ):
+        for name, value in settings.items():
+            setattr(project.simulator.settings, name, value)
+        assert project.provision().returncode == 0
+        entry = project.registry("gpu-1")
+        assert entry is not None
+        (resource,) = project.simulator.resources.values()
+        assert resource.address is not None
+        assert [entry[name] for name in CONNECTION] == ["127.0.0.1", resource.address.port, "root"], settings
+        variables = inventory(project, "--host", "gpu-1")
+        assert [variables[name] for name in CONNECTION] == [entry[name] for name in CONNECTION], settings
+        # What the next run registers shall be what it has read.
+        file = project.registry_file("gpu-1")
+        file.write_text(yaml.safe_dump({**entry, **dict.fromkeys(CONNECTION)}))
 
 
 @core
@@ -195,7 +201,7 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 
 @core
 def test_nobody_is_ended_without_being_named(project: Project) -> None:
-    assert project.provision().returncode == 0
+    assert project.provision(provision_reach=False).returncode == 0
     nobody: tuple[str | list[str], ...] = ("", "3", [])
     for asked in nobody:
         run = decommission(project, asked)
@@ -205,7 +211,7 @@ def test_nobody_is_ended_without_being_named(project: Project) -> None:
 
 
 def test_machines_are_found_by_name_or_inventory_plugin(project: Project) -> None:
-    run = project.provision(provision_hosts="alice,bob", provision_registry_dir="")
+    run = project.provision(provision_hosts="alice,bob", provision_registry_dir="", provision_reach=False)
     assert run.returncode == 0, run.output
     run = decommission(project, "alice")
     assert run.returncode == 0, run.output
@@ -232,30 +238,25 @@ def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
     assert project.requests("DELETE", "/resources/.*") == 2, "one was gone already"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param({"provision_procured_offer_id": NOBODY}, "not that of the registry", id="other-offer"),
-        pytest.param({"provision_resource_ids": [NOBODY]}, "the registry does not name it", id="sibling"),
-        pytest.param(
-            {"provision_procured_offer_id": NOBODY, "provision_resource_ids": [NOBODY]},
-            "whose registry names another machine",
-            id="namesake",
-        ),
-    ],
-)
-def test_a_registry_that_differs_stops_and_shows_both(project: Project, change: dict[str, Any], message: str) -> None:
+def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
     assert project.provision("-e", "provision_reach=false").returncode == 0
     (resource_id,) = project.simulator.billed
     file = project.registry_file("gpu-1")
-    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
-    run = decommission(project, "gpu-1")
-    assert run.returncode == 2
-    assert "registry and API do not agree" in run.text
-    assert message in run.text
-    assert NOBODY in run.text and resource_id in run.text
-    assert project.simulator.billed == [resource_id]
-    assert file.exists()
+    entry = yaml.safe_load(file.read_text())
+    other_offer, sibling = {"provision_procured_offer_id": NOBODY}, {"provision_resource_ids": [NOBODY]}
+    for change, message in (
+        (other_offer, "not that of the registry"),
+        (sibling, "the registry does not name it"),
+        ({**other_offer, **sibling}, "whose registry names another machine"),
+    ):
+        file.write_text(yaml.safe_dump({**entry, **change}))
+        run = decommission(project, "gpu-1")
+        assert run.returncode == 2
+        assert "registry and API do not agree" in run.text
+        assert message in run.text
+        assert NOBODY in run.text and resource_id in run.text
+        assert project.simulator.billed == [resource_id]
+        assert file.exists()
 
 
 def test_a_machine_that_another_host_registers_is_not_ended(project: Project) -> None:
@@ -269,16 +270,23 @@ def test_a_machine_that_another_host_registers_is_not_ended(project: Project) ->
     assert len(project.simulator.billed) == 1
 
 
-@pytest.mark.parametrize("forgotten", [True, False], ids=["another-account", "gone"])
-def test_an_entry_goes_only_if_its_machine_is_gone_for_certain(make_project: MakeProject, forgotten: bool) -> None:
+def test_an_entry_goes_only_if_its_machine_is_gone_for_certain(make_project: MakeProject) -> None:
     project = make_project(deleted_readable=False)
     assert project.provision("-e", "provision_reach=false").returncode == 0
     project.simulator.vanish(project.simulator.billed[0])
-    if forgotten:
-        project.simulator.offers.clear()
-    run = decommission(project, "gpu-1")
-    assert (run.returncode, project.registry("gpu-1") is None) == ((2, False) if forgotten else (0, True)), run.output
-    assert ("Is the token of the right account?" in run.text) == forgotten
+    offers = dict(project.simulator.offers)
+    project.simulator.offers.clear()  # as another account sees it
+
+    unknown = decommission(project, "gpu-1")
+    assert unknown.returncode == 2
+    assert "Is the token of the right account?" in unknown.text
+    assert project.registry("gpu-1") is not None
+
+    project.simulator.offers.update(offers)
+    gone = decommission(project, "gpu-1")
+    assert gone.returncode == 0, gone.output
+    assert "Is the token of the right account?" not in gone.text
+    assert project.registry("gpu-1") is None
 
 
 def test_a_purchase_under_way_is_not_forgotten(make_project: MakeProject) -> None:
@@ -295,18 +303,14 @@ def test_a_purchase_under_way_is_not_forgotten(make_project: MakeProject) -> Non
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [Fault(method="DELETE", path="/resources/", status=409), Fault(method="DELETE", path="/resources/", status=500)],
-    ids=["409", "500"],
-)
-def test_a_machine_that_does_not_end_keeps_its_entry(project: Project, fault: Fault) -> None:
+def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
     assert project.provision("-e", "provision_reach=false").returncode == 0
-    project.simulator.faults.append(fault)
-    run = decommission(project, "gpu-1")
-    assert run.returncode == 2
-    assert "It may still run and be billed at USD 2.00 per hour." in run.text
-    assert project.registry("gpu-1") is not None
+    for status in (409, 500):
+        project.simulator.faults[:] = [Fault(method="DELETE", path="/resources/", status=status)]
+        run = decommission(project, "gpu-1")
+        assert run.returncode == 2
+        assert "It may still run and be billed at USD 2.00 per hour." in run.text
+        assert project.registry("gpu-1") is not None
     project.simulator.faults.clear()
     assert decommission(project, "gpu-1").returncode == 0
     assert project.simulator.billed == []
