@@ -150,7 +150,7 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
 
 
 def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeController) -> None:
-    controller = make_controller(procure_seconds=30)
+    controller = make_controller(procure_seconds=8)
     order: dict[str, Any] = {**ORDER, "order_names": "1", "order_gpu_type": "H100"}
     quote = successful(controller.run("GPU quote", order))
 
@@ -171,7 +171,7 @@ def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeCo
 
 
 def test_a_search_that_was_lost_in_the_middle_buys_once(make_controller: MakeController) -> None:
-    controller = make_controller(procure_seconds=30)
+    controller = make_controller(procure_seconds=8)
     lost = controller.run(
         "GPU provision",
         {**ORDER, "order_names": "1", "order_gpu_type": "H100"},
