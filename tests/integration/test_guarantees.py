@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -26,7 +27,7 @@ import pytest
 from conftest import GPU, PROCURE, MakeProject, Project, Run, once
 from project import tool
 from simulator import Fault, Offer, Settings, Simulator
-from simulator.market import Outcome
+from simulator.market import GPUS, Outcome
 
 # How many plays are killed at moments that time alone chooses. Before a release: SUPPLY_TEST_KILLS=50.
 KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "9"))
@@ -176,9 +177,10 @@ def test_a_read_that_fails_costs_nothing(make_project: MakeProject) -> None:
         assert run.failure(host), host
     assert project.requests(*PROCURE) == 0
     project.simulator.faults.clear()
-    run = impatient(project)
+    some = [next(host for host in hosts if host.startswith(step)) for step in ("search", "look", "price")]
+    run = impatient(project, "--limit", ",".join(some))
     assert run.returncode == 0, run.output
-    assert_owns_one(project, *hosts)
+    assert_owns_one(project, *some)
 
 
 @once
@@ -191,51 +193,70 @@ def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) 
         assert project.requests(*PROCURE) == 0
 
 
-@pytest.mark.parametrize(
-    ("outcome", "attempt"),
-    # The one that somebody else has bought exists by now.
-    [("taken", "existing"), ("expired", "rejected"), ("rejected", "rejected"), ("fails", "created")],
-)
-def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(
-    make_project: MakeProject, outcome: Outcome, attempt: str
-) -> None:
-    offers = [
-        Offer(gpu_price_per_hour=2.0, outcome=outcome, failed_bills=False),
-        Offer(gpu_price_per_hour=3.0),
-        Offer(gpu_price_per_hour=4.0),
-    ]
-    project = make_project(offers)
+def separate(make_project: MakeProject, offers: dict[str, list[Offer]], **variables: dict[str, Any]) -> Project:
+    """A project whose hosts each search for another GPU and find these offers; with variables of single hosts."""
+    project = make_project([offer for found in offers.values() for offer in found])
+    project.declare(list(offers))
+    for (host, found), family in zip(offers.items(), GPUS, strict=False):
+        for offer in found:
+            offer.gpu_type = GPUS[family][0]
+        spec = {"compute": {"gpu_type": family, "gpu_count": 1}}
+        project.declare_host(host, provision_spec=spec, **variables.get(host, {}))
+    return project
+
+
+def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
+    # What becomes of the cheapest offer, and of the attempt to buy it: what somebody else has bought exists by now.
+    lost: dict[Outcome, str] = {"taken": "existing", "expired": "rejected", "rejected": "rejected", "fails": "created"}
+    offers: dict[str, list[Offer]] = {
+        outcome: [
+            Offer(gpu_price_per_hour=2.0, outcome=outcome, failed_bills=False),
+            Offer(gpu_price_per_hour=3.0),
+            Offer(gpu_price_per_hour=4.0),
+        ]
+        for outcome in lost
+    }
+    project = separate(make_project, offers)
+
     run = impatient(project)
+
     assert run.returncode == 0, run.output
-    entry = project.registry("gpu-1")
-    assert entry is not None
-    assert entry["provision_procured_offer_id"] == offers[1].offer_id
-    assert entry["provision_price_per_hour"] == 3.0
-    assert len(project.simulator.billed) == 1
-    assert f"attempts: {attempt} created" in run.text, run.output
+    for host, attempt in lost.items():
+        entry = project.registry(host)
+        assert entry is not None
+        assert entry["provision_procured_offer_id"] == offers[host][1].offer_id
+        assert entry["provision_price_per_hour"] == 3.0
+        assert re.search(rf"^ok: \[{host}\].*\n.*attempts: {attempt} created\b", run.output, re.MULTILINE), run.output
+    assert len(project.simulator.billed) == len(lost)
     again = impatient(project)
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
-@pytest.mark.parametrize(
-    ("variables", "tried"),
-    [
-        pytest.param({"provision_max_attempts": 2}, 2, id="attempts"),
-        pytest.param({"provision_max_price_per_hour": 2.5}, 2, id="ceiling-of-the-host"),
-        pytest.param({"provision_max_total_price_per_hour": 2.5}, 2, id="ceiling-of-the-play"),
-        pytest.param({}, 3, id="default"),
-    ],
-)
-def test_another_offer_is_tried_only_within_the_limits(
-    make_project: MakeProject, variables: dict[str, Any], tried: int
-) -> None:
-    project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0, 3.5)])
-    run = impatient(project, **variables)
-    assert run.returncode != 0
-    assert project.requests(*PROCURE) == tried
-    assert "Nothing is billed for gpu-1." in run.text
-    for offer in list(project.simulator.offers.values())[:tried]:
-        assert offer.offer_id in run.text
+def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
+    limits: dict[str, dict[str, Any]] = {
+        "attempts": {"provision_max_attempts": 2},
+        "ceiling": {"provision_max_price_per_hour": 2.5},
+    }
+    # Offers are handed out once for all, as many as the first host may try.
+    tries = {"as-usual": 3, "attempts": 2, "ceiling": 2}
+    prices = (2.0, 2.5, 3.0, 3.5)
+    offers = {host: [Offer(gpu_price_per_hour=price, outcome="taken") for price in prices] for host in tries}
+    project = separate(make_project, offers, **limits)
+    run = impatient(project)
+    sent = [each.json["offer_id"] for each in project.simulator.requests if each.path == "/procure_offer"]
+    assert len(sent) == sum(tries.values())
+    for host, count in tries.items():
+        tried = [offer.offer_id for offer in offers[host][:count]]
+        assert set(tried) <= set(sent)
+        assert f"Nothing is billed for {host}. Offers tried: {', '.join(tried)}." in run.failure(host)
+        assert project.registry(host) is None
+
+
+def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])
+    run = impatient(project, provision_max_total_price_per_hour=2.5)
+    assert project.requests(*PROCURE) == 2
+    assert "Nothing is billed for gpu-1." in run.failure("gpu-1")
     assert project.registry("gpu-1") is None
 
 
@@ -302,24 +323,21 @@ def test_a_partly_ready_cluster_is_not_ready(make_project: MakeProject) -> None:
 # Found again
 
 
-def test_a_lost_registry_is_made_again_from_the_name(project: Project) -> None:
+def test_a_lost_registry_is_made_again_from_the_name_and_without_one_the_name_is_the_memory(project: Project) -> None:
+    project.declare(["lost", "never"])
+    project.declare_host("never", provision_registry_dir="")
     assert impatient(project).returncode == 0
-    before = project.registry("gpu-1")
-    project.registry_file("gpu-1").unlink()
+    before = project.registry("lost")
+    project.registry_file("lost").unlink()
     run = impatient(project)
     assert run.returncode == 0, run.output
-    assert_owns_one(project, "gpu-1")
-    after = project.registry("gpu-1")
+    bought = {purchase.request["resource_name"]: purchase for purchase in project.simulator.purchases}
+    assert (len(project.simulator.purchases), sorted(bought)) == (2, ["lost", "never"])
+    after = project.registry("lost")
     assert before is not None and after is not None
     assert {**before, "provision_journaled_at": ""} == {**after, "provision_journaled_at": ""}
-
-
-def test_without_a_registry_the_name_is_the_memory(project: Project) -> None:
-    for _run in range(2):
-        run = impatient(project, provision_registry_dir="")
-        assert run.returncode == 0, run.output
-    assert len(project.simulator.purchases) == 1
-    assert not (project.folder / "host_vars").exists()
+    assert after["provision_procured_offer_id"] == bought["lost"].offer_id
+    assert project.registry("never") is None
 
 
 @once

@@ -126,7 +126,7 @@ def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject
     assert (quiet.returncode, "is under way" in quiet.output) == (0, False), quiet.output
 
 
-@pytest.mark.parametrize("asked", [2, "2", "gpu-1, gpu-2", ["gpu-1", "gpu-2"], {"gpu-1": {}, "gpu-2": {}}])
+@pytest.mark.parametrize("asked", [2, "gpu-1, gpu-2", ["gpu-1", "gpu-2"], {"gpu-1": {}, "gpu-2": {}}])
 def test_hosts_can_be_asked_for_by_number_or_name(project: Project, asked: object) -> None:
     project.inventory.write_text(
         project.inventory.read_text().replace("gpu-1: null", "").replace("hosts:", "hosts: {}")
