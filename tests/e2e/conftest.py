@@ -15,9 +15,7 @@ import pytest
 from project import MakeProject, Project, make_project, sockets
 from simulator.nspawn import NspawnBackend, obstacle
 
-__all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "make_project", "rent", "sockets", "summary"]
-
-LINES = pytest.StashKey[list[str]]()
+__all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "make_project", "rent", "sockets"]
 
 
 class Backend(NspawnBackend):
@@ -91,13 +89,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture
-def summary(request: pytest.FixtureRequest) -> list[str]:
-    """Lines for the end of the run."""
-    return request.config.stash.setdefault(LINES, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what was measured."""
-    for line in config.stash.get(LINES, []):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured: what tests have recorded, in whichever process they ran."""
+    for report in terminalreporter.getreports("passed"):
+        for name, line in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(str(line))
