@@ -153,8 +153,10 @@ def lint(session: nox.Session) -> None:
 def add_sanity(core: str) -> None:
     """Add the session that runs this version's ansible-test sanity."""
 
-    # `make test` takes the versions that the other tests run on, `make sanity` all.
-    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"], default=core in CORES)
+    # `make test` takes the oldest and the newest, `make sanity` all.
+    in_test = core in (min(CORES), NEWEST_CORE)
+
+    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"], default=in_test)
     def sanity(session: nox.Session) -> None:
         """Run all sanity tests of ansible-test, on every Python found."""
         install(session, ansible_core(session, core))
@@ -189,17 +191,10 @@ def add_tests(core: str) -> None:
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
         # The oldest and the newest differ most; what is expensive and the same everywhere runs on the newest.
         marks = [] if core == NEWEST_CORE else ["-m", "not once" if core == min(CORES) else "core"]
-        # A play spends a part of its time waiting, so there may be more of them than processors.
-        workers = f"--numprocesses={(os.cpu_count() or 1) + 1}"
-        command = [
-            "pytest",
-            workers,
-            "--dist=worksteal",
-            "--durations=8",
-            "tests/integration",
-            *marks,
-            *session.posargs,
-        ]
+        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
+        # so that the long ones, which come first, do not end last.
+        spread = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=load", "--maxschedchunk=1"]
+        command = ["pytest", *spread, "--durations=8", "tests/integration", *marks, *session.posargs]
         # The role takes the module's way on the versions in between, where the fewest tests run, and Ansible's own
         # process on the others; the tests of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in (min(CORES), NEWEST_CORE) else "0"}
@@ -232,7 +227,9 @@ def e2e(session: nox.Session) -> None:
     """Run real playbooks against real machines, where root can boot them on Debian."""
     core = ansible_core(session, NEWEST_CORE)
     install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
-    session.run("pytest", "--durations=4", "tests/e2e", *session.posargs, env=environment())
+    # Most of the time boots and connections are waited for.
+    command = ["pytest", "--numprocesses=3", "--dist=worksteal", "--durations=4", "tests/e2e"]
+    session.run(*command, *session.posargs, env=environment())
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
