@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import Any
 
 import pytest
 import yaml
 
-from conftest import MakeProject, Project
+from conftest import MakeProject, Project, core
 
-ENTRY = "host_vars/gpu-1/compute_index_supply.yml"
 SSH_ARGS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
 
 
@@ -37,7 +35,7 @@ def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
     return entry
 
 
-@pytest.mark.core
+@core
 def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
     entry, requests = finished.registry("gpu-1"), len(finished.simulator.requests)
     run = finished.provision()
@@ -65,7 +63,7 @@ def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
 def test_what_differs_is_registered_again(finished: Project, change: dict[str, Any]) -> None:
     entry = finished.registry("gpu-1")
     assert entry is not None
-    (finished.folder / ENTRY).write_text(yaml.safe_dump({**entry, **change}))
+    finished.registry_file("gpu-1").write_text(yaml.safe_dump({**entry, **change}))
     assert settle(finished) == entry
 
 
@@ -74,7 +72,7 @@ def test_another_trust_reaches_the_registry(finished: Project) -> None:
     assert all("StrictHostKeyChecking=no" in entry[name] for name in SSH_ARGS)
 
 
-@pytest.mark.core
+@core
 def test_a_project_that_moves_takes_its_host_keys_along(finished: Project) -> None:
     place = finished.folder / "moved here"
     place.mkdir()
@@ -92,7 +90,6 @@ def test_batches_count_what_earlier_ones_bought_once(
     project = make_project()  # the two cheapest offers cost 2.00 and 2.50
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_max_total_price_per_hour=ceiling)
     play = {"hosts": "gpu", "gather_facts": False, "serial": 1, "roles": ["compute_index.supply.provision"]}
-    (project.folder / "site.yml").write_text(json.dumps([play]))
-    run = project.play("site.yml")
+    run = project.play(project.write(play))
     assert run.returncode == returncode, run.output
     assert len(project.simulator.purchases) == 2 - bool(returncode)
