@@ -30,7 +30,7 @@ from simulator import Fault, Offer, Settings, Simulator
 from simulator.market import GPUS, Outcome
 
 # How many plays are killed at moments that time alone chooses. Before a release: SUPPLY_TEST_KILLS=50.
-KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "9"))
+KILLS = int(os.environ.get("SUPPLY_TEST_KILLS", "36"))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PARTS = 3
 
