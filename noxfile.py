@@ -193,7 +193,7 @@ def add_tests(core: str) -> None:
         marks = [] if core == NEWEST_CORE else ["-m", "not once" if core == min(CORES) else "core"]
         # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
         # so that the long ones, which come first, do not end last.
-        spread = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=load", "--maxschedchunk=1"]
+        spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
         command = ["pytest", *spread, "--durations=8", "tests/integration", *marks, *session.posargs]
         # The role takes the module's way on the versions in between, where the fewest tests run, and Ansible's own
         # process on the others; the tests of the modules take both ways everywhere.
@@ -228,7 +228,8 @@ def e2e(session: nox.Session) -> None:
     core = ansible_core(session, NEWEST_CORE)
     install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
     # Most of the time boots and connections are waited for.
-    command = ["pytest", "--numprocesses=3", "--dist=worksteal", "--durations=4", "tests/e2e"]
+    spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
+    command = ["pytest", *spread, "--durations=4", "tests/e2e"]
     session.run(*command, *session.posargs, env=environment())
 
 

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -437,7 +436,7 @@ def kill(project: Project, number: signal.Signals, due: Callable[[], bool]) -> N
     ) as process:
         while process.poll() is None and not due():
             time.sleep(0.002)
-        with suppress(ProcessLookupError):
+        if process.poll() is None:
             os.killpg(process.pid, number)
         try:
             process.wait(10)
