@@ -32,6 +32,7 @@ def on_api(
     argument_spec: _spec.Spec,
     blank: Result | None = None,
     rules: dict[str, t.Any] | None = None,
+    doubt: str = "",
 ) -> Operation:
     """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own."""
 
@@ -42,7 +43,7 @@ def on_api(
         except ApiError as error:
             raise Failure.of(error, _ADVICE.get(error.error_class, "")) from None
 
-    return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {})
+    return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {}, doubt)
 
 
 def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:

@@ -57,13 +57,15 @@ class Operation:
     """What a module is: its options in Ansible's terms, and the function that does the work.
 
     ``blank`` holds the fields that a result has even if the function never ran: an ``until`` that misses one of them
-    hides the error. ``rules`` are AnsibleModule's own (``mutually_exclusive`` and the like).
+    hides the error. ``rules`` are AnsibleModule's own (``mutually_exclusive`` and the like). ``doubt`` is what a fault
+    of ours leaves open, for those that change something at the API.
     """
 
     function: t.Callable[[Params, bool], Result]
     argument_spec: dict[str, dict[str, t.Any]]
     blank: Result = field(default_factory=dict)
     rules: dict[str, t.Any] = field(default_factory=dict)
+    doubt: str = ""
 
     def perform(self, params: Params, check_mode: bool) -> Result:
         """The result for ``params``; a failure is a result with ``failed``."""
@@ -82,9 +84,11 @@ class Operation:
         return {**copy.deepcopy(self.blank), **failure}
 
     def _bug(self, error: Exception, params: Params) -> Result:
-        """A fault of ours. No word of the error's text, which may hold anything, and no claim about a purchase."""
+        """A fault of ours. No word of the error's text, which may hold anything, and no claim about what was done."""
         msg = f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}."
-        if "outcome" not in self.blank:
+        if not self.doubt:
             return Failure(msg, "protocol").result
-        msg += " The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
-        return Failure(msg, "unknown_outcome", outcome="unknown", offer_id=params["offer_id"], changed=True).result
+        facts = {name: params[name] for name in self.blank if name in params}
+        if "outcome" in self.blank:
+            facts["outcome"] = "unknown"
+        return Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result

@@ -262,4 +262,5 @@ def _bought(outcome: str, order: Json, facts: Result) -> Result:
     }
 
 
-PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK)
+_DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
+PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, doubt=_DOUBT)
