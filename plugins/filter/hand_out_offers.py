@@ -15,12 +15,12 @@ description:
   - Gives each host offers of its search in the order in which it should try them, cheapest first. No offer is given
     to two hosts.
   - Offers above the host's ceiling are left out; so are offers of unknown price where there is a ceiling.
-positional: _input, searches
+positional: _input, searches, taken
 options:
   _input:
     description:
-      - What each host wants, in the order of the hosts, with C(host), C(spec) and C(ceiling) (USD per hour; empty or
-        V(unlimited) for none).
+      - What each host wants, in the order of the hosts, with C(host), C(spec), C(ceiling) (USD per hour; empty or
+        V(unlimited) for none) and C(attempts) (how many offers it gets at the most, one by default).
     type: list
     elements: dict
     required: true
@@ -31,11 +31,12 @@ options:
     type: list
     elements: dict
     required: true
-  rounds:
+  taken:
     description:
-      - How many offers a host gets at the most.
-    type: int
-    default: 1
+      - The ids of offers that nobody gets, because somebody wants or has them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -71,23 +72,25 @@ _value:
 """
 
 import typing as t
+from collections.abc import Iterable
 
 Offer = dict[str, t.Any]
 
 
 def hand_out_offers(
-    wishes: list[dict[str, t.Any]], searches: list[dict[str, t.Any]], rounds: int = 1
+    wishes: list[dict[str, t.Any]], searches: list[dict[str, t.Any]], taken: Iterable[str] = ()
 ) -> dict[str, list[Offer]]:
-    """For each host of ``wishes`` at most ``rounds`` offers; every offer goes to one host only."""
-    taken: set[str] = set()
+    """For each host of ``wishes`` as many offers as it wants to try; every offer goes to one host only."""
+    gone = set(taken)
     handed: dict[str, list[Offer]] = {wish["host"]: [] for wish in wishes}
+    attempts = {wish["host"]: wish.get("attempts", 1) for wish in wishes}
     rests = {wish["host"]: iter(_candidates(wish, searches)) for wish in wishes}
     # Round by round, so that nobody's second choice is somebody's first.
-    for _round in range(rounds):
+    for number in range(max(attempts.values(), default=0)):
         for host, rest in rests.items():
-            offer = next((offer for offer in rest if offer["offer_id"] not in taken), None)
-            if offer is not None:
-                taken.add(offer["offer_id"])
+            offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
+            if offer is not None and number < attempts[host]:
+                gone.add(offer["offer_id"])
                 handed[host].append(offer)
     return handed
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import GPU, PROCURE, MakeProject, Project, Run, once
 from project import tool
@@ -236,8 +237,7 @@ def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject
         "attempts": {"provision_max_attempts": 2},
         "ceiling": {"provision_max_price_per_hour": 2.5},
     }
-    # Offers are handed out once for all, as many as the first host may try.
-    tries = {"as-usual": 3, "attempts": 2, "ceiling": 2}
+    tries = {"attempts": 2, "as-usual": 3, "ceiling": 2}
     prices = (2.0, 2.5, 3.0, 3.5)
     offers = {host: [Offer(gpu_price_per_hour=price, outcome="taken") for price in prices] for host in tries}
     project = separate(make_project, offers, **limits)
@@ -400,6 +400,25 @@ def test_two_hosts_cannot_want_one_machine(project: Project, variables: dict[str
     assert run.returncode != 0
     assert message in run.text
     assert project.requests(*PROCURE) == 0
+
+
+@once
+def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) -> None:
+    cheap, middle, dear = offers = [Offer(gpu_price_per_hour=price) for price in (2.0, 2.5, 3.0)]
+    project = make_project(offers)
+    project.declare(["searches", "by-id", "journal"])
+    project.declare_host("by-id", provision_offer_id=cheap.offer_id)
+    # As if killed before its purchase; and others run without it.
+    entry = {"provision_procured_offer_id": middle.offer_id, "provision_price_per_hour": 2.5}
+    project.declare_host("journal")
+    project.registry_file("journal").write_text(yaml.safe_dump(entry))
+    first = impatient(project, "--limit", "searches,by-id")
+    assert first.returncode == 0, first.output
+    second = impatient(project)
+    assert second.returncode == 0, second.output
+    assert_owns_one(project, "searches", "by-id", "journal")
+    owned = {p.request["resource_name"]: p.offer_id for p in project.simulator.purchases}
+    assert owned == {"searches": dear.offer_id, "by-id": cheap.offer_id, "journal": middle.offer_id}
 
 
 # Many at once

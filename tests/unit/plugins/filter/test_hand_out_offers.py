@@ -18,31 +18,41 @@ def offers(**prices: float | None) -> list[dict[str, Any]]:
     return [{"offer_id": name, "price_per_hour": price} for name, price in prices.items()]
 
 
-def wish(host: str, ceiling: Any = None, spec: Any = None) -> dict[str, Any]:
-    return {"host": host, "spec": spec or H100, "ceiling": ceiling}
+def wish(host: str, ceiling: Any = None, spec: Any = None, attempts: int = 1) -> dict[str, Any]:
+    return {"host": host, "spec": spec or H100, "ceiling": ceiling, "attempts": attempts}
 
 
-def handed(wishes: list[Any], found: list[Any], *rounds: int, searches: Any = None) -> dict[str, list[str]]:
-    result = hand_out_offers(wishes, searches or [{"item": H100, "offers": found}], *rounds)
+def handed(wishes: list[Any], found: list[Any], *taken: str, searches: Any = None) -> dict[str, list[str]]:
+    result = hand_out_offers(wishes, searches or [{"item": H100, "offers": found}], taken)
     return {host: [offer["offer_id"] for offer in own] for host, own in result.items()}
 
 
+def wishes_of(attempts: int, *hosts: str) -> list[dict[str, Any]]:
+    return [wish(host, attempts=attempts) for host in hosts]
+
+
 @pytest.mark.parametrize(
-    ("wishes", "rounds", "expected"),
+    ("wishes", "expected"),
     [
-        ([], 1, {}),
-        ([wish("h1")], 1, {"h1": ["a"]}),
-        ([wish("h1"), wish("h2")], 1, {"h1": ["a"], "h2": ["b"]}),
-        ([wish("h2"), wish("h1")], 1, {"h2": ["a"], "h1": ["b"]}),
-        ([wish("h1"), wish("h2")], 2, {"h1": ["a", "c"], "h2": ["b", "d"]}),
-        ([wish("h1"), wish("h2"), wish("h3")], 2, {"h1": ["a", "d"], "h2": ["b"], "h3": ["c"]}),
-        ([wish("h1")], 9, {"h1": ["a", "b", "c", "d"]}),
-        ([wish("h1")], 0, {"h1": []}),
-        ([wish(f"h{n}") for n in range(5)], 1, {"h0": ["a"], "h1": ["b"], "h2": ["c"], "h3": ["d"], "h4": []}),
+        ([], {}),
+        (wishes_of(1, "h1"), {"h1": ["a"]}),
+        (wishes_of(1, "h1", "h2"), {"h1": ["a"], "h2": ["b"]}),
+        (wishes_of(1, "h2", "h1"), {"h2": ["a"], "h1": ["b"]}),
+        (wishes_of(2, "h1", "h2"), {"h1": ["a", "c"], "h2": ["b", "d"]}),
+        (wishes_of(2, "h1", "h2", "h3"), {"h1": ["a", "d"], "h2": ["b"], "h3": ["c"]}),
+        (wishes_of(9, "h1"), {"h1": ["a", "b", "c", "d"]}),
+        (wishes_of(0, "h1"), {"h1": []}),
+        (wishes_of(1, "h0", "h1", "h2", "h3", "h4"), {"h0": ["a"], "h1": ["b"], "h2": ["c"], "h3": ["d"], "h4": []}),
+        (wishes_of(1, "h1") + wishes_of(3, "h2"), {"h1": ["a"], "h2": ["b", "c", "d"]}),
+        (wishes_of(3, "h1") + wishes_of(0, "h2"), {"h1": ["a", "b", "c"], "h2": []}),
     ],
 )
-def test_no_offer_is_given_to_two_hosts(wishes: list[Any], rounds: int, expected: Any) -> None:
-    assert handed(wishes, offers(a=1, b=2, c=3, d=4), rounds) == expected
+def test_no_offer_is_given_to_two_hosts(wishes: list[Any], expected: Any) -> None:
+    assert handed(wishes, offers(a=1, b=2, c=3, d=4)) == expected
+
+
+def test_offers_that_are_taken_are_given_to_nobody() -> None:
+    assert handed(wishes_of(2, "h1", "h2"), offers(a=1, b=2, c=3, d=4), "a", "d") == {"h1": ["b"], "h2": ["c"]}
 
 
 @pytest.mark.parametrize(
@@ -60,11 +70,11 @@ def test_no_offer_is_given_to_two_hosts(wishes: list[Any], rounds: int, expected
     ],
 )
 def test_offers_above_the_ceiling_and_of_unknown_price_are_left_out(ceiling: Any, expected: list[str]) -> None:
-    assert handed([wish("h1", ceiling)], offers(a=1, b=2, c=3, d=None), 9) == {"h1": expected}
+    assert handed([wish("h1", ceiling, attempts=9)], offers(a=1, b=2, c=3, d=None)) == {"h1": expected}
 
 
 def test_a_host_gets_one_offer_unless_more_are_wanted() -> None:
-    assert handed([wish("h1")], offers(a=1, b=2)) == {"h1": ["a"]}
+    assert handed([{"host": "h1", "spec": H100}], offers(a=1, b=2)) == {"h1": ["a"]}
 
 
 def test_a_ceiling_may_be_missing_altogether() -> None:
