@@ -131,5 +131,5 @@ def _diff(resource: Json) -> Result:
     }
 
 
-_DOUBT = "The deletion may not have been sent: the machine may still be billed. Run the same again: it asks the API first."
+_DOUBT = "The machine may be ending, or still be billed. Run the same again: it asks the API first."
 DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=_DOUBT)
