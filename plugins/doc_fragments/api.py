@@ -49,9 +49,9 @@ notes:
   - Runs where its C(requests) library is, usually on the controller with C(delegate_to=localhost).
   - On the controller it runs in the process of Ansible itself, which takes a tenth of the time. It runs as a module,
     with the same results, if the task has C(async), C(become) or an C(environment) (other than of proxies), if the
-    connection is not C(local), or C(ansible_python_interpreter) is another Python. The variable
-    C(compute_index_in_process=false) or the environment variable E(COMPUTE_INDEX_IN_PROCESS) set to V(0) asks for that;
-    C(-vvv) says which way was taken and why.
+    connection is not C(local), C(ansible_python_interpreter) is another Python, or the controller runs macOS. The
+    variable C(compute_index_in_process=false) or the environment variable E(COMPUTE_INDEX_IN_PROCESS) set to V(0) asks
+    for that; C(-vvv) says which way was taken and why.
   - Proxies are taken from the environment variables E(HTTPS_PROXY) and E(NO_PROXY).
   - Every failure has C(msg), C(error_class) and C(status_code). C(error_class) is one of V(auth), V(not_found),
     V(conflict), V(expired), V(invalid), V(rate_limited), V(price), V(unavailable), V(protocol) and

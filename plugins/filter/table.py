@@ -41,7 +41,12 @@ EXAMPLES = r"""
 
     - name: Show them
       ansible.builtin.debug:
-        msg: "{{ found.resources | compute_index.supply.table({'name': 'name', 'USD/hour': 'price_per_hour'}) }}"
+        msg: "{{ found.resources | compute_index.supply.table(columns) }}"
+      vars:
+        columns:
+          name: name
+          state: status
+          USD/hour: price_per_hour
 """
 
 RETURN = r"""

@@ -69,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 billing_stopped:
-  description: Whether the API confirmed that the resource is deleted. V(false) too if the API does not know the id.
+  description: Whether the API confirmed that the resource is deleted. V(false) too if the API never knew the id.
   returned: always
   type: bool
 resource_id:

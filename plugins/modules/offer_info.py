@@ -11,7 +11,7 @@ short_description: Searches offers of the Supply API, or reads one
 version_added: 1.0.0
 description:
   - Asks all vendors for GPU machines that match a specification, or reads one offer with its present price.
-  - Offers live 30 minutes. Searching costs nothing.
+  - One of O(spec) and O(offer_id) must be given, and only one. Offers live 30 minutes. Searching costs nothing.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -27,7 +27,8 @@ attributes:
 options:
   spec:
     description:
-      - What to search for; the YAML specification of C(POST /get_offers) as a mapping.
+      - What to search for; the YAML specification of C(POST /get_offers) as a mapping, with at least C(compute) or
+        C(storage).
       - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
         C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
     type: dict
@@ -56,7 +57,7 @@ EXAMPLES = r"""
 
     - name: Show the cheapest
       ansible.builtin.debug:
-        msg: "{{ item.vendor }} {{ item.vendor_region }}: USD {{ item.price_per_hour }} per hour"
+        msg: "{{ item.vendor }} {{ item.region }}: USD {{ item.price_per_hour }}"
       loop: "{{ search.offers[:3] }}"
       loop_control:
         label: "{{ item.offer_id }}"
@@ -134,7 +135,7 @@ offers:
       description: Boot disk in GB, V(null) if the vendor does not tell.
       type: int
     node_count:
-      description: Machines in a cluster offer.
+      description: Machines in a cluster offer, V(null) if the API does not tell.
       type: int
     created_at:
       description: When the offer was made.

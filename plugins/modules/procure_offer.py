@@ -137,7 +137,7 @@ resource_ids:
   elements: str
   sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
 offer:
-  description: The offer's details as M(compute_index.supply.offer_info) returns them.
+  description: The offer's details as M(compute_index.supply.offer_info) returns them, V(null) if they were not read.
   returned: always
   type: dict
 price_per_hour:

@@ -11,7 +11,7 @@ short_description: Lists the machines of the account, or reads one
 version_added: 1.0.0
 description:
   - Reads the resources that the API lists, with what they cost and how to reach them.
-  - What is given narrows the list; all of it must match.
+  - What is given narrows the list; all of it must match. O(resource_id) and O(offer_id) exclude each other.
   - It is a failure if the API says that it lists only a part; a list is never silently short.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
