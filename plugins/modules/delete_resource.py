@@ -69,7 +69,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 billing_stopped:
-  description: Whether the API confirmed that the resource is deleted. V(false) too if the API never knew the id.
+  description:
+    - Whether the API confirmed that the resource is deleted. V(false) too if the API did not know the id at the first
+      look.
   returned: always
   type: bool
 resource_id:
