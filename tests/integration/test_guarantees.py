@@ -421,6 +421,36 @@ def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) 
     assert owned == {"searches": dear.offer_id, "by-id": cheap.offer_id, "journal": middle.offer_id}
 
 
+@once
+@pytest.mark.parametrize("keeps_name", [True, False])
+def test_a_journal_that_another_host_was_faster_with_owns_nothing(make_project: MakeProject, keeps_name: bool) -> None:
+    project = make_project(keeps_name=keeps_name)
+    project.declare(["fast"])
+    assert impatient(project).returncode == 0
+    fast = project.registry("fast")
+    assert fast is not None
+    # As if killed between its journal and its purchase, while the other play bought.
+    journal = {name: fast[name] for name in ("provision_procured_offer_id", "provision_price_per_hour")}
+    project.declare(["fast", "slow"])
+    project.declare_host("slow")
+    project.registry_file("slow").write_text(yaml.safe_dump(journal))
+    run = impatient(project)
+    assert run.returncode == 0, run.output
+    assert project.registry("fast") == fast
+    assert_owns_one(project, "fast", "slow")
+
+
+@once
+def test_what_ended_is_bought_anew_only_at_a_price_that_was_agreed_to(make_project: MakeProject) -> None:
+    project = make_project()
+    assert impatient(project).returncode == 0
+    (old,) = project.simulator.billed
+    project.tasks({"compute_index.supply.delete_resource": {"resource_id": old}})
+    run = impatient(project, provision_max_price_per_hour="")
+    assert "provision_max_price_per_hour must say" in run.failure("gpu-1")
+    assert len(project.simulator.purchases) == 1
+
+
 # Many at once
 
 
