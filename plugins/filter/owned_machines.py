@@ -26,15 +26,14 @@ options:
 
 EXAMPLES = r"""
 - name: What do the hosts cost?
-  hosts: gpu
+  hosts: localhost
   gather_facts: false
   tasks:
     - name: Show it
       ansible.builtin.debug:
         msg: "{{ machines | compute_index.supply.table({'host': 'host', 'USD/hour': 'price_per_hour'}) }}"
       vars:
-        machines: "{{ ansible_play_hosts | map('extract', hostvars) | compute_index.supply.owned_machines }}"
-      run_once: true
+        machines: "{{ groups.gpu | map('extract', hostvars) | compute_index.supply.owned_machines }}"
 """
 
 RETURN = r"""

@@ -48,6 +48,21 @@ def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
     assert "2.00" in run.output
 
 
+@core
+def test_what_is_gathered_of_a_host_is_said_of_no_other(project: Project) -> None:
+    # A cacheable fact is one as gathering makes them; after some tasks that run once ansible-core 2.21 shares them.
+    gather = {"ansible.builtin.set_fact": {"who": "{{ inventory_hostname }}", "cacheable": True}}
+    check = {"ansible.builtin.assert": {"that": "ansible_facts.who == inventory_hostname"}}
+    after = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [gather, check]})
+    # Hosts that are new, finished, of both kinds, and ended.
+    for count in (2, 2, 3):
+        project.declare([f"gpu-{number}" for number in range(count)], provision_reach=False)
+        run = project.provision(after)
+        assert run.returncode == 0, run.output
+    run = project.play("compute_index.supply.decommission", after, "-e", "decommission_hosts=gpu")
+    assert run.returncode == 0, run.output
+
+
 @pytest.mark.parametrize(
     "change",
     [
