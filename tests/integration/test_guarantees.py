@@ -260,6 +260,21 @@ def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project:
 
 
 @once
+def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
+    template = project.folder / "own.j2"
+    keys, command = "{{ provision__ssh_keys | to_json }}", "echo {{ provision_offer.offer_id }}"
+    template.write_text(f"#cloud-config\nssh_keys: {keys}\nruncmd: [{command}]\n")
+    run = impatient(project, provision_host_key_trust="seeded", provision_cloud_init_template=str(template))
+    assert run.returncode == 0, run.output
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    user_data = project.simulator.user_data(entry["provision_resource_ids"][0]) or ""
+    assert f"echo {entry['provision_procured_offer_id']}" in user_data
+    assert entry["provision_bootstrap_host_key"] in user_data
+
+
+@once
 def test_old_quotes_are_asked_for_anew(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
     # An extra variable overrides the 25 minutes of the role.
