@@ -75,6 +75,8 @@ _value:
 import typing as t
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
+
 
 def owned_machines(hosts: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """A mapping for each host with machines."""
@@ -93,16 +95,8 @@ def _owned(host: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "ansible_port": port,
         "ansible_user": user,
         "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
-        "price_per_hour": _price(host.get("provision_price_per_hour")),
+        "price_per_hour": _text.number(host.get("provision_price_per_hour")),
     }
-
-
-def _price(value: t.Any) -> float | None:
-    """ansible-core before 2.19 makes texts of numbers that a set_fact is given."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 class FilterModule:

@@ -1,0 +1,52 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Says a price in a sentence."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: usd
+short_description: Says a price in a sentence
+version_added: 1.0.0
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+description:
+  - Says what something costs per hour as the messages of the modules do.
+positional: _input
+options:
+  _input:
+    description:
+      - USD per hour; anything that is no number is a price that nobody knows.
+    type: raw
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: What does the host cost?
+  ansible.builtin.debug:
+    msg: "{{ inventory_hostname }} costs {{ provision_price_per_hour | compute_index.supply.usd }}."
+"""
+
+RETURN = r"""
+_value:
+  description: For example C(USD 2.50 per hour), or C(an unknown price).
+  type: str
+"""
+
+import typing as t
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
+
+
+def usd(price: t.Any) -> str:
+    """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
+    return _text.usd(_text.number(price))
+
+
+class FilterModule:
+    """Ansible's way to find the filter."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filters of this file by their names."""
+        return {"usd": usd}
