@@ -28,7 +28,7 @@ CORES = {
     "2.19": ("3.11", "3.12", "3.13"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# Each version of ansible-test sanity asks for something else, so `make sanity` runs it on these as well.
+# Each version of ansible-test sanity asks for something else, so it has more of them.
 SANITY_CORES = {
     "2.16": CORES["2.16"],
     "2.18": ("3.11", "3.12", "3.13"),
@@ -65,6 +65,8 @@ CORE_PYTHONS = {
     for core, versions in SANITY_CORES.items()
 }
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
+# `make test` takes the oldest and the newest, which differ most; `make unit` and so on take all.
+IN_TEST = (next(iter(CORES)), NEWEST_CORE)
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -153,10 +155,9 @@ def lint(session: nox.Session) -> None:
 def add_sanity(core: str) -> None:
     """Add the session that runs this version's ansible-test sanity."""
 
-    # `make test` takes the oldest and the newest, `make sanity` all.
-    in_test = core in (min(CORES), NEWEST_CORE)
+    python = CORE_PYTHONS[core] or False
 
-    @nox.session(name=f"sanity-{core}", python=CORE_PYTHONS[core] or False, tags=["sanity"], default=in_test)
+    @nox.session(name=f"sanity-{core}", python=python, tags=["sanity"], default=core in IN_TEST)
     def sanity(session: nox.Session) -> None:
         """Run all sanity tests of ansible-test, on every Python found."""
         install(session, ansible_core(session, core))
@@ -178,26 +179,26 @@ def add_tests(core: str) -> None:
     # Without a Python the session needs no environment: it only says why it is skipped.
     python = CORE_PYTHONS[core] or False
 
-    @nox.session(name=f"unit-{core}", python=python, tags=["unit"])
+    @nox.session(name=f"unit-{core}", python=python, tags=["unit"], default=core in IN_TEST)
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
         coverage = ["--cov", "--cov-report=term"] if core == NEWEST_CORE else []
         session.run("pytest", "--numprocesses=auto", *coverage, "tests/unit", *session.posargs, env=environment())
 
-    @nox.session(name=f"integration-{core}", python=python, tags=["integration"])
+    @nox.session(name=f"integration-{core}", python=python, tags=["integration"], default=core in IN_TEST)
     def integration(session: nox.Session) -> None:
         """Run real playbooks against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
-        # The oldest and the newest differ most; what is expensive and the same everywhere runs on the newest.
-        marks = [] if core == NEWEST_CORE else ["-m", "not once" if core == min(CORES) else "core"]
+        # What is the same everywhere runs on the newest.
+        marks = [] if core == NEWEST_CORE else ["-m", "core"]
         # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
         # so that the long ones, which come first, do not end last.
         spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
         command = ["pytest", *spread, "--durations=8", "tests/integration", *marks, *session.posargs]
-        # The role takes the module's way on the versions in between, where the fewest tests run, and Ansible's own
-        # process on the others; the tests of the modules take both ways everywhere.
-        way = {"COMPUTE_INDEX_IN_PROCESS": None if core in (min(CORES), NEWEST_CORE) else "0"}
+        # The role takes the module's way on the older versions, where fewer tests run, and Ansible's own process on the
+        # newest; the tests of the modules take both ways everywhere.
+        way = {"COMPUTE_INDEX_IN_PROCESS": None if core == NEWEST_CORE else "0"}
         session.run(*command, env={**environment(), **way})
 
 
@@ -208,7 +209,7 @@ for core in CORES:
 def add_awx(core: str) -> None:
     """Add the session of AWX's jobs on this version of ansible-core."""
 
-    @nox.session(name=f"awx-{core}", python=CORE_PYTHONS[core] or False, tags=["awx"])
+    @nox.session(name=f"awx-{core}", python=CORE_PYTHONS[core] or False, tags=["awx"], default=core in IN_TEST)
     def awx(session: nox.Session) -> None:
         """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
@@ -276,7 +277,7 @@ def benchmark_small(session: nox.Session) -> None:
     run_benchmark(session, "--small")
 
 
-@nox.session(python=False)
+@nox.session(python=False, default=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
     build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))

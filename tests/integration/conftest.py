@@ -11,9 +11,8 @@ from project import GPU, MakeProject, Project, Run, make_project, sockets
 
 __all__ = ["GPU", "MakeProject", "Project", "Run", "make_project", "project", "sockets"]
 
-# What a version of ansible-core may do in its own way, and what is expensive and the same on all: see pyproject.toml.
+# What a version of ansible-core may do in its own way: see pyproject.toml.
 core = pytest.mark.core
-once = pytest.mark.once
 # For Project.requests.
 PROCURE = ("POST", "/procure_offer")
 # An id that nothing has.

@@ -13,7 +13,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 
-from conftest import once
 from simulator import Fault, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
@@ -71,7 +70,6 @@ def run(simulator: Simulator, offer_id: str, crash_at: int | None = None) -> tup
         sys.settrace(before)
 
 
-@once
 @pytest.mark.parametrize("lost", [False, True], ids=["answered", "answer-lost"])
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(lost: bool) -> None:
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[]) as simulator:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conftest import MakeProject, Project, core
+from simulator import Offer
 
 SSH_ARGS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
 
@@ -63,23 +64,30 @@ def test_what_is_gathered_of_a_host_is_said_of_no_other(project: Project) -> Non
     assert run.returncode == 0, run.output
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"ansible_host": "192.0.2.7"},
-        {"ansible_port": 1},
-        {"ansible_user": "nobody"},
-        {"provision_resource_ids": []},
-        {"provision_instances": []},
-        {"ansible_sftp_extra_args": ""},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_differs_is_registered_again(finished: Project, change: dict[str, Any]) -> None:
-    entry = finished.registry("gpu-1")
-    assert entry is not None
-    finished.registry_file("gpu-1").write_text(yaml.safe_dump({**entry, **change}))
-    assert settle(finished) == entry
+DIFFERENCES: dict[str, Any] = {
+    "ansible_host": "192.0.2.7",
+    "ansible_port": 1,
+    "ansible_user": "nobody",
+    "provision_resource_ids": [],
+    "provision_instances": [],
+    "ansible_sftp_extra_args": "",
+}
+
+
+def test_what_differs_is_registered_again(make_project: MakeProject) -> None:
+    # A host for each variable, and one where nothing differs.
+    project = make_project([Offer() for _host in range(len(DIFFERENCES) + 1)])
+    changes = {name.replace("_", "-"): {name: value} for name, value in DIFFERENCES.items()} | {"same": {}}
+    project.declare(list(changes), provision_reach=False)
+    assert project.provision("--forks=7").returncode == 0
+    entries = {host: project.registry(host) or {} for host in changes}
+    for host, change in changes.items():
+        project.registry_file(host).write_text(yaml.safe_dump({**entries[host], **change}))
+    run, again = (project.provision("--forks=7") for _again in range(2))
+    for host, change in changes.items():
+        assert [each.recap(host, "changed") for each in (run, again)] == [len(change), 0], run.output
+        assert project.registry(host) == entries[host]
+    assert len(project.simulator.purchases) == len(changes)
 
 
 def test_another_trust_reaches_the_registry(finished: Project) -> None:
@@ -98,6 +106,7 @@ def test_a_project_that_moves_takes_its_host_keys_along(finished: Project) -> No
     assert all(str(place / "host_vars" / "gpu-1" / ".known_hosts") in entry[name] for name in SSH_ARGS)
 
 
+@core
 @pytest.mark.parametrize(("ceiling", "returncode"), [(4.5, 0), (4.4, 2)])
 def test_batches_count_what_earlier_ones_bought_once(
     make_project: MakeProject, ceiling: float, returncode: int

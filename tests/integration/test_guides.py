@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeProject, Project, once
+from conftest import MakeProject, Project
 from simulator import Fault
 from simulator.catalogue import default_offers
 
@@ -37,8 +37,6 @@ NO_GUIDES = {"architecture", "awx", "examples", "guarantees", "performance"}
 PAGES = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.stem not in NO_GUIDES)]
 MOST_NOT_RUN = 2  # blocks of a page
 BLOCK = re.compile(r"((?:^<!-- .*? -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-pytestmark = once
 
 
 @dataclass

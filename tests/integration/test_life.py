@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import NOBODY, PROCURE, MakeProject, Project, Run, core, once
+from conftest import NOBODY, PROCURE, MakeProject, Project, Run, core
 from simulator import Fault, Offer
 
 CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
@@ -163,7 +163,6 @@ def test_a_failing_api_stops_the_run(project: Project, fault: dict[str, Any], me
     assert project.simulator.settings.token not in run.output
 
 
-@once
 def test_ten_thousand_machines(make_project: MakeProject) -> None:
     project = make_project([], page_size=2500)
     project.simulator.populate(10_000)

@@ -13,7 +13,7 @@ import subprocess
 import pytest
 import yaml
 
-from conftest import PROCURE, MakeProject, Project, core, once
+from conftest import PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
@@ -96,7 +96,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
 
     assert run.returncode == 0, run.output
     assert "1 x nvidia-h100-sxm5-80gb at nebius" in run.text
-    assert "for USD 2.0 per hour" in run.text
+    assert "for USD 2.00 per hour" in run.text
     assert '"status": "planned"' in run.text
     assert project.requests(*PROCURE) == 0
     assert project.registry("gpu-1") is None
@@ -147,7 +147,6 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     assert project.requests(*PROCURE) == 2
 
 
-@once
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -176,7 +175,6 @@ def assert_refused(project: Project, refusals: Refusals) -> None:
     assert project.requests(*PROCURE) == 0
 
 
-@once
 def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> None:
     refusals: Refusals = {
         "no-ceiling": ({"provision_max_price_per_hour": ""}, 'USD per hour, or "unlimited"'),
@@ -194,11 +192,12 @@ def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> 
     assert project.simulator.requests == []
 
 
+@core
 def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     template = project.folder / "plain.j2"
     template.write_text("packages: []\n")
     refusals: Refusals = {
-        "host": ({"provision_max_price_per_hour": 1.99}, "The cheapest costs 2.0 USD per hour"),
+        "host": ({"provision_max_price_per_hour": 1.99}, "The cheapest costs USD 2.00 per hour"),
         "none": ({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer"),
         "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
         "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),
@@ -216,6 +215,7 @@ def test_the_price_is_checked_again_before_the_purchase(make_project: MakeProjec
     assert project.requests(*PROCURE) == 0
 
 
+@core
 def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=None)])
     assert project.provision().returncode != 0
@@ -257,7 +257,6 @@ def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeP
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
-@once
 @pytest.mark.parametrize(
     "settings",
     [
@@ -310,6 +309,7 @@ def test_waiting_survives_what_passes(project: Project) -> None:
     assert all(fault.seen >= fault.nth for fault in project.simulator.faults), "each look failed as it should"
 
 
+@core
 def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_project: MakeProject) -> None:
     project = make_project([Offer(outcome="fails", error="no capacity", failed_bills=True)])
 
@@ -318,7 +318,7 @@ def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_pro
     assert run.returncode != 0
     (purchase,) = project.simulator.purchases
     assert "no capacity" in run.text
-    assert "The offer is BOUGHT and may be billed at USD 2.5 per hour" in run.text
+    assert "The offer is BOUGHT and may be billed at USD 2.50 per hour" in run.text
     assert purchase.resource_ids[0] in run.text
     assert run.output.count("FAILED - RETRYING") < 5
     entry = project.registry("gpu-1")
@@ -342,7 +342,6 @@ def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_pro
     assert (entry["provision_resource_ids"], entry["ansible_host"]) == (purchase.resource_ids, "127.0.0.1")
 
 
-@once
 def test_the_first_boot_is_awaited(project: Project) -> None:
     scripts = {
         "done": "echo 'status: done'",
@@ -362,7 +361,6 @@ def test_the_first_boot_is_awaited(project: Project) -> None:
     assert "host machines USD/hour ssh" in run.text
 
 
-@once
 def test_files_that_need_the_first_boot_are_written_late(project: Project) -> None:
     run = project.provision(
         provision_mounts=[["tmpfs", "/data", "tmpfs"]],
