@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import statistics
 import subprocess
 import sys
@@ -14,6 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Figures = dict[str, list[float]]
+
+# Between the benchmark and what it measures, since Linux counts the size of the starting process to a new one's peak.
+MEASURE = """
+import json, os, sys
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_pid, status, usage = os.wait4(pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+"""
 
 
 @dataclass(frozen=True)
@@ -37,23 +46,22 @@ class Commands:
     def run(self, *words: str, **environment: str) -> Usage:
         """Run a command to its end. Raises RuntimeError if it fails: what fails early is not fast."""
         command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
-        output = self.folder / "output"
+        output, measured = self.folder / "output", self.folder / "measured"
         with output.open("wb") as file:
-            process = subprocess.Popen(
-                command,
+            subprocess.run(
+                [sys.executable, "-I", "-S", "-c", MEASURE, str(measured), *command],
                 cwd=self.folder,
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                check=True,
             )
-            _pid, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+        code, cpu, size = json.loads(measured.read_text())
         text = output.read_text(errors="replace")
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{text[-4000:]}")
-        size = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        return Usage(usage.ru_utime + usage.ru_stime, size, text)
+        if code:
+            raise RuntimeError(f"{' '.join(words)} ended with {code}:\n{text[-4000:]}")
+        return Usage(cpu, size / (2**20 if sys.platform == "darwin" else 2**10), text)
 
 
 def in_turn(ways: Mapping[str, Callable[[], float]], rounds: int) -> Figures:
