@@ -45,7 +45,7 @@ def wait_for(machine: Machine) -> None:
 
 def test_each_machine_is_its_own(backend: Backend, rent: MakeProject) -> None:
     project = rent([])
-    script = "#!/bin/sh\necho booted > /root/note\n"
+    script = "#!/bin/sh\necho booted > ~root/note\n"
 
     async def boot() -> list[Path]:
         addresses = [

@@ -197,7 +197,8 @@ class Machine:
         pid = self.process.pid
         self.init = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
         # The mounted disk as the machine sees it, by way of its first process.
-        (self.folder / "home").symlink_to(f"/proc/{self.init}/root{self.folder}/root/root")
+        disk = Path("/proc", str(self.init), "root", *self.folder.parts[1:], "root")
+        (self.folder / "home").symlink_to(disk / "root")
         return Address(f"{NETWORK}.{2 * number + 1}", 22)
 
     async def stop(self) -> None:

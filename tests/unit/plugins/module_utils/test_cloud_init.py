@@ -356,7 +356,7 @@ def test_what_looks_like_a_secret(line: str, kind: str) -> None:
         "passwd:         files systemd",
         'echo "root:$PASSWORD" | chpasswd',
         "echo 'root:abc' | chpasswd -e",
-        "chpasswd < /root/list",
+        "chpasswd < /etc/list",
     ],
 )
 def test_what_is_no_secret(line: str) -> None:
