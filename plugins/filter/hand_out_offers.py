@@ -88,8 +88,10 @@ def hand_out_offers(
     # Round by round, so that nobody's second choice is somebody's first.
     for number in range(max(attempts.values(), default=0)):
         for host, rest in rests.items():
+            if number >= attempts[host]:
+                continue
             offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
-            if offer is not None and number < attempts[host]:
+            if offer is not None:
                 gone.add(offer["offer_id"])
                 handed[host].append(offer)
     return handed

@@ -75,7 +75,7 @@ _value:
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
+from ansible_collections.compute_index.supply.plugins.module_utils import _api
 
 
 def owned_machines(hosts: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -95,7 +95,7 @@ def _owned(host: Mapping[str, t.Any]) -> dict[str, t.Any]:
         "ansible_port": port,
         "ansible_user": user,
         "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
-        "price_per_hour": _text.number(host.get("provision_price_per_hour")),
+        "price_per_hour": _api.number_of(host.get("provision_price_per_hour")),
     }
 
 

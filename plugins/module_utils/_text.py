@@ -15,11 +15,3 @@ def amount(price: float) -> str:
 def usd(price: float | None) -> str:
     """A price in a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
-
-
-def number(value: object) -> float | None:
-    """A number that may have become a text, as ansible-core before 2.19 makes of a fact's."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
