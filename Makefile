@@ -33,13 +33,13 @@ sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@$(RUN) $(BIN)/python -m simulator $(ARGS)
 
 test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
-	$(NOX) $(ARGS)
+	$(NOX) --parallel auto $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
 	$(NOX) --session lint
 
 sanity: .venv/.nox ## Run ansible-test sanity of each version of ansible-core
-	$(NOX) $(PER_CORE) -- $(ARGS)
+	$(NOX) --parallel auto $(PER_CORE) -- $(ARGS)
 
 unit: .venv/.nox ## Run the unit tests on each version of ansible-core
 	$(NOX) $(PER_CORE) -- $(ARGS)
@@ -78,12 +78,12 @@ clean: ## Remove all that these commands have made
 
 .venv/.demo: .venv/bin/python requirements.txt tests/requirements.txt tests/simulator/requirements.txt
 	@echo "Installing what the demo needs into .venv (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement tests/requirements.txt
 	@touch $@
 
-.venv/.nox: .venv/.demo
+.venv/.nox: .venv/.demo Makefile
 	@echo "Installing nox into .venv (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'nox >= 2025.2.9'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'nox >= 2026.8.10'
 	@touch $@
 
 $(LINK):

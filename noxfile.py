@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -39,10 +40,11 @@ SANITY_CORES = {
 # Those that AWX's execution environments have, and the newest.
 AWX_CORES = ("2.16", "2.18", "2.21")
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
 nox.options.envdir = str(BUILD / "nox")
 nox.options.reuse_venv = "yes"
+# `make test` runs sessions side by side that need one processor (allow_parallel); those of pytest take all there are.
 
 
 def find_python(version: str) -> str | None:
@@ -77,15 +79,16 @@ def install(session: nox.Session, *requirements: str) -> None:
     stamp = Path(session.virtualenv.location, "requirements.sha256")
     if not stamp.exists() or stamp.read_text() != digest:
         arguments = [part for name in requirements for part in (("-r", name) if name.endswith(".txt") else (name,))]
-        session.install("--disable-pip-version-check", *arguments)
+        # What is never imported need not be compiled.
+        session.install("--disable-pip-version-check", "--no-compile", *arguments)
         stamp.write_text(digest)
 
 
 def environment() -> dict[str, str | None]:
     """Return variables with which Ansible and Python find this checkout as a collection."""
     link = BUILD / "dev" / COLLECTION
-    if not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
         link.symlink_to(os.path.relpath(ROOT, link.parent))
     return {
         "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "dev"),
@@ -108,9 +111,9 @@ def copy_checkout(name: str) -> Path:
     return target
 
 
-def make_home() -> str:
-    """Return a home folder of our own for tools that keep environments, caches and logs there."""
-    home = BUILD / "home"
+def make_home(session: nox.Session) -> str:
+    """Return a home folder of the session's own, for tools that keep environments, caches and logs there."""
+    home = BUILD / "home" / session.name
     for name in (".cache/pip", ".config/git", ".config/pip", ".gitconfig", ".netrc", ".pip"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         if (Path.home() / name).exists() and not (home / name).exists():
@@ -128,7 +131,7 @@ def ansible_core(session: nox.Session, core: str) -> str:
     return f"ansible-core~={core}.0"
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE])
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
     install(session, "tests/requirements-lint.txt")
@@ -145,7 +148,7 @@ def lint(session: nox.Session) -> None:
     failed = []
     for command in ["ruff check --fix .", "ruff format ."] if "--fix" in session.posargs else checks:
         try:
-            session.run(*command.split(), env={**environment(), "HOME": make_home()})
+            session.run(*command.split(), env={**environment(), "HOME": make_home(session)})
         except nox.command.CommandFailed:
             failed.append(command)
     if failed:
@@ -157,13 +160,13 @@ def add_sanity(core: str) -> None:
 
     python = CORE_PYTHONS[core] or False
 
-    @nox.session(name=f"sanity-{core}", python=python, tags=["sanity"], default=core in IN_TEST)
+    @nox.session(name=f"sanity-{core}", python=python, tags=["sanity"], default=core in IN_TEST, allow_parallel=True)
     def sanity(session: nox.Session) -> None:
         """Run all sanity tests of ansible-test, on every Python found."""
         install(session, ansible_core(session, core))
-        home = make_home()
+        home = make_home(session)
         session.run("python", "tests/tools/get_pip.py", home)
-        session.chdir(copy_checkout("sanity"))
+        session.chdir(copy_checkout(session.name))
         session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
         path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
         env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
@@ -234,14 +237,14 @@ def e2e(session: nox.Session) -> None:
     session.run(*command, *session.posargs, env=environment())
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference."""
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
     source = copy_checkout("docs")
     front = (source / "README.md").read_text() + (source / "docs/site/contents.md").read_text()
     (source / "index.md").write_text(front)
-    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs"), "HOME": make_home()}
+    env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs"), "HOME": make_home(session)}
     reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(source / "reference")]
     (source / "reference").mkdir(mode=0o755)
     session.run("antsibull-docs", "collection", *reference, "compute_index.supply", env=env)
@@ -271,7 +274,7 @@ def benchmark(session: nox.Session) -> None:
     run_benchmark(session, *session.posargs)
 
 
-@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False)
+@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def benchmark_small(session: nox.Session) -> None:
     """See that the benchmark runs. Its figures mean nothing."""
     run_benchmark(session, "--small")
@@ -283,7 +286,7 @@ def build(session: nox.Session) -> None:
     build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def release(session: nox.Session) -> None:
     """Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks of uploads."""
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/requirements-release.txt")
@@ -291,7 +294,8 @@ def release(session: nox.Session) -> None:
     shutil.rmtree(place, ignore_errors=True)
     # The installed collection is the only one that can be found, and no file of the account's home is.
     env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(place), "PYTHONPATH": str(ROOT / "tests")}
-    env |= {"HOME": make_home(), "ANSIBLE_HOME": str(BUILD / "home" / ".ansible")}
+    home = make_home(session)
+    env |= {"HOME": home, "ANSIBLE_HOME": f"{home}/.ansible"}
     tarball = build_tarball(session, "ansible-galaxy")
     session.run("ansible-galaxy", "collection", "install", "--offline", "-p", str(place), str(tarball), env=env)
     session.run("ansible-galaxy", "collection", "verify", "--offline", "compute_index.supply", env=env)
