@@ -78,7 +78,7 @@ clean: ## Remove all that these commands have made
 
 .venv/.demo: .venv/bin/python requirements.txt tests/requirements.txt tests/simulator/requirements.txt
 	@echo "Installing what the demo needs into .venv (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
 .venv/.nox: .venv/.demo Makefile

@@ -40,6 +40,9 @@ SANITY_CORES = {
 # Those that AWX's execution environments have, and the newest.
 AWX_CORES = ("2.16", "2.18", "2.21")
 
+# Images of containers like to set it, for one process; here the same files are read by thousands.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
 nox.options.envdir = str(BUILD / "nox")
