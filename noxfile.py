@@ -1,7 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tests, each in an environment of its own; the Makefile calls this."""
+"""The tests, each in an environment of its own; the Makefile calls this.
+
+Sessions that need one processor allow others beside them; those of pytest take all that there are.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,6 @@ nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
 nox.options.envdir = str(BUILD / "nox")
 nox.options.reuse_venv = "yes"
-# `make test` runs sessions side by side that need one processor (allow_parallel); those of pytest take all there are.
 
 
 def find_python(version: str) -> str | None:
