@@ -9,6 +9,7 @@ import json
 import re
 import stat
 import subprocess
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ import yaml
 from conftest import PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
+LOOK = ("GET", "/offers/[^/]+/status")
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
 
 
@@ -114,7 +116,10 @@ def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
 
 @core
 def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject) -> None:
-    project = make_project(provision_seconds=2.5)
+    project = make_project(provision_seconds=4)
+    start, simulator = datetime.now(timezone.utc), project.simulator
+    # A second at each look, whatever the load of the machine: one finds the beginning, two or three what follows.
+    simulator.market.clock = simulator.fleet.clock = lambda: start + timedelta(seconds=project.requests(*LOOK))
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = "1"  # a module has no terminal
     run = project.provision(provision_reach=False)
     said = re.findall(
@@ -123,6 +128,7 @@ def test_what_is_waited_for_is_told_in_a_terminal_only(make_project: MakeProject
     assert [word for _seconds, word in said] == ["provisioning_started", "provisioning_in_progress"], run.output
     assert said[0][0] == "0" and int(said[1][0]) > 0
     assert len(said) < run.output.count("RETRYING") and "Wait until the machine is ready (29 retries left)" in run.text
+    simulator.settings.provision_seconds = 2
     project.declare(["gpu-2"], provision_reach=False)
     quiet = project.play(BOTH[0], ANSIBLE_STDOUT_CALLBACK="minimal")
     assert (quiet.returncode, "is under way" in quiet.output) == (0, False), quiet.output
