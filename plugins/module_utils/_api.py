@@ -60,8 +60,8 @@ _ERROR_CLASSES = {
 class ApiError(Exception):
     """A request that brought nothing to work with.
 
-    ``sent`` is false only if the server certainly did not take the request up. ``passing`` tells whether waiting may
-    cure it. ``retry_after`` is in seconds.
+    ``sent`` is false only if the server cannot have got it. ``passing`` tells whether waiting may cure it.
+    ``retry_after`` is in seconds.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
     message = f"{request} answered {status}{': ' + detail if detail else ''}."
     if answer.retry_after is not None and passing:
         message += f" It asks to wait {answer.retry_after:.0f} seconds."
-    return ApiError(message, error_class, sent=not answer.refused_unread, passing=passing, **facts)
+    return ApiError(message, error_class, passing=passing, **facts)
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:

@@ -64,8 +64,8 @@ class Answer:
     location: str | None = None  # where a redirect that was not followed points to
 
     @property
-    def refused_unread(self) -> bool:
-        """Whether the server said that it did not take the request up, so that even a purchase may be sent again."""
+    def is_busy(self) -> bool:
+        """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
         return self.status == 429 or (self.status == 503 and self.retry_after is not None)
 
 
@@ -180,13 +180,14 @@ class HttpClient:
         body: bytes | None = None,
         content_type: str | None = None,
         repeatable: bool,
+        repeat_if_busy: bool = True,
         timeout: float | None = None,
         retries: int | None = None,
     ) -> Answer:
         """Send a request and return the last answer, whatever its status. Raises TransportError if none arrived.
 
         A repeatable request is sent again, at most ``retries`` times, after lost connections and passing errors; any
-        other only if it was not sent for certain or the server refused it unread.
+        other only if it was not sent for certain or, with ``repeat_if_busy``, if the server asks to come back.
         """
         retries = self._retries if retries is None else retries
         attempt = 0
@@ -195,7 +196,7 @@ class HttpClient:
             failure: TransportError | None = None
             try:
                 answer = self._send(method, path, query, body, content_type, timeout or self._timeout)
-                again = answer.status in PASSING if repeatable else answer.refused_unread
+                again = answer.status in PASSING if repeatable else repeat_if_busy and answer.is_busy
             except TransportError as error:
                 failure = error
                 again = not error.lasting and (repeatable or not error.sent)

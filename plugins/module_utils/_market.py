@@ -67,7 +67,8 @@ class Market(SupplyApi):
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
         self._http.hide(*_telling_words(order.get("cloud_init") or ""))
-        how = {"content_type": "application/json", "timeout": timeout}
+        # Also after 429 or 503: only the offer's status tells whether it may be sent again (section 12).
+        how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
         return self._without_secrets(read_procurement(answer))
 

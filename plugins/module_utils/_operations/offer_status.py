@@ -90,7 +90,12 @@ def _machines(api: SupplyApi, status: Json) -> tuple[list[Json], str, str | None
             raise
         return machines, _states.READY, None
     if resources and not any(_states.is_live(resource["status"]) for resource in resources):
-        return machines, _states.ENDED, None
+        if all(_states.is_ending(resource["status"]) for resource in resources):
+            return machines, _states.ENDED, None
+        # Nothing says that a machine that has failed is billed no more.
+        left = [r["resource_id"] for r in resources if r["resource_id"] and not _states.is_gone(r["status"])]
+        status.update(resource_ids=left, failure_reason=status["failure_reason"] or "its machines have failed")
+        return machines, _states.FAILED, None
     machines = _connection.machines(status["instances"], resources)
     if not machines:
         return machines, _states.READY, "the API names no instance yet"

@@ -4,7 +4,8 @@
 """Buy an offer, once. This module util is private to the collection.
 
 The order of the lines is the guarantee: everything is checked before the first request; the offer is looked at before
-the purchase is sent; the purchase is sent once; and whatever is not known afterwards is asked for, never tried again.
+the purchase is sent; the purchase is sent once, or again only while the API itself calls the offer unbought; and
+whatever is not known afterwards is asked for, never tried again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import time
 import typing as t
 
-from .. import _cloud_init, _input, _spec, _ssh_key, _states
+from .. import _cloud_init, _http, _input, _spec, _ssh_key, _states
 from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import on_api
@@ -25,6 +26,8 @@ SETTLE_PAUSE = 3.0  # seconds between two looks after a lost answer
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
 
 NOTHING_BOUGHT = "Nothing was bought."
+_NO_REASON = "the API gives no reason"
+_AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
 
 BLANK: Result = {
     "changed": False,
@@ -42,9 +45,12 @@ BLANK: Result = {
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     order, warnings = check_order(params)
-    ceiling = given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling)
-    procure_timeout = given("procure_timeout", params["procure_timeout"], _input.check_timeout)
-    settle_timeout = given("settle_timeout", params["settle_timeout"], _input.check_seconds)
+    terms = _Terms(
+        given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling),
+        given("procure_timeout", params["procure_timeout"], _input.check_timeout),
+        given("settle_timeout", params["settle_timeout"], _input.check_seconds),
+        max(0, params["api_retries"]),
+    )
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
@@ -54,10 +60,20 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     status = _look(api, facts)
     if status["phase"] != _states.UNBOUGHT:
         return _existing(api, status, facts)
-    _quote(api, facts, ceiling)
+    _quote(api, facts, terms.ceiling)
     if check_mode:
         return _bought("planned", order, {**facts, "status": "planned"})
-    return _buy(api, order, facts, procure_timeout, settle_timeout)
+    return _buy(api, order, facts, terms)
+
+
+class _Terms(t.NamedTuple):
+    """What the offer may cost (USD per hour), how long its purchase and a lost answer are waited for (seconds), and
+    how often an API that asks for it is come back to."""
+
+    ceiling: float | None
+    procure_timeout: float
+    settle_timeout: float
+    returns: int
 
 
 def check_order(params: Params) -> tuple[Json, list[str]]:
@@ -98,7 +114,10 @@ def _look(api: Market, facts: Result) -> Json:
         msg = f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
         raise Failure(msg, "expired", **{**facts, "status": status["status"]})
     if status["phase"] == _states.FAILED:
-        raise _failed_offer(status, {**facts, "status": status["status"]}, "not_sent", NOTHING_BOUGHT)
+        ids = status["resource_ids"]
+        known = {**facts, "status": status["status"], "resource_ids": ids}
+        msg = f"Offer {offer_id} failed: {status['failure_reason'] or _NO_REASON}. {_billed(ids) or NOTHING_BOUGHT}"
+        raise Failure(msg, "conflict", **known)
     return status
 
 
@@ -132,26 +151,47 @@ def _quote(api: Market, facts: Result, ceiling: float | None) -> None:
         raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
 
 
-def _buy(api: Market, order: Json, facts: Result, procure_timeout: float, settle_timeout: float) -> Result:
-    """Send the purchase, once, and find out what became of it."""
+def _buy(api: Market, order: Json, facts: Result, terms: _Terms, *, again: bool = False) -> Result:
+    """Send the purchase, and find out what became of it. ``again``: it was sent before, and told to come back."""
     try:
-        answer = api.procure(order, timeout=procure_timeout)
+        answer = api.procure(order, timeout=terms.procure_timeout)
     except ApiError as error:
-        if not error.sent:
+        if not error.sent and not again:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-        if error.error_class == "conflict":
-            # Perhaps it is ours: the answer to an earlier purchase may have been lost together with its sender.
-            existing = _bought_meanwhile(api, facts)
-            if existing is not None:
-                return existing
-        if error.refused:
-            raise Failure.of(error, _refusal(error), **{**facts, "outcome": "rejected"}) from None
-        return _settle(api, order, facts, error, settle_timeout)
+        pause = max(_http.FIRST_PAUSE, error.retry_after or 0.0)
+        busy = error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
+        if busy and terms.returns and pause <= _http.LONGEST_PAUSE:
+            time.sleep(pause)
+            # It may have been taken up nevertheless: only the offer's status says that it is safe to send it again.
+            if _is_unbought(api, order["offer_id"]):
+                facts = {**facts, "outcome": "rejected"}
+                _quote(api, facts, terms.ceiling)
+                return _buy(api, order, facts, terms._replace(returns=terms.returns - 1), again=True)
+        elif error.refused and not again:
+            return _refused(api, facts, error)
+        return _settle(api, order, facts, error, terms.settle_timeout)
     facts = {**facts, **{key: answer[key] for key in ("status", "procured_at", "resource_ids")}}
     if answer["status"] == "failed":
-        raise _failed_offer({**answer, "failure_reason": answer["error"]}, facts, "rejected", "")
+        raise _failed_purchase(api, answer["error"], facts)
     facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, order["offer_id"])
     return _bought("created", order, facts)
+
+
+def _is_unbought(api: Market, offer_id: str) -> bool:
+    """Whether the API says for certain that the offer is free."""
+    try:
+        return bool(api.offer_status(offer_id)["phase"] == _states.UNBOUGHT)
+    except ApiError:
+        return False
+
+
+def _refused(api: Market, facts: Result, error: ApiError) -> Result:
+    """The result of an offer that turns out to be bought already. Raises Failure if it is not."""
+    # Perhaps it is ours: the answer to an earlier purchase may have been lost together with its sender.
+    existing = _bought_meanwhile(api, facts) if error.error_class == "conflict" else None
+    if existing is None:
+        raise Failure.of(error, _refusal(error), **{**facts, "outcome": "rejected"}) from None
+    return existing
 
 
 def _bought_meanwhile(api: Market, facts: Result) -> Result | None:
@@ -186,7 +226,7 @@ def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_time
         else:
             facts = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
             if status["phase"] == _states.FAILED:
-                raise _failed_offer(status, facts, "rejected", "")
+                raise _failed_purchase(api, status["failure_reason"], facts)
             if status["phase"] == _states.EXPIRED:
                 msg = f"{lost} The offer has expired unbought. {NOTHING_BOUGHT} Search again."
                 raise Failure(msg, "expired", **{**facts, "outcome": "rejected"})
@@ -202,8 +242,7 @@ def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_time
     price = facts["price_per_hour"]
     msg = (
         f"The purchase of offer {offer_id} was sent, but its outcome is not known: {lost} Asked afterwards: {last}."
-        f" It MAY BE BOUGHT and billed at {usd(price)}. Do not buy another offer instead."
-        " Run the same again later: it asks first and buys only this very offer, if it is still free."
+        f" It MAY BE BOUGHT and billed at {usd(price)}. Do not buy another offer instead. {_AGAIN}"
     )
     raise Failure(
         msg.replace("..", "."),
@@ -212,23 +251,37 @@ def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_time
     )
 
 
-def _failed_offer(status: Json, facts: Result, outcome: str, advice: str) -> Failure:
-    ids = ", ".join(status["resource_ids"])
-    money = f"These resources may be billed nevertheless: {ids}." if ids else advice or "No resource of it is known."
-    msg = f"Offer {facts['offer_id']} failed: {status['failure_reason'] or 'the API gives no reason'}. {money}"
-    return Failure(msg, "conflict", **{**facts, "outcome": outcome, "resource_ids": status["resource_ids"]})
+def _failed_purchase(api: Market, reason: str | None, facts: Result) -> Failure:
+    """A purchase that was made and failed: rejected, but unknown if nobody can say whether something of it is left."""
+    msg = f"Offer {facts['offer_id']} failed: {reason or _NO_REASON}."
+    try:
+        ids = facts["resource_ids"] or _read_ids(api, facts["offer_id"])
+    except ApiError as error:
+        msg = f"{msg} It MAY BE BILLED nevertheless, since its resources cannot be listed: {error} {_AGAIN}"
+        return Failure(msg, "unknown_outcome", **{**facts, "outcome": "unknown", "changed": True})
+    msg = f"{msg} {_billed(ids) or 'No resource of it is known.'}"
+    return Failure(msg, "conflict", **{**facts, "outcome": "rejected", "resource_ids": ids})
+
+
+def _billed(resource_ids: list[str]) -> str:
+    return f"These resources may be billed nevertheless: {', '.join(resource_ids)}." if resource_ids else ""
+
+
+def _read_ids(api: Market, offer_id: str, retries: int | None = None) -> list[str]:
+    """The resource ids of a bought offer, from its status, else from the list of resources. Raises ApiError."""
+    ids: list[str] = api.offer_status(offer_id, retries=retries)["resource_ids"]
+    listed = [] if ids else api.resources(offer_id, retries=retries)
+    return ids or [
+        resource["resource_id"]
+        for resource in listed
+        if resource["resource_id"] and not _states.is_gone(resource["status"])
+    ]
 
 
 def _ids_of(api: Market, offer_id: str) -> list[str]:
-    """The resource ids of a bought offer, from its status, else from the list of resources.
-
-    A failure here must not hide the purchase: then none are known yet, and the polls will tell.
-    """
+    """The same where a failure must not hide the purchase: then none are known yet, and the polls will tell."""
     try:
-        ids: list[str] = api.offer_status(offer_id, retries=0)["resource_ids"]
-        return ids or [
-            resource["resource_id"] for resource in api.resources(offer_id, retries=0) if resource["resource_id"]
-        ]
+        return _read_ids(api, offer_id, retries=0)
     except ApiError:
         return []
 

@@ -29,7 +29,10 @@ from samples import BASE, TOKEN
 Serve = Callable[..., RawServer]
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 READ: dict[str, Any] = {"repeatable": True}
-PURCHASE: dict[str, Any] = {"repeatable": False, "body": b'{"offer_id": "x"}', "content_type": "application/json"}
+PURCHASE: dict[str, Any] = {
+    **{"repeatable": False, "repeat_if_busy": False},
+    **{"body": b'{"offer_id": "x"}', "content_type": "application/json"},
+}
 
 
 def client(url: str = BASE, **options: Any) -> HttpClient:
@@ -268,7 +271,7 @@ def test_a_wish_to_wait_alone_does_not_say_that_a_purchase_was_refused(
 ) -> None:
     queue.expect("POST", "/x", status=status, headers={"Retry-After": "1"})
     got = client(retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (got.refused_unread, naps) == (False, [])
+    assert (got.is_busy, naps) == (False, [])
 
 
 @pytest.mark.parametrize("step", [hang_up, read_and_hang_up, stall, answer(200, b"{", length=9)])
@@ -278,18 +281,29 @@ def test_a_purchase_whose_answer_was_lost_is_never_repeated(serve: Serve, naps: 
     assert (server.connections, naps) == (1, [])
 
 
-@pytest.mark.parametrize(
+BUSY = pytest.mark.parametrize(
     ("status", "headers"),
     [(429, {}), (429, {"Retry-After": "2"}), (503, {"Retry-After": "2"})],
     ids=["429", "429 with Retry-After", "503 with Retry-After"],
 )
-def test_a_purchase_that_was_refused_unread_is_repeated(
+
+
+@BUSY
+def test_a_change_is_repeated_if_the_server_asks_for_that(
     queue: RequestQueue, naps: list[float], status: int, headers: dict[str, str]
 ) -> None:
-    queue.expect("POST", "/x", status=status, headers=headers, body={"offer_id": "x"})
-    queue.expect("POST", "/x", {"a": 1}, body={"offer_id": "x"})
-    assert client(retries=5).exchange("POST", "/x", **PURCHASE).data == {"a": 1}
+    queue.expect("DELETE", "/x", status=status, headers=headers).expect("DELETE", "/x", {"a": 1})
+    assert client(retries=5).exchange("DELETE", "/x", repeatable=False).data == {"a": 1}
     assert len(naps) == 1
+
+
+@BUSY
+def test_a_purchase_is_not_even_then(
+    queue: RequestQueue, naps: list[float], status: int, headers: dict[str, str]
+) -> None:
+    queue.expect("POST", "/x", status=status, headers=headers)
+    got = client(retries=5).exchange("POST", "/x", **PURCHASE)
+    assert (got.status, got.is_busy, naps) == (status, True, [])
 
 
 def test_a_purchase_that_was_certainly_not_sent_is_repeated(refusing: RawServer) -> None:

@@ -206,7 +206,7 @@ def test_ids_that_the_status_named_are_never_forgotten(queue: RequestQueue, look
 # Ended
 
 
-@pytest.mark.parametrize("words", [["deleted"], ["terminated"], ["failed"], ["deleting", "deleted"]], ids=str)
+@pytest.mark.parametrize("words", [["deleted"], ["terminated"], ["deleting", "deleted"]], ids=str)
 def test_an_offer_whose_machines_were_all_deleted_has_ended(queue: RequestQueue, look: Look, words: list[str]) -> None:
     ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(words)]
     dead = [resource(key, status=word) for key, word in zip(ids, words, strict=True)]
@@ -215,6 +215,20 @@ def test_an_offer_whose_machines_were_all_deleted_has_ended(queue: RequestQueue,
     assert verdict(result) == ("ended", False, True, False)
     assert result["msg"] == f"Offer {OFFER_ID} was bought, but all its machines have been deleted since."
     assert result["resource_ids"] == ids
+
+
+@pytest.mark.parametrize("reason", [None, "no power"])
+def test_an_offer_whose_machines_have_failed_has_failed_and_may_be_billed(
+    queue: RequestQueue, look: Look, reason: str | None
+) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", instances=[instance(A)], failure_reason=reason))
+    machines = [resource(status="failed"), resource(SECOND_RESOURCE_ID, status="deleted")]
+    queue.expect("GET", "/resources", machines, query={"offer_id": OFFER_ID})
+    result = look()
+    assert verdict(result) == ("failed", False, True, False)
+    billed = f"These resources may still be billed: {RESOURCE_ID}."
+    assert result["msg"] == f"Offer {OFFER_ID} failed: {reason or 'its machines have failed'}. {billed}"
+    assert result["resource_ids"] == [RESOURCE_ID]
 
 
 def test_one_living_machine_is_enough_to_go_on(queue: RequestQueue, look: Look) -> None:

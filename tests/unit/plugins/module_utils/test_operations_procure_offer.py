@@ -511,28 +511,87 @@ def test_a_conflict_that_nobody_explains_is_a_rejection(queue: RequestQueue, buy
     assert_failed(buy(), "conflict", "rejected", 409)
 
 
-@pytest.mark.parametrize(("code", "headers"), [(429, {}), (429, {"Retry-After": "9"}), (503, {"Retry-After": "9"})])
-@pytest.mark.parametrize("retries", [0, 2])
-def test_a_purchase_that_was_not_taken_up_was_not_sent(
-    queue: RequestQueue, buy: Any, code: int, headers: Any, retries: int
+# The API asks to come back: 429, or 503 with Retry-After
+
+BUSY = pytest.mark.parametrize(("code", "wait"), [(429, None), (429, "9"), (503, "9")])
+
+
+def busy(queue: RequestQueue, code: int, wait: str | None) -> RequestQueue:
+    return queue.expect(*POST, {}, code, headers={} if wait is None else {"Retry-After": wait})
+
+
+@BUSY
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_purchase_is_sent_again_only_while_the_api_calls_the_offer_unbought(
+    queue: RequestQueue, buy: Any, clock: Clock, code: int, wait: str | None, times: int
 ) -> None:
-    free(queue).expect(*POST, {}, code, headers=headers, times=retries + 1)
+    for _time in range(times):
+        busy(free(queue), code, wait)
+    free(queue).expect(*POST, procurement())
+    assert buy(api_retries=2)["outcome"] == "created"
+    assert (queue.count(*POST), clock.naps) == (times + 1, [float(wait or 0.5)] * times)
+
+
+@BUSY
+def test_a_purchase_that_was_taken_up_nevertheless_is_not_sent_again(
+    queue: RequestQueue, buy: Any, code: int, wait: str | None
+) -> None:
+    busy(free(queue), code, wait).expect("GET", STATUS_PATH, status("provisioning"))
+    queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
+    result = buy(api_retries=2)
+    assert (result["outcome"], result["changed"], result["resource_ids"]) == ("created", True, [RESOURCE_ID])
+    assert queue.count(*POST) == 1
+
+
+@BUSY
+def test_a_purchase_is_not_sent_again_if_nobody_says_that_it_may(
+    queue: RequestQueue, buy: Any, code: int, wait: str | None
+) -> None:
+    busy(free(queue), code, wait).expect("GET", STATUS_PATH, {}, 401, times=2)
+    assert_failed(buy(settle_timeout=0, api_retries=2), "unknown_outcome", "unknown", code)
+    assert queue.count(*POST) == 1
+
+
+@pytest.mark.parametrize("code", [400, 409, 410, 500])
+def test_a_refusal_of_what_was_sent_again_does_not_speak_for_the_first(
+    queue: RequestQueue, buy: Any, code: int
+) -> None:
+    free(busy(free(queue), 503, "9")).expect(*POST, {}, code)
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+    result = buy(api_retries=2)
+    assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])
+
+
+def test_a_price_that_rose_meanwhile_is_not_paid(queue: RequestQueue, buy: Any) -> None:
+    busy(free(queue), 503, "9")
+    free(queue, total_price_per_hour=4.0)
+    msg = assert_failed(buy(max_price_per_hour=3, api_retries=2), "price", "rejected")
+    assert msg.endswith("Nothing was bought.")
+
+
+@pytest.mark.parametrize(("retries", "wait"), [(0, "9"), (5, "3600")])
+def test_an_api_that_is_too_busy_for_long_has_refused_or_nobody_knows(
+    queue: RequestQueue, buy: Any, retries: int, wait: str
+) -> None:
+    busy(free(queue), 429, wait)
     result = buy(api_retries=retries)
-    error_class = "rate_limited" if code == 429 else "unavailable"
-    assert assert_failed(result, error_class, "not_sent", code).endswith("Nothing was bought.")
-    assert result["retry_after"] == (9 if headers else None)
-    assert queue.count(*POST) == retries + 1
+    assert assert_failed(result, "rate_limited", "rejected", 429).endswith("Nothing was bought.")
+    assert result["retry_after"] == float(wait)
+    busy(free(queue), 503, wait).expect("GET", STATUS_PATH, status())
+    assert_failed(buy(api_retries=retries, settle_timeout=0), "unknown_outcome", "unknown", 503)
 
 
-def test_a_purchase_that_was_not_taken_up_may_succeed_the_next_time(queue: RequestQueue, buy: Any) -> None:
-    free(queue).expect(*POST, {}, 503, headers={"Retry-After": "1"}).expect(*POST, procurement())
-    assert buy(api_retries=1)["outcome"] == "created"
-    assert queue.count(*POST) == 2
+# A success that is none
+
+
+def nothing_left(queue: RequestQueue, *resources: Any) -> None:
+    """Expect that the machines of a failed purchase are asked for."""
+    expect_resources(queue.expect("GET", STATUS_PATH, status("failed")), *resources)
 
 
 @pytest.mark.parametrize("reason", ["no stock", None])
 def test_a_purchase_may_fail_in_a_success(queue: RequestQueue, buy: Any, reason: str | None) -> None:
-    free(queue).expect(*POST, procurement("failed", error=reason))
+    nothing_left(free(queue).expect(*POST, procurement("failed", error=reason)), resource(status="deleted"))
     result = buy()
     msg = assert_failed(result, "conflict", "rejected")
     assert f"failed: {reason or 'the API gives no reason'}. No resource of it is known." in msg
@@ -543,6 +602,19 @@ def test_a_purchase_that_failed_may_still_be_billed(queue: RequestQueue, buy: An
     free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID]))
     msg = assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
     assert f"These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+
+
+def test_a_failed_purchase_that_names_no_machines_may_have_some(queue: RequestQueue, buy: Any) -> None:
+    nothing_left(free(queue).expect(*POST, procurement("failed")), resource(status="failed"))
+    assert "billed nevertheless" in assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
+
+
+@pytest.mark.parametrize("code", [401, 500])
+def test_a_failed_purchase_may_be_billed_if_nobody_can_tell(queue: RequestQueue, buy: Any, code: int) -> None:
+    free(queue).expect(*POST, procurement("failed", error="no stock")).expect("GET", STATUS_PATH, status("failed"))
+    expect_resources(queue, code=code)
+    msg = assert_failed(buy(api_retries=0), "unknown_outcome", "unknown")
+    assert "failed: no stock. It MAY BE BILLED" in msg and "Run the same again" in msg
 
 
 # The answer is lost
@@ -594,6 +666,8 @@ def test_the_ids_of_a_settled_purchase_are_asked_for(queue: RequestQueue, buy: A
 def test_a_lost_answer_may_turn_out_as_a_failure(queue: RequestQueue, buy: Any, ids: list[str]) -> None:
     free(queue).expect(*POST, LOST)
     queue.expect("GET", STATUS_PATH, status("failed", "failed", failure_reason="no stock", resource_ids=ids))
+    if not ids:
+        nothing_left(queue)
     msg = assert_failed(buy(), "conflict", "rejected", ids=ids)
     assert "failed: no stock." in msg and ("billed nevertheless" in msg) is bool(ids)
 
@@ -706,6 +780,8 @@ def test_no_result_repeats_a_secret(queue: RequestQueue, buy: Any, code: int) ->
     free(queue).expect(*POST, echo, code)
     if code == 500:
         queue.expect("GET", STATUS_PATH, status(progress=USER_DATA, failure_reason=TOKEN))
+    if code == 200:
+        nothing_left(queue)
     result = buy(cloud_init=USER_DATA, settle_timeout=0)
     assert TOKEN not in repr(result) and "hunter22" not in repr(result)
 
@@ -761,28 +837,32 @@ ANSWERS = st.fixed_dictionaries(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    script=st.lists(st.tuples(st.sampled_from([200, 200, 200, 200, 401, 500]), ANSWERS | JSON), min_size=8, max_size=8)
+    script=st.lists(
+        st.tuples(st.sampled_from([200, 200, 200, 200, 401, 429, 500, 503]), ANSWERS | JSON), min_size=8, max_size=8
+    )
 )
-def test_whatever_the_api_answers_there_is_a_complete_result_and_one_purchase_at_most(
+def test_whatever_the_api_answers_there_is_a_complete_result_and_no_purchase_without_a_look(
     buy: Any, clock: Clock, script: list[tuple[int, Any]]
 ) -> None:
     sent: list[str] = []
+    purchase = " ".join(POST)
 
     def exchange(_self: Any, method: str, path: str, **_how: Any) -> Any:
         code, data = script[len(sent) % len(script)]
         sent.append(f"{method} {path}")
-        return _api.Answer(code, True, data)
+        return _api.Answer(code, True, data, retry_after=1.0 if code in (429, 503) else None)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_api.HttpClient, "exchange", exchange)
         result = buy(settle_timeout=9)
+    for number, request in enumerate(sent):
+        assert request != purchase or sent[number - 2 : number] == [f"GET {STATUS_PATH}", f"GET {OFFER_PATH}"]
     assert BLANK.keys() | {"msg"} <= result.keys()
     assert "bug of the collection" not in result["msg"]
     assert all(isinstance(item, str) and item for item in result["resource_ids"])
-    assert sent.count("POST /procure_offer") <= 1
     assert result["outcome"] in ("created", "existing", "rejected", "not_sent", "unknown")
     if result["outcome"] in ("created", "rejected", "unknown"):
-        assert "POST /procure_offer" in sent
+        assert purchase in sent
     else:
-        assert "POST /procure_offer" not in sent
+        assert purchase not in sent
     assert BASE not in result["msg"]

@@ -227,7 +227,7 @@ def test_without_a_look_nothing_is_deleted(
         (403, {}, "auth"),
         (422, {}, "invalid"),
         (429, {}, "rate_limited"),
-        (503, {"Retry-After": "9"}, "unavailable"),
+        (429, {"Retry-After": "9"}, "rate_limited"),
     ],
 )
 def test_a_refused_deletion_leaves_a_machine_that_is_billed(
@@ -242,13 +242,14 @@ def test_a_refused_deletion_leaves_a_machine_that_is_billed(
 
 @pytest.mark.parametrize(
     ("reply", "code"),
-    [(LOST, 200), ({}, 500), (b"<html>", 502), (b"", 204), ([], 200)],
-    ids=["lost", "500", "502", "204", "list"],
+    [(LOST, 200), ({}, 500), (b"<html>", 502), (b"", 204), ([], 200), ({}, 503)],
+    ids=["lost", "500", "502", "204", "list", "503 with Retry-After"],
 )
 def test_a_lost_answer_is_asked_after_and_never_sent_again(
     queue: RequestQueue, delete: Any, naps: list[float], reply: Any, code: int
 ) -> None:
-    expect_look(queue, "running").expect(*DELETE, reply, code)
+    headers = {"Retry-After": "9"} if code == 503 else {}
+    expect_look(queue, "running").expect(*DELETE, reply, code, headers=headers)
     expect_look(expect_error(expect_look(queue, "running"), {}, 503), "deleting", "deleted")
     result = delete(api_retries=0)
     assert (result["changed"], result["billing_stopped"]) == (True, True)
