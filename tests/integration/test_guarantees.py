@@ -108,6 +108,10 @@ LOST: dict[str, tuple[dict[str, Any], int, str]] = {
     "429-wait": ({"status": 429, "headers": {"Retry-After": "1"}}, 2, BOUGHT),
     "429-date": ({"status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}}, 2, BOUGHT),
     "429-long": ({"status": 429, "headers": {"Retry-After": "3600"}}, 1, REFUSED),
+    "503-long": ({"status": 503, "headers": {"Retry-After": "3600"}}, 1, OPEN),
+    "503-wait-bought": ({"status": 503, "headers": {"Retry-After": "0"}, "process": True}, 1, BOUGHT),
+    "429-wait-bought": ({"status": 429, "headers": {"Retry-After": "0"}, "process": True}, 1, BOUGHT),
+    "failed-bought": ({"status": 200, "process": True, "body": {"status": "failed", "resource_ids": None}}, 1, BOUGHT),
     "html-bought": ({"status": 200, "process": True, "body": b"<html>"}, 1, BOUGHT),
     "empty-bought": ({"status": 200, "process": True, "body": b""}, 1, BOUGHT),
     "truncated-bought": ({"status": 200, "process": True, "body": b'{"offer_id": "5'}, 1, BOUGHT),
@@ -292,6 +296,62 @@ def test_a_failed_machine_that_is_billed_can_be_released(make_project: MakeProje
     assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
 
 
+@core
+def test_what_has_failed_and_may_be_billed_is_not_replaced(make_project: MakeProject) -> None:
+    offers = {name: [Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=3.0)] for name in ("at-once", "later")}
+    offers["at-once"][0].outcome = "fails"
+    project = separate(make_project, offers)
+    assert impatient(project).failure("at-once")
+    bought = {purchase.request["resource_name"]: purchase.resources[0] for purchase in project.simulator.purchases}
+    bought["later"].broken, bought["later"].synced_at = True, None
+    for words in ((), ("--check",)):
+        run = impatient(project, *words)
+        for host, resource in bought.items():
+            billed = f"BOUGHT and may be billed at USD 2.00 per hour. Resource ids: {resource.resource_id}."
+            assert billed in run.failure(host), run.output
+    assert len(project.simulator.purchases) == 2
+
+    # As killed before its ids were noted, and nobody can tell what there is.
+    entry = project.registry("at-once")
+    assert entry is not None
+    project.registry_file("at-once").write_text(yaml.safe_dump({**entry, "provision_resource_ids": []}))
+    project.simulator.faults.append(Fault(method="GET", path="/resources", count=None, status=500))
+    assert "may be billed" in impatient(project, "--limit", "at-once").failure("at-once")
+    project.simulator.faults.clear()
+
+    run = impatient(project, provision_on_failure="release")
+    for host in bought:
+        assert f"It was deleted again. Nothing is billed for {host}." in run.failure(host), run.output
+        assert project.registry(host) is None
+    assert project.simulator.billed == []
+    assert impatient(project).returncode == 0
+    assert len(project.simulator.billed) == 2 and len(project.simulator.purchases) == 4
+
+
+def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=price, outcome="never_ready") for price in (2.0, 3.0)]
+    project = make_project(offers, procure_returns_ids=False, status_resources=None)
+
+    def provision(on_failure: str) -> list[dict[str, Any]]:
+        role = {"name": "compute_index.supply.provision"}
+        variables = {"provision_reach": False, "provision_poll_retries": 1, "provision_on_failure": on_failure}
+        return [{"name": on_failure, "ansible.builtin.include_role": role, "vars": variables}]
+
+    # After the second purchase nobody can tell what there is. Four lists come before that.
+    project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=5, count=None, status=500))
+    tasks = [{"name": "Fall back", "block": provision("release"), "rescue": provision("keep")}]
+    defaults = {"group/compute_index.supply.all": {"api_retries": 1}}
+    play = {"hosts": "gpu", "gather_facts": False, "module_defaults": defaults, "tasks": tasks}
+    run = project.play(project.write(play))
+    assert run.returncode != 0
+    _first, second = project.simulator.purchases
+    assert project.simulator.billed == second.resource_ids
+    entry = project.registry("gpu-1")
+    assert entry is not None and entry["provision_procured_offer_id"] == second.offer_id
+    *_first, said = re.findall(r"^fatal: .*", run.output, re.MULTILINE)
+    assert "The offer is BOUGHT and may be billed at USD 3.00 per hour" in said and "Nothing is billed" not in said
+
+
 def test_a_machine_that_never_gets_ready_can_be_released(make_project: MakeProject) -> None:
     project = make_project([Offer(outcome="never_ready")])
     run = impatient(project, provision_on_failure="release", provision_poll_retries=2)
@@ -354,6 +414,20 @@ def test_without_any_memory_the_role_says_so(make_project: MakeProject) -> None:
     assert "NOTHING tells the next run that it exists" in run.text
 
 
+def test_a_machine_of_the_name_comes_before_an_offer_that_was_only_noted(project: Project) -> None:
+    # The purchase was lost, and by the time that it is tried again another computer has bought for the same host.
+    project.simulator.faults.append(Fault(path="/procure_offer", cut="before"))
+    assert OPEN in impatient(project).failure("gpu-1")
+    noted = project.registry_file("gpu-1").read_text()
+    project.registry_file("gpu-1").unlink()
+    project.simulator.add_offer(gpu_price_per_hour=1.5)
+    assert impatient(project).returncode == 0
+    project.registry_file("gpu-1").write_text(noted)
+    run = impatient(project)
+    assert run.returncode == 0, run.output
+    assert_owns_one(project, "gpu-1")
+
+
 def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project) -> None:
     first, second = list(project.simulator.offers)[:2]
     buy = {"ssh_public_key": project.public_key, "resource_name": "gpu-1"}
@@ -398,9 +472,12 @@ def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakePro
     ids=["name", "offer"],
 )
 def test_two_hosts_cannot_want_one_machine(project: Project, variables: dict[str, Any], message: str) -> None:
-    if "provision_offer_id" in variables:
-        variables = {"provision_offer_id": next(iter(project.simulator.offers))}
     project.declare(["gpu-1", "gpu-2"])
+    if "provision_offer_id" in variables:
+        first = next(iter(project.simulator.offers))
+        variables = {}
+        project.declare_host("gpu-1", provision_offer_id=first)
+        project.declare_host("gpu-2", provision_offer_id=first.upper())
     run = impatient(project, **variables)
     assert run.returncode != 0
     assert message in run.text

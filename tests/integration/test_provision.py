@@ -231,6 +231,14 @@ def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakePro
     run = project.provision(provision_max_price_per_hour="unlimited", provision_reach=False)
     assert run.returncode == 0, run.output
     assert project.requests(*PROCURE) == 1
+    # Nor does that of a machine which is found by its name pass below a ceiling of all.
+    project.registry_file("gpu-1").unlink()
+    project.simulator.add_offer(gpu_price_per_hour=2.5)
+    project.declare(["gpu-1", "gpu-2"], provision_max_total_price_per_hour=3)
+    run = project.provision(provision_reach=False)
+    assert "would cost 2.50 USD per hour together and 1 unknown price(s)" in run.failure("gpu-2"), run.output
+    assert project.registry("gpu-1") is not None
+    assert project.requests(*PROCURE) == 1
 
 
 def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Project) -> None:
@@ -350,11 +358,14 @@ def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_pro
     assert (entry["provision_resource_ids"], entry["ansible_host"]) == (purchase.resource_ids, "127.0.0.1")
 
 
-def test_the_first_boot_is_awaited(project: Project) -> None:
+def test_the_first_boot_is_awaited(make_project: MakeProject) -> None:
+    project = make_project([Offer() for _host in range(5)])
     scripts = {
         "done": "echo 'status: done'",
         "degraded": "echo 'status: done'; exit 2",
         "error": "echo 'status: error'; exit 1",
+        "restarts": "[ -e once ] || exec touch once restart; echo 'status: done'",
+        "restless": "touch restart",
     }
     project.declare(list(scripts))
     assert project.provision(provision_reach=False).returncode == 0
@@ -362,8 +373,10 @@ def test_the_first_boot_is_awaited(project: Project) -> None:
         project.first_boot(purchase.resource_ids[0], scripts[purchase.request["resource_name"]])
     run = project.provision()
     assert run.returncode == 2, run.output
-    assert [run.recap(host, "failed") for host in scripts] == [0, 0, 1]
+    assert [run.recap(host, "failed") for host in scripts] == [0, 0, 1, 0, 1]
     assert "status: error" in run.failure("error")
+    said = run.failure("restless")
+    assert "it does not stay reachable while cloud-init runs" in said and "It is BOUGHT and billed at USD" in said
     warned = re.findall(r"^ok: \[(\w+).*\n.*WARNING: cloud-init finished with errors: status: done", run.output, re.M)
     assert warned == ["degraded"]
     assert "host machines USD/hour ssh" in run.text

@@ -29,6 +29,8 @@ from .settings import Settings
 
 #: Names the machine in the environment of its processes, so that those that left their process group are found too.
 MARK = "SIMULATED_MACHINE"
+#: A command that leaves this file in the home folder has restarted the machine, as far as those who are connected see.
+RESTART = "restart"
 #: Of this computer's commands a machine has the system's own, and the Python that runs the simulator. On a developer's
 #: PATH Ansible may discover a Python that does not run everywhere, such as a shim of pyenv.
 MACHINE_PATH = f"{os.path.dirname(sys.executable)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -172,6 +174,11 @@ class Machine:
         status = await child.wait()
         self.children.discard(child)
         feeding.cancel()
+        if (self.home / RESTART).exists():
+            (self.home / RESTART).unlink()
+            for connection in list(self.connections):
+                connection.abort()
+            return
         output = asyncio.gather(process.stdout.drain(), process.stderr.drain(), return_exceptions=True)
         # As sshd does: pipes are read to their end, a terminal ends with its shell even if a daemon still holds it.
         await asyncio.wait([output], timeout=1 if terminal else None)

@@ -158,6 +158,8 @@ class Resource:
     """Set once the machine is up."""
     deleting_at: datetime | None = None
     deleted_at: datetime | None = None
+    broken: bool = False
+    """It has failed after it was ready. Its offer is called ready nevertheless: no page says that it would not be."""
     synced_at: datetime | None = None
     synced: dict[str, Any] = field(default_factory=dict)
     """What the API saw at ``synced_at``, and repeats until it looks again (section 2.6)."""
@@ -166,7 +168,7 @@ class Resource:
         """Of these words only deleting and deleted are documented (section 3.4)."""
         if self.deleted_at is not None:
             return "deleted" if now >= self.deleted_at else "deleting"
-        if self.purchase.phase_at(now) == "failed":
+        if self.broken or self.purchase.phase_at(now) == "failed":
             return "failed" if self.purchase.offer.failed_bills else "deleted"
         return "running" if self.address else "provisioning"
 
