@@ -152,6 +152,10 @@ def _trouble(resource: Row, claimants: list[Claim], billed: list[Row]) -> str:
         return f"its offer is {offer_id}, not that of the registry" if differs else ""
     if claim.resource_ids:
         return "it belongs to the host's offer, but the registry does not name it"
+    name = resource["name"]
+    if claim.offer_id and name and name != claim.name and not name.startswith(f"{claim.name}-"):
+        # Noted before a purchase that somebody else may have been faster with.
+        return f"it is called {name}, and the registry names only its offer"
     if not claim.is_registered and len(namesakes) > 1:
         return "several offers have machines of this name"
     return ""

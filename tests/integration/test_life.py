@@ -269,6 +269,23 @@ def test_a_machine_that_another_host_registers_is_not_ended(project: Project) ->
     assert len(project.simulator.billed) == 1
 
 
+def test_a_machine_that_somebody_else_was_faster_to_buy_is_not_ended(project: Project) -> None:
+    offer_id = next(iter(project.simulator.offers))
+    note = project.registry_file("gpu-1")
+    note.parent.mkdir(parents=True)
+    note.write_text(yaml.safe_dump({"provision_procured_offer_id": offer_id, "provision_price_per_hour": 2.5}))
+    project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": "database"})
+    run = decommission(project, "gpu-1")
+    assert "it is called database, and the registry names only its offer" in run.failure("gpu-1")
+    assert len(project.simulator.billed) == 1 and project.requests("DELETE", "/.*") == 0
+
+
+def test_what_another_account_has_is_not_called_gone(project: Project) -> None:
+    run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={NOBODY}")
+    said = run.failure("gpu-1")
+    assert f"{NOBODY} answered 404" in said and "Is the token of the right account?" in said, run.output
+
+
 def test_an_entry_goes_only_if_its_machine_is_gone_for_certain(make_project: MakeProject) -> None:
     project = make_project(deleted_readable=False)
     assert project.provision("-e", "provision_reach=false").returncode == 0

@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.filter.audit import audit
 SEVERAL = "several hosts claim it"
 UNNAMED = "it belongs to the host's offer, but the registry does not name it"
 OFFERS = "several offers have machines of this name"
+STRANGER = "it is called n, and the registry names only its offer"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 
 
@@ -45,7 +46,10 @@ def held(resources: list[Any], hosts: Any, **more: Any) -> tuple[Any, Any, Any]:
     [
         pytest.param([], {}, [], [], id="nothing"),
         pytest.param([machine("r")], {"h": owns("r")}, [("r", ["h"], "")], [], id="by id"),
-        pytest.param([machine("r")], {"h": owns(offer="o")}, [("r", ["h"], "")], [], id="by offer, journal only"),
+        *(
+            pytest.param([machine("r", name)], {"h": owns(offer="o")}, [("r", ["h"], trouble)], [], id=f"noted, {name}")
+            for name, trouble in (("h", ""), ("h-1", ""), (None, ""), ("n", STRANGER))
+        ),
         pytest.param([machine("r", "h")], {"h": WISHES}, [("r", ["h"], "")], [], id="by name"),
         pytest.param([machine("r", "h")], {"h": FIXED}, [("r", ["h"], "")], [], id="by name, with a fixed offer"),
         pytest.param(
