@@ -148,6 +148,15 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
     assert bought(controller) == [offers["sold"].offer_id, offers["mine"].offer_id]
     assert list(job.artifacts["provision_hosts"]) == ["mine"]
 
+    for beside in ({"provision_max_price_per_hour": 3}, {"provision_offer_id": offers["mine"].offer_id}):
+        job = controller.run(
+            "GPU provision", {**ORDER, "order_gpu_type": "H100", **variables, "order_names": "dearer", **beside}
+        )
+        assert (
+            f"but what was approved is {offers['dearer'].offer_id} at 2.0. Nothing was bought for dearer." in job.text
+        )
+    assert len(bought(controller)) == 2
+
 
 def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeController) -> None:
     controller = make_controller(procure_seconds=8)
