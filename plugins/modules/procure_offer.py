@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - compute_index.supply.api
   - compute_index.supply.api.attributes
+  - compute_index.supply.api.module
 attributes:
   check_mode:
     support: full
@@ -111,7 +112,7 @@ outcome:
     - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
       bought, in check mode.
     - In a failure V(rejected) - the API refused or the offer failed; V(not_sent) - nothing was sent;
-      V(unknown) - sent, and nobody could tell what became of it, so that it may be billed.
+      V(unknown) - sent, and nobody could tell what became of it, or of what failed, so that it may be billed.
   returned: always
   type: str
   sample: created

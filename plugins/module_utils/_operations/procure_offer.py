@@ -293,6 +293,7 @@ def _bought(outcome: str, order: Json, facts: Result) -> Result:
         "offer_id": order["offer_id"],
         "status": facts["status"],
         "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
+        "contract_type": offer["contract_type"],
         "vendor": offer["vendor"],
         "region": offer["vendor_region"] or offer["region"],
         "price_per_hour": facts["price_per_hour"],

@@ -160,6 +160,7 @@ def test_the_diff_shows_what_is_bought(queue: RequestQueue, buy: Any) -> None:
             "offer_id": OFFER_ID,
             "status": "procured",
             "gpus": "8 x nvidia-h100-sxm5-80gb",
+            "contract_type": "ondemand",
             "vendor": "nebius",
             "region": "eu-north1",
             "price_per_hour": 2.0,
