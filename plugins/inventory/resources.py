@@ -106,7 +106,10 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._http import REQUESTS_IMPORT_ERROR
+from ansible_collections.compute_index.supply.plugins.module_utils._http import (
+    MISSING_REQUESTS,
+    REQUESTS_IMPORT_ERROR,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 
 try:
@@ -220,7 +223,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     @staticmethod
     def _listed(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         if REQUESTS_IMPORT_ERROR is not None:
-            raise AnsibleError("this Python of ansible-core lacks the library requests.")
+            raise AnsibleError(MISSING_REQUESTS)
         result = RESOURCE_INFO.perform({**dict.fromkeys(_spec.RESOURCE_INFO), **params}, check_mode=True)
         if result.get("failed"):
             raise AnsibleError(result["msg"])

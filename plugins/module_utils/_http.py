@@ -13,6 +13,7 @@ import ipaddress
 import json
 import random
 import re
+import sys
 import time
 import traceback
 import typing as t
@@ -31,6 +32,7 @@ except ImportError:
 else:
     REQUESTS_IMPORT_ERROR = None
 
+MISSING_REQUESTS = f"The Python library requests is missing: run '{sys.executable} -m pip install requests'."
 CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the handshake is not worth a minute
 FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for

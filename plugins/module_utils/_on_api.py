@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import typing as t
 
 from . import _http, _input, _spec
@@ -49,7 +48,7 @@ def on_api(
 def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
     """The client of the common options. Nothing is sent yet."""
     if _http.REQUESTS_IMPORT_ERROR is not None:
-        raise Failure(f"The Python library requests is missing for {sys.executable}. Nothing was sent.", "invalid")
+        raise Failure(f"{_http.MISSING_REQUESTS} Nothing was sent.", "invalid")
     ca_path = params.get("ca_path")
     if ca_path and not os.path.exists(ca_path):
         raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")

@@ -20,7 +20,10 @@ except ImportError:
 else:
     HAS_YAML = True
 
-HEADER = "# Written by compute_index.supply: the machine of this host. It is billed until it is deleted at the API.\n"
+HEADER = (
+    "# Written by compute_index.supply: what this host owns or is about to buy."
+    " A machine is billed until it is deleted at the API.\n"
+)
 # A text that begins with the last one says by itself what else marks a template.
 _TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
 

@@ -42,10 +42,10 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
     run = project.play("compute_index.supply.quote", ANSIBLE_SHOW_CUSTOM_STATS="1")
     assert run.returncode == 0, run.output
     lines = [line.strip(' ",') for line in run.output.splitlines()]
-    assert "host   GPUs  type                   USD/GPU  USD/h  vendor  region" in lines
-    assert "gpu-1     1  nvidia-h100-sxm5-80gb     2.00   2.00  nebius  EU" in lines
-    assert "gpu-2     1  nvidia-h100-sxm5-80gb     2.50   2.50  nebius  EU" in lines
-    assert "or        1  nvidia-h100-sxm5-80gb     3.00   3.00  nebius  EU" in lines
+    assert "host   GPUs  type                   contract  USD/h  vendor  region" in lines
+    assert "gpu-1     1  nvidia-h100-sxm5-80gb  ondemand   2.00  nebius  EU" in lines
+    assert "gpu-2     1  nvidia-h100-sxm5-80gb  ondemand   2.50  nebius  EU" in lines
+    assert "or        1  nvidia-h100-sxm5-80gb  ondemand   3.00  nebius  EU" in lines
     assert "USD per hour in total: 4.50" in lines
     assert '"price_per_hour": 4.5' in run.output
     assert project.requests(*PROCURE) == 0
@@ -206,6 +206,8 @@ def test_nobody_is_ended_without_being_named(project: Project) -> None:
         run = decommission(project, asked)
         assert run.returncode == 2
         assert "decommission_hosts must say whose machines end" in run.text
+    run = decommission(project, "gpux*")
+    assert run.returncode == 2 and "decommission_hosts='gpux*' matches no host. Nothing was ended." in run.text
     assert len(project.simulator.billed) == 1
 
 

@@ -99,7 +99,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
 
     assert run.returncode == 0, run.output
-    assert "1 x nvidia-h100-sxm5-80gb at nebius" in run.text
+    assert "1 x nvidia-h100-sxm5-80gb (ondemand) at nebius" in run.text
     assert "for USD 2.00 per hour" in run.text
     assert '"status": "planned"' in run.text
     assert project.requests(*PROCURE) == 0
@@ -210,6 +210,7 @@ def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
         "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
         "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),
         "key": ({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged"),
+        "typo": ({"provision_max_total_price": 1}, "provision_max_total_price is no variable of this role"),
     }
     assert_refused(project, refusals)
     assert_refused(project, {"play": ({"provision_max_total_price_per_hour": 1.99}, "would cost 2.00 USD per hour")})

@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from .. import _input, _spec
 from .._market import Market
 from .._on_api import on_api
 from .._operation import Params, Result, given
+
+# The API page "yaml spec", sections and what stands in compute.
+_KEYS = frozenset({"region", "vendor", "max_procure_time_seconds", "compute", "storage", "network"})
+_COMPUTE_KEYS = frozenset(
+    {"gpu_type", "gpu_count", "type", "max_price_per_gpu_hour", "contract_type", "min_boot_disk_gb"}
+)
 
 
 def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
@@ -16,11 +24,20 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
     if params["offer_id"] is not None:
         offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
-    offers, total_count = api.search_offers(given("spec", params["spec"], _check_spec))
-    return {"changed": False, "offers": offers, "total_count": total_count}
+    spec = given("spec", params["spec"], _check_spec)
+    offers, total_count = api.search_offers(spec)
+    return {"changed": False, "offers": offers, "total_count": total_count, "warnings": _misspelt(spec)}
 
 
-def _check_spec(spec: dict[str, object]) -> dict[str, object]:
+def _misspelt(spec: dict[str, t.Any]) -> list[str]:
+    """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
+    compute = spec.get("compute")
+    unknown = [key for key in spec if key not in _KEYS]
+    unknown += [f"compute.{key}" for key in (compute if isinstance(compute, dict) else ()) if key not in _COMPUTE_KEYS]
+    return [f"spec has {', '.join(unknown)}, which no page of the API documents: it may be ignored."] if unknown else []
+
+
+def _check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     """The sections that make a request (API page "yaml spec"); their contents are the API's business."""
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")

@@ -357,7 +357,7 @@ def test_an_api_that_fails_ends_the_command(
 
 def test_a_missing_library_is_named(queue: RequestQueue, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
-    assert packed("lacks the library requests") in refused()
+    assert packed("The Python library requests is missing: run") in refused()
     assert queue.calls == []
 
 

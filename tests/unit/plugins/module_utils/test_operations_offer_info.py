@@ -43,7 +43,22 @@ def test_a_search_returns_offers_cheapest_first(queue: RequestQueue, info: Any, 
 
 def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> None:
     queue.expect(*SEARCH, {"offers": [], "total_count": 0})
-    assert info(spec=SPEC) == {"changed": False, "offers": [], "total_count": 0}
+    assert info(spec=SPEC) == {"changed": False, "offers": [], "total_count": 0, "warnings": []}
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({**SPEC, "regoin": "US", "cluster": {}}, "regoin, cluster"),
+        ({"compute": {"gpu_type": "L4", "contract_typ": "spot"}}, "compute.contract_typ"),
+        ({"compute": "L4", "x": 1}, "x"),
+    ],
+)
+def test_keys_that_nobody_documents_are_sent_with_a_warning(
+    queue: RequestQueue, info: Any, spec: Any, names: str
+) -> None:
+    queue.expect(*SEARCH, [], body=spec)
+    assert info(spec=spec)["warnings"] == [f"spec has {names}, which no page of the API documents: it may be ignored."]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_missing_library_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, m
     monkeypatch.setattr(_http, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
     done = run(module, **least_options(module), **COMMON)
     assert done.code == 1
-    assert "The Python library requests is missing for" in done.result["msg"]
+    assert "The Python library requests is missing: run" in done.result["msg"]
     assert (done.result["error_class"], done.result["status_code"]) == ("invalid", None)
     assert OPERATIONS[module].blank.keys() <= done.result.keys()
     assert done.result.get("terminal", True) is True and done.result.get("outcome", "not_sent") == "not_sent"
