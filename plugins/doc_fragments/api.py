@@ -30,9 +30,9 @@ options:
   api_retries:
     description:
       - How often a request is sent again after a lost connection, a timeout or a passing error of the server.
-      - This is done only with requests that are safe to repeat. A purchase is one only if it was certainly not sent, or
-        if the server asks to come back (429, or 503 with C(Retry-After)) and the offer's status then says that nobody
-        has bought it.
+      - This is done only with requests that are safe to repeat. A purchase is repeated only if it certainly was not
+        sent, or if the server asks to come back (429, or 503 with C(Retry-After)) and the offer's status then says that
+        nobody has bought it.
     type: int
     default: 5
   validate_certs:
@@ -47,16 +47,7 @@ options:
 requirements:
   - requests (Python library)
 notes:
-  - Runs where its C(requests) library is, usually on the controller with C(delegate_to=localhost).
-  - On the controller it runs in the process of Ansible itself, which takes a tenth of the time. It runs as a module,
-    with the same results, if the task has C(async), C(become) or an C(environment) (other than of proxies), if the
-    connection is not C(local), C(ansible_python_interpreter) is another Python, or the controller runs macOS. The
-    variable C(compute_index_in_process=false) or the environment variable E(COMPUTE_INDEX_IN_PROCESS) set to V(0) asks
-    for that; C(-vvv) says which way was taken and why.
   - Proxies are taken from the environment variables E(HTTPS_PROXY) and E(NO_PROXY).
-  - Every failure has C(msg), C(error_class) and C(status_code). C(error_class) is one of V(auth), V(not_found),
-    V(conflict), V(expired), V(invalid), V(rate_limited), V(price), V(unavailable), V(protocol) and
-    V(unknown_outcome), and is there for C(rescue), as C(ansible_failed_result.error_class).
 """
 
     ATTRIBUTES = r"""
@@ -77,6 +68,20 @@ attributes:
     description: The systems that it can run on.
     support: full
     platforms: posix
+"""
+
+    MODULE = r"""
+options: {}
+notes:
+  - Runs where its C(requests) library is, usually on the controller with C(delegate_to=localhost).
+  - On the controller it runs in the process of Ansible itself, which takes a tenth of the time. It runs as a module,
+    with the same results, if the task has C(async), C(become) or an C(environment) (other than of proxies), if the
+    connection is not C(local), C(ansible_python_interpreter) is another Python, or the controller runs macOS. The
+    variable C(compute_index_in_process=false) or the environment variable E(COMPUTE_INDEX_IN_PROCESS) set to V(0) asks
+    for that; C(-vvv) says which way was taken and why.
+  - Every failure has C(msg), C(error_class) and C(status_code). C(error_class) is one of V(auth), V(not_found),
+    V(conflict), V(expired), V(invalid), V(rate_limited), V(price), V(unavailable), V(protocol) and
+    V(unknown_outcome), and is there for C(rescue), as C(ansible_failed_result.error_class).
 """
 
     PLUGIN = r"""

@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - compute_index.supply.api
   - compute_index.supply.api.attributes
+  - compute_index.supply.api.module
 attributes:
   check_mode:
     support: full
