@@ -46,13 +46,19 @@ def read_text(path: str) -> str | None:
 
 
 def keep(path: str, text: str | None) -> None:
-    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`."""
+    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`.
+
+    A folder that is empty then goes too: Ansible would read it instead of a file of host variables of that name.
+    """
     if text is not None:
         write_durably(path, text)
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-        _sync_folder(os.path.dirname(os.path.abspath(path)))
+        folder = os.path.dirname(os.path.abspath(path))
+        _sync_folder(folder)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def write_durably(path: str, text: str) -> None:
@@ -60,7 +66,8 @@ def write_durably(path: str, text: str) -> None:
 
     Raises OSError; the old file is then untouched.
     """
-    folder = os.path.dirname(os.path.abspath(path))
+    path = os.path.realpath(path)  # a link stays one
+    folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     # A name that begins with a dot is not read as host variables, should a crash leave it behind.
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)

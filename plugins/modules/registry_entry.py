@@ -30,7 +30,7 @@ attributes:
 options:
   path:
     description:
-      - The file. Its folder is made if it does not exist.
+      - The file. Its folder is made if it does not exist, and removed with the file if nothing else is in it.
     type: path
     required: true
   variables:

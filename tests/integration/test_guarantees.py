@@ -408,6 +408,25 @@ def test_a_lost_registry_is_made_again_from_the_name_and_without_one_the_name_is
     assert project.registry("never") is None
 
 
+@core
+@pytest.mark.parametrize("where", ["elsewhere", "within"])
+def test_a_registry_that_ansible_does_not_read_is_read_by_the_role(make_project: MakeProject, where: str) -> None:
+    project = make_project(keeps_name=False)
+    variables: dict[str, Any] = {"provision_registry_dir": str(project.folder / "registry")}
+    if where == "within":
+        # A folder as the inventory, and the host in a folder within: Ansible reads only the first one's host_vars.
+        inventory = project.folder / "all"
+        (inventory / "eu").mkdir(parents=True)
+        project.inventory = project.inventory.rename(inventory / "eu" / "hosts.yml")
+        project.inventory, variables = inventory, {}
+    runs = [impatient(project, **variables) for _run in range(2)]
+    assert [(run.returncode, run.changed > 0) for run in runs] == [(0, True), (0, False)], runs[1].output
+    assert len(project.simulator.purchases) == 1
+    folder = project.folder / ("registry" if variables else "all/host_vars")
+    entry = yaml.safe_load((folder / "gpu-1" / "compute_index_supply.yml").read_text())
+    assert entry["provision_resource_ids"] == project.simulator.billed
+
+
 def test_without_any_memory_the_role_says_so(make_project: MakeProject) -> None:
     run = impatient(make_project(keeps_name=False), provision_registry_dir="")
     assert run.returncode == 0, run.output

@@ -190,7 +190,7 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
     run = decommission(project, ["gpu-1"])
     assert run.returncode == 0, run.output
     assert project.simulator.billed == second["provision_resource_ids"]
-    assert list((project.folder / "host_vars" / "gpu-1").iterdir()) == []
+    assert not (project.folder / "host_vars" / "gpu-1").exists()
     assert project.registry("gpu-2") == second
 
     again = decommission(project, "gpu-1")

@@ -209,6 +209,24 @@ def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.Monkey
     assert synced == [False]
 
 
+@pytest.mark.parametrize("other", [None, "main.yml"])
+def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
+    file = tmp_path / "host" / "machine.yml"
+    _registry.keep(str(file), "a\n")
+    if other:
+        file.with_name(other).touch()
+    _registry.keep(str(file), None)
+    assert file.parent.exists() is bool(other) and tmp_path.exists()
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "there" / "machine.yml", tmp_path / "machine.yml"
+    _registry.keep(str(file), "a\n")
+    link.symlink_to(file)
+    _registry.keep(str(link), "b\n")
+    assert link.is_symlink() and file.read_text() == "b\n"
+
+
 def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _registry.write_durably("machine.yml", "new")
