@@ -204,12 +204,19 @@ def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> 
 def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     template = project.folder / "plain.j2"
     template.write_text("packages: []\n")
+    (project.folder / "host_vars").mkdir()
+    (project.folder / "host_vars" / "hidden.yml").write_text("provision_max_price_per_hour: 2\n")
     refusals: Refusals = {
         "host": ({"provision_max_price_per_hour": 1.99}, "The cheapest costs USD 2.00 per hour"),
         "none": ({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer"),
         "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
         "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),
         "key": ({"provision_ssh_public_key": "ssh-rsa nonsense"}, "ssh_public_key is damaged"),
+        "script": (
+            {"provision_cloud_init_template": "startup.sh.j2", "provision_users": [{"name": "ml", "uid": 7}]},
+            "startup.sh.j2 does not know uid of",
+        ),
+        "hidden": ({}, "host_vars/hidden.yml would not be read any more"),
         "typo": ({"provision_max_total_price": 1}, "provision_max_total_price is no variable of this role"),
     }
     assert_refused(project, refusals)
@@ -405,8 +412,14 @@ def test_the_shell_template_makes_a_script(project: Project) -> None:
     run = project.provision(
         provision_cloud_init_template="startup.sh.j2",
         provision_packages=["git"],
-        provision_users=[{"name": "ml", "ssh_authorized_keys": ["ssh-ed25519 AAAA a"]}],
-        provision_files=[{"path": "/etc/a b", "content": "it's\n"}],
+        provision_users=[
+            {"name": "ml", "ssh_authorized_keys": "ssh-ed25519 AAAA a", "sudo": False},
+            {"name": "ops", "ssh_authorized_keys": ["b", "c"], "sudo": ["ALL=(ALL) /bin/a", "ALL=(ALL) /bin/b"]},
+        ],
+        provision_files=[
+            {"path": "/etc/a b", "content": "it's\n"},
+            {"path": "/etc/c", "content": "aGVsbG8K", "encoding": "b64", "append": True, "permissions": 0o640},
+        ],
         provision_commands=["echo hello", ["echo", "a b"]],
         provision_reach=False,
     )
@@ -419,3 +432,7 @@ def test_the_shell_template_makes_a_script(project: Project) -> None:
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     assert "apt-get install --yes --no-install-recommends git" in user_data
     assert "echo 'a b'" in user_data
+    assert "printf '%s\\n' 'ssh-ed25519 AAAA a' >" in user_data and "printf '%s\\n' b c >" in user_data
+    assert "printf '%s\\n' 'ops ALL=(ALL) /bin/a' 'ops ALL=(ALL) /bin/b' > /etc/sudoers.d/90-ops" in user_data
+    assert "90-ml" not in user_data
+    assert "base64 --decode >> /etc/c <<'END_OF_FILE'\naGVsbG8K\n" in user_data and "chmod 0640 /etc/c" in user_data
