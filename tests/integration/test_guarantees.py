@@ -328,21 +328,69 @@ def test_what_has_failed_and_may_be_billed_is_not_replaced(make_project: MakePro
     assert len(project.simulator.billed) == 2 and len(project.simulator.purchases) == 4
 
 
+def test_without_a_registry_the_name_finds_what_has_failed(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)]
+    project = make_project(offers)
+    for _run in range(2):
+        said = impatient(project, provision_registry_dir="").failure("gpu-1")
+        (billed,) = project.simulator.billed
+        assert "BOUGHT and may be billed" in said and billed in said
+    assert len(project.simulator.purchases) == 1
+
+
+def test_a_failed_machine_is_taken_by_no_other_host(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)]
+    project = make_project(offers)
+    project.declare(["fast", "slow"])
+    assert "BOUGHT" in impatient(project, "--limit", "fast").failure("fast")
+    entry = project.registry("fast")
+    assert entry is not None
+    # As if killed between its journal and its purchase, while the other play bought.
+    project.declare_host("slow")
+    journal = {name: entry[name] for name in ("provision_procured_offer_id", "provision_price_per_hour")}
+    project.registry_file("slow").write_text(yaml.safe_dump(journal))
+    run = impatient(project, "--limit", "slow")
+    assert run.returncode == 0, run.output
+    assert project.registry("fast") == entry
+    assert_owns_one(project, "fast", "slow")
+
+
+def test_a_play_killed_while_it_waits_knows_the_ids(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=600, keeps_name=False)
+    looks = ("GET", "/offers/[^/]+/status")
+    kill(project, signal.SIGKILL, lambda: project.requests(*PROCURE) == 1 and project.requests(*looks) >= 2)
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert entry["provision_resource_ids"] == project.simulator.billed
+
+
+def fall_back(project: Project, first: dict[str, Any], then: dict[str, Any]) -> Run:
+    """Run the role, and once more if it fails, with other variables."""
+    role = {"name": "compute_index.supply.provision"}
+    common = {"provision_reach": False, "provision_poll_retries": 1}
+    block, rescue = (
+        [{"name": "Provision", "ansible.builtin.include_role": role, "vars": {**common, **variables}}]
+        for variables in (first, then)
+    )
+    defaults = {"group/compute_index.supply.all": {"api_retries": 1}}
+    play = {"hosts": "gpu", "gather_facts": False, "module_defaults": defaults}
+    return project.play(project.write({**play, "tasks": [{"name": "Fall back", "block": block, "rescue": rescue}]}))
+
+
+def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)])
+    lower = {"provision_on_failure": "release", "provision_max_price_per_hour": 2.2}
+    run = fall_back(project, {"provision_on_failure": "keep"}, lower)
+    assert "It was deleted again. Nothing is billed" in run.output
+    assert (len(project.simulator.purchases), project.simulator.billed) == (1, [])
+
+
 def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=price, outcome="never_ready") for price in (2.0, 3.0)]
     project = make_project(offers, procure_returns_ids=False, status_resources=None)
-
-    def provision(on_failure: str) -> list[dict[str, Any]]:
-        role = {"name": "compute_index.supply.provision"}
-        variables = {"provision_reach": False, "provision_poll_retries": 1, "provision_on_failure": on_failure}
-        return [{"name": on_failure, "ansible.builtin.include_role": role, "vars": variables}]
-
     # After the second purchase nobody can tell what there is. Four lists come before that.
     project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=5, count=None, status=500))
-    tasks = [{"name": "Fall back", "block": provision("release"), "rescue": provision("keep")}]
-    defaults = {"group/compute_index.supply.all": {"api_retries": 1}}
-    play = {"hosts": "gpu", "gather_facts": False, "module_defaults": defaults, "tasks": tasks}
-    run = project.play(project.write(play))
+    run = fall_back(project, {"provision_on_failure": "release"}, {"provision_on_failure": "keep"})
     assert run.returncode != 0
     _first, second = project.simulator.purchases
     assert project.simulator.billed == second.resource_ids

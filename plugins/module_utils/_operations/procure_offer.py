@@ -67,13 +67,14 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
 
 
 class _Terms(t.NamedTuple):
-    """What the offer may cost (USD per hour), how long its purchase and a lost answer are waited for (seconds), and
-    how often an API that asks for it is come back to."""
+    """What the offer may cost (USD per hour), how long its purchase and a lost answer are waited for (seconds), how
+    often an API that asks for it is come back to, and after how many seconds at least."""
 
     ceiling: float | None
     procure_timeout: float
     settle_timeout: float
     returns: int
+    pause: float = _http.FIRST_PAUSE
 
 
 def check_order(params: Params) -> tuple[Json, list[str]]:
@@ -114,7 +115,7 @@ def _look(api: Market, facts: Result) -> Json:
         msg = f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
         raise Failure(msg, "expired", **{**facts, "status": status["status"]})
     if status["phase"] == _states.FAILED:
-        ids = status["resource_ids"]
+        ids = status["resource_ids"] or _ids_of(api, offer_id)
         known = {**facts, "status": status["status"], "resource_ids": ids}
         msg = f"Offer {offer_id} failed: {status['failure_reason'] or _NO_REASON}. {_billed(ids) or NOTHING_BOUGHT}"
         raise Failure(msg, "conflict", **known)
@@ -151,30 +152,43 @@ def _quote(api: Market, facts: Result, ceiling: float | None) -> None:
         raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
 
 
-def _buy(api: Market, order: Json, facts: Result, terms: _Terms, *, again: bool = False) -> Result:
-    """Send the purchase, and find out what became of it. ``again``: it was sent before, and told to come back."""
+def _buy(api: Market, order: Json, facts: Result, terms: _Terms, *, doubtful: bool = False) -> Result:
+    """Send the purchase, and find out what became of it. ``doubtful``: an earlier one may still be on its way."""
     try:
         answer = api.procure(order, timeout=terms.procure_timeout)
     except ApiError as error:
-        if not error.sent and not again:
-            raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-        pause = max(_http.FIRST_PAUSE, error.retry_after or 0.0)
-        busy = error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
-        if busy and terms.returns and pause <= _http.LONGEST_PAUSE:
-            time.sleep(pause)
-            # It may have been taken up nevertheless: only the offer's status says that it is safe to send it again.
-            if _is_unbought(api, order["offer_id"]):
-                facts = {**facts, "outcome": "rejected"}
-                _quote(api, facts, terms.ceiling)
-                return _buy(api, order, facts, terms._replace(returns=terms.returns - 1), again=True)
-        elif error.refused and not again:
-            return _refused(api, facts, error)
-        return _settle(api, order, facts, error, terms.settle_timeout)
+        return _unanswered(api, order, facts, terms, error, doubtful)
     facts = {**facts, **{key: answer[key] for key in ("status", "procured_at", "resource_ids")}}
     if answer["status"] == "failed":
         raise _failed_purchase(api, answer["error"], facts)
     facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, order["offer_id"])
     return _bought("created", order, facts)
+
+
+def _unanswered(api: Market, order: Json, facts: Result, terms: _Terms, error: ApiError, doubtful: bool) -> Result:
+    """The result of a purchase that was refused, told to come back, or whose answer says nothing."""
+    if not error.sent and not doubtful:
+        raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
+    pause = max(terms.pause, error.retry_after or 0.0)
+    busy = error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
+    # It may have been taken up nevertheless: only the offer's status says that it is safe to send it again. And what
+    # was answered with 503 may be on its way for longer than one look.
+    doubtful = doubtful or error.status_code == 503
+    if busy and terms.returns and pause <= _http.LONGEST_PAUSE:
+        time.sleep(pause)
+        if _is_unbought(api, order["offer_id"]):
+            facts = {**facts, "outcome": "rejected"}
+            try:
+                _quote(api, facts, terms.ceiling)
+            except Failure:
+                if not doubtful:
+                    raise
+            else:
+                left = terms._replace(returns=terms.returns - 1, pause=terms.pause * 2)
+                return _buy(api, order, facts, left, doubtful=doubtful)
+    elif error.refused and not doubtful and (not busy or _is_unbought(api, order["offer_id"])):
+        return _refused(api, facts, error)
+    return _settle(api, order, facts, error, terms.settle_timeout)
 
 
 def _is_unbought(api: Market, offer_id: str) -> bool:
@@ -183,6 +197,16 @@ def _is_unbought(api: Market, offer_id: str) -> bool:
         return bool(api.offer_status(offer_id)["phase"] == _states.UNBOUGHT)
     except ApiError:
         return False
+
+
+def _may_be_named(api: Market, order: Json) -> bool:
+    """Whether a machine of the offer has the name that was asked for, as far as that can be told."""
+    names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
+    try:
+        machines = api.resources(order["offer_id"], retries=0)
+    except ApiError:
+        return True
+    return any(f"{machine['name']}-".startswith(f"{name}-") for machine in machines for name in names)
 
 
 def _refused(api: Market, facts: Result, error: ApiError) -> Result:
@@ -231,6 +255,8 @@ def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_time
                 msg = f"{lost} The offer has expired unbought. {NOTHING_BOUGHT} Search again."
                 raise Failure(msg, "expired", **{**facts, "outcome": "rejected"})
             if status["phase"] != _states.UNBOUGHT:
+                if lost.status_code == 429 and not _may_be_named(api, order):
+                    return _existing(api, status, facts)  # refused, and then somebody else was faster
                 facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, offer_id)
                 facts["warnings"] = [*facts["warnings"], f"{lost} The offer's status says that it was bought."]
                 return _bought("created", order, facts)
