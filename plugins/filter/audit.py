@@ -66,6 +66,7 @@ _value:
 import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._market import is_called
 
 Row = dict[str, t.Any]
 Variables = t.Mapping[str, t.Any]
@@ -153,7 +154,7 @@ def _trouble(resource: Row, claimants: list[Claim], billed: list[Row]) -> str:
     if claim.resource_ids:
         return "it belongs to the host's offer, but the registry does not name it"
     name = resource["name"]
-    if claim.offer_id and name and name != claim.name and not name.startswith(f"{claim.name}-"):
+    if claim.offer_id and name and not is_called(name, claim.name):
         # Noted before a purchase that somebody else may have been faster with.
         return f"it is called {name}, and the registry names only its offer"
     if not claim.is_registered and len(namesakes) > 1:

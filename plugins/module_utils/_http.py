@@ -38,8 +38,7 @@ FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 MOST_REDIRECTS = 3
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
-# None takes an entry of the environment away.
-_NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}
+_NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
 
 class TransportError(Exception):
@@ -65,10 +64,10 @@ class Answer:
     retry_after: float | None = None  # seconds
     location: str | None = None  # where a redirect that was not followed points to
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
-        return self.status == 429 or (self.status == 503 and self.retry_after is not None)
+
+def is_busy(status: int | None, retry_after: float | None) -> bool:
+    """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
+    return status == 429 or (status == 503 and retry_after is not None)
 
 
 class _BearerAuth(AuthBase):
@@ -198,7 +197,8 @@ class HttpClient:
             failure: TransportError | None = None
             try:
                 answer = self._send(method, path, query, body, content_type, timeout or self._timeout)
-                again = answer.status in PASSING if repeatable else repeat_if_busy and answer.is_busy
+                busy = repeat_if_busy and is_busy(answer.status, answer.retry_after)
+                again = answer.status in PASSING if repeatable else busy
             except TransportError as error:
                 failure = error
                 again = not error.lasting and (repeatable or not error.sent)

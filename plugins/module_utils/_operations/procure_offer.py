@@ -17,7 +17,7 @@ import typing as t
 
 from .. import _cloud_init, _http, _input, _spec, _ssh_key, _states
 from .._api import ApiError, Json
-from .._market import Market
+from .._market import Market, is_called
 from .._on_api import on_api
 from .._operation import Failure, Params, Result, given
 from .._text import usd
@@ -170,7 +170,7 @@ def _unanswered(api: Market, order: Json, facts: Result, terms: _Terms, error: A
     if not error.sent and not doubtful:
         raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
     pause = max(terms.pause, error.retry_after or 0.0)
-    busy = error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
+    busy = _http.is_busy(error.status_code, error.retry_after)
     # It may have been taken up nevertheless: only the offer's status says that it is safe to send it again. And what
     # was answered with 503 may be on its way for longer than one look.
     doubtful = doubtful or error.status_code == 503
@@ -206,7 +206,7 @@ def _may_be_named(api: Market, order: Json) -> bool:
         machines = api.resources(order["offer_id"], retries=0)
     except ApiError:
         return True
-    return any(f"{machine['name']}-".startswith(f"{name}-") for machine in machines for name in names)
+    return any(is_called(machine["name"], name) for machine in machines for name in names)
 
 
 def _refused(api: Market, facts: Result, error: ApiError) -> Result:
