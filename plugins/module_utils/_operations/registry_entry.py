@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
-from .. import _registry, _spec
+from .. import _spec
 from .._operation import Failure, Operation, Params, Result
+from .._registry import _files
 
 
 def registry_entry(params: Params, check_mode: bool) -> Result:
     """Make the file hold the variables, or not be there. Raises Failure (invalid) if that cannot be done."""
     path = params["path"]
-    if not _registry.HAS_YAML:
-        raise Failure("This Python has no PyYAML, which writes the registry file.", "invalid", path=path)
+    if not _files.HAS_YAML:
+        raise Failure(_files.MISSING_YAML, "invalid", path=path)
     try:
-        before = _registry.read_text(path)
-        after = _registry.entry_text(params["variables"]) if params["state"] == "present" else None
+        before = _files.read_text(path)
+        after = _files.entry_text(params["variables"]) if params["state"] == "present" else None
         if before != after and not check_mode:
-            _registry.keep(path, after)
+            with _files.locked(path):
+                _files.keep(path, after)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Failure(f"The registry file {path} cannot be kept: {reason}.", "invalid", path=path) from None

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common import warnings
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _registry, _version
+from ansible_collections.compute_index.supply.plugins.module_utils import _http, _version
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from request_queue import RequestQueue
 from samples import (
@@ -423,7 +424,7 @@ def test_a_disk_that_is_full_keeps_the_old_entry(run: Any, entry: Path, monkeypa
 
 
 def test_an_entry_needs_pyyaml(run: Any, entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_registry, "HAS_YAML", False)
+    monkeypatch.setattr(_files, "HAS_YAML", False)
     done = run("registry_entry", path=str(entry), variables={"a": 1})
     assert done.code == 1
     assert "This Python has no PyYAML" in done.result["msg"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.compute_index.supply.plugins.module_utils import _registry
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,13 +62,13 @@ def kinds(value: Any) -> Any:
 
 
 def test_the_file_says_who_wrote_it_and_that_it_costs_money() -> None:
-    text = _registry.entry_text(VARIABLES)
+    text = _files.entry_text(VARIABLES)
     assert text.startswith("---\n# Written by compute_index.supply: ")
     assert "billed" in text.splitlines()[1]
 
 
 def test_variables_keep_their_order() -> None:
-    assert [line.partition(":")[0] for line in _registry.entry_text({"b": 1, "a": 2}).splitlines()[2:]] == ["b", "a"]
+    assert [line.partition(":")[0] for line in _files.entry_text({"b": 1, "a": 2}).splitlines()[2:]] == ["b", "a"]
 
 
 TRICKY = [
@@ -106,7 +106,7 @@ TRICKY = [
     ],
 )
 def test_ansible_reads_back_what_was_written(variables: dict[str, Any], tmp_path: Path) -> None:
-    assert kinds(read_back(_registry.entry_text(variables), tmp_path / "machine.yml")) == kinds(variables)
+    assert kinds(read_back(_files.entry_text(variables), tmp_path / "machine.yml")) == kinds(variables)
 
 
 TEXTS = st.text(st.characters(exclude_characters="\x85\u2028\u2029"), max_size=20)
@@ -120,7 +120,7 @@ VALUES = st.recursive(
 @given(variables=st.dictionaries(TEXTS, VALUES, max_size=3))
 def test_ansible_reads_back_whatever_was_written(variables: dict[str, Any]) -> None:
     try:
-        text = _registry.entry_text(variables)
+        text = _files.entry_text(variables)
     except ValueError:
         assert any(mark in repr(variables) for mark in ("{{", "{%", "{#", "#jinja2:"))
         return
@@ -142,38 +142,38 @@ def test_ansible_reads_back_whatever_was_written(variables: dict[str, Any]) -> N
 )
 def test_template_marks_are_refused(place: Any, mark: str) -> None:
     with pytest.raises(ValueError, match="holds template marks"):
-        _registry.entry_text(place(mark))
+        _files.entry_text(place(mark))
 
 
 def test_without_pyyaml_the_module_says_so(import_without: Callable[..., Any]) -> None:
-    assert (_registry.HAS_YAML, import_without(_registry, "yaml").HAS_YAML) == (True, False)
+    assert (_files.HAS_YAML, import_without(_files, "yaml").HAS_YAML) == (True, False)
 
 
 # The file
 
 
 def test_a_file_that_is_not_there_has_no_text(tmp_path: Path) -> None:
-    assert _registry.read_text(str(tmp_path / "x")) is None
-    assert _registry.read_text(str(tmp_path / "no folder" / "x")) is None
+    assert _files.read_text(str(tmp_path / "x")) is None
+    assert _files.read_text(str(tmp_path / "no folder" / "x")) is None
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        _registry.read_text(str(tmp_path))
+        _files.read_text(str(tmp_path))
 
 
 def test_text_is_written_as_utf_8_for_its_owner_only(file: Path) -> None:
     file.chmod(0o644)
-    _registry.write_durably(str(file), "n\u00e4me\n")
+    _files.write_durably(str(file), "n\u00e4me\n")
     assert file.read_bytes() == "n\u00e4me\n".encode()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert _registry.read_text(str(file)) == "n\u00e4me\n"
+    assert _files.read_text(str(file)) == "n\u00e4me\n"
 
 
 def test_the_mode_does_not_depend_on_the_umask(file: Path) -> None:
     old = os.umask(0)
     try:
-        _registry.write_durably(str(file), "new")
+        _files.write_durably(str(file), "new")
     finally:
         os.umask(old)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -181,16 +181,16 @@ def test_the_mode_does_not_depend_on_the_umask(file: Path) -> None:
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "machine.yml"
-    _registry.write_durably(str(path), "new")
+    _files.write_durably(str(path), "new")
     assert path.read_text() == "new"
 
 
 def test_a_file_is_kept_or_taken_away(file: Path) -> None:
-    _registry.keep(str(file), "new")
+    _files.keep(str(file), "new")
     assert file.read_text() == "new"
-    _registry.keep(str(file), None)
+    _files.keep(str(file), None)
     assert not file.exists()
-    _registry.keep(str(file), None)
+    _files.keep(str(file), None)
 
 
 def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,49 +199,49 @@ def test_a_file_that_cannot_be_taken_away_is_an_error(file: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "unlink", forbid)
     with pytest.raises(PermissionError):
-        _registry.keep(str(file), None)
+        _files.keep(str(file), None)
 
 
 def test_a_file_is_gone_from_the_disk_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(file.exists()))
-    _registry.keep(str(file), None)
+    _files.keep(str(file), None)
     assert synced == [False]
 
 
 @pytest.mark.parametrize("other", [None, "main.yml"])
 def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | None) -> None:
     file = tmp_path / "host" / "machine.yml"
-    _registry.keep(str(file), "a\n")
+    _files.keep(str(file), "a\n")
     if other:
         file.with_name(other).touch()
-    _registry.keep(str(file), None)
+    _files.keep(str(file), None)
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
     file, link = tmp_path / "there" / "machine.yml", tmp_path / "machine.yml"
-    _registry.keep(str(file), "a\n")
+    _files.keep(str(file), "a\n")
     link.symlink_to(file)
-    _registry.keep(str(link), "b\n")
+    _files.keep(str(link), "b\n")
     assert link.is_symlink() and file.read_text() == "b\n"
 
 
 def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _registry.write_durably("machine.yml", "new")
+    _files.write_durably("machine.yml", "new")
     assert (tmp_path / "machine.yml").read_text() == "new"
 
 
 def test_nothing_else_stays_in_the_folder(file: Path) -> None:
-    _registry.write_durably(str(file), "new")
+    _files.write_durably(str(file), "new")
     assert os.listdir(file.parent) == ["machine.yml"]
 
 
 def test_the_temporary_file_is_one_that_ansible_does_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(os, "replace", lambda source, target: seen.append(source))
-    _registry.write_durably(str(file), "new")
+    _files.write_durably(str(file), "new")
     assert Path(seen[0]).parent == file.parent
     assert Path(seen[0]).name.startswith(".") and not seen[0].endswith((".yml", ".yaml", ".json"))
 
@@ -250,7 +250,7 @@ def test_the_temporary_file_is_one_that_ansible_does_not_read(file: Path, monkey
 def test_a_failure_leaves_the_old_file_and_no_other(file: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(os, step, refuse)
     with pytest.raises(OSError, match="No space left"):
-        _registry.write_durably(str(file), "new")
+        _files.write_durably(str(file), "new")
     assert file.read_text() == "old"
     assert os.listdir(file.parent) == ["machine.yml"]
 
@@ -265,7 +265,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(file: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fdopen", full)
     with pytest.raises(OSError, match="No space left"):
-        _registry.write_durably(str(file), "new")
+        _files.write_durably(str(file), "new")
     assert file.read_text() == "old"
     assert os.listdir(file.parent) == ["machine.yml"]
 
@@ -276,7 +276,7 @@ def test_an_interruption_leaves_the_old_file_and_no_other(file: Path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        _registry.write_durably(str(file), "new")
+        _files.write_durably(str(file), "new")
     assert file.read_text() == "old"
     assert os.listdir(file.parent) == ["machine.yml"]
 
@@ -298,7 +298,7 @@ def test_the_text_is_on_disk_before_the_name_is_and_the_name_before_the_end(
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(os, "replace", note_replace)
-    _registry.write_durably(str(file), "new!")
+    _files.write_durably(str(file), "new!")
     assert order == ["sync 4 bytes", "replace", "sync folder"]
 
 
@@ -311,5 +311,5 @@ def test_a_file_system_that_cannot_sync_folders_is_good_enough(file: Path, monke
         real(handle)
 
     monkeypatch.setattr(os, "fsync", sync)
-    _registry.write_durably(str(file), "new")
+    _files.write_durably(str(file), "new")
     assert file.read_text() == "new"

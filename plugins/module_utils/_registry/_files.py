@@ -1,0 +1,301 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry as files: one a host beside the inventory, which Ansible reads back as host variables.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+import typing as t
+
+from . import Claimed, RegistryError, Variables, is_open, offer_of
+
+try:
+    import yaml
+except ImportError:
+    HAS_YAML = False
+else:
+    HAS_YAML = True
+
+NAME = "compute_index_supply.yml"  # of the file in the host's folder
+HEADER = (
+    "# Written by compute_index.supply: what this host owns or is about to buy."
+    " A machine is billed until it is deleted at the API.\n"
+)
+MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
+LOCK_TIMEOUT = 20.0  # seconds; a lock is held for the time of a write
+_LOCK_PAUSE = 0.02  # seconds
+# Only where a file system cannot lock folders. Ansible does not read files whose name begins with a dot.
+_LOCK_NAME = ".compute_index_supply.lock"
+# A text that begins with the last one says by itself what else marks a template.
+_TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
+
+
+class HostFile:
+    """The memory of one host in a file; see `Registry`. It is locked for each change, never while the API is asked."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self._known: Variables | None = None  # as this run has read or written it last
+
+    @property
+    def where(self) -> str:
+        """The file's path."""
+        return self._path
+
+    def read(self) -> Variables | None:
+        """The entry, None if there is no file. Raises RegistryError if it is none that can be understood."""
+        self._known = _load(self._path)
+        return None if self._known is None else dict(self._known)
+
+    def claim(self, variables: Variables) -> None:
+        """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
+        with self._changing():
+            entry = _load(self._path)
+            # Of this very offer the claim may be renewed, but only by the run that saw its last state.
+            renewed = entry == self._known and entry is not None and offer_of(entry) == offer_of(variables)
+            if entry is not None and is_open(entry) and not renewed:
+                raise Claimed(self._path, entry)
+            self._known = _write(self._path, variables)
+
+    def note(self, changes: Variables) -> Variables:
+        """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
+        with self._changing():
+            entry = _load(self._path) or {}
+            if is_open(entry) and offer_of(changes) not in (None, offer_of(entry)):
+                raise Claimed(self._path, entry)
+            whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
+            written = _write(self._path, whole)
+            # What another run has changed stays unknown to this one, and stops its next claim.
+            if entry == (self._known or {}):
+                self._known = written
+            return dict(written)
+
+    def end(self) -> None:
+        """Remove the file, and its folder if nothing else is in it."""
+        with self._changing(make=False):
+            keep(self._path, None)
+            self._known = None
+
+    @contextlib.contextmanager
+    def _changing(self, *, make: bool = True) -> t.Iterator[None]:
+        if not HAS_YAML:
+            raise RegistryError(MISSING_YAML)
+        try:
+            with locked(self._path) if make or os.path.lexists(self._path) else contextlib.nullcontext():
+                yield
+        except OSError as error:
+            raise RegistryError(f"The registry file {self._path} cannot be kept: {_reason(error)}.") from None
+
+
+def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
+    """The entries of all hosts in a folder, and for those that cannot be understood a sentence that names the file.
+
+    Raises RegistryError if the folder cannot be listed; one that does not exist holds no entries.
+    """
+    found: dict[str, Variables] = {}
+    broken: dict[str, str] = {}
+    folder = os.path.abspath(folder)
+    try:
+        hosts = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return {}, {}
+    except OSError as error:
+        raise RegistryError(f"The registry folder {folder} cannot be read: {_reason(error)}.") from None
+    for host in hosts:
+        try:
+            entry = _load(os.path.join(folder, host, NAME))
+        except RegistryError as error:
+            broken[host] = str(error)
+        else:
+            if entry is not None:
+                found[host] = entry
+    return found, broken
+
+
+# Texts
+
+
+def entry_text(variables: t.Mapping[str, t.Any]) -> str:
+    """A file of host variables. Raises ValueError for what YAML, or a text that Ansible would run as a template."""
+    try:
+        text: str = yaml.safe_dump(dict(variables), sort_keys=False, width=1000)
+    except yaml.YAMLError:
+        raise ValueError("holds a value that YAML has no word for") from None
+    if any(mark in text for mark in _TEMPLATE_MARKS):
+        raise ValueError("holds template marks, which Ansible would evaluate when it reads the file")
+    return "---\n" + HEADER + text
+
+
+def _load(path: str) -> Variables | None:
+    """The variables of a file, None if there is none. Raises RegistryError that names the file."""
+    if not HAS_YAML:
+        raise RegistryError(MISSING_YAML)
+    try:
+        text = read_text(path)
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"The registry file {path} cannot be read: {_reason(error)}.") from None
+    if text is None:
+        return None
+    if text.startswith("$ANSIBLE_VAULT"):
+        raise RegistryError(f"The registry file {path} is encrypted by ansible-vault, and can only be read decrypted.")
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise RegistryError(f"The registry file {path} {error}. Repair it; a machine may be billed.") from None
+
+
+def _parse(text: str) -> Variables:
+    """The variables of a file's text. Raises ValueError if it is no mapping."""
+    try:
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError(f"is no valid YAML{f' (line {mark.line + 1})' if mark else ''}") from None
+    if not isinstance(data, dict):
+        raise ValueError("is empty" if data is None else "holds no mapping of host variables")
+    return data
+
+
+def _write(path: str, variables: Variables) -> Variables:
+    """Write the variables, and return them as they will be read. Raises OSError and RegistryError."""
+    try:
+        text = entry_text(variables)
+        as_read = _parse(text)
+    except ValueError as error:
+        raise RegistryError(f"The registry file {path} cannot be kept: it {error}.") from None
+    write_durably(path, text)
+    return as_read
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is no UTF-8"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+# Files
+
+
+def read_text(path: str) -> str | None:
+    """The file's text, None if there is no such file. Raises OSError or UnicodeError if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def keep(path: str, text: str | None) -> None:
+    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`.
+
+    A folder that is empty then goes too: Ansible would read it instead of a file of host variables of that name.
+    """
+    if text is not None:
+        write_durably(path, text)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        folder = os.path.dirname(os.path.abspath(path))
+        _sync_folder(folder)
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, _LOCK_NAME))
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
+def write_durably(path: str, text: str) -> None:
+    """Replace a file in one step, mode 0600, so that after a crash it is the old or the new one, on disk.
+
+    Raises OSError; the old file is then untouched.
+    """
+    path = os.path.realpath(path)  # a link stays one
+    folder = os.path.dirname(path)
+    _make_folder(folder)
+    # A name that begins with a dot is not read as host variables, should a crash leave it behind.
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def locked(path: str) -> t.Iterator[None]:
+    """Hold the folder of a file, which is made if need be, against other processes and threads. Raises OSError."""
+    handle = _lock(os.path.dirname(os.path.realpath(path)))
+    try:
+        yield
+    finally:
+        os.close(handle)  # gives the lock back, as the end of the process would
+
+
+def _lock(folder: str) -> int:
+    """A handle that holds the lock of the folder. Raises TimeoutError, an OSError."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        _make_folder(folder)
+        # Network file systems lock only files that are open for writing.
+        for target, flags in ((folder, os.O_RDONLY), (os.path.join(folder, _LOCK_NAME), os.O_RDWR | os.O_CREAT)):
+            try:
+                handle = os.open(target, flags, 0o600)
+            except FileNotFoundError:  # somebody has just removed the folder
+                break
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(handle, target):
+                    return handle
+                os.close(handle)  # the lock of what was removed while this waited is worth nothing
+                break
+            except BlockingIOError:
+                os.close(handle)
+                break
+            except OSError:
+                os.close(handle)
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"another process has held the lock of {folder} for {LOCK_TIMEOUT:.0f} seconds")
+        time.sleep(_LOCK_PAUSE)
+
+
+def _is_at(handle: int, path: str) -> bool:
+    """Whether the open file is still the one of this path."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder and those above it, each for its owner only, whatever the umask. Raises OSError."""
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    if parent != folder:
+        _make_folder(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+        _sync_folder(parent)
+
+
+def _sync_folder(folder: str) -> None:
+    """The new name is on disk only once its folder is. Some network file systems cannot do that, and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
