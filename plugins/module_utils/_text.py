@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 
 def amount(price: float) -> str:
     """A sum of USD: at least cents, more digits only where there are any."""
@@ -15,3 +17,30 @@ def amount(price: float) -> str:
 def usd(price: float | None) -> str:
     """A price in a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
+
+
+def nearest(word: str, known: t.Iterable[str], most: int = 2) -> str | None:
+    """The known word that differs from this one by the fewest slips, at most so many; None if it is known or far off.
+
+    A slip is a letter too many, missing, wrong, or two that changed places.
+    """
+    words = sorted(known)
+    if word in words:
+        return None
+    distances = [(_slips(word, each), each) for each in words if abs(len(word) - len(each)) <= most]
+    slips, best = min(distances, default=(most + 1, ""))
+    return best if slips <= most else None
+
+
+def _slips(one: str, other: str) -> int:
+    """How many slips lie between two words (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, start=1):
+        before, last, row = row, before, [i]
+        for j, letter_2 in enumerate(other, start=1):
+            best = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != letter_2))
+            if last and j > 1 and letter == other[j - 2] and one[i - 2] == letter_2:
+                best = min(best, last[j - 2] + 1)
+            row.append(best)
+    return row[-1]
