@@ -32,10 +32,11 @@ PROCURE_OFFER: Spec = {
     "max_price_per_hour": {"type": "float"},
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
+    "registry_file": {"type": "path"}, "project": {"type": "str"}, "host": {"type": "str"}, "note": {"type": "dict"},
 }
 
 OFFER_STATUS: Spec = {
-    "offer_id": {"type": "str", "required": True},
+    "offer_id": {"type": "str"}, "offer_ids": {"type": "list", "elements": "str"},
 }
 
 RESOURCE_INFO: Spec = {
@@ -66,6 +67,33 @@ REGISTRY_ENTRY: Spec = {
     "path": {"type": "path", "required": True},
     "variables": {"type": "dict", "default": {}},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+# The steps of `decide`, which only the roles take. What the action plugin gathers is plain values.
+_HOSTS: Spec = {"step": {"type": "str", "required": True}}
+
+PLAN: Spec = {
+    **_HOSTS,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "consumed": {"type": "list", "elements": "str", "default": []},
+    "others": {"type": "dict", "default": {}},
+    "attempts": {"type": "dict", "default": {}},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+    "connection": {"type": "str", "default": ""},
+    "forbidden": {"type": "str", "default": ""},
+    "quote": {"type": "bool", "default": False},
+}
+
+JUDGE: Spec = {
+    **_HOSTS,
+    "plans": {"type": "list", "elements": "dict", "default": []},
+    "purchases": {"type": "dict", "default": {}},
+    "offers": {"type": "dict", "default": {}},
+    "before": {"type": "dict", "default": {}},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
 }
 
 
