@@ -13,14 +13,19 @@ import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+
+_ASKED = ("provision_hosts", "provision_group", "quote")
+_APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
 Variables = t.Mapping[str, t.Any]
 
@@ -37,6 +42,7 @@ class ActionModule(InProcessAction):
             "judge": (JUDGE, self._judge),
             "release": (RELEASE, self._own),
             "reached": (REACHED, self._own),
+            "order": (ORDER, self._order),
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of {', '.join(steps)}, not '{step}'")
@@ -104,6 +110,17 @@ class ActionModule(InProcessAction):
         purchases = {host: self._raw(host, task_vars).get("provision__purchase") for host in names}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
         return {"plans": plans, "purchases": purchases, "offers": offers}
+
+    def _order(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What was asked for, by whatever variable; and extra variables, which beat all that a play sets."""
+        asked = {name: value for name, value in task_vars.items() if name in _ASKED or name.startswith("order_")}
+        extra = load_extra_vars(loader=self._loader)
+        group = str(task_vars.get("provision_group") or "gpu")
+        return {
+            "variables": asked,
+            "extra": {name: extra[name] for name in _APPROVED if name in extra},
+            "members": list((task_vars.get("groups") or {}).get(group) or []),
+        }
 
     # What Ansible knows
 

@@ -32,11 +32,15 @@ PROCURE_OFFER: Spec = {
     "max_price_per_hour": {"type": "float"},
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
-    "registry_file": {"type": "path"}, "project": {"type": "str"}, "host": {"type": "str"}, "note": {"type": "dict"},
+    "registry_file": {"type": "path"},
+    "project": {"type": "str"},
+    "host": {"type": "str"},
+    "note": {"type": "dict"},
 }
 
 OFFER_STATUS: Spec = {
-    "offer_id": {"type": "str"}, "offer_ids": {"type": "list", "elements": "str"},
+    "offer_id": {"type": "str"},
+    "offer_ids": {"type": "list", "elements": "str"},
 }
 
 RESOURCE_INFO: Spec = {
@@ -94,6 +98,14 @@ JUDGE: Spec = {
     "offers": {"type": "dict", "default": {}},
     "before": {"type": "dict", "default": {}},
     "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+
+ORDER: Spec = {
+    **_HOSTS,
+    "variables": {"type": "dict", "default": {}},
+    "extra": {"type": "dict", "default": {}},
+    "members": {"type": "list", "elements": "str", "default": []},
 }
 
 

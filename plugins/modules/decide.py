@@ -34,10 +34,11 @@ options:
         is bought, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?
       - V(release) - what follows, once a machine was given back?
+      - V(order) - what extra variables and surveys ask of the playbooks.
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
     type: str
     required: true
-    choices: [plan, quote, judge, release, reached]
+    choices: [plan, quote, judge, release, reached, order]
   deleted:
     description:
       - For O(step=release) what M(compute_index.supply.delete_resource) answered.
@@ -77,7 +78,11 @@ def main() -> None:
     """Only the action plugin of this name can gather what hosts have declared."""
     module = AnsibleModule(
         argument_spec={
-            "step": {"type": "str", "required": True, "choices": ["plan", "quote", "judge", "release", "reached"]},
+            "step": {
+                "type": "str",
+                "required": True,
+                "choices": ["plan", "quote", "judge", "release", "reached", "order"],
+            },
             "deleted": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,

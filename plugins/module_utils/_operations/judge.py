@@ -287,7 +287,7 @@ def _unnamed(case: _Case) -> str:
 
 
 def release(api: Market, params: Params, check_mode: bool) -> Result:
-    """What follows once the machines of one host were told to end; the registry forgets only what has ended for certain."""
+    """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
     plan, ended = params["plans"][0], params["deleted"]
     case = _Case(plan, params["purchases"].get(plan["host"]) or {}, params["offers"], _Listed(api))
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)

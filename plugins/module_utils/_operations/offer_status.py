@@ -50,7 +50,12 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
                 offers[one] = offer_status(api, {"offer_id": one}, check_mode)
             except Failure as error:
                 offers[one] = {**BLANK, **error.result, "terminal": True}
-        return {**BLANK, "offers": offers, "terminal": all(o["terminal"] for o in offers.values()), "ready": all(o["ready"] for o in offers.values())}
+        return {
+            **BLANK,
+            "offers": offers,
+            "terminal": all(o["terminal"] for o in offers.values()),
+            "ready": all(o["ready"] for o in offers.values()),
+        }
     offer_id = given("offer_id", params["offer_id"], _input.check_uuid)
     known: Result = {"offer_id": offer_id, "resource_ids": []}
     try:

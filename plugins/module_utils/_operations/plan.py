@@ -26,7 +26,7 @@ from .._provision.standing import Account, Kind, Standing, standing
 from .._registry import RegistryError, Variables
 from .._registry._files import HostFile, entries
 from .._registry._place import registry_dir
-from .._text import usd
+from .._text import amount, table, usd
 from .offer_info import offer_info
 from .offer_status import offer_status
 
@@ -306,9 +306,51 @@ def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, ch
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
     }
+    if params["quote"]:
+        return {**answer, **quoted(plans)}
     if kept:
         answer["ansible_stats"] = {"data": {"provision_hosts": kept}, "per_host": False, "aggregate": True}
     return answer
+
+
+_QUOTE = {
+    "host": "host",
+    "GPUs": "gpu_count",
+    "type": "gpu_type",
+    "contract": "contract_type",
+    "USD/h": "price_per_hour",
+}
+_COLUMNS = {**_QUOTE, "vendor": "vendor", "region": "region"}
+_PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
+
+
+def quoted(plans: t.Sequence[Plan]) -> Result:
+    """What the hosts would cost: lines for a person, and the artifact ``quote`` for workflows."""
+    rows: list[Result] = []
+    hosts = {}
+    for draft in plans:
+        owned = draft.action in (KEEP, WAIT)
+        own = {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price}
+        offer = own if owned else draft.offer
+        rows.append({**(offer or {"gpu_type": "no offer"}), "host": draft.host})
+        known = {name: offer[name] for name in _PUBLISHED if name in offer}
+        hosts[draft.host] = {"owned": owned, "refusal": draft.refusal, **known}
+    taken = {draft.offer_id for draft in plans}
+    spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
+    rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
+    total = allocation.add_up([each["price_per_hour"] for each in hosts.values() if "price_per_hour" in each])
+    unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
+    refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
+    lines = [*table(rows, _COLUMNS), "", f"USD per hour in total: {amount(total.total)}{unknown}", *refusals]
+    return {
+        "lines": lines,
+        "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
+        "ansible_stats": {
+            "data": {"quote": {"hosts": hosts, "price_per_hour": total.total}},
+            "per_host": False,
+            "aggregate": True,
+        },
+    }
 
 
 def _poll(hosts: t.Sequence[Declaration]) -> Result:

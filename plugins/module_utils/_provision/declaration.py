@@ -102,7 +102,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
     ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
     """
-    found: list[str] = []
+    found: list[str] = list(filter(None, [str(raw["refused"] or "")]))
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
     total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
