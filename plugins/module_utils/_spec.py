@@ -32,6 +32,10 @@ PROCURE_OFFER: Spec = {
     "max_price_per_hour": {"type": "float"},
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
+    "registry_file": {"type": "path"},
+    "project": {"type": "str", "default": "default"},
+    "host": {"type": "str"},
+    "note": {"type": "dict", "default": {}},
 }
 
 OFFER_STATUS: Spec = {
