@@ -33,9 +33,9 @@ PROCURE_OFFER: Spec = {
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
     "registry_file": {"type": "path"},
-    "project": {"type": "str"},
+    "project": {"type": "str", "default": "default"},
     "host": {"type": "str"},
-    "note": {"type": "dict"},
+    "note": {"type": "dict", "default": {}},
 }
 
 OFFER_STATUS: Spec = {
