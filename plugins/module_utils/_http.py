@@ -37,6 +37,7 @@ CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the hands
 FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 MOST_REDIRECTS = 3
+UNREADABLE = "an unreadable address"
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
@@ -154,8 +155,10 @@ class HttpClient:
         self._sleep = sleep
         self._secrets: list[str] = []
         self.hide(token)
-        self._session = requests.Session()
+        self._session = t.cast(t.Any, requests.Session())
         self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
+        # It would prepare a request to wherever an answer points, and read that answer's body whole.
+        self._session.get_redirect_target = lambda _response: None
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -230,7 +233,7 @@ class HttpClient:
         url = self._base_url + path
         for _hop in range(MOST_REDIRECTS + 1):
             response = self._send_once(method, url, query, body, content_type, timeout)
-            target = urljoin(url, response.headers.get("Location", "")) if response.is_redirect else None
+            target = _target(url, response.headers["Location"]) if response.is_redirect else None
             if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
                 break
             url, query = target, None
@@ -291,14 +294,26 @@ def _is_shallow(data: t.Any) -> bool:
     return False
 
 
-def _origin(url: str) -> str:
-    """Scheme, host and port of a URL, as one comparable text."""
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads; empty if two readers of URLs could disagree about that.
+
+    ``http://a\\@b`` is host a for urllib3, which connects, and host b for urllib; some drop blanks and tabs.
+    """
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-        return f"{parts.scheme}://{parts.hostname}:{port}"
+        target = urljoin(url, location) if re.fullmatch(r"[!-\[\]-~]*", location) else ""
+        return "" if "@" in urlsplit(target).netloc else target
     except ValueError:
-        return "an unreadable address"
+        return ""
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL as one comparable text: those that urllib3 will connect to."""
+    try:
+        parts = urllib3.util.parse_url(url)
+    except ValueError:
+        return UNREADABLE
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
+    return f"{parts.scheme}://{parts.host}:{port}" if parts.host else UNREADABLE
 
 
 def _reason(error: BaseException, timeout: float) -> str:
