@@ -22,6 +22,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
+from . import _transport
+
 try:
     import requests
     import urllib3
@@ -134,7 +136,10 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
 
 
 class HttpClient:
-    """Requests to one origin with one token, over one session. ``timeout`` in seconds, for each request."""
+    """Requests to one origin with one token, over one session.
+
+    ``timeout`` in seconds is the deadline of each attempt as a whole: connection, headers, body and redirects.
+    """
 
     def __init__(
         self,
@@ -155,10 +160,7 @@ class HttpClient:
         self._sleep = sleep
         self._secrets: list[str] = []
         self.hide(token)
-        self._session = t.cast(t.Any, requests.Session())
-        self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
-        # It would prepare a request to wherever an answer points, and read that answer's body whole.
-        self._session.get_redirect_target = lambda _response: None
+        self._session = _transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -231,13 +233,14 @@ class HttpClient:
     ) -> Answer:
         """One request; redirects are followed only for a GET and only within the origin of ``base_url``."""
         url = self._base_url + path
+        deadline = time.monotonic() + timeout
         for _hop in range(MOST_REDIRECTS + 1):
-            response = self._send_once(method, url, query, body, content_type, timeout)
+            response, content = self._send_once(method, url, query, body, content_type, timeout, deadline)
             target = _target(url, response.headers["Location"]) if response.is_redirect else None
             if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
                 break
             url, query = target, None
-        return self._read(response, target)
+        return self._read(response, content, target)
 
     def _send_once(
         self,
@@ -247,32 +250,38 @@ class HttpClient:
         body: bytes | None,
         content_type: str | None,
         timeout: float,
-    ) -> t.Any:
+        deadline: float,
+    ) -> tuple[t.Any, bytes]:
+        """A request's answer and body. ``timeout`` is what it has in all, ``deadline`` when that is over."""
         watched = None if body is None else _WatchedBody(body)
         # A proxy must never see a request to this computer itself: over plain http it would see the token.
         local = is_loopback(urlsplit(url).hostname or "")
         try:
-            return self._session.request(
+            left = max(0.001, deadline - time.monotonic())
+            response = self._session.request(
                 method,
                 url,
                 params=query,
                 data=watched,
                 headers={"Content-Type": content_type} if content_type else None,
                 auth=self._auth,
-                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),
                 allow_redirects=False,
+                stream=True,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
+            return response, _transport.read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
             raise TransportError(self.redact(_reason(error, timeout)), sent=sent, lasting=lasting) from None
 
-    def _read(self, response: t.Any, target: str | None) -> Answer:
+    @staticmethod
+    def _read(response: t.Any, content: bytes, target: str | None) -> Answer:
         try:
-            # NaN and Infinity are no JSON, and no price.
-            data = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None)
+            # NaN and Infinity are no JSON, and no price. A byte order mark may be passed over (RFC 8259, 8.1).
+            data = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _word: None)
             if not _is_shallow(data):
                 raise ValueError("nested too deeply")
             is_json = True
@@ -320,7 +329,7 @@ def _reason(error: BaseException, timeout: float) -> str:
     """The innermost cause in the words of a person; the outer layers only repeat URLs and object addresses."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {min(CONNECT_TIMEOUT, timeout):g} seconds"
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return f"no answer within {timeout:g} seconds"
     prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
     for _depth in range(8):

@@ -149,7 +149,7 @@ def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: Market)
     queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
     api.procure(ORDER, timeout=600)
     api.offer_status(OFFER_ID, timeout=3)
-    assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [600, 3]
+    assert [whole for _connecting, whole in queue.timeouts] == [600, 3]
 
 
 def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: Market) -> None:

@@ -156,7 +156,7 @@ def test_certificates_are_verified_as_was_said(queue: RequestQueue, info: Any, p
 def test_timeout_token_and_url_reach_the_client(queue: RequestQueue, info: Any) -> None:
     queue.expect(*SEARCH, [])
     info(spec=SPEC, api_timeout=7.5, api_token=f" {TOKEN}\n", api_url=f"{BASE}/")
-    assert queue.calls[0].req_kwargs["timeout"] == (7.5, 7.5)
+    assert queue.timeouts == [(7.5, 7.5)]
     assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
