@@ -13,7 +13,20 @@ import re
 import typing as t
 
 from . import _states
-from ._api import ApiError, Json, SupplyApi, list_in, number_of, object_of, path_to, resource_ids_of, text_of
+from ._api import (
+    ApiError,
+    Json,
+    SupplyApi,
+    ids_in,
+    list_in,
+    named,
+    object_of,
+    path_to,
+    text_of,
+    with_checked_ids,
+    without_user_data,
+)
+from ._text import number_of
 
 _OFFER_FIELDS = (
     "offer_id",
@@ -43,7 +56,10 @@ class Market(SupplyApi):
     """The endpoints of what can be bought, beside those of what was."""
 
     def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
-        """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
+        """POST /get_offers: offers that match the YAML spec, cheapest first, and their count.
+
+        Unknown prices come last, and after them the offers without an id, which nobody can buy.
+        """
         try:
             import yaml  # here, since no other request needs it and a module is started for each task
         except ImportError:
@@ -52,17 +68,17 @@ class Market(SupplyApi):
         body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
         data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
-        offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
+        offers.sort(key=_place)
         count = data.get("total_count") if isinstance(data, dict) else None
         return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""
-        return read_offer(self._read("GET", path_to("offers", offer_id)))
+        return named(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
 
     def catalog(self, kind: str) -> t.Any:
         """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
-        return self._read("GET", path_to(f"available_{kind}"))
+        return without_user_data(self._read("GET", path_to(f"available_{kind}")))
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
@@ -71,6 +87,12 @@ class Market(SupplyApi):
         how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
         return self._without_secrets(read_procurement(answer))
+
+
+def _place(offer: Json) -> tuple[bool, bool, float]:
+    """The order of offers in a search."""
+    price = offer["price_per_hour"]
+    return offer["offer_id"] is None, price is None, price or 0.0
 
 
 def is_called(name: str | None, asked: str) -> bool:
@@ -107,19 +129,24 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
 
 def read_offer(data: t.Any) -> Json:
     """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
-    offer = object_of(data, "offer")
+    offer = with_checked_ids(without_user_data(object_of(data, "offer")), "offer_id")
     return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
 
 
 def read_procurement(data: t.Any) -> Json:
-    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it."""
+    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it.
+
+    ``odd_ids`` are texts for people: what it named in the place of ids and nobody can use, though it may be billed.
+    """
     data = object_of(data, "procurement")
     status = _states.word(data.get("status"))
     if status is None:
         raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
+    resource_ids, odd_ids = ids_in(data)
     return {
         "status": status,
         "procured_at": text_of(data.get("procured_at")),
-        "resource_ids": resource_ids_of(data),
+        "resource_ids": resource_ids,
+        "odd_ids": odd_ids,
         "error": text_of(data.get("error")),
     }

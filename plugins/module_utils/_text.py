@@ -1,9 +1,40 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures as people read them. This module util is private to the collection."""
+"""Figures and words as people and APIs write them. This module util is private to the collection."""
 
 from __future__ import annotations
+
+import math
+import re
+import typing as t
+
+LONGEST_LINE = 400  # characters of a sentence of the API that are shown
+LONGEST_NAME = 256  # characters of a name that are shown
+# Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def number_of(value: t.Any) -> float | None:
+    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def printable(text: str, longest: int) -> str:
+    """A text of the network that harms no terminal and fills none."""
+    cut = text if len(text) <= longest else text[:longest] + "..."
+    return _UNPRINTABLE.sub("\ufffd", cut)
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Sentences of the API on one line."""
+    return printable(" ".join(text.split()), longest)
 
 
 def amount(price: float) -> str:
