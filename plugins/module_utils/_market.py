@@ -114,17 +114,34 @@ def _telling_words(user_data: str) -> list[str]:
 
 
 def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
-    """USD per hour for the whole offer: ``total_price_per_hour``, else the GPUs' price; None if unknown.
+    """USD per hour for the whole offer; None if unknown.
 
-    A price below zero is no price. Where there is no total, the storage's price is added if the API names one.
+    The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there is
+    no total. A price below zero is no price. No GPU is free: a total or a sum of zero beside a price per GPU is unknown,
+    and where the count of the GPUs is, the total cannot be less than the price of one.
     """
-    total = number_of(offer.get("total_price_per_hour"))
-    if total is None:
-        per_gpu, count = number_of(offer.get("gpu_price_per_hour")), number_of(offer.get("gpu_count"))
-        if per_gpu is None or count is None or per_gpu < 0 or count < 1:
-            return None
-        total = per_gpu * count + max(0.0, number_of(offer.get("storage_price_per_hour")) or 0.0)
-    return round(total, 6) if total >= 0 else None
+    total, per_gpu = _price(offer.get("total_price_per_hour")), _price(offer.get("gpu_price_per_hour"))
+    if per_gpu is None or total == 0:
+        return total if per_gpu is None else None
+    count = number_of(offer.get("gpu_count")) or 0
+    if total is not None:
+        return number_of(max(total, round(per_gpu * max(count, 1), 6)))
+    storage = _price(offer.get("storage_price_per_hour")) or 0
+    return number_of(round(per_gpu * count + storage, 6)) or None if count >= 1 else None
+
+
+def _price(value: t.Any) -> float | None:
+    """USD to a millionth, not below zero."""
+    price = number_of(value)
+    return round(price, 6) if price is not None and price >= 0 else None
+
+
+def price_that_counts(details: float | None, searched: float | None) -> float | None:
+    """USD per hour to go by, of an offer whose own page and whose search named these prices.
+
+    The higher one: details may leave out the storage or the total, which the search has named. None if none is known.
+    """
+    return max((price for price in (details, searched) if price is not None), default=None)
 
 
 def read_offer(data: t.Any) -> Json:

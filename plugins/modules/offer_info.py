@@ -72,12 +72,15 @@ offers:
   elements: dict
   contains:
     offer_id:
-      description: The id, to be given to M(compute_index.supply.procure_offer).
+      description:
+        - The id, to be given to M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; such offers
+          come last, and cannot be bought. C(odd_id) then shows what stood there.
       type: str
     price_per_hour:
       description:
-        - USD per hour for the whole offer, V(null) if unknown. This is RV(offers[].total_price_per_hour) or, where the
-          API does not name it, the price of all GPUs and of the storage.
+        - USD per hour for the whole offer, V(null) if unknown. This is the higher of RV(offers[].total_price_per_hour)
+          and the price of all GPUs. Where the API names no total, the price of the storage is added to that of the GPUs.
+        - A total of zero beside a price per GPU is unknown.
       type: float
       sample: 2.35
     gpu_type:

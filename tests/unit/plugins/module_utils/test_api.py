@@ -629,7 +629,21 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"total_price_per_hour": 2.5}, 2.5),
         ({"total_price_per_hour": "2.50"}, 2.5),
         ({"total_price_per_hour": 0}, 0.0),
-        ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 2.5),
+        ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 72.0),
+        ({"total_price_per_hour": 1.0, "gpu_price_per_hour": 30.0, "gpu_count": 8}, 240.0),
+        ({"total_price_per_hour": "250", "gpu_price_per_hour": "30", "gpu_count": "8"}, 250.0),
+        ({"total_price_per_hour": 1.0, "gpu_price_per_hour": 30.0, "gpu_count": None}, 30.0),
+        ({"total_price_per_hour": 40.0, "gpu_price_per_hour": 30.0, "gpu_count": 0}, 40.0),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": 30.0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": "0.00", "gpu_price_per_hour": 30.0}, None),
+        ({"total_price_per_hour": 1e-9, "gpu_price_per_hour": 30.0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": 0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": -1, "gpu_count": 1}, 0.0),
+        ({"total_price_per_hour": -1, "gpu_price_per_hour": 2, "gpu_count": 2, "storage_price_per_hour": 1}, 5.0),
+        ({"total_price_per_hour": 3, "gpu_price_per_hour": -1, "gpu_count": 2}, 3.0),
+        ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200}, None),
+        ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200, "total_price_per_hour": 1}, None),
+        ({"gpu_price_per_hour": 0, "gpu_count": 8, "storage_price_per_hour": 0.5}, 0.5),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8}, 10.0),
         ({"gpu_price_per_hour": "1.25", "gpu_count": "8"}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "total_price_per_hour": None}, 10.0),
@@ -638,7 +652,7 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": None}, 10.0),
         ({"gpu_price_per_hour": 0.1, "gpu_count": 3}, 0.3),
         ({"gpu_price_per_hour": 2, "gpu_count": 1}, 2.0),
-        ({"gpu_price_per_hour": 0, "gpu_count": 1}, 0.0),
+        ({"gpu_price_per_hour": 0, "gpu_count": 1}, None),
         ({"total_price_per_hour": 0.12345678}, 0.123457),
         ({"gpu_price_per_hour": -1, "gpu_count": 1, "storage_price_per_hour": 5}, None),
         ({}, None),
@@ -676,6 +690,14 @@ def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> N
 def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
     price = _market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
     assert price is None or price >= 2
+
+
+@pytest.mark.parametrize(
+    ("details", "searched", "price"),
+    [(2.0, 5.0, 5.0), (5.0, 2.0, 5.0), (None, 5.0, 5.0), (2.0, None, 2.0), (0.0, None, 0.0), (None, None, None)],
+)
+def test_of_two_prices_the_higher_counts(details: float | None, searched: float | None, price: float | None) -> None:
+    assert _market.price_that_counts(details, searched) == price
 
 
 # The tolerant reader: offers
