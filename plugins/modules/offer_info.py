@@ -73,13 +73,13 @@ offers:
   contains:
     offer_id:
       description:
-        - The id, to be given to M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; such offers
-          come last, and cannot be bought. C(odd_id) then shows what stood there.
+        - The id, to be given to M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; such
+          offers come last, and cannot be bought. C(odd_id) then shows what stood there.
       type: str
     price_per_hour:
       description:
         - USD per hour for the whole offer, V(null) if unknown. This is the higher of RV(offers[].total_price_per_hour)
-          and the price of all GPUs. Where the API names no total, the price of the storage is added to that of the GPUs.
+          and the price of all GPUs. Where the API names no total, the price of the storage is added to that.
         - A total of zero beside a price per GPU is unknown.
       type: float
       sample: 2.35
