@@ -60,6 +60,7 @@ DELETE_RESOURCE: Spec = {
 OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
+    "limit": {"type": "int"},
 }
 
 REGISTRY_ENTRY: Spec = {

@@ -37,6 +37,35 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     return printable(" ".join(text.split()), longest)
 
 
+def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:
+    """The known word that this one may be a slip of: the nearest, at most so many edits away; None for a known word.
+
+    An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
+    """
+    if word in known:
+        return None
+    return next((other for edits in range(1, most + 1) for other in known if _is_within(edits, word, other)), None)
+
+
+def _is_within(edits: int, one: str, other: str) -> bool:
+    """Whether so many edits make one word of the other."""
+    if abs(len(one) - len(other)) > edits:
+        return False
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    one, other = one[same:], other[same:]
+    if not one or not other or not edits:
+        return max(len(one), len(other)) <= edits
+    swapped = one[:2] == other[1::-1]
+    return (
+        _is_within(edits - 1, one[1:], other)
+        or _is_within(edits - 1, one, other[1:])
+        or _is_within(edits - 1, one[1:], other[1:])
+        or (swapped and _is_within(edits - 1, one[2:], other[2:]))
+    )
+
+
 def amount(price: float) -> str:
     """A sum of USD: at least cents, more digits only where there are any."""
     cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]

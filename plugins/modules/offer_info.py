@@ -32,11 +32,17 @@ options:
         C(storage).
       - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
         C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
+      - A key that is a slip of one of these, such as C(regoin), is refused before anything is sent. Any other that the
+        API does not document is sent, with a warning.
     type: dict
   offer_id:
     description:
       - Read this offer instead of searching.
     type: str
+  limit:
+    description:
+      - The most offers that a search returns, the cheapest. All of them without it; RV(total_count) stays the API's.
+    type: int
 seealso:
   - module: compute_index.supply.procure_offer
 """
@@ -54,12 +60,13 @@ EXAMPLES = r"""
             gpu_type: H100
             gpu_count: 1
             contract_type: ondemand
+        limit: 3
       register: search
 
     - name: Show the cheapest
       ansible.builtin.debug:
         msg: "{{ item.vendor }} {{ item.region }}: USD {{ item.price_per_hour }}"
-      loop: "{{ search.offers[:3] }}"
+      loop: "{{ search.offers }}"
       loop_control:
         label: "{{ item.offer_id }}"
 """
