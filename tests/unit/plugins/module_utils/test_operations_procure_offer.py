@@ -151,7 +151,7 @@ def test_what_was_not_given_is_not_sent(queue: RequestQueue, buy: Any, value: st
 
 
 def test_the_diff_shows_what_is_bought(queue: RequestQueue, buy: Any) -> None:
-    free(queue, gpu_count=8).expect(*POST, procurement())
+    free(queue, gpu_count=8, gpu_price_per_hour=0.25).expect(*POST, procurement())
     assert buy()["diff"] == {
         "before_header": "machine (none)",
         "after_header": f"machine (offer {OFFER_ID})",
