@@ -55,6 +55,7 @@ DELETE_RESOURCE: Spec = {
     "force": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "float", "default": 300},
+    "accepted": {"type": "bool", "default": False},
 }
 
 OFFER_INFO: Spec = {

@@ -48,6 +48,12 @@ options:
       - Seconds to wait. It is a failure if the resource is not gone by then.
     type: float
     default: 300
+  accepted:
+    description:
+      - Whether an earlier task has had a deletion of this resource accepted, with O(wait=false). Then a resource that
+        the API does not know any more has ended.
+    type: bool
+    default: false
 seealso:
   - module: compute_index.supply.resource_info
 """

@@ -23,8 +23,9 @@ BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "billi
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """End the resource with exactly this id.
 
-    ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after a deletion
-    of this call that it has accepted. Any other 404 proves nothing: a replica may lag, a token be another account's.
+    ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after it has
+    accepted a deletion, be it of an earlier call (``accepted``). Any other 404 proves nothing: a replica may lag, a
+    token be another account's.
     """
     resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
@@ -33,7 +34,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
         if _is_unknown(error):
-            raise _unknown(error, facts) from None
+            return _gone(error, facts, params["accepted"])
         raise Failure.of(error, "Nothing was deleted.", **facts) from None
     if _states.is_gone(resource["status"]):
         return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} was deleted before."}
@@ -45,7 +46,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
     if check_mode or not params["wait"]:
         return {**facts, "msg": f"Resource {resource_id} is being deleted."}
-    return _wait(api, facts, wait_timeout)
+    return _wait(api, facts, wait_timeout, params["accepted"] or facts["changed"])
 
 
 def _look(api: SupplyApi, resource_id: str) -> Json:
@@ -64,6 +65,17 @@ def _unknown(error: ApiError, facts: Result) -> Failure:
         "it is billed no more. If it is gone for certain, forget it: decommission with -e decommission_forget="
     )
     return Failure.of(error, f"{advice}{facts['resource_id']}.", **{**facts, "changed": False})
+
+
+def _gone(error: ApiError, facts: Result, accepted: bool) -> Result:
+    """The result of a resource that the API does not know any more. Raises Failure unless it accepted its deletion."""
+    if not accepted:
+        raise _unknown(error, facts) from None
+    return {**facts, **_ended(facts)}
+
+
+def _ended(facts: Result) -> Result:
+    return {"billing_stopped": True, "msg": f"Resource {facts['resource_id']} is deleted."}
 
 
 def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> bool:
@@ -105,27 +117,24 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
-def _wait(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
+def _wait(api: SupplyApi, facts: Result, wait_timeout: float, accepted: bool) -> Result:
     """Look until the API says that the resource is deleted. Passing errors are looked past.
 
-    ``changed`` tells whether a deletion of ours was accepted, so that a resource that is unknown now has ended.
+    ``accepted``: a deletion of ours was, so that a resource that is unknown now has ended.
     """
     resource_id, deadline = facts["resource_id"], time.monotonic() + wait_timeout
-    gone = {"billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
     while True:
         try:
             resource = facts["resource"] = _look(api, resource_id)
         except ApiError as error:
-            if _is_unknown(error) and facts["changed"]:
-                return {**facts, **gone}
             if _is_unknown(error):
-                raise _unknown(error, facts) from None
+                return _gone(error, facts, accepted)
             if not error.passing:
                 raise Failure.of(error, _still(facts["resource"]), **facts) from None
             said = str(error).rstrip(".")
         else:
             if _states.is_gone(resource["status"]):
-                return {**facts, **gone}
+                return {**facts, **_ended(facts)}
             said = f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
         left = deadline - time.monotonic()
         if left <= 0:

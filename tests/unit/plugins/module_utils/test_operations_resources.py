@@ -162,6 +162,21 @@ def test_what_vanishes_while_somebody_else_ends_it_has_not_ended_for_certain(que
     assert result["msg"].endswith(UNKNOWN)
 
 
+@pytest.mark.parametrize("words", [(), ("deleting",)])
+def test_what_vanishes_after_a_deletion_that_an_earlier_call_got_accepted_has_ended(
+    queue: RequestQueue, delete: Any, words: tuple[str, ...]
+) -> None:
+    expect_error(expect_look(queue, *words), {}, 404)
+    result = delete(accepted=True)
+    assert (result["changed"], result["billing_stopped"], "failed" in result) == (False, True, False)
+    assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
+
+
+def test_an_accepted_deletion_of_something_that_runs_is_sent_again(queue: RequestQueue, delete: Any) -> None:
+    expect_look(expect_look(queue, "running").expect(*DELETE, {}), "deleted")
+    assert delete(accepted=True)["changed"]
+
+
 @pytest.mark.parametrize("code", [404, 409])
 def test_what_vanishes_at_its_deletion_has_not_ended_for_certain(queue: RequestQueue, delete: Any, code: int) -> None:
     expect_error(expect_look(queue, "running").expect(*DELETE, {}, code), {}, 404)
