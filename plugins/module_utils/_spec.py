@@ -60,11 +60,13 @@ DELETE_RESOURCE: Spec = {
     "force": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "float", "default": 300},
+    "accepted": {"type": "bool", "default": False},
 }
 
 OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
+    "limit": {"type": "int"},
 }
 
 REGISTRY_ENTRY: Spec = {

@@ -1,11 +1,69 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures as people read them. This module util is private to the collection."""
+"""Figures and words as people and APIs write them. This module util is private to the collection."""
 
 from __future__ import annotations
 
+import math
+import re
 import typing as t
+
+LONGEST_LINE = 400  # characters of a sentence of the API that are shown
+LONGEST_NAME = 256  # characters of a name that are shown
+# Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def number_of(value: t.Any) -> float | None:
+    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def printable(text: str, longest: int) -> str:
+    """A text of the network that harms no terminal and fills none."""
+    cut = text if len(text) <= longest else text[:longest] + "..."
+    return _UNPRINTABLE.sub("\ufffd", cut)
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Sentences of the API on one line."""
+    return printable(" ".join(text.split()), longest)
+
+
+def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:
+    """The known word that this one may be a slip of: the nearest, at most so many edits away; None for a known word.
+
+    An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
+    """
+    if word in known:
+        return None
+    return next((other for edits in range(1, most + 1) for other in known if _is_within(edits, word, other)), None)
+
+
+def _is_within(edits: int, one: str, other: str) -> bool:
+    """Whether so many edits make one word of the other."""
+    if abs(len(one) - len(other)) > edits:
+        return False
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    one, other = one[same:], other[same:]
+    if not one or not other or not edits:
+        return max(len(one), len(other)) <= edits
+    swapped = one[:2] == other[1::-1]
+    return (
+        _is_within(edits - 1, one[1:], other)
+        or _is_within(edits - 1, one, other[1:])
+        or _is_within(edits - 1, one[1:], other[1:])
+        or (swapped and _is_within(edits - 1, one[2:], other[2:]))
+    )
 
 
 def amount(price: float) -> str:
@@ -17,33 +75,6 @@ def amount(price: float) -> str:
 def usd(price: float | None) -> str:
     """A price in a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
-
-
-def nearest(word: str, known: t.Iterable[str], most: int = 2) -> str | None:
-    """The known word that differs from this one by the fewest slips, at most so many; None if it is known or far off.
-
-    A slip is a letter too many, missing, wrong, or two that changed places.
-    """
-    words = sorted(known)
-    if word in words:
-        return None
-    distances = [(_slips(word, each), each) for each in words if abs(len(word) - len(each)) <= most]
-    slips, best = min(distances, default=(most + 1, ""))
-    return best if slips <= most else None
-
-
-def _slips(one: str, other: str) -> int:
-    """How many slips lie between two words (optimal string alignment)."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, start=1):
-        before, last, row = row, before, [i]
-        for j, letter_2 in enumerate(other, start=1):
-            best = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != letter_2))
-            if last and j > 1 and letter == other[j - 2] and one[i - 2] == letter_2:
-                best = min(best, last[j - 2] + 1)
-            row.append(best)
-    return row[-1]
 
 
 def table(rows: list[dict[str, t.Any]], columns: dict[str, str]) -> list[str]:
