@@ -56,13 +56,18 @@ def judge(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome in ("unknown", "claimed"):
         return Verdict.STOP
-    if attempt.ready and attempt.outcome in _BOUGHT and not attempt.released:
+    if _runs(attempt):
         return Verdict.READY
     if attempt.billed and not attempt.released:
         return Verdict.RELEASE if attempt.release and attempt.unused and _can_end(attempt) else Verdict.STOP
     if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
         return Verdict.AGAIN
     return Verdict.STOP
+
+
+def _runs(attempt: Attempt) -> bool:
+    """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
+    return attempt.ready and attempt.outcome in _BOUGHT and not attempt.released
 
 
 def _can_end(attempt: Attempt) -> bool:
@@ -78,6 +83,6 @@ def _was_the_offers_fault(attempt: Attempt) -> bool:
 
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
-    return (
-        attempt.outcome not in ("unknown", "claimed") and not attempt.ready and (attempt.released or not attempt.billed)
-    )
+    if attempt.outcome in ("unknown", "claimed") or _runs(attempt):
+        return False
+    return attempt.released or not attempt.billed
