@@ -20,7 +20,6 @@ from .._operation import Failure, Params, Result
 from .._provision import allocation, messages, ownership, planning, registration
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
-from .._provision.ownership import Claim
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry import RegistryError, Variables
@@ -139,6 +138,7 @@ def _adoption(found: Standing) -> Variables:
         "provision_procured_offer_id": found.offer_id,
         "provision_price_per_hour": found.price,
         "provision_purchase": "made",
+        "provision_adopted": True,
         "provision_resource_ids": list(found.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in found.machines if m.get("created_at")), None),
     }
@@ -165,10 +165,6 @@ def _account(
     claims += [
         ownership.claim_of(name, entry.name or name, entry, by_name=False)
         for name, entry in memory.others(hosts).items()
-    ]
-    # Who wants an offer by its id claims it, too.
-    claims += [
-        Claim(host.host, host.name, host.offer_id) for host in hosts if host.offer_id and known[host.host].is_empty
     ]
     if not any(_asks_for_the_list(host, known[host.host], statuses) for host in hosts):
         return Account.of(claims, None)
@@ -376,7 +372,8 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
     verify = host.verify and not case.entry.verified
     files = {KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust), STOP: "stop.yml"}
     seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
-    unused = not case.entry.was_ready
+    # What was taken over may be in use, and was not bought by this purchase.
+    unused = not (case.entry.was_ready or case.standing.adopted)
     return {
         "host": draft.host,
         "call": call,

@@ -12,6 +12,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 
+from .._api import number_of
 from .declaration import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
@@ -88,11 +89,12 @@ def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
     """
     compute = spec.get("compute")
     wanted = compute if isinstance(compute, t.Mapping) else {}
+    counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
     pairs = [
         ("region", spec.get("region"), offer.get("region")),
         ("vendor", spec.get("vendor"), offer.get("vendor")),
         ("contract_type", wanted.get("contract_type"), offer.get("contract_type")),
-        ("gpu_count", wanted.get("gpu_count"), offer.get("gpu_count")),
+        ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
     ]
     differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if _differ(asked, has)]
     kinds = [kind.strip().lower() for kind in str(wanted.get("gpu_type") or "").split("|") if kind.strip()]

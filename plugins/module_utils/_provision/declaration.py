@@ -37,6 +37,7 @@ OTHERS = frozenset(
     {
         *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
         *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
+        *("provision_adopted",),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
     }
@@ -52,6 +53,8 @@ _SCRIPT = "startup.sh.j2"
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+# What ssh takes for the end of a path, an escape or a variable in it, and Ansible for a template.
+_UNREADABLE = ('"', "\\\\", "\\'", "${", "\n", "{{", "{%", "{#")
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
         return None
     if text == "unlimited":
         return UNLIMITED
-    if not re.fullmatch(r"[0-9]+([.][0-9]+)?", text) or isinstance(value, bool):
+    # A float of more digits than there are would be infinite, and limit nothing.
+    if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
         found.append(f"{name} must be a number (USD per hour) or \"unlimited\", not '{text[:60]}'.")
         return 0.0
     return float(text)
@@ -203,17 +207,20 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
         found.append(
             f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
         )
-    elif declaration.reach and str(raw["connection"]) == "local":
+    elif declaration.reach and str(raw["connection"]).strip().rpartition(".")[2] == "local":
         found.append(
-            f"The connection of {declaration.host} is local, so this computer would be configured in the machine's place."
-            " Set it for tasks, not for the host, or set provision_reach to false."
+            f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
+            " place. Set it for tasks, not for the host, or set provision_reach to false."
         )
     if declaration.registry_dir and (declaration.host in (".", "..") or "/" in declaration.host):
         found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
-    if any(mark in declaration.registry_dir for mark in ("{{", "{%", "{#", '"', "\n")):
+    if any(mark in declaration.registry_file for mark in _UNREADABLE):
         found.append(
-            f"The registry's folder {declaration.registry_dir} has characters that ssh or Ansible cannot read."
+            f"The registry's folder {declaration.registry_dir}/{declaration.host} has characters that ssh or Ansible"
+            " cannot read."
         )
+    if not declaration.name.strip():
+        found.append("provision_resource_name must not be empty: it tells which machine is the host's.")
     if declaration.trust == "seeded" and declaration.by_name:
         found.append(
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are kept.'
@@ -223,7 +230,7 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
 
 def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
     # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
-    texts = [name for name, kind in zip(_LISTS, raw["list_types"]) if "str" in str(kind).lower()]
+    texts = [name for name, kind in zip(_LISTS, raw["list_types"]) if re.search("str|text|unicode", str(kind).lower())]
     found = [f"{', '.join(texts)} must be given as lists."] if texts else []
     if str(raw["template"]).rpartition("/")[2] != _SCRIPT:
         return found

@@ -30,6 +30,7 @@ class Entry:
     name: str = ""
     groups: tuple[str, ...] = ()
     verified: bool = False
+    adopted: bool = False
     bootstrap_host_key: str = ""
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
@@ -51,8 +52,8 @@ class Entry:
 
     @property
     def was_ready(self) -> bool:
-        """Whether its machine was registered as ready, so that it may be in use."""
-        return bool(self.instances)
+        """Whether its machine may be in use: it was registered as ready, or taken as it was found."""
+        return bool(self.instances) or self.adopted
 
 
 CONNECTION = (
@@ -71,25 +72,31 @@ def read_entry(variables: Variables | None) -> Entry:
     Entries of persons may hold a single id as text, ids in capitals, and leave out whatever they like.
     """
     known = variables or {}
-    ids = known.get("provision_resource_ids") or ()
-    instances = known.get("provision_instances")
     offer = known.get("provision_offer")
+    price = number_of(known.get("provision_price_per_hour"))
     return Entry(
         offer_id=_text(known.get("provision_procured_offer_id")).lower(),
-        resource_ids=tuple(_text(each).lower() for each in ([ids] if isinstance(ids, (str, int)) else ids) if each),
+        resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
         purchase=_text(known.get("provision_purchase")),
-        price=number_of(known.get("provision_price_per_hour")),
-        instances=tuple(each for each in instances if isinstance(each, t.Mapping))
-        if isinstance(instances, list)
-        else (),
+        price=None if price is None or price < 0 else price,
+        instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
         journaled_at=_text(known.get("provision_journaled_at")),
         name=_text(known.get("provision_resource_name")),
-        groups=tuple(map(_text, known.get("provision_groups") or ())),
+        groups=_texts(known.get("provision_groups")),
         verified=known.get("provision_verified") is True,
+        adopted=known.get("provision_adopted") is True,
         bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
     )
+
+
+def _list(value: t.Any) -> t.Sequence[t.Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _texts(value: t.Any) -> tuple[str, ...]:
+    return tuple(filter(None, (_text(each) for each in _list(value) if not isinstance(each, bool))))
 
 
 def _text(value: t.Any) -> str:

@@ -17,6 +17,8 @@ from .. import _states
 
 # Failures that are the offer's: another one may fare better. All others would be the next offer's, too.
 OF_THE_OFFER = frozenset({"not_found", "conflict", "expired"})
+# Outcomes of a purchase that was made; empty where it was made before.
+_BOUGHT = ("created", "existing", "")
 
 
 class Verdict(enum.Enum):
@@ -34,7 +36,8 @@ class Attempt:
 
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
-    offer. ``unused``: this purchase never had a machine that was registered as ready. ``left``: offers that may still be tried.
+    offer. ``unused``: this purchase never had a machine that was registered as ready. ``left``: offers that may still
+    be tried.
     """
 
     outcome: str
@@ -53,7 +56,7 @@ def judge(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome in ("unknown", "claimed"):
         return Verdict.STOP
-    if attempt.ready:
+    if _runs(attempt):
         return Verdict.READY
     if attempt.billed and not attempt.released:
         return Verdict.RELEASE if attempt.release and attempt.unused and _can_end(attempt) else Verdict.STOP
@@ -62,9 +65,14 @@ def judge(attempt: Attempt) -> Verdict:
     return Verdict.STOP
 
 
+def _runs(attempt: Attempt) -> bool:
+    """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
+    return attempt.ready and attempt.outcome in _BOUGHT and not attempt.released
+
+
 def _can_end(attempt: Attempt) -> bool:
     """Whether it is bought for certain, so that there is something to end."""
-    return attempt.outcome in ("created", "existing", "rejected", "")
+    return attempt.outcome in (*_BOUGHT, "rejected")
 
 
 def _was_the_offers_fault(attempt: Attempt) -> bool:
@@ -75,6 +83,6 @@ def _was_the_offers_fault(attempt: Attempt) -> bool:
 
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
-    return (
-        attempt.outcome not in ("unknown", "claimed") and not attempt.ready and (attempt.released or not attempt.billed)
-    )
+    if attempt.outcome in ("unknown", "claimed") or _runs(attempt):
+        return False
+    return attempt.released or not attempt.billed

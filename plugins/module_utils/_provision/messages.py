@@ -66,8 +66,9 @@ def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Iter
     """Several hosts say that one machine or offer is theirs."""
     what = f"offer {offer_id}" if offer_id else f"machine {ids_of(ids)}"
     return (
-        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or changed."
-        " Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not belong to."
+        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
+        " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
+        " belong to."
     )
 
 
@@ -90,9 +91,9 @@ def cannot_be_asked(host: str, offer_id: str, said: str) -> str:
 def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str) -> str:
     """The registry says bought, the API says something else that is no proof of an end."""
     return (
-        f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine may"
-        " be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the machine"
-        f" is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
+        f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine"
+        " may be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the"
+        f" machine is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
     )
 
 
@@ -104,8 +105,8 @@ def not_listed(host: str) -> str:
 def namesake(host: str, name: str, machines: t.Iterable[Machine]) -> str:
     """A machine has the host's name, and the host has a registry that does not know it."""
     return (
-        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a shared"
-        f" account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a"
+        f" shared account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
         " provision_adopt: true; else set another provision_resource_name, or a provision_project."
     )
 
@@ -129,26 +130,40 @@ def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
 def does_not_fit(host: str, name: str, machines: t.Iterable[Machine], odd: str) -> str:
     """A machine that would be adopted is not what was declared."""
     return (
-        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and nothing"
-        " was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
+        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and"
+        " nothing was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
     )
 
 
 def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
     """An offer of the host is bought, and its machine has another name than the host's."""
     sent = " A purchase of ours was sent whose answer never came, so it may be ours nevertheless." if was_sent else ""
+    away = "the registry entry" if was_sent else "provision_offer_id"
     return (
         f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"
-        " Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove the registry entry."
+        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {away}."
     )
 
 
 def wanted_by_another(host: str, offer_id: str, others: t.Iterable[str]) -> str:
     """The very offer that the host wants is another host's."""
     return (
-        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to one"
-        f" host. {NOTHING_SENT}"
+        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to"
+        f" one host. {NOTHING_SENT}"
     )
+
+
+def shared_name(name: str, others: t.Iterable[str]) -> str:
+    """Several hosts have or would buy machines of one name."""
+    return (
+        f"{', '.join(others)} has or would buy a machine called {name}, too. The name must tell whose a machine is:"
+        f" give each host a provision_resource_name of its own. {NOTHING_SENT}"
+    )
+
+
+def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """A host that stops, and has an earlier purchase whose answer never came."""
+    return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
 
 
 def no_offer_found(said: str) -> str:
@@ -157,8 +172,8 @@ def no_offer_found(said: str) -> str:
 
 
 NO_MATCH = (
-    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."
-    " Nothing was bought."
+    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again"
+    " later. Nothing was bought."
 )
 
 

@@ -60,6 +60,11 @@ class Case:
         return self.standing.offer_id if self.standing.kind is Kind.OPEN else self.host.offer_id
 
     @property
+    def may_be_billed(self) -> bool:
+        """Whether its entry names something that is or may be billed."""
+        return not (self.standing.void or self.entry.is_empty or self.entry.is_refused)
+
+    @property
     def buys(self) -> bool:
         """Whether it would buy, if it is let."""
         return self.standing.kind in (Kind.FREE, Kind.OPEN) and not self.host.objections
@@ -95,27 +100,78 @@ def plan(
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
     """
-    first = [_first(case, searches, wanted) for case in cases]
+    shared = _shared(cases, taken)
+    first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host)) for case, found, reason in first]
-    costs = [*others, *(case.standing.price for case in cases if case.standing.owns)]
-    costs += [draft.price for draft in drafts if draft.action == BUY]
-    together, buyers = allocation.add_up(costs), sum(draft.action == BUY for draft in drafts)
-    capped = [_capped(case.host, draft, together, buyers, unread) for case, draft in zip(cases, drafts)]
+    together = allocation.add_up([*others, *_costs(cases, drafts)])
+    buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
+    ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
+    capped = [_capped(case.host, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
     stopped = [draft.host for draft in capped if draft.action == STOP]
-    return [_all_or_none(case, draft, stopped) for case, draft in zip(cases, capped)]
+    return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
 
 
 _First = tuple[Case, Found, str]  # with why nothing can be bought, if that is known already
 
 
-def _first(case: Case, searches: t.Callable[[Declaration], Found], wanted: t.Mapping[str, Found]) -> _First:
+def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
+    """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
+    offers: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
+    for case in cases:
+        had = case.entry.offer_id if case.may_be_billed else ""
+        for offer_id in {had, case.wanted if case.buys else ""} - {""}:
+            offers.setdefault(offer_id, []).append(case.host.host)
+        if case.buys or case.standing.owns:
+            names.setdefault(case.host.name, []).append(case.host.host)
+    found = {}
+    for case in cases:
+        host, wanted = case.host.host, case.wanted
+        if not case.buys or case.standing.kind is Kind.OPEN:
+            continue
+        rivals = [each for each in offers.get(wanted, ()) if each != host]
+        namesakes = [each for each in names[case.host.name] if each != host]
+        if wanted and (rivals or (wanted in taken and wanted != case.entry.offer_id)):
+            found[host] = messages.wanted_by_another(host, wanted, rivals or ["another host of the registry"])
+        elif namesakes:
+            found[host] = messages.shared_name(case.host.name, namesakes)
+    return found
+
+
+def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[float | None]:
+    """What the hosts cost together: a host that stops may be billed all the same for what its entry names."""
+    found: dict[str, float | None] = {}
+    for case, draft in zip(cases, drafts):
+        if draft.action == BUY:
+            found[draft.offer_id] = draft.price
+        elif case.standing.owns:
+            found[case.standing.offer_id] = case.standing.price
+        elif case.may_be_billed:
+            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price)
+    return found.values()
+
+
+def _honest(case: Case, draft: Plan) -> Plan:
+    """No refusal may hide that an earlier purchase may be billed."""
+    if draft.action != STOP or case.standing.kind is not Kind.OPEN:
+        return draft
+    found = case.standing
+    told = messages.still_open(case.host.host, found.offer_id, found.price, found.resource_ids)
+    return _replace(draft, refusal=messages.joined(draft.refusal, told))
+
+
+def _first(
+    case: Case, searches: t.Callable[[Declaration], Found], wanted: t.Mapping[str, Found], shared: str
+) -> _First:
     if case.standing.owns:
         return case, Found(), ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not Kind.STOP):
         return case, Found(), messages.objections(case.host.objections)
     if case.standing.kind is Kind.STOP:
         return case, Found(), case.standing.reason
+    if shared:
+        return case, Found(), shared
     found = wanted[case.wanted] if case.wanted else searches(case.host)
     return case, found, messages.no_offer_found(found.said) if found.said else ""
 
@@ -138,7 +194,8 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
     if not reason and standing.owns:
         return Plan(host.host, WAIT, standing.offer_id, price=standing.price, resource_ids=standing.resource_ids)
     if not reason and case.wanted:
-        offer = found.offers[0]
+        # What nobody could look at has an unknown price.
+        offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
         if not allocation.within(offer, host.limit):
             reason = messages.too_dear(case.wanted, offer["price_per_hour"], host.limit)
     elif not reason and offer is None:
@@ -170,14 +227,17 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last = str(case.attempts[-1].get("msg") or "")
-    return messages.joined(last, reason, messages.nothing_billed(case.host.host), messages.tried(tried))
+    money = "" if case.standing.kind is Kind.OPEN else messages.nothing_billed(case.host.host)
+    return messages.joined(last, reason, money, messages.tried(tried))
 
 
-def _capped(host: Declaration, draft: Plan, together: Sum, buyers: int, unread: t.Sequence[str]) -> Plan:
-    """The plan below the ceiling of all hosts."""
+def _capped(
+    host: Declaration, draft: Plan, ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]
+) -> Plan:
+    """The plan below the ceiling of all hosts, the lowest that any of the buyers has declared."""
     if draft.action != BUY:
         return draft
-    ceiling, refusal = host.total_ceiling, ""
+    refusal = ""
     if ceiling != UNLIMITED and unread:
         refusal = messages.unread_total(unread)
     elif together.exceeds(ceiling):

@@ -83,7 +83,7 @@ def further(host: str, connections: Connections, trust: str, known_hosts: str) -
                 **{key: machine[key] for key in ("ansible_host", "ansible_port", "ansible_user")},
                 "ssh_args": ssh_args(str(machine["resource_id"] or name), trust, known_hosts),
                 "alias": machine["resource_id"] or name,
-                "resource_ids": [machine["resource_id"]],
+                "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
             }
         )
     return found

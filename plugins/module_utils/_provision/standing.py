@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import typing as t
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .. import _states
 from .._text import usd
@@ -20,6 +21,7 @@ from .entry import Entry
 from .ownership import Claim, Machine, Owners
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
+Owned = tuple[Machine, Owners]
 
 
 class Kind(enum.Enum):
@@ -56,7 +58,7 @@ class Standing:
 class Account:
     """The machines that the API lists, with their owners; None if they were not asked for or cannot be read."""
 
-    machines: tuple[tuple[Machine, Owners], ...] | None = None
+    machines: tuple[Owned, ...] | None = None
     unreadable: str = ""
     claims: t.Mapping[str, Claim] = field(default_factory=dict)
     rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -68,16 +70,63 @@ class Account:
         owned = None if machines is None else tuple(ownership.owners(machines, known))
         return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
 
-    def named(self, name: str) -> list[tuple[Machine, Owners]]:
-        """The machines that have the name and live, else those that have failed, which may be billed."""
-        called = [each for each in self.machines or () if ownership.is_named(each[0], name)]
-        return [each for each in called if _states.is_live(each[0]["status"])] or [
-            each for each in called if each[0]["status"] == "failed"
-        ]
+    def named(self, name: str) -> list[Owned]:
+        """The machines that have the name and live, else those that have failed, which may be billed.
 
-    def of_offer(self, offer_id: str) -> list[tuple[Machine, Owners]]:
+        With those of the same offer that the API has numbered after it. Without a machine of the very name several
+        numbered ones of one offer are a cluster of that name.
+        """
+        called = self._indexes["name"].get(name, [])
+        offers = {ownership.offer_of(machine) for machine, _owner in called} - {""}
+        numbered = [
+            each
+            for each, offer in ((each, ownership.offer_of(each[0])) for each in self._indexes["base"].get(name, []))
+            if (offer in offers if called else (offer, name) in self._clusters)
+        ]
+        return _billed([*called, *numbered])
+
+    def of_offer(self, offer_id: str) -> list[Owned]:
         """The machines that say that they were bought as this offer."""
-        return [each for each in self.machines or () if each[0]["offer_id"] == offer_id]
+        return self._indexes["offer"].get(offer_id, [])
+
+    def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
+        """The machines that have these ids."""
+        return [each for resource_id in ids for each in self._indexes["id"].get(resource_id, [])]
+
+    def buyers(self, offer_id: str) -> t.Collection[str]:
+        """The hosts whose purchase of this offer was answered."""
+        return self._buyers.get(offer_id, ())
+
+    # Thousands of hosts look for theirs among thousands of machines.
+    @cached_property
+    def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
+        found: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
+        for each in self.machines or ():
+            name = each[0]["name"] or ""
+            words = (ownership.id_of(each[0]), name, ownership.base_of(name), ownership.offer_of(each[0]))
+            for what, word in zip(found, words):
+                if word:
+                    found[what].setdefault(word, []).append(each)
+        return found
+
+    @cached_property
+    def _clusters(self) -> frozenset[tuple[str, str]]:
+        return ownership.clusters(machine for machine, _owner in self.machines or ())
+
+    @cached_property
+    def _buyers(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for claim in self.claims.values():
+            if claim.is_answered:
+                found.setdefault(claim.offer_id, set()).add(claim.host)
+        return found
+
+
+def _billed(machines: t.Sequence[Owned]) -> list[Owned]:
+    """Those that live, else those that have failed, which may be billed."""
+    return [each for each in machines if _states.is_live(each[0]["status"])] or [
+        each for each in machines if each[0]["status"] == "failed"
+    ]
 
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -85,7 +134,7 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     rivals = account.rivals.get(host.host, ())
     if rivals:
         return Standing(Kind.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
-    if entry.is_empty or (entry.is_refused):
+    if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
         return Standing(Kind.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
@@ -103,9 +152,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     if phase == _states.READY:
         return _replace(ours, Kind.READY) if status.get("ready") else ours
     if phase == _states.ENDED:
-        return _replace(_unregistered(host, account, void=True), void=True)
+        return _ended(host, entry, ours, account)
     if phase == _states.FAILED:
-        left = _left(entry, status, account)
+        left = _left(host, entry, status, account)
         if left is not None and not left:
             return _unregistered(host, account, void=True)
         return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
@@ -114,6 +163,16 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
     # What was answered to be bought and is called unbought is shown late.
     return ours
+
+
+def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
+    """All machines of the offer have ended, unless the list says of one that it lives."""
+    found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
+    if not any(_states.is_live(machine["status"]) for machine in found):
+        return _unregistered(host, account, void=True)
+    what = f"its status says that all of it has ended, while the list has {messages.described(found)}"
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what)
+    return _replace(ours, Kind.STOP, reason=reason)
 
 
 def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
@@ -132,22 +191,21 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
         return _replace(ours, Kind.OPEN)
     found = account.of_offer(entry.offer_id)
-    mine = [machine for machine, owner in found if owner.hosts == (host.host,)]
-    others = sorted(
-        {name for _machine, owner in found for name in owner.hosts if name != host.host}
-        | {
-            claim.host
-            for claim in account.claims.values()
-            if claim.host != host.host and claim.offer_id == entry.offer_id and claim.resource_ids
-        }
-    )
-    if others and not mine:
+    owners = {name for _machine, owner in found for name in owner.hosts}
+    others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
+    if others and host.host in owners:
+        reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
+        return _replace(ours, Kind.STOP, reason=reason)
+    if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
-    strangers = [machine for machine, owner in found if owner.hosts != (host.host,) and machine["name"]]
+    mine = [machine for machine, owner in found if owner.hosts]
+    strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
     if strangers and not mine and not host.adopt:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return _replace(ours, Kind.STOP, reason=reason, machines=tuple(strangers))
+    if not mine and phase == _states.FAILED and _left(host, entry, {"resource_ids": ours.resource_ids}, account) == ():
+        return _unregistered(host, account, void=True)
     if not mine and not host.adopt:
         return _replace(ours, Kind.OPEN)
     listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
@@ -156,17 +214,18 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     return _replace(ours, Kind.UNDER_WAY if kind is Kind.READY else kind, resource_ids=ids, adopted=not mine)
 
 
-def _left(entry: Entry, status: Status, account: Account) -> tuple[str, ...] | None:
+def _left(host: Declaration, entry: Entry, status: Status, account: Account) -> tuple[str, ...] | None:
     """What a failed offer has left that may be billed, None if nobody can tell."""
     if account.machines is None:
         return None
-    noted = {*entry.resource_ids, *(status.get("resource_ids") or ())}
-    listed = {m["resource_id"]: m for m, _owner in account.machines if m["resource_id"]}
-    own = {m["resource_id"] for m, _owner in account.of_offer(entry.offer_id) if m["resource_id"]}
+    noted = {*entry.resource_ids, *(str(each).lower() for each in status.get("resource_ids") or ())}
+    found = [*account.machines_with(noted), *account.of_offer(entry.offer_id)]
+    # What another host owns is linked to this offer by mistake.
+    listed = {ownership.id_of(machine): machine for machine, owner in found if owner.hosts in ((), (host.host,))}
+    foreign = {ownership.id_of(machine) for machine, _owner in found} - {*listed}
     # One that is not listed has told nobody that it is gone; but a failed offer need not have had a machine.
-    return tuple(
-        sorted(each for each in noted | own if each not in listed or not _states.is_gone(listed[each]["status"]))
-    )
+    ended = {each for each, machine in listed.items() if _states.is_gone(machine["status"])}
+    return tuple(sorted({*noted, *listed} - ended - foreign - {""}))
 
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
@@ -174,20 +233,24 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if account.machines is None:
         return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
     found = account.named(host.name)
+    bought = _billed(account.of_offer(host.offer_id)) if host.offer_id and not found else []
+    found += bought if host.adopt else []
     machines = [machine for machine, _owner in found]
     others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
-    if host.by_name or host.adopt:
+    if machines and (host.by_name or host.adopt):
         return _by_name(host, machines, others, void=void)
     unclaimed = [machine for machine, owner in found if not owner.hosts]
     if unclaimed:
         return Standing(Kind.STOP, reason=messages.namesake(host.host, host.name, unclaimed), void=void)
+    if bought:
+        strangers = [machine for machine, _owner in bought]
+        reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
+        return Standing(Kind.STOP, reason=reason, void=void)
     return Standing(Kind.FREE, void=void)
 
 
 def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, void: bool) -> Standing:
     """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
-    if not machines:
-        return Standing(Kind.FREE, void=void)
     offers = {machine["offer_id"] or "" for machine in machines}
     ids = tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
     reason = ""
