@@ -309,6 +309,7 @@ def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, ch
     return answer
 
 
+_ALTERNATIVES = 3  # offers that nobody would get, shown beside the others
 _QUOTE = {
     "host": "host",
     "GPUs": "gpu_count",
@@ -334,7 +335,9 @@ def quoted(plans: t.Sequence[Plan]) -> Result:
     taken = {draft.offer_id for draft in plans}
     spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
     rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
-    total = allocation.add_up([each["price_per_hour"] for each in hosts.values() if "price_per_hour" in each])
+    total = allocation.add_up(
+        [number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each]
+    )
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
     lines = [*table(rows, _COLUMNS), "", f"USD per hour in total: {amount(total.total)}{unknown}", *refusals]

@@ -180,7 +180,7 @@ def _of_names(names: t.Iterable[str]) -> list[str]:
     """Names that mean a variable of the role, but are none: what they say would not be heard."""
     found = []
     for name in sorted(set(names) - VARIABLES - OTHERS):
-        meant = nearest(name, VARIABLES)
+        meant = nearest(name, sorted(VARIABLES))
         if meant:
             found.append(f"{name} is no variable of this role. Is {meant} meant?")
         elif name.startswith(CEILINGS):

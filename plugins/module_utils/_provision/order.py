@@ -97,8 +97,8 @@ def approved(host: str, quote: Answers, own: Answers) -> Variables:
     most = price if ceiling in (None, "") else number_of(ceiling)
     if wanted.strip().lower() != offer_id.lower() or most is None or most > price:
         return _refused(
-            f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved is"
-            f" {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
+            f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved"
+            f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
         )
     return {"provision_offer_id": offer_id, "provision_max_price_per_hour": price}
 
