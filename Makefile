@@ -54,7 +54,7 @@ e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, 
 	$(NOX) --session e2e -- $(ARGS)
 
 benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (most of an hour; ARGS=--small only sees that it runs)
-	$(NOX) --session benchmark -- $(ARGS)
+	$(NOX) --session benchmark$(if $(CORE),-$(CORE)) -- $(ARGS)
 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix
