@@ -91,7 +91,7 @@ def measure_fleet(where: Commands, options: argparse.Namespace) -> str:
 
 def measure_latency(where: Commands, options: argparse.Namespace) -> str:
     title = "A first run with a slow API (wall time; plain HTTP, no SSH)"
-    return markdown(title, fleet.latency_rows(where, 1 if options.small else 50))
+    return markdown(title, fleet.latency_rows(where, 1 if options.small else 50, options.rounds))
 
 
 def measure_seen(where: Commands, options: argparse.Namespace) -> str:

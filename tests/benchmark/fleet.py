@@ -68,19 +68,21 @@ def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, round
     return found
 
 
-def latency_rows(commands: Commands, hosts: int) -> list[Row]:
+def latency_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
     """How long the first run takes, in process and by modules, if the API answers at once, and if it does later."""
     found = []
     for way, environment, goal in (("in process", {}, "30 s beyond"), ("by modules", MODULES, "")):
-        at_once, later = (
-            provision(commands, hosts, (FIRST,), latency=seconds, environment=environment)[FIRST].wall
-            for seconds in (0, LATENCY)
-        )
-        what = f"{hosts_of(hosts)}, {way}"
-        found.append(Row(f"{what}: answers at once", [at_once], "s"))
-        beyond = f"{later - at_once:.3g} s beyond"
-        found.append(Row(f"{what}: answers after {LATENCY * 1000:.0f} ms", [later], "s", beyond, goal))
+        first = partial(wall, commands, hosts, environment)
+        at_once, later = in_turn({"at once": first, "later": partial(first, LATENCY)}, rounds).values()
+        beyond = statistics.median(late - early for early, late in zip(at_once, later, strict=True))
+        what = f"{hosts_of(hosts)}, {way}: answers"
+        found.append(Row(f"{what} at once", at_once, "s"))
+        found.append(Row(f"{what} after {LATENCY * 1000:.0f} ms", later, "s", f"{beyond:.3g} s beyond", goal))
     return found
+
+
+def wall(commands: Commands, hosts: int, environment: dict[str, str], latency: float = 0) -> float:
+    return provision(commands, hosts, (FIRST,), latency=latency, environment=environment)[FIRST].wall
 
 
 def seen_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
