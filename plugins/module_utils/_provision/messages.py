@@ -254,6 +254,11 @@ def drift(host: str, what: str) -> str:
 # What became of a purchase
 
 
+def failed(offer_id: str, reason: str | None) -> str:
+    """An offer that failed after it was bought."""
+    return f"Offer {offer_id} failed: {(reason or 'the API gives no reason').rstrip('.')}."
+
+
 def nothing_billed(host: str) -> str:
     """An attempt left nothing."""
     return f"Nothing is billed for {host}."

@@ -192,7 +192,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
 def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
     """A purchase was sent whose answer nobody knows. What cannot be told here, the purchase itself settles."""
     if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
-        return _replace(ours, Kind.OPEN)
+        # Another controller may have bought for this host meanwhile, by another offer.
+        other = _unregistered(host, account, void=False)
+        return _replace(ours, Kind.OPEN) if other.kind is Kind.FREE else other
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
@@ -245,6 +247,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
     if machines and (host.by_name or host.adopt):
         return _by_name(host, machines, others, void=void)
+    if others:
+        return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
     unclaimed = [machine for machine, owner in found if not owner.hosts]
     if unclaimed:
         return Standing(Kind.STOP, reason=messages.namesake(host.host, host.name, unclaimed), void=void)
