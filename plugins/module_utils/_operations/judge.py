@@ -150,7 +150,7 @@ class _Case:
             unused=bool(self.plan["unused"]),
             released=released,
             release=bool(self.plan["may_release"]),
-            left=int(self.plan["left"]) - (self.plan["action"] == BUY),
+            left=int(self.plan["left"]) - 1,
         )
 
     def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
@@ -225,7 +225,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], before: t.Mapping[str, t.
     rows = {}
     for case, verdict in judged:
         attempt = case.attempt()
-        attempts = [*case.plan["attempts"], *_tried(case)]
+        attempts = [*case.plan["attempts"], *_tried(case, verdict)]
         answer["attempts"][case.host] = attempts
         if not check_mode:
             try:
@@ -274,16 +274,15 @@ def _reached_by(case: _Case) -> str:
     return registration.reached_by(case.plan["reach"], case.plan["verify"], case.entry, case.plan["trust"])
 
 
-def _tried(case: _Case) -> list[Result]:
-    """The attempt as the role hands it to a rescue."""
-    if case.plan["action"] != BUY:
+def _tried(case: _Case, verdict: Verdict) -> list[Result]:
+    """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
+    if case.plan["action"] != BUY and verdict is Verdict.READY:
         return []
-    purchase = case.purchase
     return [
         {
             "offer_id": case.plan["offer_id"],
-            "outcome": case.outcome,
-            "error_class": purchase.get("error_class") or "",
+            "outcome": case.outcome or "existing",
+            "error_class": case.purchase.get("error_class") or "",
             "msg": case.said(),
         }
     ]
