@@ -114,7 +114,8 @@ class Names:
             text = text.replace(found, self.fixed[found])
         for pattern, name in RANDOM:
             text = pattern.sub(name, text)
-        return KNOWN.sub(self.known_or_new, text)
+        # Left over is where another simulator answers.
+        return re.sub(r"\b127\.0\.0\.1:\d{5}\b", "127.0.0.1:PORT", KNOWN.sub(self.known_or_new, text))
 
     def value(self, value: Any) -> Any:
         """What JSON can hold, with names in it."""
@@ -168,7 +169,7 @@ class Recorder:
             "returncode": run.returncode,
             "failures": names.value(failures(run)),
             "errors": names.value(errors(run)),
-            "changed": sorted(host for host, counters in recap(run).items() if counters["changed"]),
+            "changed": sorted(names.text(host) for host, counters in recap(run).items() if counters["changed"]),
             "purchases": {
                 names.text(each.offer_id): names.value({**each.request, "resource_ids": each.resource_ids})
                 for each in bought

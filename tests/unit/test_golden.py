@@ -41,12 +41,14 @@ def test_what_is_random_has_a_name() -> None:
         f"{second}.yml": f"{first} {second.upper()} gpu-{known} ssh -p 41234 nebius-0a1b2c3d",
         "since": "2026-01-02T03:04:05.678+00:00",
         "port": 41234,
+        "urls": "http://127.0.0.1:41234 http://127.0.0.1:45678/",
         "other": [22, 2.5, None, True, "2026-01-02", "nebius-ffffffff", f"ssh-ed25519 AAAA{'b' * 64} me"],
     }
     assert names.value(said) == {
         "ID1.yml": "ID2 ID1 gpu-OFFER1 ssh -p PORT-OFFER1.1 NAME-OFFER1.1",
         "since": "TIME",
         "port": "PORT-OFFER1.1",
+        "urls": "http://127.0.0.1:PORT-OFFER1.1 http://127.0.0.1:PORT/",
         "other": [22, 2.5, None, True, "2026-01-02", "nebius-ffffffff", "ssh-ed25519 KEY me"],
     }
 
