@@ -88,7 +88,7 @@ def test_what_differs_is_printed_facts_first(tmp_path: Path, capsys: pytest.Capt
     assert lines[0].endswith("\\nx: 1\\n") and lines[1].endswith("OFFER1.1: 1 -> nothing")
     assert (only, summary) == (
         "only in OLD: 1 tests: gone",
-        "2 tests compared: 1 equal, 1 facts differ, 0 ways differ, 0 unstable.",
+        "2 tests compared: 1 equal, 1 facts differ, 0 ways differ, 0 looks differ, 0 unstable.",
     )
 
 
@@ -102,3 +102,17 @@ def test_what_is_unstable_does_not_count(tmp_path: Path, capsys: pytest.CaptureF
     assert golden.compare(old, write(tmp_path / "new", one=[again], two=[RECORD]), facts_only=False, most=9) == 0
     assert golden.compare(old, write(tmp_path / "bad", one=[facts]), facts_only=True, most=9) == 1
     assert "returncode: 0 -> 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("aspects", "kind"),
+    [
+        ((), "equal"),
+        (("looks",), "looks differ"),
+        (("looks", "counters"), "ways differ"),
+        (("runs", "looks"), "facts differ"),
+        (("billed",), "facts differ"),
+    ],
+)
+def test_what_matters_most_says_what_differs(aspects: tuple[str, ...], kind: str) -> None:
+    assert golden.kind_of(set(aspects)) == kind
