@@ -288,8 +288,8 @@ def compared(run: Json, aspect: str) -> Any:
             for whose, lines in run["requests_by_offer"].items()
             if whose
         }
-    if aspect == "billed":
-        return Counter(run["billed"])
+    if aspect in ("billed", "changed"):
+        return Counter(run[aspect])
     return run[aspect]
 
 
