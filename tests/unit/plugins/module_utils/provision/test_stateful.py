@@ -122,24 +122,40 @@ class Plays(RuleBasedStateMachine):
 
     # The world
 
-    @rule(price=st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0]))
-    def an_offer_comes(self, price: float) -> None:
-        self.api.add(price)
-
-    @rule(pick=st.integers(0, 9), change=st.sampled_from(["expires", "is bought", "gets dearer", "gets cheaper"]))
-    def an_offer_changes(self, pick: int, change: str) -> None:
+    @rule(
+        change=st.sampled_from(
+            ["offer", "expires", "bought", "dearer", "cheaper", "ready", "deleted", "namesake", "lost"]
+        ),
+        pick=st.integers(0, 9),
+        name=st.sampled_from(HOSTS),
+    )
+    def the_world_changes(self, change: str, pick: int, name: str) -> None:
         free = [each for each, its in self.api.offers.items() if its.phase == "unbought"]
-        if not free:
-            return
-        which = free[pick % len(free)]
-        its = self.api.offers[which]
-        if change == "expires":
-            its.phase = "expired"
+        which = free[pick % len(free)] if free else ""
+        if change == "offer" or (not which and change in ("expires", "bought", "dearer", "cheaper")):
+            self.api.add(0.5 + 0.5 * (pick % 6))
+        elif change == "expires":
+            self.api.offers[which].phase = "expired"
             self.api.under_way = [each for each in self.api.under_way if each[0] != which]
-        elif change == "is bought":
+        elif change == "bought":
             self.api.buy(which, STRANGER, f"stranger-{pick}")
-        else:
-            its.price = max(0.25, its.price + (0.5 if change == "gets dearer" else -0.5))
+        elif change in ("dearer", "cheaper"):
+            its = self.api.offers[which]
+            its.price = max(0.25, its.price + (0.5 if change == "dearer" else -0.5))
+        elif change == "ready":
+            for its in self.api.offers.values():
+                its.phase = "ready" if its.phase == "going_on" else its.phase
+        elif change == "deleted":
+            for each in self.api.billed(name):
+                each["status"] = "deleted"
+        elif change == "namesake" and not self.by_name:
+            # Not an offer that the host's journal names: nobody could tell that from its own purchase.
+            journal = read_entry(self.registry.get(name)).offer_id
+            if which and which != journal and not any(each["name"] == name for each in self.api.billed(STRANGER)):
+                self.api.buy(which, STRANGER, name)
+        elif change == "lost" and not any(buyer == name for _which, buyer, _price in self.api.under_way):
+            # Without its journal nobody can know of a purchase that has not arrived.
+            self.registry.pop(name, None)
 
     @precondition(lambda self: self.api.under_way)
     @rule()
@@ -150,42 +166,17 @@ class Plays(RuleBasedStateMachine):
             its.price = price  # what it was sold for is what it cost when it was sent
             self.api.buy(which, buyer, buyer)
 
-    @rule(pick=st.integers(0, 9))
-    def a_slow_machine_gets_ready(self, pick: int) -> None:
-        slow = [each for each in self.api.offers.values() if each.phase == "going_on"]
-        if slow:
-            slow[pick % len(slow)].phase = "ready"
-
-    @rule(name=st.sampled_from(HOSTS))
-    def a_person_deletes_the_machines_of_a_host(self, name: str) -> None:
-        for each in self.api.billed(name):
-            each["status"] = "deleted"
-
-    @precondition(lambda self: not self.by_name)
-    @rule(name=st.sampled_from(HOSTS))
-    def another_project_has_a_host_of_that_name(self, name: str) -> None:
-        # An offer that the host's journal names, bought by a namesake: nobody could tell that from its own purchase.
-        journal = read_entry(self.registry.get(name)).offer_id
-        free = [each for each, its in self.api.offers.items() if its.phase == "unbought" and each != journal]
-        if free and not any(each["name"] == name and each["buyer"] == STRANGER for each in self.api.billed(STRANGER)):
-            self.api.buy(free[-1], STRANGER, name)
-
-    @precondition(lambda self: not self.by_name)
-    @rule(name=st.sampled_from(HOSTS))
-    def a_registry_is_lost(self, name: str) -> None:
-        # Without its journal nobody can know of a purchase that has not arrived.
-        if not any(buyer == name for _which, buyer, _price in self.api.under_way):
-            self.registry.pop(name, None)
-
     # A play
 
-    @rule(
+    plays = rule(
         who=st.sets(st.sampled_from(HOSTS), min_size=1),
         answers=st.lists(st.sampled_from(ANSWERS), min_size=1, max_size=4),
-        unreadable=st.sampled_from([False, False, False, True]),
+        unreadable=st.sampled_from(["", "", "", "", "list", "status", "404"]),
         refused=st.sampled_from([False, False, True]),
     )
-    def play(self, who: set[str], answers: list[str], unreadable: bool, refused: bool) -> None:
+
+    @plays
+    def play(self, who: set[str], answers: list[str], unreadable: str, refused: bool) -> None:
         chosen = [self.hosts[name] for name in HOSTS if self.by_name or name in who]
         self.answers, self.unreadable, self.deletion_is_refused = itertools.cycle(answers), unreadable, refused
         self.said: list[str] = []
@@ -203,6 +194,11 @@ class Plays(RuleBasedStateMachine):
         # What was agreed to when something was bought.
         after = self.billed_together()
         assert after <= max(before, self.total) + 1e-6, (before, after)
+
+    @plays
+    def play_again(self, **how: Any) -> None:
+        """Plays are what this is about: let there be more of them than of anything else."""
+        self.play(**how)
 
     def again(self, hosts: list[Declaration], attempts: dict[str, list[dict[str, Any]]]) -> list[Declaration]:
         """One round of find, plan, purchase and judgement; those for which another offer may be tried."""
@@ -229,8 +225,8 @@ class Plays(RuleBasedStateMachine):
         claims = [claim_of(name, name, entries[name], by_name=self.by_name) for name in HOSTS]
         account = Account.of(
             claims,
-            None if self.unreadable else list(self.api.machines.values()),
-            "GET /resources answered 500. Nothing was bought." if self.unreadable else "",
+            None if self.unreadable == "list" else list(self.api.machines.values()),
+            "GET /resources answered 500. Nothing was bought." if self.unreadable == "list" else "",
         )
         return [
             Case(
@@ -239,13 +235,20 @@ class Plays(RuleBasedStateMachine):
                 standing(
                     each,
                     entries[each.host],
-                    self.api.status(entries[each.host].offer_id) if entries[each.host].offer_id else None,
+                    self.seen(entries[each.host].offer_id) if entries[each.host].offer_id else None,
                     account,
                 ),
                 attempts[each.host],
             )
             for each in hosts
         ]
+
+    def seen(self, which: str) -> dict[str, Any]:
+        """The status of an offer, as far as the API lets it be read."""
+        if not self.unreadable or self.unreadable == "list":
+            return self.api.status(which)
+        error_class = "not_found" if self.unreadable == "404" else "unavailable"
+        return {"phase": None, "error_class": error_class, "msg": f"GET /offers/{which}/status failed."}
 
     def plan(self, cases: list[Case]) -> list[Plan]:
         free = sorted(
@@ -391,7 +394,7 @@ class Plays(RuleBasedStateMachine):
     def nothing_billed_is_forgotten(self, names: list[str]) -> None:
         told = " ".join([*self.said, str(self.registry)])
         # What cannot be listed, and is in no registry, nobody can name; then nothing is bought.
-        for name in names if not self.unreadable else [each for each in names if each in self.registry]:
+        for name in names if self.unreadable != "list" else [each for each in names if each in self.registry]:
             for each in self.api.billed(name):
                 assert each["resource_id"] in told or each["offer_id"] in told, (each, told)
 
@@ -420,7 +423,7 @@ class PlaysByName(Plays):
 
 
 _settings = settings(
-    max_examples=80, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestPlays = Plays.TestCase
 TestPlays.settings = _settings
