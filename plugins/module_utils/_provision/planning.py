@@ -140,7 +140,7 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
 
 
 def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[float | None]:
-    """What the hosts cost together: a host that stops may be billed all the same for what its entry names."""
+    """What the hosts cost together: a host that stops may be billed for what its entry or name tells of."""
     found: dict[str, float | None] = {}
     for case, draft in zip(cases, drafts):
         if draft.action == BUY:
@@ -149,6 +149,8 @@ def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[floa
             found[case.standing.offer_id] = case.standing.price
         elif case.may_be_billed:
             found.setdefault(case.entry.offer_id or case.host.host, case.entry.price)
+        elif draft.action == STOP:
+            found.update({str(each["resource_id"]): each["price_per_hour"] for each in case.standing.machines})
     return found.values()
 
 

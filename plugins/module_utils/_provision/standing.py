@@ -37,7 +37,10 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Standing:
-    """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed."""
+    """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
+
+    ``machines``: those that were taken over, or because of which a person must decide.
+    """
 
     kind: Kind
     offer_id: str = ""
@@ -71,7 +74,7 @@ class Account:
         return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
 
     def named(self, name: str) -> list[Owned]:
-        """The machines that have the name and live, else those that have failed, which may be billed.
+        """The machines that have the name and may be billed: they live, or have failed.
 
         With those of the same offer that the API has numbered after it. Without a machine of the very name several
         numbered ones of one offer are a cluster of that name.
@@ -83,7 +86,7 @@ class Account:
             for each, offer in ((each, ownership.offer_of(each[0])) for each in self._indexes["base"].get(name, []))
             if (offer in offers if called else (offer, name) in self._clusters)
         ]
-        return _billed([*called, *numbered])
+        return [each for each in [*called, *numbered] if _may_be_billed(each[0])]
 
     def of_offer(self, offer_id: str) -> list[Owned]:
         """The machines that say that they were bought as this offer."""
@@ -122,11 +125,13 @@ class Account:
         return found
 
 
-def _billed(machines: t.Sequence[Owned]) -> list[Owned]:
-    """Those that live, else those that have failed, which may be billed."""
-    return [each for each in machines if _states.is_live(each[0]["status"])] or [
-        each for each in machines if each[0]["status"] == "failed"
-    ]
+def _may_be_billed(machine: Machine) -> bool:
+    return _states.is_live(machine["status"]) or bool(machine["status"] == "failed")
+
+
+def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
+    """Those that live, else those that have failed."""
+    return [each for each in machines if _states.is_live(each[0]["status"])] or list(machines)
 
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -241,17 +246,20 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if account.machines is None:
         return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
     found = account.named(host.name)
-    bought = _billed(account.of_offer(host.offer_id)) if host.offer_id and not found else []
-    found += bought if host.adopt else []
-    machines = [machine for machine, _owner in found]
+    bought = account.of_offer(host.offer_id) if host.offer_id and not found else []
+    bought = [each for each in bought if _may_be_billed(each[0])]
+    if host.by_name or host.adopt:
+        taken = _live_first(found or (bought if host.adopt else []))
+        others = sorted({name for _machine, owner in taken for name in owner.hosts if name != host.host})
+        if taken:
+            return _by_name(host, [machine for machine, _owner in taken], others, void=void)
     others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
-    if machines and (host.by_name or host.adopt):
-        return _by_name(host, machines, others, void=void)
     if others:
         return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
     unclaimed = [machine for machine, owner in found if not owner.hosts]
     if unclaimed:
-        return Standing(Kind.STOP, reason=messages.namesake(host.host, host.name, unclaimed), void=void)
+        reason = messages.namesake(host.host, host.name, unclaimed)
+        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(unclaimed))
     if bought:
         strangers = [machine for machine, _owner in bought]
         reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
@@ -271,13 +279,14 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
     elif offers == {""}:
         reason = messages.no_offer_named(host.name, machines)
     if reason:
-        return Standing(Kind.STOP, reason=reason, void=void)
+        return Standing(Kind.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
     prices = [machine["price_per_hour"] for machine in machines]
     price = None if None in prices else round(sum(prices), 6)
     failed = not any(_states.is_live(machine["status"]) for machine in machines)
     odd = "" if failed else _unfit(host, machines, price)
     if odd:
-        return Standing(Kind.STOP, reason=messages.does_not_fit(host.host, host.name, machines, odd), void=void)
+        reason = messages.does_not_fit(host.host, host.name, machines, odd)
+        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(machines))
     kind = Kind.FAILED if failed else Kind.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
 
