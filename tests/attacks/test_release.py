@@ -43,8 +43,9 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     # A machine of a colleague's that has a volume of this offer; and one that names no offer at all.
     old = account.run("old")
     old.offers.append(failing["shared"].offer_id)
+    named = account.run("named")
     silent, neighbour = (account.run(name, shown={"offer_history": []}) for name in ("silent", "neighbour"))
-    unfiltered(account, failing["unfiltered"], silent)
+    unfiltered(account, failing["unfiltered"], silent, named)
     unfiltered(account, failing["keep"], neighbour)
     account.on(
         "POST",
@@ -66,7 +67,9 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     check = Cases()
     with check("strangers"):
         assert old.runs, "the machine with a volume of the offer was ended (1a)"
+    with check("strangers in a list without its filter"):
         assert silent.runs, "a machine that is none of the offer's was ended (1b)"
+        assert named.runs, "a machine of another offer was ended (1b)"
     for host in ("shared", "unfiltered", "unlistable", "slow"):
         offer = account.offers[[each.vendor for each in account.offers].index(host)]
         with check(host):
