@@ -25,13 +25,13 @@ import pytest
 import yaml
 
 from books import Machine, Offer, Purchase
-from project import Project, Run, tool
+from project import Project, Run, extra, tool
 from simulator import Simulator
 from standin import StandIn
 
 SUPPLY = "compute_index.supply"
 SPEC = {"vendor": "{{ inventory_hostname }}", "compute": {"gpu_type": "H100", "gpu_count": 1}}
-PLAY_SECONDS = 60
+PLAY_SECONDS = 120
 # What a version of ansible-core may do in its own way: see pyproject.toml.
 core = pytest.mark.core
 
@@ -108,14 +108,21 @@ class Attacked(Project):
 
     def play_of(self, role: str, hosts: str = "gpu", **keywords: Any) -> str:
         """Write a playbook of one role, which does not wait long after lost answers, and return its name."""
-        name = f"{role}-{uuid4().hex[:8]}.yml"
-        (self.folder / name).write_text(json.dumps([as_play(role, hosts, **keywords)]))
-        return name
+        return self.book(as_play(role, hosts, **keywords))
 
-    def role(self, role: str, hosts: str = "gpu", *words: str, seconds: float = PLAY_SECONDS, **variables: Any) -> Run:
+    def role(self, role: str, hosts: str = "gpu", *words: str, **variables: Any) -> Run:
         """Run a role for these hosts, with extra variables."""
-        options = ["-i", str(self.inventory), *words, *(["-e", json.dumps(variables)] if variables else [])]
-        return self.run(tool("ansible-playbook"), self.play_of(role, hosts), *options, seconds=seconds)
+        return self.playbook(self.play_of(role, hosts), *words, **variables)
+
+    def playbook(self, name: str, *words: str, **variables: Any) -> Run:
+        """Run a playbook with the project's inventory, and with extra variables."""
+        return self.run("ansible-playbook", "-i", str(self.inventory), name, *words, *extra(variables))
+
+    def book(self, *plays: dict[str, Any]) -> str:
+        """Write a playbook of these plays, and return its name."""
+        name = f"{uuid4().hex[:8]}.yml"
+        (self.folder / name).write_text(json.dumps(plays))
+        return name
 
     # The registry
 
@@ -202,7 +209,8 @@ def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
 
 def failures(run: Run, host: str) -> str:
     """All that Ansible says of a host's failed tasks; empty if none failed."""
-    return "\n".join(re.findall(rf"^fatal: \[{re.escape(host)}(?: -> .*?)?\]: .*$", run.output, re.MULTILINE))
+    found = rf"^(?:fatal|failed): \[{re.escape(host)}(?: -> .*?)?\](?:: | \(item=).*$"
+    return "\n".join(re.findall(found, run.output, re.MULTILINE))
 
 
 def failed(run: Run, host: str) -> bool:

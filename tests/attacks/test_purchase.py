@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import base64
+import gzip
+import json
 import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from attack import SPEC, Attacked, Cases, assert_remembered, failed, failures, of
+from attack import SPEC, SUPPLY, Attacked, Cases, assert_remembered, failed, failures, of
 from books import Offer
 from standin import Answer, Hook, Proceed, Request, StandIn, refuse
 
@@ -128,8 +129,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
     connect = {"name": "Connect", "ansible.builtin.raw": "true", "ignore_unreachable": True, "when": "EVIL"}
     connect["when"] = "inventory_hostname == 'evil-id'"
     play = project.play_of("provision", post_tasks=[connect])
-    arguments = ("ansible-playbook", "-i", str(project.inventory), play)
-    first = project.run(*arguments)
+    first = project.playbook(play)
 
     check = Cases()
     with check("rejected (19e)"):
@@ -158,7 +158,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
         offers[host].status = {}
         for machine in offers[host].purchase.machines if offers[host].purchase else ():
             machine.unlisted = machine.hidden = False
-    second = project.run(*arguments)
+    second = project.playbook(play)
     with check("evil-id, by the registry (5)"):
         assert not touched.exists(), "an id of the API ran a command on the controller"
         assert len(account.bought("evil-id")) == 1
@@ -243,30 +243,41 @@ def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
 
 
 def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -> None:
-    bomb = base64.b64decode("H4sIAAAAAAACA+3BAQEAAACCIP+vbkhAAQAAAAAAAAAAAAAAAAAAAAAAAAAA")
-    project.declare(["dripping", "bomb", "redirected"])
-    for host in ("dripping", "bomb", "redirected"):
+    hosts = ["dripping", "bomb", "redirected"]
+    project.declare(hosts)
+    for host in hosts:
         account.sell(host)
 
     def drip(_request: Request, _proceed: Proceed) -> Answer:
         return Answer(200, (time.sleep(0.5) or b" " for _second in range(200)))
 
-    account.on("POST", "/get_offers", drip, sent="vendor: dripping")
-    account.on(
-        "POST", "/get_offers", lambda _r, _p: Answer(200, bomb, {"Content-Encoding": "gzip"}), sent="vendor: bomb"
+    def explode(_request: Request, proceed: Proceed) -> Answer:
+        # It would be a fine answer, but for the 64 MiB of blanks.
+        body = b" " * 2**26 + json.dumps(proceed().body).encode()
+        return Answer(200, gzip.compress(body, 1), {"Content-Encoding": "gzip"})
+
+    elsewhere = {"Location": f"http://localhost:{account.url.rpartition(':')[2]}/evil"}
+    for host, hook in (
+        ("dripping", drip),
+        ("bomb", explode),
+        ("redirected", lambda _r, _p: Answer(307, None, elsewhere)),
+    ):
+        account.on("POST", "/get_offers", hook, sent=f"vendor: {host}")
+    defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
+    run = project.run(
+        "ansible-playbook",
+        "-i",
+        str(project.inventory),
+        project.play_of("provision", module_defaults=defaults),
+        seconds=45,
     )
-    other = {"Location": f"http://localhost:{account.url.rpartition(':')[2]}/evil"}
-    account.on("POST", "/get_offers", lambda _r, _p: Answer(307, None, other), sent="vendor: redirected")
-    began = time.monotonic()
-    run = project.role("provision", seconds=40)
     check = Cases()
     with check("in time (17)"):
         assert "ENDED BY THE TEST" not in run.output
-        assert time.monotonic() - began < 35
-    for host in ("dripping", "bomb", "redirected"):
+    for host in hosts:
         with check(host):
             assert failures(run, host)
             assert not account.bought(host)
-    with check("redirected"):
+    with check("redirected elsewhere"):
         assert not account.asked("POST", "/evil")
     check.judge(run)
