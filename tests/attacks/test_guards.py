@@ -18,7 +18,9 @@ from standin import Answer, Proceed, Request, StandIn
 
 def key_of_nothing() -> str:
     """A public key whose bytes are none."""
-    return f"ssh-ed25519 {base64.b64encode(b'\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x00').decode()} nobody"
+    kind = b"ssh-ed25519"
+    blob = len(kind).to_bytes(4, "big") + kind + bytes(4)
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} nobody"
 
 
 def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked, tmp_path: Any) -> None:
