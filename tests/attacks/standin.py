@@ -76,6 +76,7 @@ class StandIn:
         self.purchases: list[Purchase] = []
         self.requests: list[Request] = []
         self.hooks: list[Hook] = []
+        self.tokens = {TOKEN}
         self.end_seconds = 0.0
         stand_in = self
 
@@ -168,7 +169,7 @@ class StandIn:
 
     def proceed(self, request: Request) -> Answer:
         """What the documentation says."""
-        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return refuse(401, "Not authenticated")
         with self.lock:
             match [request.method, *request.path.strip("/").split("/")]:

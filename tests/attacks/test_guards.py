@@ -37,8 +37,12 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         "volume": {"provision_spec": {"vendor": "volume", "storage": [{"type": "block_disk", "size": "500GB"}]}},
         "no-key": {"provision_ssh_public_key": key_of_nothing()},
         "no-data": {"provision_cloud_init_template": str(project.folder / "nothing.j2")},
-        "typo": {"provision_spec": {}, "provision_offer_id": named.offer_id, "provision_max_pirce_per_hour": 1},
-        "typo-2": {"provision_max_price_per_hour": 5, "provision_maxprice_per_hour": 1},
+        "typo": {
+            "provision_spec": {},
+            "provision_offer_id": named.offer_id,
+            "provision_max_price_per_hour": "",
+            "provision_maximum_price_per_hour": 1,
+        },
         "no-attempts": {"provision_max_attempts": 0},
         "ray": {"provision_spec": {}, "provision_offer_id": cluster.offer_id},
         "../../escaped": {"provision_spec": {**SPEC, "vendor": "escaped"}},
@@ -61,10 +65,11 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
             continue
         with check(f"{host} costs nothing"):
             assert failed(run, host)
-            assert not account.bought(host), "bought what cannot be meant"
+            bought = named.purchase if host == "typo" else account.bought(host)
+            assert not bought, "bought what cannot be meant"
     with check("the reason"):
         assert "provision_max_attempts" in failures(run, "no-attempts")
-        assert "provision_max_pirce_per_hour" in failures(run, "typo")
+        assert "provision_maximum_price_per_hour" in failures(run, "typo")
     with check("ray-1 keeps its address (11)"):
         assert "ray-1 is at 192.0.2.9 in ['web']" in run.output, "a host of the inventory was taken over"
     with check("escaped (24)"):
@@ -215,3 +220,15 @@ def test_a_limit_never_hides_that_nothing_was_ended(account: StandIn, project: A
     assert run.returncode != 0 or not first.runs, f"nothing was ended, and it is green\n{run.output}"
     audit = project.playbook(f"{SUPPLY}.audit", "--limit", "gpu-2")
     assert audit.returncode != 0 or second.resource_id in audit.output, audit.output
+
+
+def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Attacked) -> None:
+    project.declare({"gpu-1": {"whose": account.settings.token}, "gpu-2": {"whose": "attack-token-of-others"}})
+    account.tokens.add("attack-token-of-others")
+    for host in ("gpu-1", "gpu-2"):
+        account.sell(host)
+    play = as_play("provision")
+    play["module_defaults"][f"group/{SUPPLY}.all"]["api_token"] = "{{ whose }}"
+    run = project.playbook(project.book(play))
+    assert failed(run, "gpu-2") and not account.bought("gpu-2"), run.output
+    assert not any("of-others" in r.headers["authorization"] for r in account.asked("POST", "/procure_offer"))

@@ -15,15 +15,15 @@ PROCURE = ("POST", "/procure_offer")
 
 @core
 def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: StandIn, project: Attacked) -> None:
-    hosts = ["stolen", "unseen", "busy", "lost"]
+    hosts = ["stolen", "unseen", "busy", "lost", "renamed"]
     project.declare(hosts)
-    offers = {host: account.sell(host, keeps_name=host in ("stolen", "busy", "lost")) for host in hosts}
+    offers = {host: account.sell(host, keeps_name=host != "unseen") for host in hosts}
     arrived: set[str] = set()
     killed: list[float] = []
 
     def hold(request: Request, proceed: Proceed) -> Answer:
         name = request.json["resource_name"]
-        answer = proceed() if name in ("unseen", "lost") else None
+        answer = proceed() if name in ("unseen", "lost", "renamed") else None
         arrived.add(name)
         if name == "busy":
             # It is told to come back, and by then the play is dead.
@@ -42,6 +42,8 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     process.communicate()
     # While that one is dead, a colleague buys one of the offers.
     account.buy(offers["stolen"], "colleague")
+    for machine in offers["renamed"].purchase.machines if offers["renamed"].purchase else ():
+        machine.name = "the-big-one"
     time.sleep(3.5)
     check = Cases()
     with check("busy (26)"):
@@ -63,6 +65,9 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     with check("unseen (15)"):
         assert len(account.bought("unseen")) == 1, "one 404 is no proof that nothing was bought"
         assert_remembered(project, "unseen", account.bought("unseen")[0], second)
+    with check("renamed"):
+        assert len(account.bought("renamed")) == 1, "bought again beside what may be ours"
+        assert_remembered(project, "renamed", account.bought("renamed")[0], second)
     with check("lost"):
         assert not failed(second, "lost"), failures(second, "lost")
         assert len(account.bought("lost")) == 1 and project.owned("lost") == account.bought("lost")[0].ids

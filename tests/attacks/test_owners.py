@@ -77,6 +77,10 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
         "other-kind": {"provision_spec": anything, "provision_adopt": True},
         "fitting": {"provision_spec": anything, "provision_adopt": True},
     }
+    # Without a registry the name is the identity.
+    nameless = {"provision_spec": anything, "provision_registry_dir": ""}
+    late |= {"by-name": nameless, "by-name-dear": nameless}
+    account.run("by-name"), account.run("by-name-dear", 9.0)
     for host in ("twin-b", "train-1", "copy"):
         account.sell(host)
     for _each in range(4):
@@ -94,7 +98,9 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
     for host in ("twin-b", "second-owner", "mine", "raced", "foreign", "dear", "other-kind"):
         with check(f"{host} owns nothing"):
             assert not project.owned(host)
-            assert not account.bought(host), "bought beside a machine whose owner is not clear"
+            assert len(account.bought(host)) == (host in ("foreign", "dear", "other-kind")), (
+                "bought beside a machine whose owner is not clear"
+            )
     with check("one of two (9)"):
         assert len(account.bought("twin")) == 1
         assert not set(project.owned("train-1")) & set(before["train"]), "a host has a machine of a cluster"
@@ -104,9 +110,13 @@ def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
     with check("foreign is told (W1)"):
         assert_told(second, "foreign", foreign)
         assert "provision_adopt" in failures(second, "foreign")
+    with check("by name (W1)"):
+        assert not failed(second, "by-name"), failures(second, "by-name")
+        assert failed(second, "by-name-dear"), "takes a machine that is dearer than agreed"
+        assert len(account.bought("by-name")) == len(account.bought("by-name-dear")) == 1
     with check("fitting is adopted (W1)"):
         assert not failed(second, "fitting"), failures(second, "fitting")
-        assert project.owned("fitting") == [fitting.resource_id] and not account.bought("fitting")[1:]
+        assert project.owned("fitting") == [fitting.resource_id] and len(account.bought("fitting")) == 1
     with check("user data (25)"):
         assert CANARY not in first.output + second.output, "user data that the API repeats is shown"
     with check("drift (W2)"):

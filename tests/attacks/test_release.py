@@ -30,6 +30,7 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
             "shared": release,
             "unfiltered": release,
             "unlistable": release,
+            "vanishing": release,
             "forbidden": release,
             "slow": release,
             "keep": {},
@@ -37,7 +38,8 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
             "strange-key": {**release, **project.through(ssh)},
         }
     )
-    failing = {host: account.sell(host, fails="no capacity") for host in ("shared", "unfiltered", "unlistable", "keep")}
+    released = ("shared", "unfiltered", "unlistable", "vanishing")
+    failing = {host: account.sell(host, fails="no capacity") for host in (*released, "keep")}
     going_on = {host: account.sell(host, boot_seconds=1000) for host in ("forbidden", "slow")}
     fine = {host: account.sell(host) for host in ("settled", "strange-key")}
     # A machine of a colleague's that has a volume of this offer; and one that names no offer at all.
@@ -70,8 +72,8 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     with check("strangers in a list without its filter"):
         assert silent.runs, "a machine that is none of the offer's was ended (1b)"
         assert named.runs, "a machine of another offer was ended (1b)"
-    for host in ("shared", "unfiltered", "unlistable", "slow"):
-        offer = account.offers[[each.vendor for each in account.offers].index(host)]
+    for host in (*released, "slow"):
+        offer = {**failing, **going_on}[host]
         with check(host):
             assert failed(first, host) and offer.purchase
             (machine,) = offer.purchase.machines
@@ -108,6 +110,11 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     with check("keep is ended"):
         assert neighbour.runs, "a machine that is none of the offer's was ended (1c)"
     check.judge(first, second, third)
+
+
+def is_of(offer: Offer, request: Request) -> bool:
+    """Whether a machine of the offer is asked for."""
+    return offer.purchase is not None and request.path.rpartition("/")[2] in offer.purchase.ids
 
 
 def hide_offers(account: StandIn, offer: Offer, proceed: Proceed) -> Answer:
