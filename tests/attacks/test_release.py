@@ -58,11 +58,11 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     # Whatever list is asked for: of all machines, or of this offer.
     bought = failing["unlistable"]
     account.on("GET", "/resources", lambda _r, _p: Answer(500) if bought.purchase else None, sent=bought.offer_id)
-    account.on(
-        "GET",
-        f"{of(going_on['forbidden'])}/status",
-        lambda _r, _p: Answer(403) if going_on["forbidden"].purchase else None,
-    )
+    # The list has it, and its own page does not (8).
+    lost, hidden = failing["vanishing"], going_on["forbidden"]
+    for method in ("GET", "DELETE"):
+        account.on(method, "/resources/.*", lambda r, _p: refuse(404, "Not found") if is_of(lost, r) else None)
+    account.on("GET", f"{of(hidden)}/status", lambda _r, _p: Answer(403) if hidden.purchase else None)
 
     first = project.role("provision")
 
@@ -79,6 +79,7 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
             (machine,) = offer.purchase.machines
             if machine.runs:
                 assert_told(first, host, machine)
+                assert "othing is billed" not in failures(first, host)
             assert host != "slow" or not machine.runs, "what never got ready is given back"
             assert old.resource_id not in failures(first, host), "says that it has ended what it has not bought"
     with check("forbidden"):
