@@ -24,6 +24,7 @@ def account() -> Iterator[StandIn]:
     """The account at the API that all projects of a test share."""
     with StandIn() as stand_in:
         yield stand_in
+        assert not stand_in.errors, f"a hook of the test is wrong: {stand_in.errors}"
 
 
 Make = Callable[[str], Attacked]

@@ -76,6 +76,8 @@ class StandIn:
         self.purchases: list[Purchase] = []
         self.requests: list[Request] = []
         self.hooks: list[Hook] = []
+        #: What went wrong in a hook, which is the test's own fault.
+        self.errors: list[Exception] = []
         self.tokens = {TOKEN}
         self.end_seconds = 0.0
         stand_in = self
@@ -161,11 +163,15 @@ class StandIn:
     def answer(self, request: Request) -> Answer:
         """The answer of the first hook that has one, else that of the books."""
         self.requests.append(request)
-        for hook in list(self.hooks):
-            answer = hook(request, lambda: self.proceed(request))
-            if answer is not None:
-                return answer
-        return self.proceed(request)
+        try:
+            for hook in list(self.hooks):
+                answer = hook(request, lambda: self.proceed(request))
+                if answer is not None:
+                    return answer
+            return self.proceed(request)
+        except Exception as error:
+            self.errors.append(error)
+            return Answer(cut=True)
 
     def proceed(self, request: Request) -> Answer:
         """What the documentation says."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from attack import Attacked, Cases, assert_told, failed, failures, of
 from books import Machine, Offer
-from standin import Answer, Proceed, Request, StandIn
+from standin import Answer, Proceed, Request, StandIn, refuse
 
 
 def unfiltered(account: StandIn, offer: Offer, *others: Machine) -> None:
