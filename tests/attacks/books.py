@@ -70,6 +70,8 @@ class Machine:
     price: float | None = 2.0  # USD an hour
     state: str = "running"
     address: tuple[str, int] = NOWHERE
+    vendor: str = "acme"
+    region: str = "EU"
     #: Fields that are shown instead.
     shown: Json = field(default_factory=dict)
     #: Not in the list of all; nor found by its id.

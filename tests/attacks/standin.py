@@ -120,7 +120,8 @@ class StandIn:
             names = [kept] if offer.machines == 1 else [f"{kept}-{number + 1}" for number in range(offer.machines)]
             share = None if offer.total is None else round(offer.total / offer.machines, 6)
             state = "failed" if offer.fails else "running"
-            bought = [Machine(each, [offer.offer_id], share, state, **fields) for each in names]
+            place = {"vendor": offer.vendor, "region": offer.region, **fields}
+            bought = [Machine(each, [offer.offer_id], share, state, **place) for each in names]
             self.machines += bought
             offer.purchase = Purchase(offer, name, bought, body or {})
             self.purchases.append(offer.purchase)
@@ -213,7 +214,7 @@ class StandIn:
             if compute.get("contract_type") in (None, offer.contract) and {family, offer.gpu_type, ""} & {*kinds}:
                 found.append(offer)
         found.sort(key=lambda offer: offer.total or 0)
-        listed = [{**self._facts(o), "vendor_region": "eu-1", "type": "vm", **o.listed} for o in found]
+        listed = [{**self._facts(o), "vendor_region": f"{o.region.lower()}-1", "type": "vm", **o.listed} for o in found]
         return Answer(200, {"offers": listed, "total_count": len(listed), "filters_applied": {}})
 
     def _facts(self, offer: Offer) -> Json:
@@ -294,8 +295,8 @@ class StandIn:
         return {
             "resource_id": machine.resource_id,
             "resource_type": "vm",
-            "vendor": "acme",
-            "vendor_region": "eu-1",
+            "vendor": machine.vendor,
+            "vendor_region": f"{machine.region.lower()}-1",
             "status": machine.state,
             "created_at": began,
             "name": machine.name,
