@@ -219,7 +219,7 @@ class World:
     def settle(self) -> None:
         """The faults are over: what is green stays, and ends."""
         self.stock()
-        for name, project in self.projects.items():
+        for name in self.projects:
             first = self.provision(name, provision_adopt=True)
             green = [host for host in HOSTS if not failed(first, host)]
             for host in {*HOSTS} - {*green}:
