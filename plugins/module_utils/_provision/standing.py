@@ -199,7 +199,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
         # Another controller may have bought for this host meanwhile, by another offer.
         other = _unregistered(host, account, void=False)
-        return _replace(ours, Kind.OPEN) if other.kind is Kind.FREE else other
+        return other if other.machines else _replace(ours, Kind.OPEN)
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})

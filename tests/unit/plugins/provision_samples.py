@@ -39,6 +39,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "spec": SPEC,
         "offer_id": "",
         "max_price": 4,
+        "refused": "",
         "max_total_price": "",
         "attempts": 3,
         "all_or_nothing": False,
