@@ -472,6 +472,7 @@ class _Purchase:
         """Nothing of ours comes of this offer: the host is free, unless the failure has left something."""
         why = t.cast(Why, step.why)
         left = self._billed if why is Why.FAILED else []
+        since = self._journal.gone_since()
         self._facts.update(outcome=step.do.value, resource_ids=left)
         if left:
             self._note_left(left)
@@ -490,7 +491,7 @@ class _Purchase:
         if why is Why.REFUSED:
             return Failure(say.denied(offer_id, self._denial), "conflict", **facts)
         if self._past.unanswered:
-            msg = say.freed(offer_id, self._journal.gone_since())
+            msg = say.freed(offer_id, since)
             return Failure(msg, "not_found" if why is Why.NOT_FOUND else "expired", **facts)
         if self._missing is not None:
             advice = "The API does not know this offer; search again." if why is Why.NOT_FOUND else ""
