@@ -39,7 +39,8 @@ PROCURE_OFFER: Spec = {
 }
 
 OFFER_STATUS: Spec = {
-    "offer_id": {"type": "str", "required": True},
+    "offer_id": {"type": "str"},
+    "offer_ids": {"type": "list", "elements": "str"},
 }
 
 RESOURCE_INFO: Spec = {
@@ -59,17 +60,54 @@ DELETE_RESOURCE: Spec = {
     "force": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "float", "default": 300},
+    "accepted": {"type": "bool", "default": False},
 }
 
 OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
+    "limit": {"type": "int"},
 }
 
 REGISTRY_ENTRY: Spec = {
     "path": {"type": "path", "required": True},
     "variables": {"type": "dict", "default": {}},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+# The steps of `decide`, which only the roles take. What the action plugin gathers is plain values.
+_HOSTS: Spec = {"step": {"type": "str", "required": True}}
+
+PLAN: Spec = {
+    **_HOSTS,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "consumed": {"type": "list", "elements": "str", "default": []},
+    "others": {"type": "dict", "default": {}},
+    "attempts": {"type": "dict", "default": {}},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+    "connection": {"type": "str", "default": ""},
+    "forbidden": {"type": "str", "default": ""},
+    "quote": {"type": "bool", "default": False},
+}
+
+JUDGE: Spec = {
+    **_HOSTS,
+    "plans": {"type": "list", "elements": "dict", "default": []},
+    "purchases": {"type": "dict", "default": {}},
+    "offers": {"type": "dict", "default": {}},
+    "before": {"type": "dict", "default": {}},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+
+ORDER: Spec = {
+    **_HOSTS,
+    "variables": {"type": "dict", "default": {}},
+    "extra": {"type": "dict", "default": {}},
+    "members": {"type": "list", "elements": "str", "default": []},
 }
 
 

@@ -158,7 +158,7 @@ def test_what_was_not_given_is_not_sent(queue: RequestQueue, buy: Any, value: st
 
 
 def test_the_diff_shows_what_is_bought(queue: RequestQueue, buy: Any) -> None:
-    free(queue, gpu_count=8).expect(*POST, procurement())
+    free(queue, gpu_count=8, gpu_price_per_hour=0.25).expect(*POST, procurement())
     assert buy()["diff"] == {
         "before_header": "machine (none)",
         "after_header": f"machine (offer {OFFER_ID})",
@@ -186,7 +186,7 @@ def test_the_diff_falls_back_to_the_group_of_regions(queue: RequestQueue, buy: A
 def test_the_purchase_may_take_as_long_as_was_said(queue: RequestQueue, buy: Any, seconds: float) -> None:
     free(queue).expect(*POST, procurement())
     buy(procure_timeout=seconds)
-    assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [60, 60, seconds]
+    assert [whole for _connecting, whole in queue.timeouts] == [60, 60, seconds]
 
 
 @pytest.mark.parametrize(
@@ -794,7 +794,7 @@ def test_a_lost_answer_is_asked_after_until_it_is_known(queue: RequestQueue, buy
     queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
     assert buy(api_retries=5)["outcome"] == "created"
     assert clock.naps == [operation.SETTLE_PAUSE] * 3
-    assert [call.req_kwargs["timeout"][1] for call in queue.calls[3:]] == [operation.SETTLE_TIMEOUT] * 4
+    assert [whole for _connecting, whole in queue.timeouts[3:]] == [operation.SETTLE_TIMEOUT] * 4
 
 
 def test_the_ids_of_a_settled_purchase_are_asked_for(queue: RequestQueue, buy: Any) -> None:
