@@ -30,7 +30,7 @@ def linked(offer_id: Any, role: str | None = None) -> dict[str, Any]:
     ("fields", "offer"),
     [
         ({"offer_id": A}, A),
-        ({"offer_id": f" {A.upper()}"}, A),
+        ({"offer_id": A.upper()}, A),
         ({"offer_history": [linked(A)]}, A),
         ({"offer_history": [linked(A), linked(A.upper()), linked(None), {}, 7]}, A),
         ({"offer_id": A, "offer_history": [linked(A)]}, A),
