@@ -17,7 +17,7 @@ from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result, given
-from .._provision.machines import ids_in_use, of_offer
+from .._provision.machines import ids_for_match, ids_in, of_offer
 
 BLANK: Result = {
     "changed": False,
@@ -199,9 +199,9 @@ def _machines(api: SupplyApi, status: Json, listing: _List) -> tuple[list[Json],
         return machines, status["phase"], None
     # Not every deployment may have the list of resources; what the status says is then all there is.
     told = bool(machines) and all(_connection.parse_ssh_command(m.get("ssh_command")).host for m in machines)
-    ids = ids_in_use(status)
+    ids = ids_in(status)
     try:
-        resources = of_offer(listing(), status["offer_id"], ids)
+        resources = of_offer(listing(), status["offer_id"], ids_for_match(status))
         if not told:
             resources += _read(api, set(ids) - {resource["resource_id"] for resource in resources})
     except ApiError:
