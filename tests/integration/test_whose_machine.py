@@ -40,14 +40,17 @@ def test_a_failed_machine_is_taken_by_no_other_host(make_project: MakeProject) -
 
 def test_a_machine_of_the_name_comes_before_an_offer_that_was_only_noted(project: Project) -> None:
     # The purchase was lost, and by the time that it is tried again another computer has bought for the same host.
-    project.simulator.faults.append(Fault(path="/procure_offer", cut="before"))
+    project.simulator.faults.append(Fault(path="/procure_offer", cut="before", count=None))
     assert "MAY BE BOUGHT" in impatient(project).failure("gpu-1")
+    project.simulator.faults.clear()
     noted = project.registry_file("gpu-1").read_text()
     project.registry_file("gpu-1").unlink()
     project.simulator.add_offer(gpu_price_per_hour=1.5)
     assert impatient(project).returncode == 0
     project.registry_file("gpu-1").write_text(noted)
-    run = impatient(project)
+    said = impatient(project).failure("gpu-1")
+    assert project.simulator.billed[0] in said and "provision_adopt" in said
+    run = impatient(project, provision_adopt=True)
     assert run.returncode == 0, run.output
     assert_owns_one(project, "gpu-1")
 
@@ -68,7 +71,8 @@ def test_two_machines_of_one_name_are_an_error_that_lists_both(project: Project)
     gone, left = (result["resource_ids"][0] for result in results)
     (deleted,), _run = project.tasks({"compute_index.supply.delete_resource": {"resource_id": gone}})
     assert (deleted["changed"], deleted["billing_stopped"]) == (True, True)
-    assert impatient(project).returncode == 0
+    assert left in impatient(project).failure("gpu-1"), "a name alone is no claim"
+    assert impatient(project, provision_adopt=True).returncode == 0
     entry = project.registry("gpu-1")
     assert entry is not None
     assert entry["provision_resource_ids"] == [left]
@@ -90,8 +94,8 @@ def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakePro
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"provision_resource_name": "same"}, "have the provision_resource_name same"),
-        ({"provision_offer_id": "first"}, "have the provision_offer_id"),
+        ({"provision_resource_name": "same"}, "would buy a machine called same"),
+        ({"provision_offer_id": "first"}, "has or wants, too"),
     ],
     ids=["name", "offer"],
 )

@@ -51,6 +51,13 @@ class _Listed:
         self._machines: list[Json] | None = None
         self._asked = False
 
+    def state(self, resource_id: str) -> str | None:
+        """What the API calls a machine by its own page, since some lists leave out what is deleted."""
+        try:
+            return t.cast("str | None", self._api.resource(resource_id, retries=0)["status"])
+        except ApiError:
+            return None  # nobody says that it is gone
+
     def all(self) -> list[Json] | None:
         """All machines, None if they cannot be listed."""
         if not self._asked:
@@ -125,7 +132,9 @@ class _Case:
             own = []  # what somebody else has bought
         if self.status.get("phase") == _states.ENDED:
             return []
-        return sorted(each for each in {*self.ids, *own} if not _states.is_gone(states.get(each)))
+        named = {*self.ids, *own}
+        states.update({each: listed.state(each) for each in named - states.keys()})
+        return sorted(each for each in named if not _states.is_gone(states[each]))
 
     def attempt(self, *, released: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
@@ -189,6 +198,8 @@ class _Case:
         """What the purchase or the last look said."""
         if self.trouble:
             return self.trouble
+        if self.status.get("phase") == _states.FAILED:
+            return messages.failed(self.plan["offer_id"], self.status.get("failure_reason"))
         return str(
             self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.plan['offer_id']}."
         )
@@ -293,7 +304,9 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)
     attempt = case.attempt(released=over)
     verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
-    tried = (params["before"].get("attempts") or {}).get(case.host) or []
+    tried = [dict(each) for each in (params["before"].get("attempts") or {}).get(case.host) or []]
+    if over and tried:
+        tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
     if over and case.file is not None:
         case.file.end()
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))

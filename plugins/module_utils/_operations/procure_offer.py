@@ -252,7 +252,8 @@ class _Purchase:
             found = [*ids, *_machines.may_be_billed(machines)]
             self._billed = list(dict.fromkeys(each for each in found if each not in gone))
         whose = UNSEEN if machines is None else _machines.whose(machines, self._names)
-        left = bool(self._billed) or (None if self._listing else False)
+        # Where nobody can list them, a machine of ours may be among those of a bought offer.
+        left = (failed and bool(self._billed)) or (None if self._listing else bool(self._billed))
         return Seen(status["phase"], whose, left)
 
     def _machines(self, ids: list[str], match: list[str]) -> list[Json]:

@@ -78,7 +78,9 @@ def share(quoted: float | None, limit: float, ceiling: float, together: Sum, buy
     most = limit
     if ceiling != UNLIMITED:
         left = max(0.0, ceiling - together.total)
-        most = min(most, math.floor(((quoted or 0.0) + left / max(1, buyers)) * 1e6) / 1e6)
+        # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
+        millionths = round(((quoted or 0.0) + left / max(1, buyers)) * 1e6, 3)
+        most = min(most, math.floor(millionths) / 1e6)
     return None if most == UNLIMITED else max(0.0, most)
 
 
@@ -112,4 +114,5 @@ def _differ(asked: t.Any, has: t.Any) -> bool:
 
 def _is_family(kind: str, canonical: str) -> bool:
     """Whether ``h100`` is the family of ``nvidia-h100-sxm5-80gb``, or a part of its name (C8, C15)."""
-    return f"-{kind}-" in f"-{canonical}-" or canonical.startswith(f"{kind}-")
+    word = "-".join(kind.split())
+    return f"-{word}-" in f"-{canonical}-"

@@ -62,9 +62,10 @@ def strategy(name: str) -> str:
     )
 
 
-def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Iterable[str]) -> str:
+def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
     """Several hosts say that one machine or offer is theirs."""
-    what = f"offer {offer_id}" if offer_id else f"machine {ids_of(ids)}"
+    parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_of(ids)}" if ids or not offer_id else ""]
+    what = " with ".join(filter(None, parts))
     return (
         f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
         " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
@@ -80,11 +81,11 @@ def no_offer(host: str, ids: t.Iterable[str]) -> str:
     )
 
 
-def cannot_be_asked(host: str, offer_id: str, said: str) -> str:
+def cannot_be_asked(host: str, offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
     """What became of the registered offer cannot be read."""
     return (
         f"What became of offer {offer_id}, which the registry names for {host}, cannot be read: {said}"
-        " It may be bought and billed, so nothing else was bought. Run again."
+        f" {may_be_billed(price, ids)} Nothing else was bought. Run again."
     )
 
 
@@ -251,6 +252,11 @@ def drift(host: str, what: str) -> str:
 
 
 # What became of a purchase
+
+
+def failed(offer_id: str, reason: str | None) -> str:
+    """An offer that failed after it was bought."""
+    return f"Offer {offer_id} failed: {(reason or 'the API gives no reason').rstrip('.')}."
 
 
 def nothing_billed(host: str) -> str:

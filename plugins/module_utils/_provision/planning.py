@@ -107,7 +107,7 @@ def plan(
     together = allocation.add_up([*others, *_costs(cases, drafts)])
     buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
     ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
-    capped = [_capped(case.host, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
+    capped = [_capped(case, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
     stopped = [draft.host for draft in capped if draft.action == STOP]
     return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
 
@@ -231,9 +231,7 @@ def _after(case: Case, reason: str) -> str:
     return messages.joined(last, reason, money, messages.tried(tried))
 
 
-def _capped(
-    host: Declaration, draft: Plan, ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]
-) -> Plan:
+def _capped(case: Case, draft: Plan, ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Plan:
     """The plan below the ceiling of all hosts, the lowest that any of the buyers has declared."""
     if draft.action != BUY:
         return draft
@@ -243,14 +241,14 @@ def _capped(
     elif together.exceeds(ceiling):
         refusal = messages.above_total(together.total, together.unknown, ceiling, buyers)
     if refusal:
-        return _replace(draft, action=STOP, refusal=refusal)
-    return _replace(draft, limit=allocation.share(draft.price, host.limit, ceiling, together, buyers))
+        return _replace(draft, action=STOP, refusal=_after(case, refusal))
+    return _replace(draft, limit=allocation.share(draft.price, case.host.limit, ceiling, together, buyers))
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str]) -> Plan:
     if draft.action != BUY or not case.host.all_or_nothing or not stopped:
         return draft
-    return _replace(draft, action=STOP, refusal=messages.all_or_none(stopped))
+    return _replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
 
 
 def _replace(draft: Plan, **changes: t.Any) -> Plan:

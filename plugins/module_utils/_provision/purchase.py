@@ -11,7 +11,8 @@ The rules, from which all cells of the table in the test follow:
    frees the host but a failure of the offer, or its expiry that was seen long ago.
 3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
    answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
-   that sent twice: a person decides. Without a registry the name is the identity.
+   that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
+   shows in all the time that a lost answer is asked after, another customer of the market was faster.
 4. A machine of another name is somebody else's, unless a purchase of ours was not answered: not every deployment of
    the API keeps names, so then nobody can tell.
 
@@ -176,7 +177,14 @@ def _whose(past: Past, seen: Seen, patience: bool) -> Step:
         return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    return _LOOK if patience else Step(Do.UNKNOWN, Why.NAMELESS)
+    doubtful = past.unanswered or past.refused == ANSWERED_NO or seen.left is None
+    # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
+    if not (doubtful or past.sends or past.by_name):
+        return _over(past, Why.TAKEN)
+    if patience:
+        return _LOOK
+    # Other customers of the market buy, too, and their machines are on no list of ours.
+    return Step(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
 
 
 def _unbought(past: Past, patience: bool) -> Step:

@@ -69,9 +69,10 @@ def freed(offer_id: str, since: str) -> str:
 
 def taken(offer_id: str, name: str, machines: list[Machine], ids: list[str], refused: str) -> str:
     """Somebody else has the offer."""
+    whose = f"no machine of it is called {name}, but {described(machines, ids)}" if machines or ids else ""
     return (
-        f"{refused}Somebody else has bought offer {offer_id}: no machine of it is called {name}, but"
-        f" {described(machines, ids)}. {NOTHING_BOUGHT} Search again."
+        f"{refused}Somebody else has bought offer {offer_id}: {whose or 'this account lists no machine of it'}."
+        f" {NOTHING_BOUGHT} Search again."
     ).strip()
 
 

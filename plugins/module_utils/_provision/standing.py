@@ -166,20 +166,23 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
-    """All machines of the offer have ended, unless the list says of one that it lives."""
-    found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
-    if not any(_states.is_live(machine["status"]) for machine in found):
+    """All machines of the offer have ended, unless the list says otherwise of one."""
+    named = {ownership.id_of(machine): machine for machine, _owner in account.machines_with(entry.resource_ids)}
+    own = {ownership.id_of(machine): machine for machine in _of_its_offer(host, entry, account)}
+    left = [machine for machine in {**own, **named}.values() if not _states.is_ending(machine["status"])]
+    if not left:
         return _unregistered(host, account, void=True)
-    what = f"its status says that all of it has ended, while the list has {messages.described(found)}"
+    what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
     reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what)
     return _replace(ours, Kind.STOP, reason=reason)
 
 
 def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
     """The offer's status cannot be read, or the API does not know the offer."""
-    said = str(status.get("msg") or "its offer was not asked about")
+    said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        return _replace(ours, Kind.STOP, reason=messages.cannot_be_asked(host.host, entry.offer_id, said))
+        reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price, ours.resource_ids)
+        return _replace(ours, Kind.STOP, reason=reason)
     if entry.is_open:
         return _replace(ours, Kind.OPEN)
     reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "the API does not know it")
@@ -189,7 +192,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
 def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
     """A purchase was sent whose answer nobody knows. What cannot be told here, the purchase itself settles."""
     if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
-        return _replace(ours, Kind.OPEN)
+        # Another controller may have bought for this host meanwhile, by another offer.
+        other = _unregistered(host, account, void=False)
+        return _replace(ours, Kind.OPEN) if other.kind is Kind.FREE else other
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
@@ -214,18 +219,21 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     return _replace(ours, Kind.UNDER_WAY if kind is Kind.READY else kind, resource_ids=ids, adopted=not mine)
 
 
+def _of_its_offer(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
+    """The machines of the host's offer. What another host owns is linked to it by mistake."""
+    return [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts in ((), (host.host,))]
+
+
 def _left(host: Declaration, entry: Entry, status: Status, account: Account) -> tuple[str, ...] | None:
     """What a failed offer has left that may be billed, None if nobody can tell."""
     if account.machines is None:
         return None
     noted = {*entry.resource_ids, *(str(each).lower() for each in status.get("resource_ids") or ())}
-    found = [*account.machines_with(noted), *account.of_offer(entry.offer_id)]
-    # What another host owns is linked to this offer by mistake.
-    listed = {ownership.id_of(machine): machine for machine, owner in found if owner.hosts in ((), (host.host,))}
-    foreign = {ownership.id_of(machine) for machine, _owner in found} - {*listed}
+    own = _of_its_offer(host, entry, account)
+    found = [*own, *(machine for machine, _owner in account.machines_with(noted))]
     # One that is not listed has told nobody that it is gone; but a failed offer need not have had a machine.
-    ended = {each for each, machine in listed.items() if _states.is_gone(machine["status"])}
-    return tuple(sorted({*noted, *listed} - ended - foreign - {""}))
+    gone = {ownership.id_of(machine) for machine in found if _states.is_gone(machine["status"])}
+    return tuple(sorted({*noted, *map(ownership.id_of, own)} - gone - {""}))
 
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
@@ -239,6 +247,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
     if machines and (host.by_name or host.adopt):
         return _by_name(host, machines, others, void=void)
+    if others:
+        return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
     unclaimed = [machine for machine, owner in found if not owner.hosts]
     if unclaimed:
         return Standing(Kind.STOP, reason=messages.namesake(host.host, host.name, unclaimed), void=void)
@@ -269,7 +279,7 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
     if odd:
         return Standing(Kind.STOP, reason=messages.does_not_fit(host.host, host.name, machines, odd), void=void)
     kind = Kind.FAILED if failed else Kind.UNDER_WAY
-    return Standing(kind, offers.pop(), ids, price, adopted=True, machines=tuple(machines))
+    return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
 
 
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:

@@ -17,7 +17,7 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
 
     ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
     so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
-    file: theirs is the first source's. Without any inventory file it is the folder ``here`` in which Ansible was started.
+    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
     A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
     """
     if wanted is not None and not str(wanted).strip():

@@ -274,20 +274,27 @@ def test_each_attempt_has_a_deadline_of_its_own(serve: Serve, naps: list[float])
     assert len(naps) == 2
 
 
-def test_the_next_exchange_has_its_whole_time_again(serve: Serve) -> None:
-    """A connection that is used again keeps nothing of the time that the last answer had left."""
-
+def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serve) -> None:
     def twice(connection: socket.socket, server: RawServer) -> None:
         for _answer in range(2):
             server.read_request(connection)
-            for byte in HEAD + b"Content-Length: 2\r\n\r\n[]":
-                connection.sendall(bytes([byte]))
-                time.sleep(0.006)
+            connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n[]")
 
     server = serve(twice)
-    http = client(server.url, timeout=0.4)
+    http = client(server.url)
     assert [http.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
     assert server.connections == 1
+
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(5)
+        reader = _transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        there.sendall(b"abc")
+        assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
+        here.setblocking(True)
+        reader = _transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        there.close()
+        assert (reader.read(2), here.gettimeout()) == (b"", None)
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "x-gzip", "deflate", "GZIP"])

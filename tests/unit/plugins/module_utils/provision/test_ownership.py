@@ -217,13 +217,16 @@ def expected_owners(fleet: list[Machine], hosts: list[tuple[Claim, Entry]], by_n
     found = []
     for its in fleet:
         proofs = {
-            c.host: expected_proof(known, c.name, by_name, its, fleet) for (c, known), by_name in zip(hosts, by_names)
+            c.host: expected_proof(known, c.name, by_name, its, fleet)
+            for (c, known), by_name in zip(hosts, by_names, strict=True)
         }
         best = max(proofs.values())
         found.append({host for host, each in proofs.items() if each == best and best > 0})
     merged = []
-    for its, own in zip(fleet, found):
-        together = set().union(*(o for m, o in zip(fleet, found) if m["offer_id"] and m["offer_id"] == its["offer_id"]))
+    for its, own in zip(fleet, found, strict=True):
+        together = set().union(
+            *(o for m, o in zip(fleet, found, strict=True) if m["offer_id"] and m["offer_id"] == its["offer_id"])
+        )
         merged.append(together if len(together) > 1 else own)
     return merged
 

@@ -86,24 +86,24 @@ STORIES: dict[str, dict[str, Any]] = {
 # A cell is what follows; with a "?" before it, after looks for as long as there is patience.
 # unreadable|404|unbought|expired|bought: ours, theirs, no name|failed: nothing left, ours, theirs, no name, not listed
 TABLE = """
-nothing sent                     |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|not_sent taken|?unknown nameless|not_sent failed|not_sent failed|not_sent taken|?unknown nameless|not_sent failed
+nothing sent                     |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|not_sent taken|?not_sent taken|not_sent failed|not_sent failed|not_sent taken|?not_sent taken|not_sent failed
 nothing sent, no name asked for  |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|not_sent failed
 lost                             |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 lost, no name asked for          |?unknown unreadable|?unknown lately|?send|?unknown lately|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
 lost twice                       |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 lost, then 409                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 lost, then 422                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
-422                              |?rejected refused|rejected refused|rejected refused|rejected refused|existing|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
-404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
-409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
+422                              |?rejected refused|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
 409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
-429                              |?unknown unreadable|rejected refused|send|rejected refused|existing|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
-429, too often                   |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
+429                              |?unknown unreadable|rejected refused|send|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+429, too often                   |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
 503                              |?unknown unreadable|?unknown lately|send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 503, too often                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 200 that says no                 |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
-R nothing sent                   |not_sent unreadable|not_sent not_found|send|not_sent expired|unknown unproven|not_sent taken|?unknown nameless|not_sent failed|unknown unproven|not_sent taken|?unknown nameless|not_sent failed
-R nothing sent, no name asked for|not_sent unreadable|not_sent not_found|send|not_sent expired|?unknown nameless|?unknown nameless|?unknown nameless|not_sent failed|?unknown nameless|?unknown nameless|?unknown nameless|not_sent failed
+R nothing sent                   |not_sent unreadable|not_sent not_found|send|not_sent expired|unknown unproven|not_sent taken|not_sent taken|not_sent failed|unknown unproven|not_sent taken|not_sent taken|not_sent failed
+R nothing sent, no name asked for|not_sent unreadable|not_sent not_found|send|not_sent expired|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent taken|not_sent taken|not_sent taken|not_sent failed
 R made                           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|?unknown unlisted
 R sent before                    |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 R sent before, no name asked for |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
@@ -115,10 +115,10 @@ R sent before, may not send      |?unknown unreadable|?unknown lately|?unknown s
 R lost                           |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 R lost, made by another run      |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
 R lost, then 409                 |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
-R 422                            |?rejected refused|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?unknown nameless|rejected failed|unknown unproven|rejected taken|?unknown nameless|?unknown unlisted
-R 404                            |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?unknown nameless|rejected failed|unknown unproven|rejected taken|?unknown nameless|?unknown unlisted
-R 409                            |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|unknown unproven|rejected taken|?unknown nameless|rejected failed|unknown unproven|rejected taken|?unknown nameless|?unknown unlisted
-R 429                            |?unknown unreadable|rejected refused|send|rejected refused|unknown unproven|rejected taken|?unknown nameless|rejected failed|unknown unproven|rejected taken|?unknown nameless|?unknown unlisted
+R 422                            |?rejected refused|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 404                            |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 409                            |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 429                            |?unknown unreadable|rejected refused|send|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
 R 200 that says no               |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
 R 200 that says failed           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
 """  # noqa: E501
@@ -203,7 +203,9 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
         if found.do is Do.NOT_SENT:
             assert past.sends == 0, told
         if found.why is Why.TAKEN:
-            assert seen.whose == THEIRS and not past.unanswered and not past.made, told
+            assert seen.whose != OURS or not past.named, told
+            assert seen.whose == THEIRS or seen.left is not None, told
+            assert not past.unanswered and not past.made, told
         if found.do is Do.UNKNOWN:
             assert past.sends or past.unanswered or past.made or seen.phase in (*BOUGHT, _states.FAILED), told
         assert (found.why is None) is (found.do in (Do.SEND, Do.LOOK, Do.CREATED, Do.EXISTING)), told
