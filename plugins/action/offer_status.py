@@ -3,23 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module offer_status in the process of Ansible itself; see ``plugin_utils/_in_process.py``.
 
-Beside that it tells in a terminal how far a machine is that is waited for: Ansible's own line only counts retries.
+Beside that it tells in a terminal how far machines are that are waited for: Ansible's own line only counts retries.
+The variable ``compute_index_labels`` may say how the offers of a look at many are called there.
 """
 
 from __future__ import annotations
 
 import time
 import typing as t
+from collections.abc import Mapping
 
 from ansible import constants as C
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction, display
 
 MINUTE = 60.0  # seconds after which a state that has not changed is told again
+MOST_LINES = 5  # about the offers of one look at many
 # Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
 _TERMINAL = ("default", "ansible.builtin.default")
 
-# By host: when the looks of an ``until`` began, what was told last, and when. All of them happen in one process.
+# By host or offer: when the looks of an ``until`` began, what was told last, and when. They happen in one process.
 _told: dict[str, tuple[float, str, float]] = {}
 
 
@@ -27,20 +30,42 @@ class ActionModule(InProcessAction):
     """Ansible's way to find the plugin."""
 
     operation = OFFER_STATUS
+    _labels: t.Any = None
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        self._labels = (task_vars or {}).get("compute_index_labels")
+        return super().run(tmp, task_vars)
 
     def perform(self, host: str | None) -> dict[str, t.Any]:
         result = super().perform(host)
         waits = self._task.until and not self._task.check_mode and not result["terminal"]
         if waits and C.DEFAULT_STDOUT_CALLBACK in _TERMINAL:
-            _tell(str(host), result["msg"])
+            labels = self._templar.template(self._labels)
+            for line in news(str(host), result, labels if isinstance(labels, Mapping) else {}):
+                display.display(f"  {line}")
         return result
 
 
-def _tell(host: str, msg: str) -> None:
-    """A line if there is something new to say, or nothing was said for a minute."""
+def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) -> list[str]:
+    """Lines about what is new in a look, or one if nothing was said for a minute."""
+    passed = _passed(host, result["msg"])
+    if not result["offers"]:
+        return [] if passed is None else [f"{host}, after {passed:.0f} s: {result['msg']}"]
+    lines = []
+    for offer_id, one in result["offers"].items():
+        since = _passed(offer_id, one["msg"], repeat=False)
+        if since is not None:
+            lines.append(f"{labels.get(offer_id) or offer_id}, after {since:.0f} s: {one['msg']}")
+    if not lines and passed is not None:
+        return [f"After {passed:.0f} s: {result['msg']}"]
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more. {result['msg']}"]
+
+
+def _passed(key: str, msg: str, *, repeat: bool = True) -> float | None:
+    """Seconds since the looks began, if there is something new to say, or nothing was said for a minute; else None."""
     now = time.monotonic()
-    start, last, when = _told.get(host, (now, "", now))
-    if msg != last or now - when >= MINUTE:
-        display.display(f"  {host}, after {now - start:.0f} s: {msg}")
-        when = now
-    _told[host] = (start, msg, when)
+    start, last, when = _told.get(key, (now, "", now))
+    new = msg != last or (repeat and now - when >= MINUTE)
+    _told[key] = (start, msg, now if new else when)
+    return now - start if new else None

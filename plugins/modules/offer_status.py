@@ -7,15 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: offer_status
-short_description: Looks at the procurement of an offer, made for until
+short_description: Looks at the procurement of offers, made for until
 version_added: 1.0.0
 description:
-  - Takes one look at what became of an offer, and returns at once. Waiting is done by the task, with C(until),
-    C(retries) and C(delay), so that it can be watched and stopped.
+  - Takes one look at what became of an offer, or of many, and returns at once. Waiting is done by the task, with
+    C(until), C(retries) and C(delay), so that it can be watched and stopped.
   - All results are there whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
     unreadable answer) is no failure but RV(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
     with RV(terminal=true), so that the loop ends at once.
   - The request is sent once for each look, whatever O(api_retries) is.
+  - With O(offer_ids) the results of each offer are in RV(offers), and those beside it speak of all of them. An offer
+    that cannot be looked at is a failure in its own entry only; a token that is refused fails the task.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -32,9 +34,15 @@ attributes:
 options:
   offer_id:
     description:
-      - The id of the offer.
+      - The id of the offer. Either this or O(offer_ids) is required.
     type: str
-    required: true
+  offer_ids:
+    description:
+      - The ids of many offers, which are looked at together. With an empty list nothing is asked, and all is ready.
+      - In a terminal the task tells what has changed for each of them. A variable C(compute_index_labels) of the task,
+        a mapping of the ids, says what they are called there.
+    type: list
+    elements: str
 seealso:
   - module: compute_index.supply.procure_offer
 """
@@ -54,23 +62,48 @@ EXAMPLES = r"""
       retries: 120
       delay: 15
       failed_when: not machine.ready
+
+- name: Wait until the machines of several offers run
+  hosts: localhost
+  gather_facts: false
+  vars:
+    offer_ids: [5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11, 0f7c2a52-33c1-4d0e-8a2e-6f0d4a9c1122]
+  tasks:
+    - name: Wait for the machines
+      compute_index.supply.offer_status:
+        offer_ids: "{{ offer_ids }}"
+      register: machines
+      until: machines.terminal
+      retries: 120
+      delay: 15
+      failed_when: not machines.ready
 """
 
 RETURN = r"""
+offers:
+  description:
+    - With O(offer_ids) the results of each offer by its id in lower case, with all fields that are described here but
+      this one, and RV(ignore:failed), RV(error_class) and RV(status_code) where it cannot be looked at. Empty else.
+  returned: always
+  type: dict
 ready:
   description:
     - Whether all machines run and can be reached. It takes V(ready) as the state and an address for each instance.
+    - Of many offers, whether all are ready.
   returned: always
   type: bool
   sample: true
 terminal:
   description:
     - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since nobody will buy it.
+    - Of many offers, whether it is over for all.
   returned: always
   type: bool
   sample: true
 transient_error:
-  description: Whether this look brought nothing, and the next one may.
+  description:
+    - Whether this look brought nothing, or machines of a ready offer that cannot be used yet or are not listed, and
+      the next one may. Of many offers, whether that is so for any.
   returned: always
   type: bool
   sample: false
@@ -80,7 +113,7 @@ msg:
   type: str
   sample: "Offer 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11 is under way: provisioning_in_progress, 2/4 instances running."
 offer_id:
-  description: The id of the offer.
+  description: The id of the offer, V(null) of many.
   returned: always
   type: str
 procurement_status:
@@ -96,7 +129,8 @@ status:
 phase:
   description:
     - What both states mean together. V(unbought), V(going_on), V(ready), V(failed), V(expired) (unbought and too
-      late) or V(ended) (all its machines have been deleted since); V(null) if this look brought nothing.
+      late) or V(ended) (all its machines say that they are deleted); V(null) if this look brought nothing, and of
+      many offers.
   returned: always
   type: str
   sample: ready
@@ -145,7 +179,7 @@ connections:
   type: list
   elements: dict
 resource_ids:
-  description: The ids of all machines of the offer. These are billed.
+  description: The ids of all machines of the offer, or of all offers. These are billed.
   returned: always
   type: list
   elements: str

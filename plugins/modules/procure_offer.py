@@ -11,8 +11,15 @@ short_description: Buys an offer of the Supply API, once
 version_added: 1.0.0
 description:
   - Buys an offer, unless it is bought already. An offer can be bought once, so its id makes the task idempotent.
-  - The offer's status and price are asked for first. The purchase is then sent once. If its answer is lost, the module
-    asks for the status until it knows what became of the purchase; it never sends it again.
+  - The offer's status and price are asked for first. After the purchase its outcome is asked for, whatever the answer
+    was, until it is known. Only the same offer is ever sent again, and only while its status says that it is unbought
+    and its price is within the ceiling - after C(429) or C(503) with C(Retry-After), and once after O(settle_timeout).
+    As a module of its own process, which does not see that Ansible was stopped, it sends the purchase once.
+  - With O(registry_file) each step is noted in the registry before it is taken, so that a run that was killed at any
+    moment is taken up by the next one, and the host buys nothing else while the outcome is open.
+  - Accounts are shared. A machine is this host's if the registry noted its ids, or if it has the name that was asked
+    for and a purchase was sent that was never answered. Without a registry the name alone decides, and without
+    O(resource_name) and O(cluster_name) the id of the offer.
   - It does not wait until the machine runs. Poll M(compute_index.supply.offer_status) for that.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -43,6 +50,7 @@ options:
       - User data that the machine runs at its first boot. It begins with C(#cloud-config) or C(#!/) and has at most
         65,536 bytes.
       - Header, size and YAML are checked before anything is sent. The text is never shown.
+      - A text without any content is refused. Leave the option out if nothing shall run.
     type: str
   resource_name:
     description:
@@ -54,8 +62,8 @@ options:
     type: str
   max_price_per_hour:
     description:
-      - The most that the whole offer may cost, in USD per hour. It is held against a fresh price right before the
-        purchase. An offer whose price is unknown does not pass.
+      - The most that the whole offer may cost, in USD per hour. It is compared with a fresh price right before each
+        purchase that is sent. An offer whose price is unknown does not pass.
     type: float
   procure_timeout:
     description:
@@ -64,9 +72,31 @@ options:
     default: 600
   settle_timeout:
     description:
-      - Seconds that the outcome is asked for after the answer to the purchase was lost.
+      - Seconds that the outcome is asked for after a purchase whose answer does not settle it.
+      - For so long a purchase is also left alone that an earlier run has journaled.
     type: float
     default: 30
+  registry_file:
+    description:
+      - The registry file of the host, for example C(host_vars/NAME/compute_index_supply.yml), whose variables Ansible
+        reads back. It is made for its owner only, and needs PyYAML.
+      - It holds what was or may have been bought. Another offer is not bought while that is open; the outcome is
+        V(claimed). What the file says of a refused purchase frees the host.
+    type: path
+  project:
+    description:
+      - The project that the host belongs to. It is noted in the registry, unless it is V(default).
+    type: str
+    default: default
+  host:
+    description:
+      - The host that the machine is for, in messages. O(resource_name) by default.
+    type: str
+  note:
+    description:
+      - Variables that are kept in the registry with the purchase.
+    type: dict
+    default: {}
 seealso:
   - module: compute_index.supply.offer_info
   - module: compute_index.supply.offer_status
@@ -91,6 +121,7 @@ EXAMPLES = r"""
         ssh_public_key: "{{ lookup('ansible.builtin.file', '~/.ssh/id_ed25519.pub') }}"
         resource_name: trainer
         max_price_per_hour: 4
+        registry_file: "{{ playbook_dir }}/host_vars/trainer/compute_index_supply.yml"
         cloud_init: |
           #cloud-config
           packages: [git]
@@ -111,8 +142,10 @@ outcome:
   description:
     - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
       bought, in check mode.
-    - In a failure V(rejected) - the API refused or the offer failed; V(not_sent) - nothing was sent;
-      V(unknown) - sent, and nobody could tell what became of it, or of what failed, so that it may be billed.
+    - In a failure V(rejected) - the API refused it, somebody else has the offer, or it failed; V(not_sent) - this task
+      sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - nobody can
+      tell what became of it, or whose its machines are, so that it may be billed and nothing else may be bought;
+      V(created) - bought, but the registry could not be written, or the API named machines by what is no id.
   returned: always
   type: str
   sample: created
@@ -132,11 +165,38 @@ procured_at:
   type: str
   sample: "2026-01-31T12:00:00Z"
 resource_ids:
-  description: The machines of the offer, as far as they are known yet. Also in failures. These are billed.
+  description:
+    - The machines of the offer, as far as they are known yet. Also in failures. These are billed.
+    - Those of somebody else are only in RV(machines).
   returned: always
   type: list
   elements: str
   sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
+machines:
+  description:
+    - The machines of the offer as the API lists them, whoever they belong to. They are looked at only where their names
+      decide; empty else.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    resource_id:
+      description: The id of the machine.
+      type: str
+    name:
+      description: Its name, V(null) as long as it has none.
+      type: str
+    status:
+      description: Its state in the API's words.
+      type: str
+    price_per_hour:
+      description: USD per hour, V(null) if unknown.
+      type: float
+registry:
+  description: Where the purchase is noted, V(null) without a registry.
+  returned: always
+  type: str
+  sample: /home/me/project/inventory/host_vars/trainer/compute_index_supply.yml
 offer:
   description: The offer's details as M(compute_index.supply.offer_info) returns them, V(null) if they were not read.
   returned: always

@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
 from simulator import Fault, Settings, Simulator
 
@@ -24,23 +32,31 @@ class Crash(BaseException):
 
 
 class Tracer:
-    """Counts the lines of ours that run, and crashes before the one with the given number."""
+    """Counts the lines of ours that run, and crashes before the one with the given number.
+
+    What a line does for the third time, in a loop, is not told apart from the second.
+    """
 
     def __init__(self, crash_at: int | None = None) -> None:
         self.crash_at = crash_at
         self.lines = 0
+        self.times: Counter[tuple[str, int]] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> Tracer | None:
         if OURS not in frame.f_code.co_filename or "ansible_collections" not in frame.f_globals.get("__name__", ""):
             return None
-        if event == "line":
+        place = frame.f_code.co_filename, frame.f_lineno
+        if event == "line" and self.times[place] < 2:
+            self.times[place] += 1
             self.lines += 1
             if self.lines == self.crash_at:
                 raise Crash
         return self
 
 
-def run(simulator: Simulator, offer_id: str, crash_at: int | None = None) -> tuple[dict[str, Any] | None, int]:
+def run(
+    simulator: Simulator, offer_id: str, registry: Path | None, crash_at: int | None = None
+) -> tuple[dict[str, Any] | None, int]:
     """Buy the offer. Returns the result, None after a crash, and how many lines ran."""
     params = {
         "api_url": simulator.url,
@@ -56,7 +72,11 @@ def run(simulator: Simulator, offer_id: str, crash_at: int | None = None) -> tup
         "cluster_name": None,
         "max_price_per_hour": 3.0,
         "procure_timeout": 10,
-        "settle_timeout": 1,
+        "settle_timeout": 0.05,
+        "registry_file": registry and str(registry),
+        "project": "default",
+        "host": "gpu-1",
+        "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
     _on_api._client.cache_clear()  # a process that crashed leaves no session to the next one
     tracer = Tracer(crash_at)
@@ -70,28 +90,67 @@ def run(simulator: Simulator, offer_id: str, crash_at: int | None = None) -> tup
         sys.settrace(before)
 
 
+@pytest.fixture(autouse=True)
+def unlock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """``unlock()`` gives back the locks of a crash, as the end of its process would."""
+    held: list[int] = []
+    lock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", lambda handle, how: held.append(handle) or lock(handle, how))
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # nobody pulls the plug here
+
+    def give_back() -> None:
+        while held:
+            with contextlib.suppress(OSError):  # most were closed in time
+                lock(held.pop(), fcntl.LOCK_UN)
+
+    return give_back
+
+
+@pytest.mark.parametrize("registered", [False, True], ids=["by-name", "registry"])
 @pytest.mark.parametrize("lost", [False, True], ids=["answered", "answer-lost"])
-def test_a_crash_before_any_line_of_the_purchase_does_no_harm(lost: bool) -> None:
+def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
+    lost: bool, registered: bool, tmp_path: Path, unlock: Callable[[], None]
+) -> None:
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[]) as simulator:
 
-        def fresh() -> str:
+        def fresh() -> tuple[str, Path | None]:
             simulator.faults.clear()
             if lost:
                 simulator.faults.append(Fault(path="/procure_offer", cut="after"))
-            return simulator.add_offer(gpu_price_per_hour=2.0).offer_id
+            offer_id = simulator.add_offer(gpu_price_per_hour=2.0).offer_id
+            return offer_id, tmp_path / offer_id / "compute_index_supply.yml" if registered else None
 
-        _result, lines = run(simulator, fresh())
+        _result, lines = run(simulator, *fresh())
         assert lines > 100, "the tracer sees the code"
         bought = 0
         for line in range(1, lines + 1):
-            offer_id = fresh()
-            crashed, _lines = run(simulator, offer_id, crash_at=line)
+            offer_id, registry = fresh()
+            crashed, _lines = run(simulator, offer_id, registry, crash_at=line)
             assert crashed is None
+            unlock()
             bought += any(purchase.offer_id == offer_id for purchase in simulator.purchases)
             simulator.faults.clear()
-            result, _lines = run(simulator, offer_id)
-            assert result is not None and result["outcome"] in ("created", "existing"), result
+            result, _lines = run(simulator, offer_id, registry)
+            assert result is not None and result["outcome"] in ("created", "existing"), f"line {line}: {result}"
             purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
             assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before line {line}"
             assert result["resource_ids"] == purchases[0].resource_ids
+            if registry is not None:
+                entry = HostFile(str(registry)).read()
+                assert entry is not None and entry["provision_resource_ids"] == purchases[0].resource_ids
+                assert (entry["provision_procured_offer_id"], entry["provision_purchase"]) == (offer_id, "made")
+                assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
         assert 0 < bought < lines, "some crashes came before the purchase, some after"
+
+
+def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: Path) -> None:
+    registry = tmp_path / "gpu-1" / "compute_index_supply.yml"
+    with Simulator(Settings(procure_seconds=0.3, provision_seconds=0, reissue=False), offers=[]) as simulator:
+        offers = [simulator.add_offer(gpu_price_per_hour=2.0).offer_id for _number in range(4)]
+        with ThreadPoolExecutor(len(offers)) as pool:
+            results = list(pool.map(lambda offer_id: run(simulator, offer_id, registry)[0], offers))
+        outcomes = sorted(result["outcome"] for result in results if result)
+        assert outcomes == ["claimed", "claimed", "claimed", "created"], results
+        assert len(simulator.purchases) == 1
+        entry = HostFile(str(registry)).read()
+        assert entry is not None and entry["provision_resource_ids"] == simulator.purchases[0].resource_ids

@@ -241,11 +241,11 @@ class _Purchase:
 
     def _seen_bought(self, status: Json) -> Seen:
         """Bought, or bought and failed."""
-        ids = _machines.ids_in_use(status)
+        ids = _machines.ids_in(status)
         failed = status["phase"] == _states.FAILED
         ids += [each for each in self._journal.resource_ids if each not in ids] if failed else []
         undecided = self._past.named and not self._past.made
-        machines = self._machines(ids) if undecided or not ids else None
+        machines = self._machines(ids, _machines.ids_for_match(status)) if undecided or not ids else None
         self._billed = ids
         if machines is not None:
             gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
@@ -256,11 +256,12 @@ class _Purchase:
         left = (failed and bool(self._billed)) or (None if self._listing else bool(self._billed))
         return Seen(status["phase"], whose, left)
 
-    def _machines(self, ids: list[str]) -> list[Json]:
+    def _machines(self, ids: list[str], match: list[str]) -> list[Json]:
         """The machines of the offer: out of the list, and those that it leaves out by their ids."""
         self._listing = None
         try:
-            found = _machines.of_offer(self._api.resources(self._offer_id, retries=0), self._offer_id, ids)
+            listed_all = self._api.resources(self._offer_id, retries=0)
+            found = _machines.of_offer(listed_all, self._offer_id, [*ids, *match])
         except ApiError as error:
             self._listing = error
             found = []
@@ -409,12 +410,13 @@ class _Purchase:
         self._billed = answer["resource_ids"]
         if not self._billed:
             try:
-                ids = _machines.ids_in_use(self._api.offer_status(self._offer_id))
+                status = self._api.offer_status(self._offer_id)
+                ids, match = _machines.ids_in(status), _machines.ids_for_match(status)
                 listed = [] if ids else self._api.resources(self._offer_id)
             except ApiError as error:
                 self._listing = error
                 return self._end(Step(Do.UNKNOWN, Why.UNLISTED))
-            self._billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, ids))
+            self._billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, match))
         return self._end(Step(Do.REJECTED, Why.FAILED))
 
     # Ends
@@ -454,11 +456,11 @@ class _Purchase:
             facts["price_per_hour"] = facts["offer"]["price_per_hour"]
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
-        self._note_made()
+        self._note_made("existing")
         msg = f"Offer {self._offer_id} is bought already."
         return {**facts, "changed": False, "outcome": "existing", "msg": msg}
 
-    def _note_made(self) -> None:
+    def _note_made(self, outcome: str = "created") -> None:
         """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done."""
         facts = self._facts
         try:
@@ -466,13 +468,14 @@ class _Purchase:
         except RegistryError as error:
             msg = say.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             error_class = "conflict" if isinstance(error, Claimed) else "invalid"
-            outcome = {"outcome": "created", "changed": True}
-            raise Failure(msg, error_class, **{**facts, **outcome}) from None
+            changed = outcome == "created"
+            raise Failure(msg, error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
 
     def _over(self, step: Step) -> Failure:
         """Nothing of ours comes of this offer: the host is free, unless the failure has left something."""
         why = t.cast(Why, step.why)
         left = self._billed if why is Why.FAILED else []
+        since = self._journal.gone_since()
         self._facts.update(outcome=step.do.value, resource_ids=left)
         if left:
             self._note_left(left)
@@ -491,7 +494,7 @@ class _Purchase:
         if why is Why.REFUSED:
             return Failure(say.denied(offer_id, self._denial), "conflict", **facts)
         if self._past.unanswered:
-            msg = say.freed(offer_id, self._journal.gone_since())
+            msg = say.freed(offer_id, since)
             return Failure(msg, "not_found" if why is Why.NOT_FOUND else "expired", **facts)
         if self._missing is not None:
             advice = "The API does not know this offer; search again." if why is Why.NOT_FOUND else ""
@@ -517,7 +520,7 @@ class _Purchase:
         elif why is Why.ANOTHER:
             msg = say.another(offer_id, self._name, facts["machines"], ids)
         elif why is Why.NAMELESS:
-            msg = say.nameless(offer_id, ids, self._price)
+            msg = say.nameless(offer_id, ids, self._price, self._listing)
         elif why is Why.CONTRADICTED:
             ids = ids or self._journal.resource_ids
             msg = say.contradicted(offer_id, self._journal.where, ids, self._asked)
@@ -581,8 +584,8 @@ class _Purchase:
         """The ids of a purchase whose answer had none; that none can be read must not hide the purchase."""
         try:
             status = self._api.offer_status(self._offer_id, retries=0)
-            ids = _machines.ids_in_use(status)
-            return ids or _machines.may_be_billed(self._machines([]))
+            ids = _machines.ids_in(status)
+            return ids or _machines.may_be_billed(self._machines([], _machines.ids_for_match(status)))
         except ApiError:
             return []
 

@@ -40,11 +40,18 @@ def bought_with(resource: Machine) -> str | None:
     return primary.pop() if len(primary) == 1 else None
 
 
-def ids_in_use(status: t.Mapping[str, t.Any]) -> list[str]:
-    """The ids that the status of an offer names, by themselves or beside its instances."""
-    named = [each.get(name) for each in status["instances"] for name in ("resource_id", "instance_id")]
-    texts = [each for each in named if isinstance(each, str) and each]
-    return list(dict.fromkeys([*status["resource_ids"], *texts]))
+def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
+    """The ids of resources that the status of an offer names, by themselves or beside its instances."""
+    return list(dict.fromkeys([*status["resource_ids"], *_of_instances(status, "resource_id")]))
+
+
+def ids_for_match(status: t.Mapping[str, t.Any]) -> list[str]:
+    """The same, and the instances' own ids, which may be those of resources, or the vendor's."""
+    return [*ids_in(status), *_of_instances(status, "instance_id")]
+
+
+def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
+    return [each[field] for each in status["instances"] if isinstance(each.get(field), str) and each[field]]
 
 
 def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:

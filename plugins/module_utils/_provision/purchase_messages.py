@@ -131,11 +131,12 @@ def another(offer_id: str, name: str, machines: list[Machine], ids: list[str]) -
     )
 
 
-def nameless(offer_id: str, ids: list[str], price: float | None) -> str:
+def nameless(offer_id: str, ids: list[str], price: float | None, unlisted: object) -> str:
     """Bought, and no machine shows its name."""
+    why = f" {unlisted}" if unlisted else ""
     return (
         f"Offer {offer_id} is bought, but by whom is not known: none of its machines shows a name yet"
-        f" ({', '.join(ids) or 'no id is known either'}). It MAY BE THIS HOST'S and billed at {usd(price)}."
+        f" ({', '.join(ids) or 'no id is known either'}).{why} It MAY BE THIS HOST'S and billed at {usd(price)}."
         " Do not buy another offer instead. Run the same again later, or see in the list of resources whose it is."
         f" {_ADOPT}"
     )

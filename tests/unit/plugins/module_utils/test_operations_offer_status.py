@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from request_queue import LOST, RequestQueue
 from samples import (
     OFFER_ID,
+    OTHER_ID,
     RESOURCE_ID,
     SECOND_RESOURCE_ID,
     STATUS_PATH,
@@ -206,7 +209,7 @@ def test_ids_that_the_status_named_are_never_forgotten(queue: RequestQueue, look
 # Ended
 
 
-@pytest.mark.parametrize("words", [["deleted"], ["terminated"], ["deleting", "deleted"]], ids=str)
+@pytest.mark.parametrize("words", [["deleted"], ["terminated"], ["terminated", "deleted"]], ids=str)
 def test_an_offer_whose_machines_were_all_deleted_has_ended(queue: RequestQueue, look: Look, words: list[str]) -> None:
     ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(words)]
     dead = [resource(key, status=word) for key, word in zip(ids, words, strict=True)]
@@ -215,6 +218,41 @@ def test_an_offer_whose_machines_were_all_deleted_has_ended(queue: RequestQueue,
     assert verdict(result) == ("ended", False, True, False)
     assert result["msg"] == f"Offer {OFFER_ID} was bought, but all its machines have been deleted since."
     assert result["resource_ids"] == ids
+
+
+@pytest.mark.parametrize(
+    ("words", "ids", "msg"),
+    [
+        (["deleting"], 1, "its machines are being deleted"),
+        (["deleting", "deleted"], 0, "its machines are being deleted"),
+        (["deleted"], 2, "its machines are being deleted, or the API does not list them any more"),
+    ],
+)
+def test_only_machines_that_say_that_they_are_gone_have_ended(
+    queue: RequestQueue, look: Look, words: list[str], ids: int, msg: str
+) -> None:
+    both = [RESOURCE_ID, SECOND_RESOURCE_ID]
+    dead = [resource(key, status=word) for key, word in zip(both, words, strict=False)]
+    ready(queue, [instance(A)], dead, resource_ids=both[:ids])
+    result = look()
+    assert verdict(result) == ("ready", False, False, True)
+    assert (result["msg"], result["connections"]) == (f"Offer {OFFER_ID}: {msg}.", [])
+
+
+def test_machines_of_other_offers_prove_nothing(queue: RequestQueue, look: Look) -> None:
+    """The filter of the list may be ignored, and a machine may have been linked to a second offer."""
+    others = [
+        resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": OTHER_ID}], status="deleted"),
+        resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": OTHER_ID, "role": "primary"}, {"offer_id": OFFER_ID}]),
+        resource(SECOND_RESOURCE_ID, offer_history=[]),
+    ]
+    ready(queue, [], others)
+    result = look()
+    assert (verdict(result), result["resource_ids"]) == (("ready", False, False, True), [])
+    ready(queue, [], [*others, resource(ip=B)])
+    result = look()
+    assert (verdict(result), result["resource_ids"]) == (("ready", True, True, False), [RESOURCE_ID])
+    assert [each["ansible_host"] for each in result["connections"]] == [B]
 
 
 @pytest.mark.parametrize("reason", [None, "no power"])
@@ -256,26 +294,32 @@ GONE = {"detail": "Resource not found"}, 404
 
 
 @pytest.mark.parametrize(
-    ("answers", "phase"),
+    ("answers", "expected"),
     [
-        ([(resource(status="deleted"), 200)], "ended"),
-        ([GONE], "ended"),
-        ([(resource(status="terminated"), 200), GONE], "ended"),
-        ([GONE, (resource(SECOND_RESOURCE_ID, B), 200)], "ready"),
-        ([(resource(), 200)], "ready"),
+        ([(resource(status="deleted"), 200)], ("ended", False, True, False)),
+        ([GONE], ("ready", False, False, True)),
+        ([(resource(status="terminated"), 200), GONE], ("ready", False, False, True)),
+        ([GONE, (resource(SECOND_RESOURCE_ID, B), 200)], ("ready", True, True, False)),
+        ([(resource(), 200)], ("ready", True, True, False)),
     ],
     ids=["deleted", "404", "terminated and 404", "404 and running", "running"],
 )
 def test_resources_that_the_list_leaves_out_are_read_one_by_one(
-    queue: RequestQueue, look: Look, answers: list[tuple[Any, int]], phase: str
+    queue: RequestQueue, look: Look, answers: list[tuple[Any, int]], expected: tuple[Any, ...]
 ) -> None:
     ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(answers)]
     ready(queue, [], [], resource_ids=ids)
     for key, answer in zip(ids, answers, strict=True):
         queue.expect("GET", f"/resources/{key}", *answer)
     result = look()
-    assert verdict(result) == (phase, phase == "ready", True, False)
-    assert (result["resource_ids"], len(result["connections"])) == (ids, phase == "ready")
+    assert verdict(result) == expected
+    assert (result["resource_ids"], len(result["connections"])) == (ids, result["ready"])
+
+
+def test_a_machine_that_nobody_lists_is_not_taken_for_a_deleted_one(queue: RequestQueue, look: Look) -> None:
+    ready(queue, [], [], resource_ids=[RESOURCE_ID])
+    queue.expect("GET", f"/resources/{RESOURCE_ID}", *GONE)
+    assert look()["msg"] == f"Offer {OFFER_ID}: the API lists none of its machines."
 
 
 @pytest.mark.parametrize("code", [503, 429, 403])
@@ -408,6 +452,140 @@ def test_a_bug_ends_the_loop_and_tells_nothing(look: Look, monkeypatch: pytest.M
     assert (result["failed"], result["error_class"]) == (True, "protocol")
     assert result["msg"] == "This is a bug of the collection: KeyError in offer_status."
     assert TOKEN not in repr(result)
+
+
+# Many
+
+
+class Account:
+    """Answers by path, in any order, since several threads ask."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.asked: list[str] = []
+        self.busy = self.most = 0
+        self._lock = threading.Lock()
+        monkeypatch.setattr(_api.HttpClient, "exchange", lambda client, *what, **how: self._exchange(*what, **how))
+
+    def add(self, number: int, state: Any, code: int = 200) -> str:
+        offer_id = f"00000000-0000-4000-8000-{number:012d}"
+        self.answers[f"/offers/{offer_id}/status"] = code, state
+        return offer_id
+
+    def _exchange(self, _method: str, path: str, **how: Any) -> Any:
+        with self._lock:
+            self.asked.append(path)
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+        time.sleep(0.01)
+        with self._lock:
+            self.busy -= 1
+        assert how["retries"] == 0 and not how.get("query")
+        code, data = self.answers.get(path, (404, {"detail": "not found"}))
+        return _api.Answer(code, True, data, retry_after=7.0 if code == 429 else None)
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    return Account(monkeypatch)
+
+
+@pytest.fixture
+def look_at(look: Look) -> Callable[..., Result]:
+    return lambda *offer_ids, **how: look(offer_id=None, offer_ids=list(offer_ids), **how)
+
+
+def machine(offer_id: str, number: int, **fields: Any) -> dict[str, Any]:
+    history = [{"offer_id": offer_id, "role": "primary"}]
+    return resource(f"10000000-0000-4000-8000-{number:012d}", f"203.0.113.{number}", offer_history=history, **fields)
+
+
+def test_many_offers_are_looked_at_with_one_list(account: Account, look_at: Any) -> None:
+    offers = [account.add(number, status("ready", instances=[])) for number in range(1, 31)]
+    account.answers["/resources"] = 200, [machine(each, number) for number, each in enumerate(offers, 1)]
+    result = look_at(*offers)
+    assert verdict(result)[1:] == (True, True, False) and result["msg"] == "30 of 30 are ready."
+    assert list(result["offers"]) == offers
+    assert [each["connections"][0]["ansible_host"] for each in result["offers"].values()] == [
+        f"203.0.113.{number}" for number in range(1, 31)
+    ]
+    assert (len(account.asked), account.asked.count("/resources")) == (31, 1)
+    assert 1 < account.most <= 8
+    assert len(result["resource_ids"]) == len(result["connections"]) == 30
+
+
+def test_each_offer_has_what_it_has_alone(account: Account, look_at: Any, look: Look) -> None:
+    offers = [
+        account.add(1, status("ready", instances=[])),
+        account.add(2, status("provisioning", resource_ids=[RESOURCE_ID], progress="1/2")),
+        account.add(3, status("failed", failure_reason="no power")),
+        account.add(4, status("available", "expired")),
+        account.add(5, status()),
+        account.add(6, {}, 429),
+        account.add(7, {}, 404),
+        account.add(8, status("ready", instances=[])),
+        account.add(9, status("provisioning")),
+    ]
+    account.answers["/resources"] = 200, [machine(offers[0], 1), machine(offers[7], 8, status="deleted")]
+    result = look_at(*offers)
+    assert verdict(result) == (None, False, False, True)
+    assert result["msg"] == (
+        "1 of 9 is ready; 2 under way; 1 failed; 1 expired; 1 not bought (yet); 1 not readable this time;"
+        " 1 cannot be looked at; 1 deleted since."
+    )
+    assert (result["retry_after"], result["resource_ids"][1]) == (7, RESOURCE_ID)
+    for offer_id, one in result["offers"].items():
+        if offer_id not in (offers[0], offers[7]):  # alone they ask for a list of their own
+            assert {"offers": {}, **one} == {**look(offer_id=offer_id), "offers": {}}
+    gone = result["offers"][offers[6]]
+    assert (gone["failed"], gone["error_class"], gone["terminal"]) == (True, "not_found", True)
+    assert "failed" not in result
+
+
+def test_the_list_is_not_read_for_offers_that_are_under_way(account: Account, look_at: Any) -> None:
+    assert not look_at(account.add(1, status("provisioning")))["terminal"]
+    assert "/resources" not in account.asked
+
+
+def test_a_list_that_fails_is_asked_for_once_and_is_transient(account: Account, look_at: Any) -> None:
+    account.answers["/resources"] = 500, {}
+    result = look_at(*(account.add(number, status("ready", instances=[])) for number in range(1, 10)))
+    assert verdict(result)[1:] == (False, False, True) and account.asked.count("/resources") == 1
+
+
+def test_no_offers_are_ready_at_once(queue: RequestQueue, look_at: Any) -> None:
+    result = look_at()
+    assert verdict(result) == (None, True, True, False)
+    assert (result["offers"], result["msg"], queue.calls) == ({}, "There is no offer to look at.", [])
+
+
+def test_an_offer_is_asked_for_once_however_it_is_written(account: Account, look_at: Any) -> None:
+    offer_id = account.add(1, status("provisioning"))
+    assert list(look_at(offer_id, f" {offer_id.upper()} ")["offers"]) == [offer_id]
+    assert len(account.asked) == 1
+
+
+def test_what_is_no_id_is_an_entry_of_its_own(account: Account, look_at: Any) -> None:
+    offer_id = account.add(1, status("provisioning"))
+    result = look_at("abc", offer_id)
+    assert result["offers"]["abc"]["error_class"] == "invalid" and result["offers"]["abc"]["terminal"]
+    assert result["offers"][offer_id]["phase"] == "going_on" and not result["terminal"]
+
+
+@pytest.mark.parametrize(("codes", "fails"), [([401, 200], True), ([403, 403], True), ([403, 200], False)])
+def test_a_token_that_is_refused_fails_the_task(account: Account, look_at: Any, codes: Any, fails: bool) -> None:
+    offers = [account.add(number, status("provisioning"), code) for number, code in enumerate(codes, 1)]
+    result = look_at(*offers)
+    assert result.get("failed", False) is fails and list(result["offers"]) == offers
+    assert result["terminal"] is fails and result["ready"] is False
+    if fails:
+        assert (result["error_class"], result["status_code"]) == ("auth", codes[0])
+
+
+def test_in_check_mode_many_end_too(account: Account, look: Look) -> None:
+    offer_id = account.add(1, status())
+    result = look(True, offer_id=None, offer_ids=[offer_id])
+    assert (result["terminal"], result["ready"]) == (True, False)
 
 
 # Ids

@@ -108,7 +108,8 @@ def documentation(module: str) -> dict[str, Any]:
 
 def least_options(module: str) -> dict[str, Any]:
     """The options that a module cannot do without."""
-    values = {"offer_id": OFFER_ID, "resource_id": RESOURCE_ID, "ssh_public_key": KEY, "kind": "gpus"}
+    values = {"offer_id": OFFER_ID, "offer_ids": [OFFER_ID], "resource_id": RESOURCE_ID, "kind": "gpus"}
+    values["ssh_public_key"] = KEY
     operation = OPERATIONS[module]
     required = {name for name, option in operation.argument_spec.items() if option.get("required")}
     required.update(names[-1] for names in operation.rules.get("required_one_of", []))
@@ -183,13 +184,40 @@ def test_offer_info_searches(queue: RequestQueue, run: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "msg"),
-    [({}, "one of the following is required"), ({"spec": {"a": 1}, "offer_id": OFFER_ID}, "mutually exclusive")],
+    ("module", "options", "msg"),
+    [
+        ("offer_info", {}, "one of the following is required"),
+        ("offer_info", {"spec": {"a": 1}, "offer_id": OFFER_ID}, "mutually exclusive"),
+        ("offer_status", {}, "one of the following is required"),
+        ("offer_status", {"offer_ids": [OFFER_ID], "offer_id": OFFER_ID}, "mutually exclusive"),
+    ],
 )
-def test_offer_info_wants_one_of_two_options(run: Any, options: Any, msg: str) -> None:
-    done = run("offer_info", **options, **COMMON)
+def test_one_of_two_options_is_wanted(run: Any, module: str, options: Any, msg: str) -> None:
+    done = run(module, **options, **COMMON)
     assert (done.code, done.result["failed"]) == (1, True)
     assert msg in done.result["msg"]
+    assert {*OPERATIONS[module].blank, "error_class", "status_code"} <= done.result.keys()
+
+
+def test_offer_status_looks_at_many(queue: RequestQueue, run: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", instances=[instance()])).expect("GET", "/resources", [resource()])
+    done = run("offer_status", offer_ids=[OFFER_ID], **COMMON)
+    assert (done.code, done.result["ready"], done.result["terminal"]) == (0, True, True)
+    assert done.result["offers"][OFFER_ID]["ready"] is True
+    done = run("offer_status", offer_ids=[], **COMMON)
+    assert (done.code, done.result["ready"], done.result["terminal"]) == (0, True, True)
+
+
+def test_procure_offer_keeps_its_journal(queue: RequestQueue, run: Any, tmp_path: Path) -> None:
+    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    queue.expect("POST", "/procure_offer", procurement())
+    file = tmp_path / "trainer" / "compute_index_supply.yml"
+    options = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "registry_file": str(file), "note": {"provision_x": 1}}
+    done = run("procure_offer", **options, **COMMON)
+    assert (done.code, done.result["outcome"], done.result["registry"]) == (0, "created", str(file))
+    entry = yaml.safe_load(file.read_text())
+    assert (entry["provision_purchase"], entry["provision_resource_ids"]) == ("made", [RESOURCE_ID])
+    assert entry["provision_x"] == 1
 
 
 def test_catalog_info_reads_a_catalogue_that_there_is(queue: RequestQueue, run: Any) -> None:
@@ -205,7 +233,6 @@ def test_catalog_info_reads_a_catalogue_that_there_is(queue: RequestQueue, run: 
     [
         ("procure_offer", {"offer_id": OFFER_ID, **COMMON}),
         ("procure_offer", {"ssh_public_key": KEY, **COMMON}),
-        ("offer_status", COMMON),
         ("delete_resource", COMMON),
         ("catalog_info", COMMON),
         ("registry_entry", {"variables": {"a": 1}}),
@@ -287,11 +314,8 @@ def test_the_server_may_echo_secrets_but_the_module_does_not(queue: RequestQueue
     queue.expect("GET", OFFER_PATH, offer(note=f"Bearer {TOKEN}", echo={"deep": [USER_DATA, KEY]}))
     echo = {"status": "failed", "error": told, "detail": [{"loc": ["body"], "msg": told, "input": told}]}
     queue.expect("POST", "/procure_offer", echo, code, headers={"X-Echo": TOKEN})
-    if code == 500:
-        queue.expect("GET", STATUS_PATH, status("failed", failure_reason=told))
-    if code in (200, 500):
-        queue.expect("GET", STATUS_PATH, status("failed", failure_reason=told))
-        queue.expect("GET", "/resources", [], query={"offer_id": OFFER_ID})
+    queue.expect("GET", STATUS_PATH, status("failed", failure_reason=told))
+    queue.expect("GET", "/resources", [], query={"offer_id": OFFER_ID})
     options = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "cloud_init": USER_DATA, "settle_timeout": 0}
     done = run("procure_offer", **options, **COMMON)
     assert done.code == 1

@@ -11,7 +11,8 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import (
     bought_with,
-    ids_in_use,
+    ids_for_match,
+    ids_in,
     is_called,
     may_be_billed,
     of_offer,
@@ -30,7 +31,7 @@ def linked(offer_id: Any, role: str | None = None) -> dict[str, Any]:
     ("fields", "offer"),
     [
         ({"offer_id": A}, A),
-        ({"offer_id": f" {A.upper()}"}, A),
+        ({"offer_id": A.upper()}, A),
         ({"offer_history": [linked(A)]}, A),
         ({"offer_history": [linked(A), linked(A.upper()), linked(None), {}, 7]}, A),
         ({"offer_id": A, "offer_history": [linked(A)]}, A),
@@ -63,7 +64,9 @@ def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
 
 def test_ids_stand_in_the_status_or_beside_its_instances() -> None:
     instances = [{"resource_id": "b"}, {"instance_id": "c"}, {"resource_id": 7}, {"instance_id": ""}, {}]
-    assert ids_in_use({"resource_ids": ["a", "b"], "instances": instances}) == ["a", "b", "c"]
+    status = {"resource_ids": ["a", "b"], "instances": instances}
+    assert (ids_in(status), ids_for_match(status)) == (["a", "b"], ["a", "b", "c"])
+    assert ids_in({"resource_ids": [], "instances": instances}) == ["b"]
 
 
 def test_what_is_gone_is_not_billed() -> None:

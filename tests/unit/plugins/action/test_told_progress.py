@@ -1,0 +1,66 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a terminal is told while machines are waited for: what is new, in a few lines."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.action import offer_status as action
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(action, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(action, "_told", {})
+    return clock
+
+
+def one(msg: str) -> dict[str, Any]:
+    return {"msg": msg, "offers": {}}
+
+
+def many(msg: str, **offers: str) -> dict[str, Any]:
+    return {"msg": msg, "offers": {name: {"msg": text} for name, text in offers.items()}}
+
+
+def test_one_offer_is_told_of_when_it_changes_and_each_minute(clock: Clock) -> None:
+    assert action.news("gpu-1", one("a"), {}) == ["gpu-1, after 0 s: a"]
+    clock.now += 15
+    assert action.news("gpu-1", one("a"), {}) == []
+    assert action.news("gpu-1", one("b"), {}) == ["gpu-1, after 15 s: b"]
+    clock.now += 59
+    assert action.news("gpu-1", one("b"), {}) == []
+    clock.now += 1
+    assert action.news("gpu-1", one("b"), {}) == ["gpu-1, after 75 s: b"]
+
+
+def test_of_many_only_what_changes_is_told_by_its_label(clock: Clock) -> None:
+    labels = {"x": "gpu-1", "y": "gpu-2"}
+    assert action.news("h", many("0 of 3", x="a", y="a", z="a"), labels) == [
+        "gpu-1, after 0 s: a",
+        "gpu-2, after 0 s: a",
+        "z, after 0 s: a",
+    ]
+    clock.now += 15
+    assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == ["gpu-2, after 15 s: ready"]
+    clock.now += 30
+    assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == []
+    clock.now += 30
+    assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == ["After 75 s: 1 of 3"]
+
+
+def test_of_very_many_a_few_are_told(clock: Clock) -> None:
+    lines = action.news("h", many("0 of 100 are ready.", **{f"o{number}": "a" for number in range(100)}), {})
+    assert len(lines) == 6 and lines[-1] == "and 95 more. 0 of 100 are ready."

@@ -1,0 +1,611 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A purchase with a registry: what is noted when, what that forbids, and what the next run makes of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import AS_MODULE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+
+from request_queue import LOST, RequestQueue
+from samples import (
+    KEY,
+    OFFER_ID,
+    OFFER_PATH,
+    OTHER_ID,
+    RESOURCE_ID,
+    SECOND_RESOURCE_ID,
+    STATUS_PATH,
+    offer,
+    procurement,
+    resource,
+    status,
+)
+
+Result = dict[str, Any]
+POST = "POST", "/procure_offer"
+START = "2026-01-31T12:00:00Z"
+SENT = {
+    "provision_resource_name": "trainer",
+    "provision_procured_offer_id": OFFER_ID,
+    "provision_price_per_hour": 2.0,
+    "provision_journaled_at": START,
+    "provision_purchase": "sent",
+}
+MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
+BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
+
+
+class Clock:
+    """A clock that only moves when somebody sleeps or says so. It begins at START."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.naps: list[float] = []
+
+    def time(self) -> float:
+        return 1769860800.0 + self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(operation, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
+    monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
+    return clock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "host_vars" / "trainer" / "compute_index_supply.yml"
+
+
+@pytest.fixture
+def buy(perform: Callable[..., Result], path: Path) -> Callable[..., Result]:
+    def run(check_mode: bool = False, **params: Any) -> Result:
+        common = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer", "registry_file": str(path)}
+        return perform(PROCURE_OFFER, check_mode, **{**common, "settle_timeout": 6, **params})
+
+    return run
+
+
+def kept(path: Path) -> Any:
+    return HostFile(str(path)).read()
+
+
+def write(path: Path, entry: dict[str, Any]) -> None:
+    HostFile(str(path)).note(entry)
+
+
+def free(queue: RequestQueue, **fields: Any) -> RequestQueue:
+    return queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(**fields))
+
+
+def bought(queue: RequestQueue, *machines: Any, state: Any = BOUGHT, times: int = 1) -> RequestQueue:
+    """Expect a look at an offer that is bought, and at its machines."""
+    for _time in range(times):
+        queue.expect("GET", STATUS_PATH, state)
+        queue.expect("GET", "/resources", list(machines), query={"offer_id": OFFER_ID})
+    return queue
+
+
+def outcome(result: Result) -> tuple[Any, ...]:
+    return result["outcome"], result.get("error_class"), result["resource_ids"]
+
+
+# Journal, purchase, ids
+
+
+def test_the_journal_is_on_disk_before_the_purchase_and_the_ids_after_it(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    real = Market.procure
+    monkeypatch.setattr(Market, "procure", lambda *args, **how: seen.append(kept(path)) or real(*args, **how))
+    free(queue).expect(*POST, procurement())
+    result = buy()
+    assert outcome(result) == ("created", None, [RESOURCE_ID])
+    assert result["registry"] == str(path)
+    assert seen == [SENT] and kept(path) == MADE
+
+
+def test_what_is_kept_with_the_purchase(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue).expect(*POST, procurement())
+    buy(note={"provision_ends_at": "2026-02-01T00:00:00Z", "provision_groups": ["gpu"]}, project="blue")
+    facts = {"provision_ends_at": "2026-02-01T00:00:00Z", "provision_groups": ["gpu"], "provision_project": "blue"}
+    assert kept(path) == {**MADE, **facts}
+
+
+def test_without_a_registry_nothing_is_kept(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue).expect(*POST, procurement())
+    assert buy(registry_file=None, note={"a": 1})["registry"] is None
+    assert not path.parents[1].exists()
+
+
+def test_ids_that_come_late_are_noted_too(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue).expect(*POST, procurement("provisioning_in_progress")).expect("GET", STATUS_PATH, BOUGHT)
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert kept(path) == MADE
+
+
+def test_a_relative_path_is_made_absolute(
+    queue: RequestQueue, buy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    free(queue).expect(*POST, procurement())
+    assert buy(registry_file="h/x.yml")["registry"] == str(tmp_path / "h" / "x.yml")
+    assert (tmp_path / "h" / "x.yml").exists()
+
+
+def test_running_again_changes_nothing(queue: RequestQueue, buy: Any, path: Path, clock: Clock) -> None:
+    write(path, {**MADE, "provision_ends_at": "x", "ansible_host": "203.0.113.7"})
+    before = path.stat()
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer(total_price_per_hour=9.0))
+    clock.now = 9000
+    assert outcome(buy(note={"provision_ends_at": "y"})) == ("existing", None, [RESOURCE_ID])
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+# Check mode
+
+
+@pytest.mark.parametrize("entry", [None, SENT], ids=["no journal", "sent before"])
+def test_check_mode_plans_and_writes_nothing(queue: RequestQueue, buy: Any, path: Path, entry: Any) -> None:
+    if entry:
+        write(path, entry)
+    free(queue)
+    result = buy(True)
+    assert (result["outcome"], result["changed"]) == ("planned", True)
+    assert kept(path) == entry and path.parents[1].exists() is bool(entry)
+
+
+@pytest.mark.parametrize("state", [BOUGHT, status("available", "expired")], ids=["bought", "expired"])
+def test_check_mode_notes_no_facts_either(queue: RequestQueue, buy: Any, path: Path, state: Any) -> None:
+    write(path, SENT)
+    queue.expect("GET", STATUS_PATH, state)
+    if state is BOUGHT:
+        queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID}).expect("GET", OFFER_PATH, offer())
+    assert buy(True)["outcome"] == ("existing" if state is BOUGHT else "unknown")
+    assert kept(path) == SENT
+
+
+# Another purchase of the host
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
+def test_another_offer_is_not_bought_while_one_is_open(
+    queue: RequestQueue, buy: Any, path: Path, entry: Any, check_mode: bool
+) -> None:
+    write(path, {**entry, "provision_procured_offer_id": OTHER_ID})
+    result = buy(check_mode, host="gpu-1")
+    assert outcome(result) == ("claimed", "conflict", []) and result["changed"] is False
+    assert OTHER_ID in result["msg"] and START in result["msg"] and str(path) in result["msg"]
+    assert "Nothing was sent. If another run for gpu-1 is at work" in result["msg"]
+    assert queue.calls == []
+
+
+def test_another_offer_may_be_bought_after_a_refusal(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write(path, {**SENT, "provision_procured_offer_id": OTHER_ID, "provision_purchase": "refused", "provision_x": 1})
+    free(queue).expect(*POST, procurement())
+    assert buy()["outcome"] == "created"
+    assert kept(path) == MADE
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object], method: str = "procure") -> None:
+    """Something happens once, right before a request."""
+    real = getattr(Market, method)
+    left = [what]
+
+    def run(*args: Any, **how: Any) -> Any:
+        if left:
+            left.pop()()
+        return real(*args, **how)
+
+    monkeypatch.setattr(Market, method, run)
+
+
+def test_a_run_that_was_faster_with_another_offer_is_not_overtaken(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(monkeypatch, lambda: write(path, {**SENT, "provision_procured_offer_id": OTHER_ID}), "offer")
+    free(queue)
+    assert outcome(buy()) == ("claimed", "conflict", [])
+    assert kept(path)["provision_procured_offer_id"] == OTHER_ID
+
+
+def test_a_run_that_was_faster_with_the_same_offer_is_waited_for(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    meanwhile(monkeypatch, lambda: write(path, SENT), "offer")
+    free(queue).expect("GET", STATUS_PATH, status())
+    bought(queue, resource()).expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
+    assert (clock.naps, kept(path)) == ([3], MADE)
+
+
+def test_a_refusal_of_a_second_run_does_not_disturb_the_first(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has sent the same offer once more; its purchase is not answered yet, or just was."""
+    later = {**SENT, "provision_journaled_at": "2026-01-31T12:05:00Z"}
+    meanwhile(monkeypatch, lambda: write(path, later))
+    free(queue).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    assert buy()["outcome"] == "unknown" and kept(path) == later
+    path.unlink()
+    meanwhile(monkeypatch, lambda: write(path, MADE))
+    free(queue).expect(*POST, {}, 409).expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID]) and kept(path) == MADE
+
+
+# Refused
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429])
+def test_a_refusal_frees_the_host_once_nothing_came_of_it(queue: RequestQueue, buy: Any, path: Path, code: int) -> None:
+    during: list[Any] = []
+    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, status(), times=3 if code == 409 else 1)
+    with pytest.MonkeyPatch.context() as patch:
+        look = operation._Purchase._look
+        patch.setattr(operation._Purchase, "_look", lambda self: during.append(kept(path)) or look(self))
+        assert buy()["outcome"] == "rejected"
+    assert during[1] == {**SENT, "provision_refused_status": code}, "noted at once, and open until it is settled"
+    assert kept(path) == {**SENT, "provision_purchase": "refused", "provision_refused_status": code}
+
+
+@pytest.mark.parametrize("code", [404, 409, 410])
+def test_a_refused_purchase_that_was_made_is_nobodys_until_a_person_says_so(
+    queue: RequestQueue, buy: Any, path: Path, code: int
+) -> None:
+    bought(free(queue).expect(*POST, {}, code), resource())
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    assert result["machines"][0]["name"] == "trainer" and result["status_code"] == code
+    for word in (RESOURCE_ID, "USD 2.00 per hour", "provision_adopt: true", "MAY BE BILLED", "another project's"):
+        assert word in result["msg"]
+    assert kept(path) == {**SENT, "provision_refused_status": code}
+    # It was answered, so the next run has no better proof; and it does not buy another offer.
+    bought(queue, resource())
+    assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert queue.count(*POST) == 1
+
+
+def test_a_refused_purchase_that_nobody_names_is_not_replaced(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(free(queue).expect(*POST, {}, 409), state=status("provisioning"), times=3)
+    assert buy()["outcome"] == "unknown"
+    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    bought(queue, resource(name="colleague"))
+    result = buy()
+    assert outcome(result) == ("not_sent", "conflict", [])
+    assert kept(path)["provision_purchase"] == "refused"
+
+
+def test_without_a_purchase_of_ours_a_name_proves_nothing(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(queue, resource())
+    assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    bought(queue, resource(name="colleague"))
+    assert outcome(buy()) == ("not_sent", "conflict", [])
+    assert not path.exists()
+
+
+def test_a_429_is_noted_and_the_next_purchase_journaled_anew(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue).expect(*POST, {}, 429, headers={"Retry-After": "9"})
+    free(queue).expect(*POST, procurement())
+    assert buy(api_retries=1)["outcome"] == "created"
+    assert kept(path) == {**MADE, "provision_journaled_at": "2026-01-31T12:00:09Z"}
+
+
+# Not answered
+
+
+def test_a_purchase_that_is_not_answered_is_settled_by_name(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(free(queue).expect(*POST, LOST), resource())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert kept(path) == MADE
+
+
+def test_a_lost_purchase_is_sent_once_more_and_stays_open(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock
+) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    assert outcome(buy()) == ("unknown", "unknown_outcome", [])
+    assert kept(path) == {**SENT, "provision_journaled_at": "2026-01-31T12:00:06Z"}, "a refusal does not speak for both"
+    # The next run looks at once, since the time to settle has passed, and sends the same offer again.
+    clock.now, clock.naps = 60, []
+    free(queue).expect(*POST, procurement())
+    assert buy()["outcome"] == "created"
+    assert (clock.naps, kept(path)["provision_resource_ids"]) == ([], [RESOURCE_ID])
+
+
+def test_a_journal_of_an_earlier_run_is_given_its_time(queue: RequestQueue, buy: Any, path: Path, clock: Clock) -> None:
+    write(path, SENT)
+    clock.now = 2
+    queue.expect("GET", STATUS_PATH, status(), times=2)
+    free(queue).expect(*POST, procurement())
+    assert buy()["outcome"] == "created"
+    assert clock.naps == [3, 1], "until 6 seconds after the journal"
+
+
+@pytest.mark.parametrize("field", [{"provision_journaled_at": "yesterday"}, {"provision_journaled_at": None}, {}])
+def test_a_journal_by_hand_is_settled_too(queue: RequestQueue, buy: Any, path: Path, clock: Clock, field: Any) -> None:
+    write(path, {"provision_procured_offer_id": OFFER_ID.upper(), **field})
+    bought(queue, resource()).expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
+    assert kept(path)["provision_resource_ids"] == [RESOURCE_ID]
+
+
+def test_another_name_after_a_lost_answer_is_not_told_apart(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(free(queue).expect(*POST, LOST), resource(name="vm-17"))
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    assert "called vm-17" in result["msg"] and "does not keep names" in result["msg"]
+    assert kept(path) == SENT
+
+
+def test_a_dearer_offer_is_not_sent_again(queue: RequestQueue, buy: Any, path: Path, clock: Clock) -> None:
+    write(path, SENT)
+    clock.now = 100
+    free(queue, total_price_per_hour=5.0).expect("GET", STATUS_PATH, status())
+    result = buy(max_price_per_hour=3)
+    assert outcome(result) == ("unknown", "unknown_outcome", [])
+    assert "It was not sent again: Offer" in result["msg"] and "USD 5.00 per hour, which is above" in result["msg"]
+    assert result["changed"] is False and kept(path) == SENT
+
+
+def test_an_api_that_cannot_be_asked_leaves_the_journal_open(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock
+) -> None:
+    write(path, SENT)
+    clock.now = 100
+    queue.expect("GET", STATUS_PATH, {}, 401)
+    result = buy()
+    assert (outcome(result), result["status_code"]) == (("unknown", "unknown_outcome", []), 401)
+    assert "MAY BE BILLED" in result["msg"] and kept(path) == SENT
+
+
+# Expired
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "error_class"),
+    [(status("available", "expired"), 200, "expired"), ({}, 404, "not_found"), ({}, 410, "expired")],
+    ids=["expired", "404", "410"],
+)
+def test_an_expired_offer_frees_the_host_only_after_half_an_hour(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock, state: Any, code: int, error_class: str
+) -> None:
+    write(path, SENT)
+    clock.now = 3600
+    for passed in (0, 1799):
+        clock.now = 3600 + passed
+        queue.expect("GET", STATUS_PATH, state, code)
+        result = buy()
+        assert outcome(result) == ("unknown", "unknown_outcome", [])
+        assert "Run the same again after 2026-01-31T13:30:00Z" in result["msg"]
+        assert kept(path) == {**SENT, "provision_expired_seen_at": "2026-01-31T13:00:00Z"}
+    clock.now = 3600 + 1800
+    queue.expect("GET", STATUS_PATH, state, code)
+    result = buy()
+    assert outcome(result) == ("rejected", error_class, [])
+    assert "gone since 2026-01-31T13:00:00Z" in result["msg"] and "Nothing was bought" in result["msg"]
+    assert kept(path) == {**SENT, "provision_purchase": "refused"}
+
+
+def test_an_expired_offer_of_an_answered_purchase_frees_at_once(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write(path, {**SENT, "provision_refused_status": 409})
+    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    assert outcome(buy()) == ("not_sent", "expired", [])
+    assert kept(path) == {**SENT, "provision_purchase": "refused", "provision_refused_status": 409}
+
+
+def test_an_offer_that_is_seen_again_was_not_expired(queue: RequestQueue, buy: Any, path: Path, clock: Clock) -> None:
+    write(path, {**SENT, "provision_expired_seen_at": START})
+    clock.now = 7200
+    bought(queue, resource()).expect("GET", OFFER_PATH, offer())
+    assert buy()["outcome"] == "existing"
+    assert kept(path) == MADE
+
+
+# Made, and the API says something else
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [(status(), 200), (status("available", "expired"), 200), ({}, 404), ({}, 401), ({}, 500)],
+    ids=["unbought", "expired", "404", "401", "500"],
+)
+@pytest.mark.parametrize("ids", [[RESOURCE_ID], None], ids=["ids", "no ids"])
+def test_what_is_noted_as_made_is_never_bought_again(
+    queue: RequestQueue, buy: Any, path: Path, state: Any, code: int, ids: Any
+) -> None:
+    write(path, {**MADE, "provision_resource_ids": ids})
+    before = kept(path)
+    queue.expect("GET", STATUS_PATH, state, code, times=3)
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", ids or [])
+    assert (
+        "MAY BE BILLED" in result["msg"]
+        and OFFER_ID in result["msg"]
+        and (RESOURCE_ID in result["msg"]) is bool(ids and code in (200, 404))
+    )
+    assert kept(path) == before
+
+
+# Failed
+
+
+def test_a_failed_purchase_that_left_something_keeps_it_in_the_registry(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    free(queue).expect(*POST, procurement("failed", error="no power", resource_ids=[RESOURCE_ID]))
+    assert outcome(buy()) == ("rejected", "conflict", [RESOURCE_ID])
+    assert kept(path) == MADE
+    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+
+
+def test_a_failed_purchase_that_left_nothing_frees_the_host(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(free(queue).expect(*POST, LOST), resource(status="deleted"), state=status("failed"))
+    assert outcome(buy()) == ("rejected", "conflict", [])
+    assert kept(path) == {**SENT, "provision_purchase": "refused"}
+
+
+def test_a_strangers_failed_machine_is_not_ours_to_end(queue: RequestQueue, buy: Any, path: Path) -> None:
+    bought(free(queue).expect(*POST, {}, 409), resource(name="colleague"), state=status("failed"))
+    result = buy()
+    assert outcome(result) == ("rejected", "conflict", [])
+    assert "colleague" in result["msg"] and kept(path)["provision_purchase"] == "refused"
+
+
+def test_machines_that_the_journal_knows_are_left_until_they_say_gone(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    write(path, {**MADE, "provision_resource_ids": [RESOURCE_ID, SECOND_RESOURCE_ID]})
+    queue.expect("GET", STATUS_PATH, status("failed"))
+    assert outcome(buy()) == ("not_sent", "conflict", [RESOURCE_ID, SECOND_RESOURCE_ID])
+
+
+# A registry that cannot be kept
+
+
+def test_without_a_journal_nothing_is_sent(queue: RequestQueue, buy: Any, path: Path) -> None:
+    path.parents[1].write_text("a file in the way")
+    free(queue)
+    result = buy()
+    assert outcome(result) == ("not_sent", "invalid", [])
+    assert str(path) in result["msg"] and result["msg"].endswith("Nothing was bought.")
+
+
+def test_a_broken_entry_is_named_before_anything_is_asked(queue: RequestQueue, buy: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("- a list\n")
+    result = buy()
+    assert outcome(result) == ("not_sent", "invalid", [])
+    assert str(path) in result["msg"] and result["msg"].endswith("Nothing was sent.") and queue.calls == []
+
+
+def test_a_note_that_is_a_template_is_refused_before_the_purchase(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue)
+    assert outcome(buy(note={"a": "{{ lookup('pipe', 'id') }}"})) == ("not_sent", "invalid", [])
+    assert not path.exists()
+
+
+def test_ids_that_cannot_be_noted_are_said_loudly(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any) -> None:
+        raise RegistryError(f"The registry file {path} cannot be kept: No space left on device.")
+
+    monkeypatch.setattr(HostFile, "note", refuse)
+    free(queue).expect(*POST, procurement())
+    result = buy()
+    assert outcome(result) == ("created", "invalid", [RESOURCE_ID]) and result["changed"] is True
+    assert f"was BOUGHT and is billed at USD 2.00 per hour, resources: {RESOURCE_ID}" in result["msg"]
+    assert "No space left on device" in result["msg"] and kept(path) == SENT
+
+
+def test_a_purchase_that_comes_late_does_not_replace_what_the_host_owns(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget() -> None:
+        path.unlink()
+        write(path, {**MADE, "provision_procured_offer_id": OTHER_ID, "provision_resource_ids": [SECOND_RESOURCE_ID]})
+
+    meanwhile(monkeypatch, forget)
+    free(queue).expect(*POST, procurement())
+    result = buy()
+    assert outcome(result) == ("created", "conflict", [RESOURCE_ID])
+    assert "was BOUGHT" in result["msg"] and OTHER_ID in result["msg"]
+    assert kept(path)["provision_resource_ids"] == [SECOND_RESOURCE_ID]
+
+
+def test_a_refusal_that_cannot_be_noted_is_a_warning(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any) -> None:
+        raise RegistryError("The registry is full.")
+
+    monkeypatch.setattr(HostFile, "note", refuse)
+    free(queue).expect(*POST, {}, 422).expect("GET", STATUS_PATH, status())
+    result = buy()
+    assert outcome(result) == ("rejected", "invalid", [])
+    assert any("The host is not free for another offer" in warning for warning in result["warnings"])
+
+
+# Nobody is there any more
+
+
+def parents(monkeypatch: pytest.MonkeyPatch, *ids: int) -> None:
+    left = list(ids)
+    monkeypatch.setattr(os, "getppid", lambda: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_a_purchase_is_not_sent_for_a_play_that_was_killed(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 4711, 1)
+    free(queue)
+    result = buy()
+    assert outcome(result) == ("not_sent", "unavailable", [])
+    assert "Ansible itself has ended" in result["msg"] and result["msg"].endswith("Nothing was bought.")
+    assert kept(path)["provision_purchase"] == "refused"
+
+
+def test_a_killed_play_does_not_come_back_after_429(
+    queue: RequestQueue, buy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 4711, 4711, 1)
+    free(queue).expect(*POST, {}, 429, headers={"Retry-After": "60"})
+    free(queue)
+    assert outcome(buy(api_retries=5)) == ("rejected", "unavailable", [])
+
+
+def test_what_was_sent_before_the_kill_stays_unknown(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents(monkeypatch, 4711, 4711, 1)
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect("GET", STATUS_PATH, status())
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and "Ansible itself has ended" in result["msg"]
+    assert kept(path)["provision_purchase"] == "sent"
+
+
+# By a module's process
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "wait", "expected"),
+    [(LOST, 200, None, "unknown"), ({}, 503, "1", "unknown"), ({}, 429, "1", "rejected")],
+    ids=["lost", "503", "429"],
+)
+def test_a_module_sends_once(
+    queue: RequestQueue, perform: Any, reply: Any, code: int, wait: Any, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(queue).expect(*POST, reply, code, headers={"Retry-After": wait} if wait else None)
+    queue.expect("GET", STATUS_PATH, status())
+    spec = PROCURE_OFFER.argument_spec
+    monkeypatch.setitem(spec, AS_MODULE, {"default": True})
+    result = perform(PROCURE_OFFER, offer_id=OFFER_ID, ssh_public_key=KEY, settle_timeout=0, api_retries=5)
+    assert result["outcome"] == expected
