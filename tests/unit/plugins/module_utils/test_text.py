@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures as people read them."""
+"""Figures and texts as people write and read them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,43 @@ def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: flo
 
 def test_an_unknown_price_is_said_to_be_unknown() -> None:
     assert _text.usd(None) == "an unknown price"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), (" 30m ", 1800), ("1.5h", 5400), ("2h", 7200), ("3d", 259_200), ("0.5", 0.5)],
+)
+def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float) -> None:
+    assert _text.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "soon", "-1", "1 h", "1h30m", "1e3", "inf", "nan", "1w", "1H", "٣", "9" * 10, "1\n2"]
+)
+def test_what_is_no_duration_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a number of seconds, or a duration such as 90s or 30m, not '"):
+        _text.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (2.5, "2.5 seconds"),
+        (60, "1 minute"),
+        (90, "90 seconds"),
+        (1800, "30 minutes"),
+        (3600, "1 hour"),
+        (5400, "90 minutes"),
+        (86_400, "24 hours"),
+    ],
+)
+def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
+    assert _text.lasting(seconds) == text
+
+
+def test_a_text_from_elsewhere_gets_one_short_line() -> None:
+    assert _text.one_line(" a\r\n\tb\x1b[31mc  ", 20) == "a b [31mc"
+    assert _text.one_line("x" * 21, 20) == "x" * 17 + "..."
+    assert _text.one_line("x" * 20, 20) == "x" * 20
