@@ -68,6 +68,12 @@ REGISTRY_ENTRY: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
+WAIT_FOR_BOOT: Spec = {
+    "connect_timeout": {"type": "float", "default": 600},
+    "boot_timeout": {"type": "str", "default": "30m"},
+    "seeded": {"type": "bool", "default": False},
+}
+
 
 def secrets(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
     """The values that must not be shown. One of a letter or two would only garble every message."""
