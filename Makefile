@@ -53,8 +53,8 @@ awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated A
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
 	$(NOX) --session e2e -- $(ARGS)
 
-benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (most of an hour; ARGS=--small only sees that it runs)
-	$(NOX) --session benchmark -- $(ARGS)
+benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (more than an hour; ARGS=--small only sees that it runs)
+	$(NOX) --session benchmark$(if $(CORE),-$(CORE)) -- $(ARGS)
 
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix

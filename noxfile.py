@@ -267,22 +267,28 @@ def build_tarball(session: nox.Session, galaxy: str) -> Path:
     return next((BUILD / "dist").glob("*.tar.gz"))
 
 
-def run_benchmark(session: nox.Session, *arguments: str) -> None:
-    """Run the benchmark on the newest ansible-core."""
-    install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/benchmark/requirements.txt")
+def run_benchmark(session: nox.Session, core: str, *arguments: str) -> None:
+    """Run the benchmark on this version of ansible-core."""
+    install(session, ansible_core(session, core), "tests/requirements.txt", "tests/benchmark/requirements.txt")
     session.run("python", "-m", "benchmark", *arguments, env=environment())
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
 def benchmark(session: nox.Session) -> None:
     """Measure what tasks, plays and inventories cost, against others."""
-    run_benchmark(session, *session.posargs)
+    run_benchmark(session, NEWEST_CORE, *session.posargs)
+
+
+@nox.session(name=f"benchmark-{IN_TEST[0]}", python=CORE_PYTHONS[IN_TEST[0]] or False, default=False)
+def benchmark_oldest(session: nox.Session) -> None:
+    """The same on the oldest, for what a host costs in a large fleet there."""
+    run_benchmark(session, IN_TEST[0], *session.posargs)
 
 
 @nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def benchmark_small(session: nox.Session) -> None:
     """See that the benchmark runs. Its figures mean nothing."""
-    run_benchmark(session, "--small")
+    run_benchmark(session, NEWEST_CORE, "--small")
 
 
 @nox.session(python=False, default=False)

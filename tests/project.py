@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+import golden
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
@@ -102,6 +103,7 @@ class Project:
             "COMPUTE_INDEX_API_TOKEN": simulator.settings.token,
         }
         self.declare(["gpu-1"])
+        self.recorder = golden.recorder(self)
 
     @property
     def public_key(self) -> str:
@@ -140,7 +142,10 @@ class Project:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        return Run(done.returncode, done.stdout)
+        run = Run(done.returncode, done.stdout)
+        if self.recorder:
+            self.recorder.note(words, run)
+        return run
 
     def command(self, *words: str, **environment: str) -> Run:
         """Run a command of ansible-core in the project."""

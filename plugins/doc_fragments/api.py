@@ -24,7 +24,8 @@ options:
     default: https://supply-api.compute-index.com
   api_timeout:
     description:
-      - Seconds that one request may take before its answer counts as lost.
+      - Seconds that one request may take in all, from connecting to the end of the body, before its answer counts as
+        lost.
     type: float
     default: 60
   api_retries:

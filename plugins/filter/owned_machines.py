@@ -75,28 +75,12 @@ _value:
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _api
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration
 
 
 def owned_machines(hosts: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """A mapping for each host with machines."""
-    return [_owned(host) for host in hosts if host.get("provision_instances")]
-
-
-def _owned(host: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    first = host["provision_instances"][0]
-    address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
-    return {
-        "host": host["inventory_hostname"],
-        "offer_id": host["provision_procured_offer_id"],
-        "resource_ids": list(host["provision_resource_ids"]),
-        "machines": len(host["provision_instances"]),
-        "ansible_host": address,
-        "ansible_port": port,
-        "ansible_user": user,
-        "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
-        "price_per_hour": _api.number_of(host.get("provision_price_per_hour")),
-    }
+    return [registration.row(host["inventory_hostname"], host) for host in hosts if host.get("provision_instances")]
 
 
 class FilterModule:

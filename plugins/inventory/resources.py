@@ -106,6 +106,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._api import id_of
 from ansible_collections.compute_index.supply.plugins.module_utils._http import (
     MISSING_REQUESTS,
     REQUESTS_IMPORT_ERROR,
@@ -123,6 +124,8 @@ _NATIVE_JINJA = _trust is None and C.DEFAULT_JINJA2_NATIVE
 PARSER_ERROR = 4  # the exit code of ansible-playbook and ansible-inventory for an inventory that cannot be parsed
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _FILTERS = ("include", "exclude")
+# What a machine has on its way from the list into the inventory.
+_NEEDED = {"resource_id", "name", "status", "spec", *_inventory.CONNECTION}
 
 
 def no_template(value: t.Any) -> t.Any:
@@ -154,6 +157,18 @@ def _is_final(value: t.Any) -> bool:
         # Before 2.19 some texts became what they look like.
         return not (_may_be_template(value) or value.startswith("[") or value in ("True", "False") or _NATIVE_JINJA)
     return _trust is not None and (value is None or isinstance(value, (int, float)))
+
+
+def _are_machines(kept: object) -> bool:
+    """Whether what a cache holds can be a list of machines; it may be cut, edited, or another program's."""
+    return isinstance(kept, list) and all(
+        isinstance(item, dict)
+        and item.keys() >= _NEEDED
+        and isinstance(item["spec"], dict)
+        and all(item[name] is None or isinstance(item[name], str) for name in ("name", "status", "ansible_host"))
+        and (item["resource_id"] is None or id_of(item["resource_id"]) is not None)
+        for item in kept
+    )
 
 
 def _is_ansibles(prefix: str) -> bool:
@@ -213,9 +228,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         account = hashlib.sha256(f"{params['api_url']} {params['api_token']}".encode()).hexdigest()
         key = f"{self.get_cache_key(path)}_{account[:16]}"  # another account's machines must not be shown
         if cache and key in self._cache:
-            return t.cast("list[dict[str, t.Any]]", self._cache[key])
-        self._cache[key] = self._listed(params)
-        return t.cast("list[dict[str, t.Any]]", self._cache[key])
+            kept = self._cache[key]
+            if _are_machines(kept):
+                return t.cast("list[dict[str, t.Any]]", kept)
+        listed = self._cache[key] = self._listed(params)
+        return listed
 
     def _templated(self, value: t.Any) -> t.Any:
         return self.templar.template(value) if isinstance(value, str) else value

@@ -13,16 +13,21 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import math
+import functools
+import re
 import typing as t
 from urllib.parse import parse_qsl, quote
 
 from . import _states
 from ._http import Answer, HttpClient, TransportError
+from ._text import LONGEST_NAME, one_line, printable
+from ._text import number_of as number_of
 from ._version import VERSION
 
 USER_AGENT = f"compute_index.supply/{VERSION}"
-MOST_DETAIL = 400  # characters of a server's explanation that are shown
+
+# What no account has, and a list that leads on for ever would exceed.
+MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
 
 Json = dict[str, t.Any]
 
@@ -33,15 +38,17 @@ _RESOURCE_FIELDS = (
     "vendor",
     "vendor_region",
     "status",
-    "status_message",
     "pricing_total_hourly",
     "created_at",
     "valid_from",
     "valid_to",
     "last_synced_at",
 )
-# Where a machine's specification might repeat what was sent at the purchase.
-_SECRET_FIELDS = frozenset({"cloud_init", "user_data", "userdata", "ssh_public_key"})
+# Where an answer might repeat what was sent at the purchase; names in small letters, without what stands between them.
+_SECRET_PARTS = ("cloudinit", "cloudconfig", "userdata", "startupscript", "console")
+_SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+LONGEST_ODD = 60  # characters of what is no id
 
 _RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
 
@@ -112,21 +119,28 @@ class SupplyApi:
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
         items: list[t.Any] = []
-        seen: list[dict[str, str]] = []
-        while query not in seen:
+        seen: set[str] = set()
+        for _page in range(MOST_PAGES):
             data = self._read("GET", "/resources", query=query, retries=retries)
-            items += list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
-            seen.append(query)
+            page = list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
+            items += page
             following = _next_page(data)
             if following is None:
                 return [read_resource(item) for item in _complete(items, data)]
+            known = len(seen)
+            seen.update(
+                repr(item.get("resource_id") or item) if isinstance(item, dict) else repr(item) for item in page
+            )
+            if len(seen) == known or len(items) > MOST_RESOURCES:
+                break
             query = {**query, **following}
-        raise ApiError("GET /resources: the API's pages go round in a circle.", "protocol", status_code=200)
+        raise ApiError("GET /resources: the API's pages do not come to an end.", "protocol", status_code=200)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
         query = {"force_refresh": "true"} if force_refresh else None
-        return read_resource(self._read("GET", path_to("resources", resource_id), query=query, retries=retries))
+        path = path_to("resources", resource_id)
+        return named(read_resource(self._read("GET", path, query=query, retries=retries)), "resource_id", resource_id)
 
     # Changes
 
@@ -157,10 +171,11 @@ class SupplyApi:
         raise _error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
     def _without_secrets(self, answer: Json) -> Json:
-        """The answer's sentences, which a server may have made of what it was sent, without secrets."""
+        """The answer's sentences, which a server may have made of what it was sent, without secrets and on a line."""
         for name in ("error", "failure_reason", "progress"):
             if answer.get(name):
-                answer[name] = self._http.redact(answer[name])
+                answer[name] = one_line(self._http.redact(answer[name])) or None
+        answer["odd_ids"] = list(map(self._http.redact, answer["odd_ids"]))
         return answer
 
 
@@ -201,8 +216,7 @@ def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:
     else:
         text = detail if isinstance(detail, str) else ""
     # Before the text is folded or cut, since a part of a secret is not recognised any more.
-    text = " ".join(redact(text).split()).rstrip(".")
-    return text if len(text) <= MOST_DETAIL else text[:MOST_DETAIL] + "..."
+    return one_line(redact(text).strip().rstrip("."))
 
 
 def _validation_line(item: object) -> str:
@@ -215,6 +229,16 @@ def _validation_line(item: object) -> str:
 
 
 # The tolerant reader
+
+
+def named(item: Json, field: str, asked: str) -> Json:
+    """An answer that is about what was asked for. Raises ApiError (protocol) if it names something else."""
+    found = item[field] or item.get("odd_id")
+    if found is not None and found.lower() != asked.lower():
+        message = f"The API was asked for {asked}, and answered with {found}, another {field.partition('_')[0]}."
+        raise ApiError(message, "protocol", status_code=200)
+    item[field] = item[field] or asked
+    return item
 
 
 def object_of(data: t.Any, what: str) -> Json:
@@ -267,34 +291,64 @@ def text_of(value: t.Any) -> str | None:
     return value or None if isinstance(value, str) else None
 
 
-def number_of(value: t.Any) -> float | None:
-    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+def id_of(value: t.Any) -> str | None:
+    """An id of the API, which end in paths, file names and arguments of commands; None for anything else.
+
+    The documentation says UUID. What else could be one is let through; options, blanks and separators are not.
+    """
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
-def _without_user_data(value: t.Any) -> t.Any:
+def _odd(value: t.Any) -> str | None:
+    """What stands in an id's place and is none, as a text for people; None where nothing stands there."""
+    return None if value in (None, "") or id_of(value) else printable(repr(value), LONGEST_ODD)
+
+
+def with_checked_ids(item: Json, own: str) -> Json:
+    """An offer, a resource or an instance whose ids and name can be used and shown.
+
+    ``own`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
+    """
+    item.pop("odd_id", None)
+    for field in ("offer_id", "resource_id", "instance_id"):
+        if field in item:
+            odd = _odd(item[field])
+            item[field] = id_of(item[field])
+            if odd is not None and (field == own or field == "instance_id"):
+                item["odd_id"] = odd
+    if "name" in item:
+        name = text_of(item["name"])
+        item["name"] = name and printable(name, LONGEST_NAME)
+    return item
+
+
+@functools.lru_cache(maxsize=1024)
+def _may_hold_user_data(field: str) -> bool:
+    plain = re.sub(r"[^a-z0-9]", "", field.lower())
+    return plain in _SECRET_FIELDS or any(part in plain for part in _SECRET_PARTS)
+
+
+def without_user_data(value: t.Any) -> t.Any:
     """A part of an answer without fields that might repeat what was sent at the purchase."""
     if isinstance(value, dict):
-        return {key: _without_user_data(part) for key, part in value.items() if key.lower() not in _SECRET_FIELDS}
-    return [_without_user_data(part) for part in value] if isinstance(value, list) else value
+        return {key: without_user_data(part) for key, part in value.items() if not _may_hold_user_data(key)}
+    return [without_user_data(part) for part in value] if isinstance(value, list) else value
 
 
-def resource_ids_of(data: Json) -> list[str]:
-    """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects)."""
+def ids_in(data: Json) -> tuple[list[str], list[str]]:
+    """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects), and what is odd there.
+
+    The second list has texts for people, of what stands in the place of an id and is none.
+    """
     for name in ("resource_ids", "resources"):
         items = data.get(name)
         if isinstance(items, list):
-            ids = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
-            texts = list(dict.fromkeys(item for item in ids if isinstance(item, str) and item))
-            if texts:
-                return texts
-    return []
+            named = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
+            ids = list(dict.fromkeys(filter(None, map(id_of, named))))
+            odd = list(dict.fromkeys(filter(None, map(_odd, named))))
+            if ids or odd:
+                return ids, odd
+    return [], []
 
 
 def read_status(data: t.Any, offer_id: str) -> Json:
@@ -308,10 +362,12 @@ def read_status(data: t.Any, offer_id: str) -> Json:
         raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
     instances = data.get("instances")
     instances = instances if isinstance(instances, list) else []
-    instances = [_without_user_data(item) for item in instances if isinstance(item, dict)]
-    resource_ids = resource_ids_of(data)
+    instances = [
+        with_checked_ids(without_user_data(item), "resource_id") for item in instances if isinstance(item, dict)
+    ]
+    resource_ids, odd_ids = ids_in(data)
     procured_at = text_of(data.get("procured_at"))
-    has_machines = bool(instances or resource_ids or procured_at)
+    has_machines = bool(instances or resource_ids or odd_ids or procured_at)
     return {
         "offer_id": offer_id,
         "status": status,
@@ -319,6 +375,7 @@ def read_status(data: t.Any, offer_id: str) -> Json:
         "phase": _states.phase(procurement_status, status, has_machines=has_machines),
         "instances": instances,
         "resource_ids": resource_ids,
+        "odd_ids": odd_ids,
         # The page shows the text of this field, but not its name.
         "progress": next(filter(None, (text_of(data.get(n)) for n in ("progress", "message", "status_message"))), None),
         "failure_reason": text_of(data.get("failure_reason")),
@@ -327,15 +384,16 @@ def read_status(data: t.Any, offer_id: str) -> Json:
 
 
 def read_resource(data: t.Any) -> Json:
-    """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out."""
-    resource = _without_user_data(object_of(data, "resource"))
+    """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out.
+
+    One whose id is none stays in lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
+    """
+    resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
     access, spec = resource.get("access"), resource.get("spec")
     price = number_of(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
-        "resource_id": text_of(resource.get("resource_id")),
-        "name": text_of(resource.get("name")),
         "status": _states.word(resource.get("status")),
         "offer_id": _offer_of(resource),
         "access": access if isinstance(access, dict) else {},
@@ -349,5 +407,5 @@ def _offer_of(resource: Json) -> str | None:
     history = resource.get("offer_history")
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
     entries.sort(key=lambda entry: text_of(entry.get("created_at")) or "")
-    ids = [text_of(resource.get("offer_id")), *(text_of(entry.get("offer_id")) for entry in reversed(entries))]
+    ids = [id_of(resource.get("offer_id")), *(id_of(entry.get("offer_id")) for entry in reversed(entries))]
     return next(filter(None, ids), None)

@@ -168,7 +168,7 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         found.append(match)
         left = [resource for resource in left if resource is not match]
     for place, instance in enumerate(instances):
-        named = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id"))
+        named = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
         if found[place] is None and not named and len(resources) == len(instances):
             match = resources[place]
             if any(match is resource for resource in left):

@@ -22,6 +22,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
+from . import _transport
+
 try:
     import requests
     import urllib3
@@ -37,6 +39,7 @@ CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the hands
 FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 MOST_REDIRECTS = 3
+UNREADABLE = "an unreadable address"
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
@@ -133,7 +136,10 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
 
 
 class HttpClient:
-    """Requests to one origin with one token, over one session. ``timeout`` in seconds, for each request."""
+    """Requests to one origin with one token, over one session.
+
+    ``timeout`` in seconds is the deadline of each attempt as a whole: connection, headers, body and redirects.
+    """
 
     def __init__(
         self,
@@ -154,8 +160,7 @@ class HttpClient:
         self._sleep = sleep
         self._secrets: list[str] = []
         self.hide(token)
-        self._session = requests.Session()
-        self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
+        self._session = _transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -228,13 +233,14 @@ class HttpClient:
     ) -> Answer:
         """One request; redirects are followed only for a GET and only within the origin of ``base_url``."""
         url = self._base_url + path
+        deadline = time.monotonic() + timeout
         for _hop in range(MOST_REDIRECTS + 1):
-            response = self._send_once(method, url, query, body, content_type, timeout)
-            target = urljoin(url, response.headers.get("Location", "")) if response.is_redirect else None
+            response, content = self._send_once(method, url, query, body, content_type, timeout, deadline)
+            target = _target(url, response.headers["Location"]) if response.is_redirect else None
             if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
                 break
             url, query = target, None
-        return self._read(response, target)
+        return self._read(response, content, target)
 
     def _send_once(
         self,
@@ -244,32 +250,38 @@ class HttpClient:
         body: bytes | None,
         content_type: str | None,
         timeout: float,
-    ) -> t.Any:
+        deadline: float,
+    ) -> tuple[t.Any, bytes]:
+        """A request's answer and body. ``timeout`` is what it has in all, ``deadline`` when that is over."""
         watched = None if body is None else _WatchedBody(body)
         # A proxy must never see a request to this computer itself: over plain http it would see the token.
         local = is_loopback(urlsplit(url).hostname or "")
         try:
-            return self._session.request(
+            left = max(0.001, deadline - time.monotonic())
+            response = self._session.request(
                 method,
                 url,
                 params=query,
                 data=watched,
                 headers={"Content-Type": content_type} if content_type else None,
                 auth=self._auth,
-                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),
                 allow_redirects=False,
+                stream=True,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
+            return response, _transport.read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
             raise TransportError(self.redact(_reason(error, timeout)), sent=sent, lasting=lasting) from None
 
-    def _read(self, response: t.Any, target: str | None) -> Answer:
+    @staticmethod
+    def _read(response: t.Any, content: bytes, target: str | None) -> Answer:
         try:
-            # NaN and Infinity are no JSON, and no price.
-            data = json.loads(response.content.decode("utf-8"), parse_constant=lambda _word: None)
+            # NaN and Infinity are no JSON, and no price. A byte order mark may be passed over (RFC 8259, 8.1).
+            data = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _word: None)
             if not _is_shallow(data):
                 raise ValueError("nested too deeply")
             is_json = True
@@ -291,21 +303,33 @@ def _is_shallow(data: t.Any) -> bool:
     return False
 
 
-def _origin(url: str) -> str:
-    """Scheme, host and port of a URL, as one comparable text."""
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads; empty if two readers of URLs could disagree about that.
+
+    ``http://a\\@b`` is host a for urllib3, which connects, and host b for urllib; some drop blanks and tabs.
+    """
     try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-        return f"{parts.scheme}://{parts.hostname}:{port}"
+        target = urljoin(url, location) if re.fullmatch(r"[!-\[\]-~]*", location) else ""
+        return "" if "@" in urlsplit(target).netloc else target
     except ValueError:
-        return "an unreadable address"
+        return ""
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL as one comparable text: those that urllib3 will connect to."""
+    try:
+        parts = urllib3.util.parse_url(url)
+    except ValueError:
+        return UNREADABLE
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
+    return f"{parts.scheme}://{parts.host}:{port}" if parts.host else UNREADABLE
 
 
 def _reason(error: BaseException, timeout: float) -> str:
     """The innermost cause in the words of a person; the outer layers only repeat URLs and object addresses."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"no connection within {min(CONNECT_TIMEOUT, timeout):g} seconds"
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return f"no answer within {timeout:g} seconds"
     prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
     for _depth in range(8):

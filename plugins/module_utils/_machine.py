@@ -13,6 +13,8 @@ import re
 import shutil
 import typing as t
 
+from ._text import number_of
+
 Json = dict[str, t.Any]
 
 SMI_SECONDS = 60  # nvidia-smi starts the driver, which takes long on machines with eight GPUs
@@ -111,18 +113,17 @@ def _read(path: str) -> str:
 
 
 def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> list[str]:
-    """Where a machine has less than the offer says, a sentence for each field. What either does not tell is passed.
+    """Where a machine has less than the offer says, a sentence for each field.
 
-    ``offer`` is an offer of the API; of a cluster each machine has its share of the GPUs.
+    What either does not tell, or tells in a way that cannot be read as a number, is passed over. ``offer`` is an offer
+    of the API; of a cluster each machine has its share of the GPUs.
     """
-    return [
-        *_gpu_shortfalls(machine["gpus"], offer),
-        *(
-            f"{name}: {machine[name]:g} instead of {offer[name]:g}"
-            for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb")
-            if offer.get(name) and machine[name] is not None and machine[name] < offer[name] * _share(name)
-        ),
-    ]
+    found = _gpu_shortfalls(machine["gpus"], offer)
+    for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb"):
+        has, wanted = number_of(machine[name]), number_of(offer.get(name))
+        if has is not None and wanted is not None and has < wanted * _share(name):
+            found.append(f"{name}: {has:g} instead of {wanted:g}")
+    return found
 
 
 def _share(name: str) -> float:
@@ -130,7 +131,8 @@ def _share(name: str) -> float:
 
 
 def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]:
-    wanted = int(offer.get("gpu_count") or 0) // int(offer.get("node_count") or 1)
+    count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
+    wanted = int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else 0
     found = []
     if len(gpus) < wanted:
         found.append(f"gpu_count: {len(gpus)} instead of {wanted}")
@@ -145,9 +147,10 @@ def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
     """Family and memory (GB) of an offer, out of ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
-    parts = re.fullmatch(r"nvidia-([a-z0-9]+)-.*?(\d+)gb", str(offer.get("gpu_type") or ""))
-    family = offer.get("gpu_family") or (parts[1] if parts else None)
-    return family, int(parts[2]) if parts else None
+    parts = re.fullmatch(r"nvidia-([a-z0-9]+)-.*?([0-9]{1,6})gb", str(offer.get("gpu_type") or ""))
+    family = offer.get("gpu_family")
+    named = family if isinstance(family, str) and family else None
+    return named or (parts[1] if parts else None), int(parts[2]) if parts else None
 
 
 def _is_of(family: str, model: str) -> bool:

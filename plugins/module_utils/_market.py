@@ -13,7 +13,20 @@ import re
 import typing as t
 
 from . import _states
-from ._api import ApiError, Json, SupplyApi, list_in, number_of, object_of, path_to, resource_ids_of, text_of
+from ._api import (
+    ApiError,
+    Json,
+    SupplyApi,
+    ids_in,
+    list_in,
+    named,
+    object_of,
+    path_to,
+    text_of,
+    with_checked_ids,
+    without_user_data,
+)
+from ._text import number_of
 
 _OFFER_FIELDS = (
     "offer_id",
@@ -43,7 +56,10 @@ class Market(SupplyApi):
     """The endpoints of what can be bought, beside those of what was."""
 
     def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
-        """POST /get_offers: offers that match the YAML spec, cheapest first, unknown prices last; and their count."""
+        """POST /get_offers: offers that match the YAML spec, cheapest first, and their count.
+
+        Unknown prices come last, and after them the offers without an id, which nobody can buy.
+        """
         try:
             import yaml  # here, since no other request needs it and a module is started for each task
         except ImportError:
@@ -52,17 +68,17 @@ class Market(SupplyApi):
         body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
         data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
-        offers.sort(key=lambda offer: (offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0))
+        offers.sort(key=_place)
         count = data.get("total_count") if isinstance(data, dict) else None
         return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""
-        return read_offer(self._read("GET", path_to("offers", offer_id)))
+        return named(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
 
     def catalog(self, kind: str) -> t.Any:
         """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
-        return self._read("GET", path_to(f"available_{kind}"))
+        return without_user_data(self._read("GET", path_to(f"available_{kind}")))
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""
@@ -71,6 +87,12 @@ class Market(SupplyApi):
         how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
         return self._without_secrets(read_procurement(answer))
+
+
+def _place(offer: Json) -> tuple[bool, bool, float]:
+    """The order of offers in a search."""
+    price = offer["price_per_hour"]
+    return offer["offer_id"] is None, price is None, price or 0.0
 
 
 def is_called(name: str | None, asked: str) -> bool:
@@ -92,34 +114,56 @@ def _telling_words(user_data: str) -> list[str]:
 
 
 def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
-    """USD per hour for the whole offer: ``total_price_per_hour``, else the GPUs' price; None if unknown.
+    """USD per hour for the whole offer; None if unknown.
 
-    A price below zero is no price. Where there is no total, the storage's price is added if the API names one.
+    The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
+    is no total. A price below zero is no price. No GPU is free: a total or a sum of zero beside a price per GPU is
+    unknown, and where the count of the GPUs is, the total cannot be less than the price of one.
     """
-    total = number_of(offer.get("total_price_per_hour"))
-    if total is None:
-        per_gpu, count = number_of(offer.get("gpu_price_per_hour")), number_of(offer.get("gpu_count"))
-        if per_gpu is None or count is None or per_gpu < 0 or count < 1:
-            return None
-        total = per_gpu * count + max(0.0, number_of(offer.get("storage_price_per_hour")) or 0.0)
-    return round(total, 6) if total >= 0 else None
+    total, per_gpu = _price(offer.get("total_price_per_hour")), _price(offer.get("gpu_price_per_hour"))
+    if per_gpu is None or total == 0:
+        return total if per_gpu is None else None
+    count = number_of(offer.get("gpu_count")) or 0
+    if total is not None:
+        return number_of(max(total, round(per_gpu * max(count, 1), 6)))
+    storage = _price(offer.get("storage_price_per_hour")) or 0
+    return number_of(round(per_gpu * count + storage, 6)) or None if count >= 1 else None
+
+
+def _price(value: t.Any) -> float | None:
+    """USD to a millionth, not below zero."""
+    price = number_of(value)
+    return round(price, 6) if price is not None and price >= 0 else None
+
+
+def price_that_counts(details: float | None, searched: float | None) -> float | None:
+    """USD per hour to go by, of an offer whose own page and whose search named these prices.
+
+    The higher one: details may leave out the storage or the total, which the search has named. None if none is known.
+    """
+    return max((price for price in (details, searched) if price is not None), default=None)
 
 
 def read_offer(data: t.Any) -> Json:
     """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
-    offer = object_of(data, "offer")
+    offer = with_checked_ids(without_user_data(object_of(data, "offer")), "offer_id")
     return {**dict.fromkeys(_OFFER_FIELDS), **offer, "price_per_hour": price_per_hour(offer)}
 
 
 def read_procurement(data: t.Any) -> Json:
-    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it."""
+    """The answer to a purchase. Raises ApiError (protocol) if it does not say what became of it.
+
+    ``odd_ids`` are texts for people: what it named in the place of ids and nobody can use, though it may be billed.
+    """
     data = object_of(data, "procurement")
     status = _states.word(data.get("status"))
     if status is None:
         raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
+    resource_ids, odd_ids = ids_in(data)
     return {
         "status": status,
         "procured_at": text_of(data.get("procured_at")),
-        "resource_ids": resource_ids_of(data),
+        "resource_ids": resource_ids,
+        "odd_ids": odd_ids,
         "error": text_of(data.get("error")),
     }

@@ -10,7 +10,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _spec
-from ._operation import Operation
+from ._operation import AS_MODULE, Operation
 
 
 class _Module(AnsibleModule):
@@ -28,7 +28,7 @@ def run(operation: Operation) -> None:
     """Parse the options, perform the operation, and leave with its result."""
     module = _Module(operation)
     module.no_log_values = _spec.secrets(operation.argument_spec, module.params)
-    result = operation.perform(module.params, module.check_mode)
+    result = operation.perform({**module.params, AS_MODULE: True}, module.check_mode)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     (module.fail_json if result.get("failed") else module.exit_json)(**result)

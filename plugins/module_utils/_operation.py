@@ -19,6 +19,9 @@ Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
 Checked = t.TypeVar("Checked")
 
+# A parameter beside the options: the operation runs in a module's process, which does not see the end of Ansible.
+AS_MODULE = "_as_module"
+
 
 class Failure(Exception):
     """A failure as the user sees it; ``facts`` are further fields of the result, above all ids that may be billing."""

@@ -32,10 +32,15 @@ PROCURE_OFFER: Spec = {
     "max_price_per_hour": {"type": "float"},
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
+    "registry_file": {"type": "path"},
+    "project": {"type": "str", "default": "default"},
+    "host": {"type": "str"},
+    "note": {"type": "dict", "default": {}},
 }
 
 OFFER_STATUS: Spec = {
-    "offer_id": {"type": "str", "required": True},
+    "offer_id": {"type": "str"},
+    "offer_ids": {"type": "list", "elements": "str"},
 }
 
 RESOURCE_INFO: Spec = {
@@ -55,11 +60,13 @@ DELETE_RESOURCE: Spec = {
     "force": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "float", "default": 300},
+    "accepted": {"type": "bool", "default": False},
 }
 
 OFFER_INFO: Spec = {
     "spec": {"type": "dict"},
     "offer_id": {"type": "str"},
+    "limit": {"type": "int"},
 }
 
 REGISTRY_ENTRY: Spec = {
@@ -72,6 +79,41 @@ WAIT_FOR_BOOT: Spec = {
     "connect_timeout": {"type": "float", "default": 600},
     "boot_timeout": {"type": "str", "default": "30m"},
     "seeded": {"type": "bool", "default": False},
+}
+
+
+# The steps of `decide`, which only the roles take. What the action plugin gathers is plain values.
+_HOSTS: Spec = {"step": {"type": "str", "required": True}}
+
+PLAN: Spec = {
+    **_HOSTS,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "consumed": {"type": "list", "elements": "str", "default": []},
+    "others": {"type": "dict", "default": {}},
+    "attempts": {"type": "dict", "default": {}},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+    "connection": {"type": "str", "default": ""},
+    "forbidden": {"type": "str", "default": ""},
+    "quote": {"type": "bool", "default": False},
+}
+
+JUDGE: Spec = {
+    **_HOSTS,
+    "plans": {"type": "list", "elements": "dict", "default": []},
+    "purchases": {"type": "dict", "default": {}},
+    "offers": {"type": "dict", "default": {}},
+    "before": {"type": "dict", "default": {}},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+
+ORDER: Spec = {
+    **_HOSTS,
+    "variables": {"type": "dict", "default": {}},
+    "extra": {"type": "dict", "default": {}},
+    "members": {"type": "list", "elements": "str", "default": []},
 }
 
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 import base64
 import binascii
 
-_KEY_TYPES = (
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-)
+LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))
+# What stands behind the type, as bytes that a field must be, their number, or None for any number but zero.
+_ED25519 = (32,)  # RFC 8709, 4
+_ECDSA = {
+    name: (name.encode(), 1 + 2 * size)  # RFC 5656, 3.1: the curve, and a point with both coordinates
+    for name, size in (("nistp256", 32), ("nistp384", 48), ("nistp521", 66))
+}
+_KEY_TYPES: dict[str, tuple[bytes | int | None, ...]] = {
+    "ssh-ed25519": _ED25519,
+    "ssh-rsa": (None, None),  # RFC 4253, 6.6: exponent, modulus
+    **{f"ecdsa-sha2-{name}": fields for name, fields in _ECDSA.items()},
+    # OpenSSH's PROTOCOL.u2f: and the application
+    "sk-ssh-ed25519@openssh.com": (*_ED25519, None),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (*_ECDSA["nistp256"], None),
+}
 
 
 def check_ssh_public_key(value: str) -> str:
@@ -35,11 +41,30 @@ def check_ssh_public_key(value: str) -> str:
         blob = base64.b64decode(rest.strip().split(" ", 1)[0], validate=True)
     except (binascii.Error, ValueError):
         blob = b""
-    # RFC 4253, 6.6: the blob repeats the type.
     fields = _fields(blob)
-    if len(fields) < 2 or fields[0] != kind.encode():
+    if not _is_key(kind, fields):
         raise ValueError(f"is damaged: what follows '{kind}' is no such key")
+    if kind == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < LEAST_RSA:
+        raise ValueError(f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes")
     return key
+
+
+def _is_key(kind: str, fields: list[bytes]) -> bool:
+    """Whether the fields of a blob are those of a key of this type, which the first one repeats (RFC 4253, 6.6)."""
+    wanted = _KEY_TYPES[kind]
+    if not fields or fields[0] != kind.encode() or len(fields) != 1 + len(wanted):
+        return False
+    if not all(map(_fits, fields[1:], wanted)):
+        return False
+    if kind == "ssh-rsa":
+        return fields[1][-1] % 2 == 1  # an even exponent has no private key
+    return "ecdsa" not in kind or fields[2][:1] == b"\x04"  # both coordinates of the point
+
+
+def _fits(field: bytes, wanted: bytes | int | None) -> bool:
+    if isinstance(wanted, int):
+        return len(field) == wanted
+    return field == wanted if wanted is not None else bool(field)
 
 
 def _fields(blob: bytes) -> list[bytes]:

@@ -1,24 +1,41 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures and texts as people write and read them. This module util is private to the collection."""
+"""Figures and words as people and APIs write them. This module util is private to the collection."""
 
 from __future__ import annotations
 
+import math
 import re
+import typing as t
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # in seconds
+LONGEST_LINE = 400  # characters of a sentence of the API that are shown
+LONGEST_NAME = 256  # characters of a name that are shown
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
+# Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def amount(price: float) -> str:
-    """A sum of USD: at least cents, more digits only where there are any."""
-    cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]
-    return cents + digits.rstrip("0")
+def number_of(value: t.Any) -> float | None:
+    """A finite number, also where the API writes it as text, as FastAPI does with decimals."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
-def usd(price: float | None) -> str:
-    """A price in a sentence."""
-    return "an unknown price" if price is None else f"USD {amount(price)} per hour"
+def printable(text: str, longest: int) -> str:
+    """A text of the network that harms no terminal and fills none."""
+    cut = text if len(text) <= longest else text[:longest] + "..."
+    return _UNPRINTABLE.sub("\ufffd", cut)
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Sentences of the API on one line."""
+    return printable(" ".join(text.split()), longest)
 
 
 def duration(text: str) -> float:
@@ -28,7 +45,7 @@ def duration(text: str) -> float:
     """
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text.strip())
     if not found:
-        raise ValueError(f"must be a number of seconds, or a duration such as 90s or 30m, not '{one_line(text, 60)}'")
+        raise ValueError(f"must be a number of seconds, or a duration such as 90s or 30m, not '{printable(text, 60)}'")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -43,7 +60,68 @@ def lasting(seconds: float) -> str:
     return f"{seconds:g} {name}{'' if seconds == 1 else 's'}"
 
 
-def one_line(text: str, limit: int) -> str:
-    """A text from elsewhere, for a sentence of ours: on one line, no control characters, so many letters at most."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:
+    """The known word that this one may be a slip of: the nearest, at most so many edits away; None for a known word.
+
+    An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
+    """
+    if word in known:
+        return None
+    return next((other for edits in range(1, most + 1) for other in known if _is_within(edits, word, other)), None)
+
+
+def _is_within(edits: int, one: str, other: str) -> bool:
+    """Whether so many edits make one word of the other."""
+    if abs(len(one) - len(other)) > edits:
+        return False
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    one, other = one[same:], other[same:]
+    if not one or not other or not edits:
+        return max(len(one), len(other)) <= edits
+    swapped = one[:2] == other[1::-1]
+    return (
+        _is_within(edits - 1, one[1:], other)
+        or _is_within(edits - 1, one, other[1:])
+        or _is_within(edits - 1, one[1:], other[1:])
+        or (swapped and _is_within(edits - 1, one[2:], other[2:]))
+    )
+
+
+def amount(price: float) -> str:
+    """A sum of USD: at least cents, more digits only where there are any."""
+    cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]
+    return cents + digits.rstrip("0")
+
+
+def usd(price: float | None) -> str:
+    """A price in a sentence."""
+    return "an unknown price" if price is None else f"USD {amount(price)} per hour"
+
+
+def table(rows: list[dict[str, t.Any]], columns: dict[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    if not rows:
+        return []
+    cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
+    return [
+        "  ".join(
+            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: t.Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, float):
+        return amount(value)
+    return "-" if value is None or value == "" else str(value)

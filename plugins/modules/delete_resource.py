@@ -12,7 +12,8 @@ version_added: 1.0.0
 description:
   - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
   - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
-  - A resource that is gone already, or that the API does not know, is no failure.
+  - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
+    can tell then whether it is billed; only after a deletion that it has accepted does it count as gone.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -47,6 +48,12 @@ options:
       - Seconds to wait. It is a failure if the resource is not gone by then.
     type: float
     default: 300
+  accepted:
+    description:
+      - Whether an earlier task has had a deletion of this resource accepted, with O(wait=false). Then a resource that
+        the API does not know any more has ended.
+    type: bool
+    default: false
 seealso:
   - module: compute_index.supply.resource_info
 """
@@ -71,8 +78,8 @@ EXAMPLES = r"""
 RETURN = r"""
 billing_stopped:
   description:
-    - Whether the API confirmed that the resource is deleted. V(false) too if the API did not know the id at the first
-      look.
+    - Whether the API confirmed that the resource is deleted, be it that it does not know the resource any more after it
+      accepted the deletion. V(false) in every failure.
   returned: always
   type: bool
 resource_id:
@@ -81,8 +88,8 @@ resource_id:
   type: str
 resource:
   description:
-    - The resource as it was read last, as M(compute_index.supply.resource_info) returns it, V(null) if the API does
-      not know it.
+    - The resource as it was read last, as M(compute_index.supply.resource_info) returns it, V(null) if it could not be
+      read.
   returned: always
   type: dict
 error_class:

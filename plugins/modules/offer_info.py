@@ -32,11 +32,17 @@ options:
         C(storage).
       - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
         C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
+      - A key that is a slip of one of these, such as C(regoin), is refused before anything is sent. Any other that the
+        API does not document is sent, with a warning.
     type: dict
   offer_id:
     description:
       - Read this offer instead of searching.
     type: str
+  limit:
+    description:
+      - The most offers that a search returns, the cheapest. All of them without it; RV(total_count) stays the API's.
+    type: int
 seealso:
   - module: compute_index.supply.procure_offer
 """
@@ -54,12 +60,13 @@ EXAMPLES = r"""
             gpu_type: H100
             gpu_count: 1
             contract_type: ondemand
+        limit: 3
       register: search
 
     - name: Show the cheapest
       ansible.builtin.debug:
         msg: "{{ item.vendor }} {{ item.region }}: USD {{ item.price_per_hour }}"
-      loop: "{{ search.offers[:3] }}"
+      loop: "{{ search.offers }}"
       loop_control:
         label: "{{ item.offer_id }}"
 """
@@ -72,12 +79,15 @@ offers:
   elements: dict
   contains:
     offer_id:
-      description: The id, to be given to M(compute_index.supply.procure_offer).
+      description:
+        - The id, to be given to M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; such
+          offers come last, and cannot be bought. C(odd_id) then shows what stood there.
       type: str
     price_per_hour:
       description:
-        - USD per hour for the whole offer, V(null) if unknown. This is RV(offers[].total_price_per_hour) or, where the
-          API does not name it, the price of all GPUs and of the storage.
+        - USD per hour for the whole offer, V(null) if unknown. This is the higher of RV(offers[].total_price_per_hour)
+          and the price of all GPUs. Where the API names no total, the price of the storage is added to that.
+        - A total of zero beside a price per GPU is unknown.
       type: float
       sample: 2.35
     gpu_type:

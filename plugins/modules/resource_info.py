@@ -81,7 +81,9 @@ resources:
   elements: dict
   contains:
     resource_id:
-      description: The id, to be given to M(compute_index.supply.delete_resource).
+      description:
+        - The id, to be given to M(compute_index.supply.delete_resource). V(null) if what the API gives is no id.
+          C(odd_id) then shows what stood there; it may be billed all the same.
       type: str
     name:
       description: The name, if the API keeps one.

@@ -23,7 +23,6 @@ from collections.abc import Iterator, Mapping
 
 from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
@@ -119,8 +118,12 @@ class InProcessAction(ActionBase):
             result.pop("warnings", None)
         # The newer versions have a setting for it; the older ones always show the options.
         if getattr(C, "INJECT_INVOCATION", True):
-            result["invocation"] = {"module_args": params}
+            result["invocation"] = {"module_args": self.shown(params)}
         return _without_secrets(result, _spec.secrets(spec, params))
+
+    def shown(self, params: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+        """The options that the result repeats."""
+        return params
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -134,8 +137,29 @@ def _plain(value: t.Any) -> t.Any:
 
 def _without_secrets(result: Result, secrets: set[str]) -> dict[str, t.Any]:
     """As AnsibleModule does it: a secret that is the word True must not make texts of booleans."""
-    kept = {name: value for name, value in result.items() if value is None or isinstance(value, bool)}
-    return {**remove_values(result, secrets), **kept}
+    if not secrets:
+        return result
+    longest_first = sorted(secrets, key=len, reverse=True)
+    return {
+        name: value if value is None or isinstance(value, bool) else _censored(value, longest_first)
+        for name, value in result.items()
+    }
+
+
+def _censored(value: t.Any, secrets: list[str]) -> t.Any:
+    """A part of a result without secrets, in the words of ansible-core's own modules."""
+    if isinstance(value, Mapping):
+        return {key: _censored(part, secrets) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_censored(part, secrets) for part in value]
+    text = str(value)
+    if text in secrets or (not isinstance(value, str) and any(secret in text for secret in secrets)):
+        return "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    if not isinstance(value, str):
+        return value
+    for secret in secrets:
+        text = text.replace(secret, "********")
+    return text
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packaged import unpack
 
-from . import inventories, provision, tasks
+from . import fleet, inventories, tasks
 from .answers import Answers
 from .measure import Commands
 from .server import Server
@@ -25,18 +25,26 @@ from .table import markdown
 
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 BEGIN, END = "<!-- measured: {} -->", "<!-- end of {} -->"
+FLEET = [10, 50, 200, 500]
 # A version of the PyPI package ansible, and the collections to compare with out of it.
 PEERS = ("14.5.0", "hetzner.hcloud", "vultr.cloud")
-SECTIONS = ("tasks", "provision", "inventories")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmark", description=__doc__)
     parser.add_argument("--small", action="store_true", help="tiny counts, to see that everything runs")
-    parser.add_argument("--rounds", type=int, default=3, help="how often tasks and inventories are measured")
+    parser.add_argument("--rounds", type=int, default=3, help="how often what is compared with others is measured")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="leave out the other parts")
+    parser.add_argument("--fleet", type=numbers, metavar="HOSTS", default=FLEET, help="for example 10,50")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace each measured part between its marks there")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.small:
+        options.rounds, options.fleet = 1, [1]
+    return options
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 @contextmanager
@@ -59,34 +67,55 @@ def commands() -> Iterator[Commands]:
         yield Commands(folder, environment)
 
 
-def measure_tasks(where: Commands, small: bool, rounds: int) -> str:
+def measure_tasks(where: Commands, options: argparse.Namespace) -> str:
     answers, rows = Answers(1), []
     with Server(answers, where.folder) as server:
         ways = tasks.ways(server, answers)
         counts = {"separate": 20, "item": 100, "poll": 20, "hosts": 50}
-        if small:
+        if options.small:
             counts = {"separate": 1, "item": 2, "poll": 2, "hosts": 2}
         for kind, count in counts.items():
             some = (
                 ways if kind != "hosts" else {name: ways[name] for name in (tasks.PING, tasks.STATUS, tasks.BY_MODULE)}
             )
             plays = tasks.Tasks(where, server, kind, count)
-            rows += tasks.rows(kind, plays.measure(some, rounds))
+            rows += tasks.rows(kind, plays.measure(some, options.rounds))
         rows += tasks.payload_rows(where, ways)
     return markdown("Tasks (CPU time of one, over TLS)", rows)
 
 
-def measure_provision(where: Commands, small: bool, rounds: int) -> str:
+def measure_fleet(where: Commands, options: argparse.Namespace) -> str:
     title = "A full provision (CPU time; the simulator without delays, plain HTTP, no SSH)"
-    return markdown(title, provision.rows(where, [1] if small else [1, 10, 50]))
+    return markdown(title, fleet.fleet_rows(where, options.fleet, 2 if options.small else 40, options.rounds))
 
 
-def measure_inventories(where: Commands, small: bool, rounds: int) -> str:
+def measure_latency(where: Commands, options: argparse.Namespace) -> str:
+    title = "A first run with a slow API (wall time; plain HTTP, no SSH)"
+    return markdown(title, fleet.latency_rows(where, 1 if options.small else 50, options.rounds))
+
+
+def measure_seen(where: Commands, options: argparse.Namespace) -> str:
+    title = (
+        f"What a first run forks (no SSH), and prints on {fleet.COLUMNS} columns (simulated machines that SSH reaches)"
+    )
+    return markdown(title, fleet.seen_rows(where, (1,) if options.small else (2, 10)))
+
+
+def measure_inventories(where: Commands, options: argparse.Namespace) -> str:
     rows = []
-    for count in (3,) if small else (10, 1000, 10000):
+    for count in (3,) if options.small else (10, 1000, 10000):
         with Server(Answers(count), where.folder) as server:
-            rows += inventories.rows(where, server, count, rounds)
+            rows += inventories.rows(where, server, count, options.rounds)
     return markdown("Inventories (CPU time, over TLS)", rows)
+
+
+SECTIONS = {
+    "tasks": measure_tasks,
+    "fleet": measure_fleet,
+    "latency": measure_latency,
+    "seen": measure_seen,
+    "inventories": measure_inventories,
+}
 
 
 def machine() -> str:
@@ -102,11 +131,10 @@ def machine() -> str:
 def main() -> int:
     """Measure, print, and keep what was found."""
     options = arguments()
-    parts = {"tasks": measure_tasks, "provision": measure_provision, "inventories": measure_inventories}
     report = {}
     for name in options.only or SECTIONS:
         with commands() as where:
-            table = parts[name](where, options.small, 1 if options.small else options.rounds)
+            table = SECTIONS[name](where, options)
         report[name] = f"{table}\n{machine()}"
         print(report[name], flush=True)
     (BUILD / "benchmark" / "result.md").write_text("\n".join(report.values()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 from simulator import Settings, Simulator
 
@@ -32,11 +33,9 @@ class Answers:
         self.hcloud = servers
         self.fixed[f"{HCLOUD}/locations"] = dump({"locations": [LOCATION], "meta": page_of(1, 50, 1)})
         self.fixed[f"{HCLOUD}/servers/1"] = dump({"server": servers[0]})
-        self.fixed[f"{VULTR}/instances"] = dump(
-            {"instances": [VULTR_INSTANCE], "meta": {"total": 1, "links": {"next": ""}}}
-        )
+        self.fixed[f"{VULTR}/instances"] = vultr_list("instances", [VULTR_INSTANCE])
 
-    def __call__(self, path: str, query: dict[str, str]) -> bytes | None:
+    def __call__(self, path: str, query: dict[str, str], _sent: bytes) -> bytes | None:
         if path != f"{HCLOUD}/servers":
             return self.fixed.get(path)
         page, size = int(query.get("page", 1)), int(query.get("per_page", 25))
@@ -66,6 +65,39 @@ def page_of(page: int, size: int, total: int) -> dict[str, Any]:
             "total_entries": total,
         }
     }
+
+
+def vultr_list(name: str, entries: list[dict[str, Any]]) -> bytes:
+    return dump({name: entries, "meta": {"total": len(entries), "links": {"next": "", "prev": ""}}})
+
+
+class Vultr:
+    """An account of Vultr's: machines can be bought, and run at once."""
+
+    def __init__(self) -> None:
+        self.instances: list[dict[str, Any]] = []
+
+    def __call__(self, path: str, _query: dict[str, str], sent: bytes) -> bytes | None:
+        wanted = json.loads(sent or b"{}")
+        if path == f"{VULTR}/instances" and wanted:
+            return dump({"instance": self.create(wanted)})
+        if path == f"{VULTR}/instances":
+            return vultr_list("instances", self.instances)
+        if path == f"{VULTR}/os":
+            return vultr_list("os", [{"id": VULTR_INSTANCE["os_id"], "name": VULTR_INSTANCE["os"], "family": "debian"}])
+        if path == f"{VULTR}/ssh-keys":
+            return vultr_list("ssh_keys", [{"id": "3b8066a7", "name": TOKEN, "ssh_key": "ssh-ed25519 AAAA"}])
+        if path.endswith("/vpcs"):
+            return vultr_list("vpcs", [])
+        if path.endswith("/user-data"):
+            return dump({"user_data": {"data": ""}})
+        return next((dump({"instance": each}) for each in self.instances if path.endswith(each["id"])), None)
+
+    def create(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """A machine of the wanted name."""
+        own = {"id": str(uuid4()), "label": wanted["label"], "hostname": wanted["hostname"]}
+        self.instances.append({**VULTR_INSTANCE, **own})
+        return self.instances[-1]
 
 
 LOCATION = {

@@ -12,16 +12,20 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 Figures = dict[str, list[float]]
+T = TypeVar("T")
 
 # Between the benchmark and what it measures, since Linux counts the size of the starting process to a new one's peak.
 MEASURE = """
-import json, os, sys
+import json, os, sys, time
+began = time.monotonic()
 pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
 _pid, status, usage = os.wait4(pid, 0)
 with open(sys.argv[1], "w") as file:
-    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+    cpu, wall = usage.ru_utime + usage.ru_stime, time.monotonic() - began
+    json.dump([os.waitstatus_to_exitcode(status), cpu, wall, usage.ru_maxrss], file)
 """
 
 
@@ -31,6 +35,8 @@ class Usage:
 
     cpu: float
     """Seconds, user and system."""
+    wall: float
+    """Seconds."""
     peak: float
     """MiB of the largest of these processes."""
     output: str
@@ -57,16 +63,16 @@ class Commands:
                 stderr=subprocess.STDOUT,
                 check=True,
             )
-        code, cpu, size = json.loads(measured.read_text())
+        code, cpu, wall, size = json.loads(measured.read_text())
         text = output.read_text(errors="replace")
         if code:
             raise RuntimeError(f"{' '.join(words)} ended with {code}:\n{text[-4000:]}")
-        return Usage(cpu, size / (2**20 if sys.platform == "darwin" else 2**10), text)
+        return Usage(cpu, wall, size / (2**20 if sys.platform == "darwin" else 2**10), text)
 
 
-def in_turn(ways: Mapping[str, Callable[[], float]], rounds: int) -> Figures:
-    """The figure of each way, once a round: A B C, A B C, ... so that a slow minute of the machine hits all alike."""
-    figures: Figures = {name: [] for name in ways}
+def in_turn(ways: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """The figures of each way, once a round: A B C, A B C, ... so that a slow minute of the machine hits all alike."""
+    figures: dict[str, list[T]] = {name: [] for name in ways}
     for _round in range(rounds):
         for name, way in ways.items():
             figures[name].append(way())

@@ -1,23 +1,26 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook ``provision`` costs, with machines that need no time at all: buying, and finding it all done."""
+"""Whole runs of the playbook ``provision`` and of a peer's play, with machines that need no time at all."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from simulator import Offer, Settings, Simulator
+from simulator import Fault, Offer, Settings, Simulator
 from simulator.market import Address
 
-from .answers import TOKEN
-from .measure import Commands
-from .table import Row
-from .tasks import MODULES
+from .answers import TOKEN, VULTR, VULTR_INSTANCE, Vultr
+from .measure import Commands, Usage
+from .server import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f benchmark"
 FIRST, SECOND = "first run", "second run"
+RUNS = (FIRST, SECOND)
 
 
 class Nowhere:
@@ -36,45 +39,75 @@ class Nowhere:
         raise NotImplementedError
 
 
-def provision(commands: Commands, hosts: int, environment: dict[str, str]) -> tuple[dict[str, float], float]:
-    """The CPU seconds of both runs, and the largest process's MiB."""
-    folder = commands.folder / "project"
-    inventory = folder / f"{hosts}-{'-'.join(environment) or 'in-process'}" / "hosts.json"
-    inventory.parent.mkdir(parents=True)
-    group = {
-        "hosts": {f"gpu-{number}": {} for number in range(hosts)},
-        "vars": {
-            "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}},
-            "provision_max_price_per_hour": 5,
-            "provision_ssh_public_key": KEY,
-            "provision_reach": False,
-            "provision_poll_delay": 1,
-        },
-    }
+def play(
+    commands: Commands,
+    playbook: str,
+    hosts: int,
+    runs: Sequence[str],
+    variables: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> dict[str, Usage]:
+    """Run a playbook once or twice, in a folder of its own, with so many hosts in the group ``gpu``."""
+    inventory = Path(tempfile.mkdtemp(dir=commands.folder), "hosts.json")
+    group = {"hosts": {f"gpu-{number}": {} for number in range(hosts)}, "vars": variables}
     inventory.write_text(json.dumps({"gpu": group}))
-    seconds, peak = {}, 0.0
-    with Simulator(Settings(token=TOKEN), [Offer() for _number in range(hosts)], backend=Nowhere()) as simulator:
+    words = ("ansible-playbook", "-i", str(inventory), "--forks=50", playbook)
+    return {run: commands.run(*words, **environment) for run in runs}
+
+
+def provision(
+    commands: Commands,
+    hosts: int,
+    runs: Sequence[str] = RUNS,
+    *,
+    latency: float = 0,
+    key: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Usage]:
+    """Buy, and find it all done.
+
+    The API answers ``latency`` seconds later. With a private ``key`` the machines are simulated ones that are reached
+    over SSH, without it they are only addresses.
+    """
+    variables: dict[str, Any] = {
+        "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}},
+        "provision_max_price_per_hour": 5,
+        "provision_ssh_public_key": key.with_suffix(".pub").read_text().strip() if key else KEY,
+        "provision_reach": key is not None,
+        "provision_poll_delay": 1,
+    }
+    if key:
+        variables["ansible_ssh_private_key_file"] = str(key)
+    offers, backend = [Offer() for _number in range(hosts)], None if key else Nowhere()
+    with Simulator(Settings(token=TOKEN), offers, backend=backend) as simulator:
+        if latency:
+            simulator.faults.append(Fault(delay=latency, count=None))
         api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN}
-        for run in (FIRST, SECOND):
-            words = ("compute_index.supply.provision", "-i", str(inventory), "--forks=50")
-            usage = commands.run("ansible-playbook", *words, **api, **environment)
-            seconds[run], peak = usage.cpu, max(peak, usage.peak)
+        api |= environment or {}
+        usages = play(commands, "compute_index.supply.provision", hosts, runs, variables, api)
         if len(simulator.purchases) != hosts:
             raise RuntimeError(f"{len(simulator.purchases)} machines were bought for {hosts} hosts")
-    return seconds, peak
+    return usages
 
 
-def rows(commands: Commands, counts: list[int]) -> list[Row]:
-    """The table's lines. Each is measured once: what is compared is minutes long."""
-    found = []
-    for hosts in counts:
-        both = [provision(commands, hosts, environment) for environment in ({}, MODULES)]
-        for run in (FIRST, SECOND):
-            ours, modules = (seconds[run] for seconds, _peak in both)
-            goal = "0.25 of by modules" if (hosts, run) == (50, SECOND) else ""
-            what = f"{hosts} host{'s' if hosts > 1 else ''}, {run}, a host"
-            found.append(Row(f"{what}: in process", [ours / hosts], "s", f"{ours / modules:.3g} of by modules", goal))
-            found.append(Row(f"{what}: by modules", [modules / hosts], "s"))
-        for (_seconds, peak), way in zip(both, ("in process", "by modules"), strict=True):
-            found.append(Row(f"{hosts} host{'s' if hosts > 1 else ''}, memory of the controller: {way}", [peak], "MiB"))
-    return found
+def peer(commands: Commands, hosts: int) -> dict[str, Usage]:
+    """Create bare machines as the peer's authors do, delegated host by host; and find them."""
+    instance = {
+        "label": "{{ inventory_hostname }}",
+        "hostname": "{{ inventory_hostname }}",
+        "ssh_keys": [TOKEN],
+        **{name: VULTR_INSTANCE[name] for name in ("plan", "region", "os")},
+    }
+    address = {"ansible_host": "{{ created.vultr_instance.main_ip }}"}
+    tasks = [
+        {"vultr.cloud.instance": instance, "delegate_to": "localhost", "register": "created"},
+        {"ansible.builtin.set_fact": address},
+    ]
+    playbook, account = commands.folder / "peer.json", Vultr()
+    playbook.write_text(json.dumps([{"hosts": "gpu", "gather_facts": False, "tasks": tasks}]))
+    with Server(account, commands.folder, tls=False) as server:
+        api = {"VULTR_API_ENDPOINT": server.url + VULTR, "VULTR_API_KEY": TOKEN}
+        usages = play(commands, str(playbook), hosts, RUNS, {}, api)
+    if len(account.instances) != hosts:
+        raise RuntimeError(f"{len(account.instances)} machines were created for {hosts} hosts")
+    return usages

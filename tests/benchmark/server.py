@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An HTTPS server of fixed answers, in threads of the program that measures: its CPU is nobody else's."""
+"""A server of fixed answers, in threads of the program that measures: its CPU is nobody else's."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import trustme
 
-Answer = Callable[[str, dict[str, str]], bytes | None]
+Answer = Callable[[str, dict[str, str], bytes], bytes | None]
+"""Of a path, its query, and what was sent; None: there is nothing."""
 
 
 class Server:
-    """A context manager: ``answer(path, query)`` is served at ``url``, whose certificate ``ca`` has signed."""
+    """A context manager: answers are served at ``url``; over TLS with a certificate that ``ca`` has signed."""
 
-    def __init__(self, answer: Answer, folder: Path) -> None:
-        authority = trustme.CA()
+    def __init__(self, answer: Answer, folder: Path, *, tls: bool = True) -> None:
         self.ca = folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(self.ca))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
+        context = self._certified() if tls else None
         self.requests = 0
         owner = self
 
@@ -36,19 +34,23 @@ class Server:
             timeout = 60
 
             def setup(self) -> None:
-                # The handshake is done here, in the connection's own thread.
-                self.request = context.wrap_socket(self.request, server_side=True)
+                if context:
+                    # The handshake is done here, in the connection's own thread.
+                    self.request = context.wrap_socket(self.request, server_side=True)
                 super().setup()
 
             def do_GET(self) -> None:
                 owner.requests += 1
                 parts = urlsplit(self.path)
-                body = answer(parts.path, dict(parse_qsl(parts.query)))
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = answer(parts.path, dict(parse_qsl(parts.query)), sent)
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body or b"{}")))
                 self.end_headers()
                 self.wfile.write(body or b"{}")
+
+            do_POST = do_GET
 
             def log_message(self, *_words: Any) -> None:
                 pass
@@ -61,7 +63,14 @@ class Server:
                 """A client that has gone away is no event."""
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"https://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+
+    def _certified(self) -> ssl.SSLContext:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        return context
 
     def __enter__(self) -> Server:
         threading.Thread(target=self._server.serve_forever, name="server", daemon=True).start()

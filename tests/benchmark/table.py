@@ -23,7 +23,13 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         low, high = min(self.figures), max(self.figures)
         spread = f"{number(low)} to {number(high)}" if len(self.figures) > 1 else ""
-        return self.what, f"{number(statistics.median(self.figures))} {self.unit}", spread, self.compared, self.goal
+        return (
+            self.what,
+            f"{number(statistics.median(self.figures))} {self.unit}".rstrip(),
+            spread,
+            self.compared,
+            self.goal,
+        )
 
 
 def number(value: float) -> str:

@@ -14,22 +14,28 @@ from .._operation import Failure, Params, Result, given
 from .._text import usd
 
 PAUSE = 5.0  # seconds between two looks
+_ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
 
 BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "billing_stopped": False}
 
 
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """End the resource with exactly this id. ``billing_stopped`` is true only once the API says that it is deleted."""
+    """End the resource with exactly this id.
+
+    ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after it has
+    accepted a deletion, be it of an earlier call (``accepted``). Any other 404 proves nothing: a replica may lag, a
+    token be another account's.
+    """
     resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
     facts: Result = {**BLANK, "resource_id": resource_id}
     try:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
+        if _is_unknown(error):
+            return _gone(error, facts, params["accepted"])
         raise Failure.of(error, "Nothing was deleted.", **facts) from None
-    if resource is None:
-        return {**facts, "msg": f"The API knows no resource {resource_id}; there is nothing to delete."}
     if _states.is_gone(resource["status"]):
         return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} was deleted before."}
     if resource["status"] != "deleting":
@@ -40,29 +46,36 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
     if check_mode or not params["wait"]:
         return {**facts, "msg": f"Resource {resource_id} is being deleted."}
-    return _wait(api, facts, wait_timeout)
+    return _wait(api, facts, wait_timeout, params["accepted"] or facts["changed"])
 
 
-def _look(api: SupplyApi, resource_id: str) -> Json | None:
-    """The resource as its vendor sees it now, None if the API does not know it (any more)."""
-    try:
-        return api.resource(resource_id, force_refresh=True)
-    except ApiError as error:
-        if error.error_class == "not_found":
-            return None
-        raise
+def _look(api: SupplyApi, resource_id: str) -> Json:
+    """The resource as its vendor sees it now."""
+    return api.resource(resource_id, force_refresh=True)
 
 
-def _ending(resource: Json | None) -> bool:
-    return resource is None or _states.is_ending(resource["status"])
+def _is_unknown(error: ApiError) -> bool:
+    return error.error_class == "not_found"
 
 
-def _has_ended(api: SupplyApi, resource_id: str) -> bool:
-    """Whether a look shows the end; a look that fails shows nothing."""
-    try:
-        return _ending(_look(api, resource_id))
-    except ApiError:
-        return False
+def _unknown(error: ApiError, facts: Result) -> Failure:
+    """The failure of a resource that the API does not know (any more), without a deletion of ours."""
+    advice = (
+        "It may run under another account, or the API may be behind. This run deleted nothing, and nobody knows that "
+        "it is billed no more. If it is gone for certain, forget it: decommission with -e decommission_forget="
+    )
+    return Failure.of(error, f"{advice}{facts['resource_id']}.", **{**facts, "changed": False})
+
+
+def _gone(error: ApiError, facts: Result, accepted: bool) -> Result:
+    """The result of a resource that the API does not know any more. Raises Failure unless it accepted its deletion."""
+    if not accepted:
+        raise _unknown(error, facts) from None
+    return {**facts, **_ended(facts)}
+
+
+def _ended(facts: Result) -> Result:
+    return {"billing_stopped": True, "msg": f"Resource {facts['resource_id']} is deleted."}
 
 
 def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> bool:
@@ -70,7 +83,9 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
     try:
         api.delete_resource(resource_id, force=force)
     except ApiError as error:
-        if error.error_class in ("conflict", "not_found") and _has_ended(api, resource_id):
+        if error.status_code in _ACCEPTED:
+            return True
+        if error.error_class in ("conflict", "not_found") and _ends_already(api, facts):
             return False
         if error.refused or not error.sent:
             raise Failure.of(error, _still(facts["resource"]), **{**facts, "changed": False}) from None
@@ -78,11 +93,21 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
     return True
 
 
+def _ends_already(api: SupplyApi, facts: Result) -> bool:
+    """Whether somebody else ends the resource; a look that fails shows nothing. Raises Failure if it is unknown now."""
+    try:
+        return _states.is_ending(_look(api, facts["resource_id"])["status"])
+    except ApiError as error:
+        if _is_unknown(error):
+            raise _unknown(error, facts) from None
+        return False
+
+
 def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> None:
     """After a lost answer: see whether the resource ends. Raises Failure (unknown_outcome) if nothing shows that."""
     for look in range(SETTLE_LOOKS):
         try:
-            if _ending(_look(api, resource_id)):
+            if _states.is_ending(_look(api, resource_id)["status"]):
                 return
         except ApiError as error:
             lost = error
@@ -92,20 +117,25 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
-def _wait(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
-    """Look until the API says that the resource is deleted. Passing errors are looked past."""
-    resource_id, deadline, said = facts["resource_id"], time.monotonic() + wait_timeout, "it is still being deleted"
+def _wait(api: SupplyApi, facts: Result, wait_timeout: float, accepted: bool) -> Result:
+    """Look until the API says that the resource is deleted. Passing errors are looked past.
+
+    ``accepted``: a deletion of ours was, so that a resource that is unknown now has ended.
+    """
+    resource_id, deadline = facts["resource_id"], time.monotonic() + wait_timeout
     while True:
         try:
-            resource = _look(api, resource_id)
+            resource = facts["resource"] = _look(api, resource_id)
         except ApiError as error:
+            if _is_unknown(error):
+                return _gone(error, facts, accepted)
             if not error.passing:
                 raise Failure.of(error, _still(facts["resource"]), **facts) from None
             said = str(error).rstrip(".")
         else:
-            facts["resource"] = resource or facts["resource"]
-            if resource is None or _states.is_gone(resource["status"]):
-                return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
+            if _states.is_gone(resource["status"]):
+                return {**facts, **_ended(facts)}
+            said = f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
         left = deadline - time.monotonic()
         if left <= 0:
             msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {said}."

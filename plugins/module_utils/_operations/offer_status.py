@@ -43,6 +43,19 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     A single try: repeating is the loop's business. What waiting may cure is no failure but ``transient_error``; what
     it cannot cure raises Failure with ``terminal``, so that the loop ends.
     """
+    if params.get("offer_ids") is not None:
+        offers = {}
+        for one in params["offer_ids"]:
+            try:
+                offers[one] = offer_status(api, {"offer_id": one}, check_mode)
+            except Failure as error:
+                offers[one] = {**BLANK, **error.result, "terminal": True}
+        return {
+            **BLANK,
+            "offers": offers,
+            "terminal": all(o["terminal"] for o in offers.values()),
+            "ready": all(o["ready"] for o in offers.values()),
+        }
     offer_id = given("offer_id", params["offer_id"], _input.check_uuid)
     known: Result = {"offer_id": offer_id, "resource_ids": []}
     try:

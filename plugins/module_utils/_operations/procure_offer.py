@@ -3,31 +3,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Buy an offer, once. This module util is private to the collection.
 
-The order of the lines is the guarantee: everything is checked before the first request; the offer is looked at before
-the purchase is sent; the purchase is sent once, or again only while the API itself calls the offer unbought; and
-whatever is not known afterwards is asked for, never tried again.
+What follows from what is known and seen is decided by `_provision.purchase`; here it happens. The order of the lines is
+the guarantee: everything is checked before the first request; the offer is looked at before the purchase is sent; the
+journal is written before it, and what became of it right after; and whatever is not known is asked for.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
+import os
 import time
 import typing as t
 
 from .. import _cloud_init, _http, _input, _spec, _ssh_key, _states
 from .._api import ApiError, Json
-from .._market import Market, is_called
+from .._market import Market
 from .._on_api import on_api
-from .._operation import Failure, Params, Result, given
+from .._operation import AS_MODULE, Failure, Params, Result, given
+from .._provision import machines as _machines
+from .._provision import purchase_messages as say
+from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow
+from .._registry import Claimed, RegistryError
+from .._registry._files import HostFile
 from .._text import usd
+from ._journal import Journal
 
-SETTLE_PAUSE = 3.0  # seconds between two looks after a lost answer
+SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
+# Seconds that an offer must have been seen as gone before a purchase of it that was never answered counts as not made:
+# longer than any request may be under way, so as long as an offer lives.
+EXPIRY_IS_CERTAIN = 1800.0
 
-NOTHING_BOUGHT = "Nothing was bought."
-_NO_REASON = "the API gives no reason"
-_AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
+NOTHING_BOUGHT = say.NOTHING_BOUGHT
 
 BLANK: Result = {
     "changed": False,
@@ -36,45 +45,55 @@ BLANK: Result = {
     "status": None,
     "procured_at": None,
     "resource_ids": [],
+    "machines": [],
     "offer": None,
     "price_per_hour": None,
     "cloud_init_sha256": None,
+    "registry": None,
 }
+_MACHINE = ("resource_id", "name", "status", "price_per_hour")
 
 
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     order, warnings = check_order(params)
+    alone = bool(params.get(AS_MODULE))
     terms = _Terms(
         given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling),
         given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         given("settle_timeout", params["settle_timeout"], _input.check_seconds),
-        max(0, params["api_retries"]),
+        0 if alone else max(0, params["api_retries"]),
+        0 if alone else 1,
+        params.get("host") or order.get("resource_name") or "",
     )
+    journal = _journal_of(params, order, read_only=check_mode)
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
         "cloud_init_sha256": _sha256(order.get("cloud_init")),
+        "registry": journal.where,
         "warnings": warnings,
     }
-    status = _look(api, facts)
-    if status["phase"] != _states.UNBOUGHT:
-        return _existing(api, status, facts)
-    _quote(api, facts, terms.ceiling)
-    if check_mode:
-        return _bought("planned", order, {**facts, "status": "planned"})
-    return _buy(api, order, facts, terms)
+    return _Purchase(api, order, facts, terms, journal, check_mode).settle()
 
 
-class _Terms(t.NamedTuple):
-    """What the offer may cost (USD per hour), how long its purchase and a lost answer are waited for (seconds), how
-    often an API that asks for it is come back to, and after how many seconds at least."""
+@dataclasses.dataclass(frozen=True)
+class _Terms:
+    """What the offer may cost (USD per hour), how long its purchase and its outcome are waited for (seconds), how often
+    an API that asks for it is come back to, how often a lost purchase is sent again, and for which host it is.
+
+    A module's process does not see that Ansible was killed, so it does neither of the two.
+    """
 
     ceiling: float | None
     procure_timeout: float
     settle_timeout: float
     returns: int
-    pause: float = _http.FIRST_PAUSE
+    resends: int
+    host: str
+
+
+# What the user gave
 
 
 def check_order(params: Params) -> tuple[Json, list[str]]:
@@ -84,13 +103,19 @@ def check_order(params: Params) -> tuple[Json, list[str]]:
         "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
         "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], _ssh_key.check_ssh_public_key),
     }
-    if params["cloud_init"]:
-        warnings = given("cloud_init", params["cloud_init"], _cloud_init.check_user_data)
+    if params["cloud_init"] is not None:
+        warnings = given("cloud_init", params["cloud_init"], _check_user_data)
         order["cloud_init"] = params["cloud_init"]
     for name in ("resource_name", "cluster_name"):
         if params[name]:
             order[name] = params[name]
     return order, warnings
+
+
+def _check_user_data(text: str) -> list[str]:
+    if not text.strip():
+        raise ValueError("renders to nothing; leave it out if the machine shall run nothing at its first boot")
+    return _cloud_init.check_user_data(text)
 
 
 def _check_ceiling(value: float | None) -> float | None:
@@ -103,243 +128,493 @@ def _sha256(text: str | None) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
 
 
-def _look(api: Market, facts: Result) -> Json:
-    """The status before the purchase; only an offer that is free, or ours already, gets past this line."""
-    offer_id = facts["offer_id"]
-    try:
-        status = api.offer_status(offer_id)
-    except ApiError as error:
-        advice = "The API does not know this offer; search again." if error.error_class == "not_found" else ""
-        raise Failure.of(error, f"{advice} {NOTHING_BOUGHT}".strip(), **facts) from None
-    if status["phase"] == _states.EXPIRED:
-        msg = f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
-        raise Failure(msg, "expired", **{**facts, "status": status["status"]})
-    if status["phase"] == _states.FAILED:
-        ids = status["resource_ids"] or _ids_of(api, offer_id)
-        known = {**facts, "status": status["status"], "resource_ids": ids}
-        msg = f"Offer {offer_id} failed: {status['failure_reason'] or _NO_REASON}. {_billed(ids) or NOTHING_BOUGHT}"
-        raise Failure(msg, "conflict", **known)
-    return status
+def _journal_of(params: Params, order: Json, *, read_only: bool) -> Journal:
+    """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
+    path, project = params.get("registry_file"), params.get("project") or "default"
+    facts = dict(params.get("note") or {})
+    if "resource_name" in order:
+        facts["provision_resource_name"] = order["resource_name"]
+    if project != "default":
+        facts["provision_project"] = project
+    return Journal(HostFile(path) if path else None, order["offer_id"], facts, read_only=read_only)
 
 
-def _existing(api: Market, status: Json, facts: Result) -> Result:
-    """Bought, or being bought, before this run."""
-    known = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
-    try:
-        known["offer"] = api.offer(facts["offer_id"])
-        known["price_per_hour"] = known["offer"]["price_per_hour"]
-    except ApiError as error:
-        known["warnings"] = [*facts["warnings"], f"The price of the existing machine is not known: {error}"]
-    known["resource_ids"] = known["resource_ids"] or _ids_of(api, facts["offer_id"])
-    return {**known, "changed": False, "outcome": "existing", "msg": f"Offer {facts['offer_id']} is bought already."}
+class _Purchase:
+    """One purchase on its way: what is known of it, and until when its outcome is waited for."""
 
+    def __init__(
+        self, api: Market, order: Json, facts: Result, terms: _Terms, journal: Journal, check_mode: bool
+    ) -> None:
+        self._api = api
+        self._order = order
+        self._offer_id: str = order["offer_id"]
+        self._names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
+        self._facts = facts
+        self._terms = terms
+        self._journal = journal
+        self._check_mode = check_mode
+        self._parent = os.getppid()
+        self._past = Past(by_name=journal.where is None, named=bool(self._names))
+        self._deadline = 0.0  # on the monotonic clock
+        self._returns, self._resends, self._pause = terms.returns, terms.resends, _http.FIRST_PAUSE
+        self._error: ApiError | None = None  # the newest purchase's, None if its answer was a success
+        self._denial = ""  # the API's words in a success that says no
+        self._asked: object = ""  # why the newest look did not settle it
+        self._objection = ""  # why it is not sent again
+        self._looked = False
+        self._missing: ApiError | None = None  # why the status cannot be read
+        self._listing: ApiError | None = None  # why the machines cannot be listed
+        self._reason: str | None = None  # why the offer failed, in the API's words
+        self._billed: list[str] = []
 
-def _quote(api: Market, facts: Result, ceiling: float | None) -> None:
-    """Note the offer's details and its fresh price, and hold that against the ceiling (USD per hour)."""
-    try:
-        offer = facts["offer"] = api.offer(facts["offer_id"])
-    except ApiError as error:
-        raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-    price = facts["price_per_hour"] = offer["price_per_hour"]
-    facts["status"] = _states.word(offer["status"])
-    if ceiling is None:
-        return
-    if price is None:
-        msg = f"The API names no price for offer {facts['offer_id']}, so it cannot be held against max_price_per_hour."
-        raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
-    if price > ceiling:
-        msg = f"Offer {facts['offer_id']} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
-        raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
-
-
-def _buy(api: Market, order: Json, facts: Result, terms: _Terms, *, doubtful: bool = False) -> Result:
-    """Send the purchase, and find out what became of it. ``doubtful``: an earlier one may still be on its way."""
-    try:
-        answer = api.procure(order, timeout=terms.procure_timeout)
-    except ApiError as error:
-        return _unanswered(api, order, facts, terms, error, doubtful)
-    facts = {**facts, **{key: answer[key] for key in ("status", "procured_at", "resource_ids")}}
-    if answer["status"] == "failed":
-        raise _failed_purchase(api, answer["error"], facts)
-    facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, order["offer_id"])
-    return _bought("created", order, facts)
-
-
-def _unanswered(api: Market, order: Json, facts: Result, terms: _Terms, error: ApiError, doubtful: bool) -> Result:
-    """The result of a purchase that was refused, told to come back, or whose answer says nothing."""
-    if not error.sent and not doubtful:
-        raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-    pause = max(terms.pause, error.retry_after or 0.0)
-    busy = _http.is_busy(error.status_code, error.retry_after)
-    # It may have been taken up nevertheless: only the offer's status says that it is safe to send it again. And what
-    # was answered with 503 may be on its way for longer than one look.
-    doubtful = doubtful or error.status_code == 503
-    if busy and terms.returns and pause <= _http.LONGEST_PAUSE:
-        time.sleep(pause)
-        if _is_unbought(api, order["offer_id"]):
-            facts = {**facts, "outcome": "rejected"}
-            try:
-                _quote(api, facts, terms.ceiling)
-            except Failure:
-                if not doubtful:
-                    raise
+    def settle(self) -> Result:
+        """Look, and do what follows, until there is an end to tell."""
+        self._open()
+        while True:
+            seen = self._look()
+            left = self._deadline - time.monotonic()
+            step = follow(self._past, seen, left > 0 and not self._check_mode)
+            if step.do is Do.LOOK:
+                time.sleep(min(SETTLE_PAUSE, left))
+            elif step.do is Do.SEND:
+                result = self._send()
+                if result is not None:
+                    return result
             else:
-                left = terms._replace(returns=terms.returns - 1, pause=terms.pause * 2)
-                return _buy(api, order, facts, left, doubtful=doubtful)
-    elif error.refused and not doubtful and (not busy or _is_unbought(api, order["offer_id"])):
-        return _refused(api, facts, error)
-    return _settle(api, order, facts, error, terms.settle_timeout)
+                return self._end(step)
 
+    # What is known
 
-def _is_unbought(api: Market, offer_id: str) -> bool:
-    """Whether the API says for certain that the offer is free."""
-    try:
-        return bool(api.offer_status(offer_id)["phase"] == _states.UNBOUGHT)
-    except ApiError:
-        return False
-
-
-def _may_be_named(api: Market, order: Json) -> bool:
-    """Whether a machine of the offer has the name that was asked for, as far as that can be told."""
-    names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
-    try:
-        machines = api.resources(order["offer_id"], retries=0)
-    except ApiError:
-        return True
-    return any(is_called(machine["name"], name) for machine in machines for name in names)
-
-
-def _refused(api: Market, facts: Result, error: ApiError) -> Result:
-    """The result of an offer that turns out to be bought already. Raises Failure if it is not."""
-    # Perhaps it is ours: the answer to an earlier purchase may have been lost together with its sender.
-    existing = _bought_meanwhile(api, facts) if error.error_class == "conflict" else None
-    if existing is None:
-        raise Failure.of(error, _refusal(error), **{**facts, "outcome": "rejected"}) from None
-    return existing
-
-
-def _bought_meanwhile(api: Market, facts: Result) -> Result | None:
-    """The result of an offer that turns out to be bought, None if its status does not say so."""
-    try:
-        status = api.offer_status(facts["offer_id"], retries=0)
-    except ApiError:
-        return None
-    return _existing(api, status, facts) if status["phase"] in (_states.GOING_ON, _states.READY) else None
-
-
-def _refusal(error: ApiError) -> str:
-    reasons = {
-        "conflict": "Somebody else has bought the offer, or it is being bought.",
-        "expired": "The offer has expired; search again.",
-        "not_found": "The offer is gone; search again.",
-        "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
-    }
-    return f"{reasons.get(error.error_class, '')} {NOTHING_BOUGHT}".strip()
-
-
-def _settle(api: Market, order: Json, facts: Result, lost: ApiError, settle_timeout: float) -> Result:
-    """After a lost answer: ask for the status until it says what became of the purchase, or ``settle_timeout`` ends."""
-    offer_id = order["offer_id"]
-    deadline = time.monotonic() + settle_timeout
-    last: object = "the API still calls it unbought"
-    while True:
+    def _open(self) -> None:
+        """Read the journal, which may forbid the purchase or tell of an earlier one."""
         try:
-            status = api.offer_status(offer_id, timeout=SETTLE_TIMEOUT, retries=0)
+            self._remember()
+        except Claimed as claim:
+            raise self._claimed(claim) from None
+        except RegistryError as error:
+            raise Failure(f"{error} {say.NOTHING_SENT}", "invalid", **self._facts) from None
+
+    def _remember(self) -> None:
+        """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
+        self._journal.read()
+        unanswered = self._journal.unanswered
+        self._past = dataclasses.replace(self._past, made=self._past.made or self._journal.made, sent_before=unanswered)
+        passed = self._journal.since_sent() if unanswered else 0.0
+        self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
+
+    def _knows(self, **changes: t.Any) -> None:
+        self._past = dataclasses.replace(self._past, **changes)
+
+    # What is to be seen
+
+    def _look(self) -> Seen:
+        """The offer's phase, and whose its machines are where that decides."""
+        soon = self._looked or self._past.unanswered
+        how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
+        self._looked = True
+        try:
+            status = self._api.offer_status(self._offer_id, **how)
         except ApiError as error:
-            last = error
+            self._missing = self._asked = error
+            gone = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}
+            return self._seen_gone(gone.get(error.error_class))
+        self._missing = None
+        phase = status["phase"]
+        self._facts.update({key: status[key] for key in ("status", "procured_at")})
+        self._reason = status["failure_reason"]
+        self._asked = f"the API calls it '{status['procurement_status'] or status['status']}'"
+        if phase == _states.UNBOUGHT:
+            self._asked = "the API still calls it unbought"
+            return Seen(phase)
+        if phase == _states.EXPIRED:
+            return self._seen_gone(phase)
+        return self._seen_bought(status)
+
+    def _seen_gone(self, phase: str | None) -> Seen:
+        """Expired, or not known to the API: how long that has been so counts if a purchase was not answered."""
+        if phase is not None and self._past.unanswered:
+            try:
+                self._knows(expired_long=self._journal.gone_for() >= EXPIRY_IS_CERTAIN)
+            except RegistryError as error:
+                self._warn(str(error))
+        return Seen(phase)
+
+    def _seen_bought(self, status: Json) -> Seen:
+        """Bought, or bought and failed."""
+        ids = _machines.ids_in_use(status)
+        failed = status["phase"] == _states.FAILED
+        ids += [each for each in self._journal.resource_ids if each not in ids] if failed else []
+        undecided = self._past.named and not self._past.made
+        machines = self._machines(ids) if undecided or not ids else None
+        self._billed = ids
+        if machines is not None:
+            gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
+            found = [*ids, *_machines.may_be_billed(machines)]
+            self._billed = list(dict.fromkeys(each for each in found if each not in gone))
+        whose = UNSEEN if machines is None else _machines.whose(machines, self._names)
+        # Where nobody can list them, a machine of ours may be among those of a bought offer.
+        left = (failed and bool(self._billed)) or (None if self._listing else bool(self._billed))
+        return Seen(status["phase"], whose, left)
+
+    def _machines(self, ids: list[str]) -> list[Json]:
+        """The machines of the offer: out of the list, and those that it leaves out by their ids."""
+        self._listing = None
+        try:
+            found = _machines.of_offer(self._api.resources(self._offer_id, retries=0), self._offer_id, ids)
+        except ApiError as error:
+            self._listing = error
+            found = []
+        listed = {each["resource_id"] for each in found}
+        for resource_id in ids:
+            if resource_id not in listed:
+                try:
+                    found.append(self._api.resource(resource_id, retries=0))
+                except ApiError:
+                    continue
+        self._facts["machines"] = [{key: each[key] for key in _MACHINE} for each in found]
+        return found
+
+    # Sending
+
+    def _send(self) -> Result | None:
+        """Send the purchase, if price, journal and parent allow it. None if its outcome is still to be seen."""
+        try:
+            self._quote()
+        except Failure as objection:
+            self._do_not_send(objection)
+            return None
+        if self._check_mode:
+            return self._bought("planned", {**self._facts, "status": "planned"})
+        if not self._claim():
+            return None
+        if os.getppid() != self._parent:
+            msg = f"{say.orphaned(self._offer_id)} {NOTHING_BOUGHT}"
+            self._do_not_send(Failure(msg, "unavailable", **self._facts))
+            return None
+        try:
+            answer = self._api.procure(self._order, timeout=self._terms.procure_timeout)
+        except ApiError as error:
+            self._not_made(error)
+            return None
+        return self._answered(answer)
+
+    def _quote(self) -> None:
+        """Note the offer's details and its fresh price, and compare that with the ceiling (USD per hour)."""
+        facts, ceiling = self._facts, self._terms.ceiling
+        try:
+            offer = facts["offer"] = self._api.offer(self._offer_id)
+        except ApiError as error:
+            raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
+        price = facts["price_per_hour"] = offer["price_per_hour"]
+        facts["status"] = _states.word(offer["status"])
+        if ceiling is None:
+            return
+        if price is None:
+            msg = (
+                f"The API names no price for offer {self._offer_id}, so it cannot be compared with max_price_per_hour."
+            )
+            raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+        if price > ceiling:
+            msg = f"Offer {self._offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
+            raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+
+    def _claim(self) -> bool:
+        """Write the journal. False if another run has changed it meanwhile, so that there is more to look at."""
+        try:
+            self._journal.claim(self._facts["price_per_hour"])
+        except Claimed:
+            self._reread()
+            return False
+        except RegistryError as error:
+            self._do_not_send(Failure(f"{error} {NOTHING_BOUGHT}", "invalid", **self._facts))
+            return False
+        return True
+
+    def _reread(self) -> None:
+        """After another run has written the journal: go on with the same offer, never with another one."""
+        try:
+            self._remember()
+        except Claimed as claim:
+            if not self._past.unanswered:
+                raise self._claimed(claim) from None
+            self._do_not_send(Failure(f"{claim} {NOTHING_BOUGHT}", "conflict", **self._facts))
+
+    def _do_not_send(self, objection: Failure) -> None:
+        """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
+        if not self._past.unanswered:
+            self._free()
+            objection.result["outcome"] = "rejected" if self._past.sends else "not_sent"
+            raise objection
+        self._objection = objection.result["msg"].replace(f" {NOTHING_BOUGHT}", "")
+        self._knows(again=False, busy=False)
+
+    def _not_made(self, error: ApiError) -> None:
+        """The purchase was refused, told to come back, or its answer says nothing."""
+        if not error.sent:
+            self._do_not_send(Failure.of(error, NOTHING_BOUGHT, **self._facts))
+            return
+        self._error, lost = error, not error.refused
+        busy = _http.is_busy(error.status_code, error.retry_after)
+        pause = max(self._pause, error.retry_after or 0.0)
+        again = self._returns > 0 and pause <= _http.LONGEST_PAUSE if busy else self._resends > 0
+        self._knows(
+            sends=self._past.sends + 1,
+            lost=self._past.lost or lost,
+            refused=None if lost else error.status_code,
+            busy=busy and again,
+            again=again,
+        )
+        if not lost:
+            self._note_answer(t.cast(int, error.status_code))
+        if busy and again:
+            time.sleep(pause)
+            self._returns -= 1
+            self._pause *= 2
+        elif lost:
+            self._resends -= 1
+        self._deadline = time.monotonic() + self._terms.settle_timeout
+
+    def _note_answer(self, status: int) -> None:
+        """Note a refusal at once, if no earlier purchase may still be under way."""
+        if self._past.unanswered:
+            return
+        try:
+            self._journal.answered(status)
+        except RegistryError as error:
+            self._warn(str(error))
         else:
-            facts = {**facts, **{key: status[key] for key in ("status", "procured_at", "resource_ids")}}
-            if status["phase"] == _states.FAILED:
-                raise _failed_purchase(api, status["failure_reason"], facts)
-            if status["phase"] == _states.EXPIRED:
-                msg = f"{lost} The offer has expired unbought. {NOTHING_BOUGHT} Search again."
-                raise Failure(msg, "expired", **{**facts, "outcome": "rejected"})
-            if status["phase"] != _states.UNBOUGHT:
-                if lost.status_code == 429 and not _may_be_named(api, order):
-                    return _existing(api, status, facts)  # refused, and then somebody else was faster
-                facts["resource_ids"] = facts["resource_ids"] or _ids_of(api, offer_id)
-                facts["warnings"] = [*facts["warnings"], f"{lost} The offer's status says that it was bought."]
-                return _bought("created", order, facts)
-            last = "the API still calls it unbought"
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        time.sleep(min(SETTLE_PAUSE, left))
-    price = facts["price_per_hour"]
-    msg = (
-        f"The purchase of offer {offer_id} was sent, but its outcome is not known: {lost} Asked afterwards: {last}."
-        f" It MAY BE BOUGHT and billed at {usd(price)}. Do not buy another offer instead. {_AGAIN}"
-    )
-    raise Failure(
-        msg.replace("..", "."),
-        "unknown_outcome",
-        **{**facts, "outcome": "unknown", "changed": True, "status_code": lost.status_code},
-    )
+            self._knows(made=self._past.made or self._journal.made, sent_before=self._journal.unanswered)
 
+    def _answered(self, answer: Json) -> Result | None:
+        """The answer looks like a success."""
+        self._error = None
+        self._facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
+        self._knows(sends=self._past.sends + 1, busy=False)
+        odd = [str(each) for each in answer.get("odd_ids") or ()]
+        if answer["status"] == "failed":
+            return self._failed_at_once(answer)
+        told = answer["resource_ids"] or odd or answer["procured_at"]
+        if not told and (answer["error"] or answer["status"] in ("available", "expired")):
+            self._denial = answer["error"] or f"it answered '{answer['status']}'"
+            self._knows(refused=ANSWERED_NO)
+            self._note_answer(ANSWERED_NO)
+            self._deadline = time.monotonic() + self._terms.settle_timeout
+            return None
+        return self._created(odd=odd)
 
-def _failed_purchase(api: Market, reason: str | None, facts: Result) -> Failure:
-    """A purchase that was made and failed: rejected, but unknown if nobody can say whether something of it is left."""
-    msg = f"Offer {facts['offer_id']} failed: {reason or _NO_REASON}."
-    try:
-        ids = facts["resource_ids"] or _read_ids(api, facts["offer_id"])
-    except ApiError as error:
-        msg = f"{msg} It MAY BE BILLED nevertheless, since its resources cannot be listed: {error} {_AGAIN}"
-        return Failure(msg, "unknown_outcome", **{**facts, "outcome": "unknown", "changed": True})
-    msg = f"{msg} {_billed(ids) or 'No resource of it is known.'}"
-    return Failure(msg, "conflict", **{**facts, "outcome": "rejected", "resource_ids": ids})
+    def _failed_at_once(self, answer: Json) -> Result:
+        """The purchase was made and failed."""
+        self._knows(made=True)
+        self._reason = answer["error"]
+        self._billed = answer["resource_ids"]
+        if not self._billed:
+            try:
+                ids = _machines.ids_in_use(self._api.offer_status(self._offer_id))
+                listed = [] if ids else self._api.resources(self._offer_id)
+            except ApiError as error:
+                self._listing = error
+                return self._end(Step(Do.UNKNOWN, Why.UNLISTED))
+            self._billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, ids))
+        return self._end(Step(Do.REJECTED, Why.FAILED))
 
+    # Ends
 
-def _billed(resource_ids: list[str]) -> str:
-    return f"These resources may be billed nevertheless: {', '.join(resource_ids)}." if resource_ids else ""
+    def _end(self, step: Step) -> Result:
+        """The result of an end. Raises Failure for all that are no machine."""
+        if step.do is Do.EXISTING:
+            return self._existing()
+        if step.do is Do.CREATED:
+            return self._created(f"{self._said} {say.SETTLED}")
+        if step.do is Do.UNKNOWN:
+            raise self._unknown(t.cast(Why, step.why))
+        raise self._over(step)
 
+    def _created(self, warning: str = "", odd: t.Sequence[str] = ()) -> Result:
+        """Bought by this run. Its journal comes first."""
+        facts = self._facts
+        facts["resource_ids"] = facts["resource_ids"] or self._billed
+        if warning:
+            self._warn(warning)
+        self._note_made()
+        if not facts["resource_ids"] and not warning:
+            facts["resource_ids"] = self._ids()
+            if facts["resource_ids"]:
+                self._note_made()
+        if odd:
+            msg = say.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], list(odd))
+            raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
+        return self._bought("created", facts)
 
-def _read_ids(api: Market, offer_id: str, retries: int | None = None) -> list[str]:
-    """The resource ids of a bought offer, from its status, else from the list of resources. Raises ApiError."""
-    ids: list[str] = api.offer_status(offer_id, retries=retries)["resource_ids"]
-    listed = [] if ids else api.resources(offer_id, retries=retries)
-    return ids or [
-        resource["resource_id"]
-        for resource in listed
-        if resource["resource_id"] and not _states.is_gone(resource["status"])
-    ]
+    def _existing(self) -> Result:
+        """Bought, or being bought, before this run, and ours."""
+        facts = self._facts
+        facts["resource_ids"] = self._billed or self._journal.resource_ids
+        try:
+            facts["offer"] = self._api.offer(self._offer_id)
+            facts["price_per_hour"] = facts["offer"]["price_per_hour"]
+        except ApiError as error:
+            self._warn(f"The price of the existing machine is not known: {error}")
+        self._note_made()
+        msg = f"Offer {self._offer_id} is bought already."
+        return {**facts, "changed": False, "outcome": "existing", "msg": msg}
 
+    def _note_made(self) -> None:
+        """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done."""
+        facts = self._facts
+        try:
+            self._journal.make(facts["resource_ids"], facts["price_per_hour"])
+        except RegistryError as error:
+            msg = say.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
+            error_class = "conflict" if isinstance(error, Claimed) else "invalid"
+            outcome = {"outcome": "created", "changed": True}
+            raise Failure(msg, error_class, **{**facts, **outcome}) from None
 
-def _ids_of(api: Market, offer_id: str) -> list[str]:
-    """The same where a failure must not hide the purchase: then none are known yet, and the polls will tell."""
-    try:
-        return _read_ids(api, offer_id, retries=0)
-    except ApiError:
-        return []
+    def _over(self, step: Step) -> Failure:
+        """Nothing of ours comes of this offer: the host is free, unless the failure has left something."""
+        why = t.cast(Why, step.why)
+        left = self._billed if why is Why.FAILED else []
+        self._facts.update(outcome=step.do.value, resource_ids=left)
+        if left:
+            self._note_left(left)
+        elif why is not Why.UNREADABLE:
+            self._free()
+        facts, offer_id = self._facts, self._offer_id
+        if why is Why.FAILED:
+            nothing = "No resource of it is known." if self._past.sends else NOTHING_BOUGHT
+            msg = f"Offer {offer_id} failed: {say.ended(self._reason or say.NO_REASON)} {say.billed(left) or nothing}"
+            return Failure(msg, "conflict", **facts)
+        if why is Why.TAKEN:
+            msg = say.taken(offer_id, self._name, facts["machines"], self._billed, self._refused_before)
+            return Failure(msg, "conflict", **{**facts, "status_code": self._status_code})
+        if why is Why.REFUSED and self._error is not None:
+            return Failure.of(self._error, say.refusal(self._error.error_class), **facts)
+        if why is Why.REFUSED:
+            return Failure(say.denied(offer_id, self._denial), "conflict", **facts)
+        if self._past.unanswered:
+            msg = say.freed(offer_id, self._journal.gone_since())
+            return Failure(msg, "not_found" if why is Why.NOT_FOUND else "expired", **facts)
+        if self._missing is not None:
+            advice = "The API does not know this offer; search again." if why is Why.NOT_FOUND else ""
+            return Failure.of(self._missing, f"{advice} {NOTHING_BOUGHT}".strip(), **facts)
+        return Failure(say.expired(offer_id), "expired", **facts)
 
+    def _note_left(self, left: list[str]) -> None:
+        """Machines of a failed purchase of ours are kept in the registry, until they are ended."""
+        if not (self._past.sends or self._past.unanswered or self._past.made):
+            return
+        try:
+            self._journal.make(left, self._facts["price_per_hour"])
+        except RegistryError as error:
+            self._warn(str(error))
 
-def _bought(outcome: str, order: Json, facts: Result) -> Result:
-    """The result of a purchase that was made or, in check mode, would be made."""
-    offer: t.Mapping[str, t.Any] = facts["offer"]
-    after: Result = {
-        "offer_id": order["offer_id"],
-        "status": facts["status"],
-        "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
-        "contract_type": offer["contract_type"],
-        "vendor": offer["vendor"],
-        "region": offer["vendor_region"] or offer["region"],
-        "price_per_hour": facts["price_per_hour"],
-        "resource_ids": facts["resource_ids"],
-        "cloud_init_sha256": facts["cloud_init_sha256"],
-        **{name: order[name] for name in ("resource_name", "cluster_name") if name in order},
-    }
-    verb = "would be bought" if outcome == "planned" else "was bought"
-    return {
-        **facts,
-        "changed": True,
-        "outcome": outcome,
-        "msg": f"Offer {order['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
-        "diff": {
-            "before_header": "machine (none)",
-            "after_header": f"machine (offer {order['offer_id']})",
-            "before": {},
-            "after": after,
-        },
-    }
+    def _unknown(self, why: Why) -> Failure:
+        """Nobody knows, so nothing else may be bought."""
+        facts, offer_id, ids = self._facts, self._offer_id, self._billed
+        if why is Why.LATELY:
+            msg = say.lately(offer_id, self._journal.gone_since(EXPIRY_IS_CERTAIN))
+        elif why is Why.UNPROVEN:
+            msg = say.unproven(offer_id, self._name, facts["machines"], ids, self._refused_before)
+        elif why is Why.ANOTHER:
+            msg = say.another(offer_id, self._name, facts["machines"], ids)
+        elif why is Why.NAMELESS:
+            msg = say.nameless(offer_id, ids, self._price)
+        elif why is Why.CONTRADICTED:
+            ids = ids or self._journal.resource_ids
+            msg = say.contradicted(offer_id, self._journal.where, ids, self._asked)
+        elif why is Why.UNLISTED:
+            msg = say.unlisted(offer_id, self._reason, self._listing)
+        elif why is Why.UNREADABLE and not self._past.sends:
+            ids = ids or self._journal.resource_ids
+            msg = say.unreadable(offer_id, str(self._journal.where), self._asked)
+        else:
+            msg = say.silent(offer_id, self._said, self._asked, self._objection, self._price)
+        facts.update(outcome="unknown", resource_ids=ids, changed=self._past.sends > 0)
+        return Failure(msg, "unknown_outcome", **{**facts, "status_code": self._status_code})
+
+    def _claimed(self, claim: Claimed) -> Failure:
+        """Another purchase of this host is open."""
+        return Failure(say.claimed(claim, self._terms.host), "conflict", **{**self._facts, "outcome": "claimed"})
+
+    # Small things
+
+    @property
+    def _said(self) -> str:
+        """What the API answered to the newest purchase."""
+        if self._error is not None:
+            return str(self._error)
+        if self._past.sends:
+            return f"The API answered that it was not made: {say.ended(self._denial)}"
+        return f"{self._journal.where} says that it was sent before, and not what became of it."
+
+    @property
+    def _name(self) -> str:
+        return " or ".join(self._names)
+
+    @property
+    def _price(self) -> float | None:
+        price = self._facts["price_per_hour"]
+        noted = self._journal.price
+        return price if price is not None or not isinstance(noted, (int, float)) else float(noted)
+
+    @property
+    def _status_code(self) -> int | None:
+        """The HTTP status of the newest purchase, else of the newest look."""
+        error = self._error or (None if self._past.sends else self._missing)
+        return error.status_code if error else None
+
+    @property
+    def _refused_before(self) -> str:
+        """The API's refusal, before a sentence about what was seen afterwards."""
+        return f"{self._error} " if self._error else ""
+
+    def _warn(self, text: str) -> None:
+        self._facts["warnings"] = [*self._facts["warnings"], text]
+
+    def _free(self) -> None:
+        """Free the host in the registry; that this fails must not hide what happened."""
+        try:
+            self._journal.free(self._past.refused)
+        except RegistryError as error:
+            self._warn(f"{error} The host is not free for another offer until the registry says so.")
+
+    def _ids(self) -> list[str]:
+        """The ids of a purchase whose answer had none; that none can be read must not hide the purchase."""
+        try:
+            status = self._api.offer_status(self._offer_id, retries=0)
+            ids = _machines.ids_in_use(status)
+            return ids or _machines.may_be_billed(self._machines([]))
+        except ApiError:
+            return []
+
+    def _bought(self, outcome: str, facts: Result) -> Result:
+        """The result of a purchase that was made or, in check mode, would be made."""
+        offer: t.Mapping[str, t.Any] = facts["offer"]
+        order = self._order
+        after: Result = {
+            "offer_id": order["offer_id"],
+            "status": facts["status"],
+            "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
+            "contract_type": offer["contract_type"],
+            "vendor": offer["vendor"],
+            "region": offer["vendor_region"] or offer["region"],
+            "price_per_hour": facts["price_per_hour"],
+            "resource_ids": facts["resource_ids"],
+            "cloud_init_sha256": facts["cloud_init_sha256"],
+            **{name: order[name] for name in ("resource_name", "cluster_name") if name in order},
+        }
+        verb = "would be bought" if outcome == "planned" else "was bought"
+        return {
+            **facts,
+            "changed": True,
+            "outcome": outcome,
+            "msg": f"Offer {order['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
+            "diff": {
+                "before_header": "machine (none)",
+                "after_header": f"machine (offer {order['offer_id']})",
+                "before": {},
+                "after": after,
+            },
+        }
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."

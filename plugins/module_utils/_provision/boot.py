@@ -38,7 +38,6 @@ DENIED_PAUSE = 5.0
 RESTARTS = 3  # how often a machine may be lost while cloud-init runs
 # How often cloud-init is asked: many are done at once, the others take long.
 SOON, SOON_PAUSE, LATE_PAUSE = 60.0, 2.0, 10.0
-QUOTED = 400  # characters of what others say, in a message
 
 ABSENT, UNCLEAR, RUNNING = "absent", "unclear", "running"
 _ENDS = {
@@ -111,9 +110,9 @@ def read(code: int, stdout: str, stderr: str) -> Report:
     said = _from_json(stdout) or _from_text(stdout)
     if not said:
         last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
-        return Report(UNCLEAR, detail=one_line(last, QUOTED) or f"exit code {code}")
+        return Report(UNCLEAR, detail=one_line(last) or f"exit code {code}")
     fields = ("status", "extended_status", "detail")
-    word, extended, detail = (one_line(str(said.get(name) or ""), QUOTED) for name in fields)
+    word, extended, detail = (one_line(str(said.get(name) or "")) for name in fields)
     if word == "error" and extended.endswith(RUNNING):
         word = RUNNING  # it goes on, and so does its own --wait
     stage = said.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
@@ -121,7 +120,7 @@ def read(code: int, stdout: str, stderr: str) -> Report:
     return Report(
         status=word,
         # Each stage tells some again.
-        errors=tuple(dict.fromkeys(one_line(error, QUOTED) for error in errors[:20])),
+        errors=tuple(dict.fromkeys(one_line(error) for error in errors[:20])),
         detail=detail,
         stage=one_line(str(stage), 40),
         degraded=extended.startswith("degraded") or code == 2,
@@ -155,7 +154,7 @@ def _reason(error: str) -> str:
     lines = [line for line in _WHERE.sub("", error).splitlines() if not _NOISE.match(line)]
     if _HOST_KEY.search(error):
         lines = lines[-2:]  # before them stands a warning of a dozen lines
-    return one_line(" ".join(lines), QUOTED).rstrip(".") or "the connection was closed"
+    return one_line(" ".join(lines)).rstrip(".") or "the connection was closed"
 
 
 # What follows
@@ -207,7 +206,7 @@ def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, Step]:
     """SSH answers, and cloud-init has said this."""
     unclear = None if report.status != UNCLEAR else now if wait.unclear is None else wait.unclear
     wait = replace(wait, unclear=unclear)
-    errors = one_line("; ".join(report.errors) or report.detail, QUOTED)
+    errors = one_line("; ".join(report.errors) or report.detail)
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}"
         return wait, Step(msg, warning=msg)
@@ -234,5 +233,5 @@ def _still(report: Report, limit: float | None) -> str:
     # The rest of what it calls detail is where its data came from.
     detail = "" if stage or report.detail.startswith("DataSource") else report.detail
     said = [stage, detail, *report.errors]
-    more = one_line("; ".join(filter(None, said)), QUOTED)
+    more = one_line("; ".join(filter(None, said)))
     return f"cloud-init {does}{f' after {lasting(limit)}' if limit is not None else ''}{f' ({more})' if more else ''}."

@@ -88,3 +88,12 @@ def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:
 def is_open(entry: t.Mapping[str, t.Any]) -> bool:
     """Whether something may have been bought under the entry, so that no other offer may be bought for its host."""
     return purchase_of(entry) in (SENT, MADE)
+
+
+def is_unanswered(entry: t.Mapping[str, t.Any]) -> bool:
+    """Whether a purchase was sent whose answer never came.
+
+    One that was refused and stays ``sent`` was answered, and is not settled yet: whether it was made all the same is
+    still to be seen.
+    """
+    return purchase_of(entry) == SENT and entry.get("provision_refused_status") is None

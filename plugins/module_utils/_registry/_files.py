@@ -30,6 +30,7 @@ HEADER = (
     " A machine is billed until it is deleted at the API.\n"
 )
 MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
+KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 LOCK_TIMEOUT = 20.0  # seconds; a lock is held for the time of a write
 _LOCK_PAUSE = 0.02  # seconds
 # Only where a file system cannot lock folders. Ansible does not read files whose name begins with a dot.
@@ -79,8 +80,10 @@ class HostFile:
             return dict(written)
 
     def end(self) -> None:
-        """Remove the file, and its folder if nothing else is in it."""
+        """Remove the file, the host keys that were learnt, and the folder if nothing else is in it."""
         with self._changing(make=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)
             self._known = None
 

@@ -120,6 +120,20 @@ def say(data: bytes) -> Step:
     return step
 
 
+def drip(at_once: bytes, rest: bytes = b"x" * 1000, pause: float = 0.05) -> Step:
+    """Answer with the first bytes at once, and with one of the rest after each pause (seconds)."""
+
+    def step(connection: socket.socket, server: RawServer) -> None:
+        server.read_request(connection)
+        connection.sendall(at_once)
+        for number in range(len(rest)):
+            if server.closing.wait(pause):
+                return
+            connection.sendall(rest[number : number + 1])
+
+    return step
+
+
 @contextlib.contextmanager
 def raw_servers() -> Iterator[Callable[..., RawServer]]:
     """A factory of servers that all end with the block."""

@@ -43,6 +43,12 @@ class RequestQueue:
         """The requests that were sent so far."""
         return [call.request for call in self._mock.calls]
 
+    @property
+    def timeouts(self) -> list[tuple[float, float]]:
+        """For each request the seconds for connecting, and for the whole of it."""
+        given = [call.req_kwargs["timeout"] for call in self.calls]
+        return [(round(timeout.connect_timeout, 1), round(timeout.total, 1)) for timeout in given]
+
     def count(self, method: str, path: str) -> int:
         """How often such a request was sent."""
         return sum(call.method == method and call.path_url.partition("?")[0] == path for call in self.calls)

@@ -84,6 +84,7 @@ def resource(resource_id: Any = RESOURCE_ID, ip: str | None = "203.0.113.7", **f
             "ssh_port": 22,
         },
         "pricing_total_hourly": 2.0,
+        "offer_history": [{"offer_id": OFFER_ID, "role": "primary", "created_at": "2026-01-31T12:01:00Z"}],
         **fields,
     }
 

@@ -16,6 +16,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.cache import CachePluginAdjudicator
 from ansible.plugins.loader import init_plugin_loader, inventory_loader
 from ansible.template import Templar
 from ansible.utils.collection_loader import AnsibleCollectionConfig
@@ -355,6 +356,20 @@ def test_an_api_that_fails_ends_the_command(
     assert TOKEN not in said
 
 
+@pytest.mark.parametrize("odd", ["x -oProxyCommand='touch x'", "../x", "x" * 65, 7])
+def test_a_machine_whose_id_is_none_goes_by_its_name_or_ends_the_command(
+    queue: RequestQueue, load: Load, refused: Any, odd: Any
+) -> None:
+    queue.expect(*LIST, [resource(odd), resource(ip=None, name=None)]).expect(*LIST, [resource(odd), resource()])
+    hosts = load().hosts
+    assert {name: host.get_vars()["ansible_host"] for name, host in hosts.items()} == {
+        "trainer": "203.0.113.7",
+        RESOURCE_ID: f"{RESOURCE_ID}.invalid",
+    }
+    assert hosts["trainer"].get_vars()["supply_resource_id"] is None
+    assert packed("lists a resource without an id") in refused()
+
+
 def test_a_missing_library_is_named(queue: RequestQueue, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
     assert packed("The Python library requests is missing: run") in refused()
@@ -381,10 +396,28 @@ def test_the_file_of_another_plugin_is_for_that_one_to_read(config: Any, file: s
 # The cache
 
 
+KEPT = {
+    **resource(),
+    **{"offer_id": None, "price_per_hour": 2.0, "live": True, "gone": False, "spec": {}},
+    **{"ansible_host": "203.0.113.7", "ansible_port": 22, "ansible_user": "root"},
+}
+
+
 @pytest.fixture
 def cached(tmp_path: Path) -> dict[str, Any]:
     """The options with which the list is kept in a file."""
     return {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def kept_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """``kept_as(value)``: what the cache has for each key, whatever is kept in it later."""
+
+    def keep(value: Any) -> None:
+        monkeypatch.setattr(CachePluginAdjudicator, "__getitem__", lambda *_args: value)
+        monkeypatch.setattr(CachePluginAdjudicator, "__contains__", lambda *_args: True)
+
+    return keep
 
 
 def test_a_list_that_was_read_before_is_not_asked_for_again(
@@ -413,6 +446,38 @@ def test_the_list_is_read_anew_for_whom_the_kept_one_is_not(
 def test_a_fresh_list_replaces_the_kept_one(queue: RequestQueue, load: Load, cached: Any) -> None:
     queue.expect(*LIST, TWO).expect(*LIST, TWO[:1])
     assert [len(load(fresh=fresh, **cached).hosts) for fresh in (False, True, False)] == [2, 1, 1]
+
+
+def test_a_kept_list_of_machines_is_taken(queue: RequestQueue, load: Load, cached: Any, kept_as: Any) -> None:
+    kept_as([KEPT])
+    assert len(load(**cached).hosts) == 1
+    assert queue.calls == []
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [1, 2],
+        [["a"]],
+        ["a"],
+        [{}],
+        [None],
+        {"a": 1},
+        "a",
+        None,
+        [{"resource_id": RESOURCE_ID, "live": True}],
+        [{**KEPT, "spec": None}],
+        [{**KEPT, "resource_id": "a -o b"}],
+        [{**KEPT, "name": ["a"]}],
+    ],
+    ids=str,
+)
+def test_a_kept_list_that_is_none_of_machines_is_read_anew(
+    queue: RequestQueue, load: Load, cached: Any, kept_as: Any, kept: Any
+) -> None:
+    queue.expect(*LIST, TWO)
+    kept_as(kept)
+    assert len(load(**cached).hosts) == 2
 
 
 def test_a_failure_is_not_kept(queue: RequestQueue, load: Load, refused: Any, cached: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _api, _market
+from ansible_collections.compute_index.supply.plugins.module_utils import _api, _connection, _market, _text
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
@@ -149,7 +149,7 @@ def test_the_purchase_has_a_timeout_of_its_own(queue: RequestQueue, api: Market)
     queue.expect("POST", "/procure_offer", procurement()).expect("GET", STATUS_PATH, status())
     api.procure(ORDER, timeout=600)
     api.offer_status(OFFER_ID, timeout=3)
-    assert [call.req_kwargs["timeout"][1] for call in queue.calls] == [600, 3]
+    assert [whole for _connecting, whole in queue.timeouts] == [600, 3]
 
 
 def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: Market) -> None:
@@ -158,7 +158,7 @@ def test_all_resources_are_listed_without_a_query(queue: RequestQueue, api: Mark
 
 
 def test_an_id_cannot_leave_its_place_in_the_path(queue: RequestQueue, api: Market) -> None:
-    queue.expect("GET", "/offers/a%2Fb%3Fc%23d", offer())
+    queue.expect("GET", "/offers/a%2Fb%3Fc%23d", offer(offer_id=None))
     api.offer("a/b?c#d")
 
 
@@ -362,11 +362,11 @@ def test_the_explanation_of_the_server_is_read_in_all_its_forms(data: Any, expec
 
 
 def test_a_long_explanation_is_cut() -> None:
-    error = error_of(METHODS["offer"], canned({"detail": "x" * _api.MOST_DETAIL}, 400))
-    assert str(error).endswith(": " + "x" * _api.MOST_DETAIL + ".")
+    error = error_of(METHODS["offer"], canned({"detail": "x" * _text.LONGEST_LINE}, 400))
+    assert str(error).endswith(": " + "x" * _text.LONGEST_LINE + ".")
     error = error_of(METHODS["offer"], canned({"detail": "x" * 10_000}, 400))
-    assert str(error).endswith("x" * _api.MOST_DETAIL + "....")
-    assert len(str(error)) < _api.MOST_DETAIL + 100
+    assert str(error).endswith("x" * _text.LONGEST_LINE + "....")
+    assert len(str(error)) < _text.LONGEST_LINE + 100
 
 
 def test_an_html_page_is_not_repeated_in_the_message(queue: RequestQueue, api: Market) -> None:
@@ -425,7 +425,7 @@ def test_a_line_whose_blanks_are_brought_together_is_hidden(queue: RequestQueue,
     assert "sp4ce" not in str(error_of(lambda api: api.procure(order, timeout=60), api))
 
 
-@pytest.mark.parametrize("before", range(_api.MOST_DETAIL - len(TOKEN), _api.MOST_DETAIL, 5))
+@pytest.mark.parametrize("before", range(_text.LONGEST_LINE - len(TOKEN), _text.LONGEST_LINE, 5))
 def test_a_secret_is_not_cut_into_one_that_nobody_recognises(queue: RequestQueue, api: Market, before: int) -> None:
     queue.expect("GET", OFFER_PATH, {"detail": "x" * before + TOKEN}, 422)
     assert TOKEN[:5] not in str(error_of(METHODS["offer"], api))
@@ -525,11 +525,39 @@ def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
     assert "lists only a part" in str(error)
 
 
-def test_pages_that_go_round_in_a_circle_are_an_error(queue: RequestQueue, api: Market) -> None:
-    for query, link in (({}, "?page=2"), (NEXT, "?page=3"), ({"page": "3"}, "?page=2")):
-        queue.expect("GET", "/resources", {"items": [resource()], "next": link}, query=query)
+@pytest.mark.parametrize("again", [[], [resource()], [resource(name="other")]], ids=["empty", "same", "same id"])
+def test_a_page_that_brings_nothing_new_ends_the_reading(queue: RequestQueue, api: Market, again: list[Any]) -> None:
+    queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})
+    queue.expect("GET", "/resources", {"items": again, "next": "?page=3"}, query=NEXT)
     error = error_of(lambda api: api.resources(), api)
-    assert (error.error_class, "in a circle" in str(error)) == ("protocol", True)
+    assert (error.error_class, error.passing) == ("protocol", False)
+    assert str(error) == "GET /resources: the API's pages do not come to an end."
+
+
+class Pages(Canned):
+    """In place of the HTTP client: page after page of new resources, each with a link to the next."""
+
+    def __init__(self, size: int, last: float = math.inf) -> None:
+        super().__init__()
+        self.size, self.last, self.pages = size, last, 0
+
+    def exchange(self, *_request: Any, **_how: Any) -> Answer:
+        self.pages += 1
+        items = [{"resource_id": f"r-{self.pages}-{number}"} for number in range(self.size)]
+        following = f"?page={self.pages + 1}" if self.pages < self.last else None
+        return Answer(200, True, {"items": items, "next": following})
+
+
+@pytest.mark.parametrize(("size", "pages"), [(1, _api.MOST_PAGES), (50_000, 5)])
+def test_pages_without_end_are_an_error(size: int, pages: int) -> None:
+    http: Any = Pages(size)
+    assert "do not come to an end" in str(error_of(lambda api: api.resources(), Market(http)))
+    assert http.pages == pages
+
+
+def test_ten_thousand_machines_on_four_pages_are_listed() -> None:
+    http: Any = Pages(2500, 4)
+    assert len(Market(http).resources()) == 10_000
 
 
 def test_a_page_that_fails_leaves_no_short_list(queue: RequestQueue, api: Market) -> None:
@@ -601,7 +629,21 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"total_price_per_hour": 2.5}, 2.5),
         ({"total_price_per_hour": "2.50"}, 2.5),
         ({"total_price_per_hour": 0}, 0.0),
-        ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 2.5),
+        ({"total_price_per_hour": 2.5, "gpu_price_per_hour": 9, "gpu_count": 8, "storage_price_per_hour": 1}, 72.0),
+        ({"total_price_per_hour": 1.0, "gpu_price_per_hour": 30.0, "gpu_count": 8}, 240.0),
+        ({"total_price_per_hour": "250", "gpu_price_per_hour": "30", "gpu_count": "8"}, 250.0),
+        ({"total_price_per_hour": 1.0, "gpu_price_per_hour": 30.0, "gpu_count": None}, 30.0),
+        ({"total_price_per_hour": 40.0, "gpu_price_per_hour": 30.0, "gpu_count": 0}, 40.0),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": 30.0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": "0.00", "gpu_price_per_hour": 30.0}, None),
+        ({"total_price_per_hour": 1e-9, "gpu_price_per_hour": 30.0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": 0, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 0, "gpu_price_per_hour": -1, "gpu_count": 1}, 0.0),
+        ({"total_price_per_hour": -1, "gpu_price_per_hour": 2, "gpu_count": 2, "storage_price_per_hour": 1}, 5.0),
+        ({"total_price_per_hour": 3, "gpu_price_per_hour": -1, "gpu_count": 2}, 3.0),
+        ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200}, None),
+        ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200, "total_price_per_hour": 1}, None),
+        ({"gpu_price_per_hour": 0, "gpu_count": 8, "storage_price_per_hour": 0.5}, 0.5),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8}, 10.0),
         ({"gpu_price_per_hour": "1.25", "gpu_count": "8"}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "total_price_per_hour": None}, 10.0),
@@ -610,7 +652,7 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": None}, 10.0),
         ({"gpu_price_per_hour": 0.1, "gpu_count": 3}, 0.3),
         ({"gpu_price_per_hour": 2, "gpu_count": 1}, 2.0),
-        ({"gpu_price_per_hour": 0, "gpu_count": 1}, 0.0),
+        ({"gpu_price_per_hour": 0, "gpu_count": 1}, None),
         ({"total_price_per_hour": 0.12345678}, 0.123457),
         ({"gpu_price_per_hour": -1, "gpu_count": 1, "storage_price_per_hour": 5}, None),
         ({}, None),
@@ -650,6 +692,14 @@ def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
     assert price is None or price >= 2
 
 
+@pytest.mark.parametrize(
+    ("details", "searched", "price"),
+    [(2.0, 5.0, 5.0), (5.0, 2.0, 5.0), (None, 5.0, 5.0), (2.0, None, 2.0), (0.0, None, 0.0), (None, None, None)],
+)
+def test_of_two_prices_the_higher_counts(details: float | None, searched: float | None, price: float | None) -> None:
+    assert _market.price_that_counts(details, searched) == price
+
+
 # The tolerant reader: offers
 
 
@@ -671,6 +721,130 @@ def test_json_of_another_kind_is_an_error(name: str, data: Any) -> None:
     error = error_of(METHODS[name], canned(data))
     assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, True)
     assert (error.sent, error.refused) == (True, False)
+
+
+# The tolerant reader: ids
+
+
+ODD_IDS: list[tuple[Any, str]] = [
+    ("x -oProxyCommand='touch /tmp/x'", "\"x -oProxyCommand='touch /tmp/x'\""),
+    ("-oProxyCommand=x", "'-oProxyCommand=x'"),
+    ("_a", "'_a'"),
+    ("a b", "'a b'"),
+    ("a\n", "'a\\n'"),
+    ("../a", "'../a'"),
+    ("a.b", "'a.b'"),
+    ("{{ a }}", "'{{ a }}'"),
+    ("\u0661", "'\u0661'"),
+    ("\ud800", "'\\ud800'"),
+    ("\x1b[2J", "'\\x1b[2J'"),
+    ("x" * 65, "'" + "x" * 59 + "..."),
+    (7, "7"),
+    (True, "True"),
+    (["a"], "['a']"),
+    ({"id": "a"}, "{'id': 'a'}"),
+]
+ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, shown in ODD_IDS])
+
+
+@pytest.mark.parametrize("value", [RESOURCE_ID, RESOURCE_ID.upper(), "r2", "abc-123", "a_b", "0", "x" * 64])
+def test_what_may_be_an_id(value: str) -> None:
+    assert _api.id_of(value) == value
+    read = _api.read_resource(resource(value))
+    assert (read["resource_id"], "odd_id" in read) == (value, False)
+
+
+@ODD
+def test_a_resource_whose_id_is_none_stays_and_cannot_be_used(odd: Any, shown: str) -> None:
+    found = canned([resource(odd), resource()]).resources()
+    assert [(item["resource_id"], item.get("odd_id")) for item in found] == [(None, shown), (RESOURCE_ID, None)]
+    assert found[0]["price_per_hour"] == 2.0
+
+
+@ODD
+def test_an_offer_whose_id_is_none_comes_last_and_cannot_be_bought(odd: Any, shown: str) -> None:
+    items = [offer(offer_id=odd, total_price_per_hour=0.1), offer(), offer(total_price_per_hour=None, gpu_count=None)]
+    found, _count = canned(items).search_offers({})
+    assert [item["offer_id"] for item in found] == [OFFER_ID, OFFER_ID, None]
+    assert found[2]["odd_id"] == shown
+
+
+@ODD
+def test_a_purchase_with_odd_ids_is_told_with_them(odd: Any, shown: str) -> None:
+    for ids in ([odd, RESOURCE_ID], [{"resource_id": odd}, {"resource_id": RESOURCE_ID}, None, ""]):
+        bought = canned(procurement(resource_ids=ids)).procure(ORDER, timeout=60)
+        if not isinstance(odd, dict):
+            assert (bought["resource_ids"], bought["odd_ids"]) == ([RESOURCE_ID], [shown])
+
+
+@ODD
+def test_an_offer_with_odd_ids_is_bought(odd: Any, shown: str) -> None:
+    if not isinstance(odd, dict):
+        read = canned(status("pending", resource_ids=[odd])).offer_status(OFFER_ID)
+        assert (read["phase"], read["resource_ids"], read["odd_ids"]) == ("going_on", [], [shown])
+
+
+@ODD
+def test_an_instance_with_an_odd_id_is_not_taken_for_a_machine_that_it_does_not_name(odd: Any, shown: str) -> None:
+    read = _api.read_status(status("ready", instances=[instance(None, resource_id=odd)]), OFFER_ID)
+    assert (read["instances"][0]["resource_id"], read["instances"][0]["odd_id"]) == (None, shown)
+    machines = _connection.machines(read["instances"], [_api.read_resource(resource())])
+    assert [(machine["resource_id"], machine["ansible_host"]) for machine in machines] == [(None, None)]
+
+
+@ODD
+def test_the_offer_of_a_resource_is_named_by_an_id_only(odd: Any, shown: str) -> None:
+    read = _api.read_resource(resource(offer_id=odd, offer_history=[{"offer_id": odd}]))
+    assert (read["offer_id"], read["resource_id"], "odd_id" in read) == (None, RESOURCE_ID, False)
+
+
+def test_an_odd_id_tells_no_secret(queue: RequestQueue, api: Market) -> None:
+    queue.expect("POST", "/procure_offer", procurement(resource_ids=[f"{TOKEN} a"]))
+    assert TOKEN not in repr(api.procure(ORDER, timeout=60))
+
+
+@pytest.mark.parametrize("other", [SECOND_RESOURCE_ID, "a b", 7])
+def test_an_answer_about_something_else_is_an_error(other: Any) -> None:
+    for method, data in (("resource", resource(other)), ("offer", offer(offer_id=other))):
+        error = error_of(METHODS[method], canned(data))
+        assert (error.error_class, error.status_code, error.passing) == ("protocol", 200, False)
+        assert f"another {method}." in str(error)
+
+
+@pytest.mark.parametrize("same", [str.upper, str.lower, lambda _id: None, lambda _id: ""])
+def test_the_spelling_of_an_id_does_not_matter(same: Any) -> None:
+    assert canned(resource(same(RESOURCE_ID))).resource(RESOURCE_ID)["resource_id"].lower() == RESOURCE_ID
+    assert canned(offer(offer_id=same(OFFER_ID))).offer(OFFER_ID)["offer_id"].lower() == OFFER_ID
+
+
+# The tolerant reader: texts
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("trainer", "trainer"),
+        ("M\u00fcller \u00a0\u200d", "M\u00fcller \u00a0\u200d"),
+        ("x" * 256, "x" * 256),
+        ("x" * 257, "x" * 256 + "..."),
+        ("gpu-1\n", "gpu-1\ufffd"),
+        ("\x1b[31mgpu\x00\x9b\ud800", "\ufffd[31mgpu\ufffd\ufffd\ufffd"),
+        ("", None),
+        (7, None),
+    ],
+    ids=ascii,
+)
+def test_a_name_harms_no_terminal_and_does_not_become_another_one(name: Any, shown: str | None) -> None:
+    assert _api.read_resource(resource(name=name))["name"] == shown
+    assert _api.read_status(status("ready", instances=[instance(name=name)]), OFFER_ID)["instances"][0]["name"] == shown
+
+
+@pytest.mark.parametrize("field", ["progress", "failure_reason"])
+def test_a_sentence_is_cut_to_a_line(field: str) -> None:
+    read = canned(status(**{field: "two\nlines \x1b[2J" + "x" * 5_000_000})).offer_status(OFFER_ID)
+    assert read[field].startswith("two lines \ufffd[2Jx") and len(read[field]) == _text.LONGEST_LINE + 3
+    bought = canned(procurement("failed", error=" \n")).procure(ORDER, timeout=60)
+    assert bought["error"] is None
 
 
 # The tolerant reader: catalogues
@@ -735,6 +909,7 @@ def test_a_status_has_all_its_fields() -> None:
         "phase": "unbought",
         "instances": [],
         "resource_ids": [],
+        "odd_ids": [],
         "progress": None,
         "failure_reason": None,
         "procured_at": None,
@@ -789,13 +964,15 @@ def test_an_offer_that_has_something_is_bought_whatever_its_state_says(fields: d
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param(procurement(), ("procured", "2026-01-31T12:01:00Z", [RESOURCE_ID], None), id="procured"),
+        pytest.param(procurement(), ("procured", "2026-01-31T12:01:00Z", [RESOURCE_ID], [], None), id="procured"),
         pytest.param(
-            procurement("provisioning_in_progress"), ("provisioning_in_progress", None, [], None), id="in progress"
+            procurement("provisioning_in_progress"), ("provisioning_in_progress", None, [], [], None), id="in progress"
         ),
-        pytest.param(procurement("failed", error="no stock"), ("failed", None, [], "no stock"), id="failed"),
-        pytest.param({"status": " Procured "}, ("procured", None, [], None), id="least"),
-        pytest.param({"status": "reserved", "error": {}, "procured_at": 7}, ("reserved", None, [], None), id="unknown"),
+        pytest.param(procurement("failed", error="no stock"), ("failed", None, [], [], "no stock"), id="failed"),
+        pytest.param({"status": " Procured "}, ("procured", None, [], [], None), id="least"),
+        pytest.param(
+            {"status": "reserved", "error": {}, "procured_at": 7}, ("reserved", None, [], [], None), id="unknown"
+        ),
     ],
 )
 def test_the_answer_to_a_purchase(data: Any, expected: tuple[Any, ...]) -> None:
@@ -853,7 +1030,18 @@ def test_the_offer_of_a_resource(fields: dict[str, Any], offer_id: str | None) -
     assert _api.read_resource(resource(**fields))["offer_id"] == offer_id
 
 
-SECRET_FIELDS = ("cloud_init", "user_data", "userdata", "ssh_public_key", "User_Data")
+SECRET_FIELDS = (
+    *("cloud_init", "user_data", "userdata", "ssh_public_key", "User_Data", "cloudInit", "cloud-init", "userData"),
+    *(
+        "request",
+        "startup_script",
+        "console_log",
+        "status_message",
+        "user_data_base64",
+        "cloud-config",
+        "consoleOutput",
+    ),
+)
 PLACES = {
     "spec": lambda secret: resource(spec={**secret, "gpus": 8}),
     "the resource itself": lambda secret: resource(**secret),
@@ -875,11 +1063,15 @@ def test_an_instance_does_not_repeat_what_was_sent_at_the_purchase(name: str) ->
     assert "hunter22" not in json.dumps(read)
 
 
+@pytest.mark.parametrize("name", SECRET_FIELDS)
+def test_an_offer_and_a_catalogue_do_not_repeat_it_either(name: str) -> None:
+    assert "hunter22" not in json.dumps(_market.read_offer(offer(**{name: "hunter22"})))
+    assert "hunter22" not in json.dumps(canned([{"last": {name: "hunter22"}}]).catalog("storage"))
+
+
 def test_other_fields_of_a_spec_are_kept() -> None:
-    assert _api.read_resource(resource(spec={"gpus": 8, "image": {"name": "x"}}))["spec"] == {
-        "gpus": 8,
-        "image": {"name": "x"},
-    }
+    spec = {"gpus": 8, "image": {"name": "x"}, "description": "y", "requested_at": "z", "user": "root", "status": "ok"}
+    assert _api.read_resource(resource(spec=spec))["spec"] == spec
 
 
 # Whatever the API answers

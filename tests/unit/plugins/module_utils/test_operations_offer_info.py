@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -49,16 +50,67 @@ def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> 
 @pytest.mark.parametrize(
     ("spec", "names"),
     [
-        ({**SPEC, "regoin": "US", "cluster": {}}, "regoin, cluster"),
-        ({"compute": {"gpu_type": "L4", "contract_typ": "spot"}}, "compute.contract_typ"),
+        ({**SPEC, "zone": "US", "cluster": {}}, "zone, cluster"),
+        ({"compute": {"gpu_type": "L4", "nvlink": True, 7: 8}}, "compute.nvlink, compute.7"),
         ({"compute": "L4", "x": 1}, "x"),
     ],
 )
 def test_keys_that_nobody_documents_are_sent_with_a_warning(
     queue: RequestQueue, info: Any, spec: Any, names: str
 ) -> None:
-    queue.expect(*SEARCH, [], body=spec)
+    queue.expect(*SEARCH, [])
     assert info(spec=spec)["warnings"] == [f"spec has {names}, which no page of the API documents: it may be ignored."]
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({**SPEC, "regoin": "US"}, "has 'regoin', which the API does not document: did you mean 'region'?"),
+        ({"compute": {"gpu_type": "L4", "gpu_cuont": 8}}, "has 'compute.gpu_cuont', .* 'compute.gpu_count'"),
+        (
+            {"compute": {"gpu_type": "L4", "contract_typ": "spot"}},
+            "has 'compute.contract_typ', .* 'compute.contract_type'",
+        ),
+        ({"compute": {"gpu_type": "L4"}, "Vendor": "x", "x": 1}, "has 'Vendor', .* 'vendor'"),
+    ],
+)
+def test_a_mistyped_key_is_refused(queue: RequestQueue, info: Any, spec: Any, told: str) -> None:
+    """An API that ignores it would offer, and sell, something else."""
+    result = info(spec=spec)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
+    assert re.fullmatch(f"spec {told}.* Nothing was sent\\.", result["msg"])
+    assert queue.calls == []
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 1), (2, 2), (3, 2), (None, 2)])
+def test_no_more_offers_are_returned_than_asked_for(
+    queue: RequestQueue, info: Any, limit: int | None, count: int
+) -> None:
+    found = [offer(offer_id=OTHER_ID, total_price_per_hour=3.0), offer()]
+    queue.expect(*SEARCH, {"offers": found, "total_count": 12}, body=SPEC)
+    result = info(spec=SPEC, limit=limit)
+    assert [item["offer_id"] for item in result["offers"]] == [OFFER_ID, OTHER_ID][:count]
+    assert result["total_count"] == 12
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_lets_nothing_through_is_refused(queue: RequestQueue, info: Any, limit: int) -> None:
+    result = info(spec=SPEC, limit=limit)
+    assert (result["failed"], result["error_class"]) == (True, "invalid")
+    assert result["msg"] == f"limit must be at least 1, not {limit}. Nothing was sent."
+    assert queue.calls == []
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], {"a": 1}, "a b"])
+def test_offers_that_cannot_be_bought_come_last(queue: RequestQueue, info: Any, odd: Any) -> None:
+    queue.expect(*SEARCH, [offer(offer_id=odd, total_price_per_hour=0.5), offer()])
+    assert [item["offer_id"] for item in info(spec=SPEC)["offers"]] == [OFFER_ID, None]
+
+
+def test_a_look_at_an_offer_that_answers_another_is_a_failure(queue: RequestQueue, info: Any) -> None:
+    queue.expect("GET", OFFER_PATH, offer(offer_id=OTHER_ID))
+    result = info(offer_id=OFFER_ID)
+    assert (result["failed"], result["error_class"]) == (True, "protocol")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +208,7 @@ def test_certificates_are_verified_as_was_said(queue: RequestQueue, info: Any, p
 def test_timeout_token_and_url_reach_the_client(queue: RequestQueue, info: Any) -> None:
     queue.expect(*SEARCH, [])
     info(spec=SPEC, api_timeout=7.5, api_token=f" {TOKEN}\n", api_url=f"{BASE}/")
-    assert queue.calls[0].req_kwargs["timeout"] == (7.5, 7.5)
+    assert queue.timeouts == [(7.5, 7.5)]
     assert queue.calls[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 

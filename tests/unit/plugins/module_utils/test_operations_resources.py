@@ -118,19 +118,71 @@ def test_what_is_gone_is_not_deleted_again(queue: RequestQueue, delete: Any, wor
     assert "diff" not in result
 
 
+UNKNOWN = (
+    f"It may run under another account, or the API may be behind. This run deleted nothing, and nobody knows that it "
+    f"is billed no more. If it is gone for certain, forget it: decommission with -e decommission_forget={RESOURCE_ID}."
+)
+
+
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_what_the_api_does_not_know_is_not_deleted(queue: RequestQueue, delete: Any, check_mode: bool) -> None:
-    expect_error(queue, {}, 404)
+def test_what_the_api_does_not_know_is_no_success(queue: RequestQueue, delete: Any, check_mode: bool) -> None:
+    expect_error(queue, {"detail": "Not found"}, 404)
     result = delete(check_mode)
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
     assert (result["changed"], result["billing_stopped"], result["resource"]) == (False, False, None)
     assert result["resource_id"] == RESOURCE_ID
-    assert "failed" not in result
+    assert result["msg"] == f"GET {PATH} answered 404: Not found. {UNKNOWN}"
+
+
+@pytest.mark.parametrize("word", ["running", "deleted"])
+@pytest.mark.parametrize("other", [SECOND_RESOURCE_ID, "a b"])
+def test_an_answer_about_another_resource_is_no_look(queue: RequestQueue, delete: Any, word: str, other: str) -> None:
+    expect_error(queue, resource(other, status=word))
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "protocol", False)
+    assert result["msg"].endswith("another resource. Nothing was deleted.")
+
+
+def test_capitals_are_the_same_id(queue: RequestQueue, delete: Any) -> None:
+    expect_error(queue, resource(RESOURCE_ID.upper(), status="deleted"))
+    result = delete(resource_id=RESOURCE_ID.upper())
+    assert (result["resource_id"], result["billing_stopped"]) == (RESOURCE_ID, True)
 
 
 def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: Any) -> None:
     expect_look(queue, "deleting", "deleting", "deleted")
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (False, True)
+
+
+def test_what_vanishes_while_somebody_else_ends_it_has_not_ended_for_certain(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(queue, "deleting"), {}, 404)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "not_found", False)
+    assert result["msg"].endswith(UNKNOWN)
+
+
+@pytest.mark.parametrize("words", [(), ("deleting",)])
+def test_what_vanishes_after_a_deletion_that_an_earlier_call_got_accepted_has_ended(
+    queue: RequestQueue, delete: Any, words: tuple[str, ...]
+) -> None:
+    expect_error(expect_look(queue, *words), {}, 404)
+    result = delete(accepted=True)
+    assert (result["changed"], result["billing_stopped"], "failed" in result) == (False, True, False)
+    assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
+
+
+def test_an_accepted_deletion_of_something_that_runs_is_sent_again(queue: RequestQueue, delete: Any) -> None:
+    expect_look(expect_look(queue, "running").expect(*DELETE, {}), "deleted")
+    assert delete(accepted=True)["changed"]
+
+
+@pytest.mark.parametrize("code", [404, 409])
+def test_what_vanishes_at_its_deletion_has_not_ended_for_certain(queue: RequestQueue, delete: Any, code: int) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}, code), {}, 404)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "not_found", False)
+    assert (result["status_code"], result["msg"].endswith(UNKNOWN)) == (404, True)
 
 
 @pytest.mark.parametrize("code", [404, 409])
@@ -242,8 +294,8 @@ def test_a_refused_deletion_leaves_a_machine_that_is_billed(
 
 @pytest.mark.parametrize(
     ("reply", "code"),
-    [(LOST, 200), ({}, 500), (b"<html>", 502), (b"", 204), ([], 200), ({}, 503)],
-    ids=["lost", "500", "502", "204", "list", "503 with Retry-After"],
+    [(LOST, 200), ({}, 500), (b"<html>", 502), ([], 200), ({}, 503)],
+    ids=["lost", "500", "502", "list", "503 with Retry-After"],
 )
 def test_a_lost_answer_is_asked_after_and_never_sent_again(
     queue: RequestQueue, delete: Any, naps: list[float], reply: Any, code: int
@@ -257,9 +309,28 @@ def test_a_lost_answer_is_asked_after_and_never_sent_again(
     assert naps == [operation.PAUSE] * 2
 
 
-def test_a_resource_that_is_gone_after_a_lost_answer_was_deleted(queue: RequestQueue, delete: Any) -> None:
-    expect_error(expect_error(expect_look(queue, "running").expect(*DELETE, LOST), {}, 404), {}, 404)
+@pytest.mark.parametrize("code", [202, 204])
+def test_an_acceptance_without_a_body_is_one(queue: RequestQueue, delete: Any, code: int) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, b"", code), {}, 404)
+    result = delete()
+    assert (result["changed"], result["billing_stopped"]) == (True, True)
+
+
+def test_a_resource_that_was_seen_to_end_after_a_lost_answer_was_deleted(queue: RequestQueue, delete: Any) -> None:
+    expect_error(expect_look(expect_look(queue, "running").expect(*DELETE, LOST), "deleting"), {}, 404)
     assert delete()["billing_stopped"] is True
+
+
+@pytest.mark.parametrize(("reply", "code"), [(LOST, 200), ({}, 500), (b"<html>", 200)], ids=["lost", "500", "html"])
+def test_a_resource_that_is_unknown_after_a_lost_answer_leaves_the_outcome_open(
+    queue: RequestQueue, delete: Any, reply: Any, code: int
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, reply, code)
+    for _look in range(operation.SETTLE_LOOKS):
+        expect_error(queue, {}, 404)
+    result = delete()
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
+    assert "answered 404" in result["msg"] and result["msg"].endswith(STILL)
 
 
 def test_a_lost_answer_that_nothing_comes_of_leaves_the_outcome_open(
@@ -287,9 +358,15 @@ def test_a_resource_that_does_not_end_is_a_failure(
     expect_look(queue, *["deleting"] * (len(naps_taken) + 1))
     result = delete(wait_timeout=wait_timeout)
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unavailable", True)
-    assert f"is not gone after {wait_timeout} seconds: it is still being deleted. {STILL}" in result["msg"]
+    assert f"is not gone after {wait_timeout} seconds: the API still says 'deleting'. {STILL}" in result["msg"]
     assert (result["resource_id"], result["resource"]["status"]) == (RESOURCE_ID, "deleting")
     assert naps == naps_taken
+
+
+@pytest.mark.parametrize(("word", "said"), [("running", "the API still says 'running'"), (None, "no state is told")])
+def test_a_deletion_that_does_nothing_is_not_called_one(queue: RequestQueue, delete: Any, word: Any, said: str) -> None:
+    expect_look(expect_look(queue, "running").expect(*DELETE, {}), word)
+    assert f"is not gone after 0 seconds: {said}. {STILL}" in delete(wait_timeout=0)["msg"]
 
 
 def test_errors_that_may_pass_are_looked_past(queue: RequestQueue, delete: Any) -> None:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures and texts as people write and read them."""
+"""Figures and words as people and APIs write them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,48 @@ def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: flo
 
 def test_an_unknown_price_is_said_to_be_unknown() -> None:
     assert _text.usd(None) == "an unknown price"
+
+
+KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("region", None),
+        ("regoin", "region"),
+        ("rgoin", "region"),
+        ("regions", "region"),
+        ("Region", "region"),
+        ("regio", "region"),
+        ("regi", "region"),
+        ("reg", None),
+        ("zone", None),
+        ("gpu_cuont", "gpu_count"),
+        ("gpu_cnt", "gpu_count"),
+        ("gpucount", "gpu_count"),
+        ("gpu-count", "gpu_count"),
+        ("gpu_tpye", "gpu_type"),
+        ("upg_count", "gpu_count"),
+        ("compure", "compute"),
+        ("strogae", "storage"),
+        ("cluster", None),
+        ("", None),
+    ],
+)
+def test_a_mistyped_word_is_within_two_edits_of_a_known_one(word: str, near: str | None) -> None:
+    assert _text.nearest(word, KNOWN) == near
+
+
+def test_the_nearest_word_is_named_and_the_limit_can_be_set() -> None:
+    assert _text.nearest("cat", ("cart", "act", "bats")) == "cart"
+    assert _text.nearest("bat", ("cart", "bats")) == "bats"
+    assert _text.nearest("bat", ("cart", "vats"), most=1) is None
+    assert _text.nearest("x", ()) is None
+
+
+def test_a_word_of_any_length_is_compared_at_once() -> None:
+    assert _text.nearest("x" * 10_000_000, KNOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -65,9 +107,3 @@ def test_what_is_no_duration_is_said(text: str) -> None:
 )
 def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
     assert _text.lasting(seconds) == text
-
-
-def test_a_text_from_elsewhere_gets_one_short_line() -> None:
-    assert _text.one_line(" a\r\n\tb\x1b[31mc  ", 20) == "a b [31mc"
-    assert _text.one_line("x" * 21, 20) == "x" * 17 + "..."
-    assert _text.one_line("x" * 20, 20) == "x" * 20

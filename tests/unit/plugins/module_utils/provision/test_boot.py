@@ -96,7 +96,7 @@ SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
                 recoverable_errors={"WARNING": ["w"]},
             ),
             "",
-            Report("error", ("x" * 397 + "...",), SOURCE),
+            Report("error", ("x" * 400 + "...",), SOURCE),
             id="error",
         ),
         pytest.param(
@@ -140,7 +140,7 @@ SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
             id="other-user",
         ),
         pytest.param(0, '{"status": 1}', "", Report("unclear", detail='{"status": 1}'), id="number"),
-        pytest.param(0, '{"a":' * 9999, "", Report("unclear", detail=('{"a":' * 80)[:397] + "..."), id="deep"),
+        pytest.param(0, '{"a":' * 9999, "", Report("unclear", detail=('{"a":' * 80)[:400] + "..."), id="deep"),
         pytest.param(0, said(errors={"a": 1}, stage=["x"], detail=None), "", Report("done", stage="['x']"), id="odd"),
     ],
 )
@@ -312,7 +312,7 @@ RUNNING = Report("running", stage="modules-final")
         pytest.param(
             Report("error", ("x" * 400,) * 20),
             21,
-            Step(f"cloud-init has failed: {'x' * 397}...", failed=True),
+            Step(f"cloud-init has failed: {'x' * 400}...", failed=True),
             id="long-error",
         ),
         pytest.param(RUNNING, 21, Step("cloud-init is still running (in stage modules-final).", 2.0), id="running"),

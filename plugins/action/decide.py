@@ -1,0 +1,162 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries the decisions to the roles: gathers what hosts have declared and what became of them, for all at once.
+
+It always works in Ansible's own process. What hosts hold is read raw, so that no text of the API is ever evaluated.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+
+# Under others a task that runs once would run for each host, or for some.
+STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+
+_ASKED = ("provision_hosts", "provision_group", "quote")
+_APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
+
+Variables = t.Mapping[str, t.Any]
+
+
+class ActionModule(InProcessAction):
+    """Ansible's way to find the plugin."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        step = self._task.args.get("step")
+        steps: dict[t.Any, tuple[Operation, t.Callable[[Variables], dict[str, t.Any]]]] = {
+            "plan": (PLAN, self._plan),
+            "quote": (PLAN, self._plan),
+            "judge": (JUDGE, self._judge),
+            "release": (RELEASE, self._own),
+            "reached": (REACHED, self._own),
+            "order": (ORDER, self._order),
+        }
+        if step not in steps:
+            raise AnsibleActionFail(f"step must be one of {', '.join(steps)}, not '{step}'")
+        operation, gather = steps[step]
+        self.operation = operation  # type: ignore[misc]
+        self._task.args = {**self._task.args, **gather(task_vars)}
+        return super().run(tmp, task_vars)
+
+    def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
+        return None
+
+    def shown(self, params: Variables) -> Variables:
+        """The options that a person gave; what was gathered is shown by the plans."""
+        return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
+
+    # What each step needs
+
+    def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
+        batch = {host: self._raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
+        consumed = {
+            each for own in batch.values() for each in (own.get("provision__planned") or {}).get("consumed") or []
+        }
+        declared = {host: own["provision__declared"] for host, own in batch.items() if own.get("provision__declared")}
+        # A host whose declaration was planned before takes part only if it may try another offer.
+        again = {
+            host: tried for host, tried in ((host, _tried(host, batch[host])) for host in declared) if tried is not None
+        }
+        hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
+        return {
+            "hosts": hosts,
+            "ids": [one["id"] for one in hosts],
+            "consumed": sorted(consumed),
+            "quote": self._task.args["step"] == "quote",
+            "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
+            "attempts": again,
+            "sources": list(task_vars.get("ansible_inventory_sources") or []),
+            "here": os.getcwd(),
+            "connection": str(getattr(_play(self._task), "connection", None) or ""),
+            "forbidden": self._forbidden(),
+        }
+
+    def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
+        """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
+        found = {}
+        for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
+            own = self._raw(host, task_vars)
+            price = own.get("provision_price_per_hour") if own.get("provision_procured_offer_id") else None
+            found[host] = 0 if price is None and "provision__declared" in own else price
+        return found
+
+    def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
+        batch = set(task_vars.get("ansible_play_batch") or [])
+        plans = [plan for plan in task_vars["provision__planned"]["plans"] if plan["host"] in batch]
+        return {**self._looked(plans, task_vars), "before": task_vars.get("provision__judged") or {}}
+
+    def _own(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {
+            **self._looked([task_vars["provision__plan"]], task_vars),
+            "before": task_vars.get("provision__judged") or {},
+        }
+
+    def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
+        """Plans, the purchases that they led to, and how the offers were seen last."""
+        names = [plan["host"] for plan in plans if plan["action"] == "buy"]
+        purchases = {host: self._raw(host, task_vars).get("provision__purchase") for host in names}
+        offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
+        return {"plans": plans, "purchases": purchases, "offers": offers}
+
+    def _order(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What was asked for, by whatever variable; and extra variables, which beat all that a play sets."""
+        asked = {name: value for name, value in task_vars.items() if name in _ASKED or name.startswith("order_")}
+        extra = load_extra_vars(loader=self._loader)
+        group = str(task_vars.get("provision_group") or "gpu")
+        return {
+            "variables": asked,
+            "extra": {name: extra[name] for name in _APPROVED if name in extra},
+            "members": list((task_vars.get("groups") or {}).get(group) or []),
+        }
+
+    # What Ansible knows
+
+    @staticmethod
+    def _raw(host: str, task_vars: Variables) -> Variables:
+        """The host's variables as they stand, without the evaluation of any."""
+        found = task_vars["hostvars"].raw_get(host)
+        return found if isinstance(found, t.Mapping) else {}
+
+    def _forbidden(self) -> str:
+        """Why nothing may be bought in this play, empty if it may. What cannot be read is refused."""
+        play = _play(self._task)
+        strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
+        return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+def _play(task: t.Any) -> t.Any:
+    """The task's play, None if it cannot be told. Ansible shows it to no plugin: this follows private attributes."""
+    block = getattr(task, "_parent", None)
+    while block is not None:
+        play = getattr(block, "_play", None)
+        if play is not None:
+            return play
+        block = getattr(block, "_parent", None)
+    return None
+
+
+def _tried(host: str, own: Variables) -> list[Variables] | None:
+    """What was tried for a host that may try another offer, None if it may not (any more)."""
+    call = (own.get("provision__plan") or {}).get("call")
+    for name in ("provision__released", "provision__judged"):
+        verdict = own.get(name) or {}
+        if call and host in (verdict.get("again") or []) and (verdict.get("calls") or {}).get(host) == call:
+            return list((verdict.get("attempts") or {}).get(host) or [])
+    return None
+
+
+def _has_total(declared: Variables) -> bool:
+    return str(declared["max_total_price"] or "").strip() not in ("", "unlimited")

@@ -1,0 +1,165 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of one purchase: what the registry is told of it, and when.
+
+``sent`` is written before the purchase is sent, and stays until it is clear what became of it. A refusal is noted at
+once beside it (``provision_refused_status``), so that a later run knows that the purchase was answered; ``refused``,
+which frees the host, is written only once the offer's status has shown that nothing came of it all the same.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from datetime import datetime, timezone
+
+from .. import _registry
+from .._registry import Claimed, Registry, Variables
+
+_PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
+_JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
+
+
+class Journal:
+    """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
+
+    ``facts`` are what is kept of the purchase beside its state. Methods raise RegistryError.
+    """
+
+    def __init__(self, registry: Registry | None, offer_id: str, facts: Variables, *, read_only: bool = False) -> None:
+        self._registry = registry
+        self._offer_id = offer_id
+        self._facts = {**facts, "provision_procured_offer_id": offer_id}
+        self._read_only = read_only
+        self._claimed_at: str | None = None
+        self._entry: Variables = {}
+
+    @property
+    def where(self) -> str | None:
+        """The place of the registry, for messages."""
+        return None if self._registry is None else self._registry.where
+
+    @property
+    def made(self) -> bool:
+        """Whether the purchase is noted as made."""
+        return _registry.purchase_of(self._entry) == _registry.MADE
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a purchase of another run was sent whose answer never came."""
+        return _registry.is_unanswered(self._entry) and not self._is_of_this_run
+
+    @property
+    def _is_of_this_run(self) -> bool:
+        return self._claimed_at is not None and self._entry.get(_JOURNALED) == self._claimed_at
+
+    @property
+    def resource_ids(self) -> list[str]:
+        """The machines that are noted."""
+        return _registry.resource_ids_of(self._entry)
+
+    @property
+    def price(self) -> t.Any:
+        """The price that is noted, as it stands there."""
+        return self._entry.get("provision_price_per_hour")
+
+    def read(self) -> None:
+        """Read what is noted of this offer. Raises Claimed if another offer may have been bought for the host."""
+        entry = (self._registry.read() if self._registry else None) or {}
+        about_this = _registry.offer_of(entry) == self._offer_id
+        if self._registry and _registry.is_open(entry) and not about_this:
+            raise Claimed(self._registry.where, entry)
+        self._entry = entry if about_this else {}
+
+    def since_sent(self) -> float:
+        """Seconds since the purchase was journaled; 0 if that cannot be told."""
+        return _age(self._entry.get(_JOURNALED))
+
+    def claim(self, price: float | None) -> None:
+        """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
+        if self._registry is None:
+            return
+        entry = {
+            **self._facts,
+            "provision_price_per_hour": price,
+            _JOURNALED: _utc(time.time()),
+            _PURCHASE: _registry.SENT,
+        }
+        self._registry.claim({name: value for name, value in entry.items() if value is not None})
+        self._entry, self._claimed_at = entry, entry[_JOURNALED]
+
+    def answered(self, status: int) -> None:
+        """Note that the purchase was refused, if no other run has changed the journal meanwhile."""
+        if self._registry is None:
+            return
+        self.read()
+        if self._is_of_this_run and not self.made:
+            self._entry = self._registry.note({_STATUS: status})
+
+    def free(self, status: int | None = None) -> None:
+        """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew."""
+        if self._registry is None or self._read_only:
+            return
+        before = self._entry
+        try:
+            self.read()
+        except Claimed:
+            return
+        if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
+            changes: Variables = {_PURCHASE: _registry.REFUSED, _EXPIRED: None, "provision_resource_ids": None}
+            self._entry = self._registry.note({**changes, **({} if status is None else {_STATUS: status})})
+
+    def make(self, resource_ids: list[str], price: float | None) -> None:
+        """Note that the purchase was made, and its machines; what is noted of it already stays.
+
+        Raises Claimed if another offer may have been bought for the host meanwhile.
+        """
+        if self._registry is None or self._read_only:
+            return
+        before = self._registry.read() or {}
+        about_this = _registry.offer_of(before) == self._offer_id
+        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: _utc(time.time())}
+        changes: Variables = {} if about_this else dict.fromkeys(before)
+        changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
+        changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
+        changes.update(dict.fromkeys((_STATUS, _EXPIRED)))
+        if resource_ids:
+            changes["provision_resource_ids"] = resource_ids
+        if any(before.get(name) != value for name, value in changes.items()):
+            self._entry = self._registry.note(changes)
+
+    def gone_for(self) -> float:
+        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
+        if self._registry is None or not self._entry:
+            return 0.0
+        if _seconds(self._entry.get(_EXPIRED)) is None:
+            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: _utc(time.time())}
+            self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
+        return _age(self._entry.get(_EXPIRED))
+
+    def gone_since(self, later: float = 0.0) -> str:
+        """That moment, or one so many seconds later."""
+        seen = _seconds(self._entry.get(_EXPIRED))
+        return _utc((time.time() if seen is None else seen) + later)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _age(value: object) -> float:
+    """Seconds since a moment; 0 if it is none, or lies ahead."""
+    seconds = _seconds(value)
+    return 0.0 if seconds is None else max(0.0, time.time() - seconds)
+
+
+def _seconds(value: object) -> float | None:
+    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

@@ -1,0 +1,344 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of the plans: register what runs, keep what may be billed, and say what follows for each host.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+from .. import _spec, _states
+from .._api import ApiError, Json, number_of
+from .._market import Market
+from .._on_api import on_api
+from .._operation import Operation, Params, Result
+from .._provision import failover, messages, registration
+from .._provision.entry import Entry, read_entry
+from .._provision.failover import Attempt, Verdict
+from .._provision.machines import of_offer
+from .._provision.planning import BUY, WAIT
+from .._registry import MADE, RegistryError, Variables
+from .._registry._files import HostFile
+
+# Of hosts that are at another step meanwhile what was said before stays.
+_CARRIED = ("attempts", "stops", "release")
+BLANK: Result = {"changed": False, "next": {}, "again": [], "calls": {}, "ready": [], **{name: {} for name in _CARRIED}}
+
+_NEXT = {Verdict.AGAIN: "round.yml", Verdict.RELEASE: "release.yml", Verdict.STOP: "stop.yml"}
+
+Plan = t.Mapping[str, t.Any]
+
+
+def judge(api: Market, params: Params, check_mode: bool) -> Result:
+    """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
+    statuses: t.Mapping[str, Json] = params["offers"]
+    plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
+    listed = _Listed(api)
+    cases = [_Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed) for plan in plans]
+    judged = [(case, case.verdict(check_mode)) for case in cases if not case.is_planned]
+    return _answer(judged, params["before"], check_mode)
+
+
+class _Listed:
+    """The machines of the account, asked for once, and only if a host needs them."""
+
+    def __init__(self, api: Market) -> None:
+        self._api = api
+        self._machines: list[Json] | None = None
+        self._asked = False
+
+    def state(self, resource_id: str) -> str | None:
+        """What the API calls a machine by its own page, since some lists leave out what is deleted."""
+        try:
+            return t.cast("str | None", self._api.resource(resource_id, retries=0)["status"])
+        except ApiError:
+            return None  # nobody says that it is gone
+
+    def all(self) -> list[Json] | None:
+        """All machines, None if they cannot be listed."""
+        if not self._asked:
+            self._asked = True
+            try:
+                self._machines = self._api.resources()
+            except ApiError:
+                self._machines = None
+        return self._machines
+
+
+class _Case:
+    """A host with its plan, its purchase, and what is known of its offer since."""
+
+    def __init__(self, plan: Plan, purchase: Json, statuses: t.Mapping[str, Json], listed: _Listed) -> None:
+        self.plan = plan
+        self.host = str(plan["host"])
+        self.purchase = purchase
+        self.status = statuses.get(plan["offer_id"]) or {}
+        self.file = HostFile(plan["registry_file"]) if plan["registry_file"] else None
+        self.entry, self.trouble = self._remembered()
+        self.outcome = self._outcome()
+        self.left: list[str] | None = []
+        if self.is_over or self.outcome == "rejected":
+            self.left = self._left(listed)
+
+    def _remembered(self) -> tuple[Entry, str]:
+        try:
+            return read_entry(self.file.read() if self.file else None), ""
+        except RegistryError as error:
+            return Entry(), str(error)
+
+    def _outcome(self) -> str:
+        """What became of the purchase. A task that died has said nothing; then the journal tells if it was sent."""
+        if self.plan["action"] == WAIT:
+            return ""
+        said = self.purchase.get("outcome")
+        if said:
+            return str(said)
+        return "unknown" if self.file is None or self.entry.offer_id == self.plan["offer_id"] else "not_sent"
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether check mode only showed what would be bought."""
+        return self.outcome == "planned"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the offer has come to an end that no waiting changes."""
+        return self.status.get("phase") in (_states.FAILED, _states.EXPIRED, _states.ENDED)
+
+    @property
+    def ids(self) -> list[str]:
+        """The machines that are or may be billed, as far as anybody named them."""
+        named = self.status.get("resource_ids") or self.purchase.get("resource_ids") or self.plan["resource_ids"]
+        return list(named) or list(self.entry.resource_ids if self.entry.offer_id == self.plan["offer_id"] else ())
+
+    @property
+    def price(self) -> float | None:
+        """USD per hour."""
+        paid = self.purchase.get("price_per_hour")
+        return number_of(self.plan["price_per_hour"] if paid is None else paid)
+
+    def _left(self, listed: _Listed) -> list[str] | None:
+        """What of an offer that is over may be billed, None if nobody can tell."""
+        machines = listed.all()
+        if machines is None:
+            return self.ids or None
+        states = {machine["resource_id"]: machine["status"] for machine in machines if machine["resource_id"]}
+        own = [m["resource_id"] for m in of_offer(machines, self.plan["offer_id"], self.ids) if m["resource_id"]]
+        if self.outcome == "rejected":
+            own = []  # what somebody else has bought
+        if self.status.get("phase") == _states.ENDED:
+            return []
+        named = {*self.ids, *own}
+        states.update({each: listed.state(each) for each in named - states.keys()})
+        return sorted(each for each in named if not _states.is_gone(states[each]))
+
+    def attempt(self, *, released: bool = False) -> Attempt:
+        """How it has gone, for the rule of what follows."""
+        owned = self.outcome in ("created", "existing", "") or (self.outcome == "rejected" and bool(self.ids))
+        billed = owned and not (self.is_over and self.left == []) if self.outcome != "rejected" else self.left != []
+        return Attempt(
+            outcome=self.outcome,
+            error_class=str(self.purchase.get("error_class") or ""),
+            phase=str(self.status.get("phase") or ""),
+            ready=bool(self.status.get("ready")) and owned,
+            billed=billed,
+            wanted=bool(self.plan["wanted"]),
+            unused=bool(self.plan["unused"]),
+            released=released,
+            release=bool(self.plan["may_release"]),
+            left=int(self.plan["left"]) - 1,
+        )
+
+    def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
+        """The verdict. In check mode nothing is given back and nothing else is tried."""
+        found = failover.judge(self.attempt(released=released))
+        return Verdict.STOP if check_mode and found in (Verdict.RELEASE, Verdict.AGAIN) else found
+
+    # What is kept of it
+
+    def facts(self) -> Variables:
+        """The host's variables, its machine being ready."""
+        found = registration.facts(
+            self.plan["offer_id"],
+            self.ids,
+            self.status["connections"],
+            self.price,
+            self.plan["trust"],
+            self.plan["known_hosts_file"],
+        )
+        return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
+
+    def keep(self, verdict: Verdict, attempt: Attempt) -> bool:
+        """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
+        if self.file is None or self.trouble:
+            return False
+        before = self.file.read()
+        if verdict is Verdict.READY:
+            named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
+            after: Variables | None = self.file.note({**named, "provision_purchase": MADE})
+        elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
+            self.file.end()
+            after = None
+        elif before is not None and self.ids and self.outcome in ("created", "existing", "rejected", ""):
+            after = self.file.note({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
+        else:
+            after = before
+        return after != before
+
+    def _is_free(self, entry: Variables) -> bool:
+        """Whether the entry is that of this attempt, and no purchase of it may be under way."""
+        known = read_entry(entry)
+        return known.offer_id == self.plan["offer_id"] and (not known.is_open or self.outcome != "not_sent")
+
+    def said(self) -> str:
+        """What the purchase or the last look said."""
+        if self.trouble:
+            return self.trouble
+        if self.status.get("phase") == _states.FAILED:
+            return messages.failed(self.plan["offer_id"], self.status.get("failure_reason"))
+        return str(
+            self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.plan['offer_id']}."
+        )
+
+    def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
+        """Why the host stops, and what is billed."""
+        if attempt.outcome in ("unknown", "claimed"):
+            return self.said()
+        owned = attempt.billed and not attempt.released
+        money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
+        waits = owned and not self.is_over and attempt.outcome != "rejected"
+        again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
+        if attempt.released:
+            again = messages.DELETED_AGAIN
+        return messages.joined(self.said(), again, money, messages.tried(tried))
+
+
+def _answer(judged: t.Sequence[tuple[_Case, Verdict]], before: t.Mapping[str, t.Any], check_mode: bool) -> Result:
+    """The verdicts as plain mappings, with the registry brought up to date."""
+    answer: Result = {**copy.deepcopy(BLANK), **{name: dict(before.get(name) or {}) for name in _CARRIED}}
+    answer["calls"] = {case.host: case.plan["call"] for case, _verdict in judged}
+    warnings: list[str] = []
+    rows = {}
+    for case, verdict in judged:
+        attempt = case.attempt()
+        attempts = [*case.plan["attempts"], *_tried(case, verdict)]
+        answer["attempts"][case.host] = attempts
+        if not check_mode:
+            try:
+                answer["changed"] |= case.keep(verdict, attempt)
+            except RegistryError as error:
+                case.trouble = f"{error} {messages.billed(case.price, case.ids) if attempt.billed else ''}".strip()
+                verdict = Verdict.STOP
+        if verdict is Verdict.READY:
+            rows[case.host] = _ready(case, answer)
+            warnings.append(_unnamed(case))
+        elif verdict is Verdict.AGAIN:
+            answer["again"].append(case.host)
+        elif verdict is Verdict.RELEASE:
+            answer["release"][case.host] = case.left or case.ids
+        else:
+            answer["stops"][case.host] = case.failure(attempt, [each["offer_id"] for each in attempts])
+        answer["next"][case.host] = _NEXT.get(verdict) or _reached_by(case)
+    if rows:
+        answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
+    return {**answer, "warnings": list(filter(None, warnings))}
+
+
+def _ready(case: _Case, answer: Result) -> Result:
+    facts = case.facts()
+    connections = case.status["connections"]
+    answer["ready"].append(
+        {
+            "host": case.host,
+            "facts": facts,
+            "attempts": answer["attempts"][case.host],
+            "further": [
+                {**each, "groups": case.plan["groups"]}
+                for each in registration.further(
+                    case.host, connections, case.plan["trust"], case.plan["known_hosts_file"]
+                )
+            ],
+        }
+    )
+    return registration.row(case.host, facts)
+
+
+def _reached_by(case: _Case) -> str:
+    """The file of the role that follows for a machine that runs."""
+    if len(case.status["connections"]) > 1:
+        return "cluster.yml"
+    return registration.reached_by(case.plan["reach"], case.plan["verify"], case.entry, case.plan["trust"])
+
+
+def _tried(case: _Case, verdict: Verdict) -> list[Result]:
+    """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
+    if case.plan["action"] != BUY and verdict is Verdict.READY:
+        return []
+    return [
+        {
+            "offer_id": case.plan["offer_id"],
+            "outcome": case.outcome or "existing",
+            "error_class": case.purchase.get("error_class") or "",
+            "msg": case.said(),
+        }
+    ]
+
+
+def _unnamed(case: _Case) -> str:
+    """A warning, once, where the API calls the machine otherwise than it was asked to."""
+    kept = sorted({each["name"] for each in case.status.get("instances") or () if each.get("name")})
+    if not case.plan["unused"] or case.plan["name"] in kept:
+        return ""
+    return messages.unnamed(case.host, case.plan["name"], kept, by_name=case.file is None)
+
+
+def release(api: Market, params: Params, check_mode: bool) -> Result:
+    """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
+    plan, ended = params["plans"][0], params["deleted"]
+    case = _Case(plan, params["purchases"].get(plan["host"]) or {}, params["offers"], _Listed(api))
+    over = bool(ended) and all(each.get("billing_stopped") for each in ended)
+    attempt = case.attempt(released=over)
+    verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
+    tried = [dict(each) for each in (params["before"].get("attempts") or {}).get(case.host) or []]
+    if over and tried:
+        tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
+    if over and case.file is not None:
+        case.file.end()
+    left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
+    money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
+    stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
+    return {
+        **copy.deepcopy(BLANK),
+        "changed": over,
+        "over": over,
+        "money": money,
+        "attempts": {case.host: tried},
+        "calls": {case.host: plan["call"]},
+        "again": [case.host] if verdict is Verdict.AGAIN else [],
+        "next": {case.host: _NEXT.get(verdict, "stop.yml")},
+        "stops": {case.host: stop},
+    }
+
+
+def reached(params: Params, check_mode: bool) -> Result:
+    """Note that the host's machine was reached: what was done once is not done again."""
+    plan = params["plans"][0]
+    if not plan["registry_file"]:
+        return {"changed": False}
+    file = HostFile(plan["registry_file"])
+    before = file.read()
+    changes = {"provision_bootstrap_host_key": None, "provision_verified": True if plan["verify"] else None}
+    kept = {name: value for name, value in changes.items() if value is not None or name in (before or {})}
+    kept = {name: value for name, value in kept.items() if name != "provision_verified" or value}
+    if check_mode or before is None or not kept:
+        return {"changed": False}
+    return {"changed": file.note(kept) != before}
+
+
+JUDGE = on_api(Market, judge, _spec.JUDGE, BLANK)
+RELEASE = on_api(Market, release, _spec.JUDGE, BLANK)
+REACHED = Operation(reached, _spec.JUDGE, {"changed": False})

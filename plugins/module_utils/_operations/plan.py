@@ -1,0 +1,421 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan for all hosts of a play at once: read the registry, ask the API, and let `_provision` decide.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+import uuid
+
+from .. import _spec, _states
+from .._api import ApiError, Json, number_of
+from .._market import Market
+from .._on_api import on_api
+from .._operation import Failure, Params, Result
+from .._provision import allocation, messages, ownership, planning, registration
+from .._provision.declaration import Declaration, read_declaration
+from .._provision.entry import Entry, read_entry
+from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
+from .._provision.standing import Account, Kind, Standing, standing
+from .._registry import RegistryError, Variables
+from .._registry._files import HostFile, entries
+from .._registry._place import registry_dir
+from .._text import amount, table, usd
+from .offer_info import offer_info
+from .offer_status import offer_status
+
+BLANK: Result = {"changed": False, "plans": []}
+
+
+def plan(api: Market, params: Params, check_mode: bool) -> Result:
+    """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
+    hosts = [_declared(raw, params) for raw in params["hosts"]]
+    if params["forbidden"]:
+        return _answer([Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts], [], params, check_mode)
+    memory = _Memory(hosts)
+    known = {host.host: memory.entry(host) for host in hosts}
+    statuses = _statuses(api, hosts, known)
+    account = _account(api, hosts, known, statuses, memory)
+    cases = [_case(host, known[host.host], statuses, account, memory, params) for host in hosts]
+    warnings: list[str] = []
+    plans = planning.plan(
+        cases,
+        _Searches(api, warnings).of,
+        {case.wanted: _read(api, case) for case in cases if case.buys and case.wanted},
+        taken=memory.taken(hosts),
+        **_others(params, memory),
+    )
+    changed = False if check_mode else memory.note(cases)
+    finished = [_finished(case, draft, statuses) for case, draft in zip(cases, plans)]
+    warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
+    warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
+    answer = _answer(finished, cases, params, check_mode)
+    return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
+
+
+def _declared(raw: t.Mapping[str, t.Any], params: Params) -> Declaration:
+    folder = registry_dir(raw["registry_dir"], raw["inventory_dir"], params["sources"], params["here"])
+    key = os.path.expanduser(str(raw["ssh_public_key_file"]))
+    raw = {**raw, "connection": raw["connection"] or params["connection"]}
+    missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
+    declaration = read_declaration(raw, folder, missing)
+    shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
+    if not shadowed:
+        return declaration
+    return Declaration(**{**vars(declaration), "objections": (*declaration.objections, messages.shadowed(shadowed))})
+
+
+def _shadows(host: Declaration) -> list[str]:
+    """Files of the host's own variables, ceilings and all, that Ansible reads no more beside a folder of that name."""
+    return [f"{host.registry_dir}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if host.registry_dir else []
+
+
+class _Memory:
+    """The registry's entries: those of the hosts, and of all others in their folders."""
+
+    def __init__(self, hosts: t.Sequence[Declaration]) -> None:
+        self._entries: dict[str, dict[str, Variables]] = {}
+        self.broken: dict[str, str] = {}
+        for folder in dict.fromkeys(host.registry_dir for host in hosts if host.registry_dir):
+            try:
+                self._entries[folder], broken = entries(folder)
+            except RegistryError as error:
+                broken = {host.host: str(error) for host in hosts if host.registry_dir == folder}
+            self.broken.update(broken)
+
+    def entry(self, host: Declaration) -> Entry:
+        """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
+        if host.by_name:
+            return read_entry(host.known)
+        return read_entry(self._entries.get(host.registry_dir, {}).get(host.host))
+
+    def others(self, hosts: t.Sequence[Declaration]) -> dict[str, Entry]:
+        """The entries of hosts that are none of these."""
+        own = {host.host for host in hosts}
+        return {
+            name: read_entry(found)
+            for folder in self._entries.values()
+            for name, found in folder.items()
+            if name not in own
+        }
+
+    def taken(self, hosts: t.Sequence[Declaration]) -> set[str]:
+        """Offers that are spoken for: what an entry names it has, or may still buy."""
+        every = [*self.others(hosts).values(), *(self.entry(host) for host in hosts)]
+        return {entry.offer_id for entry in every if entry.offer_id and not entry.is_refused}
+
+    def price(self, host: str) -> tuple[bool, float | None]:
+        """Whether any of the registries knows the host, and what it costs (USD per hour)."""
+        for folder in self._entries.values():
+            if host in folder:
+                entry = read_entry(folder[host])
+                return True, 0.0 if entry.is_empty or entry.is_refused else entry.price
+        return bool(self._entries), 0.0
+
+    def note(self, cases: t.Sequence[Case]) -> bool:
+        """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
+        changed = False
+        for case in cases:
+            if case.host.by_name or case.host.host in self.broken:
+                continue
+            file = HostFile(case.host.registry_file)
+            replaced = case.standing.adopted and case.entry.offer_id != case.standing.offer_id
+            if not case.entry.is_empty and (case.standing.void or replaced):
+                file.end()
+                changed = True
+            if case.standing.adopted:
+                file.note(_adoption(case.standing))
+                changed = True
+        return changed
+
+
+def _adoption(found: Standing) -> Variables:
+    return {
+        "provision_procured_offer_id": found.offer_id,
+        "provision_price_per_hour": found.price,
+        "provision_purchase": "made",
+        "provision_adopted": True,
+        "provision_resource_ids": list(found.resource_ids),
+        "provision_journaled_at": next((m["created_at"] for m in found.machines if m.get("created_at")), None),
+    }
+
+
+def _statuses(api: Market, hosts: t.Sequence[Declaration], known: t.Mapping[str, Entry]) -> dict[str, Json]:
+    """What became of the offers that the registry names, by their ids."""
+    offers = {known[host.host].offer_id for host in hosts if not known[host.host].is_refused} - {""}
+    if not offers:
+        return {}
+    found: dict[str, Json] = offer_status(api, {"offer_id": None, "offer_ids": sorted(offers)}, False)["offers"]
+    return found
+
+
+def _account(
+    api: Market,
+    hosts: t.Sequence[Declaration],
+    known: t.Mapping[str, Entry],
+    statuses: t.Mapping[str, Json],
+    memory: _Memory,
+) -> Account:
+    """The account's machines with their owners, where a host needs to know them."""
+    claims = [ownership.claim_of(h.host, h.name, known[h.host], by_name=h.by_name or h.adopt) for h in hosts]
+    claims += [
+        ownership.claim_of(name, entry.name or name, entry, by_name=False)
+        for name, entry in memory.others(hosts).items()
+    ]
+    if not any(_asks_for_the_list(host, known[host.host], statuses) for host in hosts):
+        return Account.of(claims, None)
+    try:
+        machines = api.resources()
+    except ApiError as error:
+        return Account.of(claims, None, f"{error} Nothing was bought.")
+    return Account.of(claims, machines + _unlisted(api, known, statuses, machines))
+
+
+def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str, Json]) -> bool:
+    """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
+    if entry.is_empty:
+        return not host.objections
+    phase = statuses.get(entry.offer_id, {}).get("phase")
+    return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
+
+
+def _unlisted(
+    api: Market, known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json], machines: t.Sequence[Json]
+) -> list[Json]:
+    """The registered machines of failed offers that the list leaves out: some APIs do not list what is deleted."""
+    listed = {machine["resource_id"] for machine in machines}
+    found = []
+    for entry in known.values():
+        if statuses.get(entry.offer_id, {}).get("phase") != _states.FAILED:
+            continue
+        for resource_id in {*entry.resource_ids, *statuses[entry.offer_id]["resource_ids"]} - listed:
+            try:
+                found.append(api.resource(resource_id, retries=0))
+            except ApiError:
+                continue  # nobody says that it is gone
+    return found
+
+
+def _case(
+    host: Declaration, entry: Entry, statuses: t.Mapping[str, Json], account: Account, memory: _Memory, params: Params
+) -> Case:
+    if host.host in memory.broken:
+        found = Standing(Kind.STOP, reason=f"{memory.broken[host.host]} {messages.NOTHING_SENT}")
+    else:
+        found = standing(host, entry, statuses.get(entry.offer_id), account)
+    return Case(host, entry, found, params["attempts"].get(host.host) or ())
+
+
+class _Searches:
+    """Each different search is sent once."""
+
+    def __init__(self, api: Market, warnings: list[str]) -> None:
+        self._api = api
+        self._warnings = warnings
+        self._found: list[tuple[t.Any, Found]] = []
+
+    def of(self, host: Declaration) -> Found:
+        """What the host's search finds, cheapest first, without what is not what was asked for."""
+        for spec, found in self._found:
+            if spec == host.spec:
+                return found
+        found = self._search(host.spec)
+        self._found.append((host.spec, found))
+        return found
+
+    def _search(self, spec: t.Mapping[str, t.Any]) -> Found:
+        try:
+            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
+        except (ApiError, Failure) as error:
+            return Found(said=str(error))
+        self._warnings += answer.get("warnings") or []
+        offers = [offer for offer in answer["offers"] if offer["offer_id"]]
+        fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]
+        if offers and not fitting:
+            odd = allocation.misfit(spec, offers[0])
+            return Found(said=f"The API answers the search with {len(offers)} offers of another kind ({odd}).")
+        return Found(fitting)
+
+
+def _read(api: Market, case: Case) -> Found:
+    """The very offer that a host wants, at its fresh price."""
+    offer_id = case.wanted
+    try:
+        offer = api.offer(offer_id)
+    except ApiError as error:
+        if case.standing.kind is not Kind.OPEN:
+            return Found(said=str(error))
+        # What may be bought already is settled by the purchase, whatever its page says.
+        return Found([{**case.entry.offer, "offer_id": offer_id, "price_per_hour": case.entry.price}])
+    return Found([{**offer, "offer_id": offer_id}])
+
+
+def _others(params: Params, memory: _Memory) -> dict[str, t.Any]:
+    """What the hosts of the play that are not planned now cost: those that have their machine, and of other batches."""
+    prices, unread = [], []
+    for name, fact in params["others"].items():
+        is_known, price = memory.price(name)
+        if is_known or fact is not None:
+            prices.append(price if is_known and fact is None else number_of(fact))
+        else:
+            unread.append(name)
+    return {"others": prices, "unread": unread}
+
+
+def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
+    """A host whose machine runs just as it is registered needs nothing but to be reached."""
+    status = statuses.get(case.entry.offer_id) or {}
+    connections = status.get("connections") or []
+    # A cluster's further machines must be added as hosts in each run.
+    if draft.action != WAIT or case.standing.kind is not Kind.READY or len(connections) != 1:
+        return draft
+    host = case.host
+    found = registration.facts(
+        case.standing.offer_id,
+        case.standing.resource_ids,
+        connections,
+        case.entry.price,
+        host.trust,
+        registration.known_hosts_file(host.registry_file),
+    )
+    if not registration.is_registered(found, case.entry, host.known):
+        return draft
+    return Plan(**{**vars(draft), "action": KEEP})
+
+
+def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool) -> Result:
+    known = {case.host.host: case for case in cases}
+    call = uuid.uuid4().hex
+    shown = [_shown(draft, known.get(draft.host), call, check_mode) for draft in plans]
+    kept = {
+        draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
+    }
+    answer: Result = {
+        **BLANK,
+        "plans": shown,
+        "consumed": [*params["consumed"], *params["ids"]],
+        "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
+        "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
+        "poll": _poll([case.host for case in cases]),
+    }
+    if params["quote"]:
+        return {**answer, **quoted(plans)}
+    if kept:
+        answer["ansible_stats"] = {"data": {"provision_hosts": kept}, "per_host": False, "aggregate": True}
+    return answer
+
+
+_ALTERNATIVES = 3  # offers that nobody would get, shown beside the others
+_QUOTE = {
+    "host": "host",
+    "GPUs": "gpu_count",
+    "type": "gpu_type",
+    "contract": "contract_type",
+    "USD/h": "price_per_hour",
+}
+_COLUMNS = {**_QUOTE, "vendor": "vendor", "region": "region"}
+_PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
+
+
+def quoted(plans: t.Sequence[Plan]) -> Result:
+    """What the hosts would cost: lines for a person, and the artifact ``quote`` for workflows."""
+    rows: list[Result] = []
+    hosts = {}
+    for draft in plans:
+        owned = draft.action in (KEEP, WAIT)
+        own = {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price}
+        offer = own if owned else draft.offer
+        rows.append({**(offer or {"gpu_type": "no offer"}), "host": draft.host})
+        known = {name: offer[name] for name in _PUBLISHED if name in offer}
+        hosts[draft.host] = {"owned": owned, "refusal": draft.refusal, **known}
+    taken = {draft.offer_id for draft in plans}
+    spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
+    rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
+    total = allocation.add_up(
+        [number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each]
+    )
+    unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
+    refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
+    lines = [*table(rows, _COLUMNS), "", f"USD per hour in total: {amount(total.total)}{unknown}", *refusals]
+    return {
+        "lines": lines,
+        "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
+        "ansible_stats": {
+            "data": {"quote": {"hosts": hosts, "price_per_hour": total.total}},
+            "per_host": False,
+            "aggregate": True,
+        },
+    }
+
+
+def _poll(hosts: t.Sequence[Declaration]) -> Result:
+    """How the machines are waited for together: as often and as long as any of the hosts wants."""
+    return {
+        "delay": min((host.poll_delay for host in hosts), default=0),
+        "retries": max((host.poll_retries for host in hosts), default=0),
+    }
+
+
+def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Result:
+    """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
+    if case is None:
+        return {
+            "host": draft.host,
+            "call": call,
+            "action": STOP,
+            "next": "stop.yml",
+            "refusal": draft.refusal,
+            "label": f"{draft.host}: nothing, see below",
+        }
+    host = case.host
+    verify = host.verify and not case.entry.verified
+    files = {KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust), STOP: "stop.yml"}
+    seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
+    # What was taken over may be in use, and was not bought by this purchase.
+    unused = not (case.entry.was_ready or case.standing.adopted)
+    return {
+        "host": draft.host,
+        "call": call,
+        "action": draft.action,
+        "next": files.get(draft.action, seeded),
+        "offer_id": draft.offer_id,
+        "offer": dict(draft.offer),
+        "alternatives": [dict(offer) for offer in draft.alternatives],
+        "price_per_hour": draft.price,
+        "limit": draft.limit,
+        "resource_ids": list(draft.resource_ids),
+        "label": draft.label or _label(draft, case),
+        "refusal": draft.refusal,
+        "owned": case.standing.owns,
+        "wanted": bool(host.offer_id),
+        "unused": unused,
+        "left": case.left,
+        "attempts": [dict(attempt) for attempt in case.attempts],
+        "may_release": host.on_failure == "release" and unused and not check_mode,
+        "registry_file": host.registry_file,
+        "known_hosts_file": registration.known_hosts_file(host.registry_file),
+        "trust": host.trust,
+        "ssh_trust": registration.ssh_trust(host.trust, registration.known_hosts_file(host.registry_file)),
+        "name": host.name,
+        "groups": list(host.groups),
+        "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
+        "verify": verify,
+        "reach": host.reach,
+        "note": {"provision_offer": planning.kept_of(draft.offer), "provision_groups": list(host.groups)},
+    }
+
+
+def _label(draft: Plan, case: Case) -> str:
+    price = usd(draft.price)
+    if draft.action == STOP:
+        return f"{draft.host}: nothing, see below"
+    verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
+    return f"{draft.host}: {verb}, {price} ({messages.ids_of(draft.resource_ids)})"
+
+
+PLAN = on_api(Market, plan, _spec.PLAN, BLANK)

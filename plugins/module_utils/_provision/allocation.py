@@ -1,0 +1,118 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Offers to hosts, and what they may cost. Prices and ceilings are in USD per hour for whole offers.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass
+
+from .._api import number_of
+from .declaration import UNLIMITED
+
+Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A host that needs an offer of these, cheapest first, for at most ``limit``."""
+
+    host: str
+    offers: t.Sequence[Offer]
+    limit: float = UNLIMITED
+
+
+def allocate(wishes: t.Sequence[Wish], taken: t.Collection[str] = ()) -> dict[str, Offer]:
+    """For each host that can have one its offer: the cheapest that is within its limit and nobody else's.
+
+    Hosts come in their order, so that a play of the same hosts is allocated the same. ``taken``: ids of offers that
+    are spoken for.
+    """
+    gone = set(taken)
+    found: dict[str, Offer] = {}
+    rests: dict[tuple[int, float], t.Iterator[Offer]] = {}
+    for wish in wishes:
+        # Hosts that share a search and a limit go on where the last one has stopped.
+        rest = rests.setdefault((id(wish.offers), wish.limit), iter([o for o in wish.offers if within(o, wish.limit)]))
+        offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
+        if offer is not None:
+            gone.add(offer["offer_id"])
+            found[wish.host] = offer
+    return found
+
+
+def within(offer: Offer, limit: float) -> bool:
+    """Whether the offer may be bought: an unknown price passes no limit."""
+    price = offer["price_per_hour"]
+    return limit == UNLIMITED or (price is not None and price <= limit)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What hosts cost together, and how many of the prices nobody knows."""
+
+    total: float
+    unknown: int = 0
+
+    def exceeds(self, ceiling: float) -> bool:
+        """Whether that is above the ceiling; an unknown price is above every one."""
+        return ceiling != UNLIMITED and (self.unknown > 0 or self.total > ceiling)
+
+
+def add_up(prices: t.Iterable[float | None]) -> Sum:
+    """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
+    known = list(prices)
+    return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
+
+
+def share(quoted: float | None, limit: float, ceiling: float, together: Sum, buyers: int) -> float | None:
+    """The most that one of the buyers may pay in the end, None for no limit.
+
+    What is left below the ceiling of all is shared by those that buy, so that no two of them use it twice.
+    """
+    most = limit
+    if ceiling != UNLIMITED:
+        left = max(0.0, ceiling - together.total)
+        # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
+        millionths = round(((quoted or 0.0) + left / max(1, buyers)) * 1e6, 3)
+        most = min(most, math.floor(millionths) / 1e6)
+    return None if most == UNLIMITED else max(0.0, most)
+
+
+def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
+    """In what an offer or a machine is not what the search asks for (API page "yaml spec"), empty if it is.
+
+    What one of them does not say is passed over.
+    """
+    compute = spec.get("compute")
+    wanted = compute if isinstance(compute, t.Mapping) else {}
+    counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
+    pairs = [
+        ("region", spec.get("region"), offer.get("region")),
+        ("vendor", spec.get("vendor"), offer.get("vendor")),
+        ("contract_type", wanted.get("contract_type"), offer.get("contract_type")),
+        ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
+    ]
+    differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if _differ(asked, has)]
+    kinds = [kind.strip().lower() for kind in str(wanted.get("gpu_type") or "").split("|") if kind.strip()]
+    names = [str(offer.get(key) or "").lower() for key in ("gpu_type", "gpu_family")]
+    if kinds and any(names) and not any(kind in names or _is_family(kind, names[0]) for kind in kinds):
+        differences.insert(
+            0, f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {wanted['gpu_type']}"
+        )
+    return ", ".join(differences)
+
+
+def _differ(asked: t.Any, has: t.Any) -> bool:
+    return asked not in (None, "") and has not in (None, "") and str(asked).strip().lower() != str(has).strip().lower()
+
+
+def _is_family(kind: str, canonical: str) -> bool:
+    """Whether ``h100`` is the family of ``nvidia-h100-sxm5-80gb``, or a part of its name (C8, C15)."""
+    word = "-".join(kind.split())
+    return f"-{word}-" in f"-{canonical}-"

@@ -1,0 +1,244 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host declares: its variables as typed values, and what is wrong with them. Every cast is here.
+
+Survey answers, extra variables and older versions of ansible-core make texts of numbers and booleans.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from .._text import nearest
+
+UNLIMITED = math.inf
+
+# The variables of the role's users; a test compares them with the role's argument specs.
+VARIABLES = frozenset(
+    {
+        *("provision_spec", "provision_offer_id", "provision_max_price_per_hour", "provision_max_total_price_per_hour"),
+        *("provision_max_attempts", "provision_all_or_nothing", "provision_adopt", "provision_project"),
+        *("provision_ssh_public_key", "provision_ssh_public_key_file", "provision_resource_name"),
+        *("provision_cluster_name", "provision_cloud_init_template", "provision_cloud_init", "provision_hostname"),
+        *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
+        *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
+        *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
+        *("provision_host_key_trust", "provision_verify", "provision_on_failure"),
+    }
+)
+# What the role gives to hosts, the registry keeps, or the playbooks ask for.
+OTHERS = frozenset(
+    {
+        *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
+        *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
+        *("provision_adopted",),
+        *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
+        *("provision_attempts", "provision_hosts", "provision_group"),
+    }
+)
+# Names that begin so are ceilings: a mistyped one would limit nothing.
+CEILINGS = "provision_max_"
+
+_LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
+# What the template for scripts can make of a file and of a user. Users without a password are locked anyway.
+_SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "permissions", "defer"})
+_SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
+_SCRIPT = "startup.sh.j2"
+_OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+# What ssh takes for the end of a path, an escape or a variable in it, and Ansible for a template.
+_UNREADABLE = ('"', "\\\\", "\\'", "${", "\n", "{{", "{%", "{#")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A host that shall own an offer. Ceilings are in USD per hour, None where none was given."""
+
+    host: str
+    name: str
+    project: str = "default"
+    spec: t.Mapping[str, t.Any] = field(default_factory=dict)
+    offer_id: str = ""
+    ceiling: float | None = None
+    total_ceiling: float = UNLIMITED
+    max_attempts: int = 3
+    cluster_name: str = ""
+    all_or_nothing: bool = False
+    adopt: bool = False
+    reach: bool = True
+    verify: bool = False
+    trust: str = "first_use"
+    on_failure: str = "keep"
+    poll_delay: int = 15
+    poll_retries: int = 120
+    registry_dir: str = ""
+    groups: tuple[str, ...] = ()
+    known: t.Mapping[str, t.Any] = field(default_factory=dict)
+    objections: tuple[str, ...] = ()
+
+    @property
+    def registry_file(self) -> str:
+        """The host's entry; empty without a registry."""
+        return f"{self.registry_dir}/{self.host}/compute_index_supply.yml" if self.registry_dir else ""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the name at the API is all that tells which machine is the host's."""
+        return not self.registry_dir
+
+    @property
+    def limit(self) -> float:
+        """The most that its offer may cost. An offer that is named by its id needs no ceiling."""
+        return UNLIMITED if self.ceiling is None else self.ceiling
+
+
+def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key: str = "") -> Declaration:
+    """The declaration of the values that tasks/main.yml of the role gathers; ``objections`` say what is wrong.
+
+    ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
+    and does not exist.
+    """
+    found: list[str] = list(filter(None, [str(raw["refused"] or "")]))
+    host, name = str(raw["host"]), str(raw["name"])
+    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
+    total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
+    spec = raw["spec"] if isinstance(raw["spec"], t.Mapping) else {}
+    offer_id = str(raw["offer_id"] or "").strip().lower()
+    declaration = Declaration(
+        host=host,
+        name=name,
+        project=str(raw["project"]),
+        spec=spec,
+        offer_id=offer_id,
+        ceiling=ceiling,
+        total_ceiling=UNLIMITED if total is None else total,
+        max_attempts=_count("provision_max_attempts", raw["attempts"], found, least=1),
+        cluster_name=str(raw["cluster_name"] or ""),
+        all_or_nothing=truth(raw["all_or_nothing"]),
+        adopt=truth(raw["adopt"]),
+        reach=truth(raw["reach"]),
+        verify=truth(raw["verify"]),
+        trust=str(raw["trust"]),
+        on_failure=str(raw["on_failure"]),
+        poll_delay=_count("provision_poll_delay", raw["poll_delay"], found),
+        poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
+        registry_dir=registry_dir,
+        groups=tuple(raw["groups"]),
+        known=raw["known"],
+    )
+    found += _of_names(raw["variables"])
+    found += _of_order(declaration, raw)
+    found += _of_host(declaration, raw)
+    found += _of_first_boot(raw)
+    if missing_key:
+        found.append(
+            f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
+            " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
+        )
+    return _with(declaration, found)
+
+
+def _with(declaration: Declaration, objections: t.Iterable[str]) -> Declaration:
+    return Declaration(**{**vars(declaration), "objections": tuple(objections)})
+
+
+def truth(value: t.Any) -> bool:
+    """A boolean, also where it came as a text (surveys, ``-e name=true``)."""
+    return value.strip().lower() in ("true", "yes", "on", "1", "y", "t") if isinstance(value, str) else bool(value)
+
+
+def _count(name: str, value: t.Any, found: list[str], least: int = 0) -> int:
+    text = str(value).strip()
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
+        found.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
+        return least
+    return int(text)
+
+
+def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
+    """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return None
+    if text == "unlimited":
+        return UNLIMITED
+    # A float of more digits than there are would be infinite, and limit nothing.
+    if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
+        found.append(f"{name} must be a number (USD per hour) or \"unlimited\", not '{text[:60]}'.")
+        return 0.0
+    return float(text)
+
+
+def _of_names(names: t.Iterable[str]) -> list[str]:
+    """Names that mean a variable of the role, but are none: what they say would not be heard."""
+    found = []
+    for name in sorted(set(names) - VARIABLES - OTHERS):
+        meant = nearest(name, sorted(VARIABLES))
+        if meant:
+            found.append(f"{name} is no variable of this role. Is {meant} meant?")
+        elif name.startswith(CEILINGS):
+            found.append(f"{name} is no variable of this role, so it would limit nothing. Is the name right?")
+    return found
+
+
+def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
+    found = []
+    if not (declaration.spec or declaration.offer_id):
+        found.append("provision_spec (a search) or provision_offer_id (one offer) must say what to buy.")
+    if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
+        found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
+    if not declaration.offer_id and declaration.ceiling is None:
+        found.append('provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited".')
+    if declaration.spec and not declaration.spec.get("compute"):
+        found.append("provision_spec needs a section compute: a volume alone is no machine that one can log in to.")
+    return found
+
+
+def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
+    found = []
+    if declaration.host in _HERE:
+        found.append(
+            f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
+        )
+    elif declaration.reach and str(raw["connection"]).strip().rpartition(".")[2] == "local":
+        found.append(
+            f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
+            " place. Set it for tasks, not for the host, or set provision_reach to false."
+        )
+    if declaration.registry_dir and (declaration.host in (".", "..") or "/" in declaration.host):
+        found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
+    if any(mark in declaration.registry_file for mark in _UNREADABLE):
+        found.append(
+            f"The registry's folder {declaration.registry_dir}/{declaration.host} has characters that ssh or Ansible"
+            " cannot read."
+        )
+    if not declaration.name.strip():
+        found.append("provision_resource_name must not be empty: it tells which machine is the host's.")
+    if declaration.trust == "seeded" and declaration.by_name:
+        found.append(
+            'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are kept.'
+        )
+    return found
+
+
+def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
+    # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
+    texts = [name for name, kind in zip(_LISTS, raw["list_types"]) if re.search("str|text|unicode", str(kind).lower())]
+    found = [f"{', '.join(texts)} must be given as lists."] if texts else []
+    if str(raw["template"]).rpartition("/")[2] != _SCRIPT:
+        return found
+    if truth(raw["has_cloud_init"]):
+        found.append(f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use.")
+    unknown = sorted({*raw["file_keys"]} - _SCRIPT_FILE) + sorted({*raw["user_keys"]} - _SCRIPT_USER)
+    if unknown and not texts:
+        found.append(
+            f"The template {_SCRIPT} does not know {', '.join(unknown)} of provision_files or provision_users."
+        )
+    return found

@@ -1,0 +1,103 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the registry remembers of a host: the journal before a purchase, the registration after it.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._api import number_of
+from .._registry import MADE, REFUSED
+
+Variables = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registry entry, read as tolerantly as a person may have written it. ``price`` is in USD per hour."""
+
+    offer_id: str = ""
+    resource_ids: tuple[str, ...] = ()
+    purchase: str = ""
+    price: float | None = None
+    instances: tuple[Variables, ...] = ()
+    journaled_at: str = ""
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    verified: bool = False
+    adopted: bool = False
+    bootstrap_host_key: str = ""
+    offer: Variables = field(default_factory=dict)
+    connection: Variables = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names nothing that was or may be bought."""
+        return not (self.offer_id or self.resource_ids)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a purchase was sent whose answer is not known."""
+        return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether its purchase was refused, and so came to nothing."""
+        return self.purchase == REFUSED and not self.resource_ids
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether its machine may be in use: it was registered as ready, or taken as it was found."""
+        return bool(self.instances) or self.adopted
+
+
+CONNECTION = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_ssh_extra_args",
+    "ansible_sftp_extra_args",
+    "ansible_scp_extra_args",
+)
+
+
+def read_entry(variables: Variables | None) -> Entry:
+    """The entry of a host's variables by their names in the registry; an empty one of None.
+
+    Entries of persons may hold a single id as text, ids in capitals, and leave out whatever they like.
+    """
+    known = variables or {}
+    offer = known.get("provision_offer")
+    price = number_of(known.get("provision_price_per_hour"))
+    return Entry(
+        offer_id=_text(known.get("provision_procured_offer_id")).lower(),
+        resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
+        purchase=_text(known.get("provision_purchase")),
+        price=None if price is None or price < 0 else price,
+        instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
+        journaled_at=_text(known.get("provision_journaled_at")),
+        name=_text(known.get("provision_resource_name")),
+        groups=_texts(known.get("provision_groups")),
+        verified=known.get("provision_verified") is True,
+        adopted=known.get("provision_adopted") is True,
+        bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
+        offer=offer if isinstance(offer, t.Mapping) else {},
+        connection={name: known.get(name) for name in CONNECTION},
+    )
+
+
+def _list(value: t.Any) -> t.Sequence[t.Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _texts(value: t.Any) -> tuple[str, ...]:
+    return tuple(filter(None, (_text(each) for each in _list(value) if not isinstance(each, bool))))
+
+
+def _text(value: t.Any) -> str:
+    return "" if value is None else str(value).strip()

@@ -1,0 +1,88 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows an attempt: the machine is registered, the next offer is tried, it is given back, or the host stops.
+
+This is the rule to change for another way of failing over: one function, a table in its test.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .. import _states
+
+# Failures that are the offer's: another one may fare better. All others would be the next offer's, too.
+OF_THE_OFFER = frozenset({"not_found", "conflict", "expired"})
+# Outcomes of a purchase that was made; empty where it was made before.
+_BOUGHT = ("created", "existing", "")
+
+
+class Verdict(enum.Enum):
+    """What becomes of the host."""
+
+    READY = "ready"
+    AGAIN = "again"  # nothing is left of this attempt, and another offer may be tried
+    RELEASE = "release"  # end what was bought; then the attempt is judged once more
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How an attempt at one offer has gone.
+
+    ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
+    seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
+    offer. ``unused``: this purchase never had a machine that was registered as ready. ``left``: offers that may still
+    be tried.
+    """
+
+    outcome: str
+    error_class: str = ""
+    phase: str = ""
+    ready: bool = False
+    billed: bool = False
+    wanted: bool = False
+    unused: bool = True
+    released: bool = False
+    release: bool = False
+    left: int = 0
+
+
+def judge(attempt: Attempt) -> Verdict:
+    """The verdict. Whatever may be billed is never replaced by another offer."""
+    if attempt.outcome in ("unknown", "claimed"):
+        return Verdict.STOP
+    if _runs(attempt):
+        return Verdict.READY
+    if attempt.billed and not attempt.released:
+        return Verdict.RELEASE if attempt.release and attempt.unused and _can_end(attempt) else Verdict.STOP
+    if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
+        return Verdict.AGAIN
+    return Verdict.STOP
+
+
+def _runs(attempt: Attempt) -> bool:
+    """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
+    return attempt.ready and attempt.outcome in _BOUGHT and not attempt.released
+
+
+def _can_end(attempt: Attempt) -> bool:
+    """Whether it is bought for certain, so that there is something to end."""
+    return attempt.outcome in (*_BOUGHT, "rejected")
+
+
+def _was_the_offers_fault(attempt: Attempt) -> bool:
+    if attempt.outcome in ("rejected", "not_sent"):
+        return attempt.error_class in OF_THE_OFFER
+    return attempt.phase == _states.FAILED
+
+
+def leaves_nothing(attempt: Attempt) -> bool:
+    """Whether the registry may forget the attempt: certainly nothing of it is billed."""
+    if attempt.outcome in ("unknown", "claimed") or _runs(attempt):
+        return False
+    return attempt.released or not attempt.billed

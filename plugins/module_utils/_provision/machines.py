@@ -1,0 +1,70 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which machines are an offer's, and whose they are by their names.
+
+``GET /resources?offer_id=`` proves nothing by itself: the filter may be ignored, and a machine may have been linked to
+a second offer (a volume that was bought for it). A machine is an offer's if the offer's own answers name its id, or if
+it says itself that this is the offer it was bought with. An answer that holds machines of other offers only shows that
+the filter was not applied. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .. import _states
+from .purchase import OURS, THEIRS, UNSEEN
+
+Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
+Kind = t.TypeVar("Kind", bound=Machine)
+
+
+def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str]) -> list[Kind]:
+    """Those of the resources that are this offer's; ``ids`` are those that the purchase or the status names."""
+    return [each for each in resources if each.get("resource_id") in ids or bought_with(each) == offer_id]
+
+
+def bought_with(resource: Machine) -> str | None:
+    """The offer that a resource was bought with, None if it does not say so for certain.
+
+    Where it was linked to several offers, only the one whose role is ``primary`` is certain.
+    """
+    history = resource.get("offer_history")
+    entries = [each for each in history if isinstance(each, dict)] if isinstance(history, list) else []
+    linked = {_id(each.get("offer_id")) for each in entries} - {None}
+    if len(linked) < 2:
+        return _id(resource.get("offer_id")) or next(iter(linked), None)
+    primary = {_id(each.get("offer_id")) for each in entries if each.get("role") == "primary"} - {None}
+    return primary.pop() if len(primary) == 1 else None
+
+
+def ids_in_use(status: t.Mapping[str, t.Any]) -> list[str]:
+    """The ids that the status of an offer names, by themselves or beside its instances."""
+    named = [each.get(name) for each in status["instances"] for name in ("resource_id", "instance_id")]
+    texts = [each for each in named if isinstance(each, str) and each]
+    return list(dict.fromkeys([*status["resource_ids"], *texts]))
+
+
+def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
+    """The ids of those that have not been told to be gone."""
+    return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
+
+
+def whose(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
+    """By their names: ours if one is called as was asked for, theirs if all that have a name are called otherwise."""
+    shown = [each["name"] for each in machines if each["name"]]
+    if any(is_called(name, asked) for name in shown for asked in names):
+        return OURS
+    return THEIRS if shown and names else UNSEEN
+
+
+def is_called(name: str, asked: str) -> bool:
+    """Whether a machine has the name that was asked for, or is one of several that the API numbers after it."""
+    return name == asked or re.fullmatch(rf"{re.escape(asked)}-[0-9]+", name) is not None
+
+
+def _id(value: object) -> str | None:
+    """An id in one spelling, so that capitals do not make another offer of it."""
+    return value.strip().lower() or None if isinstance(value, str) else None

@@ -1,0 +1,302 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every sentence about money: what happened, what is billed at what price under which ids, and what to do next.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._text import usd
+
+Machine = t.Mapping[str, t.Any]
+
+NOTHING_SENT = "Nothing was sent."
+FORGET = "-e decommission_forget=<resource id>"
+
+
+def ids_of(ids: t.Iterable[str]) -> str:
+    """Ids in a sentence."""
+    return ", ".join(ids) or "none known yet"
+
+
+def described(machines: t.Iterable[Machine]) -> str:
+    """Machines in a sentence: ids, names, prices, ages."""
+    return "; ".join(_described(machine) for machine in machines)
+
+
+def _described(machine: Machine) -> str:
+    facts = [
+        f"called {machine['name']}" if machine.get("name") else "without a name",
+        str(machine.get("status") or ""),
+        usd(machine.get("price_per_hour")),
+        f"since {machine['created_at']}" if machine.get("created_at") else "",
+    ]
+    return f"{machine.get('resource_id') or 'a machine without an id'} ({', '.join(filter(None, facts))})"
+
+
+# Why nothing is bought for a host
+
+
+def objections(found: t.Iterable[str]) -> str:
+    """A declaration that cannot be bought."""
+    return f"{' '.join(found)} {NOTHING_SENT}"
+
+
+def shadowed(files: t.Iterable[str]) -> str:
+    """Host variables in a file that Ansible reads no more once there is a folder of its name."""
+    return (
+        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
+        " registry is kept. Move it there, for example as main.yml."
+    )
+
+
+def strategy(name: str) -> str:
+    """A play whose hosts do not go step by step together."""
+    return (
+        f"The play's strategy is {name}, under which hosts cannot share searches and ceilings. Use linear, Ansible's"
+        f" default. {NOTHING_SENT}"
+    )
+
+
+def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
+    """Several hosts say that one machine or offer is theirs."""
+    parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_of(ids)}" if ids or not offer_id else ""]
+    what = " with ".join(filter(None, parts))
+    return (
+        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
+        " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
+        " belong to."
+    )
+
+
+def no_offer(host: str, ids: t.Iterable[str]) -> str:
+    """A registry entry, written by hand, that names machines but no offer."""
+    return (
+        f"The registry entry of {host} names machine {ids_of(ids)}, but no offer. Add its provision_procured_offer_id:"
+        f" compute_index.supply.resource_info shows it. {NOTHING_SENT}"
+    )
+
+
+def cannot_be_asked(host: str, offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """What became of the registered offer cannot be read."""
+    return (
+        f"What became of offer {offer_id}, which the registry names for {host}, cannot be read: {said}"
+        f" {may_be_billed(price, ids)} Nothing else was bought. Run again."
+    )
+
+
+def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str) -> str:
+    """The registry says bought, the API says something else that is no proof of an end."""
+    return (
+        f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine"
+        " may be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the"
+        f" machine is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
+    )
+
+
+def not_listed(host: str) -> str:
+    """The machines of the account cannot be listed."""
+    return f"The machines of the account cannot be listed, so {host} may have one already. Nothing was bought."
+
+
+def namesake(host: str, name: str, machines: t.Iterable[Machine]) -> str:
+    """A machine has the host's name, and the host has a registry that does not know it."""
+    return (
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a"
+        f" shared account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
+        " provision_adopt: true; else set another provision_resource_name, or a provision_project."
+    )
+
+
+def several_of_a_name(name: str, machines: t.Iterable[Machine]) -> str:
+    """Two offers have machines of one name."""
+    return (
+        f"Several offers have machines called {name}: {described(machines)}. Nothing was bought. End those that are too"
+        " many by their ids (compute_index.supply.delete_resource)."
+    )
+
+
+def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
+    """The API does not say how a machine of the name was bought."""
+    return (
+        f"There is a machine called {name}, but the API does not name its offer: {described(machines)}."
+        " Nothing was bought."
+    )
+
+
+def does_not_fit(host: str, name: str, machines: t.Iterable[Machine], odd: str) -> str:
+    """A machine that would be adopted is not what was declared."""
+    return (
+        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and"
+        " nothing was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
+    )
+
+
+def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
+    """An offer of the host is bought, and its machine has another name than the host's."""
+    sent = " A purchase of ours was sent whose answer never came, so it may be ours nevertheless." if was_sent else ""
+    away = "the registry entry" if was_sent else "provision_offer_id"
+    return (
+        f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"
+        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {away}."
+    )
+
+
+def wanted_by_another(host: str, offer_id: str, others: t.Iterable[str]) -> str:
+    """The very offer that the host wants is another host's."""
+    return (
+        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to"
+        f" one host. {NOTHING_SENT}"
+    )
+
+
+def shared_name(name: str, others: t.Iterable[str]) -> str:
+    """Several hosts have or would buy machines of one name."""
+    return (
+        f"{', '.join(others)} has or would buy a machine called {name}, too. The name must tell whose a machine is:"
+        f" give each host a provision_resource_name of its own. {NOTHING_SENT}"
+    )
+
+
+def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """A host that stops, and has an earlier purchase whose answer never came."""
+    return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
+
+
+def no_offer_found(said: str) -> str:
+    """A search that failed."""
+    return f"{said} Nothing was bought."
+
+
+NO_MATCH = (
+    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again"
+    " later. Nothing was bought."
+)
+
+
+def none_left(count: int, limit: float, cheapest: float | None, tried: int) -> str:
+    """Offers match, but none is left for this host within its ceiling."""
+    again = f" after {tried} tried" if tried else ""
+    return (
+        f"None of the {count} matching offers is left for this host{again} within its provision_max_price_per_hour"
+        f" ({limit_of(limit)}). The cheapest costs {usd(cheapest)}; hosts of a play never share an offer."
+        " Nothing was bought."
+    )
+
+
+def limit_of(limit: float) -> str:
+    """A ceiling in a sentence."""
+    return "unlimited" if limit == float("inf") else usd(limit)
+
+
+def above_total(total: float, unknown: int, ceiling: float, buyers: int) -> str:
+    """The hosts together cost more than was agreed to."""
+    prices = f" and {unknown} unknown price(s)" if unknown else ""
+    return (
+        f"The hosts of this play would cost {usd(total)}{prices} together; provision_max_total_price_per_hour is"
+        f" {usd(ceiling)}. Nothing was bought for the {buyers} host(s) that need a machine."
+    )
+
+
+def unread_total(hosts: t.Iterable[str]) -> str:
+    """A ceiling of all hosts, and hosts of other batches that cannot be counted."""
+    return (
+        "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other batches"
+        f" ({_some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
+    )
+
+
+def too_dear(offer_id: str, price: float | None, limit: float) -> str:
+    """The offer that is wanted by its id is above the ceiling."""
+    return (
+        f"Offer {offer_id} costs {usd(price)}, which is not within provision_max_price_per_hour ({limit_of(limit)})."
+        " Nothing was bought."
+    )
+
+
+def all_or_none(hosts: t.Iterable[str]) -> str:
+    """Some hosts cannot have what they need, and all or none was asked for."""
+    return f"provision_all_or_nothing: nothing was bought, since {_some(hosts)} cannot have a machine."
+
+
+def _some(hosts: t.Iterable[str], most: int = 5) -> str:
+    names = list(hosts)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# What will be bought
+
+
+def plan(host: str, offer: Machine) -> str:
+    """What a host is about to buy."""
+    contract = f" ({offer['contract_type']})" if offer.get("contract_type") else ""
+    place = " ".join(filter(None, (offer.get("vendor"), offer.get("vendor_region") or offer.get("region"))))
+    return (
+        f"{host}: {offer.get('gpu_count')} x {offer.get('gpu_type')}{contract} at {place} for"
+        f" {usd(offer.get('price_per_hour'))} (offer {offer['offer_id']})"
+    )
+
+
+def adopted(host: str, machines: t.Iterable[Machine]) -> str:
+    """A machine that the host takes by its name."""
+    return f"{host} takes {described(machines)} by its name."
+
+
+def drift(host: str, what: str) -> str:
+    """What a host owns is not what it declares now. It is told, never repaired by replacing."""
+    return f"{host} owns something else than it declares: {what}. It stays as it is."
+
+
+# What became of a purchase
+
+
+def failed(offer_id: str, reason: str | None) -> str:
+    """An offer that failed after it was bought."""
+    return f"Offer {offer_id} failed: {(reason or 'the API gives no reason').rstrip('.')}."
+
+
+def nothing_billed(host: str) -> str:
+    """An attempt left nothing."""
+    return f"Nothing is billed for {host}."
+
+
+def billed(price: float | None, ids: t.Iterable[str]) -> str:
+    """A purchase that did not become a machine which can be used."""
+    return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+
+
+def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
+    """A purchase of which nobody knows the outcome."""
+    return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+
+
+def keep_waiting(retries: int) -> str:
+    """A machine that is still being made."""
+    return f"It was looked at {retries} times; run again to go on waiting."
+
+
+DELETED_AGAIN = "It was deleted again."
+
+
+def tried(offer_ids: t.Sequence[str]) -> str:
+    """The offers of several attempts."""
+    return f"Offers tried: {', '.join(offer_ids)}." if len(offer_ids) > 1 else ""
+
+
+def joined(*sentences: str) -> str:
+    """Sentences in a row, without the empty ones."""
+    return " ".join(filter(None, (sentence.strip() for sentence in sentences)))
+
+
+def unnamed(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:
+    """The API called the machine otherwise than it was asked to."""
+    memory = (
+        "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another one."
+        if by_name
+        else "Only the registry file tells which machine this host owns; keep it."
+    )
+    return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"

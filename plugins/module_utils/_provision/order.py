@@ -1,0 +1,107 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was ordered by extra variables or a survey: which hosts, what for them, and what was approved.
+
+Answers may be texts; empty ones, and "any", mean "not given". This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._api import number_of
+
+Answers = t.Mapping[str, t.Any]
+Variables = dict[str, t.Any]
+
+_NOT_GIVEN = frozenset({"", "any", "none"})
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# The variable of the role, by the answer.
+_CEILINGS = {
+    "order_max_price_per_hour": "provision_max_price_per_hour",
+    "order_max_total_price_per_hour": "provision_max_total_price_per_hour",
+}
+APPROVAL = "Quote again, and approve the new quote."
+
+
+def names(asked: t.Any, group: str) -> list[str]:
+    """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
+
+    Raises ValueError for what is neither.
+    """
+    if isinstance(asked, t.Mapping) or (isinstance(asked, t.Sequence) and not isinstance(asked, str)):
+        found = [str(name).strip() for name in asked]
+    elif re.fullmatch(r"[0-9]{1,5}", str(asked).strip()):
+        found = [f"{group}-{number}" for number in range(1, int(asked) + 1)]
+    else:
+        found = [name.strip() for name in str(asked or "").split(",") if name.strip()]
+    if not all(_HOST.fullmatch(name) for name in found):
+        raise ValueError(f"provision_hosts must be host names or a number, not '{asked}'. Nothing was sent.")
+    return found
+
+
+def published(asked: t.Any) -> dict[str, Variables]:
+    """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
+    made = asked.items() if isinstance(asked, t.Mapping) else ()
+    return {
+        str(name): {
+            **{key: found.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
+            "provision_resource_ids": found.get("resource_ids") or [],
+        }
+        for name, found in made
+        if isinstance(found, t.Mapping) and found.get("ansible_host")
+    }
+
+
+def ordered(answers: Answers) -> Variables:
+    """The variables of the role that the answers give; without a GPU type each host's own search stays."""
+    given = {name: text for name, text in ((name, str(each).strip()) for name, each in answers.items()) if _given(text)}
+    found: Variables = {variable: given[name] for name, variable in _CEILINGS.items() if name in given}
+    if "order_gpu_type" in given:
+        compute: Variables = {
+            "gpu_type": given["order_gpu_type"],
+            "gpu_count": _count(given.get("order_gpu_count", "1")),
+        }
+        # Who does not ask for spot shall not get a machine that may be taken away.
+        compute["contract_type"] = given.get("order_contract_type", "ondemand")
+        if str(answers.get("order_contract_type") or "").strip() == "any":
+            del compute["contract_type"]
+        region = {"region": given["order_region"]} if "order_region" in given else {}
+        found["provision_spec"] = {**region, "compute": compute}
+    return found
+
+
+def _given(text: str) -> bool:
+    return text.lower() not in _NOT_GIVEN
+
+
+def _count(text: str) -> t.Any:
+    return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
+
+
+def approved(host: str, quote: Answers, own: Answers) -> Variables:
+    """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
+
+    ``own``: extra variables, which beat whatever is set here.
+    """
+    hosts = quote.get("hosts")
+    quoted = hosts.get(host) if isinstance(hosts, t.Mapping) else None
+    offer_id = str((quoted or {}).get("offer_id") or "")
+    price = number_of((quoted or {}).get("price_per_hour"))
+    if not offer_id or price is None:
+        return _refused(f"The quote names no offer with a price for {host}. Nothing was bought for {host}. {APPROVAL}")
+    wanted = str(own.get("provision_offer_id") or offer_id)
+    ceiling = own.get("provision_max_price_per_hour")
+    most = price if ceiling in (None, "") else number_of(ceiling)
+    if wanted.strip().lower() != offer_id.lower() or most is None or most > price:
+        return _refused(
+            f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved"
+            f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
+        )
+    return {"provision_offer_id": offer_id, "provision_max_price_per_hour": price}
+
+
+def _refused(reason: str) -> Variables:
+    return {"provision__refused": reason}

@@ -1,0 +1,191 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose machine is it? The one rule, for the role, the audit, approvals and every end of a machine.
+
+A machine is a host's by the strongest of these proofs, and nobody's if two hosts have the same:
+
+1. the host's registry names its id;
+2. the host's journal names its offer, a purchase of ours was sent whose answer never came, and it has the host's name;
+3. the host has no registry, so its name is its identity, and the machine is called exactly so;
+4. the same, and the machine is one of several of one offer that the API numbers after that name.
+
+With a registry a name alone proves nothing: accounts are shared. An offer belongs to one host, so hosts that prove
+different machines of one offer contest all of them.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import typing as t
+from collections import Counter
+from dataclasses import dataclass
+
+from .entry import Entry
+
+Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
+
+
+class Proof(enum.IntEnum):
+    """Why a machine is a host's; the higher one wins."""
+
+    NONE = 0
+    NUMBERED = 1
+    NAME = 2
+    PURCHASE = 3
+    ID = 4
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a host says that it owns. ``by_name``: it has no registry, or a person lets it adopt."""
+
+    host: str
+    name: str
+    offer_id: str = ""
+    resource_ids: frozenset[str] = frozenset()
+    unanswered: bool = False
+    by_name: bool = False
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it names something that was or may be bought."""
+        return bool(self.offer_id or self.resource_ids)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has bought its offer for certain."""
+        return bool(self.offer_id) and not self.unanswered
+
+
+def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
+    """The claim of a host with this registry entry. A name is no identity beside an entry that names something.
+
+    A purchase that was refused claims nothing: the offer is somebody else's.
+    """
+    if entry.is_refused:
+        return Claim(host, name, by_name=by_name)
+    ids = frozenset(entry.resource_ids)
+    return Claim(host, name, entry.offer_id, ids, entry.is_open, by_name and entry.is_empty)
+
+
+@dataclass(frozen=True)
+class Owners:
+    """The hosts that prove that a machine is theirs: one owns it, several contest it, none leaves it to nobody."""
+
+    hosts: tuple[str, ...] = ()
+    proof: Proof = Proof.NONE
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether a person must say whose it is."""
+        return len(self.hosts) > 1
+
+
+def proof(claim: Claim, machine: Machine) -> Proof:
+    """What the claim proves of this machine by itself."""
+    if id_of(machine) and id_of(machine) in claim.resource_ids:
+        return Proof.ID
+    if claim.offer_id and claim.offer_id == offer_of(machine) and claim.unanswered:
+        return Proof.PURCHASE if is_named(machine, claim.name, numbered=True) else Proof.NONE
+    if claim.by_name and is_named(machine, claim.name):
+        return Proof.NAME
+    if claim.by_name and is_named(machine, claim.name, numbered=True):
+        return Proof.NUMBERED
+    return Proof.NONE
+
+
+def id_of(machine: Machine) -> str:
+    """The machine's id as registry entries have it: in small letters, empty if it has none."""
+    return str(machine["resource_id"] or "").lower()
+
+
+def offer_of(machine: Machine) -> str:
+    """The id of its offer, likewise."""
+    return str(machine["offer_id"] or "").lower()
+
+
+def is_named(machine: Machine, name: str, *, numbered: bool = False) -> bool:
+    """Whether the machine has the name; with ``numbered`` also if the API numbers several machines after it."""
+    own = machine["name"] or ""
+    return bool(name) and (own == name or (numbered and base_of(own) == name))
+
+
+def base_of(name: str) -> str:
+    """The name after which the API has numbered a machine of this name, empty if it has no number."""
+    base, _dash, number = name.rpartition("-")
+    return base if re.fullmatch("[0-9]+", number) else ""
+
+
+def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
+    """Offers, each with the name after which several of its machines are numbered."""
+    sizes = Counter((offer_of(machine), base_of(machine["name"] or "")) for machine in machines)
+    return frozenset(key for key, size in sizes.items() if key[1] and size > 1)
+
+
+def owners(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> list[tuple[Machine, Owners]]:
+    """Each machine with those who own it, in the order of the machines."""
+    machines = list(machines)
+    known = _Index(claims, clusters(machines))
+    found = [(machine, known.best(machine)) for machine in machines]
+    by_offer: dict[str, set[str]] = {}
+    for machine, owner in found:
+        by_offer.setdefault(offer_of(machine), set()).update(owner.hosts)
+    by_offer.pop("", None)
+    return [(machine, _together(owner, by_offer.get(offer_of(machine), ()))) for machine, owner in found]
+
+
+def _together(owner: Owners, of_offer: t.Collection[str]) -> Owners:
+    """The owners of a machine, being those of all machines of its offer if they are several."""
+    return Owners(tuple(sorted(of_offer)), owner.proof) if len(of_offer) > 1 else owner
+
+
+class _Index:
+    """Claims by what they may prove, so that thousands of machines are not compared with thousands of hosts."""
+
+    def __init__(self, claims: t.Iterable[Claim], several: t.Collection[tuple[str, str]]) -> None:
+        self._several = several
+        self._claims: dict[tuple[str, str], list[Claim]] = {}
+        for claim in claims:
+            keys = [("id", resource_id) for resource_id in claim.resource_ids]
+            keys += [("offer", claim.offer_id)] if claim.unanswered else []
+            keys += [("name", claim.name)] if claim.by_name else []
+            for key in keys:
+                self._claims.setdefault(key, []).append(claim)
+
+    def best(self, machine: Machine) -> Owners:
+        name = machine["name"] or ""
+        base = base_of(name)
+        keys = [("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name)]
+        # A single machine with a number is rather another host's: train-1 is no part of train.
+        keys += [("name", base)] if (offer_of(machine), base) in self._several else []
+        proofs: dict[str, Proof] = {}
+        for claim in (claim for key in keys for claim in self._claims.get(key, ())):
+            proofs[claim.host] = max(proofs.get(claim.host, Proof.NONE), proof(claim, machine))
+        strongest = max(proofs.values(), default=Proof.NONE)
+        if strongest is Proof.NONE:
+            return Owners()
+        return Owners(tuple(sorted(host for host, each in proofs.items() if each is strongest)), strongest)
+
+
+def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:
+    """Hosts that claim the same id, or the same offer with equal right, each with the others.
+
+    A journal that is only open yields to a host whose purchase of that offer was answered: it was faster.
+    """
+    claims = list(claims)
+    groups: dict[tuple[str, str], set[str]] = {}
+    settled = {claim.offer_id for claim in claims if claim.is_answered}
+    for claim in claims:
+        for resource_id in claim.resource_ids:
+            groups.setdefault(("id", resource_id), set()).add(claim.host)
+        if claim.offer_id and not (claim.unanswered and claim.offer_id in settled):
+            groups.setdefault(("offer", claim.offer_id), set()).add(claim.host)
+    found: dict[str, set[str]] = {}
+    for hosts in groups.values():
+        for host in hosts if len(hosts) > 1 else ():
+            found.setdefault(host, set()).update(hosts - {host})
+    return {host: tuple(sorted(others)) for host, others in found.items()}

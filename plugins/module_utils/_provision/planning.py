@@ -1,0 +1,271 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From where the hosts stand to a plan for each: keep, wait for, buy, or stop, and at what price at most.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._text import usd
+from . import allocation, messages
+from .allocation import Offer, Sum, Wish
+from .declaration import UNLIMITED, Declaration
+from .entry import Entry
+from .standing import Kind, Standing
+
+KEEP, WAIT, BUY, STOP = "keep", "wait", "buy", "stop"
+
+_OFFER_KEPT = (
+    "gpu_count",
+    "gpu_type",
+    "gpu_family",
+    "contract_type",
+    "vendor",
+    "vendor_region",
+    "region",
+    "node_count",
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search, or the look at one offer, has brought. ``said``: why it failed."""
+
+    offers: t.Sequence[Offer] = ()
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One host, with all that is known of it. ``attempts``: what was tried for it before in this run of the role."""
+
+    host: Declaration
+    entry: Entry
+    standing: Standing
+    attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
+
+    @property
+    def left(self) -> int:
+        """How many offers may still be tried."""
+        return self.host.max_attempts - len(self.attempts)
+
+    @property
+    def wanted(self) -> str:
+        """The very offer that it wants: by its journal, else by its id."""
+        return self.standing.offer_id if self.standing.kind is Kind.OPEN else self.host.offer_id
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether its entry names something that is or may be billed."""
+        return not (self.standing.void or self.entry.is_empty or self.entry.is_refused)
+
+    @property
+    def buys(self) -> bool:
+        """Whether it would buy, if it is let."""
+        return self.standing.kind in (Kind.FREE, Kind.OPEN) and not self.host.objections
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer."""
+
+    host: str
+    action: str
+    offer_id: str = ""
+    offer: Offer = field(default_factory=dict)
+    alternatives: t.Sequence[Offer] = ()
+    price: float | None = None
+    limit: float | None = None
+    resource_ids: tuple[str, ...] = ()
+    label: str = ""
+    refusal: str = ""
+
+
+def plan(
+    cases: t.Sequence[Case],
+    searches: t.Callable[[Declaration], Found],
+    wanted: t.Mapping[str, Found],
+    *,
+    taken: t.Collection[str] = (),
+    others: t.Sequence[float | None] = (),
+    unread: t.Sequence[str] = (),
+) -> list[Plan]:
+    """A plan for each case.
+
+    ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
+    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
+    """
+    shared = _shared(cases, taken)
+    first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
+    offers = _allocated(first, taken)
+    drafts = [_draft(case, found, reason, offers.get(case.host.host)) for case, found, reason in first]
+    together = allocation.add_up([*others, *_costs(cases, drafts)])
+    buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
+    ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
+    capped = [_capped(case, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
+    stopped = [draft.host for draft in capped if draft.action == STOP]
+    return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
+
+
+_First = tuple[Case, Found, str]  # with why nothing can be bought, if that is known already
+
+
+def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
+    """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
+    offers: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
+    for case in cases:
+        had = case.entry.offer_id if case.may_be_billed else ""
+        for offer_id in {had, case.wanted if case.buys else ""} - {""}:
+            offers.setdefault(offer_id, []).append(case.host.host)
+        if case.buys or case.standing.owns:
+            names.setdefault(case.host.name, []).append(case.host.host)
+    found = {}
+    for case in cases:
+        host, wanted = case.host.host, case.wanted
+        if not case.buys or case.standing.kind is Kind.OPEN:
+            continue
+        rivals = [each for each in offers.get(wanted, ()) if each != host]
+        namesakes = [each for each in names[case.host.name] if each != host]
+        if wanted and (rivals or (wanted in taken and wanted != case.entry.offer_id)):
+            found[host] = messages.wanted_by_another(host, wanted, rivals or ["another host of the registry"])
+        elif namesakes:
+            found[host] = messages.shared_name(case.host.name, namesakes)
+    return found
+
+
+def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[float | None]:
+    """What the hosts cost together: a host that stops may be billed for what its entry or name tells of."""
+    found: dict[str, float | None] = {}
+    for case, draft in zip(cases, drafts):
+        if draft.action == BUY:
+            found[draft.offer_id] = draft.price
+        elif case.standing.owns:
+            found[case.standing.offer_id] = case.standing.price
+        elif case.may_be_billed:
+            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price)
+        elif draft.action == STOP:
+            found.update({str(each["resource_id"]): each["price_per_hour"] for each in case.standing.machines})
+    return found.values()
+
+
+def _honest(case: Case, draft: Plan) -> Plan:
+    """No refusal may hide that an earlier purchase may be billed."""
+    if draft.action != STOP or case.standing.kind is not Kind.OPEN:
+        return draft
+    found = case.standing
+    told = messages.still_open(case.host.host, found.offer_id, found.price, found.resource_ids)
+    return _replace(draft, refusal=messages.joined(draft.refusal, told))
+
+
+def _first(
+    case: Case, searches: t.Callable[[Declaration], Found], wanted: t.Mapping[str, Found], shared: str
+) -> _First:
+    if case.standing.owns:
+        return case, Found(), ""
+    if case.host.objections and (case.entry.is_empty or case.standing.kind is not Kind.STOP):
+        return case, Found(), messages.objections(case.host.objections)
+    if case.standing.kind is Kind.STOP:
+        return case, Found(), case.standing.reason
+    if shared:
+        return case, Found(), shared
+    found = wanted[case.wanted] if case.wanted else searches(case.host)
+    return case, found, messages.no_offer_found(found.said) if found.said else ""
+
+
+def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
+    """The offers of the hosts that search; what others want by its id is taken."""
+    spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
+    wishes = [
+        Wish(case.host.host, found.offers, case.host.limit)
+        for case, found, reason in first
+        if case.buys and not reason and not case.wanted
+    ]
+    tried = {attempt["offer_id"] for case, _found, _reason in first for attempt in case.attempts}
+    return allocation.allocate(wishes, spoken_for | tried)
+
+
+def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
+    """The plan as far as only this host decides it."""
+    host, standing = case.host, case.standing
+    if not reason and standing.owns:
+        return Plan(host.host, WAIT, standing.offer_id, price=standing.price, resource_ids=standing.resource_ids)
+    if not reason and case.wanted:
+        # What nobody could look at has an unknown price.
+        offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
+        if not allocation.within(offer, host.limit):
+            reason = messages.too_dear(case.wanted, offer["price_per_hour"], host.limit)
+    elif not reason and offer is None:
+        reason = _none(case, found)
+    if reason:
+        return Plan(host.host, STOP, case.wanted, refusal=_after(case, reason), offer=offer or {})
+    assert offer is not None
+    return Plan(
+        host.host,
+        BUY,
+        offer["offer_id"],
+        offer,
+        [] if case.wanted else [each for each in found.offers if allocation.within(each, host.limit)],
+        offer["price_per_hour"],
+        label=messages.plan(host.host, offer),
+    )
+
+
+def _none(case: Case, found: Found) -> str:
+    if not found.offers:
+        return messages.NO_MATCH
+    cheapest = found.offers[0]["price_per_hour"]
+    return messages.none_left(len(found.offers), case.host.limit, cheapest, len(case.attempts))
+
+
+def _after(case: Case, reason: str) -> str:
+    """The reason, after what was tried before."""
+    if not case.attempts:
+        return reason
+    tried = [str(attempt["offer_id"]) for attempt in case.attempts]
+    last = str(case.attempts[-1].get("msg") or "")
+    money = "" if case.standing.kind is Kind.OPEN else messages.nothing_billed(case.host.host)
+    return messages.joined(last, reason, money, messages.tried(tried))
+
+
+def _capped(case: Case, draft: Plan, ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Plan:
+    """The plan below the ceiling of all hosts, the lowest that any of the buyers has declared."""
+    if draft.action != BUY:
+        return draft
+    refusal = ""
+    if ceiling != UNLIMITED and unread:
+        refusal = messages.unread_total(unread)
+    elif together.exceeds(ceiling):
+        refusal = messages.above_total(together.total, together.unknown, ceiling, buyers)
+    if refusal:
+        return _replace(draft, action=STOP, refusal=_after(case, refusal))
+    return _replace(draft, limit=allocation.share(draft.price, case.host.limit, ceiling, together, buyers))
+
+
+def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str]) -> Plan:
+    if draft.action != BUY or not case.host.all_or_nothing or not stopped:
+        return draft
+    return _replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
+
+
+def _replace(draft: Plan, **changes: t.Any) -> Plan:
+    return Plan(**{**vars(draft), **changes})
+
+
+def kept_of(offer: Offer) -> dict[str, t.Any]:
+    """What the registry remembers of an offer, to tell later whether what is declared differs."""
+    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
+
+
+def drift(host: Declaration, entry: Entry) -> str:
+    """In what a host owns something else than it declares now; empty where it does not."""
+    found = allocation.misfit(host.spec, entry.offer) if entry.offer and not host.offer_id else ""
+    if host.ceiling is not None and entry.price is not None and entry.price > host.limit:
+        dear = f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}"
+        found = f"{found}; {dear}" if found else dear
+    return messages.drift(host.host, found) if found else ""

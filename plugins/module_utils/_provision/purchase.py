@@ -1,0 +1,225 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows in a purchase: the heart of "bought once".
+
+The rules, from which all cells of the table in the test follow:
+
+1. An offer can be sold once, so the only thing that is ever sent again is the same offer; and only while its status
+   says that it is unbought.
+2. A purchase whose answer never came may still be under way, whatever the status says. Until it is settled nothing
+   frees the host but a failure of the offer, or its expiry that was seen long ago.
+3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
+   answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
+   that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
+   shows in all the time that a lost answer is asked after, another customer of the market was faster.
+4. A machine of another name is somebody else's, unless a purchase of ours was not answered: not every deployment of
+   the API keeps names, so then nobody can tell.
+
+Pure: knows no Ansible, no HTTP, no clock. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .. import _states
+
+# Whose the machines of an offer are, by their names
+OURS = "ours"
+THEIRS = "theirs"
+UNSEEN = "unseen"  # none has a name to be seen yet
+
+NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not know the offer
+_BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
+# Refusals by which nothing can have been bought, even if nobody can be asked afterwards. The others speak of the offer:
+# so does the answer to the second of two equal requests, of which a gateway made the first.
+_ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
+ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
+
+
+class Do(enum.Enum):
+    """What to do next. All but the first two are ends, and name the outcome."""
+
+    SEND = "send"
+    LOOK = "look"  # again, later
+    CREATED = "created"
+    EXISTING = "existing"
+    REJECTED = "rejected"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+class Why(enum.Enum):
+    """Why a purchase ends without a machine."""
+
+    REFUSED = "refused"  # by the API, in its own words
+    TAKEN = "taken"  # somebody else has it
+    FAILED = "failed"
+    EXPIRED = "expired"
+    NOT_FOUND = "not_found"
+    UNREADABLE = "unreadable"  # the status could not be read
+    SILENT = "silent"  # sent, not answered, and still called unbought
+    LATELY = "lately"  # sent, not answered, and seen as expired for too short a time
+    UNPROVEN = "unproven"  # a machine has our name, and no purchase of ours is open that could have made it
+    ANOTHER = "another"  # a machine has another name, and a purchase of ours was not answered
+    NAMELESS = "nameless"  # bought, and no machine shows its name
+    CONTRADICTED = "contradicted"  # known to be made, and the API says that it was not
+    UNLISTED = "unlisted"  # failed, and nobody can say what is left of it
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows."""
+
+    do: Do
+    why: Why | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of the purchases of this offer for this host.
+
+    by_name: there is no registry, the name is the identity.
+    named: a name was asked for, so that names can be compared.
+    made: our purchase is known to be made, from the registry or from its own answer.
+    sent_before: an earlier run sent one, and its answer never came.
+    lost: this run sent one, and its answer never came.
+    sends: how many this run has sent.
+    refused: the HTTP status by which the newest one of this run was refused, `ANSWERED_NO` in a success; None if it
+        was not.
+    busy: it was refused since the API asks to come back, and this run may.
+    again: this run may send (once more).
+    expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
+    """
+
+    by_name: bool = True
+    named: bool = True
+    made: bool = False
+    sent_before: bool = False
+    lost: bool = False
+    sends: int = 0
+    refused: int | None = None
+    busy: bool = False
+    again: bool = True
+    expired_long: bool = False
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a purchase of ours may still be under way."""
+        return self.sent_before or self.lost
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look has shown.
+
+    phase: of the offer, a word of `_states` or `NOT_FOUND`; None if it could not be read.
+    whose: its machines, by their names.
+    left: whether there are machines that may be billed; None if they could not be listed.
+    """
+
+    phase: str | None
+    whose: str = UNSEEN
+    left: bool | None = False
+
+
+_LOOK = Step(Do.LOOK)
+
+
+def follow(past: Past, seen: Seen, patience: bool) -> Step:
+    """What follows from this; ``patience`` says whether there is time for another look."""
+    if seen.phase is None:
+        return _unreadable(past, patience)
+    if seen.phase in _BOUGHT:
+        return _bought(past, seen, patience)
+    if seen.phase == _states.FAILED:
+        return _failed(past, seen, patience)
+    if seen.phase == _states.UNBOUGHT:
+        return _unbought(past, patience)
+    return _gone(past, Why.EXPIRED if seen.phase == _states.EXPIRED else Why.NOT_FOUND, patience)
+
+
+def _unreadable(past: Past, patience: bool) -> Step:
+    if not (past.sends or past.unanswered or past.made):
+        return Step(Do.NOT_SENT, Why.UNREADABLE)
+    if patience:
+        return _LOOK
+    spoken = past.refused not in (None, ANSWERED_NO) and past.refused not in _ABOUT_THE_OFFER
+    if spoken and not past.unanswered and not past.made:
+        return Step(Do.REJECTED, Why.REFUSED)
+    return Step(Do.UNKNOWN, Why.UNREADABLE)
+
+
+def _bought(past: Past, seen: Seen, patience: bool) -> Step:
+    return _have(past) if past.made or _is_ours(past, seen) else _whose(past, seen, patience)
+
+
+def _failed(past: Past, seen: Seen, patience: bool) -> Step:
+    """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
+    if seen.left is None and (past.sends or past.unanswered or past.made):
+        return _LOOK if patience else Step(Do.UNKNOWN, Why.UNLISTED)
+    if not seen.left or past.made or _is_ours(past, seen):
+        return _over(past, Why.FAILED)
+    return _whose(past, seen, patience)
+
+
+def _is_ours(past: Past, seen: Seen) -> bool:
+    """Whether the name proves that it is ours: rules 2 and 3."""
+    called = seen.whose == OURS or not past.named
+    return called and (past.by_name or past.unanswered or past.refused == ANSWERED_NO)
+
+
+def _whose(past: Past, seen: Seen, patience: bool) -> Step:
+    """What the names say of machines that are not proved to be ours: rules 3 and 4."""
+    if past.named and seen.whose == THEIRS:
+        return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered else _over(past, Why.TAKEN)
+    if past.named and seen.whose == OURS:
+        return Step(Do.UNKNOWN, Why.UNPROVEN)
+    doubtful = past.unanswered or past.refused == ANSWERED_NO or seen.left is None
+    # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
+    if not (doubtful or past.sends or past.by_name):
+        return _over(past, Why.TAKEN)
+    if patience:
+        return _LOOK
+    # Other customers of the market buy, too, and their machines are on no list of ours.
+    return Step(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
+
+
+def _unbought(past: Past, patience: bool) -> Step:
+    if past.made:
+        return _LOOK if patience else Step(Do.UNKNOWN, Why.CONTRADICTED)
+    if past.busy and past.again:
+        return Step(Do.SEND)
+    if past.unanswered:
+        if patience:
+            return _LOOK
+        # What follows a lost one was answered: the lost one may still be under way.
+        return Step(Do.SEND) if past.again and past.refused is None else Step(Do.UNKNOWN, Why.SILENT)
+    if past.refused is None:
+        return Step(Do.SEND)
+    # A conflict over an offer that is free: the status lags behind, or what had it lets go of it.
+    return _LOOK if past.refused == 409 and patience else Step(Do.REJECTED, Why.REFUSED)
+
+
+def _gone(past: Past, why: Why, patience: bool) -> Step:
+    if past.made:
+        return _LOOK if patience else Step(Do.UNKNOWN, Why.CONTRADICTED)
+    if past.unanswered:
+        if past.expired_long:
+            return Step(Do.REJECTED, why)
+        return _LOOK if patience else Step(Do.UNKNOWN, Why.LATELY)
+    if not past.sends:
+        return Step(Do.NOT_SENT, why)
+    return _LOOK if past.refused == 409 and patience else Step(Do.REJECTED, Why.REFUSED)
+
+
+def _have(past: Past) -> Step:
+    """Bought, and ours: by this run, or before it."""
+    return Step(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
+
+
+def _over(past: Past, why: Why) -> Step:
+    """Nothing of ours will come of this offer."""
+    return Step(Do.REJECTED if past.sends or past.unanswered else Do.NOT_SENT, why)

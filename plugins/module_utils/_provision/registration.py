@@ -1,0 +1,126 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has once its machine runs: variables, registry entry, SSH arguments, the names of a cluster's machines.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import typing as t
+
+from .._api import number_of
+from .entry import CONNECTION, Entry
+
+Variables = dict[str, t.Any]
+Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
+
+_TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
+
+
+def known_hosts_file(registry_file: str) -> str:
+    """Where the host keys of a host's machines are pinned: beside its registry entry; empty without one."""
+    return os.path.join(os.path.realpath(os.path.dirname(registry_file)), ".known_hosts") if registry_file else ""
+
+
+def ssh_trust(trust: str, known_hosts: str) -> str:
+    """Options of ssh that say which host keys are accepted, and where they are kept."""
+    pinned = shlex.quote('"' + known_hosts.replace("%", "%%") + '"') if known_hosts and trust != "none" else "/dev/null"
+    return f"-o StrictHostKeyChecking={_TRUST[trust]} -o UserKnownHostsFile={pinned}"
+
+
+def ssh_args(alias: str, trust: str, known_hosts: str) -> str:
+    """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key."""
+    return f"-o HostKeyAlias={shlex.quote(alias)} {ssh_trust(trust, known_hosts)}"
+
+
+def facts(
+    offer_id: str,
+    resource_ids: t.Sequence[str],
+    connections: Connections,
+    price: float | None,
+    trust: str,
+    known_hosts: str,
+) -> Variables:
+    """The variables of a host whose machine runs; the first machine of a cluster is the host itself."""
+    first = connections[0]
+    arguments = ssh_args(str(first["resource_id"] or offer_id), trust, known_hosts)
+    return {
+        "provision_procured_offer_id": offer_id,
+        "provision_price_per_hour": price,
+        "provision_resource_ids": list(resource_ids),
+        "provision_instances": [dict(each) for each in connections],
+        "ansible_host": first["ansible_host"],
+        "ansible_port": first["ansible_port"],
+        "ansible_user": first["ansible_user"],
+        "ansible_ssh_extra_args": arguments,
+        "ansible_sftp_extra_args": arguments,
+        "ansible_scp_extra_args": arguments,
+    }
+
+
+def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
+    """Whether the registry and Ansible (``seen``: the host's own variables) say just that already."""
+    return (
+        tuple(found["provision_resource_ids"]) == entry.resource_ids
+        and tuple(found["provision_instances"]) == entry.instances
+        and all(found[name] == entry.connection.get(name) for name in CONNECTION)
+        and all(str(found[name]) == str(seen.get(name)) for name in CONNECTION)
+    )
+
+
+def further(host: str, connections: Connections, trust: str, known_hosts: str) -> list[Variables]:
+    """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
+    found = []
+    for number, machine in enumerate(connections[1:], start=1):
+        name = f"{host}-{number}"
+        found.append(
+            {
+                "name": name,
+                **{key: machine[key] for key in ("ansible_host", "ansible_port", "ansible_user")},
+                "ssh_args": ssh_args(str(machine["resource_id"] or name), trust, known_hosts),
+                "alias": machine["resource_id"] or name,
+                "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
+            }
+        )
+    return found
+
+
+def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
+    """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines."""
+    first = variables["provision_instances"][0]
+    address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
+    return {
+        "host": host,
+        "offer_id": variables["provision_procured_offer_id"],
+        "resource_ids": list(variables["provision_resource_ids"]),
+        "machines": len(variables["provision_instances"]),
+        "ansible_host": address,
+        "ansible_port": port,
+        "ansible_user": user,
+        "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
+        "price_per_hour": number_of(variables.get("provision_price_per_hour")),
+    }
+
+
+def row_of(host: str, entry: Entry) -> Variables:
+    """The same of a registry entry."""
+    return row(
+        host,
+        {
+            "provision_procured_offer_id": entry.offer_id,
+            "provision_resource_ids": entry.resource_ids,
+            "provision_instances": entry.instances,
+            "provision_price_per_hour": entry.price,
+        },
+    )
+
+
+def reached_by(reach: bool, verify: bool, entry: Entry, trust: str) -> str:
+    """The file of the role in which a machine that runs is reached, empty if it is not to be reached."""
+    if not reach:
+        return ""
+    return "prepare.yml" if verify or (trust == "seeded" and entry.bootstrap_host_key) else "reach.yml"

@@ -1,0 +1,306 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a host stands: what its registry and the API say together, before anything is decided.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .. import _states
+from .._text import usd
+from . import allocation, messages, ownership
+from .declaration import UNLIMITED, Declaration
+from .entry import Entry
+from .ownership import Claim, Machine, Owners
+
+Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
+Owned = tuple[Machine, Owners]
+
+
+class Kind(enum.Enum):
+    """What can be done for a host."""
+
+    FREE = "free"  # it has no machine, and may buy one
+    OPEN = "open"  # its journal names an offer: that very one is settled or bought
+    UNDER_WAY = "under way"
+    READY = "ready"
+    FAILED = "failed"  # bought, failed, and possibly billed
+    STOP = "stop"  # a person must decide
+
+
+@dataclass(frozen=True)
+class Standing:
+    """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
+
+    ``machines``: those that were taken over, or because of which a person must decide.
+    """
+
+    kind: Kind
+    offer_id: str = ""
+    resource_ids: tuple[str, ...] = ()
+    price: float | None = None
+    reason: str = ""
+    void: bool = False
+    adopted: bool = False
+    machines: tuple[Machine, ...] = ()
+
+    @property
+    def owns(self) -> bool:
+        """Whether the host has something that is or may be billed."""
+        return self.kind in (Kind.UNDER_WAY, Kind.READY, Kind.FAILED)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The machines that the API lists, with their owners; None if they were not asked for or cannot be read."""
+
+    machines: tuple[Owned, ...] | None = None
+    unreadable: str = ""
+    claims: t.Mapping[str, Claim] = field(default_factory=dict)
+    rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, claims: t.Iterable[Claim], machines: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
+        """The account as these claims see it."""
+        known = list(claims)
+        owned = None if machines is None else tuple(ownership.owners(machines, known))
+        return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
+
+    def named(self, name: str) -> list[Owned]:
+        """The machines that have the name and may be billed: they live, or have failed.
+
+        With those of the same offer that the API has numbered after it. Without a machine of the very name several
+        numbered ones of one offer are a cluster of that name.
+        """
+        called = self._indexes["name"].get(name, [])
+        offers = {ownership.offer_of(machine) for machine, _owner in called} - {""}
+        numbered = [
+            each
+            for each, offer in ((each, ownership.offer_of(each[0])) for each in self._indexes["base"].get(name, []))
+            if (offer in offers if called else (offer, name) in self._clusters)
+        ]
+        return [each for each in [*called, *numbered] if _may_be_billed(each[0])]
+
+    def of_offer(self, offer_id: str) -> list[Owned]:
+        """The machines that say that they were bought as this offer."""
+        return self._indexes["offer"].get(offer_id, [])
+
+    def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
+        """The machines that have these ids."""
+        return [each for resource_id in ids for each in self._indexes["id"].get(resource_id, [])]
+
+    def buyers(self, offer_id: str) -> t.Collection[str]:
+        """The hosts whose purchase of this offer was answered."""
+        return self._buyers.get(offer_id, ())
+
+    # Thousands of hosts look for theirs among thousands of machines.
+    @cached_property
+    def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
+        found: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
+        for each in self.machines or ():
+            name = each[0]["name"] or ""
+            words = (ownership.id_of(each[0]), name, ownership.base_of(name), ownership.offer_of(each[0]))
+            for what, word in zip(found, words):
+                if word:
+                    found[what].setdefault(word, []).append(each)
+        return found
+
+    @cached_property
+    def _clusters(self) -> frozenset[tuple[str, str]]:
+        return ownership.clusters(machine for machine, _owner in self.machines or ())
+
+    @cached_property
+    def _buyers(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for claim in self.claims.values():
+            if claim.is_answered:
+                found.setdefault(claim.offer_id, set()).add(claim.host)
+        return found
+
+
+def _may_be_billed(machine: Machine) -> bool:
+    return _states.is_live(machine["status"]) or bool(machine["status"] == "failed")
+
+
+def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
+    """Those that live, else those that have failed."""
+    return [each for each in machines if _states.is_live(each[0]["status"])] or list(machines)
+
+
+def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
+    """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
+    rivals = account.rivals.get(host.host, ())
+    if rivals:
+        return Standing(Kind.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
+    if entry.is_empty or entry.is_refused:
+        return _unregistered(host, account, void=not entry.is_empty)
+    if not entry.offer_id:
+        return Standing(Kind.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
+    return _registered(host, entry, status or {}, account)
+
+
+def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
+    phase = status.get("phase")
+    ids = tuple(status.get("resource_ids") or ()) or entry.resource_ids
+    ours = Standing(Kind.UNDER_WAY, entry.offer_id, ids, entry.price)
+    if phase is None:
+        return _unknown(host, entry, status, ours)
+    if entry.is_open:
+        return _opened(host, entry, phase, ours, account)
+    if phase == _states.READY:
+        return _replace(ours, Kind.READY) if status.get("ready") else ours
+    if phase == _states.ENDED:
+        return _ended(host, entry, ours, account)
+    if phase == _states.FAILED:
+        left = _left(host, entry, status, account)
+        if left is not None and not left:
+            return _unregistered(host, account, void=True)
+        return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
+    if phase == _states.EXPIRED:
+        reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "it has expired unbought")
+        return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
+    # What was answered to be bought and is called unbought is shown late.
+    return ours
+
+
+def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
+    """All machines of the offer have ended, unless the list says otherwise of one."""
+    named = {ownership.id_of(machine): machine for machine, _owner in account.machines_with(entry.resource_ids)}
+    own = {ownership.id_of(machine): machine for machine in _of_its_offer(host, entry, account)}
+    left = [machine for machine in {**own, **named}.values() if not _states.is_ending(machine["status"])]
+    if not left:
+        return _unregistered(host, account, void=True)
+    what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what)
+    return _replace(ours, Kind.STOP, reason=reason)
+
+
+def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
+    """The offer's status cannot be read, or the API does not know the offer."""
+    said = str(status.get("msg") or "its offer was not asked about.")
+    if status.get("error_class") != "not_found":
+        reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price, ours.resource_ids)
+        return _replace(ours, Kind.STOP, reason=reason)
+    if entry.is_open:
+        return _replace(ours, Kind.OPEN)
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "the API does not know it")
+    return _replace(ours, Kind.STOP, reason=reason)
+
+
+def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
+    """A purchase was sent whose answer nobody knows. What cannot be told here, the purchase itself settles."""
+    if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
+        # Another controller may have bought for this host meanwhile, by another offer.
+        other = _unregistered(host, account, void=False)
+        return _replace(ours, Kind.OPEN) if other.kind is Kind.FREE else other
+    found = account.of_offer(entry.offer_id)
+    owners = {name for _machine, owner in found for name in owner.hosts}
+    others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
+    if others and host.host in owners:
+        reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
+        return _replace(ours, Kind.STOP, reason=reason)
+    if others:
+        # Sold to another host that we know of: it was faster.
+        return _unregistered(host, account, void=True)
+    mine = [machine for machine, owner in found if owner.hosts]
+    strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
+    if strangers and not mine and not host.adopt:
+        reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
+        return _replace(ours, Kind.STOP, reason=reason, machines=tuple(strangers))
+    if not mine and phase == _states.FAILED and _left(host, entry, {"resource_ids": ours.resource_ids}, account) == ():
+        return _unregistered(host, account, void=True)
+    if not mine and not host.adopt:
+        return _replace(ours, Kind.OPEN)
+    listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
+    ids = listed or ours.resource_ids
+    kind = {_states.READY: Kind.READY, _states.FAILED: Kind.FAILED}.get(phase, Kind.UNDER_WAY)
+    return _replace(ours, Kind.UNDER_WAY if kind is Kind.READY else kind, resource_ids=ids, adopted=not mine)
+
+
+def _of_its_offer(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
+    """The machines of the host's offer. What another host owns is linked to it by mistake."""
+    return [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts in ((), (host.host,))]
+
+
+def _left(host: Declaration, entry: Entry, status: Status, account: Account) -> tuple[str, ...] | None:
+    """What a failed offer has left that may be billed, None if nobody can tell."""
+    if account.machines is None:
+        return None
+    noted = {*entry.resource_ids, *(str(each).lower() for each in status.get("resource_ids") or ())}
+    own = _of_its_offer(host, entry, account)
+    found = [*own, *(machine for machine, _owner in account.machines_with(noted))]
+    # One that is not listed has told nobody that it is gone; but a failed offer need not have had a machine.
+    gone = {ownership.id_of(machine) for machine in found if _states.is_gone(machine["status"])}
+    return tuple(sorted({*noted, *map(ownership.id_of, own)} - gone - {""}))
+
+
+def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
+    """The registry names nothing of this host: its name may tell of a machine."""
+    if account.machines is None:
+        return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
+    found = account.named(host.name)
+    bought = account.of_offer(host.offer_id) if host.offer_id and not found else []
+    bought = [each for each in bought if _may_be_billed(each[0])]
+    if host.by_name or host.adopt:
+        taken = _live_first(found or (bought if host.adopt else []))
+        others = sorted({name for _machine, owner in taken for name in owner.hosts if name != host.host})
+        if taken:
+            return _by_name(host, [machine for machine, _owner in taken], others, void=void)
+    others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
+    if others:
+        return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
+    unclaimed = [machine for machine, owner in found if not owner.hosts]
+    if unclaimed:
+        reason = messages.namesake(host.host, host.name, unclaimed)
+        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(unclaimed))
+    if bought:
+        strangers = [machine for machine, _owner in bought]
+        reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
+        return Standing(Kind.STOP, reason=reason, void=void)
+    return Standing(Kind.FREE, void=void)
+
+
+def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, void: bool) -> Standing:
+    """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
+    offers = {machine["offer_id"] or "" for machine in machines}
+    ids = tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
+    reason = ""
+    if others:
+        reason = messages.claimed_twice(host.host, others, "", ids)
+    elif len(offers) > 1:
+        reason = messages.several_of_a_name(host.name, machines)
+    elif offers == {""}:
+        reason = messages.no_offer_named(host.name, machines)
+    if reason:
+        return Standing(Kind.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
+    prices = [machine["price_per_hour"] for machine in machines]
+    price = None if None in prices else round(sum(prices), 6)
+    failed = not any(_states.is_live(machine["status"]) for machine in machines)
+    odd = "" if failed else _unfit(host, machines, price)
+    if odd:
+        reason = messages.does_not_fit(host.host, host.name, machines, odd)
+        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(machines))
+    kind = Kind.FAILED if failed else Kind.UNDER_WAY
+    return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
+
+
+def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:
+    """Why a machine that has the name is not what the host declares, empty if it fits."""
+    if host.limit != UNLIMITED and price is not None and price > host.limit:
+        return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.limit)})"
+    known = machines[0].get("spec")
+    own = dict(known) if isinstance(known, t.Mapping) else {}
+    if len(machines) > 1:
+        own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
+    return allocation.misfit(host.spec, {**own, "vendor": machines[0].get("vendor")})
+
+
+def _replace(standing: Standing, kind: Kind | None = None, **changes: t.Any) -> Standing:
+    return Standing(**{**vars(standing), **({"kind": kind} if kind else {}), **changes})

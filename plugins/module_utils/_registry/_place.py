@@ -1,0 +1,34 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the registry of a host is: one absolute folder, whoever asks.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+
+def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
+    """The folder as an absolute path; empty where none is wanted.
+
+    ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
+    so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
+    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
+    A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
+    """
+    if wanted is not None and not str(wanted).strip():
+        return ""
+    folders = [_folder(os.path.join(here, each)) for each in sources if "," not in each and os.path.exists(each)]
+    beside = str(inventory_dir) if inventory_dir and os.path.realpath(str(inventory_dir)) in folders else ""
+    base = beside or next(iter(folders), here)
+    path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
+    return os.path.normpath(os.path.join(base, path))
+
+
+def _folder(source: str) -> str:
+    path = os.path.realpath(source)
+    return path if os.path.isdir(path) else os.path.dirname(path)

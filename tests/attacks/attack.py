@@ -1,0 +1,272 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the attacks have in common: whole plays in a project of a user's, against the stand-in of the API.
+
+Many cases share a play: each is a host, and searches at a vendor of its own name, so that no case meets the offers of
+another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from books import Machine, Offer, Purchase
+from project import Project, Run, extra, tool
+from simulator import Simulator
+from standin import StandIn
+
+SUPPLY = "compute_index.supply"
+SPEC = {"vendor": "{{ inventory_hostname }}", "compute": {"gpu_type": "H100", "gpu_count": 1}}
+PLAY_SECONDS = 120
+# What a version of ansible-core may do in its own way: see pyproject.toml.
+core = pytest.mark.core
+
+
+class Attacked(Project):
+    """A user's folder, and the stand-in behind it. No process that it starts outlives a run, unless one asks for it."""
+
+    def __init__(self, folder: Path, account: StandIn, sockets: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, cast(Simulator, account), sockets)
+        self.account = account
+        self.mark = f"SUPPLY_ATTACK_{uuid4().hex}"
+        # Many failures are expected, and none of their retries shall be waited out.
+        self.environment |= {self.mark: "1", "ANSIBLE_FORKS": "8", "ANSIBLE_RETRY_FILES_ENABLED": "false"}
+
+    def declare(self, hosts: list[str] | dict[str, Any], **variables: Any) -> None:
+        """Write the inventory: the group gpu of these hosts, with variables of their own where it is a mapping."""
+        usual = {
+            "provision_spec": SPEC,
+            "provision_max_price_per_hour": 5,
+            "provision_ssh_public_key": self.public_key,
+            "provision_poll_delay": 1,
+            "provision_poll_retries": 3,
+            "provision_reach": False,
+            "decommission_wait_timeout": 1,
+        }
+        own = hosts if isinstance(hosts, dict) else dict.fromkeys(hosts)
+        self.inventory.write_text(yaml.safe_dump({"gpu": {"hosts": own, "vars": {**usual, **variables}}}))
+
+    # Runs
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start ansible-playbook, or another command of ansible-core, in a process group of its own."""
+        return subprocess.Popen(
+            [tool(words[0]), *words[1:]] if words[0].startswith("ansible") else words,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = PLAY_SECONDS) -> Run:
+        """The end of a command; one that hangs is ended with all that it has started."""
+        try:
+            output, _none = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill(process)
+            self.end_leftovers()
+            output, _none = process.communicate()
+            output += f"\nENDED BY THE TEST after {seconds} seconds\n"
+        self.end_leftovers()
+        return Run(process.returncode, output)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal the process group of a command that `start` has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    def end_leftovers(self) -> None:
+        """End what this project's commands have started and left, such as workers in sessions of their own."""
+        while pids := marked(self.mark):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    def run(self, *words: str, seconds: float = PLAY_SECONDS, **environment: str) -> Run:
+        """Run a program in the project."""
+        return self.finish(self.start(*words, **environment), seconds)
+
+    def play_of(self, role: str, hosts: str = "gpu", **keywords: Any) -> str:
+        """Write a playbook of one role, which does not wait long after lost answers, and return its name."""
+        return self.book(as_play(role, hosts, **keywords))
+
+    def role(self, role: str, hosts: str = "gpu", *words: str, **variables: Any) -> Run:
+        """Run a role for these hosts, with extra variables."""
+        return self.playbook(self.play_of(role, hosts), *words, **variables)
+
+    def playbook(self, name: str, *words: str, **variables: Any) -> Run:
+        """Run a playbook with the project's inventory, and with extra variables."""
+        return self.run("ansible-playbook", "-i", str(self.inventory), name, *words, *extra(variables))
+
+    def book(self, *plays: dict[str, Any]) -> str:
+        """Write a playbook of these plays, and return its name."""
+        name = f"{uuid4().hex[:8]}.yml"
+        (self.folder / name).write_text(json.dumps(plays))
+        return name
+
+    # The registry
+
+    def noted(self, host: str) -> str:
+        """All that the registry has of a host, as text."""
+        file = self.registry_file(host)
+        return file.read_text() if file.is_file() else ""
+
+    def owned(self, host: str) -> list[str]:
+        """The resource ids that the registry gives a host."""
+        try:
+            found = yaml.safe_load(self.noted(host))
+        except yaml.YAMLError:
+            return []
+        return list(found.get("provision_resource_ids") or []) if isinstance(found, dict) else []
+
+    def note(self, host: str, purchase: Purchase) -> None:
+        """Register a machine by hand, with the least that names it."""
+        file = self.registry_file(host)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noted = {"provision_procured_offer_id": purchase.offer.offer_id, "provision_resource_ids": purchase.ids}
+        file.write_text(yaml.safe_dump(noted))
+
+    @property
+    def memory(self) -> str:
+        """All that the registry has of all hosts."""
+        return "\n".join(file.read_text() for file in self.folder.rglob("compute_index_supply.yml"))
+
+    def fake_ssh(self, host: str, **programs: str) -> Path:
+        """An ssh that runs every command here, with these programs first on its PATH. A file beside it named
+        ``strange`` makes it refuse the host key. Returns its folder."""
+        folder = self.folder / "fake" / host
+        (folder / "bin").mkdir(parents=True)
+        (folder / "home").mkdir()
+        programs = {"cloud-init": "exit 0", **{name.replace("_", "-"): text for name, text in programs.items()}}
+        for name, text in programs.items():
+            write_program(folder / "bin" / name, text)
+        write_program(
+            folder / "ssh",
+            f'[ -e "{folder}/strange" ] && {{ echo "Host key verification failed." >&2; exit 255; }}\n'
+            f'for word; do :; done\nHOME="{folder}/home" PATH="{folder}/bin:$PATH" exec /bin/sh -c "$word"',
+        )
+        return folder
+
+    def through(self, ssh: Path) -> dict[str, Any]:
+        """The variables of a host that is reached through such an ssh."""
+        return {
+            "provision_reach": True,
+            "ansible_ssh_executable": str(ssh / "ssh"),
+            "ansible_ssh_transfer_method": "piped",
+        }
+
+
+def write_program(file: Path, script: str) -> None:
+    """Write a shell script that can be run."""
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that have this name in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        # Those that ended meanwhile, and those of others.
+        with suppress(OSError):
+            if entry.name.isdigit() and f"{mark}=".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
+    """A play of one role, which does not wait long after lost answers; and keywords of the play."""
+    return {
+        "hosts": hosts,
+        "gather_facts": False,
+        "module_defaults": {
+            f"{SUPPLY}.procure_offer": {"settle_timeout": 1, "procure_timeout": 20},
+            f"group/{SUPPLY}.all": {"api_retries": 1, "api_timeout": 5},
+        },
+        "tasks": [{"name": role, "ansible.builtin.include_role": {"name": f"{SUPPLY}.{role}"}}],
+        **keywords,
+    }
+
+
+def failures(run: Run, host: str) -> str:
+    """All that Ansible says of a host's failed tasks; empty if none failed."""
+    found = rf"^(?:fatal|failed): \[{re.escape(host)}(?: -> .*?)?\](?:: | \(item=).*$"
+    return "\n".join(re.findall(found, run.output, re.MULTILINE))
+
+
+def failed(run: Run, host: str) -> bool:
+    """Whether the play ended red for this host."""
+    found = re.findall(rf"^{re.escape(host)} .*unreachable=(\d+) +failed=(\d+)", run.output, re.MULTILINE)
+    return not found or any(int(count) for count in found[-1])
+
+
+def assert_told(run: Run, host: str, machine: Machine) -> None:
+    """The host's failure names the machine and its price."""
+    said = failures(run, host)
+    assert machine.resource_id in said, f"{host}: the id of what is billed is not told: {said}"
+    assert machine.price is None or f"{machine.price:.2f}" in said, f"{host}: the price is not told: {said}"
+
+
+def assert_remembered(project: Attacked, host: str, purchase: Purchase, *runs: Run) -> None:
+    """The machines of the purchase are in the registry, or were told, with their price, when the host failed."""
+    for machine in purchase.machines:
+        if machine.runs and machine.resource_id not in project.noted(host):
+            assert runs, f"{host}: {machine.resource_id} is forgotten"
+            assert_told(runs[-1], host, machine)
+
+
+class Cases:
+    """Collects what is wrong with each of many cases, so that one does not hide the others."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[str, str] = {}
+
+    @contextmanager
+    def __call__(self, case: str) -> Iterator[None]:
+        """A case."""
+        try:
+            yield
+        except Exception as error:
+            self.wrong[case] = f"{type(error).__name__}: {error}"[:1500]
+
+    def judge(self, *runs: Run) -> None:
+        """Fail if a case was wrong."""
+        if self.wrong:
+            for run in runs:
+                print(run.output)
+            found = "\n".join(f"--- {case}\n{text}" for case, text in self.wrong.items())
+            pytest.fail(f"{len(self.wrong)} wrong: {', '.join(self.wrong)}\n{found}", pytrace=False)
+
+
+def wait_for(due: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether this comes true in time."""
+    end = time.monotonic() + seconds
+    while not due():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def of(offer: Offer) -> str:
+    """A regular expression for what is asked about an offer; for `StandIn.on`."""
+    return f"/offers/{offer.offer_id}"

@@ -1,0 +1,234 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guards that a play switches off by accident, and declarations that must cost nothing."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import pytest
+
+from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, assert_told, core, failed, failures
+from project import extra
+from standin import Answer, Proceed, Request, StandIn
+
+
+def key_of_nothing() -> str:
+    """A public key whose bytes are none."""
+    kind = b"ssh-ed25519"
+    blob = len(kind).to_bytes(4, "big") + kind + bytes(4)
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} nobody"
+
+
+def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked, tmp_path: Any) -> None:
+    (project.folder / "nothing.j2").write_text("{% if false %}#cloud-config{% endif %}\n")
+    named, cluster = (
+        account.sell("named"),
+        account.sell("ray", gpus=16, machines=2, price=0.1, listed={"node_count": 2}),
+    )
+    cluster.details = {"node_count": 2}
+    local: dict[str, Any] = {"ansible_connection": "local", "provision_reach": True}
+    hosts: dict[str, Any] = {
+        "localhost": {**local},
+        "itself": {**local},
+        "volume": {"provision_spec": {"vendor": "volume", "storage": [{"type": "block_disk", "size": "500GB"}]}},
+        "no-key": {"provision_ssh_public_key": key_of_nothing()},
+        "no-data": {"provision_cloud_init_template": str(project.folder / "nothing.j2")},
+        "typo": {
+            "provision_spec": {},
+            "provision_offer_id": named.offer_id,
+            "provision_max_price_per_hour": "",
+            "provision_maximum_price_per_hour": 1,
+        },
+        "no-attempts": {"provision_max_attempts": 0},
+        "ray": {"provision_spec": {}, "provision_offer_id": cluster.offer_id},
+        "../../escaped": {"provision_spec": {**SPEC, "vendor": "escaped"}},
+        "fine": {},
+    }
+    # A play cannot set a keyword for one host; and localhost needs the spec of its own.
+    hosts["localhost"]["provision_spec"] = {**SPEC, "vendor": "localhost"}
+    for host in (*hosts, "escaped"):
+        if host not in ("typo", "ray"):
+            account.sell(host)
+    project.declare(hosts)
+    other = project.folder / "web.yml"
+    other.write_text('{"web": {"hosts": {"ray-1": {"ansible_host": "192.0.2.9"}}}}')
+    show = "{{ inventory_hostname }} is at {{ ansible_host }} in {{ group_names }}"
+    shown = {"hosts": "web", "gather_facts": False, "tasks": [{"name": "Show", "ansible.builtin.debug": {"msg": show}}]}
+    run = project.playbook(project.book(as_play("provision"), shown), "-i", str(other))
+    check = Cases()
+    for host in hosts:
+        if host in ("fine", "../../escaped"):
+            continue
+        with check(f"{host} costs nothing"):
+            assert failed(run, host)
+            bought = named.purchase if host == "typo" else account.bought(host)
+            assert not bought, "bought what cannot be meant"
+    with check("the reason"):
+        assert "provision_max_attempts" in failures(run, "no-attempts")
+        assert "provision_maximum_price_per_hour" in failures(run, "typo")
+    with check("ray-1 keeps its address (11)"):
+        assert "ray-1 is at 192.0.2.9 in ['web']" in run.output, "a host of the inventory was taken over"
+    with check("escaped (24)"):
+        assert not (project.folder.parent / "escaped").exists() and not (tmp_path / "escaped").exists()
+    with check("fine"):
+        assert not failed(run, "fine"), failures(run, "fine")
+    check.judge(run)
+
+
+def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked) -> None:
+    project.declare({"gpu-1": {"provision_reach": True}})
+    account.sell("gpu-1")
+    play = as_play("provision", connection="local")
+    play["tasks"].append({"name": "Configure", "ansible.builtin.file": {"path": "configured", "state": "touch"}})
+    play["tasks"][-1]["ansible.builtin.file"]["mode"] = "0600"
+    run = project.playbook(project.book(play))
+    assert failed(run, "gpu-1"), run.output
+    assert not (project.folder / "configured").exists(), "the controller was taken for the machine"
+    assert not account.purchases
+
+
+@core
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_other_strategies_are_refused_before_anything_is_sent(
+    account: StandIn, project: Attacked, strategy: str
+) -> None:
+    hosts = ["gpu-1", "gpu-2"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    run = project.playbook(project.play_of("provision", strategy=strategy))
+    assert run.returncode != 0
+    assert not account.purchases, run.output
+    assert strategy in run.output
+
+
+@core
+def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    # The last one has its machine already, and no file of any registry says so.
+    project.declare(hosts, provision_registry_dir="", provision_max_total_price_per_hour=5)
+    for host in hosts:
+        account.sell(host, 2.25)
+    account.run("gpu-3", 2.25)
+    play = as_play("provision", serial=1)
+    run = project.playbook(project.book(play))
+    running = sum(machine.price or 0 for machine in account.machines if machine.runs)
+    assert running <= 5, f"{running} USD per hour with a ceiling of 5\n{run.output}"
+
+
+@core
+def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked) -> None:
+    total = {"provision_max_total_price_per_hour": 0.1}
+    project.declare({"no-ceiling": {"provision_max_price_per_hour": ""}, "no-journal": {}, "total": total, "tiny": {}})
+    for host in ("no-ceiling", "no-journal", "total", "tiny"):
+        account.sell(host)
+    project.registry_file("no-journal").parent.parent.mkdir()
+    project.registry_file("no-journal").parent.touch()
+    plays = [as_play("provision", hosts, ignore_errors=True) for hosts in ("no-ceiling:no-journal", "total", "tiny")]
+    plays[2]["vars"] = {"provision_max_total_price_per_hour": "1e-06"}
+    run = project.playbook(project.book(*plays))
+    check = Cases()
+    for host in ("no-ceiling", "no-journal", "total", "tiny"):
+        with check(host):
+            assert not account.bought(host), "bought against a guard"
+
+    # And at the end of a life.
+    purchases = {host: account.buy(account.sell(host, 2.5), host) for host in ("own", "blind")}
+    project.declare(["own", "copy", "blind", "deaf"])
+    project.note("own", purchases["own"])
+    project.note("copy", purchases["own"])
+    project.note("blind", purchases["blind"])
+    (blind,) = purchases["blind"].machines
+    blind.hidden = blind.unlisted = True
+    last = project.playbook(project.book(as_play("decommission", "copy:blind", ignore_errors=True)))
+    with check("shared"):
+        assert purchases["own"].machines[0].runs, "ended what two hosts claim"
+        assert project.owned("own")
+    with check("blind is kept"):
+        assert blind.resource_id in project.noted("blind"), "forgot what may be billed"
+    check.judge(run, last)
+
+
+@core
+def test_a_limit_of_tasks_does_not_hide_a_purchase(account: StandIn, project: Attacked) -> None:
+    project.declare(["gpu-1"])
+    account.sell("gpu-1")
+
+    def block(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed()
+        time.sleep(4)
+        return answer
+
+    account.on("POST", "/procure_offer", block)
+    play = project.play_of("provision")
+    run = project.run("ansible-playbook", "-i", str(project.inventory), play, ANSIBLE_TASK_TIMEOUT="2")
+    (purchase,) = account.purchases
+    assert_remembered(project, "gpu-1", purchase, run)
+    assert not failed(run, "gpu-1"), failures(run, "gpu-1")
+
+
+@core
+def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacked) -> None:
+    ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
+    project.declare({"gpu-1": {**project.through(ssh), "provision_boot_timeout": "3s"}})
+    account.sell("gpu-1")
+    run = project.run("ansible-playbook", "-i", str(project.inventory), project.play_of("provision"), seconds=45)
+    assert "ENDED BY THE TEST" not in run.output, run.output
+    assert_told(run, "gpu-1", account.purchases[0].machines[0])
+    assert project.owned("gpu-1") == account.purchases[0].ids
+
+
+def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, provision_all_or_nothing=True)
+    owned, *_rest = [account.sell("acme", 2.0 + number / 10) for number in range(2)]
+    project.note("gpu-1", account.buy(owned, "gpu-1"))
+    run = project.role("provision")
+    assert run.returncode != 0
+    assert len(account.purchases) == 1, "bought for some, though not for all"
+    assert not failed(run, "gpu-1") or account.purchases[0].machines[0].runs
+    account.sell("acme", 2.3)
+    run = project.role("provision")
+    assert run.returncode == 0 and len(account.purchases) == 3, run.output
+
+
+def test_a_missing_token_is_a_matter_of_authentication(account: StandIn, project: Attacked) -> None:
+    account.sell("acme")
+    project.environment["COMPUTE_INDEX_API_TOKEN"] = ""
+    tasks = [
+        {f"{SUPPLY}.resource_info": {}},
+        {f"{SUPPLY}.offer_info": {"offer_id": account.offers[0].offer_id}},
+        {f"{SUPPLY}.offer_status": {"offer_id": account.offers[0].offer_id}},
+    ]
+    results, run = project.tasks(*tasks)
+    assert [result.get("error_class") for result in results] == ["auth"] * 3, run.output
+    assert not account.requests
+
+
+def test_a_limit_never_hides_that_nothing_was_ended(account: StandIn, project: Attacked) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    for host in ("gpu-1", "gpu-2"):
+        project.note(host, account.buy(account.sell(host), host))
+    ending = extra({"decommission_hosts": "gpu-1"})
+    run = project.playbook(f"{SUPPLY}.decommission", "--limit", "gpu-1", *ending)
+    first, second = account.machines
+    assert second.runs, "ended more than it was limited to"
+    assert run.returncode != 0 or not first.runs, f"nothing was ended, and it is green\n{run.output}"
+    audit = project.playbook(f"{SUPPLY}.audit", "--limit", "gpu-2")
+    assert audit.returncode != 0 or second.resource_id in audit.output, audit.output
+
+
+def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Attacked) -> None:
+    project.declare({"gpu-1": {"whose": account.settings.token}, "gpu-2": {"whose": "attack-token-of-others"}})
+    account.tokens.add("attack-token-of-others")
+    for host in ("gpu-1", "gpu-2"):
+        account.sell(host)
+    play = as_play("provision")
+    play["module_defaults"][f"group/{SUPPLY}.all"]["api_token"] = "{{ whose }}"
+    run = project.playbook(project.book(play))
+    assert failed(run, "gpu-2") and not account.bought("gpu-2"), run.output
+    assert not any("of-others" in r.headers["authorization"] for r in account.asked("POST", "/procure_offer"))

@@ -1,0 +1,80 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A play that is killed in the middle of its purchases, and what others do before it is run again."""
+
+from __future__ import annotations
+
+import time
+
+from attack import Attacked, Cases, assert_remembered, core, failed, failures, of, wait_for
+from standin import Answer, Proceed, Request, StandIn, refuse
+
+PROCURE = ("POST", "/procure_offer")
+
+
+@core
+def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: StandIn, project: Attacked) -> None:
+    hosts = ["stolen", "unseen", "busy", "lost", "renamed"]
+    project.declare(hosts)
+    offers = {host: account.sell(host, keeps_name=host != "unseen") for host in hosts}
+    arrived: set[str] = set()
+    killed: list[float] = []
+
+    def hold(request: Request, proceed: Proceed) -> Answer:
+        name = request.json["resource_name"]
+        answer = proceed() if name in ("unseen", "lost", "renamed") else None
+        arrived.add(name)
+        if name == "busy":
+            # It is told to come back, and by then the play is dead.
+            wait_for(lambda: len(arrived) == len(hosts))
+            return Answer(429, {"detail": "busy"}, {"Retry-After": "2"})
+        wait_for(lambda: bool(killed))
+        return answer or Answer(cut=True)
+
+    account.on(*PROCURE, hold, times=len(hosts))
+    process = project.start("ansible-playbook", "-i", str(project.inventory), project.play_of("provision"), "--forks=8")
+    assert wait_for(lambda: len(arrived) == len(hosts)), "not all of them buy"
+    time.sleep(0.4)
+    sent = len(account.asked(*PROCURE))
+    project.kill(process)
+    killed.append(time.monotonic())
+    process.communicate()
+    # While that one is dead, a colleague buys one of the offers.
+    account.buy(offers["stolen"], "colleague")
+    for machine in offers["renamed"].purchase.machines if offers["renamed"].purchase else ():
+        machine.name = "the-big-one"
+    time.sleep(3.5)
+    check = Cases()
+    with check("busy (26)"):
+        later = account.asked(*PROCURE)[sent:]
+        assert not later, "a play that was killed has bought afterwards"
+    project.end_leftovers()
+
+    for host in hosts:
+        # What is bought in its stead. One that lost its offer to somebody else may have it.
+        account.sell(host, 2.5)
+    # A replica that does not know of it yet.
+    account.on("GET", f"{of(offers['unseen'])}/status", lambda _r, _p: refuse(404, "Offer not found"), times=1)
+    second = project.role("provision")
+    stolen = offers["stolen"].purchase
+    assert stolen is not None
+    with check("stolen (2c)"):
+        assert not set(project.owned("stolen")) & set(stolen.ids), "owns what a colleague has bought"
+        assert len(account.bought("stolen")) <= 1
+    with check("unseen (15)"):
+        assert len(account.bought("unseen")) == 1, "one 404 is no proof that nothing was bought"
+        assert_remembered(project, "unseen", account.bought("unseen")[0], second)
+    with check("renamed"):
+        assert len(account.bought("renamed")) == 1, "bought again beside what may be ours"
+        assert_remembered(project, "renamed", account.bought("renamed")[0], second)
+    with check("lost"):
+        assert not failed(second, "lost"), failures(second, "lost")
+        assert len(account.bought("lost")) == 1 and project.owned("lost") == account.bought("lost")[0].ids
+    with check("busy again"):
+        assert len(account.bought("busy")) == 1
+        assert not failed(second, "busy"), failures(second, "busy")
+    third = project.role("decommission")
+    with check("the colleague's machine lives"):
+        assert stolen.machines[0].runs
+    check.judge(second, third)

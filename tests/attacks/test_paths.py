@@ -1,0 +1,126 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory is where it is looked for, however its folder or the machine's name is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from attack import SPEC, Attacked, Cases, core, failed, failures
+from project import extra
+from standin import StandIn
+
+SYSTEM = Path("/etc/ansible/host_vars")
+
+
+@core
+def test_a_registry_or_a_name_that_can_be_misread(account: StandIn, project: Attacked) -> None:
+    # Names that can be numbers, found by the name alone; and folders, of machines whose names are not kept.
+    by_name: dict[str, Any] = {host: {"provision_registry_dir": ""} for host in ("101", "1e3", "0x1f", "1_000")}
+    by_name["seven"] = {"provision_registry_dir": "", "provision_resource_name": 7}
+    by_file: dict[str, Any] = {
+        "tilde": {"provision_registry_dir": "~/tilde"},
+        "variable": {"provision_registry_dir": "$HOME/variable"},
+        "relative": {"provision_registry_dir": "some/where"},
+    }
+    hosts = {
+        host: {**own, "provision_spec": {**SPEC, "vendor": f"v-{host}"}} for host, own in (by_name | by_file).items()
+    }
+    for host in hosts:
+        for price in (2.0, 2.5, 3.0):
+            account.sell(f"v-{host}", price, keeps_name=host in by_name)
+    project.declare(hosts)
+    native = {"ANSIBLE_JINJA2_NATIVE": "true"}
+    runs = [
+        project.run("ansible-playbook", "-i", str(project.inventory), project.play_of(role), **native)
+        for role in ("provision", "provision", "decommission")
+    ]
+    check = Cases()
+    for host in hosts:
+        bought = [purchase for purchase in account.purchases if purchase.offer.vendor == f"v-{host}"]
+        with check(f"{host} is bought once, or refused"):
+            assert len(bought) == 1 or (not bought and failed(runs[0], host)), f"bought {len(bought)} times"
+            assert not bought or not failed(runs[1], host), failures(runs[1], host)
+        with check(f"{host} is ended"):
+            assert not any(machine.runs for purchase in bought for machine in purchase.machines)
+            assert not bought or not failed(runs[2], host)
+    for host in by_name:
+        with check(f"{host} is called so"):
+            names = [purchase.name for purchase in account.purchases if purchase.offer.vendor == f"v-{host}"]
+            assert set(names) <= {"7" if host == "seven" else host}
+    check.judge(*runs)
+
+
+@contextmanager
+def nothing_left_in(folder: Path, group: str) -> Iterator[None]:
+    """Remove what a registry in the wrong place would leave there: whoever runs this may be allowed to write it."""
+    known = [each for each in (folder, folder.parent) if each.exists()]
+    try:
+        yield
+    finally:
+        for each in folder.glob(f"{group}-*"):
+            shutil.rmtree(each)
+        for each in (folder, folder.parent):
+            if each not in known and each.exists() and not any(each.iterdir()):
+                each.rmdir()
+
+
+def test_without_an_inventory(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+    group = f"attack{uuid4().hex[:8]}"
+    stale = tmp_path / "stale"
+    stale.mkdir()
+    for number in range(3):
+        account.sell("acme", 2.0 + number / 10, keeps_name=False)
+    wanted = {
+        "provision_group": group,
+        "provision_hosts": 2,
+        "provision_spec": {**SPEC, "vendor": "acme"},
+        "provision_max_price_per_hour": 5,
+        "provision_ssh_public_key": project.public_key,
+        "provision_reach": False,
+        "provision_poll_delay": 1,
+    }
+    where = {"PWD": str(stale), "ANSIBLE_INVENTORY": "/etc/ansible/hosts"}
+    with nothing_left_in(SYSTEM, group):
+        first = project.run("ansible-playbook", "compute_index.supply.provision", *extra(wanted), **where)
+        check = Cases()
+        with check("in the current folder (W9, 6)"):
+            assert first.returncode == 0, first.output
+            for number in (1, 2):
+                assert project.owned(f"{group}-{number}")
+            assert not any(stale.iterdir())
+        ending = {"provision_group": group, "decommission_hosts": group}
+        last = project.run("ansible-playbook", "compute_index.supply.decommission", *extra(ending), **where)
+    with check("hosts that only the registry knows are ended (W3)"):
+        assert last.returncode == 0
+        assert len(account.purchases) == 2 and not any(machine.runs for machine in account.machines)
+    check.judge(first, last)
+
+
+def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+    stale = tmp_path / "stale"
+    stale.mkdir()
+    for price in (2.0, 2.1):
+        account.sell("acme", price, keeps_name=False)
+    wanted = {
+        "provision_spec": {**SPEC, "vendor": "acme"},
+        "provision_max_price_per_hour": 5,
+        "provision_ssh_public_key": project.public_key,
+        "provision_reach": False,
+        "provision_poll_delay": 1,
+    }
+    play = project.play_of("provision", "all")
+    runs = [
+        project.run("ansible-playbook", "-i", "gpu-1,", play, *extra(wanted), PWD=str(where))
+        for where in (stale, project.folder)
+    ]
+    assert len(account.purchases) == 1, runs[0].output + runs[1].output
+    assert project.owned("gpu-1") == account.purchases[0].ids
+    assert not any(stale.iterdir())
+    assert runs[1].returncode == 0

@@ -1,0 +1,70 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two projects on one account, with hosts of the same names: neither ever touches what is the other's."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+from attack import SPEC, Attacked, Cases, core, failed, failures
+from conftest import Make
+from project import Run
+from standin import Answer, Hook, Proceed, Request, StandIn
+
+
+def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
+    """Run a role in both at the same moment."""
+    started = {
+        name: project.start("ansible-playbook", "-i", str(project.inventory), project.play_of(role))
+        for name, project in projects.items()
+    }
+    return {name: project.finish(started[name]) for name, project in projects.items()}
+
+
+@core
+def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None:
+    named, unnamed = ("gpu-1", "gpu-2"), ("bare-1",)
+    projects = {name: make(name) for name in "ab"}
+    for name, project in projects.items():
+        vendor = "{{ inventory_hostname.split('-')[0] }}"
+        project.declare([*named, *unnamed], provision_project=name, provision_spec={**SPEC, "vendor": vendor})
+    for number in range(6):
+        account.sell("gpu", 2.0 + number / 10)
+        account.sell("bare", 2.0 + number / 10, keeps_name=False)
+    # Both purchases of an offer arrive before either is answered.
+    for offer in account.offers[:2]:
+        account.on("POST", "/procure_offer", meet(threading.Barrier(2)), times=2, sent=offer.offer_id)
+    runs = both(projects, "provision")
+    second = both(projects, "provision")
+    owned = {(name, host): p.owned(host) for name, p in projects.items() for host in (*named, *unnamed)}
+    flat = [resource_id for ids in owned.values() for resource_id in ids]
+    check = Cases()
+    with check("one owner"):
+        assert len(flat) == len(set(flat)), f"a machine has two owners: {owned}"
+        assert set(flat) == {machine.resource_id for machine in account.machines}, "somebody's machine is forgotten"
+    for (name, host), ids in owned.items():
+        # A machine without a name may be anybody's: who was told that somebody was faster may stop, but takes nothing.
+        with check(f"{host} of {name}"):
+            assert len(ids) == 1 or (host in unnamed and not ids)
+            assert bool(ids) != failed(second[name], host), failures(second[name], host)
+    with check("names"):
+        names = [purchase.name for purchase in account.purchases]
+        assert len(set(names)) == len(names), f"two machines of one name: {names}"
+    last = projects["a"].role("decommission")
+    with check("the end of one"):
+        mine = {resource_id for (name, _host), ids in owned.items() for resource_id in ids if name == "a"}
+        assert {machine.resource_id for machine in account.machines if not machine.runs} == mine
+    check.judge(*runs.values(), *second.values(), last)
+
+
+def meet(meeting: threading.Barrier) -> Hook:
+    """Wait a while for the other purchase."""
+
+    def act(_request: Request, proceed: Proceed) -> Answer:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(3)
+        return proceed()
+
+    return act

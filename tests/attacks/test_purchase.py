@@ -1,0 +1,283 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The purchase itself: answers that say no although it was made, states that lag, prices that contradict."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from attack import SPEC, SUPPLY, Attacked, Cases, assert_remembered, failed, failures, of
+from books import Offer
+from standin import Answer, Hook, Proceed, Request, StandIn, refuse
+
+PROCURE = ("POST", "/procure_offer")
+AGAIN = {"Retry-After": "0"}
+
+
+def instead(status: int, **fields: Any) -> Hook:
+    """The purchase is made, and this is what is answered."""
+
+    def act(_request: Request, proceed: Proceed) -> Answer:
+        assert proceed().status == 200
+        return Answer(status, {"detail": "no"}, **fields)
+
+    return act
+
+
+# Each is bought, once, and its first answer says that it was not.
+DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
+    "409": (409, {}, True),
+    "409-unnamed": (409, {}, False),
+    "410": (410, {}, True),
+    "410-unnamed": (410, {}, False),
+    "404": (404, {}, True),
+    "404-unnamed": (404, {}, False),
+    "422": (422, {}, True),
+    "400-unnamed": (400, {}, False),
+    "429": (429, AGAIN, True),
+    "429-unnamed": (429, AGAIN, False),
+    "503": (503, AGAIN, True),
+    "503-unnamed": (503, AGAIN, False),
+}
+
+
+def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project: Attacked) -> None:
+    project.declare([f"host-{case}" for case in DENIED] + ["host-429-late"])
+    for case, (status, headers, keeps_name) in DENIED.items():
+        offer = account.sell(f"host-{case}", keeps_name=keeps_name)
+        account.on(*PROCURE, instead(status, headers=headers), times=1, sent=offer.offer_id)
+    late = account.sell("host-429-late")
+    account.on(*PROCURE, lambda request, _p: take_up_late(account, late, request), times=1, sent=late.offer_id)
+    for offer in list(account.offers):
+        # What is bought in its stead is one too many.
+        account.sell(offer.vendor, 2.5)
+    hosts = [*project_hosts(account)]
+
+    first = project.role("provision")
+    check = Cases()
+    for host in hosts:
+        with check(f"{host} at first"):
+            assert_one(account, project, host, first)
+            assert "othing was bought" not in failures(first, host)
+            assert "othing is billed" not in failures(first, host)
+    second = project.role("provision")
+    for host in hosts:
+        with check(f"{host} again"):
+            assert_one(account, project, host, second)
+    named = [host for host in hosts if not host.endswith("-unnamed")]
+    third = project.role("provision", ":".join(named), provision_adopt=True)
+    for host in named:
+        with check(f"{host} adopted"):
+            assert_one(account, project, host, third)
+            assert not failed(third, host), failures(third, host)
+            assert project.owned(host) == account.bought(host)[0].ids
+    check.judge(first, second, third)
+
+
+def project_hosts(account: StandIn) -> dict[str, None]:
+    """The hosts for which something is sold."""
+    return dict.fromkeys(offer.vendor for offer in account.offers)
+
+
+def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> None:
+    """One machine was bought for the host, and the last run's failure, or the registry, names it."""
+    bought = account.bought(host)
+    assert len(bought) == 1, f"bought {len(bought)} times"
+    assert_remembered(project, host, bought[0], *runs)
+
+
+def take_up_late(account: StandIn, offer: Offer, request: Request) -> Answer:
+    """Refuse as too busy, and buy nevertheless, some time later."""
+
+    def buy() -> None:
+        time.sleep(1.5)
+        if offer.purchase is None:
+            account.buy(offer, offer.vendor, request.json)
+
+    threading.Thread(target=buy, daemon=True).start()
+    return Answer(429, {"detail": "busy"}, AGAIN)
+
+
+def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {
+        "rejected": {},
+        "lagging": {"provision_poll_retries": 10},
+        "late-list": {},
+        "taken": {},
+        "taken-unnamed": {},
+        "zero-total": {},
+        "low-total": {"provision_spec": {**SPEC, "compute": {"gpu_type": "H100", "gpu_count": 8}}},
+        "with-storage": {"provision_max_price_per_hour": 6},
+        "other-details": {},
+        "other-kind": {},
+        "evil-id": {},
+        "no-disk": {},
+    }
+    project.declare(wanted)
+    offers = {host: account.sell(host, gpus=8 if host == "low-total" else 1) for host in wanted}
+    elsewhere = account.sell("nobody", 2.2)
+    touched = tmp_path / "touched"
+    prepare_answers(account, project, offers, elsewhere, touched)
+
+    connect = {"name": "Connect", "ansible.builtin.raw": "true", "ignore_unreachable": True, "when": "EVIL"}
+    connect["when"] = "inventory_hostname == 'evil-id'"
+    play = project.play_of("provision", post_tasks=[connect])
+    first = project.playbook(play)
+
+    check = Cases()
+    with check("rejected (19e)"):
+        assert "insufficient credit" in failures(first, "rejected")
+        assert "BOUGHT and may be" not in failures(first, "rejected")
+    with check("late-list (15)"):
+        assert_one(account, project, "late-list", first)
+    for host in ("taken", "taken-unnamed"):
+        with check(f"{host} (2b)"):
+            assert not set(offers[host].purchase.ids if offers[host].purchase else []) & set(project.owned(host))
+    for host in ("zero-total", "low-total", "other-details", "other-kind"):
+        with check(f"{host} (22, 24)"):
+            assert failed(first, host)
+            assert not account.bought(host), "bought what was not agreed to"
+    with check("with-storage (22)"):
+        assert not failed(first, "with-storage"), failures(first, "with-storage")
+        assert "provision_price_per_hour: 5" in project.noted("with-storage")
+    with check("evil-id (5)"):
+        assert len(account.bought("evil-id")) == 1
+        assert offers["evil-id"].offer_id in project.noted("evil-id") + failures(first, "evil-id")
+    with check("no-disk (19a)"):
+        assert_one(account, project, "no-disk", first)
+
+    account.hooks.clear()
+    for host in ("lagging", "late-list"):
+        offers[host].status = {}
+        for machine in offers[host].purchase.machines if offers[host].purchase else ():
+            machine.unlisted = machine.hidden = False
+    second = project.playbook(play)
+    with check("evil-id, by the registry (5)"):
+        assert not touched.exists(), "an id of the API ran a command on the controller"
+        assert len(account.bought("evil-id")) == 1
+    for host in ("lagging", "late-list"):
+        with check(f"{host} again"):
+            assert len(account.bought(host)) == 1
+            assert not failed(second, host), failures(second, host)
+            assert project.owned(host) == account.bought(host)[0].ids
+    for host in ("no-disk", "rejected"):
+        with check(f"{host} again"):
+            assert len(account.bought(host)) <= 1
+    with check("taken again"):
+        assert not set(offers["taken"].purchase.ids if offers["taken"].purchase else []) & set(project.owned("taken"))
+    check.judge(first, second)
+
+
+def prepare_answers(
+    account: StandIn, project: Attacked, offers: dict[str, Offer], elsewhere: Offer, touched: Path
+) -> None:
+    """Bend what the API says of each of these offers."""
+    rejected = {"offer_id": offers["rejected"].offer_id, "status": "rejected", "error": "insufficient credit"}
+    account.on(*PROCURE, lambda _r, _p: Answer(200, rejected), sent=offers["rejected"].offer_id)
+
+    seen = iter(range(3))
+    lagging = {"status": "available", "procurement_status": "available", "resource_ids": [], "procured_at": None}
+    lagging["instances"] = []
+
+    def lag(_request: Request, proceed: Proceed) -> Answer | None:
+        if offers["lagging"].purchase is None or next(seen, None) is None:
+            return None
+        answer = proceed()
+        return Answer(200, {**answer.body, **lagging})
+
+    account.on("GET", f"{of(offers['lagging'])}/status", lag)
+
+    def vanish(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed()
+        offers["late-list"].status = {"instances": []}
+        for machine in offers["late-list"].purchase.machines if offers["late-list"].purchase else ():
+            machine.unlisted = machine.hidden = True
+        return answer
+
+    account.on(*PROCURE, vanish, sent=offers["late-list"].offer_id)
+
+    for host, name in (("taken", "colleague"), ("taken-unnamed", None)):
+        offers[host].keeps_name = name is not None
+        account.on(*PROCURE, lambda _r, _p, host=host, name=name: overtake(account, offers[host], name),  # type: ignore[misc]
+                   times=1, sent=offers[host].offer_id)  # fmt: skip
+
+    zero, low = {"gpu_price_per_hour": 30, "total_price_per_hour": 0}, {"total_price_per_hour": 1.0}
+    low["gpu_price_per_hour"] = 30
+    offers["zero-total"].listed = offers["zero-total"].details = zero
+    offers["low-total"].listed = offers["low-total"].details = low
+    offers["with-storage"].listed = {"storage_price_per_hour": 3.0, "total_price_per_hour": 5.0}
+    offers["with-storage"].details = {"total_price_per_hour": None}
+    answer = {"offer_id": elsewhere.offer_id}
+    offers["other-details"].details = answer
+    less = {"gpu_type": "nvidia-l4-pcie-24gb", "gpu_family": "L4", "contract_type": "spot"}
+    offers["other-kind"].listed = offers["other-kind"].details = less
+
+    def be_evil(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed()
+        (machine,) = offers["evil-id"].purchase.machines if offers["evil-id"].purchase else ()
+        machine.resource_id = f"x -oProxyCommand='touch {touched}'"
+        return Answer(answer.status, {**answer.body, "resource_ids": [machine.resource_id]})
+
+    account.on(*PROCURE, be_evil, sent=offers["evil-id"].offer_id)
+
+    def take_the_disk(_request: Request, proceed: Proceed) -> Answer:
+        shutil.rmtree(project.registry_file("no-disk").parent, ignore_errors=True)
+        project.registry_file("no-disk").parent.touch()
+        return proceed()
+
+    account.on(*PROCURE, take_the_disk, sent=offers["no-disk"].offer_id)
+
+
+def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
+    """A colleague, on this very account, was faster."""
+    if offer.purchase is None:
+        account.buy(offer, name)
+    return refuse(409, "Offer already procured")
+
+
+def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -> None:
+    hosts = ["dripping", "bomb", "redirected"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+
+    def drip(_request: Request, _proceed: Proceed) -> Answer:
+        return Answer(200, (time.sleep(0.5) or b" " for _second in range(200)))
+
+    def explode(_request: Request, proceed: Proceed) -> Answer:
+        # It would be a fine answer, but for the 64 MiB of blanks.
+        body = b" " * 2**26 + json.dumps(proceed().body).encode()
+        return Answer(200, gzip.compress(body, 1), {"Content-Encoding": "gzip"})
+
+    elsewhere = {"Location": f"http://localhost:{account.url.rpartition(':')[2]}/evil"}
+    for host, hook in (
+        ("dripping", drip),
+        ("bomb", explode),
+        ("redirected", lambda _r, _p: Answer(307, None, elsewhere)),
+    ):
+        account.on("POST", "/get_offers", hook, sent=f"vendor: {host}")
+    defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
+    run = project.run(
+        "ansible-playbook",
+        "-i",
+        str(project.inventory),
+        project.play_of("provision", module_defaults=defaults),
+        seconds=45,
+    )
+    check = Cases()
+    with check("in time (17)"):
+        assert "ENDED BY THE TEST" not in run.output
+    for host in hosts:
+        with check(host):
+            assert failures(run, host)
+            assert not account.bought(host)
+    with check("redirected elsewhere"):
+        assert not account.asked("POST", "/evil")
+    check.judge(run)

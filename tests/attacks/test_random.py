@@ -1,0 +1,260 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random worlds: two projects on one account, faults, kills, strangers, deletions and lost registries.
+
+What must hold after each step is written down in `World.check`. A world is made of its seed, which a failure names:
+``SUPPLY_TEST_SEED=<seed> SUPPLY_TEST_WORLDS=1`` makes it again (the moments of kills are those of this computer).
+Before a release: SUPPLY_TEST_WORLDS=40.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from attack import SPEC, Attacked, failed, failures, wait_for
+from books import Machine, Purchase
+from conftest import Make
+from project import Run
+from standin import Answer, Hook, Proceed, Request, StandIn
+
+WORLDS = int(os.environ.get("SUPPLY_TEST_WORLDS", "1"))
+SEED = int(os.environ.get("SUPPLY_TEST_SEED", "7"))
+STEPS = int(os.environ.get("SUPPLY_TEST_STEPS", "6"))
+HOSTS = ("gpu-1", "gpu-2")
+CEILING, TOTAL = 5.0, 7.0
+PATHS = {
+    ("POST", "/procure_offer"): 6,
+    ("POST", "/get_offers"): 1,
+    ("GET", "/resources"): 2,
+    ("GET", "/resources/.*"): 1,
+    ("GET", "/offers/.*/status"): 3,
+    ("GET", "/offers/[^/]*"): 1,
+    ("DELETE", "/resources/.*"): 2,
+}
+
+
+def faults(chance: random.Random) -> Hook:
+    """Something that goes wrong with one request, before or after it has done what was asked."""
+    after, kind = (
+        chance.random() < 0.6,
+        chance.choice(["cut", "500", "503", "429", "html", "late", "404", "409", "410"]),
+    )
+
+    def act(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed() if after else Answer(200)
+        if kind == "cut":
+            return Answer(cut=True)
+        if kind == "late":
+            time.sleep(0.4)
+            return answer if after else proceed()
+        if kind == "html":
+            return Answer(200, b"<html>")
+        return Answer(int(kind), {"detail": "a fault"}, {"Retry-After": "0"} if kind in ("429", "503") else {})
+
+    return act
+
+
+@dataclass
+class World:
+    """The account, both projects, and what a person who saw everything would know."""
+
+    account: StandIn
+    projects: dict[str, Attacked]
+    chance: random.Random
+    story: list[str] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=lambda: {"a": "", "b": ""})
+    #: Whose registry was lost: the name is all that is left of it.
+    lost: set[tuple[str, str]] = field(default_factory=set)
+    #: Machines that were ended by somebody who was asked to, or behind our back.
+    may_end: set[str] = field(default_factory=set)
+    strangers: list[Machine] = field(default_factory=list)
+
+    def stock(self) -> None:
+        """Let there be offers: fine ones, some that are too dear, one without a price."""
+        free = [offer for offer in self.account.offers if offer.purchase is None and not offer.expired]
+        for _each in range(5 - len(free)):
+            price = self.chance.choice([2.0, 2.2, 2.5, 3.0, 3.5, 4.5, 6.0, 9.0, None])
+            self.account.sell("acme", price)
+
+    def of(self, project: str, host: str) -> list[Purchase]:
+        """What was bought for a host."""
+        return self.account.bought(f"{project}-{host}")
+
+    def live(self, project: str, host: str) -> list[Machine]:
+        """The machines that are billed for a host."""
+        return [machine for purchase in self.of(project, host) for machine in purchase.machines if machine.runs]
+
+    # Steps
+
+    def provision(self, name: str, *words: str, kill: bool = False, **variables: object) -> Run:
+        """A run of the role, perhaps one that is killed."""
+        project = self.projects[name]
+        play, bought = project.play_of("provision", vars=variables), len(self.account.purchases)
+        process = project.start("ansible-playbook", "-i", str(project.inventory), play, *words)
+        if kill:
+            self.wait_for_the_kill()
+            project.kill(process, self.chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            time.sleep(self.chance.choice([0, 0.5]))
+            project.kill(process)
+        run = project.finish(process)
+        self.outputs[name] += run.output
+        if "--check" in words:
+            assert len(self.account.purchases) == bought, "check mode has bought"
+        elif not run.returncode:
+            for host in HOSTS:
+                ids = [machine.resource_id for machine in self.live(name, host)]
+                assert ids and ids == project.owned(host), f"green, and {host} of {name} has {ids}"
+                self.lost.discard((name, host))
+        return run
+
+    def wait_for_the_kill(self) -> None:
+        """Some moment: of the clock, or right when a purchase arrives."""
+        if self.chance.random() < 0.5:
+            time.sleep(self.chance.uniform(0.5, 5))
+            return
+        sent = len(self.account.asked("POST", "/procure_offer"))
+        wait_for(lambda: len(self.account.asked("POST", "/procure_offer")) > sent, 8)
+        time.sleep(self.chance.choice([0, 0.02, 0.2]))
+
+    def decommission(self, name: str) -> Run:
+        """A run of the role that ends what the hosts have."""
+        self.may_end |= {machine.resource_id for host in HOSTS for machine in self.live(name, host)}
+        project = self.projects[name]
+        run = project.role("decommission")
+        self.outputs[name] += run.output
+        return run
+
+    def step(self) -> None:
+        """Something happens."""
+        self.stock()
+        self.account.hooks.clear()
+        for _each in range(self.chance.choice([0, 1, 1, 2, 3])):
+            method, path = self.chance.choices([*PATHS], [*PATHS.values()])[0]
+            self.account.on(method, path, faults(self.chance), times=self.chance.choice([1, 1, 2]))
+        name = self.chance.choice("ab")
+        happening: dict[str, tuple[int, Callable[[], object]]] = {
+            "provision": (5, lambda: self.provision(name)),
+            "provision, adopting": (1, lambda: self.provision(name, provision_adopt=True)),
+            "provision, releasing": (1, lambda: self.provision(name, provision_on_failure="release")),
+            "killed": (4, lambda: self.provision(name, kill=True)),
+            "check": (1, lambda: self.provision(name, "--check")),
+            "decommission": (2, lambda: self.decommission(name)),
+        }
+        for _each in range(self.chance.choice([0, 0, 1, 2])):
+            self.chance.choice([self.stranger, self.expire, self.delete, self.lose])()
+        what = self.chance.choices([*happening], [weight for weight, _act in happening.values()])[0]
+        self.story.append(f"{what} {name}")
+        happening[what][1]()
+        self.account.hooks.clear()
+        self.check(name)
+
+    def stranger(self) -> None:
+        """Another customer of the account buys something."""
+        free = [offer for offer in self.account.offers if offer.purchase is None and not offer.expired]
+        if free:
+            self.story.append("a stranger buys")
+            self.strangers += self.account.buy(self.chance.choice(free), f"stranger-{len(self.strangers)}").machines
+
+    def expire(self) -> None:
+        """Half an hour goes by for an offer."""
+        free = [offer for offer in self.account.offers if offer.purchase is None]
+        self.story.append("an offer expires")
+        self.chance.choice(free).created -= 3600
+
+    def delete(self) -> None:
+        """A machine of ours is ended in the vendor's console."""
+        live = [machine for name in "ab" for host in HOSTS for machine in self.live(name, host)]
+        if live:
+            machine = self.chance.choice(live)
+            self.story.append(f"{machine.name} is deleted behind our back")
+            machine.state, machine.ended = "deleted", time.time()
+            self.may_end.add(machine.resource_id)
+
+    def lose(self) -> None:
+        """The registry file of a host is lost."""
+        name, host = self.chance.choice("ab"), self.chance.choice(HOSTS)
+        file = self.projects[name].registry_file(host)
+        if file.exists():
+            self.story.append(f"the registry of {host} of {name} is lost")
+            file.unlink()
+            self.lost.add((name, host))
+
+    # What must hold
+
+    def check(self, acted: str) -> None:
+        """After each step."""
+        assert all(machine.runs for machine in self.strangers), "the machine of a stranger was ended"
+        for name, project in self.projects.items():
+            spent, memory = 0.0, project.memory
+            for host in HOSTS:
+                live = self.live(name, host)
+                assert len(live) < 2, f"{host} of {name} has {len(live)} machines"
+                spent += sum(machine.price or 0 for machine in live)
+                for purchase in self.of(name, host):
+                    assert purchase.offer.total is not None and purchase.offer.total <= CEILING, "above the ceiling"
+                    for machine in purchase.machines:
+                        self.check_machine(acted, name, host, purchase, machine, memory)
+            assert spent <= TOTAL + 1e-6, f"{name} spends {spent}, above its total"
+
+    def check_machine(
+        self, acted: str, name: str, host: str, purchase: Purchase, machine: Machine, memory: str
+    ) -> None:
+        """Nothing is forgotten, and nothing is ended but by its own project."""
+        ends = machine.resource_id in self.may_end
+        # With provision_on_failure "release" a purchase that failed is given back.
+        assert machine.runs or ends or name == acted, f"{machine.name} was ended by the other project"
+        self.may_end |= set() if machine.runs else {machine.resource_id}
+        known = machine.resource_id in memory or purchase.offer.offer_id in memory
+        told = machine.resource_id in self.outputs[name]
+        assert not machine.runs or known or told or (name, host) in self.lost, f"{machine.name} is forgotten"
+
+    def settle(self) -> None:
+        """The faults are over: what is green stays, and ends."""
+        self.stock()
+        for name in self.projects:
+            first = self.provision(name, provision_adopt=True)
+            green = [host for host in HOSTS if not failed(first, host)]
+            for host in {*HOSTS} - {*green}:
+                assert failures(first, host), f"{host} of {name} does not say why"
+            bought = len(self.account.purchases)
+            second = self.provision(name, provision_adopt=True)
+            assert not any(failed(second, host) for host in green), second.output
+            named = [purchase.name for purchase in self.account.purchases[bought:]]
+            assert not {f"{name}-{host}" for host in green} & {*named}, "a run after a green one has bought"
+            self.check(name)
+            self.decommission(name)
+            for host in green:
+                assert not self.live(name, host), f"{host} of {name} was not ended"
+            self.check(name)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(SEED, SEED + WORLDS))
+def test_random_worlds(account: StandIn, make: Make, seed: int) -> None:
+    projects = {name: make(name) for name in "ab"}
+    for name, project in projects.items():
+        project.declare(
+            list(HOSTS),
+            provision_project=name,
+            provision_spec={**SPEC, "vendor": "acme"},
+            provision_max_price_per_hour=CEILING,
+            provision_max_total_price_per_hour=TOTAL,
+        )
+    world = World(account, projects, random.Random(seed))
+    try:
+        for _step in range(STEPS):
+            world.step()
+        world.story.append("settle")
+        world.settle()
+    except AssertionError as error:
+        output = "\n".join(world.outputs.values())
+        story = "; ".join(world.story)
+        pytest.fail(f"SUPPLY_TEST_SEED={seed}: {error}\nwhat happened: {story}\n{output[-20000:]}", pytrace=False)

@@ -1,0 +1,126 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is given back: only what this very purchase bought, and never a machine that was once in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attack import Attacked, Cases, assert_told, failed, failures, of
+from books import Machine, Offer
+from standin import Answer, Proceed, Request, StandIn, refuse
+
+
+def unfiltered(account: StandIn, offer: Offer, *others: Machine) -> None:
+    """Let the API ignore the filter of its list for this offer, and show these machines as well."""
+
+    def ignore(_request: Request, _proceed: Proceed) -> Answer:
+        bought = offer.purchase.machines if offer.purchase else []
+        return Answer(200, [account.resource(m) for m in (*others, *bought) if m.state != "deleted"])
+
+    account.on("GET", "/resources", ignore, sent=offer.offer_id)
+
+
+def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: Attacked) -> None:
+    release: dict[str, Any] = {"provision_on_failure": "release"}
+    ssh = project.fake_ssh("strange-key")
+    project.declare(
+        {
+            "shared": release,
+            "unfiltered": release,
+            "unlistable": release,
+            "vanishing": release,
+            "forbidden": release,
+            "slow": release,
+            "keep": {},
+            "settled": release,
+            "strange-key": {**release, **project.through(ssh)},
+        }
+    )
+    released = ("shared", "unfiltered", "unlistable", "vanishing")
+    failing = {host: account.sell(host, fails="no capacity") for host in (*released, "keep")}
+    going_on = {host: account.sell(host, boot_seconds=1000) for host in ("forbidden", "slow")}
+    fine = {host: account.sell(host) for host in ("settled", "strange-key")}
+    # A machine of a colleague's that has a volume of this offer; and one that names no offer at all.
+    old = account.run("old")
+    old.offers.append(failing["shared"].offer_id)
+    named = account.run("named")
+    silent, neighbour = (account.run(name, shown={"offer_history": []}) for name in ("silent", "neighbour"))
+    unfiltered(account, failing["unfiltered"], silent, named)
+    unfiltered(account, failing["keep"], neighbour)
+    account.on(
+        "POST",
+        "/procure_offer",
+        lambda _request, proceed: hide_offers(account, failing["keep"], proceed),
+        sent=failing["keep"].offer_id,
+    )
+    # Whatever list is asked for: of all machines, or of this offer.
+    bought = failing["unlistable"]
+    account.on("GET", "/resources", lambda _r, _p: Answer(500) if bought.purchase else None, sent=bought.offer_id)
+    # The list has it, and its own page does not (8).
+    lost, hidden = failing["vanishing"], going_on["forbidden"]
+    for method in ("GET", "DELETE"):
+        account.on(method, "/resources/.*", lambda r, _p: refuse(404, "Not found") if is_of(lost, r) else None)
+    account.on("GET", f"{of(hidden)}/status", lambda _r, _p: Answer(403) if hidden.purchase else None)
+
+    first = project.role("provision")
+
+    check = Cases()
+    with check("strangers"):
+        assert old.runs, "the machine with a volume of the offer was ended (1a)"
+    with check("strangers in a list without its filter"):
+        assert silent.runs, "a machine that is none of the offer's was ended (1b)"
+        assert named.runs, "a machine of another offer was ended (1b)"
+    for host in (*released, "slow"):
+        offer = {**failing, **going_on}[host]
+        with check(host):
+            assert failed(first, host) and offer.purchase
+            (machine,) = offer.purchase.machines
+            if machine.runs:
+                assert_told(first, host, machine)
+                assert "othing is billed" not in failures(first, host)
+            assert host != "slow" or not machine.runs, "what never got ready is given back"
+            assert old.resource_id not in failures(first, host), "says that it has ended what it has not bought"
+    with check("forbidden"):
+        purchase = going_on["forbidden"].purchase
+        assert purchase and purchase.machines[0].runs, "one refused look is no failed machine (3)"
+        assert purchase.ids[0] in project.noted("forbidden")
+        assert_told(first, "forbidden", purchase.machines[0])
+    with check("keep"):
+        purchase = failing["keep"].purchase
+        assert purchase and failed(first, "keep")
+        assert set(project.owned("keep")) <= set(purchase.ids), "owns machines of others (1c)"
+        assert_told(first, "keep", purchase.machines[0])
+    for host, offer in fine.items():
+        with check(f"{host} at first"):
+            assert not failed(first, host), failures(first, host)
+            assert offer.purchase and project.owned(host) == offer.purchase.ids
+
+    (ssh / "strange").touch()
+    fine["settled"].status = {"procurement_status": "maintenance", "instances": []}
+    second = project.role("provision", "settled:strange-key")
+    for host, offer in fine.items():
+        with check(f"{host} in use"):
+            assert failed(second, host)
+            assert offer.purchase and offer.purchase.machines[0].runs, "a machine in use was ended (3)"
+            assert project.owned(host) == offer.purchase.ids
+            assert_told(second, host, offer.purchase.machines[0])
+
+    third = project.role("decommission", "keep")
+    with check("keep is ended"):
+        assert neighbour.runs, "a machine that is none of the offer's was ended (1c)"
+    check.judge(first, second, third)
+
+
+def is_of(offer: Offer, request: Request) -> bool:
+    """Whether a machine of the offer is asked for."""
+    return offer.purchase is not None and request.path.rpartition("/")[2] in offer.purchase.ids
+
+
+def hide_offers(account: StandIn, offer: Offer, proceed: Proceed) -> Answer:
+    """A purchase whose machines say of no offer that they are of it."""
+    answer = proceed()
+    for machine in offer.purchase.machines if offer.purchase else ():
+        machine.shown = {"offer_history": []}
+    return answer

@@ -1,0 +1,109 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the playbook ``provision`` costs many hosts, beside a peer's bare creation, and what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from .measure import Commands, in_turn, ratio
+from .provision import FIRST, RUNS, SECOND, peer, provision
+from .table import Row
+from .tasks import MODULES
+
+OURS, PEER = "provision", "vultr.cloud"
+OF_PEER = {FIRST: "0.7", SECOND: "0.2"}
+"""The goals beside the peer's same run with as many hosts."""
+FEW_HOSTS = 50
+OF_FEW = "1.3" if version("ansible-core").startswith("2.16.") else "1.15"
+"""The goal of larger fleets: what a host costs there, beside one of 50."""
+LATENCY = 0.2
+"""Seconds."""
+CALLBACKS = Path(__file__).with_name("callback")
+COLUMNS = 80
+# A warning of a line for each machine, which a user's own setting decides on.
+SILENT = {"ANSIBLE_PYTHON_INTERPRETER": "auto_silent"}
+FORKS, LINES = "7", {2: "70", 10: "160"}
+"""The goals of what a host's first purchase forks, and of the lines that it prints."""
+
+
+def hosts_of(count: int) -> str:
+    return f"{count} host{'s' if count > 1 else ''}"
+
+
+def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds: int) -> list[Row]:
+    """CPU time of a host and memory. The peer's run, always with as many hosts, is measured beside each of ours.
+
+    What is compared with as many hosts of ours takes so many rounds, the rest only one: these are minutes each.
+    """
+    found: list[Row] = []
+    few: dict[str, list[float]] = {}
+    for hosts in sorted({peer_hosts, *counts}):
+        ways = {OURS: partial(provision, commands, hosts), PEER: partial(peer, commands, peer_hosts)}
+        measured = in_turn(ways, rounds if hosts == peer_hosts else 1)
+        for run in RUNS:
+            ours = [usages[run].cpu / hosts for usages in measured[OURS]]
+            theirs = [usages[run].cpu / peer_hosts for usages in measured[PEER]]
+            compared, goal = f"{ratio(ours, theirs):.3g} of {PEER}", ""
+            if hosts == peer_hosts:
+                goal = f"{OF_PEER[run]} of {PEER}"
+            elif few:
+                compared += f", {ratio(ours, few[run]):.3g} of {hosts_of(FEW_HOSTS)}"
+                goal = f"{OF_FEW} of {hosts_of(FEW_HOSTS)}"
+            what = f"{hosts_of(hosts)}, {run}, a host"
+            found.append(Row(what, ours, "s", compared, goal))
+            found.append(Row(f"{what}: {PEER} with {hosts_of(peer_hosts)}", theirs, "s"))
+        if hosts == FEW_HOSTS:
+            few = {run: [usages[run].cpu / hosts for usages in measured[OURS]] for run in RUNS}
+        peaks = [max(usage.peak for usage in usages.values()) for usages in measured[OURS]]
+        found.append(Row(f"{hosts_of(hosts)}, memory of the controller", peaks, "MiB"))
+    return found
+
+
+def latency_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
+    """How long the first run takes, in process and by modules, if the API answers at once, and if it does later."""
+    found = []
+    for way, environment, goal in (("in process", {}, "30 s beyond"), ("by modules", MODULES, "")):
+        first = partial(wall, commands, hosts, environment)
+        at_once, later = in_turn({"at once": first, "later": partial(first, LATENCY)}, rounds).values()
+        beyond = statistics.median(late - early for early, late in zip(at_once, later, strict=True))
+        what = f"{hosts_of(hosts)}, {way}: answers"
+        found.append(Row(f"{what} at once", at_once, "s"))
+        found.append(Row(f"{what} after {LATENCY * 1000:.0f} ms", later, "s", f"{beyond:.3g} s beyond", goal))
+    return found
+
+
+def wall(commands: Commands, hosts: int, environment: dict[str, str], latency: float = 0) -> float:
+    return provision(commands, hosts, (FIRST,), latency=latency, environment=environment)[FIRST].wall
+
+
+def seen_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
+    """What a first run forks, and what it prints on a terminal; the machines are reached, but for the forks."""
+    file, most = commands.folder / "forks.json", max(counts)
+    environment = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "BENCHMARK_FORKS": str(file)}
+    provision(commands, most, (FIRST,), environment=environment)
+    forks: dict[str, int] = json.loads(file.read_text())
+    each = statistics.median(forks.get(f"gpu-{number}", 0) for number in range(most))
+    found = [
+        Row("workers forked for a host", [each], "", "", FORKS),
+        Row(f"workers forked once for {hosts_of(most)}", [sum(forks.values()) - most * each], ""),
+    ]
+    key = commands.folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "benchmark", "-f", str(key)], check=True)
+    for hosts in counts:
+        output = provision(commands, hosts, (FIRST,), key=key, environment=SILENT)[FIRST].output
+        found.append(Row(f"printed with {hosts_of(hosts)}", [lines(output)], "lines", "", LINES.get(hosts, "")))
+    return found
+
+
+def lines(text: str) -> int:
+    """How many lines of a terminal it takes."""
+    return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.splitlines())

@@ -1,0 +1,143 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Another offer is tried only if the first one was lost and left nothing, and only within the limits."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from conftest import PROCURE, MakeProject, Project, Run, core
+from plays import (
+    assert_owns_one,
+    impatient,
+    separate,
+)
+from simulator import Fault, Offer
+from simulator.market import Outcome
+
+
+@core
+def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
+    # What becomes of the cheapest offer, and of the attempt to buy it.
+    lost: dict[Outcome, str] = {"taken": "rejected", "expired": "rejected", "rejected": "rejected", "fails": "created"}
+    offers: dict[str, list[Offer]] = {
+        outcome: [
+            Offer(gpu_price_per_hour=2.0, outcome=outcome, failed_bills=False),
+            Offer(gpu_price_per_hour=3.0),
+            Offer(gpu_price_per_hour=4.0),
+        ]
+        for outcome in lost
+    }
+    project = separate(make_project, offers)
+
+    run = impatient(project)
+
+    assert run.returncode == 0, run.output
+    for host, attempt in lost.items():
+        entry = project.registry(host)
+        assert entry is not None
+        assert entry["provision_procured_offer_id"] == offers[host][1].offer_id
+        assert entry["provision_price_per_hour"] == 3.0
+        assert re.search(rf"^ok: \[{host}\].*\n.*attempts: {attempt} created\b", run.output, re.MULTILINE), run.output
+    assert len(project.simulator.billed) == len(lost)
+    again = impatient(project)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+
+
+def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
+    limits: dict[str, dict[str, Any]] = {
+        "attempts": {"provision_max_attempts": 2},
+        "ceiling": {"provision_max_price_per_hour": 2.5},
+    }
+    tries = {"attempts": 2, "as-usual": 3, "ceiling": 2}
+    prices = (2.0, 2.5, 3.0, 3.5)
+    offers = {host: [Offer(gpu_price_per_hour=price, outcome="taken") for price in prices] for host in tries}
+    project = separate(make_project, offers, **limits)
+    run = impatient(project)
+    sent = [each.json["offer_id"] for each in project.simulator.requests if each.path == "/procure_offer"]
+    assert len(sent) == sum(tries.values())
+    for host, count in tries.items():
+        tried = [offer.offer_id for offer in offers[host][:count]]
+        assert set(tried) <= set(sent)
+        assert f"Nothing is billed for {host}. Offers tried: {', '.join(tried)}." in run.failure(host)
+        assert project.registry(host) is None
+
+
+@core
+def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])
+    run = impatient(project, provision_max_total_price_per_hour=2.5)
+    assert project.requests(*PROCURE) == 2
+    assert "Nothing is billed for gpu-1." in run.failure("gpu-1")
+    assert project.registry("gpu-1") is None
+
+
+def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
+    template = project.folder / "own.j2"
+    keys, command = "{{ provision__ssh_keys | to_json }}", "echo {{ provision_offer.offer_id }}"
+    template.write_text(f"#cloud-config\nssh_keys: {keys}\nruncmd: [{command}]\n")
+    run = impatient(project, provision_host_key_trust="seeded", provision_cloud_init_template=str(template))
+    assert run.returncode == 0, run.output
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    user_data = project.simulator.user_data(entry["provision_resource_ids"][0]) or ""
+    assert f"echo {entry['provision_procured_offer_id']}" in user_data
+    assert entry["provision_bootstrap_host_key"] in user_data
+
+
+def test_another_offer_is_searched_for_anew(make_project: MakeProject) -> None:
+    # The first quotes may be old by then.
+    project = make_project([Offer(gpu_price_per_hour=2.0, outcome="taken"), Offer(gpu_price_per_hour=3.0)])
+    run = impatient(project)
+    assert run.returncode == 0, run.output
+    assert project.requests("POST", "/get_offers") == 2
+    assert_owns_one(project, "gpu-1")
+
+
+def fall_back(project: Project, first: dict[str, Any], then: dict[str, Any]) -> Run:
+    """Run the role, and once more if it fails, with other variables."""
+    role = {"name": "compute_index.supply.provision"}
+    common = {"provision_reach": False, "provision_poll_retries": 1}
+    block, rescue = (
+        [{"name": "Provision", "ansible.builtin.include_role": role, "vars": {**common, **variables}}]
+        for variables in (first, then)
+    )
+    defaults = {"group/compute_index.supply.all": {"api_retries": 1}}
+    play = {"hosts": "gpu", "gather_facts": False, "module_defaults": defaults}
+    return project.play(project.write({**play, "tasks": [{"name": "Fall back", "block": block, "rescue": rescue}]}))
+
+
+def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)])
+    lower = {"provision_on_failure": "release", "provision_max_price_per_hour": 2.2}
+    run = fall_back(project, {"provision_on_failure": "keep"}, lower)
+    assert "It was deleted again." in run.output and "Nothing is billed for gpu-1." in run.output
+    assert (len(project.simulator.purchases), project.simulator.billed) == (1, [])
+
+
+def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=price, outcome="never_ready") for price in (2.0, 3.0)]
+    project = make_project(offers, procure_returns_ids=False, status_resources=None)
+    # After the second purchase nobody can tell what there is. Four lists come before that.
+    project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=5, count=None, status=500))
+    run = fall_back(project, {"provision_on_failure": "release"}, {"provision_on_failure": "keep"})
+    assert run.returncode != 0
+    _first, second = project.simulator.purchases
+    assert project.simulator.billed == second.resource_ids
+    entry = project.registry("gpu-1")
+    assert entry is not None and entry["provision_procured_offer_id"] == second.offer_id
+    *_first, said = re.findall(r"^fatal: .*", run.output, re.MULTILINE)
+    assert "The offer is BOUGHT and may be billed at USD 3.00 per hour" in said and "Nothing is billed" not in said
+
+
+def test_what_ended_is_bought_anew_only_at_a_price_that_was_agreed_to(make_project: MakeProject) -> None:
+    project = make_project()
+    assert impatient(project).returncode == 0
+    (old,) = project.simulator.billed
+    project.tasks({"compute_index.supply.delete_resource": {"resource_id": old}})
+    run = impatient(project, provision_max_price_per_hour="")
+    assert "provision_max_price_per_hour must say" in run.failure("gpu-1")
+    assert len(project.simulator.purchases) == 1

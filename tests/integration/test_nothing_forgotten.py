@@ -1,0 +1,168 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guarantee 2, nothing billed is forgotten: failed, late and unreachable machines, and registries that are lost."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import PROCURE, MakeProject, Project, core
+from plays import (
+    impatient,
+    kill,
+    ready_at_once,
+    separate,
+)
+from simulator import Fault, Offer
+
+project = ready_at_once
+
+
+def test_a_failed_machine_that_is_billed_can_be_released(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, outcome="fails", failed_bills=True), Offer(gpu_price_per_hour=3.0)]
+    project = make_project(offers)
+    run = impatient(project, provision_on_failure="release")
+    assert run.returncode == 0, run.output
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert entry["provision_procured_offer_id"] == offers[1].offer_id
+    assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
+
+
+@core
+def test_what_has_failed_and_may_be_billed_is_not_replaced(make_project: MakeProject) -> None:
+    offers = {name: [Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=3.0)] for name in ("at-once", "later")}
+    offers["at-once"][0].outcome = "fails"
+    project = separate(make_project, offers)
+    assert impatient(project).failure("at-once")
+    bought = {purchase.request["resource_name"]: purchase.resources[0] for purchase in project.simulator.purchases}
+    bought["later"].broken, bought["later"].synced_at = True, None
+    for words in ((), ("--check",)):
+        run = impatient(project, *words)
+        for host, resource in bought.items():
+            billed = f"BOUGHT and may be billed at USD 2.00 per hour. Resource ids: {resource.resource_id}."
+            assert billed in run.failure(host), run.output
+    assert len(project.simulator.purchases) == 2
+
+    # As killed before its ids were noted, and nobody can tell what there is.
+    entry = project.registry("at-once")
+    assert entry is not None
+    project.registry_file("at-once").write_text(yaml.safe_dump({**entry, "provision_resource_ids": []}))
+    project.simulator.faults.append(Fault(method="GET", path="/resources", count=None, status=500))
+    assert "may be billed" in impatient(project, "--limit", "at-once").failure("at-once")
+    project.simulator.faults.clear()
+
+    # What was registered as ready may be in use: it is never given back by itself.
+    run = impatient(project, provision_on_failure="release")
+    assert run.failure("later") and not run.failure("at-once"), run.output
+    (second,) = [purchase for purchase in project.simulator.purchases if purchase.offer is offers["at-once"][1]]
+    assert sorted(project.simulator.billed) == sorted([bought["later"].resource_id, *second.resource_ids])
+    assert len(project.simulator.purchases) == 3
+
+
+def test_without_a_registry_the_name_finds_what_has_failed(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)]
+    project = make_project(offers)
+    for _run in range(2):
+        said = impatient(project, provision_registry_dir="").failure("gpu-1")
+        (billed,) = project.simulator.billed
+        assert "BOUGHT and may be billed" in said and billed in said
+    assert len(project.simulator.purchases) == 1
+
+
+def test_a_play_killed_while_it_waits_knows_the_ids(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=600, keeps_name=False)
+    looks = ("GET", "/offers/[^/]+/status")
+    # Not SIGKILL: a worker that waits would stay, and on some versions for ever.
+    kill(project, signal.SIGINT, lambda: project.requests(*PROCURE) == 1 and project.requests(*looks) >= 2)
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    assert entry["provision_resource_ids"] == project.simulator.billed
+
+
+def test_a_machine_that_never_gets_ready_can_be_released(make_project: MakeProject) -> None:
+    project = make_project([Offer(outcome="never_ready")])
+    run = impatient(project, provision_on_failure="release", provision_poll_retries=2)
+    assert run.returncode != 0
+    assert project.simulator.billed == []
+    assert "Nothing is billed for gpu-1." in run.text
+    assert project.registry("gpu-1") is None
+
+
+def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProject) -> None:
+    project = make_project()
+    assert impatient(project).returncode == 0
+    (purchase,) = project.simulator.purchases
+    project.first_boot(purchase.resource_ids[0], "status=error error=broken")
+    kept = project.provision()
+    assert kept.returncode != 0
+    assert "status: error" in kept.text
+    assert f"It is BOUGHT and billed at USD 2.00 per hour. Resource ids: {purchase.resource_ids[0]}." in kept.text
+    released = project.provision(provision_on_failure="release")
+    assert released.returncode != 0
+    assert "It was deleted again." in released.text
+    assert project.simulator.billed == []
+    assert project.registry("gpu-1") is None
+
+
+def test_a_partly_ready_cluster_is_not_ready(make_project: MakeProject) -> None:
+    cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=0.2, running_instances=2)
+    project = make_project([cluster])
+    run = impatient(project, provision_offer_id=cluster.offer_id, provision_poll_retries=2)
+    assert run.returncode != 0
+    assert "is BOUGHT and may be billed" in run.text
+    for resource_id in project.simulator.purchases[0].resource_ids:
+        assert resource_id in run.text
+
+
+@core
+def test_a_lost_registry_is_made_again_from_the_name_and_without_one_the_name_is_the_memory(project: Project) -> None:
+    project.declare(["lost", "never"])
+    project.declare_host("never", provision_registry_dir="")
+    assert impatient(project).returncode == 0
+    before = project.registry("lost")
+    project.registry_file("lost").unlink()
+    # On a shared account a name alone is no claim: a person says so.
+    (machine,) = [each for each in project.simulator.resources.values() if each.name == "lost"]
+    said = impatient(project).failure("lost")
+    assert machine.resource_id in said and "USD 2" in said and "provision_adopt: true" in said
+    run = impatient(project, provision_adopt=True)
+    assert run.returncode == 0, run.output
+    bought = {purchase.request["resource_name"]: purchase for purchase in project.simulator.purchases}
+    assert (len(project.simulator.purchases), sorted(bought)) == (2, ["lost", "never"])
+    after = project.registry("lost")
+    assert before is not None and after is not None
+    same = ("provision_resource_ids", "provision_instances", "provision_price_per_hour", "ansible_ssh_extra_args")
+    assert {name: before[name] for name in same} == {name: after[name] for name in same}
+    assert after["provision_procured_offer_id"] == bought["lost"].offer_id
+    assert project.registry("never") is None
+
+
+@core
+@pytest.mark.parametrize("where", ["elsewhere", "within"])
+def test_a_registry_that_ansible_does_not_read_is_read_by_the_role(make_project: MakeProject, where: str) -> None:
+    project = make_project(keeps_name=False)
+    variables: dict[str, Any] = {"provision_registry_dir": str(project.folder / "registry")}
+    if where == "within":
+        # A folder as the inventory, and the host in a folder within: Ansible reads only the first one's host_vars.
+        inventory = project.folder / "all"
+        (inventory / "eu").mkdir(parents=True)
+        project.inventory = project.inventory.rename(inventory / "eu" / "hosts.yml")
+        project.inventory, variables = inventory, {}
+    runs = [impatient(project, **variables) for _run in range(2)]
+    assert [(run.returncode, run.changed > 0) for run in runs] == [(0, True), (0, False)], runs[1].output
+    assert len(project.simulator.purchases) == 1
+    folder = project.folder / ("registry" if variables else "all/host_vars")
+    entry = yaml.safe_load((folder / "gpu-1" / "compute_index_supply.yml").read_text())
+    assert entry["provision_resource_ids"] == project.simulator.billed
+
+
+def test_without_any_memory_the_role_says_so(make_project: MakeProject) -> None:
+    run = impatient(make_project(keeps_name=False), provision_registry_dir="")
+    assert run.returncode == 0, run.output
+    assert "NOTHING tells the next run that it exists" in run.text

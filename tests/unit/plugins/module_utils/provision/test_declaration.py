@@ -1,0 +1,374 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts declare, and what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    OTHERS,
+    UNLIMITED,
+    VARIABLES,
+    read_declaration,
+    truth,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import REGISTRY, declared, offer_id, raw
+
+ROOT = Path(__file__).resolve().parents[5]
+ROLE = ROOT / "roles" / "provision"
+
+
+def objections(registry_dir: str = REGISTRY, **fields: Any) -> str:
+    return " ".join(declared(registry_dir, **fields).objections)
+
+
+def test_nothing_is_wrong_with_a_plain_host() -> None:
+    known = declared()
+    assert known.objections == ()
+    assert (known.ceiling, known.total_ceiling, known.limit) == (4.0, UNLIMITED, 4.0)
+    assert known.registry_file == f"{REGISTRY}/gpu-1/compute_index_supply.yml"
+    assert not known.by_name
+    assert declared("").by_name and declared("").registry_file == ""
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (4, 4.0),
+        (4.5, 4.5),
+        ("4", 4.0),
+        (" 4 ", 4.0),
+        ("4.50", 4.5),
+        ("007", 7.0),
+        (0, 0.0),
+        ("0", 0.0),
+        ("0.0", 0.0),
+        (0.1 + 0.2, 0.30000000000000004),
+        ("unlimited", math.inf),
+        (" unlimited ", math.inf),
+        ("", None),
+        ("  ", None),
+        (None, None),
+    ],
+)
+def test_ceilings(said: Any, read: float | None) -> None:
+    known = declared(max_price=said, max_total_price=said, offer_id=offer_id(1))
+    assert known.objections == ()
+    assert known.ceiling == read
+    assert known.total_ceiling == (UNLIMITED if read is None else read)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("3,5", "1e3", ".5", "4.", "-1", "+1", "1_0", "0x10", "4 USD", "$4", "4 5", "1.2.3", "1/2", "4\n5", "null"),
+        *("\N{ARABIC-INDIC DIGIT FOUR}", "\N{FULLWIDTH DIGIT FOUR}", "\N{SUPERSCRIPT TWO}", "nan", "inf", "Unlimited"),
+        *(True, False, -1, 1e-06, 1e16, 10**400, math.nan, math.inf, -math.inf, [4], {"usd": 4}, (), b"4", "9" * 400),
+        "{{ 4 }}",
+    ],
+)
+def test_what_is_no_ceiling_lets_nothing_pass(said: Any) -> None:
+    known = declared(max_price=said, max_total_price=said)
+    assert (known.ceiling, known.total_ceiling) == (0.0, 0.0)
+    assert len(known.objections) == 2
+    assert "provision_max_price_per_hour" in known.objections[0]
+    assert "provision_max_total_price_per_hour" in known.objections[1]
+
+
+@given(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=1)
+)
+def test_a_ceiling_is_the_number_that_was_written_or_refused(said: Any) -> None:
+    known = declared(max_price=said, offer_id=offer_id(1))
+    if known.objections:
+        assert known.ceiling == 0.0
+    elif known.ceiling is None:
+        assert str(said if said is not None else "").strip() == ""
+    else:
+        assert known.ceiling == (math.inf if str(said).strip() == "unlimited" else float(str(said)))
+
+
+def test_a_search_needs_a_ceiling() -> None:
+    assert "provision_max_price_per_hour must say" in objections(max_price="")
+    assert objections(max_price="unlimited") == ""
+    assert declared(max_price="", offer_id=offer_id(1)).limit == UNLIMITED
+
+
+@pytest.mark.parametrize(
+    "said", ["0", 0, -1, "3.0", 3.5, True, None, "", "many", [3], "1_0", "\N{ARABIC-INDIC DIGIT THREE}"]
+)
+def test_attempts(said: Any) -> None:
+    known = declared(attempts=said)
+    assert "provision_max_attempts must be a whole number, at least 1" in " ".join(known.objections)
+    assert known.max_attempts == 1
+
+
+def test_counts_that_came_as_texts() -> None:
+    known = declared(attempts=" 2 ", poll_delay="0", poll_retries="240")
+    assert (known.max_attempts, known.poll_delay, known.poll_retries) == (2, 0, 240)
+    assert known.objections == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        *[(each, True) for each in (True, 1, "true", "True", " yes ", "on", "1", "Y", "t")],
+        *[(each, False) for each in (False, None, 0, "", "false", "False", "no", "off", "0", "n", "f")],
+    ],
+)
+def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
+    assert truth(said) is read
+    known = declared(all_or_nothing=said, adopt=said, reach=said, verify=said)
+    assert (known.all_or_nothing, known.adopt, known.reach, known.verify) == (read,) * 4
+
+
+# Names of variables
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("provision_onfailure", "provision_on_failure"),
+        ("provision_on_failrue", "provision_on_failure"),
+        ("provision_max_price_perhour", "provision_max_price_per_hour"),
+        ("provision_Max_price_per_hour", "provision_max_price_per_hour"),
+        ("provision_max_price_per_hours", "provision_max_price_per_hour"),
+        ("provision_specs", "provision_spec"),
+        ("provision_all_or_nothng", "provision_all_or_nothing"),
+        ("provision_adopts", "provision_adopt"),
+        ("provision_ofer_ids", "provision_offer_id"),
+    ],
+)
+def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
+    assert f"{name} is no variable of this role. Is {meant} meant?" in objections(variables=[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bill"]
+)
+def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
+    assert f"{name} is no variable of this role, so it would limit nothing" in objections(variables=[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["provision_team", "provision_vm_size", "provision_lease", "provision_xyz", "provision_offers"]
+)
+def test_other_peoples_variables_are_theirs(name: str) -> None:
+    assert objections(variables=[name]) == ""
+
+
+def test_the_roles_own_names_are_no_slips() -> None:
+    assert objections(variables=sorted(VARIABLES | OTHERS)) == ""
+
+
+def test_the_names_are_those_of_the_roles_arguments() -> None:
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())
+    assert set(specs["argument_specs"]["main"]["options"]) == VARIABLES
+    assert not VARIABLES & OTHERS
+
+
+def test_what_the_role_gives_to_hosts_is_known() -> None:
+    given_names = set()
+    for file in (ROLE / "tasks").glob("*.yml"):
+        for task in yaml.safe_load(file.read_text()):
+            given_names |= set(task.get("ansible.builtin.set_fact") or {})
+    public = {name for name in given_names if name.startswith("provision_") and not name.startswith("provision__")}
+    assert public, "the role sets facts"
+    assert public <= OTHERS
+
+
+def test_what_is_declared_is_what_is_read() -> None:
+    """The task that gathers a host's variables names the same keys as the samples of these tests."""
+    (task,) = yaml.safe_load((ROLE / "tasks" / "declare.yml").read_text())
+    text = task["ansible.builtin.set_fact"]["provision__declared"]
+    assert {key for key in raw() if f"'{key}':" in text} == set(raw())
+    assert all(f"'{name}':" in text for name in CONNECTION)
+
+
+# The order
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"spec": {}}, "must say what to buy"),
+        ({"spec": []}, "must say what to buy"),
+        ({"spec": "compute: {}"}, "must say what to buy"),
+        ({"spec": {"storage": [{"size": "1TB"}]}}, "needs a section compute"),
+        ({"spec": {"compute": {}}}, "needs a section compute"),
+        ({"offer_id": "7"}, "must be the id of an offer, not '7'"),
+        ({"offer_id": f"{offer_id(1)}x"}, "must be the id of an offer"),
+        ({"offer_id": f"{offer_id(1)}\n{offer_id(2)}"}, "must be the id of an offer"),
+        ({"offer_id": "x" * 200}, f"not '{'x' * 60}'."),
+    ],
+)
+def test_orders(fields: dict[str, Any], said: str) -> None:
+    assert said in objections(**fields)
+
+
+def test_an_offers_id_in_capitals_with_blanks() -> None:
+    known = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price="")
+    assert (known.offer_id, known.objections) == (offer_id(10), ())
+
+
+def test_a_missing_key_names_the_tool() -> None:
+    known = declared(missing_key="/home/me/.ssh/id_ed25519.pub")
+    assert "/home/me/.ssh/id_ed25519.pub" in known.objections[0] and "ssh-keygen -t ed25519" in known.objections[0]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    assert (
+        len(declared(spec={}, max_price="3,5", attempts=0, variables=["provision_specs"], host="localhost").objections)
+        == 5
+    )
+
+
+# The host
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
+def test_this_computer_is_no_machine(name: str) -> None:
+    for reach in (True, False):
+        assert "is this computer" in objections(host=name, reach=reach)
+
+
+@pytest.mark.parametrize(
+    ("connection", "reach", "refused"),
+    [
+        ("local", True, True),
+        (" local ", True, True),
+        ("ansible.builtin.local", True, True),
+        ("ansible.legacy.local", True, True),
+        ("local", False, False),
+        ("ssh", True, False),
+        ("ansible.builtin.ssh", True, False),
+        ("", True, False),
+        (None, True, False),
+    ],
+)
+def test_a_local_connection_would_configure_this_computer(connection: str | None, reach: bool, refused: bool) -> None:
+    assert ("connection of gpu-1 is local" in objections(connection=connection, reach=reach)) is refused
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "..", ".", "a/b", "/etc"])
+def test_a_host_keeps_a_folder_of_its_own(name: str) -> None:
+    assert "no name of one" in objections(host=name)
+    assert objections("", host=name) == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["gpu 1", "gpü-1", "007", "100%", "it's", "a;b", "-x", "x" * 240, "#a", "$x", "a\\b", "..."]
+)
+def test_odd_names_of_hosts(name: str) -> None:
+    assert objections(host=name, name=name) == ""
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\t"])
+def test_an_empty_name_tells_nothing(name: str) -> None:
+    for folder in (REGISTRY, ""):
+        assert "provision_resource_name must not be empty" in objections(folder, name=name)
+
+
+def test_a_name_that_is_a_number_is_a_text() -> None:
+    assert (declared(name=7).name, declared(host=101).host) == ("7", "101")
+
+
+@pytest.mark.parametrize("part", ['a"b', "a{{ b }}", "a{% b %}", "a{# b #}", "a\nb", "a${HOME}", "a\\\\b", "a\\'b"])
+def test_paths_that_ssh_or_ansible_misread(part: str) -> None:
+    for fields in ({"registry_dir": f"/{part}"}, {"registry_dir": REGISTRY, "host": part}):
+        assert "has characters that ssh or Ansible cannot read" in objections(**{"name": "gpu-1", **fields})
+    assert objections("", host=part) == ""
+
+
+def test_a_seeded_host_key_needs_a_registry() -> None:
+    assert "needs a registry" in objections("", trust="seeded")
+    assert objections(trust="seeded") == ""
+
+
+# The first boot
+
+
+@pytest.mark.parametrize(
+    "kind", ["str", "AnsibleUnicode", "AnsibleUnsafeText", "NativeJinjaText", "_AnsibleTaggedStr", "AnsibleTaggedStr"]
+)
+def test_a_text_is_no_list(kind: str) -> None:
+    said = objections(list_types=["list", kind, "list", "list", kind])
+    assert said == "provision_users, provision_commands must be given as lists."
+
+
+@pytest.mark.parametrize("kind", ["list", "AnsibleSequence", "_AnsibleTaggedList", "_AnsibleLazyTemplateList", "tuple"])
+def test_lists_of_any_version(kind: str) -> None:
+    assert objections(list_types=[kind] * 5) == ""
+
+
+SCRIPT = {"template": "startup.sh.j2"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"has_cloud_init": True}, "provision_cloud_init holds cloud-config keys"),
+        ({"has_cloud_init": "true"}, "provision_cloud_init holds cloud-config keys"),
+        ({"file_keys": ["path", "content", "source"]}, "does not know source of"),
+        ({"user_keys": ["name", "uid", "passwd"]}, "does not know passwd, uid of"),
+        ({"template": "/mine/startup.sh.j2", "has_cloud_init": True}, "provision_cloud_init holds"),
+    ],
+)
+def test_what_a_script_cannot_do(fields: dict[str, Any], said: str) -> None:
+    assert said in objections(**{**SCRIPT, **fields})
+    assert objections(**{**fields, "template": "cloud-config.yaml.j2"}) == ""
+
+
+def test_what_a_script_can_do() -> None:
+    files = ["path", "content", "encoding", "append", "owner", "permissions", "defer"]
+    users = ["name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"]
+    assert objections(**SCRIPT, file_keys=files, user_keys=users) == ""
+
+
+# Whatever comes
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=3,
+)
+_fields = st.sampled_from(
+    [
+        *("host", "name", "project", "spec", "offer_id", "max_price", "max_total_price", "attempts", "all_or_nothing"),
+        *(
+            "adopt",
+            "cluster_name",
+            "reach",
+            "verify",
+            "trust",
+            "on_failure",
+            "poll_delay",
+            "poll_retries",
+            "connection",
+        ),
+        *("template", "has_cloud_init"),
+    ]
+)
+
+
+@given(st.dictionaries(_fields, _values, max_size=3), st.sampled_from(["", REGISTRY]))
+def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
+    known = read_declaration(raw(**fields), folder)
+    assert all(isinstance(each, str) and each for each in known.objections)
+    if not known.objections:
+        assert known.name.strip() and (known.spec or known.offer_id)
+        assert known.offer_id or known.ceiling is not None

@@ -1,0 +1,128 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registry entries are read whatever a person has written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import is_open, purchase_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import entry, machine_id, offer_id
+
+X, M = offer_id(1), machine_id(1)
+
+
+@pytest.mark.parametrize(
+    ("known", "is_empty", "is_open", "is_refused"),
+    [
+        (entry(), True, False, False),
+        (entry(purchase="refused"), True, False, True),
+        (entry(X), False, True, False),
+        (entry(X, purchase="sent"), False, True, False),
+        (entry(X, purchase="a word of a later version"), False, True, False),
+        (entry(X, purchase="made"), False, False, False),
+        (entry(X, purchase="refused"), False, False, True),
+        # Machines prove a purchase, whatever else is noted.
+        (entry(X, [M], "refused"), False, False, False),
+        (entry(X, [M], "sent"), False, False, False),
+        (entry("", [M]), False, False, False),
+    ],
+)
+def test_what_became_of_the_purchase(known: Entry, is_empty: bool, is_open: bool, is_refused: bool) -> None:
+    assert (known.is_empty, known.is_open, known.is_refused) == (is_empty, is_open, is_refused)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (None, ()),
+        ([], ()),
+        ("", ()),
+        ("  ", ()),
+        (["", None, "  "], ()),
+        (M, (M,)),
+        (f" {M.upper()} ", (M,)),
+        ([M, M.upper()], (M,)),
+        ([1], ("1",)),
+        (7, ("7",)),
+        (1.5, ("1.5",)),
+        (True, ()),
+        ((M,), (M,)),
+    ],
+)
+def test_ids_by_hand(written: Any, read: tuple[str, ...]) -> None:
+    assert read_entry({"provision_resource_ids": written}).resource_ids == read
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(2, 2.0), ("2.50", 2.5), (None, None), (True, None), ("free", None), (-1, None), ("-0.5", None), ("nan", None)],
+)
+def test_a_price_that_is_none_is_unknown(written: Any, read: float | None) -> None:
+    assert read_entry({"provision_price_per_hour": written}).price == read
+
+
+def test_the_offer_in_the_apis_spelling() -> None:
+    assert entry(f" {X.upper()} ").offer_id == X
+
+
+@pytest.mark.parametrize(
+    ("fields", "was_ready"),
+    [
+        ({}, False),
+        ({"provision_instances": []}, False),
+        ({"provision_instances": ["no mapping"]}, False),
+        ({"provision_instances": [{"ansible_host": "192.0.2.1"}]}, True),
+        # What was taken over may be in use.
+        ({"provision_adopted": True}, True),
+    ],
+)
+def test_what_may_be_in_use(fields: dict[str, Any], was_ready: bool) -> None:
+    assert entry(X, [M], **fields).was_ready is was_ready
+
+
+def test_nothing_is_an_empty_entry() -> None:
+    assert read_entry(None) == read_entry({}) == Entry(connection=dict.fromkeys(CONNECTION))
+
+
+_words = st.sampled_from(["", "sent", "made", "refused", X, M, M.upper(), " ", "-1", "{{ 1 }}"])
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | _words,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_words, inner, max_size=2),
+    max_leaves=4,
+)
+_names = st.sampled_from(
+    [
+        *("provision_procured_offer_id", "provision_resource_ids", "provision_purchase", "provision_price_per_hour"),
+        *("provision_instances", "provision_groups", "provision_offer", "provision_verified", "provision_adopted"),
+    ]
+)
+
+
+@given(st.dictionaries(_names, _anything))
+def test_no_entry_raises(variables: dict[str, Any]) -> None:
+    known = read_entry(variables)
+    assert all(known.resource_ids)
+    assert known.price is None or known.price >= 0
+    assert known.is_empty or known.is_open or known.is_refused or known.resource_ids or known.purchase == "made"
+
+
+@given(
+    st.sampled_from(["", X]), st.sampled_from([[], [M]]), st.sampled_from([None, "sent", "made", "refused", "a word"])
+)
+def test_the_registry_reads_the_same(offer: str, ids: list[str], purchase: str | None) -> None:
+    """The files decide by their own rule whether another purchase may replace an entry."""
+    variables = {
+        "provision_procured_offer_id": offer,
+        "provision_resource_ids": ids,
+        "provision_purchase": purchase,
+    }
+    known = read_entry(variables)
+    assert is_open(variables) == (not known.is_empty and not known.is_refused)
+    assert (purchase_of(variables) == "sent") == known.is_open

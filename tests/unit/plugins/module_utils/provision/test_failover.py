@@ -1,0 +1,147 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows an attempt: a table of the cases that matter, and every combination against rules of their own.
+
+For another way of failing over: change `judge`, the rows of `TABLE` that it is about, and `RULES` if one is given up.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import (
+    OF_THE_OFFER,
+    Attempt,
+    Verdict,
+    judge,
+    leaves_nothing,
+)
+
+READY, AGAIN, RELEASE, STOP = Verdict.READY, Verdict.AGAIN, Verdict.RELEASE, Verdict.STOP
+
+BILLED = {"billed": True}
+GIVES_BACK = {"billed": True, "release": True}
+GIVEN_BACK = {"billed": True, "release": True, "released": True}
+
+# what happened | outcome | error class | phase | else | verdict with two offers left
+TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
+    ("bought, and its machine runs", "created", "", "ready", {"ready": True, **BILLED}, READY),
+    ("its purchase was found again, and runs", "existing", "", "ready", {"ready": True, **BILLED}, READY),
+    ("it had its machine before", "", "", "ready", {"ready": True, **BILLED}, READY),
+    ("runs, and would be given back otherwise", "created", "", "ready", {"ready": True, **GIVES_BACK}, READY),
+    ("gone when it was looked at", "not_sent", "not_found", "", {}, AGAIN),
+    ("expired when it was looked at", "not_sent", "expired", "", {}, AGAIN),
+    ("failed when it was looked at", "not_sent", "conflict", "", {}, AGAIN),
+    ("somebody else was faster", "rejected", "conflict", "", {}, AGAIN),
+    ("gone when it was sent", "rejected", "not_found", "", {}, AGAIN),
+    ("expired when it was sent", "rejected", "expired", "", {}, AGAIN),
+    ("the very offer that the user named is gone", "rejected", "conflict", "", {"wanted": True}, STOP),
+    ("its price has risen above the ceiling", "not_sent", "price", "", {}, STOP),
+    ("no connection", "not_sent", "unavailable", "", {}, STOP),
+    ("a wrong token", "rejected", "auth", "", {}, STOP),
+    ("an order that the API does not understand", "rejected", "invalid", "", {}, STOP),
+    ("asked to come back too often", "rejected", "rate_limited", "", {}, STOP),
+    ("refused, but something may be billed", "rejected", "conflict", "", BILLED, STOP),
+    ("refused, and what is billed is given back", "rejected", "conflict", "", GIVES_BACK, RELEASE),
+    ("refused, while another's machine runs", "rejected", "conflict", "ready", {"ready": True}, AGAIN),
+    ("no answer", "unknown", "unknown_outcome", "", {}, STOP),
+    ("no answer, and it should be given back", "unknown", "unknown_outcome", "failed", GIVES_BACK, STOP),
+    ("no answer, and a machine runs", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
+    ("another run is buying for this host", "claimed", "conflict", "", {}, STOP),
+    ("bought, failed, is kept", "created", "", "failed", BILLED, STOP),
+    ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
+    ("bought, failed, was given back", "created", "", "failed", GIVEN_BACK, AGAIN),
+    ("bought, failed, left nothing", "created", "", "failed", {}, AGAIN),
+    ("was in use, and has failed", "", "", "failed", {"unused": False, **GIVES_BACK}, STOP),
+    ("was in use, and has ended", "", "", "ended", {"unused": False}, STOP),
+    ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),
+    ("never got ready in time, is kept", "created", "", "going_on", BILLED, STOP),
+    ("never got ready in time, is given back", "created", "", "going_on", GIVES_BACK, RELEASE),
+    # It was not the offer's fault, as far as anybody knows.
+    ("never got ready in time, was given back", "created", "", "going_on", GIVEN_BACK, STOP),
+    ("the named offer failed, and was given back", "created", "", "failed", {"wanted": True, **GIVEN_BACK}, STOP),
+    ("nobody could look at it", "created", "", "", BILLED, STOP),
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error_class", "phase", "fields", "verdict"), [pytest.param(*row[1:], id=row[0]) for row in TABLE]
+)
+def test_the_cases_that_matter(
+    outcome: str, error_class: str, phase: str, fields: dict[str, bool], verdict: Verdict
+) -> None:
+    assert judge(Attempt(outcome, error_class, phase, left=2, **fields)) is verdict
+    # Without an offer that is left the same, but no further attempt.
+    assert judge(Attempt(outcome, error_class, phase, left=0, **fields)) is (STOP if verdict is AGAIN else verdict)
+
+
+OUTCOMES = ("created", "existing", "rejected", "not_sent", "unknown", "claimed", "")
+CLASSES = (
+    *("", "auth", "not_found", "conflict", "expired", "invalid", "rate_limited"),
+    *("price", "capacity", "unavailable", "protocol", "unknown_outcome"),
+)
+PHASES = ("", "unbought", "going_on", "ready", "failed", "expired", "ended")
+
+
+def attempts() -> Iterator[Attempt]:
+    flags = [(False, True)] * 6
+    for outcome, error_class, phase, left in itertools.product(OUTCOMES, CLASSES, PHASES, (-1, 0, 1, 3)):
+        for ready, billed, wanted, unused, released, release in itertools.product(*flags):
+            yield Attempt(outcome, error_class, phase, ready, billed, wanted, unused, released, release, left)
+
+
+Rule = Callable[[Attempt, Verdict], bool]
+BOUGHT = ("created", "existing", "")
+# What must hold of any verdict, whatever the way of failing over.
+RULES: dict[str, Rule] = {
+    "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
+    "what nobody knows stops the host": lambda a, v: a.outcome not in ("unknown", "claimed") or v is STOP,
+    "only what was bought runs": lambda a, v: v is not READY or (a.ready and a.outcome in BOUGHT and not a.released),
+    "what was bought and runs is registered": lambda a, v: (
+        not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY
+    ),
+    "only what may be billed is given back, once": lambda a, v: v is not RELEASE or (a.billed and not a.released),
+    "given back only if the user says so": lambda a, v: v is not RELEASE or a.release,
+    "what was in use is never given back": lambda a, v: v is not RELEASE or a.unused,
+    "what was not sent is never given back": lambda a, v: v is not RELEASE or a.outcome != "not_sent",
+    "no attempt without an offer that is left": lambda a, v: v is not AGAIN or a.left > 0,
+    "the very offer of the user is not replaced": lambda a, v: v is not AGAIN or not a.wanted,
+    "another offer only if this one was at fault": lambda a, v: (
+        v is not AGAIN
+        or (a.error_class in OF_THE_OFFER if a.outcome in ("rejected", "not_sent") else a.phase == "failed")
+    ),
+    "an offer at fault that left nothing is followed by another": lambda a, v: (
+        v is AGAIN
+        or a.wanted
+        or a.left <= 0
+        or a.billed
+        or not (
+            (a.outcome in ("rejected", "not_sent") and a.error_class in OF_THE_OFFER)
+            or (a.outcome in BOUGHT and a.phase == "failed" and not a.ready)
+        )
+    ),
+    "forgotten only if certainly nothing is billed": lambda a, v: (
+        not leaves_nothing(a) or (v in (AGAIN, STOP) and (not a.billed or a.released))
+    ),
+    "before another offer this one may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
+    "what nobody knows is not forgotten": lambda a, v: a.outcome not in ("unknown", "claimed") or not leaves_nothing(a),
+}
+
+
+def test_every_combination() -> None:
+    broken = {}
+    seen = set()
+    count = 0
+    for attempt in attempts():
+        count += 1
+        verdict = judge(attempt)
+        seen.add(verdict)
+        for name, rule in RULES.items():
+            if name not in broken and not rule(attempt, verdict):
+                broken[name] = (attempt, verdict)
+    assert broken == {}
+    assert count == 7 * 12 * 7 * 4 * 2**6
+    assert seen == set(Verdict)

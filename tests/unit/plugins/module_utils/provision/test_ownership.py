@@ -1,0 +1,337 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose machine is it? Every small world against the rule's own words, and properties of larger ones."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
+    Claim,
+    Owners,
+    Proof,
+    claim_of,
+    is_named,
+    owners,
+    proof,
+    rivals,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import entry, machine, machine_id, offer_id
+
+X, Y = offer_id(1), offer_id(2)
+M, N = machine_id(1), machine_id(2)
+Machine = dict[str, Any]
+
+OPEN = entry(X, purchase="sent")
+MADE = entry(X, purchase="made")
+REFUSED = entry(X, purchase="refused")
+OWNS = entry(X, [M], "made")
+NONE = entry()
+
+
+def claim(host: str, known: Entry = NONE, name: str = "train", *, by_name: bool = False) -> Claim:
+    return claim_of(host, name, known, by_name=by_name)
+
+
+def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, ...], Proof]]:
+    return [(owner.hosts, owner.proof) for _machine, owner in owners(machines, claims)]
+
+
+# One host, one machine
+
+
+@pytest.mark.parametrize(
+    ("known", "by_name", "its", "found"),
+    [
+        (OWNS, False, machine(1, "whatever", Y), Proof.ID),
+        (OWNS, False, machine(1, None, None, resource_id=M.upper()), Proof.ID),
+        (OWNS, True, machine(2, "train", Y), Proof.NONE),
+        (OWNS, False, machine(2, "train", X), Proof.NONE),
+        (OPEN, False, machine(1, "train", X), Proof.PURCHASE),
+        (OPEN, False, machine(1, "train", X.upper()), Proof.PURCHASE),
+        (OPEN, False, machine(1, "train-2", X), Proof.PURCHASE),
+        (OPEN, False, machine(1, "other", X), Proof.NONE),
+        (OPEN, False, machine(1, None, X), Proof.NONE),
+        (OPEN, True, machine(1, "train", Y), Proof.NONE),
+        # Each of its purchases was answered: another machine of the name is somebody else's.
+        (MADE, False, machine(1, "train", X), Proof.NONE),
+        (REFUSED, False, machine(1, "train", X), Proof.NONE),
+        # A refused purchase leaves the name as what tells.
+        (REFUSED, True, machine(1, "train", Y), Proof.NAME),
+        (NONE, False, machine(1, "train", X), Proof.NONE),
+        (NONE, True, machine(1, "train", X), Proof.NAME),
+        (NONE, True, machine(1, "train", None), Proof.NAME),
+        (NONE, True, machine(1, "train-7", X), Proof.NUMBERED),
+        (NONE, True, machine(1, "Train", X), Proof.NONE),
+        (NONE, True, machine(1, "train-", X), Proof.NONE),
+        (NONE, True, machine(1, "train-x1", X), Proof.NONE),
+        (NONE, True, machine(1, "train-1-1", X), Proof.NONE),
+        (NONE, True, machine(1, "trainx1", X), Proof.NONE),
+        (NONE, True, machine(1, "train-\N{ARABIC-INDIC DIGIT ONE}", X), Proof.NONE),
+        (NONE, True, machine(1, None, X), Proof.NONE),
+    ],
+)
+def test_what_a_host_proves(known: Entry, by_name: bool, its: Machine, found: Proof) -> None:
+    assert proof(claim("gpu", known, by_name=by_name), its) is found
+
+
+@pytest.mark.parametrize("own", [None, "", "-1", "train"])
+def test_an_empty_name_names_nothing(own: str | None) -> None:
+    assert not is_named(machine(1, own), "", numbered=True)
+    assert owned([machine(1, own, X)], claim("gpu", name="", by_name=True)) == [((), Proof.NONE)]
+
+
+def test_a_name_is_no_pattern() -> None:
+    assert not is_named(machine(1, "trainx-1"), "train.", numbered=True)
+    assert is_named(machine(1, "a+b[c-1"), "a+b[c", numbered=True)
+
+
+# Several machines
+
+
+def test_one_numbered_machine_alone_is_rather_another_hosts() -> None:
+    assert owned([machine(1, "train-1", X)], claim("train", by_name=True)) == [((), Proof.NONE)]
+    assert (
+        owned([machine(1, "train-1", X), machine(2, "train-2", Y)], claim("train", by_name=True))
+        == [((), Proof.NONE)] * 2
+    )
+
+
+def test_a_cluster_is_found_by_its_name() -> None:
+    cluster = [machine(number, f"train-{number}", X) for number in (1, 2, 3)]
+    assert owned(cluster, claim("train", by_name=True)) == [(("train",), Proof.NUMBERED)] * 3
+
+
+def test_a_host_called_like_a_machine_of_a_cluster() -> None:
+    cluster = [machine(number, f"train-{number}", X) for number in (1, 2)]
+    both = [claim("train", by_name=True), claim("train-1", name="train-1", by_name=True)]
+    assert [hosts for hosts, _proof in owned(cluster, *both)] == [("train", "train-1")] * 2
+
+
+def test_hosts_that_prove_different_machines_of_an_offer_contest_all_of_them() -> None:
+    machines = [machine(1, "a", X), machine(2, "b", X), machine(3, "c", X)]
+    found = owned(machines, claim("h1", entry(X, [M])), claim("h2", name="b", by_name=True))
+    assert found == [(("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.NAME), (("h1", "h2"), Proof.NONE)]
+
+
+def test_two_claims_of_one_host_are_one() -> None:
+    twice = [claim("gpu", by_name=True), Claim("gpu", "train", X)]
+    for claims in itertools.permutations(twice):
+        assert owned([machine(1, "train", X)], *claims) == [(("gpu",), Proof.NAME)]
+        assert rivals(claims) == {}
+
+
+# Rivals
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (OWNS, OWNS, {"a": ("b",), "b": ("a",)}),
+        # The same offer with different machines: an offer belongs to one host.
+        (OWNS, entry(X, [N]), {"a": ("b",), "b": ("a",)}),
+        # A folder that was copied, and its offer changed.
+        (OWNS, entry(Y, [M]), {"a": ("b",), "b": ("a",)}),
+        (OPEN, OPEN, {"a": ("b",), "b": ("a",)}),
+        # Both were told that they have bought it.
+        (MADE, OWNS, {"a": ("b",), "b": ("a",)}),
+        (MADE, MADE, {"a": ("b",), "b": ("a",)}),
+        # The other one was faster.
+        (OPEN, OWNS, {}),
+        (OPEN, MADE, {}),
+        # What was refused is no claim.
+        (REFUSED, OWNS, {}),
+        (REFUSED, OPEN, {}),
+        (REFUSED, REFUSED, {}),
+        (NONE, OWNS, {}),
+        (OWNS, entry(Y, [N]), {}),
+    ],
+)
+def test_rivals(one: Entry, other: Entry, expected: dict[str, tuple[str, ...]]) -> None:
+    assert rivals([claim("a", one), claim("b", other)]) == expected
+    assert rivals([claim("b", other), claim("a", one)]) == expected
+
+
+def test_rivals_of_rivals_are_not_each_others() -> None:
+    chain = [claim("a", entry(X, [M])), claim("b", entry(X, [N])), claim("c", entry(Y, [N]))]
+    assert rivals(chain) == {"a": ("b",), "b": ("a", "c"), "c": ("b",)}
+
+
+# Every small world
+
+
+ENTRIES = (NONE, OPEN, MADE, REFUSED, OWNS, entry(Y, [N], "made"), entry("", [M]))
+
+
+def machines_of(number: int) -> list[Machine]:
+    names = (None, "train", "train-1", "train-2") if number == 1 else ("train", "train-2")
+    return [machine(number, name, offer) for name in names for offer in (X, Y, None)]
+
+
+def worlds() -> Iterator[tuple[list[Machine], list[tuple[Claim, Entry]]]]:
+    first, second = machines_of(1), machines_of(2)
+    fleets = [[one] for one in first] + [
+        [one, two] for one in first for two in second if one["offer_id"] or not two["offer_id"]
+    ]
+    hosts = [
+        [(claim(host, known, name, by_name=by_name), known) for known in ENTRIES for by_name in (False, True)]
+        for host, name in (("a", "train"), ("b", "train-1"), ("b", "train"))
+    ]
+    for others in hosts[1:]:
+        for one, other in itertools.product(hosts[0], others):
+            for fleet in fleets:
+                yield fleet, [one, other]
+
+
+def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: list[Machine]) -> int:
+    """The rule in the words of its documentation, without an index, and for one host."""
+    called = its["name"] == name
+    numbered = bool(re.fullmatch(re.escape(name) + "-[0-9]+", its["name"] or ""))
+    if its["resource_id"] in known.resource_ids and known.purchase != "refused":
+        return 4
+    sent_without_answer = known.offer_id and not known.resource_ids and known.purchase not in ("made", "refused")
+    if sent_without_answer and its["offer_id"] == known.offer_id and (called or numbered):
+        return 3
+    names_something = (known.offer_id or known.resource_ids) and known.purchase != "refused"
+    if not by_name or names_something:
+        return 0
+    siblings = [
+        m
+        for m in fleet
+        if m["offer_id"] == its["offer_id"] and re.fullmatch(re.escape(name) + "-[0-9]+", m["name"] or "")
+    ]
+    return 2 if called else 1 if numbered and len(siblings) > 1 else 0
+
+
+def expected_owners(fleet: list[Machine], hosts: list[tuple[Claim, Entry]], by_names: list[bool]) -> list[set[str]]:
+    found = []
+    for its in fleet:
+        proofs = {
+            c.host: expected_proof(known, c.name, by_name, its, fleet)
+            for (c, known), by_name in zip(hosts, by_names, strict=True)
+        }
+        best = max(proofs.values())
+        found.append({host for host, each in proofs.items() if each == best and best > 0})
+    merged = []
+    for its, own in zip(fleet, found, strict=True):
+        together = set().union(
+            *(o for m, o in zip(fleet, found, strict=True) if m["offer_id"] and m["offer_id"] == its["offer_id"])
+        )
+        merged.append(together if len(together) > 1 else own)
+    return merged
+
+
+def test_every_small_world() -> None:
+    count = 0
+    for fleet, hosts in worlds():
+        count += 1
+        claims = [each for each, _known in hosts]
+        # What the world gave: a name counts where the claim says so, or where an entry silences it.
+        by_names = [each.by_name for each in claims]
+        got = [set(owner.hosts) for _machine, owner in owners(fleet, claims)]
+        assert got == expected_owners(fleet, hosts, by_names), (fleet, hosts)
+    assert count > 20_000
+
+
+# Larger worlds
+
+
+_offers = st.sampled_from([X, Y, offer_id(3)])
+_names = st.sampled_from(["train", "train-1", "train-2", "train-1-1", "other"])
+_machines = st.lists(
+    st.builds(
+        lambda number, name, offer: machine(number, name, offer),
+        st.integers(1, 6),
+        st.none() | _names,
+        st.none() | _offers,
+    ),
+    max_size=6,
+    unique_by=lambda its: its["resource_id"],
+)
+_claims = st.lists(
+    st.builds(
+        lambda host, name, offer, ids, purchase, by_name: claim_of(
+            host, name, entry(offer, ids, purchase), by_name=by_name
+        ),
+        st.sampled_from("abcde"),
+        _names,
+        st.just("") | _offers,
+        st.lists(st.integers(1, 6).map(machine_id), max_size=2),
+        st.sampled_from(["", "sent", "made", "refused"]),
+        st.booleans(),
+    ),
+    max_size=5,
+    unique_by=lambda each: each.host,
+)
+
+
+def by_id(machines: Sequence[Machine], claims: Sequence[Claim]) -> dict[str, Owners]:
+    return {its["resource_id"]: owner for its, owner in owners(machines, claims)}
+
+
+@given(_machines, _claims, st.randoms(use_true_random=False))
+def test_the_order_changes_nothing(machines: list[Machine], claims: list[Claim], random: Any) -> None:
+    before, before_rivals = by_id(machines, claims), rivals(claims)
+    random.shuffle(machines)
+    random.shuffle(claims)
+    assert by_id(machines, claims) == before
+    assert rivals(claims) == before_rivals
+
+
+@given(_machines, _claims)
+def test_another_hosts_claim_never_gives_a_host_more(machines: list[Machine], claims: list[Claim]) -> None:
+    every = by_id(machines, claims)
+    for added in claims:
+        before = by_id(machines, [each for each in claims if each is not added])
+        for resource_id, owner in every.items():
+            if not owner.is_contested and owner.hosts and owner.hosts != (added.host,):
+                assert before[resource_id].hosts == owner.hosts
+
+
+@given(_machines, _claims)
+def test_no_machine_and_no_offer_is_two_hosts_without_being_contested(
+    machines: list[Machine], claims: list[Claim]
+) -> None:
+    found = owners(machines, claims)
+    assert [its for its, _owner in found] == machines
+    for its, owner in found:
+        assert owner.is_contested == (len(owner.hosts) > 1)
+        alone = {c.host for c in claims if proof(c, its) is not Proof.NONE}
+        assert owner.is_contested or set(owner.hosts) <= alone
+        for other, others in found:
+            if its["offer_id"] and its["offer_id"] == other["offer_id"] and owner.hosts and others.hosts:
+                assert owner.hosts == others.hosts
+
+
+@given(_claims)
+def test_rivalry_is_mutual(claims: list[Claim]) -> None:
+    found = rivals(claims)
+    for host, others in found.items():
+        assert host not in others
+        assert all(host in found[other] for other in others)
+
+
+def test_thousands() -> None:
+    number = 5_000
+    machines = [machine(each, f"gpu-{each}", offer_id(each)) for each in range(number)]
+    kinds = [
+        lambda each: claim(f"h{each}", entry(offer_id(each), [machine_id(each)]), f"gpu-{each}"),
+        lambda each: claim(f"h{each}", entry(offer_id(each)), f"gpu-{each}"),
+        lambda each: claim(f"h{each}", NONE, f"gpu-{each}", by_name=True),
+    ]
+    claims = [kinds[each % 3](each) for each in range(number)]
+    start = time.process_time()
+    found = owners(machines, claims)
+    assert rivals(claims) == {}
+    assert time.process_time() - start < 2
+    assert [owner.hosts for _machine, owner in found] == [(f"h{each}",) for each in range(number)]

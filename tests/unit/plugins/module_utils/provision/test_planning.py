@@ -1,0 +1,406 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From where the hosts stand to a plan for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    STOP,
+    WAIT,
+    Case,
+    Found,
+    Plan,
+    drift,
+    kept_of,
+    plan,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import declared, entry, host, machine_id, offer, offer_id
+
+M, X, Y = machine_id(1), offer_id(1), offer_id(2)
+CHEAP, FAIR, DEAR = offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)
+ALL = [CHEAP, FAIR, DEAR]
+
+
+def case(
+    one: Declaration,
+    kind: Kind = Kind.FREE,
+    known: Entry | None = None,
+    attempts: Sequence[Mapping[str, Any]] = (),
+    **fields: Any,
+) -> Case:
+    return Case(one, known or entry(), Standing(kind, **fields), attempts)
+
+
+def free(name: str = "gpu-1", **fields: Any) -> Case:
+    return case(host(name, **fields))
+
+
+def owner(name: str, price: float | None = 2.0, number: int = 7, **fields: Any) -> Case:
+    known = entry(offer_id(number), [machine_id(number)], "made", provision_price_per_hour=price)
+    return case(
+        host(name, **fields), Kind.READY, known, offer_id=known.offer_id, resource_ids=known.resource_ids, price=price
+    )
+
+
+def opened(name: str = "gpu-1", number: int = 1, **fields: Any) -> Case:
+    known = entry(offer_id(number), purchase="sent")
+    return case(host(name, **fields), Kind.OPEN, known, offer_id=known.offer_id, price=known.price)
+
+
+def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = ALL, said: str = "", **more: Any) -> list[Plan]:
+    by_id = {each["offer_id"]: Found([each]) for each in offers}
+    return plan(cases, lambda _host: Found(offers, said), more.pop("wanted", by_id), **more)
+
+
+def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
+    return [(each.action, each.offer_id) for each in plans]
+
+
+# One host
+
+
+def test_the_cheapest_offer_within_the_ceiling() -> None:
+    (found,) = planned(free(max_price=2))
+    assert (found.action, found.offer_id, found.price, found.limit) == (BUY, X, 1.0, 2.0)
+    assert [each["offer_id"] for each in found.alternatives] == [X, Y]
+    assert "USD 1.00" in found.label and X in found.label
+
+
+@pytest.mark.parametrize(
+    ("one", "offers", "said", "refusal"),
+    [
+        (free(max_price="0.5"), ALL, "", ("USD 0.50", "USD 1.00", "Nothing was bought")),
+        (free(), [], "", ("No offer matches", "Nothing was bought")),
+        (free(), [], "POST answered 500.", ("answered 500", "Nothing was bought")),
+        (free(), [offer(1, None)], "", ("an unknown price", "Nothing was bought")),
+        (case(declared(max_price="3,5")), ALL, "", ("3,5", "Nothing was sent")),
+        (case(host(), Kind.STOP, reason="A person must decide."), ALL, "", ("A person must decide.",)),
+    ],
+)
+def test_refusals(one: Case, offers: Sequence[Mapping[str, Any]], said: str, refusal: tuple[str, ...]) -> None:
+    (found,) = planned(one, offers=offers, said=said)
+    assert found.action == STOP
+    for each in refusal:
+        assert each in found.refusal
+
+
+def test_an_unknown_price_only_where_unlimited_was_said() -> None:
+    (found,) = planned(free(max_price="unlimited"), offers=[offer(1, None)])
+    assert (found.action, found.price, found.limit) == (BUY, None, None)
+
+
+def test_what_runs_stays_whatever_is_declared_now() -> None:
+    its = owner("gpu-1")
+    broken = Case(declared(max_price="3,5"), its.entry, its.standing)
+    for each in (its, broken):
+        assert actions(planned(each, offers=[])) == [(WAIT, offer_id(7))]
+
+
+# Of several hosts
+
+
+def test_hosts_never_share_an_offer() -> None:
+    assert actions(planned(*(free(f"gpu-{n}") for n in range(4)))) == [
+        (BUY, X),
+        (BUY, Y),
+        (BUY, offer_id(3)),
+        (STOP, ""),
+    ]
+
+
+def test_what_others_want_have_or_tried_is_left_alone() -> None:
+    wants = free("a", offer_id=X)
+    (_, found) = planned(wants, free("b"))
+    assert found.offer_id == Y
+    (found,) = planned(free("b"), taken={X, Y})
+    assert found.offer_id == offer_id(3)
+    tried = case(host("b"), attempts=[{"offer_id": X, "msg": "gone"}])
+    assert actions(planned(tried, free("c"))) == [(BUY, Y), (BUY, offer_id(3))]
+
+
+def test_all_or_nothing() -> None:
+    hosts = [free(f"gpu-{n}", all_or_nothing=True) for n in range(4)]
+    found = planned(*hosts)
+    assert [each.action for each in found] == [STOP] * 4
+    assert all("gpu-3 cannot have a machine" in each.refusal for each in found[:3])
+    assert [each.action for each in planned(*hosts[:3])] == [BUY] * 3
+    # Hosts that run are kept, and hosts that were not declared so go on.
+    found = planned(owner("r"), free("m"), *hosts[1:3], free("x", all_or_nothing=True))
+    assert [each.action for each in found] == [WAIT, BUY, STOP, STOP, STOP]
+
+
+@pytest.mark.parametrize("names", [("gpu", "gpu"), ("gpu", "gpu", "gpu")])
+def test_one_name_of_several_hosts(names: tuple[str, ...]) -> None:
+    hosts = [case(host(host=f"h{n}", name=name)) for n, name in enumerate(names)]
+    for n, found in enumerate(planned(*hosts)):
+        assert found.action == STOP
+        assert "gpu" in found.refusal and "provision_resource_name" in found.refusal
+        assert f"h{n}" not in found.refusal.split(" has or would")[0]
+
+
+def test_one_name_beside_a_host_that_has_its_machine() -> None:
+    its = owner("a")
+    found = planned(its, case(host(host="b", name="a")))
+    assert [each.action for each in found] == [WAIT, STOP]
+    assert "a has or would buy" in found[1].refusal
+
+
+# The very offer
+
+
+def test_wanted_by_its_id_without_a_ceiling() -> None:
+    (found,) = planned(free(offer_id=Y, max_price=""))
+    assert (found.action, found.offer_id, found.limit, list(found.alternatives)) == (BUY, Y, None, [])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Found([DEAR]), ("USD 3.00", "USD 2.00")),
+        (Found([offer(3, None)]), ("an unknown price",)),
+        (Found(said="GET answered 404."), ("404",)),
+        (Found(), ("an unknown price",)),
+    ],
+)
+def test_wanted_by_its_id_and_refused(wanted: Found, said: tuple[str, ...]) -> None:
+    (found,) = planned(free(offer_id=offer_id(3), max_price=2), wanted={offer_id(3): wanted})
+    assert found.action == STOP
+    for each in (*said, "Nothing was bought"):
+        assert each in found.refusal
+
+
+def test_two_hosts_want_one_offer() -> None:
+    found = planned(free("a", offer_id=X), free("b", offer_id=f" {X.upper()} "))
+    assert [each.action for each in found] == [STOP, STOP]
+    assert "b has or wants" in found[0].refusal and "a has or wants" in found[1].refusal
+
+
+def test_a_host_wants_what_another_has() -> None:
+    """An id in group_vars, and a host that is added later."""
+    its = owner("a", number=1)
+    for found in (planned(its, free("b", offer_id=X), taken={X}), planned(free("b", offer_id=X), taken={X})):
+        assert found[-1].action == STOP
+        assert X in found[-1].refusal and "Nothing was sent" in found[-1].refusal
+    assert [each.action for each in planned(opened("a"), free("b", offer_id=X))] == [BUY, STOP]
+
+
+def test_what_was_refused_or_came_to_nothing_is_free() -> None:
+    refused = case(host("a", offer_id=Y), known=entry(X, purchase="refused"), void=True)
+    assert actions(planned(refused, free("b", offer_id=X))) == [(BUY, Y), (BUY, X)]
+
+
+# A purchase whose answer never came
+
+
+def test_the_same_offer_is_sent_again_at_its_price() -> None:
+    (found,) = planned(opened(number=3, max_price=4))
+    assert (found.action, found.offer_id, found.price, list(found.alternatives)) == (BUY, offer_id(3), 3.0, [])
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        opened(number=3, max_price=2),
+        case(declared(max_price="3,5"), Kind.OPEN, entry(offer_id(3)), offer_id=offer_id(3), price=2.0),
+        opened(number=3, max_total_price=1),
+        case(
+            host(max_price=2),
+            Kind.OPEN,
+            entry(offer_id(3)),
+            [{"offer_id": X, "msg": "gone"}],
+            offer_id=offer_id(3),
+            price=2.0,
+        ),
+    ],
+)
+def test_a_host_that_stops_says_what_may_be_billed(one: Case) -> None:
+    (found,) = planned(one)
+    assert found.action == STOP
+    assert offer_id(3) in found.refusal and "MAY BE BOUGHT and billed at USD 2.00" in found.refusal
+    assert "Nothing is billed" not in found.refusal
+
+
+def test_all_or_nothing_says_it_too() -> None:
+    found = planned(opened(number=3, all_or_nothing=True), free("b", max_price=0))
+    assert "MAY BE BOUGHT" in found[0].refusal and "MAY BE" not in found[1].refusal
+
+
+# After attempts
+
+
+def test_the_history_is_in_the_refusal() -> None:
+    tried = [{"offer_id": X, "msg": "gone"}, {"offer_id": Y, "msg": "Somebody else was faster."}]
+    (found,) = planned(case(host(), attempts=tried), offers=[CHEAP, FAIR])
+    assert found.action == STOP
+    for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
+        assert said in found.refusal
+    assert case(host(attempts=3), attempts=tried).left == 1
+
+
+# Ceilings of all hosts
+
+
+def test_the_ceiling_of_all() -> None:
+    hosts = [free(f"gpu-{n}", max_total_price="5.99") for n in range(3)]
+    found = planned(*hosts)
+    assert [each.action for each in found] == [STOP] * 3
+    assert "USD 6.00" in found[0].refusal and "USD 5.99" in found[0].refusal
+    assert [each.action for each in planned(*hosts[:2])] == [BUY] * 2
+    assert [each.limit for each in planned(*hosts[:2])] == [1.0 + 1.495, 2.0 + 1.495]
+
+
+@pytest.mark.parametrize(
+    ("others", "action"),
+    [((), BUY), ((4.0,), BUY), ((4.01,), STOP), ((None,), STOP), ((2.0, 2.0), BUY), ((0.0,), BUY)],
+)
+def test_what_other_hosts_of_the_play_cost(others: Sequence[float | None], action: str) -> None:
+    (found,) = planned(free(max_total_price=5), others=others)
+    assert found.action == action
+    assert ("unknown price" in found.refusal) == (None in others)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        owner("other", 4.5),
+        # It stops, but what its registry names is or may be billed all the same.
+        case(host("other"), Kind.STOP, entry(Y, [M], "made", provision_price_per_hour=4.5), reason="-"),
+        case(host("other"), Kind.STOP, entry(Y, provision_price_per_hour=4.5), reason="-"),
+        case(host("other"), Kind.STOP, entry("", [M]), reason="-"),
+        case(
+            host("other", max_price=1),
+            Kind.OPEN,
+            entry(DEAR["offer_id"], provision_price_per_hour=4.5),
+            offer_id=DEAR["offer_id"],
+            price=4.5,
+        ),
+        case(host("other"), Kind.UNDER_WAY, entry(Y), offer_id=Y, price=None),
+    ],
+)
+def test_hosts_that_buy_nothing_count(other: Case) -> None:
+    found = planned(other, free(max_total_price=5))
+    assert found[1].action == STOP and "USD 5.00" in found[1].refusal
+
+
+def test_what_two_hosts_claim_counts_once_and_what_came_to_nothing_not_at_all() -> None:
+    twice = [case(host(each), Kind.STOP, entry(Y, [M], provision_price_per_hour=4.0), reason="-") for each in "ab"]
+    void = case(host("c"), Kind.STOP, entry(X, [M], provision_price_per_hour=4.0), void=True, reason="-")
+    refused = case(host("d"), Kind.STOP, entry(X, purchase="refused"), reason="-")
+    assert planned(*twice, void, refused, free(max_total_price=5))[-1].action == BUY
+
+
+def test_the_lowest_ceiling_of_those_that_buy_holds_for_all() -> None:
+    found = planned(free("a", max_total_price=10), free("b", max_total_price=4), owner("c", max_total_price=1))
+    assert [each.action for each in found] == [STOP, STOP, WAIT]
+    found = planned(free("a", max_total_price=10), free("b", max_total_price=4))
+    assert sum(each.limit or math.inf for each in found) <= 4
+
+
+def test_hosts_of_other_batches_that_cannot_be_read() -> None:
+    found = planned(free(max_total_price=9), owner("b", max_total_price=9), unread=["h1", "h2"])
+    assert [each.action for each in found] == [STOP, WAIT]
+    assert "serial" in found[0].refusal and "h1, h2" in found[0].refusal
+    assert planned(free(), unread=["h1"])[0].action == BUY
+
+
+_price = st.none() | st.integers(0, 12).map(lambda quarters: quarters / 4)
+_ceiling = st.sampled_from(["unlimited", "0", "1.5", "3", "6.25"])
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["free", "open", "owner", "stop"]), _price, _ceiling, _ceiling, st.booleans()),
+        max_size=5,
+    ),
+    st.lists(_price, max_size=5),
+    st.lists(_price, max_size=2),
+)
+def test_no_plan_exceeds_a_ceiling(
+    hosts: list[tuple[str, float | None, str, str, bool]], prices: list[float | None], others: list[float | None]
+) -> None:
+    known = sorted(
+        (offer(n, price) for n, price in enumerate(prices)), key=lambda each: each["price_per_hour"] or math.inf
+    )
+    cases, wanted = [], {}
+    for n, (kind, price, limit, total, together) in enumerate(hosts):
+        one = host(f"h{n}", max_price=limit, max_total_price=total, all_or_nothing=together)
+        its = entry(
+            offer_id(100 + n), [machine_id(n)] if kind in ("owner", "stop") else [], provision_price_per_hour=price
+        )
+        kinds = {"free": Kind.FREE, "open": Kind.OPEN, "owner": Kind.READY, "stop": Kind.STOP}
+        wanted[its.offer_id] = Found([offer(100 + n, price)])
+        if kind == "free":
+            cases.append(case(one))
+        else:
+            cases.append(
+                case(one, kinds[kind], its, offer_id=its.offer_id, price=price, reason="-" if kind == "stop" else "")
+            )
+    found = plan(cases, lambda _host: Found(known), wanted, others=others)
+    assert [each.host for each in found] == [each.host.host for each in cases]
+    buyers = [(one, its) for one, its in zip(cases, found, strict=True) if its.action == BUY]
+    assert len({its.offer_id for _one, its in buyers}) == len(buyers)
+    fixed = [
+        *others,
+        *(one.entry.price for one, its in zip(cases, found, strict=True) if its.action != BUY and one.may_be_billed),
+    ]
+    for one, its in buyers:
+        limit = math.inf if its.limit is None else its.limit
+        assert its.price is None or its.price <= limit
+        assert one.host.limit == math.inf or (its.price is not None and limit <= one.host.limit)
+        if one.host.total_ceiling != math.inf:
+            assert None not in fixed
+            paid = [math.inf if each.limit is None else each.limit for _one, each in buyers]
+            assert sum(price or 0.0 for price in fixed) + sum(paid) <= one.host.total_ceiling + 1e-5
+        # All or nothing: nobody who needs a machine goes without.
+        if one.host.all_or_nothing:
+            assert all(other.action != STOP for other in found)
+    for one, its in zip(cases, found, strict=True):
+        assert bool(its.refusal) == (its.action == STOP)
+        assert its.action == WAIT or not one.standing.owns
+
+
+# Drift
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept", "price", "said"),
+    [
+        ({}, FAIR, 2.0, ()),
+        ({"max_price": 1}, FAIR, 2.0, ("USD 2.00", "USD 1.00", "stays as it is")),
+        ({"max_price": 1}, FAIR, None, ()),
+        ({"max_price": ""}, {}, 9.0, ()),
+        (
+            {"spec": {"region": "US", "compute": {"gpu_type": "L4"}}},
+            FAIR,
+            2.0,
+            ("region EU instead of US", "instead of L4"),
+        ),
+        ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}}, {}, 2.0, ()),
+        ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}, "offer_id": X}, FAIR, 2.0, ()),
+        (
+            {"spec": {"region": "US", "compute": {"gpu_type": "H100"}}, "max_price": 1},
+            FAIR,
+            2.0,
+            ("region", "USD 1.00"),
+        ),
+    ],
+)
+def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None, said: tuple[str, ...]) -> None:
+    known = entry(Y, [M], "made", provision_price_per_hour=price, provision_offer=kept_of(kept))
+    found = drift(declared(**fields), known)
+    assert bool(found) == bool(said)
+    for each in said:
+        assert each in found

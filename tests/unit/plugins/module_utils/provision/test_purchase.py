@@ -1,0 +1,211 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bought once: what follows from all that can have happened before and all that a look can show.
+
+The table says it for each story; the rules below it hold for the whole product, whatever the table says.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    ANSWERED_NO,
+    NOT_FOUND,
+    OURS,
+    THEIRS,
+    UNSEEN,
+    Do,
+    Past,
+    Seen,
+    Step,
+    Why,
+    follow,
+)
+
+# What a look shows, in the order of the table's columns
+COLUMNS = {
+    "unreadable": Seen(None),
+    "404": Seen(NOT_FOUND),
+    "unbought": Seen(_states.UNBOUGHT),
+    "expired": Seen(_states.EXPIRED),
+    "bought, our name": Seen(_states.GOING_ON, OURS, True),
+    "bought, another name": Seen(_states.READY, THEIRS, True),
+    "bought, no name": Seen(_states.GOING_ON, UNSEEN),
+    "failed, nothing left": Seen(_states.FAILED),
+    "failed, our name": Seen(_states.FAILED, OURS, True),
+    "failed, another name": Seen(_states.FAILED, THEIRS, True),
+    "failed, no name": Seen(_states.FAILED, UNSEEN, True),
+    "failed, cannot be listed": Seen(_states.FAILED, UNSEEN, None),
+}
+
+STORIES: dict[str, dict[str, Any]] = {
+    # Without a registry
+    "nothing sent": {},
+    "nothing sent, no name asked for": {"named": False},
+    "lost": {"sends": 1, "lost": True},
+    "lost, no name asked for": {"sends": 1, "lost": True, "named": False},
+    "lost twice": {"sends": 2, "lost": True, "again": False},
+    "lost, then 409": {"sends": 2, "lost": True, "refused": 409, "again": False},
+    "lost, then 422": {"sends": 2, "lost": True, "refused": 422, "again": False},
+    "422": {"sends": 1, "refused": 422},
+    "404": {"sends": 1, "refused": 404},
+    "409": {"sends": 1, "refused": 409},
+    "409, no name asked for": {"sends": 1, "refused": 409, "named": False},
+    "429": {"sends": 1, "refused": 429, "busy": True},
+    "429, too often": {"sends": 6, "refused": 429, "again": False},
+    "503": {"sends": 1, "lost": True, "busy": True},
+    "503, too often": {"sends": 6, "lost": True, "again": False},
+    "200 that says no": {"sends": 1, "refused": ANSWERED_NO},
+    # With one
+    "R nothing sent": {"by_name": False},
+    "R nothing sent, no name asked for": {"by_name": False, "named": False},
+    "R made": {"by_name": False, "made": True},
+    "R sent before": {"by_name": False, "sent_before": True},
+    "R sent before, no name asked for": {"by_name": False, "sent_before": True, "named": False},
+    "R sent before, expired long ago": {"by_name": False, "sent_before": True, "expired_long": True},
+    "R sent before, then lost": {"by_name": False, "sent_before": True, "sends": 1, "lost": True},
+    "R sent before, then 409": {"by_name": False, "sent_before": True, "sends": 1, "refused": 409},
+    "R sent before, then 429": {"by_name": False, "sent_before": True, "sends": 1, "refused": 429, "busy": True},
+    "R sent before, may not send": {"by_name": False, "sent_before": True, "again": False},
+    "R lost": {"by_name": False, "sends": 1, "lost": True},
+    "R lost, made by another run": {"by_name": False, "sends": 1, "lost": True, "made": True},
+    "R lost, then 409": {"by_name": False, "sends": 2, "lost": True, "refused": 409, "again": False},
+    "R 422": {"by_name": False, "sends": 1, "refused": 422},
+    "R 404": {"by_name": False, "sends": 1, "refused": 404},
+    "R 409": {"by_name": False, "sends": 1, "refused": 409},
+    "R 429": {"by_name": False, "sends": 1, "refused": 429, "busy": True},
+    "R 200 that says no": {"by_name": False, "sends": 1, "refused": ANSWERED_NO},
+    "R 200 that says failed": {"by_name": False, "sends": 1, "made": True},
+}
+
+# A cell is what follows; with a "?" before it, after looks for as long as there is patience.
+# unreadable|404|unbought|expired|bought: ours, theirs, no name|failed: nothing left, ours, theirs, no name, not listed
+TABLE = """
+nothing sent                     |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|not_sent taken|?not_sent taken|not_sent failed|not_sent failed|not_sent taken|?not_sent taken|not_sent failed
+nothing sent, no name asked for  |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|not_sent failed
+lost                             |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+lost, no name asked for          |?unknown unreadable|?unknown lately|?send|?unknown lately|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+lost twice                       |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+lost, then 409                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+lost, then 422                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+422                              |?rejected refused|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+429                              |?unknown unreadable|rejected refused|send|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+429, too often                   |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
+503                              |?unknown unreadable|?unknown lately|send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+503, too often                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+200 that says no                 |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
+R nothing sent                   |not_sent unreadable|not_sent not_found|send|not_sent expired|unknown unproven|not_sent taken|not_sent taken|not_sent failed|unknown unproven|not_sent taken|not_sent taken|not_sent failed
+R nothing sent, no name asked for|not_sent unreadable|not_sent not_found|send|not_sent expired|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent taken|not_sent taken|not_sent taken|not_sent failed
+R made                           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|?unknown unlisted
+R sent before                    |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R sent before, no name asked for |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+R sent before, expired long ago  |?unknown unreadable|rejected not_found|?send|rejected expired|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R sent before, then lost         |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R sent before, then 409          |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R sent before, then 429          |?unknown unreadable|?unknown lately|send|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R sent before, may not send      |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R lost                           |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R lost, made by another run      |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+R lost, then 409                 |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
+R 422                            |?rejected refused|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 404                            |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 409                            |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 429                            |?unknown unreadable|rejected refused|send|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted
+R 200 that says no               |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|rejected taken|?unknown nameless|rejected failed|rejected failed|rejected taken|?unknown nameless|?unknown unlisted
+R 200 that says failed           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+"""  # noqa: E501
+
+ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().splitlines()]
+CELLS = [(story, shown, cell) for story, *cells in ROWS for shown, cell in zip(COLUMNS, cells, strict=True)]
+
+
+def step(text: str) -> Step:
+    do, _blank, why = text.partition(" ")
+    return Step(Do(do), Why(why) if why else None)
+
+
+def test_each_story_is_in_the_table() -> None:
+    assert [story for story, *_cells in ROWS] == list(STORIES)
+
+
+@pytest.mark.parametrize(("story", "shown", "cell"), CELLS, ids=lambda value: str(value))
+def test_what_follows(story: str, shown: str, cell: str) -> None:
+    past, seen, end = Past(**STORIES[story]), COLUMNS[shown], step(cell.lstrip("?"))
+    assert follow(past, seen, False) == end
+    assert follow(past, seen, True) == (Step(Do.LOOK) if cell.startswith("?") else end)
+
+
+# The whole product
+
+BOOLEANS = (False, True)
+REFUSALS = (None, ANSWERED_NO, 400, 401, 402, 403, 404, 409, 410, 422, 429)
+PASTS = [
+    Past(by_name, named, made, before, lost, sends, refused, busy, again, long)
+    for by_name, named, made, before, lost, sends, refused, busy, again, long in itertools.product(
+        BOOLEANS, BOOLEANS, BOOLEANS, BOOLEANS, BOOLEANS, (0, 1, 2), REFUSALS, BOOLEANS, BOOLEANS, BOOLEANS
+    )
+    if (sends or not (lost or busy or refused is not None))
+    and (sends == 0 or made or lost or refused is not None)
+    and not (busy and not lost and refused != 429)
+    and not (by_name and before)
+]
+PHASES = (
+    None,
+    NOT_FOUND,
+    _states.UNBOUGHT,
+    _states.GOING_ON,
+    _states.READY,
+    _states.FAILED,
+    _states.EXPIRED,
+    _states.ENDED,
+)
+BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
+LOOKS = [
+    Seen(phase, whose, left) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for left in (False, True, None)
+]
+
+
+@pytest.mark.parametrize("patience", BOOLEANS, ids=["no patience", "patience"])
+@pytest.mark.parametrize("seen", LOOKS, ids=str)
+def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patience: bool) -> None:
+    for past in PASTS:
+        found = follow(past, seen, patience)
+        told = f"{past} {seen} {found}"
+        gone = seen.phase in (_states.EXPIRED, NOT_FOUND)
+        proved = past.made or past.unanswered or past.by_name or past.refused == ANSWERED_NO
+        called = seen.whose == OURS or not past.named
+        if found.do is Do.SEND:
+            assert seen.phase == _states.UNBOUGHT and not past.made, told
+            assert past.again or not (past.unanswered or past.busy), told
+        if found.do is Do.LOOK:
+            assert patience, told
+        elif patience:
+            assert follow(past, seen, False) == found, f"time changes the end: {told}"
+        if found.do in (Do.CREATED, Do.EXISTING):
+            assert seen.phase in BOUGHT and proved and (past.made or called), told
+        if found.do in (Do.REJECTED, Do.NOT_SENT):  # the host is free for another offer
+            assert not past.made or seen.phase == _states.FAILED, told
+            if past.unanswered:
+                freed = seen.phase == _states.FAILED or (gone and past.expired_long)
+                assert found.do is Do.REJECTED and freed, told
+            if seen.phase in BOUGHT:
+                assert found.why is Why.TAKEN and not past.unanswered, told
+            if found.why is Why.FAILED and seen.left:
+                assert past.made or called, told
+        if found.do is Do.NOT_SENT:
+            assert past.sends == 0, told
+        if found.why is Why.TAKEN:
+            assert seen.whose != OURS or not past.named, told
+            assert seen.whose == THEIRS or seen.left is not None, told
+            assert not past.unanswered and not past.made, told
+        if found.do is Do.UNKNOWN:
+            assert past.sends or past.unanswered or past.made or seen.phase in (*BOUGHT, _states.FAILED), told
+        assert (found.why is None) is (found.do in (Do.SEND, Do.LOOK, Do.CREATED, Do.EXISTING)), told

@@ -1,0 +1,195 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has once its machine runs, and whether ssh reads its options as they are meant."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
+    facts,
+    further,
+    is_registered,
+    known_hosts_file,
+    reached_by,
+    row,
+    row_of,
+    ssh_args,
+    ssh_trust,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import declared, machine_id, offer_id
+
+X, M, N = offer_id(1), machine_id(1), machine_id(2)
+PATHS = [
+    *(
+        "/plain/.known_hosts",
+        "/a b/k",
+        "/a  b/k",
+        "/a\tb/k",
+        "/it's/k",
+        "/100%/k",
+        "/%h/%%/k",
+        "/$HOME/k",
+        "/a$(id)`id`/k",
+    ),
+    *(
+        "/a\\b/k",
+        "/a\\ b/k",
+        "/a#b/k",
+        "/# a/k",
+        "/~/k",
+        "/ümläut/\N{SNOWMAN}/k",
+        "/a=b,c;d&e|f/k",
+        "/a*b?[c]/k",
+        "/!x/k",
+    ),
+]
+
+
+def connection(resource_id: str | None = M, address: str = "192.0.2.1", **fields: Any) -> dict[str, Any]:
+    return {"resource_id": resource_id, "ansible_host": address, "ansible_port": 22, "ansible_user": "root", **fields}
+
+
+# Options of ssh
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("trust", "word"), [("first_use", "accept-new"), ("seeded", "yes")])
+def test_options_are_words_of_a_shell(path: str, trust: str, word: str) -> None:
+    assert shlex.split(ssh_args(M, trust, path)) == [
+        *("-o", f"HostKeyAlias={M}", "-o", f"StrictHostKeyChecking={word}"),
+        *("-o", f'UserKnownHostsFile="{path.replace("%", "%%")}"'),
+    ]
+
+
+@pytest.mark.parametrize(("trust", "path"), [("none", "/a/k"), ("none", ""), ("first_use", ""), ("seeded", "")])
+def test_without_a_place_for_host_keys_none_is_kept(trust: str, path: str) -> None:
+    assert ssh_trust(trust, path).endswith("-o UserKnownHostsFile=/dev/null")
+
+
+@pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh")
+@pytest.mark.parametrize("path", PATHS)
+def test_ssh_reads_the_path_as_it_is_meant(path: str) -> None:
+    # What this test trusts the role lets pass.
+    assert declared(path.rpartition("/")[0]).objections == ()
+    command = ["ssh", "-F", "none", "-G", *shlex.split(ssh_args(M, "first_use", path)), "gpu-1.example"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert told["userknownhostsfile"] == path
+    assert told["hostkeyalias"] == M
+    assert told["stricthostkeychecking"] in ("accept-new", "yes")
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_no_id_adds_an_option(alias: str) -> None:
+    words = shlex.split(ssh_args(alias, "none", ""))
+    assert words[:2] == ["-o", f"HostKeyAlias={alias}"]
+    assert len(words) == 6
+
+
+def test_host_keys_lie_beside_the_entry() -> None:
+    assert (
+        known_hosts_file("/no such/host_vars/gpu-1/compute_index_supply.yml") == "/no such/host_vars/gpu-1/.known_hosts"
+    )
+    assert known_hosts_file("") == ""
+
+
+# Variables
+
+
+def given_to_the_host(connections: list[dict[str, Any]] | None = None, price: float | None = 2.0) -> dict[str, Any]:
+    return facts(X, [M], connections or [connection()], price, "first_use", "/a/.known_hosts")
+
+
+def test_what_is_given_is_what_is_registered() -> None:
+    found = given_to_the_host()
+    known = read_entry(found)
+    assert (known.offer_id, known.resource_ids, known.price, known.was_ready) == (X, (M,), 2.0, True)
+    assert is_registered(found, known, found)
+    # Ansible makes a text of a port.
+    assert is_registered(found, known, {**found, "ansible_port": "22"})
+
+
+@pytest.mark.parametrize("name", CONNECTION)
+def test_what_has_changed_is_registered_again(name: str) -> None:
+    found = given_to_the_host()
+    other = {**found, name: "192.0.2.99"}
+    assert not is_registered(other, read_entry(found), found)
+    assert not is_registered(found, read_entry(other), found)
+    # The inventory says something else: the registry must be read back first.
+    assert not is_registered(found, read_entry(found), other)
+    assert not is_registered(found, read_entry(found), {})
+
+
+@pytest.mark.parametrize("fields", [{"provision_resource_ids": [N]}, {"provision_instances": []}])
+def test_other_machines_are_registered_again(fields: dict[str, Any]) -> None:
+    found = given_to_the_host()
+    assert not is_registered(found, read_entry({**found, **fields}), found)
+
+
+def test_a_machine_without_an_id_is_pinned_by_its_offer() -> None:
+    assert f"HostKeyAlias={X}" in given_to_the_host([connection(None)])["ansible_ssh_extra_args"]
+
+
+def test_the_machines_of_a_cluster() -> None:
+    connections = [connection(M), connection(N, "192.0.2.2", ansible_port=2222), connection(None, "192.0.2.3")]
+    found = given_to_the_host(connections)
+    assert (found["ansible_host"], len(found["provision_instances"])) == ("192.0.2.1", 3)
+    second, third = further("ray", connections, "first_use", "/a/.known_hosts")
+    assert (second["name"], second["ansible_host"], second["ansible_port"]) == ("ray-1", "192.0.2.2", 2222)
+    assert (second["alias"], second["resource_ids"]) == (N, [N])
+    assert shlex.split(second["ssh_args"])[1] == f"HostKeyAlias={N}"
+    assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
+    assert further("ray", connections[:1], "first_use", "") == []
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    ("port", "ssh"), [(22, "root@192.0.2.1"), ("22", "root@192.0.2.1"), (2222, "-p 2222 root@192.0.2.1")]
+)
+def test_a_row(port: Any, ssh: str) -> None:
+    found = given_to_the_host([connection(ansible_port=port), connection(N)])
+    expected = {
+        "host": "gpu-1",
+        "offer_id": X,
+        "resource_ids": [M],
+        "machines": 2,
+        "ansible_host": "192.0.2.1",
+        "ansible_port": int(port),
+        "ansible_user": "root",
+        "ssh": ssh,
+        "price_per_hour": 2.0,
+    }
+    assert row("gpu-1", found) == expected
+    assert row_of("gpu-1", read_entry(found)) == expected
+
+
+def test_a_row_of_an_unknown_price() -> None:
+    assert row("gpu-1", given_to_the_host(price=None))["price_per_hour"] is None
+
+
+@pytest.mark.parametrize(
+    ("reach", "verify", "key", "trust", "file"),
+    [
+        (False, True, "key", "seeded", ""),
+        (True, False, "", "first_use", "reach.yml"),
+        (True, True, "", "first_use", "prepare.yml"),
+        (True, False, "key", "seeded", "prepare.yml"),
+        # The key that was handed over is replaced already.
+        (True, False, "", "seeded", "reach.yml"),
+        (True, False, "key", "first_use", "reach.yml"),
+    ],
+)
+def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, file: str) -> None:
+    assert reached_by(reach, verify, read_entry({"provision_bootstrap_host_key": key}), trust) == file

@@ -1,0 +1,360 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a host stands: a table of what matters, and what must hold in every world of registry, status and list."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
+    Account,
+    Kind,
+    Standing,
+    standing,
+)
+
+from provision_samples import account, entry, host, machine, machine_id, offer_id
+
+X, Y = offer_id(1), offer_id(2)
+M, N = machine_id(1), machine_id(2)
+FREE, OPEN, UNDER_WAY, READY, FAILED, STOP = Kind
+World = tuple[Declaration, Entry, dict[str, Any] | None, Account]
+
+ENTRIES = {
+    "no entry": entry(),
+    "sent": entry(X, purchase="sent"),
+    "refused": entry(X, purchase="refused"),
+    "made": entry(X, purchase="made"),
+    "owns": entry(X, [M], "made"),
+}
+
+
+def look(phase: str | None, **fields: Any) -> dict[str, Any]:
+    return {"phase": phase, "ready": False, "resource_ids": [], "msg": f"Offer {X} is {phase}.", **fields}
+
+
+STATUSES: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "404": look(None, error_class="not_found", msg="GET answered 404."),
+    "passing": look(None, transient_error=True, msg="GET answered 503. Look again."),
+    "forbidden": look(None, error_class="auth", msg="GET answered 403."),
+    "unbought": look("unbought"),
+    "going on": look("going_on"),
+    "ready": look("ready", ready=True, resource_ids=[M]),
+    "no address": look("ready", resource_ids=[M]),
+    "failed": look("failed"),
+    "failed with ids": look("failed", resource_ids=[M]),
+    "expired": look("expired"),
+    "ended": look("ended"),
+}
+LISTS: dict[str, list[dict[str, Any]] | None] = {
+    "unreadable": None,
+    "empty": [],
+    "its own": [machine(1, "gpu-1", X)],
+    "its own, failed": [machine(1, "gpu-1", X, status="failed")],
+    "its own, deleted": [machine(1, "gpu-1", X, status="deleted")],
+    "another of its name": [machine(2, "gpu-1", Y)],
+    "a stranger with its offer": [machine(2, "stranger", X)],
+    "without a name": [machine(1, None, X)],
+    "another host's": [machine(2, "gpu-2", X)],
+}
+GPU_2 = claim_of("gpu-2", "gpu-2", entry(X, [N], "made"), by_name=False)
+MODES = {"": {}, "adopt": {"adopt": True}, "by name": {"by_name": True}}
+
+
+def stands(known: str, status: str, listed: str, mode: str = "", **fields: Any) -> Standing:
+    one = host(**MODES[mode], **fields)
+    others = [GPU_2] if listed == "another host's" else []
+    unreadable = "GET /resources answered 500. Nothing was bought." if LISTS[listed] is None else ""
+    seen = account([(one, ENTRIES[known])], LISTS[listed], others, unreadable)
+    return standing(one, ENTRIES[known], STATUSES[status], seen)
+
+
+# registry | status | list | mode || kind | void, adopted | what the message says
+TABLE: list[tuple[str, str, str, str, Kind, str, tuple[str, ...]]] = [
+    ("no entry", "none", "empty", "", FREE, "", ()),
+    ("no entry", "none", "its own, deleted", "", FREE, "", ()),
+    ("no entry", "none", "unreadable", "", STOP, "", ("answered 500", "Nothing was bought")),
+    ("no entry", "none", "its own", "", STOP, "", (M, "USD 2.00", "provision_adopt: true", "provision_resource_name")),
+    ("no entry", "none", "its own, failed", "", STOP, "", (M, "failed", "provision_adopt: true")),
+    ("no entry", "none", "its own", "adopt", UNDER_WAY, "adopted", ()),
+    ("no entry", "none", "its own", "by name", UNDER_WAY, "adopted", ()),
+    ("no entry", "none", "its own, failed", "by name", FAILED, "adopted", ()),
+    ("no entry", "none", "a stranger with its offer", "by name", FREE, "", ()),
+    ("no entry", "none", "another host's", "", FREE, "", ()),
+    ("refused", "none", "empty", "", FREE, "void", ()),
+    ("refused", "none", "a stranger with its offer", "", FREE, "void", ()),
+    # Refused, and a machine of its name: another project's, or a gateway has sent it twice.
+    ("refused", "none", "its own", "", STOP, "void", (M, "USD 2.00", "provision_adopt: true")),
+    ("refused", "none", "its own", "adopt", UNDER_WAY, "void adopted", ()),
+    ("refused", "none", "unreadable", "", STOP, "void", ("answered 500",)),
+    ("sent", "unbought", "empty", "", OPEN, "", ()),
+    ("sent", "expired", "empty", "", OPEN, "", ()),
+    ("sent", "404", "empty", "", OPEN, "", ()),
+    ("sent", "passing", "its own", "", STOP, "", (X, "503", "MAY BE BOUGHT and billed at USD 2.00", "Run again")),
+    ("sent", "forbidden", "empty", "adopt", STOP, "", (X, "403")),
+    ("sent", "none", "empty", "", STOP, "", (X, "not asked about")),
+    ("sent", "ready", "its own", "", UNDER_WAY, "", ()),
+    ("sent", "going on", "its own", "", UNDER_WAY, "", ()),
+    ("sent", "failed", "its own, failed", "", FAILED, "", ()),
+    ("sent", "failed", "empty", "", FREE, "void", ()),
+    ("sent", "failed", "unreadable", "", OPEN, "", ()),
+    ("sent", "ready", "unreadable", "", OPEN, "", ()),
+    ("sent", "ready", "without a name", "", OPEN, "", ()),
+    (
+        "sent",
+        "ready",
+        "a stranger with its offer",
+        "",
+        STOP,
+        "",
+        (X, N, "USD 2.00", "answer never came", "provision_adopt: true"),
+    ),
+    ("sent", "ready", "a stranger with its offer", "adopt", UNDER_WAY, "adopted", ()),
+    ("sent", "ready", "another host's", "", FREE, "void", ()),
+    ("made", "ready", "empty", "", READY, "", ()),
+    ("made", "unbought", "empty", "", UNDER_WAY, "", ()),
+    ("made", "404", "empty", "", STOP, "", (X, "may be billed", "decommission_forget")),
+    ("made", "ready", "another host's", "", STOP, "", (X, "gpu-2")),
+    ("owns", "ready", "its own", "", READY, "", ()),
+    ("owns", "ready", "unreadable", "", READY, "", ()),
+    ("owns", "no address", "its own", "", UNDER_WAY, "", ()),
+    ("owns", "going on", "its own", "", UNDER_WAY, "", ()),
+    ("owns", "unbought", "its own", "", UNDER_WAY, "", ()),
+    ("owns", "404", "its own", "", STOP, "", (X, M, "may be billed", "decommission_forget")),
+    ("owns", "expired", "its own", "", STOP, "", (X, M, "expired", "decommission_forget")),
+    ("owns", "passing", "its own", "", STOP, "", (X, M, "503", "USD 2.00", "Run again")),
+    ("owns", "ended", "its own, deleted", "", FREE, "void", ()),
+    ("owns", "ended", "empty", "", FREE, "void", ()),
+    # One that lives has not ended, whatever the status says.
+    ("owns", "ended", "its own", "", STOP, "", (X, M, "running", "USD 2.00", "decommission_forget")),
+    ("owns", "ended", "another of its name", "", STOP, "void", (N, "provision_adopt: true")),
+    ("owns", "failed", "its own, failed", "", FAILED, "", ()),
+    ("owns", "failed", "its own, deleted", "", FREE, "void", ()),
+    # Not listed is not told gone.
+    ("owns", "failed", "empty", "", FAILED, "", ()),
+    ("owns", "failed", "unreadable", "", FAILED, "", ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("known", "status", "listed", "mode", "kind", "flags", "said"),
+    [pytest.param(*row, id=", ".join(filter(None, row[:4]))) for row in TABLE],
+)
+def test_what_matters(
+    known: str, status: str, listed: str, mode: str, kind: Kind, flags: str, said: tuple[str, ...]
+) -> None:
+    found = stands(known, status, listed, mode)
+    assert found.kind is kind, found.reason
+    assert (found.void, found.adopted) == ("void" in flags, "adopted" in flags)
+    assert bool(found.reason) == (kind is STOP)
+    for each in said:
+        assert each in found.reason
+
+
+def worlds() -> Iterator[tuple[str, str, str, str]]:
+    return itertools.product(ENTRIES, STATUSES, LISTS, MODES)
+
+
+def test_in_every_world() -> None:
+    for known, status, listed, mode in worlds():
+        found = stands(known, status, listed, mode)
+        where = (known, status, listed, mode, found)
+        its, named = ENTRIES[known], known in ("owns", "made", "sent")
+        machines = LISTS[listed] or []
+        live = {m["resource_id"] for m in machines if m["status"] == "running"}
+        # A stop says why, and names what the registry names; nothing else does.
+        assert bool(found.reason) == (found.kind is STOP), where
+        if found.kind is STOP and named and not found.void:
+            assert X in found.reason, where
+            assert all(each in found.reason for each in its.resource_ids), where
+        # Free only if the list could be read, and no machine of its own lives there.
+        if found.kind is FREE:
+            assert LISTS[listed] is not None, where
+            assert listed not in ("its own", "another of its name") or (known == "sent" and status == "failed"), where
+            assert found.void == (its.offer_id != ""), where
+        # What was answered to be bought comes to nothing only by an end that was told.
+        if known in ("owns", "made") and found.void:
+            assert status in ("ended", "failed", "failed with ids"), where
+            assert not live & {*its.resource_ids}, where
+        # Nobody knows the answer: no other offer, unless it failed, or another host that we know of was faster.
+        if known == "sent" and found.void:
+            assert status.startswith("failed") or listed == "another host's", where
+        # Waiting for what it owns, or may own.
+        if found.owns:
+            assert found.offer_id, where
+        if found.adopted:
+            assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
+            # What is taken over replaces what the entry names.
+            assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
+        if found.kind is OPEN:
+            assert known == "sent" and found.offer_id == X, where
+        if found.kind is READY:
+            assert known in ("owns", "made") and status == "ready", where
+        # Never a machine that another host's registry names.
+        if listed == "another host's":
+            assert N not in found.resource_ids, where
+        # The list of the account cannot free what the status calls alive.
+        if known == "owns" and status in ("ready", "no address", "going on", "unbought") and listed != "another host's":
+            assert found.kind in (READY, UNDER_WAY), where
+
+
+# The name
+
+
+@pytest.mark.parametrize(
+    ("machines", "kind", "said"),
+    [
+        ([machine(1, "gpu-1", X), machine(2, "gpu-1", Y)], STOP, (M, N, "delete_resource")),
+        ([machine(1, "gpu-1", None)], STOP, (M, "does not name its offer")),
+        ([machine(1, "gpu-1", X, price_per_hour=4.5)], STOP, (M, "USD 4.50", "provision_max_price_per_hour (USD 4.00")),
+        (
+            [machine(1, "gpu-1", X, spec={"region": "US"})],
+            STOP,
+            (M, "region US instead of EU", "provision_resource_name"),
+        ),
+        ([machine(1, "gpu-1", X, spec={"gpu_type": "nvidia-l4-24gb"})], STOP, (M, "nvidia-l4-24gb instead of H100")),
+        ([machine(1, "gpu-1", X, spec={"gpu_count": 8})], STOP, ("gpu_count 8 instead of 1",)),
+        ([machine(1, "gpu-1", X, spec={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "eu"})], UNDER_WAY, ()),
+        ([machine(1, "gpu-1", X, status="deleting")], FREE, ()),
+        ([machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-1", Y)], UNDER_WAY, ()),
+        ([machine(1, "gpu-1", X, status="a new word")], UNDER_WAY, ()),
+        # Those that the API numbers after the name: a cluster, or not.
+        ([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)], UNDER_WAY, ()),
+        ([machine(1, "gpu-1", X), machine(2, "gpu-1-1", X)], UNDER_WAY, ()),
+        ([machine(1, "gpu-1-1", X)], FREE, ()),
+        ([machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", Y)], FREE, ()),
+        ([machine(1, "gpu-1-1", None), machine(2, "gpu-1-2", None)], STOP, ("does not name its offer",)),
+        ([machine(1, None, X)], FREE, ()),
+    ],
+)
+def test_without_a_registry_the_name_tells(machines: list[dict[str, Any]], kind: Kind, said: tuple[str, ...]) -> None:
+    one = host(by_name=True)
+    found = standing(one, entry(), None, account([(one, entry())], machines))
+    assert found.kind is kind, found.reason
+    for each in said:
+        assert each in found.reason
+
+
+def test_a_cluster_that_is_found_by_its_name_costs_all_its_machines() -> None:
+    one = host(by_name=True, max_price="unlimited")
+    machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]
+    found = standing(one, entry(), None, account([(one, entry())], machines))
+    assert (found.price, found.resource_ids) == (4.0, (M, N))
+
+
+def test_a_lost_registry_of_a_cluster_buys_no_second_one() -> None:
+    one = host()
+    machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]
+    found = standing(one, entry(), None, account([(one, entry())], machines))
+    assert found.kind is STOP
+    assert M in found.reason and N in found.reason
+
+
+def test_two_hosts_never_adopt_one_machine() -> None:
+    for mode, known in itertools.product(({"adopt": True}, {"by_name": True}), (entry(), ENTRIES["refused"])):
+        hosts = [host(host=each, name="gpu", **mode) for each in ("a", "b")]
+        seen = account([(each, known) for each in hosts], [machine(1, "gpu", Y)])
+        for each in hosts:
+            found = standing(each, known, None, seen)
+            assert found.kind is STOP and M in found.reason
+
+
+def test_a_host_does_not_adopt_what_another_registry_names() -> None:
+    for mode in ({"adopt": True}, {"by_name": True}):
+        one = host(**mode)
+        other = claim_of("gpu-2", "gpu-2", entry(X, [M]), by_name=False)
+        found = standing(one, entry(), None, account([(one, entry())], [machine(1, "gpu-1", X)], [other]))
+        assert found.kind is STOP and "gpu-2" in found.reason and M in found.reason
+
+
+def test_a_journal_is_kept_if_its_machine_is_contested() -> None:
+    """Another host's registry names a second machine of the offer: nobody's until a person says whose."""
+    one = host(name="train")
+    other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
+    sent = entry(X)
+    seen = account([(one, sent)], [machine(1, "train", X), machine(2, "other", X)], [other])
+    found = standing(one, sent, look("ready", ready=True), seen)
+    assert (found.kind, found.void) == (STOP, False)
+    assert X in found.reason and "gpu-2" in found.reason
+
+
+def test_what_a_failed_offer_leaves_is_not_another_hosts() -> None:
+    """A machine of another host can be linked to the offer, for example by a volume that was bought for it."""
+    one = host()
+    other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
+    machines = [machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-2", X)]
+    # Both are of one offer, so it is contested; by its own id the host's machine may be billed all the same.
+    found = standing(one, ENTRIES["owns"], look("failed"), account([(one, ENTRIES["owns"])], machines, [other]))
+    assert (found.kind, found.resource_ids) == (FAILED, (M,))
+
+
+def test_ids_in_capitals_are_the_same() -> None:
+    one = host()
+    machines = [machine(1, "gpu-1", X.upper(), resource_id=M.upper(), status="deleted")]
+    seen = account([(one, ENTRIES["owns"])], machines)
+    assert standing(one, ENTRIES["owns"], look("failed", resource_ids=[M.upper()]), seen).void
+
+
+# An offer that the user names
+
+
+def test_the_named_offer_is_somebody_elses_already() -> None:
+    stranger = [machine(2, "colleague", X)]
+    one = host(offer_id=X)
+    found = standing(one, entry(), None, account([(one, entry())], stranger))
+    assert found.kind is STOP
+    for said in (X, N, "colleague", "USD 2.00", "provision_adopt: true", "provision_offer_id"):
+        assert said in found.reason
+    adopting = host(offer_id=X, adopt=True)
+    taken = standing(adopting, entry(), None, account([(adopting, entry())], stranger))
+    assert (taken.kind, taken.adopted, taken.resource_ids) == (UNDER_WAY, True, (N,))
+
+
+def test_the_named_offer_ran_once_and_is_gone() -> None:
+    one = host(offer_id=X)
+    gone = [machine(2, "colleague", X, status="deleted")]
+    assert standing(one, entry(), None, account([(one, entry())], gone)).kind is FREE
+
+
+# Rivals
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_two_hosts_claim_stops_both(status: str) -> None:
+    both = [(host("a"), ENTRIES["owns"]), (host("b"), ENTRIES["owns"])]
+    seen = account(both, LISTS["its own"])
+    for one, known in both:
+        found = standing(one, known, STATUSES[status], seen)
+        assert found.kind is STOP and not found.void
+        assert X in found.reason and "a" in found.reason and "b" in found.reason
+
+
+def test_an_entry_without_an_offer() -> None:
+    one, known = host(), entry("", [M])
+    found = standing(one, known, None, account([(one, known)], LISTS["its own"]))
+    assert found.kind is STOP
+    assert M in found.reason and "provision_procured_offer_id" in found.reason
+
+
+def test_thousands() -> None:
+    number = 5_000
+    hosts = []
+    for each in range(number):
+        ids = [machine_id(each)] if each % 3 == 2 else []
+        known = entry() if each % 3 == 0 else entry(offer_id(each), ids)
+        hosts.append((host(f"gpu-{each}"), known))
+    machines = [machine(each, f"other-{each}", offer_id(each), status="failed") for each in range(number)]
+    start = time.process_time()
+    seen = account(hosts, machines)
+    found = [standing(one, known, look("failed"), seen) for one, known in hosts]
+    assert time.process_time() - start < 4
+    assert {each.kind for each in found} == {FREE, STOP, FAILED}

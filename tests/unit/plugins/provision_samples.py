@@ -1,0 +1,133 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts, registry entries, machines and offers in small, for the tests of what is decided about money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    Declaration,
+    read_declaration,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+
+REGISTRY = "/inventory/host_vars"
+SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}
+
+
+def offer_id(number: int) -> str:
+    """The id of the offer of this number."""
+    return f"0ffe0000-0000-4000-8000-{number:012d}"
+
+
+def machine_id(number: int) -> str:
+    """The id of the machine of this number."""
+    return f"e5000000-0000-4000-8000-{number:012d}"
+
+
+def raw(**fields: Any) -> dict[str, Any]:
+    """What a host gathers of its variables, where it has set none but what must be set."""
+    return {
+        "host": "gpu-1",
+        "name": "gpu-1",
+        "project": "default",
+        "spec": SPEC,
+        "offer_id": "",
+        "max_price": 4,
+        "max_total_price": "",
+        "attempts": 3,
+        "all_or_nothing": False,
+        "adopt": False,
+        "cluster_name": "",
+        "has_ssh_public_key": True,
+        "ssh_public_key_file": "~/.ssh/id_ed25519.pub",
+        "reach": True,
+        "verify": False,
+        "trust": "first_use",
+        "on_failure": "keep",
+        "poll_delay": 15,
+        "poll_retries": 120,
+        "registry_dir": None,
+        "inventory_dir": "/inventory",
+        "connection": "ssh",
+        "groups": ["gpu"],
+        "template": "cloud-config.yaml.j2",
+        "has_cloud_init": False,
+        "list_types": ["list"] * 5,
+        "file_keys": [],
+        "user_keys": [],
+        "variables": [],
+        "known": {},
+        **fields,
+    }
+
+
+def declared(registry_dir: str = REGISTRY, missing_key: str = "", **fields: Any) -> Declaration:
+    """The declaration of a host."""
+    return read_declaration(raw(**fields), registry_dir, missing_key)
+
+
+def host(name: str = "gpu-1", *, by_name: bool = False, **fields: Any) -> Declaration:
+    """A host that is declared well; ``by_name``: without a registry."""
+    known = declared("" if by_name else REGISTRY, **{"host": name, "name": name, **fields})
+    assert not known.objections
+    return known
+
+
+def entry(offer: str = "", ids: Iterable[str] = (), purchase: str = "", **fields: Any) -> Entry:
+    """A registry entry."""
+    variables = {
+        "provision_procured_offer_id": offer,
+        "provision_resource_ids": list(ids),
+        "provision_purchase": purchase,
+        "provision_price_per_hour": 2.0 if offer else None,
+        **fields,
+    }
+    return read_entry(variables)
+
+
+def machine(number: int, name: str | None = None, offer: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A machine as the tolerant reader of the API returns it."""
+    return {
+        "resource_id": machine_id(number),
+        "name": name,
+        "offer_id": offer,
+        "status": "running",
+        "price_per_hour": 2.0,
+        "created_at": "2026-01-31T12:00:00Z",
+        "vendor": "nebius",
+        "spec": {},
+        **fields,
+    }
+
+
+def offer(number: int, price: float | None = 2.0, **fields: Any) -> dict[str, Any]:
+    """An offer as the tolerant reader of the API returns it."""
+    return {
+        "offer_id": offer_id(number),
+        "price_per_hour": price,
+        "gpu_type": "nvidia-h100-sxm5-80gb",
+        "gpu_family": "H100",
+        "gpu_count": 1,
+        "vendor": "nebius",
+        "region": "EU",
+        "contract_type": "ondemand",
+        **fields,
+    }
+
+
+def account(
+    hosts: Mapping[Declaration, Entry] | Iterable[tuple[Declaration, Entry]],
+    machines: Iterable[dict[str, Any]] | None,
+    others: Iterable[ownership.Claim] = (),
+    unreadable: str = "",
+) -> Account:
+    """The account as these hosts see it, and the claims of ``others``."""
+    pairs = hosts.items() if isinstance(hosts, Mapping) else hosts
+    claims = [ownership.claim_of(h.host, h.name, found, by_name=h.by_name or h.adopt) for h, found in pairs]
+    return Account.of([*claims, *others], machines, unreadable)
