@@ -24,6 +24,24 @@ import golden
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
+# A cloud-init that says what the variables hold.
+CLOUD_INIT = r"""#!/bin/sh
+status=done stage='' error='' warning=''
+case "$*" in
+  'status --format json' | 'status --long' | 'status --wait --long') ;;
+  *) exit 9 ;;
+esac
+{script}
+if [ "$2" = --format ]; then
+  printf '{{"status": "%s", "extended_status": "%s", ' "$status" "${{warning:+degraded }}$status"
+  printf '"stage": "%s", "errors": [%s], ' "$stage" "${{error:+\"$error\"}}"
+  printf '"recoverable_errors": {{%s}}}}\n' "${{warning:+\"WARNING\": [\"$warning\"]}}"
+else
+  printf 'status: %s\ndetail:\n%s\n' "$status" "${{error:-$warning}}${{stage:+Running in stage: $stage}}"
+fi
+[ -z "$error" ] || exit 1
+[ -z "$warning" ] || exit 2
+"""
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
 COMMAND_SECONDS = 120
 
@@ -180,9 +198,9 @@ class Project:
         return yaml.safe_load(file.read_text()) if file.exists() else None
 
     def first_boot(self, resource_id: str, script: str) -> None:
-        """Give a machine a cloud-init of this content."""
+        """Give a machine a cloud-init; the shell script may set ``status``, ``stage``, ``error`` and ``warning``."""
         program = self.simulator.home(resource_id) / "bin" / "cloud-init"
-        program.write_text(f'#!/bin/sh\n[ "$*" = "status --wait --long" ] || exit 9\n{script}\n')
+        program.write_text(CLOUD_INIT.format(script=script))
         program.chmod(0o755)
 
     def requests(self, method: str, path: str) -> int:

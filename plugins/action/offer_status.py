@@ -13,14 +13,11 @@ import time
 import typing as t
 from collections.abc import Mapping
 
-from ansible import constants as C
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction, display
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import MINUTE, display, in_terminal
 
-MINUTE = 60.0  # seconds after which a state that has not changed is told again
 MOST_LINES = 5  # about the offers of one look at many
-# Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
-_TERMINAL = ("default", "ansible.builtin.default")
 
 # By host or offer: when the looks of an ``until`` began, what was told last, and when. They happen in one process.
 _told: dict[str, tuple[float, str, float]] = {}
@@ -39,7 +36,7 @@ class ActionModule(InProcessAction):
     def perform(self, host: str | None) -> dict[str, t.Any]:
         result = super().perform(host)
         waits = self._task.until and not self._task.check_mode and not result["terminal"]
-        if waits and C.DEFAULT_STDOUT_CALLBACK in _TERMINAL:
+        if waits and in_terminal():
             labels = self._templar.template(self._labels)
             for line in news(str(host), result, labels if isinstance(labels, Mapping) else {}):
                 display.display(f"  {line}")

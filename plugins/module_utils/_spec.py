@@ -75,6 +75,12 @@ REGISTRY_ENTRY: Spec = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
+WAIT_FOR_BOOT: Spec = {
+    "connect_timeout": {"type": "float", "default": 600},
+    "boot_timeout": {"type": "str", "default": "30m"},
+    "seeded": {"type": "bool", "default": False},
+}
+
 
 # The steps of `decide`, which only the roles take. What the action plugin gathers is plain values.
 _HOSTS: Spec = {"step": {"type": "str", "required": True}}

@@ -11,6 +11,7 @@ import typing as t
 
 LONGEST_LINE = 400  # characters of a sentence of the API that are shown
 LONGEST_NAME = 256  # characters of a name that are shown
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
 # Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -35,6 +36,28 @@ def printable(text: str, longest: int) -> str:
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     """Sentences of the API on one line."""
     return printable(" ".join(text.split()), longest)
+
+
+def duration(text: str) -> float:
+    """The seconds of a duration: a number of them, or with a unit, as in ``90s``, ``30m``, ``2h`` and ``3d``.
+
+    Raises ValueError with a reason for a person.
+    """
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text.strip())
+    if not found:
+        raise ValueError(f"must be a number of seconds, or a duration such as 90s or 30m, not '{printable(text, 60)}'")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def lasting(seconds: float) -> str:
+    """A duration in a sentence, in the largest unit that it is a whole number of."""
+    for unit, word in ((3600, "hour"), (60, "minute")):
+        if seconds and seconds % unit == 0:
+            seconds, name = seconds / unit, word
+            break
+    else:
+        name = "second"
+    return f"{seconds:g} {name}{'' if seconds == 1 else 's'}"
 
 
 def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:

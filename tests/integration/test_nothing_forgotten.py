@@ -98,7 +98,7 @@ def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProj
     project = make_project()
     assert impatient(project).returncode == 0
     (purchase,) = project.simulator.purchases
-    project.first_boot(purchase.resource_ids[0], "echo status: error; exit 1")
+    project.first_boot(purchase.resource_ids[0], "status=error error=broken")
     kept = project.provision()
     assert kept.returncode != 0
     assert "status: error" in kept.text

@@ -369,11 +369,11 @@ def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_pro
 def test_the_first_boot_is_awaited(make_project: MakeProject) -> None:
     project = make_project([Offer() for _host in range(5)])
     scripts = {
-        "done": "echo 'status: done'",
-        "degraded": "echo 'status: done'; exit 2",
-        "error": "echo 'status: error'; exit 1",
-        "restarts": "[ -e once ] || exec touch once restart; echo 'status: done'",
-        "restless": "touch restart",
+        "done": "status=done",
+        "degraded": "warning='no such package'",
+        "error": "status=error error='it broke'",
+        "restarts": "[ -e once ] || exec touch once restart",
+        "restless": "exec touch restart",
     }
     project.declare(list(scripts))
     assert project.provision(provision_reach=False).returncode == 0

@@ -73,3 +73,37 @@ def test_the_nearest_word_is_named_and_the_limit_can_be_set() -> None:
 
 def test_a_word_of_any_length_is_compared_at_once() -> None:
     assert _text.nearest("x" * 10_000_000, KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), (" 30m ", 1800), ("1.5h", 5400), ("2h", 7200), ("3d", 259_200), ("0.5", 0.5)],
+)
+def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float) -> None:
+    assert _text.duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "m", "soon", "-1", "1 h", "1h30m", "1e3", "inf", "nan", "1w", "1H", "٣", "9" * 10, "1\n2"]
+)
+def test_what_is_no_duration_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a number of seconds, or a duration such as 90s or 30m, not '"):
+        _text.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (2.5, "2.5 seconds"),
+        (60, "1 minute"),
+        (90, "90 seconds"),
+        (1800, "30 minutes"),
+        (3600, "1 hour"),
+        (5400, "90 minutes"),
+        (86_400, "24 hours"),
+    ],
+)
+def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
+    assert _text.lasting(seconds) == text

@@ -1,0 +1,109 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits until a machine answers and its first boot is over; ``_provision/boot.py`` decides what follows a look."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.action import ActionBase
+from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _text
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
+
+ATTEMPT = 15  # seconds that one attempt to connect may take
+QUIET = 10.0  # seconds that need no word
+# A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
+ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
+
+class ActionModule(ActionBase):
+    """Ansible's way to find the plugin."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Look until the wait is over. The result is never "unreachable", which would take the host out of the play."""
+        super().run(tmp, task_vars)
+        _checked, options = self.validate_argument_spec(_spec.WAIT_FOR_BOOT)
+        try:
+            wait = boot.Wait(_limits(options))
+        except ValueError as error:
+            return _result(boot.Wait(boot.Limits(0, 0)), boot.Step(str(error), failed=True), None, 0)
+        self._prepare_connection(wait.limits)
+        progress = Progress(str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname")), QUIET)
+        report, stale = None, True  # a shared connection of before may lead nowhere
+        start, parent = time.monotonic(), os.getppid()
+        while True:
+            try:
+                if not wait.reachable:
+                    self._connect(stale)
+                    wait = boot.connected(wait, time.monotonic() - start)
+                report = self._ask()
+            except AnsibleError as error:
+                stale = wait.reachable
+                wait, step = boot.after_failure(wait, to_text(error), time.monotonic() - start)
+            else:
+                wait, step = boot.after_report(wait, report, time.monotonic() - start)
+            if step.pause is None:
+                return _result(wait, step, report, time.monotonic() - start)
+            progress.tell(step.msg, step.urgent)
+            time.sleep(step.pause)
+            if os.getppid() != parent:
+                raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for this machine any more.")
+
+    def _prepare_connection(self, limits: boot.Limits) -> None:
+        """Bound each attempt, whatever the configuration says: repeating is our own task."""
+        if self._connection.transport == "ssh":
+            self._connection.set_option("timeout", max(1, min(ATTEMPT, int(limits.connect))))
+            self._connection.set_option("reconnection_retries", 0)
+            arguments = self._connection.get_option("ssh_extra_args")
+            # The first value counts for ssh, so the user's own stay in force.
+            self._connection.set_option("ssh_extra_args", f"{arguments or ''} {ALIVE}".strip())
+
+    def _connect(self, stale: bool) -> None:
+        """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""
+        if stale and self._connection.transport == "ssh":
+            self._connection.reset()
+        self._low_level_execute_command(boot.CONNECT, sudoable=False)
+
+    def _ask(self) -> boot.Report:
+        """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
+        # Without become, since any user may ask, and without a terminal, which would mix the outputs.
+        answer = self._low_level_execute_command(boot.ASK, sudoable=False)
+        return boot.read(answer["rc"], answer["stdout"], answer["stderr"])
+
+
+def _limits(options: dict[str, t.Any]) -> boot.Limits:
+    """Raises ValueError with a reason for a person."""
+    name = "connect_timeout"
+    try:
+        connect = _input.check_seconds(options[name])
+        name = "boot_timeout"
+        return boot.Limits(connect, _text.duration(options[name]), options["seeded"])
+    except ValueError as error:
+        raise ValueError(f"{name} {error}.") from error
+
+
+def _result(wait: boot.Wait, step: boot.Step, report: boot.Report | None, seconds: float) -> dict[str, t.Any]:
+    result = {
+        "changed": False,
+        "failed": step.failed,
+        "msg": step.msg,
+        "seconds": round(seconds, 1),
+        "connected_after": None if wait.connected is None else round(wait.connected, 1),
+        "cloud_init": {
+            "status": report.status if report else None,
+            "errors": list(report.errors) if report else [],
+            "detail": report.detail if report else "",
+        },
+        "host_key_refused": step.host_key_refused,
+        "permission_denied": step.permission_denied,
+    }
+    return {**result, "warnings": [step.warning]} if step.warning else result

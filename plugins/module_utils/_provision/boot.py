@@ -1,0 +1,237 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a machine that boots is waited for, how long, and how that ends. All times are seconds since the wait began.
+
+A wait is a row of looks. Each of them connects, if the machine is not `connected` yet, and asks cloud-init; after it
+either `after_failure` or `after_report` says what follows.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from dataclasses import dataclass, replace
+
+from .._text import lasting, one_line
+
+ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
+CONNECT = "true"
+# cloud-init's `status --format json` says most, but old versions only know --long. With errors it exits with 1 or 2, so
+# then both outputs are there. "absent" is our word; `timeout` is of coreutils and of busybox.
+ASK = (
+    "command -v cloud-init >/dev/null || { echo 'status: absent'; exit 0; }; "
+    f'limit=$(command -v timeout); limit="${{limit:+$limit {ANSWER_SECONDS}}}"; '
+    "$limit cloud-init status --format json || $limit cloud-init status --long"
+)
+_TIMED_OUT = 124  # the exit code of `timeout`
+
+PAUSE = 1.0  # seconds between two attempts to connect
+# A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
+PATIENCE = 240.0
+# Since OpenSSH 9.8 a server shuts out for a while who fails to log in faster than every five seconds (sshd_config,
+# PerSourcePenalties).
+DENIED_PAUSE = 5.0
+RESTARTS = 3  # how often a machine may be lost while cloud-init runs
+# How often cloud-init is asked: many are done at once, the others take long.
+SOON, SOON_PAUSE, LATE_PAUSE = 60.0, 2.0, 10.0
+
+ABSENT, UNCLEAR, RUNNING = "absent", "unclear", "running"
+_ENDS = {
+    "done": "cloud-init has finished.",
+    "disabled": "cloud-init is disabled.",
+    ABSENT: "There is no cloud-init on the machine.",
+}
+ADVICE = "Set ansible_ssh_private_key_file to the private half of the key that was bought with."
+
+_HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED|Host Key checking is enabled")
+# The last one stands for sshpass. ssh also writes "Permission denied" of files that it cannot read.
+_DENIED = re.compile(r"Permission denied \(|Too many authentication failures|Invalid/incorrect (?:username/)?password")
+_NOISE = re.compile(r"debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
+_WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to host \S+ port \d+: ")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may take, in seconds."""
+
+    connect: float  # until SSH answers, at first and after each restart
+    boot: float  # until cloud-init has finished, once SSH has answered
+    seeded: bool = False  # the host key was handed over at the purchase: another one may answer until it is installed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What cloud-init says of itself."""
+
+    status: str  # in its words; ABSENT, or UNCLEAR where nobody can read the answer
+    errors: tuple[str, ...] = ()
+    detail: str = ""
+    stage: str = ""  # that it is in, such as modules-final
+    degraded: bool = False  # there were errors that did not stop it
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How far a machine is."""
+
+    limits: Limits
+    since: float = 0.0  # when SSH began to be waited for, the last time
+    reachable: bool = False
+    connected: float | None = None  # when SSH answered first
+    lost: int = 0  # how often it was reachable and then not any more
+    denied: float | None = None  # since when the user's key is refused
+    unclear: float | None = None  # since when cloud-init's answer cannot be read
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows a look."""
+
+    msg: str  # the state of things, or how the wait has ended
+    pause: float | None = None  # seconds until the next look; None ends the wait
+    failed: bool = False
+    warning: str = ""
+    urgent: bool = False  # a person can do something about it now
+    host_key_refused: bool = False
+    permission_denied: bool = False
+
+
+# What was said
+
+
+def read(code: int, stdout: str, stderr: str) -> Report:
+    """What cloud-init has answered to ASK."""
+    if code == _TIMED_OUT:
+        return Report(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
+    said = _from_json(stdout) or _from_text(stdout)
+    if not said:
+        last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
+        return Report(UNCLEAR, detail=one_line(last) or f"exit code {code}")
+    fields = ("status", "extended_status", "detail")
+    word, extended, detail = (one_line(str(said.get(name) or "")) for name in fields)
+    if word == "error" and extended.endswith(RUNNING):
+        word = RUNNING  # it goes on, and so does its own --wait
+    stage = said.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
+    errors = _texts(said.get("errors")) or _texts(said.get("recoverable_errors"))
+    return Report(
+        status=word,
+        # Each stage tells some again.
+        errors=tuple(dict.fromkeys(one_line(error) for error in errors[:20])),
+        detail=detail,
+        stage=one_line(str(stage), 40),
+        degraded=extended.startswith("degraded") or code == 2,
+    )
+
+
+def _from_json(text: str) -> dict[str, t.Any] | None:
+    try:
+        found, _end = json.JSONDecoder().raw_decode(text[text.index("{") :])
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found.get("status"), str) else None
+
+
+def _from_text(text: str) -> dict[str, t.Any] | None:
+    """Lines of ``key: value``, where a value may go on in further lines."""
+    found = {key: value.strip() for key, value in re.findall(r"^(\w+):(.*(?:\n(?!\w+:).*)*)", text, re.MULTILINE)}
+    found["errors"] = re.findall(r"^\s*- (.*)", found.get("errors", ""), re.MULTILINE)
+    return found if found.get("status") else None
+
+
+def _texts(errors: t.Any) -> list[str]:
+    """A list of errors, or lists of them by level, as recoverable ones are."""
+    if isinstance(errors, dict):
+        return [f"{level}: {error}" for level, found in errors.items() for error in _texts(found)]
+    return [str(error) for error in errors] if isinstance(errors, list) else []
+
+
+def _reason(error: str) -> str:
+    """What ssh says, without what everybody knows."""
+    lines = [line for line in _WHERE.sub("", error).splitlines() if not _NOISE.match(line)]
+    if _HOST_KEY.search(error):
+        lines = lines[-2:]  # before them stands a warning of a dozen lines
+    return one_line(" ".join(lines)).rstrip(".") or "the connection was closed"
+
+
+# What follows
+
+
+def connected(wait: Wait, now: float) -> Wait:
+    """SSH answers."""
+    return replace(wait, reachable=True, connected=now if wait.connected is None else wait.connected, denied=None)
+
+
+def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
+    """SSH does not answer, or not any more."""
+    limits, reason = wait.limits, _reason(error)
+    other_key, denied = bool(_HOST_KEY.search(error)), bool(_DENIED.search(error))
+    if wait.reachable:
+        wait = replace(wait, reachable=False, since=now, lost=wait.lost + 1)
+    if denied and wait.denied is None:
+        wait = replace(wait, denied=now)
+    late = now - wait.since >= limits.connect
+    if wait.lost > RESTARTS:
+        over = True
+        msg = f"The machine does not stay reachable while cloud-init runs; it was lost {wait.lost} times. {reason}."
+    elif other_key:
+        over = late or not limits.seeded
+        msg = f"SSH refuses the host key that the machine answers with: {reason}."
+        if not over:
+            msg += " The first boot may not have installed the one that was handed over yet."
+    elif denied:
+        over = late or now - t.cast(float, wait.denied) >= PATIENCE
+        msg = f"SSH refuses the user's key: {reason}. {ADVICE}"
+        if not over:
+            msg += f" It may be installed late: this goes on for {lasting(PATIENCE)} at most."
+    else:
+        over = late
+        msg = f"SSH does not answer {f'within {lasting(limits.connect)}' if over else 'yet'}: {reason}."
+        if wait.lost:
+            msg = f"The machine was lost while cloud-init ran. {msg}"
+    return wait, Step(
+        msg,
+        pause=None if over else DENIED_PAUSE if denied else PAUSE,
+        failed=over,
+        urgent=denied,
+        host_key_refused=other_key,
+        permission_denied=denied,
+    )
+
+
+def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, Step]:
+    """SSH answers, and cloud-init has said this."""
+    unclear = None if report.status != UNCLEAR else now if wait.unclear is None else wait.unclear
+    wait = replace(wait, unclear=unclear)
+    errors = one_line("; ".join(report.errors) or report.detail)
+    if report.status == "done" and report.degraded:
+        msg = f"cloud-init has finished with errors: {errors}"
+        return wait, Step(msg, warning=msg)
+    if report.status in _ENDS:
+        return wait, Step(_ENDS[report.status])
+    if report.status == "error":
+        return wait, Step(f"cloud-init has failed: {errors}", failed=True)
+    passed = now - t.cast(float, wait.connected)
+    over = passed >= wait.limits.boot
+    if unclear is not None:
+        over = over or now - unclear >= PATIENCE
+        msg = f"cloud-init does not say how far it is: {report.detail}"
+    else:
+        msg = _still(report, wait.limits.boot if over else None)
+    pause = min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(wait.limits.boot - passed, 0.1))
+    return wait, Step(msg, pause=None if over else pause, failed=over)
+
+
+def _still(report: Report, limit: float | None) -> str:
+    """cloud-init has not finished; ``limit`` are the seconds that are over, None if it may go on."""
+    # Its words are "not run" and "not started", by version; what else it may say one day is no end, either.
+    does = "is still running" if report.status == RUNNING else f"still says '{report.status}'"
+    stage = f"in stage {report.stage}" if report.stage else ""
+    # The rest of what it calls detail is where its data came from.
+    detail = "" if stage or report.detail.startswith("DataSource") else report.detail
+    said = [stage, detail, *report.errors]
+    more = one_line("; ".join(filter(None, said)))
+    return f"cloud-init {does}{f' after {lasting(limit)}' if limit is not None else ''}{f' ({more})' if more else ''}."

@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wait_for_boot
+short_description: Waits until a machine answers over SSH and its first boot is over
+version_added: 1.0.0
+description:
+  - Connects to a machine again and again until SSH answers, and then asks cloud-init until it has finished. Both have a
+    limit.
+  - Nothing but a shell is needed on the machine, no Python and no rights; C(become) is not used.
+  - A machine that cannot be reached, or goes away, is a failure and never C(unreachable), so that C(rescue) can tell
+    what is billed. One that restarts meanwhile is waited for again, three times at most.
+  - In a terminal, with Ansible's default output, it tells what it waits for as soon as that takes more than ten
+    seconds, at each change, and once a minute.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  action_group:
+    support: none
+    membership: []
+  check_mode:
+    support: full
+    details:
+      - It only looks, and waits as it does otherwise.
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options:
+  connect_timeout:
+    description:
+      - How long SSH may take to answer, in seconds; at first, and again after each restart of the machine.
+      - A host key other than the known one ends the wait at once, unless O(seeded=true). A user's key that is refused
+        may be installed late, and is waited for at most four minutes.
+    type: float
+    default: 600
+  boot_timeout:
+    description:
+      - How long cloud-init may take once SSH answers. A number of seconds, or with a unit, such as V(90s), V(30m) or
+        V(2h).
+    type: str
+    default: 30m
+  seeded:
+    description:
+      - Whether the host key was handed over with the user data, so that another one may answer until the first boot has
+        installed it.
+    type: bool
+    default: false
+notes:
+  - With the connection plugin P(ansible.builtin.ssh#connection) an attempt to connect takes 15 seconds at most,
+    whatever the configuration says; shared connections of before are given up, and a machine that freezes is noticed.
+    With other plugins their own timeouts hold.
+seealso:
+  - module: ansible.builtin.wait_for_connection
+  - module: compute_index.supply.offer_status
+"""
+
+EXAMPLES = r"""
+- name: Use the machines as soon as they can be used
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Wait until the first boot is over
+      compute_index.supply.wait_for_boot:
+        boot_timeout: 45m
+      register: boot
+
+    - name: Show what cloud-init says
+      ansible.builtin.debug:
+        var: boot.cloud_init
+"""
+
+RETURN = r"""
+msg:
+  description: How the wait has ended. In a failure what was waited for, and the last reason.
+  returned: always
+  type: str
+  sample: "cloud-init is still running after 30 minutes (in stage modules-final)."
+seconds:
+  description: How long the wait took.
+  returned: always
+  type: float
+  sample: 74.2
+connected_after:
+  description: The seconds after which SSH answered first, V(null) if it never did.
+  returned: always
+  type: float
+  sample: 12.4
+cloud_init:
+  description: What cloud-init said last.
+  returned: always
+  type: dict
+  contains:
+    status:
+      description:
+        - Its state in its own words, such as V(done), V(running), V(error) or V(disabled). V(absent) if the machine has
+          no cloud-init, V(unclear) if it gave no readable answer, V(null) if it was never asked.
+      type: str
+      sample: done
+    errors:
+      description: Its errors, each on one line and cut to 400 characters. With V(done) they were recoverable ones.
+      type: list
+      elements: str
+    detail:
+      description: What it says beside that, on one line and cut.
+      type: str
+      sample: "DataSourceNoCloud [seed=/dev/sr0]"
+host_key_refused:
+  description: Whether the wait ended because the machine answers with a host key other than the known one.
+  returned: always
+  type: bool
+  sample: false
+permission_denied:
+  description: Whether the wait ended because the machine refuses the user's key.
+  returned: always
+  type: bool
+  sample: false
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+
+
+def main() -> None:
+    """Say that this is no module: the work is done on the controller."""
+    module = AnsibleModule(argument_spec=_spec.WAIT_FOR_BOOT, supports_check_mode=True)
+    module.fail_json(msg="compute_index.supply.wait_for_boot is an action: it runs on the controller, as a task.")
+
+
+if __name__ == "__main__":
+    main()

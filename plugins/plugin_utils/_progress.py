@@ -1,0 +1,43 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells in a terminal how far something is that is waited for, since Ansible's own lines do not.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible import constants as C
+from ansible.utils.display import Display
+
+MINUTE = 60.0  # seconds after which a state that has not changed is told again
+# Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
+_TERMINAL = ("default", "ansible.builtin.default")
+
+display = Display()
+
+
+def in_terminal() -> bool:
+    """Whether a person reads along, by Ansible's callback for terminals."""
+    return C.DEFAULT_STDOUT_CALLBACK in _TERMINAL
+
+
+class Progress:
+    """What was told of a host's wait, which begins now; in its first ``quiet`` seconds only what is urgent is told."""
+
+    def __init__(self, host: str, quiet: float = 0.0) -> None:
+        self.host, self.quiet = host, quiet
+        self.start = time.monotonic()
+        self.msg, self.told = "", 0.0
+
+    def tell(self, msg: str, urgent: bool = False) -> None:
+        """A line if there is something new to say, or nothing was said for a minute."""
+        passed = time.monotonic() - self.start
+        if not in_terminal() or (passed < self.quiet and not urgent):
+            return
+        if msg != self.msg or passed - self.told >= MINUTE:
+            display.display(f"  {self.host}, after {passed:.0f} s: {msg}")
+            self.msg, self.told = msg, passed

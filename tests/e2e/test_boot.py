@@ -1,0 +1,46 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a real cloud-init says of its first boot, and how that is waited for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from conftest import MakeProject
+from simulator import Offer
+
+# What each host adds to the user data.
+USER_DATA: dict[str, dict[str, Any]] = {
+    "done": {"runcmd": ["sleep 15; touch /root/finished"]},
+    "degraded": {"no_ssh_fingerprints": "maybe"},
+    "error": {"runcmd": ["false"]},
+    "hangs": {"runcmd": ["sleep 600"]},
+}
+
+
+def test_the_first_boot_is_waited_for(rent: MakeProject) -> None:
+    project = rent([Offer() for _host in USER_DATA])
+    project.declare(list(USER_DATA), provision_reach=False)
+    for host, user_data in USER_DATA.items():
+        project.declare_host(host, provision_cloud_init=user_data)
+    assert project.provision().returncode == 0
+    limit = "{{ '20s' if inventory_hostname == 'hangs' else '5m' }}"
+    show = {"ansible.builtin.debug": {"msg": "{{ boot.cloud_init.status }}, {{ boot.msg }}"}}
+    task = {
+        "compute_index.supply.wait_for_boot": {"boot_timeout": limit},
+        "register": "boot",
+        "ignore_errors": True,
+    }
+    run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": [task, show]}))
+
+    assert run.returncode == 0, run.output
+    assert re.search(r"hangs, after 1\d s: cloud-init is still running \(in stage modules-final\)\.", run.output)
+    for said in (
+        "done, cloud-init has finished.",
+        "done, cloud-init has finished with errors: WARNING: ",
+        "error, cloud-init has failed: ",
+        "running, cloud-init is still running after 20 seconds (in stage modules-final).",
+    ):
+        assert f'"msg": "{said}' in run.output, run.output

@@ -1,0 +1,358 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a machine that boots is waited for, and how that ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import Limits, Report, Step, Wait
+
+LIMITS = Limits(connect=600, boot=1800)
+REFUSED = "Failed to connect to the host via ssh: ssh: connect to host 203.0.113.7 port 22: Connection refused"
+DENIED = (
+    "Failed to connect to the host via ssh: Warning: Permanently added '203.0.113.7' (ED25519) to the list of known"
+    " hosts.\r\nroot@203.0.113.7: Permission denied (publickey)."
+)
+OTHER_KEY = """Failed to connect to the host via ssh: @@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Host key for 203.0.113.7 has changed and you have requested strict checking.
+Host key verification failed."""
+NO_KEY = """Failed to connect to the host via ssh: No ED25519 host key is known for 203.0.113.7 and so on.
+Host key verification failed."""
+DEBUG = "Failed to connect to the host via ssh: OpenSSH_10.0\r\ndebug1: a\r\nmux_client_b: c\r\nHost is down\r\n"
+
+UP = boot.connected(Wait(LIMITS), 20)
+
+
+# What cloud-init says, by version.
+JSON_25 = {
+    "boot_status_code": "enabled-by-generator",
+    "datasource": "nocloud",
+    "detail": "DataSourceNoCloud [seed=/dev/sr0]",
+    "errors": [],
+    "extended_status": "done",
+    "init": {"errors": [], "finished": 20.1, "recoverable_errors": {}, "start": 19.2},
+    "last_update": "Thu, 01 Jan 1970 00:00:20 +0000",
+    "recoverable_errors": {},
+    "stage": None,
+    "status": "done",
+}
+JSON_22 = {"datasource": "ec2", "detail": "DataSourceEc2", "errors": [], "last_update": "", "status": "done"}
+LONG_20 = """status: {}
+time: Thu, 01 Jan 1970 00:00:20 +0000
+detail:
+{}
+"""
+LONG_25 = """status: error
+extended_status: error - done
+boot_status_code: enabled-by-generator
+last_update: Thu, 01 Jan 1970 00:00:20 +0000
+detail: DataSourceNoCloud [seed=/dev/sr0]
+errors:
+\t- it broke
+\t- and that, too
+recoverable_errors:
+WARNING:
+\t- a warning
+"""
+
+
+def said(**fields: Any) -> str:
+    return json.dumps({**JSON_25, **fields}, indent=2)
+
+
+SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "stderr", "report"),
+    [
+        pytest.param(0, said(), "", Report("done", detail=SOURCE), id="done"),
+        pytest.param(0, json.dumps(JSON_22), "", Report("done", detail="DataSourceEc2"), id="22"),
+        pytest.param(0, "Welcome!\n" + said(), "", Report("done", detail=SOURCE), id="greeting"),
+        pytest.param(
+            2,
+            said(extended_status="degraded done", recoverable_errors={"WARNING": ["a\nb", "a b"], "ERROR": ["c"]})
+            + "status: done",
+            "",
+            Report("done", ("WARNING: a b", "ERROR: c"), SOURCE, degraded=True),
+            id="degraded",
+        ),
+        pytest.param(
+            1,
+            said(
+                status="error",
+                extended_status="error - done",
+                errors=["x" * 500],
+                recoverable_errors={"WARNING": ["w"]},
+            ),
+            "",
+            Report("error", ("x" * 400 + "...",), SOURCE),
+            id="error",
+        ),
+        pytest.param(
+            1,
+            said(status="error", extended_status="error - running", errors=["e"], stage="modules-final"),
+            "",
+            Report("running", ("e",), SOURCE, "modules-final"),
+            id="error-and-goes-on",
+        ),
+        pytest.param(
+            0,
+            said(status="running", extended_status="running", stage="modules-config"),
+            "",
+            Report("running", (), SOURCE, "modules-config"),
+            id="running",
+        ),
+        pytest.param(0, said(status="not started"), "", Report("not started", detail=SOURCE), id="not-started"),
+        pytest.param(
+            0, LONG_20.format("done", "DataSourceEc2"), "usage", Report("done", detail="DataSourceEc2"), id="20"
+        ),
+        pytest.param(
+            0,
+            LONG_20.format("running", "Running in stage: init-local"),
+            "",
+            Report("running", (), "Running in stage: init-local", "init-local"),
+            id="20-running",
+        ),
+        pytest.param(1, LONG_20.format("error", "('a',\n 'b')"), "", Report("error", (), "('a', 'b')"), id="20-error"),
+        pytest.param(1, LONG_25, "", Report("error", ("it broke", "and that, too"), SOURCE), id="long"),
+        pytest.param(0, "status: absent\n", "", Report("absent"), id="absent"),
+        pytest.param(124, "", "", Report("running", detail="it did not answer within 20 seconds"), id="hangs"),
+        pytest.param(
+            1, "", "Traceback:\n  x\nImportError: yaml\n", Report("unclear", detail="ImportError: yaml"), id="trace"
+        ),
+        pytest.param(1, "", "", Report("unclear", detail="exit code 1"), id="silent"),
+        pytest.param(
+            142,
+            'Please login as the user "ubuntu" rather than the user "root".\n\n',
+            "",
+            Report("unclear", detail='Please login as the user "ubuntu" rather than the user "root".'),
+            id="other-user",
+        ),
+        pytest.param(0, '{"status": 1}', "", Report("unclear", detail='{"status": 1}'), id="number"),
+        pytest.param(0, '{"a":' * 9999, "", Report("unclear", detail=('{"a":' * 80)[:400] + "..."), id="deep"),
+        pytest.param(0, said(errors={"a": 1}, stage=["x"], detail=None), "", Report("done", stage="['x']"), id="odd"),
+    ],
+)
+def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, report: Report) -> None:
+    assert boot.read(code, stdout, stderr) == report
+
+
+@pytest.mark.parametrize(
+    ("program", "report"),
+    [
+        pytest.param(None, Report("absent"), id="absent"),
+        pytest.param('echo \'{"status": "done"}\'', Report("done"), id="json"),
+        pytest.param("[ $2 = --long ] || exit 2; echo status: done", Report("done"), id="long"),
+        pytest.param("echo status: done; exit 2", Report("done", degraded=True), id="code"),
+        pytest.param("exit 127", Report("unclear", detail="exit code 127"), id="broken"),
+    ],
+)
+def test_the_question_is_one_that_a_shell_understands(tmp_path: Path, program: str | None, report: Report) -> None:
+    if program is not None:
+        (tmp_path / "cloud-init").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "cloud-init").chmod(0o755)
+    # As ansible-core before 2.17 sends it; the program `timeout` is not there.
+    answer = subprocess.run(
+        ["/bin/sh", "-c", f"{boot.ASK} && /bin/sleep 0"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert boot.read(answer.returncode, answer.stdout, answer.stderr) == report
+
+
+HINT = " Set ansible_ssh_private_key_file to the private half of the key that was bought with."
+REFUSES = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + HINT
+PATIENT = REFUSES + " It may be installed late: this goes on for 4 minutes at most."
+CHANGED = (
+    "SSH refuses the host key that the machine answers with: Host key for 203.0.113.7 has changed and you have"
+    " requested strict checking. Host key verification failed."
+)
+SEEDED = Limits(600, 1800, seeded=True)
+
+
+@pytest.mark.parametrize(
+    ("wait", "error", "now", "step"),
+    [
+        pytest.param(Wait(LIMITS), REFUSED, 5, Step("SSH does not answer yet: Connection refused.", 1.0), id="refused"),
+        pytest.param(Wait(LIMITS), DEBUG, 5, Step("SSH does not answer yet: Host is down.", 1.0), id="debug"),
+        pytest.param(
+            Wait(LIMITS), "", 5, Step("SSH does not answer yet: the connection was closed.", 1.0), id="silent"
+        ),
+        pytest.param(
+            Wait(LIMITS),
+            REFUSED,
+            600,
+            Step("SSH does not answer within 10 minutes: Connection refused.", failed=True),
+            id="late",
+        ),
+        pytest.param(
+            Wait(LIMITS), OTHER_KEY, 0, Step(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
+        ),
+        pytest.param(
+            Wait(SEEDED),
+            OTHER_KEY,
+            599,
+            Step(
+                CHANGED + " The first boot may not have installed the one that was handed over yet.",
+                1.0,
+                host_key_refused=True,
+            ),
+            id="seeded",
+        ),
+        pytest.param(Wait(SEEDED), OTHER_KEY, 600, Step(CHANGED, failed=True, host_key_refused=True), id="seeded-late"),
+        pytest.param(
+            Wait(LIMITS), DENIED, 300, Step(PATIENT, 5.0, urgent=True, permission_denied=True), id="denied-first"
+        ),
+        pytest.param(
+            Wait(LIMITS, denied=300),
+            DENIED,
+            540,
+            Step(REFUSES, failed=True, urgent=True, permission_denied=True),
+            id="denied-for-four-minutes",
+        ),
+        pytest.param(
+            Wait(LIMITS, denied=500),
+            DENIED,
+            600,
+            Step(REFUSES, failed=True, urgent=True, permission_denied=True),
+            id="denied-and-late",
+        ),
+        pytest.param(
+            UP,
+            REFUSED,
+            700,
+            Step("The machine was lost while cloud-init ran. SSH does not answer yet: Connection refused.", 1.0),
+            id="lost",
+        ),
+    ],
+)
+def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: Step) -> None:
+    assert boot.after_failure(wait, error, now)[1] == step
+
+
+@pytest.mark.parametrize(
+    ("error", "denied", "other_key"),
+    [
+        (DENIED, True, False),
+        ("Received disconnect from 203.0.113.7: 2: Too many authentication failures", True, False),
+        ("Invalid/incorrect password: Permission denied, please try again.", True, False),
+        ("Invalid/incorrect username/password. Skipping remaining 0 retries to prevent account lockout:", True, False),
+        (
+            'Load key "/root/.ssh/id": Permission denied\r\nssh: connect to host a port 22: Connection refused',
+            False,
+            False,
+        ),
+        (OTHER_KEY, False, True),
+        (NO_KEY, False, True),
+        ("Using a SSH password instead of a key is not possible because Host Key checking is enabled", False, True),
+        ("Unable to execute ssh command line on a controller due to: no such file", False, False),
+    ],
+)
+def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
+    _wait, step = boot.after_failure(Wait(LIMITS), error, 0)
+    assert (step.permission_denied, step.host_key_refused) == (denied, other_key)
+
+
+def test_a_machine_may_be_lost_three_times() -> None:
+    wait, now = boot.connected(Wait(Limits(connect=100, boot=1800)), 10), 10.0
+    for lost in (1, 2, 3):
+        wait, step = boot.after_failure(wait, REFUSED, now + 10)
+        assert (step.failed, wait.lost) == (False, lost)
+        wait, step = boot.after_failure(wait, REFUSED, now + 109)
+        assert not step.failed, "each time it has as long as at first"
+        assert boot.after_failure(wait, REFUSED, now + 110)[1].failed
+        now += 109
+        wait = boot.connected(wait, now)
+    wait, step = boot.after_failure(wait, "Connection to 203.0.113.7 closed.", now)
+    assert step == Step(
+        "The machine does not stay reachable while cloud-init runs; it was lost 4 times."
+        " Connection to 203.0.113.7 closed.",
+        failed=True,
+    )
+    assert wait.connected == 10
+
+
+def test_a_key_that_is_refused_again_later_has_its_time_again() -> None:
+    wait, _step = boot.after_failure(Wait(LIMITS), DENIED, 0)
+    wait, _step = boot.after_failure(boot.connected(wait, 100), DENIED, 300)
+    assert wait.denied == 300
+
+
+RUNNING = Report("running", stage="modules-final")
+
+
+@pytest.mark.parametrize(
+    ("report", "now", "step"),
+    [
+        pytest.param(Report("done"), 21, Step("cloud-init has finished."), id="done"),
+        pytest.param(Report("done"), 9999, Step("cloud-init has finished."), id="done-late"),
+        pytest.param(Report("disabled"), 21, Step("cloud-init is disabled."), id="disabled"),
+        pytest.param(Report("absent"), 21, Step("There is no cloud-init on the machine."), id="absent"),
+        pytest.param(
+            Report("done", ("a", "b"), degraded=True),
+            21,
+            Step("cloud-init has finished with errors: a; b", warning="cloud-init has finished with errors: a; b"),
+            id="degraded",
+        ),
+        pytest.param(Report("error", ("a",), "d"), 21, Step("cloud-init has failed: a", failed=True), id="error"),
+        pytest.param(Report("error", (), "d"), 21, Step("cloud-init has failed: d", failed=True), id="error-in-detail"),
+        pytest.param(
+            Report("error", ("x" * 400,) * 20),
+            21,
+            Step(f"cloud-init has failed: {'x' * 400}...", failed=True),
+            id="long-error",
+        ),
+        pytest.param(RUNNING, 21, Step("cloud-init is still running (in stage modules-final).", 2.0), id="running"),
+        pytest.param(RUNNING, 80, Step("cloud-init is still running (in stage modules-final).", 10.0), id="slowly"),
+        pytest.param(
+            RUNNING, 1817, Step("cloud-init is still running (in stage modules-final).", 3.0), id="at-the-end"
+        ),
+        pytest.param(
+            RUNNING,
+            1820,
+            Step("cloud-init is still running after 30 minutes (in stage modules-final).", failed=True),
+            id="too-long",
+        ),
+        pytest.param(
+            Report("running", ("a",), "DataSourceX", "init"),
+            21,
+            Step("cloud-init is still running (in stage init; a).", 2.0),
+            id="running-with-errors",
+        ),
+        pytest.param(
+            Report("running", detail="DataSourceX"), 21, Step("cloud-init is still running.", 2.0), id="plain"
+        ),
+        pytest.param(
+            Report("not run", detail="Reason"), 21, Step("cloud-init still says 'not run' (Reason).", 2.0), id="not-run"
+        ),
+        pytest.param(
+            Report("unclear", detail="What?"),
+            21,
+            Step("cloud-init does not say how far it is: What?", 2.0),
+            id="unclear",
+        ),
+    ],
+)
+def test_what_follows_an_answer(report: Report, now: float, step: Step) -> None:
+    assert boot.after_report(UP, report, now)[1] == step
+
+
+def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
+    wait, step = boot.after_report(UP, Report("unclear", detail="What?"), 100)
+    assert not boot.after_report(wait, Report("unclear", detail="What?"), 339)[1].failed
+    assert boot.after_report(wait, Report("unclear", detail="What?"), 340)[1].failed
+    wait, step = boot.after_report(wait, RUNNING, 200)
+    assert (wait.unclear, step.failed) == (None, False)
