@@ -58,34 +58,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
-
-
-def table(rows: list[dict[str, t.Any]], columns: dict[str, str]) -> list[str]:
-    """The lines of a table with a column for each key."""
-    if not rows:
-        return []
-    cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
-    return [
-        "  ".join(
-            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
-        ).rstrip()
-        for line in cells
-    ]
-
-
-def _is_number(value: t.Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _cell(value: t.Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "-"
-    if isinstance(value, float):
-        return _text.amount(value)
-    return "-" if value is None or value == "" else str(value)
+from ansible_collections.compute_index.supply.plugins.module_utils._text import table
 
 
 class FilterModule:
