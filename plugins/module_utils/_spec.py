@@ -121,6 +121,7 @@ ENDED: Spec = {
 
 NAMED: Spec = {
     **_HOSTS,
+    "hosts": {"type": "raw"},
     "parts": {"type": "list", "elements": "dict", "default": []},
     "matched": {"type": "list", "elements": "str", "default": []},
     "known": {"type": "list", "elements": "str", "default": []},
@@ -128,6 +129,9 @@ NAMED: Spec = {
     "registered": {"type": "dict", "default": {}},
     "broken": {"type": "list", "elements": "str", "default": []},
     "group": {"type": "str", "default": "gpu"},
+    "prefix": {"type": "str", "default": ""},
+    "by_name": {"type": "bool", "default": False},
+    "by_id": {"type": "bool", "default": False},
 }
 
 AUDIT: Spec = {

@@ -201,7 +201,7 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 @core
 def test_nobody_is_ended_without_being_named(project: Project) -> None:
     assert project.provision(provision_reach=False).returncode == 0
-    nobody: tuple[str | list[str], ...] = ("", "3", [])
+    nobody: tuple[str | list[str], ...] = ("", "*", [])
     for asked in nobody:
         run = decommission(project, asked)
         assert run.returncode == 2

@@ -53,12 +53,11 @@ def _claims(params: Params, names: t.Iterable[str], memory: Memory) -> list[Clai
     for each in params["hosts"]:
         folder = registry_dir(each["registry_dir"], each["inventory_dir"], params["sources"], params["here"])
         if not folder and each["declares"]:
-            claims[each["host"]] = claim_of(
-                each["host"], str(each["name"]), read_entry(each["known"]), by_name=True
+            claims.setdefault(
+                each["host"], claim_of(each["host"], str(each["name"]), read_entry(each["known"]), by_name=True)
             )
     for name in names:
-        if name not in claims or not claims[name].is_registered:
-            claims[name] = Claim(name, name, by_name=True)
+        claims.setdefault(name, Claim(name, name, by_name=True))
     return list(claims.values())
 
 

@@ -25,6 +25,11 @@ class Part:
         """Whether it only takes hosts away."""
         return self.text.startswith(("!", "&"))
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it can be nothing but the name of a host or a group."""
+        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.text) is not None
+
 
 def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Collection[str] | None) -> str:
     """Why nothing ends, empty if these ``hosts``, which the whole pattern matches, do.
@@ -43,8 +48,8 @@ def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Coll
     unmatched = [part.text for part in parts if not part.hosts]
     if unmatched:
         return (
-            f"decommission_hosts='{asked}': '{', '.join(unmatched)}' matches no host: none of the inventory, no group, and"
-            f" none that a registry knows. {_NOTHING}"
+            f"decommission_hosts='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group, none"
+            f" that a registry knows, and without a registry no machine. {_NOTHING}"
         )
     if limited is not None:
         outside = [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
