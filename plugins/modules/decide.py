@@ -152,8 +152,8 @@ add:
 audit:
   description:
     - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
-      C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown) and C(trouble), which is empty where
-      registry and API agree.
+      C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown) and C(trouble), which is empty
+      where registry and API agree.
     - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD; C(unpriced) counts the machines whose
       price is unknown.
   returned: success

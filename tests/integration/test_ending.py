@@ -28,10 +28,10 @@ def decommission(project: Project, hosts: Any, *words: str, **environment: str) 
 
 def buy(project: Project, name: str) -> dict[str, Any]:
     """Buy the next offer under a name, and return what a registry notes of it."""
-    offers = {each.offer_id for each in project.simulator.resources.values()}
-    offer_id = next(each for each in project.simulator.offers if each not in offers)
-    project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": name})
-    ids = [each.resource_id for each in project.simulator.resources.values() if each.offer_id == offer_id]
+    offer_id = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
+    purchase = project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": name})
+    assert purchase is not None
+    ids = [each.resource_id for each in purchase.resources]
     return {"provision_procured_offer_id": offer_id, "provision_purchase": "made", "provision_resource_ids": ids}
 
 
@@ -57,7 +57,11 @@ def journal(project: Project, entry: dict[str, Any], minutes: float) -> dict[str
     """The entry as it stood before the purchase was answered."""
     when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
     offer_id = entry["provision_procured_offer_id"]
-    return {"provision_procured_offer_id": offer_id, "provision_purchase": "sent", "provision_journaled_at": when.isoformat()}
+    return {
+        "provision_procured_offer_id": offer_id,
+        "provision_purchase": "sent",
+        "provision_journaled_at": when.isoformat(),
+    }
 
 
 def ended(project: Project) -> list[str]:
@@ -123,7 +127,7 @@ def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
     run = project.play(project.write(play), "-e", "ansible_task_timeout=1", ANSIBLE_TASK_TIMEOUT="1")
     assert run.returncode == 2, run.output
     assert "several hosts claim it" in run.failure("gpu-2") or "strategy is free" in run.failure("gpu-2")
-    expected = [] if "strategy" in keyword else [project.simulator.resources[next(iter(project.simulator.resources))].resource_id]
+    expected = [] if "strategy" in keyword else [next(iter(project.simulator.resources))]
     assert ended(project) == expected
     assert project.registry("gpu-2")
 
@@ -330,7 +334,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert run.returncode == 0, run.output
     assert "ONLY THE REGISTRY KNOWS" in run.text and f"gpu-2 running 2.00 {second}" in run.text
     assert "machine-3 running 3.10" in run.text
-    assert f"GONE: claimed, but ended or unknown to the API" in run.text and first in run.text
+    assert "GONE: claimed, but ended or unknown to the API" in run.text and first in run.text
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
     assert stats["audit"].keys() == {"claimed", "orphans", "gone", "price_per_hour", "unpriced"}
@@ -341,7 +345,9 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert run.returncode == 2
     assert "1 machine(s) that nobody claims cost USD 3.10 per hour" in run.text
 
-    run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3, x")
+    run = project.play(
+        "compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3, x"
+    )
     assert run.returncode == 0, run.output
     run = project.play("compute_index.supply.audit", "--limit", "gpu-1")
     assert run.returncode == 2 and "leave --limit out" in run.text

@@ -30,7 +30,9 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         raise Failure(reason, "invalid")
     known = set(params["known"])
     add = [
-        {"name": host, "groups": params["registered"].get(host) or [params["group"]]} for host in hosts if host not in known
+        {"name": host, "groups": params["registered"].get(host) or [params["group"]]}
+        for host in hosts
+        if host not in known
     ]
     return {**BLANK, "hosts": hosts, "add": add, "warnings": params["broken"]}
 

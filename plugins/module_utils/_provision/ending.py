@@ -192,7 +192,11 @@ def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     entry, host, account = asked.entry, asked.host, seen.account
     status = seen.statuses.get(entry.offer_id, {})
     told = list(status.get("resource_ids") or ())
-    ours = [each for each in account.machines or () if entry.offer_id == each[0]["offer_id"] or each[0]["resource_id"] in told]
+    ours = [
+        each
+        for each in account.machines or ()
+        if entry.offer_id == each[0]["offer_id"] or each[0]["resource_id"] in told
+    ]
     found = [(machine, owner) for machine, owner in ours if not _states.is_gone(machine["status"])]
     contested = [(machine, owner) for machine, owner in found if owner.is_contested]
     if contested:

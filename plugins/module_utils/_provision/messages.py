@@ -58,8 +58,8 @@ def shadowed(files: t.Iterable[str]) -> str:
 def strategy(name: str) -> str:
     """A play whose hosts do not go step by step together."""
     return (
-        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear, Ansible's"
-        f" default. {NOTHING_SENT}"
+        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear,"
+        f" Ansible's default. {NOTHING_SENT}"
     )
 
 
@@ -67,8 +67,9 @@ def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Iter
     """Several hosts say that one machine or offer is theirs."""
     what = f"offer {offer_id}" if offer_id else f"machine {ids_of(ids)}"
     return (
-        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or changed."
-        " Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not belong to."
+        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
+        " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
+        " belong to."
     )
 
 
@@ -91,9 +92,9 @@ def cannot_be_asked(host: str, offer_id: str, said: str) -> str:
 def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str) -> str:
     """The registry says bought, the API says something else that is no proof of an end."""
     return (
-        f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine may"
-        " be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the machine"
-        f" is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
+        f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine"
+        " may be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the"
+        f" machine is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
     )
 
 
@@ -105,8 +106,8 @@ def not_listed(host: str) -> str:
 def namesake(host: str, name: str, machines: t.Iterable[Machine]) -> str:
     """A machine has the host's name, and the host has a registry that does not know it."""
     return (
-        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a shared"
-        f" account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a"
+        f" shared account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
         " provision_adopt: true; else set another provision_resource_name, or a provision_project."
     )
 
@@ -130,8 +131,8 @@ def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
 def does_not_fit(host: str, name: str, machines: t.Iterable[Machine], odd: str) -> str:
     """A machine that would be adopted is not what was declared."""
     return (
-        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and nothing"
-        " was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
+        f"The machine called {name} is not what {host} declares: {odd}. {described(machines)}. It was not taken, and"
+        " nothing was bought beside it. Declare what it is, end it, or choose another provision_resource_name."
     )
 
 
@@ -147,8 +148,8 @@ def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[
 def wanted_by_another(host: str, offer_id: str, others: t.Iterable[str]) -> str:
     """The very offer that the host wants is another host's."""
     return (
-        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to one"
-        f" host. {NOTHING_SENT}"
+        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to"
+        f" one host. {NOTHING_SENT}"
     )
 
 
@@ -158,8 +159,8 @@ def no_offer_found(said: str) -> str:
 
 
 NO_MATCH = (
-    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."
-    " Nothing was bought."
+    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again"
+    " later. Nothing was bought."
 )
 
 
@@ -305,8 +306,8 @@ def contested(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machine], 
     what = described(machines) if machines else ids_of(ids)
     return nothing_ended(
         host,
-        f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the registry"
-        f" entry or the name of those that it does not belong to. {_BY_ID}.",
+        f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
+        f" registry entry or the name of those that it does not belong to. {_BY_ID}.",
     )
 
 
@@ -324,8 +325,8 @@ def other_id(host: str, resource_id: str, ids: t.Iterable[str]) -> str:
     """The id that was given is none of those that the registry names."""
     return nothing_ended(
         host,
-        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(ids)} for this host. Leave it out to"
-        " end what the registry names, or end the other one with compute_index.supply.delete_resource.",
+        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(ids)} for this host. Leave it out"
+        " to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
     )
 
 
@@ -347,7 +348,8 @@ def lost(host: str, ids: t.Sequence[str], said: str) -> str:
 def not_lost(host: str, machines: t.Iterable[Machine]) -> str:
     """What was to be forgotten is known to the API."""
     return nothing_ended(
-        host, f"The API knows {described(machines)}, so it cannot be forgotten. Leave decommission_forget out to end it."
+        host,
+        f"The API knows {described(machines)}, so it cannot be forgotten. Leave decommission_forget out to end it.",
     )
 
 
@@ -360,7 +362,8 @@ def none_yet(host: str, offer_id: str) -> str:
     """A purchase without a machine so far."""
     return nothing_ended(
         host,
-        f"Offer {offer_id} is bought and may be billed, but the API lists no machine of it yet. Run again when there is one.",
+        f"Offer {offer_id} is bought and may be billed, but the API lists no machine of it yet. Run again when there"
+        " is one.",
     )
 
 
@@ -368,8 +371,8 @@ def too_fresh(host: str, offer_id: str, seconds: float) -> str:
     """A purchase that may still arrive."""
     return nothing_ended(
         host,
-        f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a run"
-        f" that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
+        f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a"
+        f" run that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
     )
 
 
@@ -378,9 +381,9 @@ def unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
     ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
     return nothing_ended(
         host,
-        f"The registry of {host} names no machine, but there is one called {name} that nobody claims: {described(machines)}."
-        " On a shared account it may be somebody else's. If it is this host's, end it by its id: -e"
-        f" decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
+        f"The registry of {host} names no machine, but there is one called {name} that nobody claims:"
+        f" {described(machines)}. On a shared account it may be somebody else's. If it is this host's, end it by its"
+        f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
         " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
     )
 
@@ -429,7 +432,9 @@ def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry_f
 
 def changed_meanwhile(registry_file: str) -> str:
     """Another run has written the entry of the host while its machines ended."""
-    return f"The registry file {registry_file} has changed meanwhile, and stays: another run may be buying for this host."
+    return (
+        f"The registry file {registry_file} has changed meanwhile, and stays: another run may be buying for this host."
+    )
 
 
 def not_noted(host: str, why: str, said: t.Iterable[str], left: t.Sequence[str]) -> str:
@@ -445,8 +450,8 @@ def audit_contested(rows: t.Sequence[Machine]) -> str:
     """Machines of which nobody can say whose they are."""
     found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
     return (
-        f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or"
-        " end those that are too many by their ids (compute_index.supply.delete_resource)."
+        f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
+        " names, or end those that are too many by their ids (compute_index.supply.delete_resource)."
     )
 
 

@@ -44,19 +44,21 @@ def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Coll
             f" -e decommission_hosts=gpu-1,gpu-2. {_NOTHING}"
         )
     if parts[0].narrows:
-        return f"decommission_hosts='{asked}' begins with an exclusion, which ends all others. Name the hosts. {_NOTHING}"
+        return (
+            f"decommission_hosts='{asked}' begins with an exclusion, which ends all others. Name the hosts. {_NOTHING}"
+        )
     unmatched = [part.text for part in parts if not part.hosts]
     if unmatched:
         return (
-            f"decommission_hosts='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group, none"
-            f" that a registry knows, and without a registry no machine. {_NOTHING}"
+            f"decommission_hosts='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
+            f" none that a registry knows, and without a registry no machine. {_NOTHING}"
         )
     if limited is not None:
         outside = [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
         if outside:
             return (
-                f"decommission_hosts names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the inventory"
-                f" only: name the hosts by decommission_hosts alone. {_NOTHING}"
+                f"decommission_hosts names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
+                f" inventory only: name the hosts by decommission_hosts alone. {_NOTHING}"
             )
     return "" if hosts else f"decommission_hosts='{asked}' matches no host. {_NOTHING}"
 

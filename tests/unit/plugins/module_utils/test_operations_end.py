@@ -22,14 +22,23 @@ Json = dict[str, Any]
 
 
 def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
-    shown = {"resource_id": key, "name": name, "offer_id": offer, "status": "running", "created_at": None, "vendor": "v"}
+    shown = {
+        "resource_id": key,
+        "name": name,
+        "offer_id": offer,
+        "status": "running",
+        "created_at": None,
+        "vendor": "v",
+    }
     return {**shown, "price_per_hour": 2.4, **fields}
 
 
 class Api:
     """The reads of the client. ``hidden``: machines that no list has."""
 
-    def __init__(self, *listed: Json, hidden: tuple[Json, ...] = (), phases: Json | None = None, broken: int = 0) -> None:
+    def __init__(
+        self, *listed: Json, hidden: tuple[Json, ...] = (), phases: Json | None = None, broken: int = 0
+    ) -> None:
         self.listed, self.hidden, self.phases, self.broken = list(listed), hidden, phases or {}, broken
         self.asked: list[str] = []
 
@@ -67,7 +76,14 @@ def params(spec: Json, **given: Any) -> Json:
 
 
 def declared(host: str, folder: Path | str, **more: Any) -> Json:
-    known = {"id": host, "host": host, "name": host, "resource_id": "", "registry_dir": str(folder), "inventory_dir": None}
+    known = {
+        "id": host,
+        "host": host,
+        "name": host,
+        "resource_id": "",
+        "registry_dir": str(folder),
+        "inventory_dir": None,
+    }
     return {**known, "known": {}, **more}
 
 
@@ -213,7 +229,9 @@ def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answers", [(), ({"failed": True, "msg": "killed"},), ({**gone("r"), "billing_stopped": "true"},), (gone("s"),)], ids=str
+    "answers",
+    [(), ({"failed": True, "msg": "killed"},), ({**gone("r"), "billing_stopped": "true"},), (gone("s"),)],
+    ids=str,
 )
 def test_nothing_but_a_clear_word_is_an_end(tmp_path: Path, answers: tuple[Json, ...]) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r"])
@@ -291,7 +309,15 @@ def test_without_a_registry_a_name_may_be_that_of_a_machine(name: str, given: Js
 
 
 def listed(host: str, folder: Path | str, **more: Any) -> Json:
-    return {"host": host, "name": host, "registry_dir": str(folder), "inventory_dir": None, "known": {}, "declares": False, **more}
+    return {
+        "host": host,
+        "name": host,
+        "registry_dir": str(folder),
+        "inventory_dir": None,
+        "known": {},
+        "declares": False,
+        **more,
+    }
 
 
 def look(api: Api, *hosts: Json, **given: Any) -> Json:
@@ -304,7 +330,8 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path) -> None:
     write(tmp_path, "gpu-8", resource_ids=["gone"])
     write(tmp_path, "gpu-7", text="[]")
     api = Api(
-        machine("r"), machine("s", offer="p"), machine("t", "stray", "q"), machine("u", "eve", "a"), machine("v", "eve", "b"),
+        machine("r"), machine("s", offer="p"), machine("t", "stray", "q"), machine("u", "eve", "a"),
+        machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
     )  # fmt: skip
     wish, eve = listed("wish", tmp_path, declares=True), listed("eve", "", declares=True)

@@ -54,7 +54,9 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
             [machine("r")], [owns("h", offer="o", purchase="made")], [("r", ["h"], "")], [], [], id="answered with yes"
         ),
         pytest.param([machine("r", "h")], [named("h")], [("r", ["h"], "")], [], [], id="by name"),
-        pytest.param([machine("r", "h")], [owns("h")], [], [], [("r", [], "")], id="with a registry a name is no claim"),
+        pytest.param(
+            [machine("r", "h")], [owns("h")], [], [], [("r", [], "")], id="with a registry a name is no claim"
+        ),
         pytest.param([machine("r")], [named("h", "n")], [("r", ["h"], "")], [], [], id="by a name of its own"),
         pytest.param([machine("r")], [named("h")], [], [], [("r", [], "")], id="another name"),
         pytest.param(
@@ -65,19 +67,24 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
             id="an id is worth more than a name",
         ),
         pytest.param(
-            [machine("r")], [named("a", "n"), named("b", "n")], [], [("r", ["a", "b"], SEVERAL)], [], id="one name, two hosts"
+            [machine("r")], [named("a", "n"), named("b", "n")], [], [("r", ["a", "b"], SEVERAL)], [],
+            id="one name, two hosts",
         ),
         pytest.param(
-            [machine("r")], [owns("h", "r", offer="p")], [("r", ["h"], "its offer is o, not that of the registry")], [], [],
+            [machine("r")], [owns("h", "r", offer="p")], [("r", ["h"], "its offer is o, not that of the registry")],
+            [], [],
             id="another offer",
         ),
-        pytest.param([machine("r", offer=None)], [owns("h", "r", offer="p")], [("r", ["h"], "")], [], [], id="no offer"),
+        pytest.param(
+            [machine("r", offer=None)], [owns("h", "r", offer="p")], [("r", ["h"], "")], [], [], id="no offer"
+        ),
         pytest.param(
             [machine("r"), machine("s")], [owns("h", "r", offer="o")], [("r", ["h"], "")], [], [("s", ["h"], UNNAMED)],
             id="a sibling that is not registered",
         ),
         pytest.param(
-            [machine("r", "h", "o"), machine("s", "h", "p")], [named("h")], [], [("r", ["h"], OFFERS), ("s", ["h"], OFFERS)],
+            [machine("r", "h", "o"), machine("s", "h", "p")], [named("h")], [],
+            [("r", ["h"], OFFERS), ("s", ["h"], OFFERS)],
             [], id="one name, two offers",
         ),
         pytest.param(

@@ -8,7 +8,12 @@ from __future__ import annotations
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import Part, objection
 
-ONE, TWO, NONE, ALL = Part("gpu-1", ("gpu-1",)), Part("gpu-2", ("gpu-2",)), Part("gpu-11"), Part("gpu", ("gpu-1", "gpu-2"))
+ONE, TWO, NONE, ALL = (
+    Part("gpu-1", ("gpu-1",)),
+    Part("gpu-2", ("gpu-2",)),
+    Part("gpu-11"),
+    Part("gpu", ("gpu-1", "gpu-2")),
+)
 BUT = Part("!gpu-2", ("gpu-2",))
 
 
@@ -51,7 +56,8 @@ def test_what_ends_nobody(parts: list[Part], hosts: list[str], limited: list[str
 
 
 @pytest.mark.parametrize(
-    ("text", "is_name"), [("gpu-1", True), ("a.b_c", True), ("gpu*", False), ("!gpu", False), ("~gpu", False), ("g[0]", False)]
+    ("text", "is_name"),
+    [("gpu-1", True), ("a.b_c", True), ("gpu*", False), ("!gpu", False), ("~gpu", False), ("g[0]", False)],
 )
 def test_a_name_has_no_marks_of_a_pattern(text: str, is_name: bool) -> None:
     assert Part(text).is_name is is_name
