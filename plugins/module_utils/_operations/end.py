@@ -25,6 +25,7 @@ from .._registry import MADE, RegistryError
 from .._registry._files import HostFile
 from .._registry._place import registry_dir
 from ._memory import Memory
+from .offer_status import offer_status
 
 BLANK: Result = {"changed": False, "ends": []}
 BLANK_ENDED: Result = {"changed": False, "left": []}
@@ -107,13 +108,13 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
         machines = api.resources()
     except ApiError as error:
         return Seen(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
-    journals = {one.entry.offer_id for one in asked if one.entry.offer_id and not one.entry.is_refused}
-    statuses = {offer_id: _status(api, offer_id) for offer_id in sorted(journals)}
+    listed = {machine["resource_id"] for machine in machines}
+    statuses = _statuses(api, asked, listed)
     told = {each for one in asked for each in statuses.get(one.entry.offer_id, {}).get("resource_ids") or ()}
     ids = {each for one in asked for each in one.claim.resource_ids} | told
     unknown: dict[str, str] = {}
     unread: dict[str, str] = {}
-    for resource_id in sorted(ids - {machine["resource_id"] for machine in machines}):
+    for resource_id in sorted(ids - listed):
         try:
             machines.append(api.resource(resource_id, force_refresh=True))
         except ApiError as error:
@@ -121,11 +122,15 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
     return Seen(Account.of(claims, machines), statuses, unknown, unread)
 
 
-def _status(api: SupplyApi, offer_id: str) -> Json:
-    try:
-        return api.offer_status(offer_id)
-    except ApiError as error:
-        return {"error_class": error.error_class, "msg": str(error)}
+def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str]) -> dict[str, Json]:
+    """What became of registered offers, where the registry and the list do not say all that there is to know."""
+    entries = [one.entry for one in asked if not one.entry.is_refused]
+    open_ = [entry for entry in entries if not entry.was_ready or not set(entry.resource_ids) <= set(listed)]
+    offers = {entry.offer_id for entry in open_} - {""}
+    if not offers:
+        return {}
+    found: dict[str, Json] = offer_status(api, {"offer_id": None, "offer_ids": sorted(offers)}, False)["offers"]
+    return found
 
 
 def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, check_mode: bool) -> Result:

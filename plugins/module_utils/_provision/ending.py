@@ -148,6 +148,8 @@ def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection
     refuted = [machine for machine, _owner in known.values() if machine["resource_id"] in forget]
     if any(not _states.is_gone(machine["status"]) for machine in refuted):
         return _stop(messages.not_lost(host, refuted))
+    if lost and _pending(entry, seen):
+        return _stop(messages.none_yet(host, entry.offer_id, lost))
     missing = [each for each in lost if each not in forget]
     if missing:
         return _stop(messages.lost(host, missing, " ".join(seen.unknown.get(each, "") for each in missing)))
@@ -217,16 +219,16 @@ def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     unlisted = [each for each in told if each not in listed]
     unread = [seen.unread[each] for each in unlisted if each in seen.unread]
     missing = [each for each in unlisted if each not in forget]
+    came_to_something = bool(ours or unlisted)
+    is_bought = phase in (_states.READY, _states.ENDED) and not came_to_something
+    # One that was answered to be bought and is called unbought is shown late, or by another account.
+    is_late = entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED)
+    if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not ours)):
+        return _stop(messages.none_yet(host, entry.offer_id, unlisted))
     if unread:
         return _stop(messages.cannot_be_read(host, " ".join(unread)))
     if missing:
         return _stop(messages.lost(host, missing, " ".join(seen.unknown.get(each, "") for each in missing)))
-    came_to_something = bool(ours or unlisted)
-    if phase in (_states.GOING_ON, _states.READY) and not came_to_something:
-        return _stop(messages.none_yet(host, entry.offer_id))
-    if entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED):
-        # It was answered to be bought, so the status is behind, or of another account.
-        return _stop(messages.none_yet(host, entry.offer_id))
     return _forget(asked, seen, tuple(unlisted), sold=came_to_something)
 
 

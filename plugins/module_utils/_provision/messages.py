@@ -358,12 +358,13 @@ def cannot_be_read(host: str, said: str) -> str:
     return nothing_ended(host, f"{said} Run again.")
 
 
-def none_yet(host: str, offer_id: str) -> str:
+def none_yet(host: str, offer_id: str, ids: t.Sequence[str] = ()) -> str:
     """A purchase without a machine so far."""
+    known = f" ({ids_of(ids)})" if ids else ""
     return nothing_ended(
         host,
-        f"Offer {offer_id} is bought and may be billed, but the API lists no machine of it yet. Run again when there"
-        " is one.",
+        f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
+        " there is one.",
     )
 
 

@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
@@ -56,11 +57,18 @@ class Api:
                 return each
         raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found")
 
-    def offer_status(self, offer_id: str) -> Json:
-        self.asked.append(offer_id)
-        if offer_id not in self.phases:
-            raise ApiError(f"GET /offers/{offer_id}/status answered 404.", "not_found")
-        return {"phase": self.phases[offer_id], "resource_ids": []}
+
+@pytest.fixture(autouse=True)
+def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at many offers, which has tests of its own."""
+
+    def look(api: Api, given: Json, check_mode: bool) -> Json:
+        api.asked += given["offer_ids"]
+        unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
+        known = {key: {"phase": phase, "resource_ids": []} for key, phase in api.phases.items()}
+        return {"offers": {offer_id: known.get(offer_id, unknown) for offer_id in given["offer_ids"]}}
+
+    monkeypatch.setattr(operation, "offer_status", look)
 
 
 def write(folder: Path, host: str, text: str | None = None, **variables: Any) -> Path:
@@ -108,6 +116,13 @@ def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
 
     (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]
     assert checked["label"] == "gpu-1: would end r, which saves USD 2.40 per hour"
+
+
+def test_what_ran_and_is_listed_needs_no_further_look(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", instances=[{"resource_id": "r"}])
+    api = Api(machine("r"))
+    assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r"]
+    assert api.asked == ["list"]
 
 
 def test_unknown_prices_are_counted_and_what_ends_already_saves_nothing(tmp_path: Path) -> None:

@@ -260,7 +260,15 @@ SHARED = (owner("copy", "r", offer="x"),)
         ),
         *(
             pytest.param(asked(JOURNAL, age=OLD), [], {"phase": phase}, ["lists no machine of it yet"], id=phase)
-            for phase in ("going_on", "ready")
+            for phase in ("going_on", "ready", "ended")
+        ),
+        *(
+            pytest.param(
+                one, [],
+                {"phase": {"phase": "going_on", "resource_ids": ["r"]}, "unknown": {"r": "404"}, "forget": {"r"}},
+                ["(r)", "lists no machine of it yet"], id=f"under way, {one.entry.resource_ids}",
+            )
+            for one in (asked(JOURNAL), asked(entry("r")))
         ),
         *(
             pytest.param(
