@@ -15,10 +15,16 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import END, ENDED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import registry_dir
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 # Under others a task that runs once would run for each host, or for some.
@@ -43,6 +49,10 @@ class ActionModule(InProcessAction):
             "release": (RELEASE, self._own),
             "reached": (REACHED, self._own),
             "order": (ORDER, self._order),
+            "end": (END, self._end),
+            "ended": (ENDED, self._ended),
+            "named": (NAMED, self._named),
+            "audit": (AUDIT, self._audit),
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of {', '.join(steps)}, not '{step}'")
@@ -122,13 +132,72 @@ class ActionModule(InProcessAction):
             "members": list((task_vars.get("groups") or {}).get(group) or []),
         }
 
+    # What each step of an end needs
+
+    def _end(self, task_vars: Variables) -> dict[str, t.Any]:
+        batch = {host: self._raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
+        consumed = {
+            each for own in batch.values() for each in (own.get("decommission__decided") or {}).get("consumed") or []
+        }
+        declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
+        hosts = [one for one in declared if str(one["id"]) not in consumed]
+        # Where a name is all that there is, each host of the inventory has one.
+        by_name = any(one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts)
+        return {
+            **_hosts.call(task_vars),
+            "hosts": hosts,
+            "ids": [one["id"] for one in hosts],
+            "consumed": sorted(consumed),
+            "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],
+            "forbidden": self._forbidden(),
+        }
+
+    def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {"ends": [task_vars["decommission__end"]]}
+
+    def _named(self, task_vars: Variables) -> dict[str, t.Any]:
+        """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
+        asked = _hosts.parts(self._task.args.get("hosts"))
+        known = _hosts.inventory(task_vars)
+        plain = _hosts.Patterns(task_vars, self._loader, {})
+        near = {host for part in asked for host in plain.hosts(part.lstrip("!&"))}
+        called = _hosts.call(task_vars)
+        # The first one stands for hosts that nothing knows yet.
+        folders = [
+            registry_dir(one["registry_dir"], one["inventory_dir"], called["sources"], called["here"])
+            for one in (_hosts.described(host, task_vars) for host in ["localhost", *sorted(near)])
+        ]
+        memory = Memory(folders)
+        registered = {host: list(groups) for host, groups in memory.hosts().items()}
+        further = {host: groups for host, groups in registered.items() if host not in known}
+        patterns = _hosts.Patterns(task_vars, self._loader, further)
+        limit = task_vars.get("ansible_limit")
+        return {
+            "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
+            "matched": patterns.hosts(asked) if asked else [],
+            "known": known,
+            "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
+            "registered": registered,
+            "broken": memory.warnings(),
+            "prefix": _hosts.described("localhost", task_vars)["prefix"],
+            "by_name": not folders[0],
+            "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
+        }
+
+    def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
+        hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
+        return {
+            **_hosts.call(task_vars),
+            "hosts": [_hosts.described(host, task_vars) for host in hosts],
+            "limited": bool(task_vars.get("ansible_limit")),
+        }
+
     # What Ansible knows
 
     @staticmethod
     def _raw(host: str, task_vars: Variables) -> Variables:
         """The host's variables as they stand, without the evaluation of any."""
-        found = task_vars["hostvars"].raw_get(host)
-        return found if isinstance(found, t.Mapping) else {}
+        return _hosts.raw(host, task_vars)
 
     def _forbidden(self) -> str:
         """Why nothing may be bought in this play, empty if it may. What cannot be read is refused."""

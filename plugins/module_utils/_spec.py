@@ -116,6 +116,51 @@ ORDER: Spec = {
     "members": {"type": "list", "elements": "str", "default": []},
 }
 
+_CALL: Spec = {
+    **_HOSTS,
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+}
+
+END: Spec = {
+    **_CALL,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "consumed": {"type": "list", "elements": "str", "default": []},
+    "inventory": {"type": "list", "elements": "dict", "default": []},
+    "forget": {"type": "list", "elements": "str", "default": []},
+    "forbidden": {"type": "str", "default": ""},
+}
+
+ENDED: Spec = {
+    **_HOSTS,
+    "ends": {"type": "list", "elements": "dict", "default": []},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+NAMED: Spec = {
+    **_HOSTS,
+    "hosts": {"type": "raw"},
+    "parts": {"type": "list", "elements": "dict", "default": []},
+    "matched": {"type": "list", "elements": "str", "default": []},
+    "known": {"type": "list", "elements": "str", "default": []},
+    "limited": {"type": "list", "elements": "str"},
+    "registered": {"type": "dict", "default": {}},
+    "broken": {"type": "list", "elements": "str", "default": []},
+    "group": {"type": "str", "default": "gpu"},
+    "prefix": {"type": "str", "default": ""},
+    "by_name": {"type": "bool", "default": False},
+    "by_id": {"type": "bool", "default": False},
+}
+
+AUDIT: Spec = {
+    **_CALL,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "fail_on_orphans": {"type": "bool", "default": False},
+    "limited": {"type": "bool", "default": False},
+}
+
 
 def secrets(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
     """The values that must not be shown. One of a letter or two would only garble every message."""

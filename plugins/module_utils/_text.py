@@ -100,7 +100,7 @@ def usd(price: float | None) -> str:
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
 
 
-def table(rows: list[dict[str, t.Any]], columns: dict[str, str]) -> list[str]:
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
     """The lines of a table with a column for each key."""
     if not rows:
         return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: decide
-short_description: Decides for all hosts of a play what is bought, kept or given back
+short_description: Decides for all hosts of a play what is bought, kept, given back or ended
 version_added: 1.0.0
 description:
   - The roles of this collection use it; it is of no use elsewhere. It gathers what the hosts of the play have declared,
@@ -36,15 +36,47 @@ options:
       - V(release) - what follows, once a machine was given back?
       - V(order) - what extra variables and surveys ask of the playbooks.
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
+      - V(named) - whose machines shall end? Fails if one of O(hosts) matches nothing.
+      - V(end) - which machines of each host end?
+      - V(ended) - brings the registry of a host up to date, once its machines were told to end. Fails if one of them
+        has not ended for certain.
+      - V(audit) - what runs on the account, what does it cost, and who owns it?
     type: str
     required: true
-    choices: [plan, quote, judge, release, reached, order]
+    choices: [plan, quote, judge, release, reached, order, named, end, ended, audit]
   deleted:
     description:
-      - For O(step=release) what M(compute_index.supply.delete_resource) answered.
+      - For O(step=release) and O(step=ended) what M(compute_index.supply.delete_resource) answered.
     type: list
     elements: dict
     default: []
+  hosts:
+    description:
+      - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. What only a registry
+        knows counts, too.
+    type: raw
+  group:
+    description:
+      - For O(step=named) the group of a host that only the registry knows, where the registry does not name its groups.
+    type: str
+    default: gpu
+  forget:
+    description:
+      - For O(step=end) the ids of machines that a person says are gone, although the API does not tell so.
+    type: list
+    elements: str
+    default: []
+  names:
+    description:
+      - For O(step=audit) the names of machines that shall be there, where there is no registry.
+    type: list
+    elements: str
+    default: []
+  fail_on_orphans:
+    description:
+      - For O(step=audit) whether RV(trouble) names machines that nobody claims.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -62,13 +94,80 @@ plans:
   type: list
   elements: dict
 next:
-  description: For the other steps the file of the role that follows for each host.
+  description: For O(step=judge) and O(step=release) the file of the role that follows for each host.
   returned: success
   type: dict
 stops:
-  description: For the other steps why hosts stop, and what is billed.
+  description: For O(step=judge) and O(step=release) why hosts stop, and what is billed.
   returned: success
   type: dict
+ends:
+  description: For O(step=end) what ends for each host.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The host.
+      type: str
+    action:
+      description:
+        - V(end), V(forget) if nothing of what the registry names runs any more, V(nothing), or V(stop).
+      type: str
+    ids:
+      description: The ids of the machines that end.
+      type: list
+      elements: str
+    prices:
+      description: What each of them costs in USD per hour; V(null) if unknown.
+      type: dict
+    gone:
+      description: The ids of machines that have ended before.
+      type: list
+      elements: str
+    forgotten:
+      description: The ids that the API does not know, and of which O(forget) says that they are gone.
+      type: list
+      elements: str
+    label:
+      description: All that in a line.
+      type: str
+    refusal:
+      description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.
+      type: str
+left:
+  description: For O(step=ended) the ids of the machines that have not ended for certain.
+  returned: always
+  type: list
+  elements: str
+hosts:
+  description: For O(step=named) the hosts.
+  returned: always
+  type: list
+  elements: str
+add:
+  description: For O(step=named) those of them that the inventory does not have, with C(name) and C(groups).
+  returned: always
+  type: list
+  elements: dict
+audit:
+  description:
+    - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
+      C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown) and C(trouble), which is empty
+      where registry and API agree.
+    - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD; C(unpriced) counts the machines whose
+      price is unknown.
+  returned: success
+  type: dict
+lines:
+  description: For O(step=audit) the same for people.
+  returned: success
+  type: list
+  elements: str
+trouble:
+  description: For O(step=audit) why the audit fails - contested machines, and orphans if asked for; empty otherwise.
+  returned: success
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -76,14 +175,16 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main() -> None:
     """Only the action plugin of this name can gather what hosts have declared."""
+    steps = ["plan", "quote", "judge", "release", "reached", "order", "named", "end", "ended", "audit"]
     module = AnsibleModule(
         argument_spec={
-            "step": {
-                "type": "str",
-                "required": True,
-                "choices": ["plan", "quote", "judge", "release", "reached", "order"],
-            },
+            "step": {"type": "str", "required": True, "choices": steps},
             "deleted": {"type": "list", "elements": "dict", "default": []},
+            "hosts": {"type": "raw"},
+            "group": {"type": "str", "default": "gpu"},
+            "forget": {"type": "list", "elements": "str", "default": []},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "fail_on_orphans": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

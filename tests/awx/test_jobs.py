@@ -87,7 +87,7 @@ def test_each_template_with_the_answers_of_its_survey(make_controller: MakeContr
     assert len(audit.artifacts["audit"]["orphans"]) == 1
     assert "1 machine(s) that nobody claims cost USD 2.50 per hour" in audit.text
 
-    assert "Would end" in successful(controller.launch("GPU decommission (check)", ending)).output
+    assert "would end" in successful(controller.launch("GPU decommission (check)", ending)).output
     assert len(controller.simulator.billed) == 2
     successful(controller.launch("GPU decommission", ending))
     assert "alice" not in [controller.simulator.resources[each].name for each in controller.simulator.billed]

@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .._text import usd
@@ -57,8 +58,8 @@ def shadowed(files: t.Iterable[str]) -> str:
 def strategy(name: str) -> str:
     """A play whose hosts do not go step by step together."""
     return (
-        f"The play's strategy is {name}, under which hosts cannot share searches and ceilings. Use linear, Ansible's"
-        f" default. {NOTHING_SENT}"
+        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear,"
+        f" Ansible's default. {NOTHING_SENT}"
     )
 
 
@@ -300,3 +301,187 @@ def unnamed(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> st
         else "Only the registry file tells which machine this host owns; keep it."
     )
     return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"
+
+
+# Why nothing ends for a host
+
+OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
+NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
+NAMESAKE = "it has the name of a host whose registry names another machine"
+STRANGER = "it is called {name}, and the registry names only its offer"
+SEVERAL_HOSTS = "several hosts claim it"
+SEVERAL_OFFERS = "several offers have machines of this name"
+ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
+
+_BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
+
+
+def nothing_ended(host: str, why: str) -> str:
+    """Any reason."""
+    return f"Nothing was ended for {host}. {why}"
+
+
+def contested(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machine], ids: t.Iterable[str]) -> str:
+    """Several hosts say that a machine or an offer is theirs."""
+    what = described(machines) if machines else ids_of(ids)
+    return nothing_ended(
+        host,
+        f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
+        f" registry entry or the name of those that it does not belong to. {_BY_ID}.",
+    )
+
+
+def differs(host: str, offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine, str]]) -> str:
+    """Registry and API do not say the same; both are shown."""
+    has = "; ".join(f"{described([machine])}: {trouble}" for machine, trouble in odd)
+    return nothing_ended(
+        host,
+        f"Registry and API do not agree. The registry names offer {offer_id or '(none)'} with resources"
+        f" {', '.join(ids) or '(none)'}. The API has {has}. {_BY_ID}, or correct the registry, and run again.",
+    )
+
+
+def other_id(host: str, resource_id: str, ids: t.Iterable[str]) -> str:
+    """The id that was given is none of those that the registry names."""
+    return nothing_ended(
+        host,
+        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(ids)} for this host. Leave it out"
+        " to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
+    )
+
+
+def no_such_machine(host: str, said: str) -> str:
+    """The machine that was named by its id is not known to the API."""
+    return nothing_ended(host, f"{said} Is the token of the right account?")
+
+
+def lost(host: str, ids: t.Sequence[str], said: str) -> str:
+    """The API does not know what the registry names, which is no proof of an end."""
+    return nothing_ended(
+        host,
+        f"The registry names {ids_of(ids)}, which the API does not know: {said} It may be billed all the same. Is the"
+        " token of the right account? If it is gone for certain: compute_index.supply.decommission -e"
+        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}.",
+    )
+
+
+def not_lost(host: str, machines: t.Iterable[Machine]) -> str:
+    """What was to be forgotten is known to the API."""
+    return nothing_ended(
+        host,
+        f"The API knows {described(machines)}, so it cannot be forgotten. Leave decommission_forget out to end it.",
+    )
+
+
+def cannot_be_read(host: str, said: str) -> str:
+    """The API did not say what became of it."""
+    return nothing_ended(host, f"{said} Run again.")
+
+
+def none_yet(host: str, offer_id: str, ids: t.Sequence[str] = ()) -> str:
+    """A purchase without a machine so far."""
+    known = f" ({ids_of(ids)})" if ids else ""
+    return nothing_ended(
+        host,
+        f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
+        " there is one.",
+    )
+
+
+def too_fresh(host: str, offer_id: str, seconds: float) -> str:
+    """A purchase that may still arrive."""
+    return nothing_ended(
+        host,
+        f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a"
+        f" run that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
+    )
+
+
+def unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
+    """The registry has nothing of the host, and a machine that nobody claims has its name."""
+    ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
+    return nothing_ended(
+        host,
+        f"The registry of {host} names no machine, but there is one called {name} that nobody claims:"
+        f" {described(machines)}. On a shared account it may be somebody else's. If it is this host's, end it by its"
+        f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
+        " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
+    )
+
+
+def in_doubt(host: str, name: str, machines: t.Iterable[Machine], trouble: str) -> str:
+    """Without a registry a name must tell exactly."""
+    return nothing_ended(
+        host,
+        f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with -e"
+        f" decommission_hosts={host} -e decommission_resource_id=<id>.",
+    )
+
+
+# What ends
+
+
+def ends(host: str, ids: t.Sequence[str], machines: t.Iterable[Machine], forgotten: str, *, would: bool) -> str:
+    """A line for what ends, or would end in check mode."""
+    prices = [machine.get("price_per_hour") for machine in machines]
+    unknown = prices.count(None)
+    also = f" and {unknown} unknown price(s)" if unknown else ""
+    saved = usd(sum(price for price in prices if price is not None))
+    return f"{host}: {'would end' if would else 'ends'} {ids_of(ids)}, which saves {saved}{also}{forgotten}"
+
+
+def forgets(ids: t.Sequence[str]) -> str:
+    """What a person says is gone, as a part of a line."""
+    return f"; forgets {', '.join(ids)}, which the API does not know" if ids else ""
+
+
+def runs_no_more(host: str, what: str, forgotten: str) -> str:
+    """A line for a registry entry that goes, its machines being gone."""
+    return f"{host}: nothing runs any more of {what}{forgotten}"
+
+
+def owns_nothing(host: str) -> str:
+    """A line for a host without a machine."""
+    return f"{host} owns no machine; there is nothing to end"
+
+
+def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry_file: str) -> str:
+    """Not all that was told to end has ended."""
+    kept = f"The registry ({registry_file}) keeps it." if registry_file else ""
+    return joined(*said, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
+
+
+def changed_meanwhile(registry_file: str) -> str:
+    """Another run has written the entry of the host while its machines ended."""
+    return (
+        f"The registry file {registry_file} has changed meanwhile, and stays: another run may be buying for this host."
+    )
+
+
+def not_noted(host: str, why: str, said: t.Iterable[str], left: t.Sequence[str]) -> str:
+    """The registry could not be brought up to date."""
+    state = f"not known to have ended: {ids_of(left)}" if left else "all that was registered has ended"
+    return joined(why, *said, f"Of {host} {state}.")
+
+
+# Why an audit fails
+
+
+def audit_contested(rows: t.Sequence[Machine]) -> str:
+    """Machines of which nobody can say whose they are."""
+    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
+    return (
+        f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
+        " names, or end those that are too many by their ids (compute_index.supply.delete_resource)."
+    )
+
+
+def audit_orphans(rows: t.Sequence[Machine]) -> str:
+    """Machines that are billed for nobody."""
+    cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
+    ids = ", ".join(str(row["resource_id"]) for row in rows)
+    return (
+        f"{len(rows)} machine(s) that nobody claims cost {usd(cost)}: {ids}. End each by its id with"
+        " compute_index.supply.delete_resource; or declare a host of its name with provision_adopt: true and run"
+        " compute_index.supply.provision, which takes it."
+    )

@@ -6,7 +6,8 @@
 A machine is a host's by the strongest of these proofs, and nobody's if two hosts have the same:
 
 1. the host's registry names its id;
-2. the host's journal names its offer, a purchase of ours was sent whose answer never came, and it has the host's name;
+2. the host's journal names its offer, and the purchase was answered with yes, or never answered and the machine has the
+   host's name;
 3. the host has no registry, so its name is its identity, and the machine is called exactly so;
 4. the same, and the machine is one of several of one offer that the API numbers after that name.
 
@@ -24,6 +25,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass
 
+from .._registry import MADE
 from .entry import Entry
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
@@ -49,6 +51,7 @@ class Claim:
     resource_ids: frozenset[str] = frozenset()
     unanswered: bool = False
     by_name: bool = False
+    bought: bool = False  # the answer was yes, but no id is noted yet
 
     @property
     def is_registered(self) -> bool:
@@ -69,7 +72,8 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
     if entry.is_refused:
         return Claim(host, name, by_name=by_name)
     ids = frozenset(entry.resource_ids)
-    return Claim(host, name, entry.offer_id, ids, entry.is_open, by_name and entry.is_empty)
+    bought = entry.purchase == MADE and not ids
+    return Claim(host, name, entry.offer_id, ids, entry.is_open, by_name and entry.is_empty, bought)
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ def proof(claim: Claim, machine: Machine) -> Proof:
     """What the claim proves of this machine by itself."""
     if id_of(machine) and id_of(machine) in claim.resource_ids:
         return Proof.ID
-    if claim.offer_id and claim.offer_id == offer_of(machine) and claim.unanswered:
-        return Proof.PURCHASE if is_named(machine, claim.name, numbered=True) else Proof.NONE
+    if claim.offer_id and claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
+        return Proof.PURCHASE if claim.bought or is_named(machine, claim.name, numbered=True) else Proof.NONE
     if claim.by_name and is_named(machine, claim.name):
         return Proof.NAME
     if claim.by_name and is_named(machine, claim.name, numbered=True):
@@ -151,7 +155,7 @@ class _Index:
         self._claims: dict[tuple[str, str], list[Claim]] = {}
         for claim in claims:
             keys = [("id", resource_id) for resource_id in claim.resource_ids]
-            keys += [("offer", claim.offer_id)] if claim.unanswered else []
+            keys += [("offer", claim.offer_id)] if claim.unanswered or claim.bought else []
             keys += [("name", claim.name)] if claim.by_name else []
             for key in keys:
                 self._claims.setdefault(key, []).append(claim)

@@ -1,0 +1,53 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that the registries of some hosts remember, also of hosts that nobody asks about.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._provision.entry import Entry, read_entry
+from .._registry import RegistryError, Variables
+from .._registry._files import entries
+
+
+class Memory:
+    """The entries of all hosts in these folders. What cannot be read of one host concerns that host alone."""
+
+    def __init__(self, folders: t.Iterable[str]) -> None:
+        self._entries: dict[str, dict[str, Variables]] = {}
+        self._broken: dict[str, dict[str, str]] = {}
+        self._unread: dict[str, str] = {}
+        for folder in dict.fromkeys(filter(None, folders)):
+            try:
+                self._entries[folder], self._broken[folder] = entries(folder)
+            except RegistryError as error:
+                self._unread[folder] = str(error)
+
+    def entry(self, folder: str, host: str) -> Entry:
+        """The host's entry in the folder, an empty one if there is none."""
+        return read_entry(self._entries.get(folder, {}).get(host))
+
+    def trouble(self, folder: str, host: str) -> str:
+        """Why the host's entry cannot be read, with the name of the file; empty if it can."""
+        return self._unread.get(folder, "") or self._broken.get(folder, {}).get(host, "")
+
+    def all(self) -> t.Iterator[tuple[str, str, Entry]]:
+        """Each entry that can be read, with its folder and host."""
+        for folder, found in self._entries.items():
+            for host, variables in found.items():
+                yield folder, host, read_entry(variables)
+
+    def hosts(self) -> dict[str, tuple[str, ...]]:
+        """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
+        broken: dict[str, tuple[str, ...]] = {host: () for found in self._broken.values() for host in found}
+        return {**broken, **{host: entry.groups for _folder, host, entry in self.all()}}
+
+    def warnings(self, without: t.Container[str] = ()) -> list[str]:
+        """What cannot be read, but for these hosts, which fail for it."""
+        broken = [(host, text) for found in self._broken.values() for host, text in found.items()]
+        return [*self._unread.values(), *(text for host, text in broken if host not in without)]

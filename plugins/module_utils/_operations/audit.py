@@ -1,0 +1,90 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on the account, what does it cost, and who owns it? This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _spec
+from .._api import SupplyApi
+from .._on_api import on_api
+from .._operation import Failure, Params, Result
+from .._provision import messages
+from .._provision.auditing import Audit, Row
+from .._provision.auditing import audit as compare
+from .._provision.entry import read_entry
+from .._provision.ownership import Claim, claim_of
+from .._registry._place import registry_dir
+from .._text import amount, table
+from ._memory import Memory
+
+BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
+
+_OWNED = {"host": "hosts", "state": "status", "USD/hour": "price_per_hour", "resource": "resource_id"}
+_NAMED = {"name": "name", "state": "status", "USD/hour": "price_per_hour", "resource": "resource_id"}
+
+
+def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
+    if params["limited"]:
+        raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
+    memory = Memory(
+        registry_dir(each["registry_dir"], each["inventory_dir"], params["sources"], params["here"])
+        for each in params["hosts"]
+    )
+    names = list(filter(None, (name.strip() for name in params["names"])))
+    claims = _claims(params, names, memory)
+    found = compare(api.resources(), claims, {each["host"] for each in params["hosts"]} | set(names))
+    warnings = memory.warnings()
+    return {
+        **BLANK,
+        "audit": found.published,
+        "lines": _lines(found),
+        "trouble": _trouble(found, params["fail_on_orphans"]),
+        "warnings": warnings,
+    }
+
+
+def _claims(params: Params, names: t.Iterable[str], memory: Memory) -> list[Claim]:
+    """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
+    claims = {host: claim_of(host, entry.name or host, entry, by_name=False) for _dir, host, entry in memory.all()}
+    for each in params["hosts"]:
+        folder = registry_dir(each["registry_dir"], each["inventory_dir"], params["sources"], params["here"])
+        if not folder and each["declares"]:
+            claims.setdefault(
+                each["host"], claim_of(each["host"], str(each["name"]), read_entry(each["known"]), by_name=True)
+            )
+    for name in names:
+        claims.setdefault(name, Claim(name, name, by_name=True))
+    return list(claims.values())
+
+
+def _lines(found: Audit) -> list[str]:
+    sections: list[tuple[str, list[Row], dict[str, str]]] = [
+        ("CLAIMED by a host of the inventory", found.claimed, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have", found.unlisted, _OWNED),
+        ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
+        ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
+        ("GONE: claimed, but ended or unknown to the API", found.gone, _OWNED),
+    ]
+    lines = []
+    for title, rows, columns in sections:
+        lines += [title, *table(rows, columns), ""] if rows else []
+    published = found.published
+    odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
+    lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []
+    sums = published["price_per_hour"]
+    unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
+    said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
+    return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+
+
+def _trouble(found: Audit, fail_on_orphans: bool) -> str:
+    contested = messages.audit_contested(found.contested) if found.contested else ""
+    orphans = messages.audit_orphans(found.orphans) if found.orphans and fail_on_orphans else ""
+    return messages.joined(contested, orphans)
+
+
+AUDIT = on_api(SupplyApi, audit, _spec.AUDIT, BLANK)

@@ -1,0 +1,222 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ends for all hosts of a play at once, and, once it was told to end, what the registry keeps of it.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+import typing as t
+
+from .. import _spec, _states
+from .._api import ApiError, Json, SupplyApi
+from .._on_api import on_api
+from .._operation import Failure, Params, Result
+from .._provision import ending, messages
+from .._provision.ending import Action, Asked, End, Seen
+from .._provision.entry import Entry, read_entry
+from .._provision.ownership import Claim, claim_of
+from .._provision.standing import Account
+from .._registry import MADE, RegistryError
+from .._registry._files import HostFile
+from .._registry._place import registry_dir
+from ._memory import Memory
+from .offer_status import offer_status
+
+BLANK: Result = {"changed": False, "ends": []}
+BLANK_ENDED: Result = {"changed": False, "left": []}
+
+_NEXT = {Action.END: "end.yml", Action.FORGET: "note.yml", Action.NOTHING: "", Action.STOP: "stop.yml"}
+
+
+def end(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """What ends for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
+    hosts = params["hosts"]
+    consumed = [*params["consumed"], *params["ids"]]
+    if params["forbidden"]:
+        stops = [_shown(host, Entry(), "", _stopped(params["forbidden"]), check_mode) for host in hosts]
+        return {**BLANK, "ends": stops, "consumed": consumed}
+    folders = {host["host"]: _folder(host, params) for host in hosts}
+    memory = Memory(folders.values())
+    asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
+    seen = _seen(api, asked, _others(params, folders, memory))
+    forget = {each.strip().lower() for each in params["forget"]}
+    ends = []
+    for raw, one in zip(hosts, asked):
+        folder = folders[one.host]
+        trouble = memory.trouble(folder, one.host)
+        found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
+        ends.append(_shown(raw, one.entry, folder, found, check_mode))
+    return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}
+
+
+def _stopped(reason: str) -> End:
+    return End(Action.STOP, reason=reason)
+
+
+def _folder(raw: t.Mapping[str, t.Any], params: Params) -> str:
+    return registry_dir(raw["registry_dir"], raw["inventory_dir"], params["sources"], params["here"])
+
+
+def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
+    # Without a registry there may still be what an earlier role of this run, or an earlier job, has given to the host.
+    entry = memory.entry(folder, raw["host"]) if folder else read_entry(raw["known"])
+    return Asked(
+        host=raw["host"],
+        name=entry.name or str(raw["name"]),
+        entry=entry,
+        by_name=not folder,
+        resource_id=str(raw["resource_id"] or "").strip().lower(),
+        age=_age(entry.journaled_at),
+    )
+
+
+def _age(since: str) -> float | None:
+    """Seconds since a time in ISO 8601, None if it is none."""
+    try:
+        # Python before 3.11 does not know the Z.
+        told = datetime.datetime.fromisoformat(since.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=datetime.timezone.utc)
+    return time.time() - told.timestamp()
+
+
+def _others(params: Params, folders: t.Mapping[str, str], memory: Memory) -> list[Claim]:
+    """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
+    others = [
+        claim_of(host, entry.name or host, entry, by_name=False)
+        for _folder_of, host, entry in memory.all()
+        if host not in folders
+    ]
+    return others + [
+        claim_of(each["host"], str(each["name"]), read_entry(each["known"]), by_name=True)
+        for each in params["inventory"]
+        if each["host"] not in folders
+    ]
+
+
+def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -> Seen:
+    """What the API says of the hosts, in as few requests as it takes."""
+    claims = [one.claim for one in asked] + list(others)
+    try:
+        machines = api.resources()
+    except ApiError as error:
+        return Seen(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
+    listed = {machine["resource_id"] for machine in machines}
+    statuses = _statuses(api, asked, listed)
+    told = {each for one in asked for each in statuses.get(one.entry.offer_id, {}).get("resource_ids") or ()}
+    ids = {each for one in asked for each in one.claim.resource_ids} | told
+    unknown: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    for resource_id in sorted(ids - listed):
+        try:
+            machines.append(api.resource(resource_id, force_refresh=True))
+        except ApiError as error:
+            (unknown if error.error_class == "not_found" else unread)[resource_id] = str(error)
+    return Seen(Account.of(claims, machines), statuses, unknown, unread)
+
+
+def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str]) -> dict[str, Json]:
+    """What became of registered offers, where the registry and the list do not say all that there is to know."""
+    entries = [one.entry for one in asked if not one.entry.is_refused]
+    open_ = [entry for entry in entries if not entry.was_ready or not set(entry.resource_ids) <= set(listed)]
+    offers = {entry.offer_id for entry in open_} - {""}
+    if not offers:
+        return {}
+    found: dict[str, Json] = offer_status(api, {"offer_id": None, "offer_ids": sorted(offers)}, False)["offers"]
+    return found
+
+
+def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, check_mode: bool) -> Result:
+    """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
+    host = raw["host"]
+    return {
+        "host": host,
+        "action": found.action.value,
+        "next": _NEXT[found.action],
+        "ids": list(found.ids),
+        "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
+        "gone": list(found.gone),
+        "forgotten": list(found.forgotten),
+        "label": _label(host, entry, found, check_mode),
+        "refusal": found.reason,
+        "offer_id": entry.offer_id,
+        "resource_ids": list(entry.resource_ids),
+        "pending": found.pending,
+        "registry_file": f"{folder}/{host}/compute_index_supply.yml" if folder and not entry.is_empty else "",
+    }
+
+
+def _label(host: str, entry: Entry, found: End, check_mode: bool) -> str:
+    forgotten = messages.forgets(found.forgotten)
+    if found.action is Action.STOP:
+        return f"{host}: nothing, see below"
+    if found.action is Action.NOTHING:
+        return messages.owns_nothing(host)
+    if found.action is Action.FORGET:
+        return messages.runs_no_more(host, ", ".join(entry.resource_ids or found.gone) or entry.offer_id, forgotten)
+    billed = [machine for machine in found.machines if not _states.is_ending(machine["status"])]
+    return messages.ends(host, found.ids, billed, forgotten, would=check_mode)
+
+
+def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Bring the registry of one host up to date, once its machines were told to end: it keeps what may be billed.
+
+    Raises Failure with ``left``, the ids of what has not ended for certain.
+    """
+    plan, answers = params["ends"][0], params["deleted"]
+    if check_mode:
+        return {**BLANK_ENDED, "changed": bool(plan["registry_file"])}
+    stopped = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
+    left = [each for each in plan["ids"] if each not in stopped]
+    said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped]
+    if plan["pending"] and not left:
+        left, more = _late(api, plan)
+        said += more
+    facts = {**BLANK_ENDED, "left": left}
+    try:
+        facts["changed"] = _noted(plan, left) if plan["registry_file"] else False
+    except RegistryError as error:
+        raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
+    if left:
+        classes = [each["error_class"] for each in answers if each.get("error_class")]
+        msg = messages.not_over(plan["host"], said, left, plan["registry_file"])
+        raise Failure(msg, next(iter(classes), "unavailable"), **facts)
+    return facts
+
+
+def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:
+    """Machines of an offer under way that came while the others ended, with what there is to say of them."""
+    try:
+        listed = api.resources()
+    except ApiError as error:
+        return list(plan["ids"]), [f"The offer was still under way, and whether more of it came is not known: {error}"]
+    late = [m for m in listed if m["offer_id"] == plan["offer_id"] and not _states.is_gone(m["status"])]
+    late = [machine for machine in late if machine["resource_id"] and machine["resource_id"] not in plan["ids"]]
+    said = [f"Meanwhile there came {messages.described(late)}."] if late else []
+    return [machine["resource_id"] for machine in late], said
+
+
+def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str]) -> bool:
+    """Whether the registry was changed. Raises RegistryError, also if the entry is about something else by now."""
+    file = HostFile(plan["registry_file"])
+    before = file.read()
+    if before is None:
+        return False
+    entry = read_entry(before)
+    if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
+        raise RegistryError(messages.changed_meanwhile(plan["registry_file"]))
+    if left:
+        return file.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before
+    file.end()
+    return True
+
+
+END = on_api(SupplyApi, end, _spec.END, BLANK)
+ENDED = on_api(SupplyApi, ended, _spec.ENDED, BLANK_ENDED)

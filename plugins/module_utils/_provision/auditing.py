@@ -1,0 +1,135 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who owns each machine that may be billed, and which claims have none? By the same rule as everything else.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import _states
+from . import messages, ownership
+from .ending import told_by_name
+from .ownership import Claim, Machine, Owners, Proof
+
+Row = dict[str, t.Any]
+
+_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour")
+
+
+@dataclass
+class Audit:
+    """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host."""
+
+    claimed: list[Row] = field(default_factory=list)
+    unlisted: list[Row] = field(default_factory=list)
+    contested: list[Row] = field(default_factory=list)
+    orphans: list[Row] = field(default_factory=list)
+    gone: list[Row] = field(default_factory=list)
+
+    @property
+    def published(self) -> Row:
+        """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour."""
+        claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
+        billed = claimed + self.orphans
+        return {
+            "claimed": claimed,
+            "orphans": self.orphans,
+            "gone": self.gone,
+            "price_per_hour": {"claimed": _sum(claimed), "orphans": _sum(self.orphans), "total": _sum(billed)},
+            "unpriced": sum(row["price_per_hour"] is None for row in billed),
+        }
+
+
+def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str]) -> Audit:
+    """Each machine of the account with those who own it. What is ending is billed no more, and needs nobody."""
+    claims = list(claims)
+    billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
+    owned = ownership.owners(billed, claims)
+    doubts = _doubts(owned, machines)
+    found, near = Audit(gone=_gone(machines, claims)), _Near(claims)
+    for machine, owner in owned:
+        trouble = messages.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
+        if not owner.hosts or trouble == messages.ONLY_NUMBERED:
+            found.orphans.append(_row(machine, *near.claims(machine)))
+        elif trouble:
+            found.contested.append(_row(machine, owner.hosts, trouble))
+        else:
+            is_known = owner.hosts[0] in inventory
+            (found.claimed if is_known else found.unlisted).append(_row(machine, owner.hosts, near.odd(machine, owner)))
+    for rows in (found.claimed, found.unlisted, found.contested):
+        rows.sort(key=lambda row: row["hosts"])
+    return found
+
+
+def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
+    """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
+    by_host: dict[str, list[tuple[Machine, Owners]]] = {}
+    for machine, owner in owned:
+        if owner.proof in (Proof.NAME, Proof.NUMBERED) and not owner.is_contested:
+            by_host.setdefault(owner.hosts[0], []).append((machine, owner))
+    of_offer: dict[t.Any, list[Machine]] = {}
+    for machine in machines:
+        of_offer.setdefault(machine["offer_id"], []).append(machine)
+    found = {}
+    for own in by_host.values():
+        offers = {machine["offer_id"] for machine, _owner in own}
+        mine, trouble = told_by_name(own, [each for offer_id in offers for each in of_offer.get(offer_id, ())])
+        meant = {id(machine) for machine in mine}
+        found.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in own})
+    return found
+
+
+class _Near:
+    """Claims that are about the same offer or name as a machine which they do not prove."""
+
+    def __init__(self, claims: t.Iterable[Claim]) -> None:
+        self._by_offer: dict[str, list[Claim]] = {}
+        self._by_name: dict[str, list[Claim]] = {}
+        self._by_host: dict[str, Claim] = {}
+        for claim in claims:
+            self._by_offer.setdefault(claim.offer_id, []).append(claim)
+            self._by_name.setdefault(claim.name, []).append(claim)
+            self._by_host[claim.host] = claim
+
+    def claims(self, machine: Machine) -> tuple[list[str], str]:
+        """The hosts that an orphan may have to do with, and what their registries say instead."""
+        near = self._by_offer.get(machine["offer_id"], []) if machine["offer_id"] else []
+        if near:
+            name = machine["name"] or "nothing"
+            ids = any(claim.resource_ids for claim in near)
+            return [c.host for c in near], messages.NOT_NAMED if ids else messages.STRANGER.format(name=name)
+        near = [claim for claim in self._by_name.get(machine["name"] or "", []) if claim.is_registered]
+        return [claim.host for claim in near], messages.NAMESAKE if near else ""
+
+    def odd(self, machine: Machine, owner: Owners) -> str:
+        """Where the machine of a host is not what its registry says."""
+        claim = self._by_host[owner.hosts[0]]
+        if claim.offer_id and machine["offer_id"] and claim.offer_id != machine["offer_id"]:
+            return messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
+        return ""
+
+
+def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> list[Row]:
+    """What hosts claim by id and is ending, gone, or not listed at all."""
+    listed = {machine["resource_id"]: machine for machine in machines}
+    rows = []
+    for claim in claims:
+        for resource_id in sorted(claim.resource_ids):
+            machine = listed.get(resource_id) or {"resource_id": resource_id, "offer_id": claim.offer_id or None}
+            if resource_id not in listed or _states.is_ending(machine["status"]):
+                rows.append(_row(machine, [claim.host], ""))
+    return rows
+
+
+def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
+    return {"hosts": list(hosts), **{name: machine.get(name) for name in _SHOWN}, "trouble": trouble}
+
+
+def _sum(rows: t.Iterable[Row]) -> float:
+    """USD per hour; unknown prices count nothing here and are counted apart."""
+    return round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)

@@ -1,0 +1,66 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts did a person name whose machines shall end? A slip of the hand must end nothing.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a host pattern between commas, and the hosts that it matches by itself, without its ``!`` or ``&``."""
+
+    text: str
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it only takes hosts away."""
+        return self.text.startswith(("!", "&"))
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it can be nothing but the name of a host or a group."""
+        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.text) is not None
+
+
+def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Collection[str] | None) -> str:
+    """Why nothing ends, empty if these ``hosts``, which the whole pattern matches, do.
+
+    ``limited``: the hosts that ``--limit`` leaves of the inventory, None without it. A limit narrows groups and
+    patterns; whoever is named stands against it.
+    """
+    asked = ",".join(part.text for part in parts)
+    if not parts or not all(re.search(r"\w", part.text) for part in parts):
+        return (
+            "decommission_hosts must say whose machines end: names with commas between them, or a group, for example"
+            f" -e decommission_hosts=gpu-1,gpu-2. {_NOTHING}"
+        )
+    if parts[0].narrows:
+        return (
+            f"decommission_hosts='{asked}' begins with an exclusion, which ends all others. Name the hosts. {_NOTHING}"
+        )
+    unmatched = [part.text for part in parts if not part.hosts]
+    if unmatched:
+        return (
+            f"decommission_hosts='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
+            f" none that a registry knows, and without a registry no machine. {_NOTHING}"
+        )
+    if limited is not None:
+        outside = [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
+        if outside:
+            return (
+                f"decommission_hosts names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
+                f" inventory only: name the hosts by decommission_hosts alone. {_NOTHING}"
+            )
+    return "" if hosts else f"decommission_hosts='{asked}' matches no host. {_NOTHING}"
+
+
+_NOTHING = "Nothing was ended."

@@ -1,0 +1,87 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Ansible knows of hosts that take no part in a play: as plain values, read raw.
+
+Only a value that its user wrote as a template is evaluated, and only those that say where and what a host is.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.inventory.manager import InventoryManager, split_host_pattern
+
+Variables = t.Mapping[str, t.Any]
+
+# What a host without a registry may own by an earlier role or job.
+_KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
+
+
+def raw(host: str, task_vars: Variables) -> Variables:
+    """The host's variables as they stand, without the evaluation of any."""
+    found = task_vars["hostvars"].raw_get(host)
+    return found if isinstance(found, t.Mapping) else {}
+
+
+def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
+    """Where the host's registry is, and what it claims without one."""
+    own = raw(host, task_vars)
+
+    def value(name: str) -> t.Any:
+        found = own.get(name)
+        is_template = isinstance(found, str) and ("{{" in found or "{%" in found)
+        return task_vars["hostvars"][host].get(name) if is_template else found
+
+    project = value("provision_project")
+    prefix = "" if project in (None, "", "default") else f"{project}-"
+    return {
+        "host": host,
+        "name": str(value("provision_resource_name") or prefix + host),
+        "prefix": prefix,
+        "registry_dir": value("provision_registry_dir"),
+        "inventory_dir": own.get("inventory_dir"),
+        "declares": bool(own.get("provision_spec") or own.get("provision_offer_id")),
+        "known": {each: own.get(each) for each in _KNOWN},
+    }
+
+
+def inventory(task_vars: Variables) -> list[str]:
+    """The hosts of the inventory, with those that plays have added."""
+    return list((task_vars.get("groups") or {}).get("all") or [])
+
+
+def call(task_vars: Variables) -> dict[str, t.Any]:
+    """What tells where registries are."""
+    return {"sources": list(task_vars.get("ansible_inventory_sources") or []), "here": os.getcwd()}
+
+
+def parts(pattern: t.Any) -> list[str]:
+    """The parts of a host pattern (a text, or a list of such), as Ansible takes it apart."""
+    given = pattern if isinstance(pattern, (list, tuple)) else [pattern]
+    return [part.strip() for each in given for part in split_host_pattern(str(each or "")) if part.strip()]
+
+
+class Patterns:
+    """Matches host patterns against an inventory that has further hosts."""
+
+    def __init__(self, task_vars: Variables, loader: t.Any, further: t.Mapping[str, t.Iterable[str]]) -> None:
+        """``further``: hosts that the inventory does not have, with their groups."""
+        self._manager = InventoryManager(loader, parse=False)
+        for group, hosts in (task_vars.get("groups") or {}).items():
+            self._add(group, hosts)
+        for host, groups in further.items():
+            for group in ("all", *groups):
+                self._add(group, [host])
+
+    def _add(self, group: str, hosts: t.Iterable[str]) -> None:
+        self._manager.add_group(group)
+        for host in hosts:
+            self._manager.add_host(host, group=group)
+
+    def hosts(self, pattern: str | list[str]) -> list[str]:
+        """The hosts that the pattern matches, in the order of the inventory."""
+        return [host.name for host in self._manager.get_hosts(pattern=pattern)]

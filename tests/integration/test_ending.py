@@ -1,0 +1,381 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a machine's life, and who owns what: exactly the named ones end, whatever registry and API say."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import NOBODY, MakeProject, Project, Run, core
+from simulator import Fault, Offer
+
+ROLE = {"ansible.builtin.include_role": {"name": "compute_index.supply.decommission"}}
+
+
+def decommission(project: Project, hosts: Any, *words: str, **environment: str) -> Run:
+    """Run the playbook for these hosts."""
+    asked = json.dumps({"decommission_hosts": hosts})
+    return project.play("compute_index.supply.decommission", "-e", asked, *words, **environment)
+
+
+def buy(project: Project, name: str) -> dict[str, Any]:
+    """Buy the next offer under a name, and return what a registry notes of it."""
+    offer_id = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
+    purchase = project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": name})
+    assert purchase is not None
+    if project.simulator.settings.provision_seconds < 1:
+        purchase.provision_seconds = 0
+    ids = [each.resource_id for each in purchase.resources]
+    return {"provision_procured_offer_id": offer_id, "provision_purchase": "made", "provision_resource_ids": ids}
+
+
+def note(project: Project, host: str, entry: dict[str, Any], **more: Any) -> Path:
+    """Write a host's registry entry."""
+    file = project.registry_file(host)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({**entry, **more}))
+    return file
+
+
+def own(project: Project, *hosts: str, **more: Any) -> list[str]:
+    """Give each host a machine, and return the ids of all."""
+    ids = []
+    for host in hosts:
+        entry = buy(project, host)
+        note(project, host, entry, **more)
+        ids += entry["provision_resource_ids"]
+    return ids
+
+
+def journal(project: Project, entry: dict[str, Any], minutes: float) -> dict[str, Any]:
+    """The entry as it stood before the purchase was answered."""
+    when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
+    offer_id = entry["provision_procured_offer_id"]
+    return {
+        "provision_procured_offer_id": offer_id,
+        "provision_purchase": "sent",
+        "provision_journaled_at": when.isoformat(),
+    }
+
+
+def ended(project: Project) -> list[str]:
+    """The ids of what a DELETE was sent for."""
+    return [r.path.rpartition("/")[2] for r in project.simulator.requests if r.method == "DELETE"]
+
+
+# What ends
+
+
+@core
+def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> None:
+    project = make_project(delete_seconds=1)
+    project.declare(["gpu-1", "gpu-2"])
+    first, second = own(project, "gpu-1", "gpu-2")
+
+    plan = decommission(project, "gpu-1", "--check")
+    assert plan.returncode == 0, plan.output
+    assert f"gpu-1: would end {first}, which saves USD 2.50 per hour" in plan.text
+    assert ended(project) == [] and project.registry("gpu-1")
+
+    run = decommission(project, ["gpu-1"])
+    assert run.returncode == 0, run.output
+    assert f"gpu-1: ends {first}, which saves USD 2.50 per hour" in run.text
+    assert project.simulator.billed == [second]
+    assert not (project.folder / "host_vars" / "gpu-1").exists()
+    assert project.registry("gpu-2")
+
+    again = decommission(project, "gpu-1")
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    assert "gpu-1 owns no machine; there is nothing to end" in again.text
+
+
+@core
+def test_one_host_fails_by_itself(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2", "gpu-3"])
+    first, second = own(project, "gpu-1", "gpu-2")
+    third = project.registry_file("gpu-3")
+    third.parent.mkdir(parents=True)
+    third.write_text("[]\n")
+    # Ansible itself cannot read such a file as variables, so the registry lies elsewhere.
+    shutil.move(project.folder / "host_vars", project.folder / "registry")
+    elsewhere = ("-e", "provision_registry_dir=registry")
+    shutil.copy(project.folder / "registry/gpu-2/compute_index_supply.yml", project.folder / "registry/copy.yml")
+    (project.folder / "registry/copy").mkdir()
+    shutil.move(project.folder / "registry/copy.yml", project.folder / "registry/copy/compute_index_supply.yml")
+
+    run = decommission(project, "gpu", *elsewhere)
+    assert run.returncode == 2
+    assert ended(project) == [first] and project.simulator.billed == [second]
+    assert "several hosts claim it" in run.failure("gpu-2") and "copy" in run.failure("gpu-2")
+    assert "registry/gpu-3/compute_index_supply.yml" in run.failure("gpu-3")
+    assert run.failure("gpu-1") == ""
+
+
+@core
+@pytest.mark.parametrize("keyword", [{"serial": 1}, {"strategy": "free"}, {"ignore_errors": True}], ids=str)
+def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    own(project, "gpu-1", "gpu-2")
+    shutil.copytree(project.folder / "host_vars/gpu-2", project.folder / "host_vars/copy")
+    play = {"hosts": "gpu", "gather_facts": False, "tasks": [ROLE], **keyword}
+    run = project.play(project.write(play), "-e", "ansible_task_timeout=1", ANSIBLE_TASK_TIMEOUT="1")
+    assert run.returncode == 2, run.output
+    assert "several hosts claim it" in run.failure("gpu-2") or "strategy is free" in run.failure("gpu-2")
+    expected = [] if "strategy" in keyword else [next(iter(project.simulator.resources))]
+    assert ended(project) == expected
+    assert project.registry("gpu-2")
+
+
+def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_count=24, node_count=3)], delete_again_status=200)
+    project.declare(["train"])
+    own(project, "train")
+    project.simulator.vanish(next(iter(project.simulator.resources)))
+    run = decommission(project, "train")
+    assert run.returncode == 0, run.output
+    assert project.simulator.billed == []
+    assert project.requests("DELETE", "/resources/.*") == 2, "one was gone already"
+    assert project.registry("train") is None
+
+
+def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
+    entry = buy(project, "gpu-1")
+    (resource_id,) = entry["provision_resource_ids"]
+    other_offer, sibling = {"provision_procured_offer_id": NOBODY}, {"provision_resource_ids": [NOBODY]}
+    for change, message in (
+        (other_offer, "not that of the registry"),
+        (sibling, "the registry does not name it"),
+        ({**other_offer, **sibling}, "whose registry names another machine"),
+    ):
+        file = note(project, "gpu-1", entry, **change)
+        run = decommission(project, "gpu-1")
+        assert run.returncode == 2
+        assert "Registry and API do not agree" in run.text
+        assert message in run.text
+        assert NOBODY in run.text and resource_id in run.text
+        assert ended(project) == []
+        assert file.exists()
+
+
+def test_what_the_api_does_not_know_is_forgotten_by_a_person_only(make_project: MakeProject) -> None:
+    project = make_project(deleted_readable=False)
+    (resource_id,) = own(project, "gpu-1")
+    refuted = decommission(project, "gpu-1", "-e", f"decommission_forget={resource_id}")
+    assert "cannot be forgotten" in refuted.failure("gpu-1") and ended(project) == []
+
+    project.simulator.vanish(resource_id)
+    unknown = decommission(project, "gpu-1")
+    assert "Is the token of the right account?" in unknown.failure("gpu-1")
+    assert f"-e decommission_forget={resource_id}" in unknown.failure("gpu-1")
+    assert project.registry("gpu-1") is not None
+
+    forgotten = decommission(project, "gpu-1", "-e", f"decommission_forget={NOBODY},{resource_id}")
+    assert forgotten.returncode == 0, forgotten.output
+    assert f"forgets {resource_id}, which the API does not know" in forgotten.text
+    assert project.registry("gpu-1") is None
+
+    run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={NOBODY}")
+    said = run.failure("gpu-1")
+    assert f"{NOBODY} answered 404" in said and "Is the token of the right account?" in said, run.output
+
+
+def test_journals(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=600)
+    entry = buy(project, "gpu-1")
+    note(project, "gpu-1", journal(project, entry, minutes=1))
+    (resource,) = project.simulator.resources.values()
+    project.simulator.resources.clear()
+    assert "the API lists no machine of it yet. Run again" in decommission(project, "gpu-1").failure("gpu-1")
+
+    resource.name = "database"
+    project.simulator.resources[resource.resource_id] = resource
+    said = decommission(project, "gpu-1").failure("gpu-1")
+    assert "it is called database, and the registry names only its offer" in said
+    assert ended(project) == []
+
+    resource.name = "gpu-1"
+    run = decommission(project, "gpu-1")
+    assert run.returncode == 0, run.output
+    assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
+
+    free = next(each for each in project.simulator.offers if each != entry["provision_procured_offer_id"])
+    for minutes, returncode in ((2, 2), (16, 0)):
+        note(project, "gpu-1", journal(project, {"provision_procured_offer_id": free}, minutes=minutes))
+        run = decommission(project, "gpu-1")
+        assert run.returncode == returncode, run.output
+        assert ("Run again in 13 minutes" in run.text) is (returncode == 2)
+    assert project.registry("gpu-1") is None
+
+
+def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
+    (resource_id,) = own(project, "gpu-1")
+    project.simulator.faults[:] = [Fault(method="DELETE", path="/resources/", status=409, count=None)]
+    run = decommission(project, "gpu-1")
+    assert run.returncode == 2
+    assert "It may still run and be billed at USD 2.50 per hour." in run.text
+    assert f"Not known to have ended for gpu-1: {resource_id}." in run.failure("gpu-1")
+    assert project.registry("gpu-1") is not None
+    project.simulator.faults.clear()
+    assert decommission(project, "gpu-1").returncode == 0
+    assert project.simulator.billed == []
+
+
+def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project) -> None:
+    (resource_id,) = own(project, "gpu-1")
+    project.simulator.faults[:] = [Fault(method="GET", path=f"/resources/{resource_id}", status=404, count=None)]
+    run = decommission(project, "gpu-1")
+    assert run.returncode == 2, run.output
+    assert f"Not known to have ended for gpu-1: {resource_id}." in run.failure("gpu-1")
+    assert project.registry("gpu-1") is not None and ended(project) == []
+
+
+# By name, by id
+
+
+@core
+def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
+    (resource_id,) = buy(project, "gpu-1")["provision_resource_ids"]
+    run = decommission(project, "gpu-1")
+    said = run.failure("gpu-1")
+    assert "that nobody claims" in said and resource_id in said and "provision_adopt" in said, run.output
+    assert ended(project) == []
+    run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={resource_id}")
+    assert run.returncode == 0, run.output
+    assert ended(project) == [resource_id]
+
+
+@core
+def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
+    project.inventory.write_text(yaml.safe_dump({"all": {"vars": {"provision_registry_dir": ""}}}))
+    (alice,) = buy(project, "alice")["provision_resource_ids"]
+    (bob,) = buy(project, "bob")["provision_resource_ids"]
+    run = decommission(project, "alice,bobb")
+    assert run.returncode == 2 and "bobb matches no host" in run.text, run.output
+    assert ended(project) == []
+    run = decommission(project, "alice")
+    assert run.returncode == 0, run.output
+    assert ended(project) == [alice]
+
+    project.inventory.write_text("plugin: compute_index.supply.resources\nhostname: supply_resource_id\n")
+    project.inventory = project.inventory.rename(project.folder / "all.supply.yml")
+    run = decommission(project, bob)
+    assert run.returncode == 0, run.output
+    assert ended(project) == [alice, bob]
+
+
+def test_two_machines_of_one_name_are_shown(project: Project) -> None:
+    project.declare(["gpu-1"], provision_registry_dir="")
+    ids = [buy(project, "gpu-1")["provision_resource_ids"][0] for _again in range(2)]
+    said = decommission(project, "gpu-1").failure("gpu-1")
+    assert "several offers have machines of this name" in said and all(each in said for each in ids)
+    assert ended(project) == []
+    run = project.play("compute_index.supply.audit")
+    assert run.returncode == 2 and "2 machine(s) are contested" in run.text, run.output
+
+
+# Who is named
+
+
+@core
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("", "decommission_hosts must say whose machines end"),
+        ([], "decommission_hosts must say whose machines end"),
+        ("*", "decommission_hosts must say whose machines end"),
+        ("!gpu-2", "begins with an exclusion, which ends all others"),
+        ("gpu-1,gpu-11", "gpu-11 matches no host"),
+        ("gpux*", "gpux* matches no host"),
+        ("gpu:!gpu-11", "!gpu-11 matches no host"),
+    ],
+    ids=str,
+)
+def test_a_slip_of_the_hand_ends_nothing(project: Project, asked: Any, words: str) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    run = decommission(project, asked)
+    assert run.returncode == 2
+    assert words in run.text and "Nothing was ended." in run.text
+    assert project.simulator.requests == []
+
+
+@core
+def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) -> None:
+    ids = own(project, "gpu-1", "gpu-2", provision_groups=["gpu"])
+    other = own(project, "web", provision_groups=["web"])
+    project.declare(["gpu-1"])
+    limited = decommission(project, "gpu-2", "--limit", "gpu-1")
+    assert limited.returncode == 2 and "--limit leaves it out" in limited.text, limited.output
+    nobody = project.play("compute_index.supply.decommission", "--limit", "gpu-1")
+    assert nobody.returncode == 2 and "must say whose machines end" in nobody.text, nobody.output
+    assert ended(project) == []
+    one = decommission(project, "gpu", "--limit", "gpu-1", "--check")
+    assert one.returncode == 0 and one.text.count("would end") == 1, one.output
+    run = decommission(project, "gpu")
+    assert run.returncode == 0, run.output
+    assert sorted(ended(project)) == sorted(ids)
+    assert project.simulator.billed == other
+
+
+# Audit
+
+
+@core
+def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
+    first, second = own(project, "gpu-1", "gpu-2")
+    project.simulator.populate(1, gpu_price_per_hour=3.1, gpu_count=1, storage=[])
+    project.simulator.vanish(first)
+    run = project.play("compute_index.supply.audit", ANSIBLE_SHOW_CUSTOM_STATS="1")
+
+    assert run.returncode == 0, run.output
+    assert "ONLY THE REGISTRY KNOWS" in run.text and re.search(rf"gpu-2 \w+ 2\.00 {second}", run.text)
+    assert "machine-3 running 3.10" in run.text
+    assert "GONE: claimed, but ended or unknown to the API" in run.text and first in run.text
+    assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
+    stats = json.loads(run.output.split("RUN: ")[1])
+    assert stats["audit"].keys() == {"claimed", "orphans", "gone", "price_per_hour", "unpriced"}
+    assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]
+    assert stats["audit"]["price_per_hour"] == {"claimed": 2, "orphans": 3.1, "total": 5.1}
+
+    run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert run.returncode == 2
+    assert "1 machine(s) that nobody claims cost USD 3.10 per hour" in run.text
+
+    run = project.play(
+        "compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3, x"
+    )
+    assert run.returncode == 0, run.output
+    run = project.play("compute_index.supply.audit", "--limit", "gpu-1")
+    assert run.returncode == 2 and "leave --limit out" in run.text
+
+
+@core
+def test_contested_machines_fail_an_audit_and_broken_files_do_not(project: Project) -> None:
+    own(project, "gpu-1")
+    shutil.move(project.folder / "host_vars", project.folder / "registry")
+    broken = project.folder / "registry/odd/compute_index_supply.yml"
+    broken.parent.mkdir()
+    broken.write_text("<<<<<<< HEAD\n")
+    project.declare(["gpu-1"], provision_registry_dir="{{ inventory_dir }}/registry")
+    run = project.play("compute_index.supply.audit")
+    assert run.returncode == 0 and "registry/odd/compute_index_supply.yml" in "".join(run.output.split()), run.output
+    assert re.search(r"gpu-1 \w+ 2\.50", run.text)
+    shutil.copytree(project.folder / "registry/gpu-1", project.folder / "registry/copy")
+    run = project.play("compute_index.supply.audit")
+    assert run.returncode == 2, run.output
+    assert "CONTESTED" in run.text and "copy, gpu-1: several hosts claim it" in run.text
+
+
+def test_hosts_of_the_inventory_plugin_claim_nothing(project: Project) -> None:
+    project.simulator.populate(1)
+    (project.folder / "all.supply.yml").write_text("plugin: compute_index.supply.resources\n")
+    options = ("-i", str(project.folder / "all.supply.yml"), "-e", "audit_fail_on_orphans=yes")
+    assert project.play("compute_index.supply.audit", *options).returncode == 2

@@ -1,0 +1,358 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exactly the machines that are a host's end, or nothing does, and the reason says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
+    FRESH,
+    Action,
+    Asked,
+    Seen,
+    end,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+
+OLD, YOUNG = FRESH + 1, 60.0
+NOT_FOUND = {"error_class": "not_found", "msg": "GET answered 404."}
+
+
+def machine(key: str | None, name: str | None = "h", offer: str | None = "o", **fields: Any) -> dict[str, Any]:
+    shown = {"resource_id": key, "name": name, "offer_id": offer, "status": "running", "created_at": None}
+    return {**shown, "price_per_hour": 2.4, **fields}
+
+
+def entry(*ids: str, offer: str = "o", purchase: str = "") -> dict[str, Any]:
+    return {
+        "provision_procured_offer_id": offer,
+        "provision_resource_ids": list(ids),
+        "provision_purchase": purchase or ("made" if ids else "sent"),
+    }
+
+
+JOURNAL = entry()
+
+
+def asked(registered: dict[str, Any] | None = None, name: str = "h", **more: Any) -> Asked:
+    return Asked("h", name, read_entry(registered), **more)
+
+
+def owner(host: str, *ids: str, offer: str = "") -> Claim:
+    return claim_of(host, host, read_entry(entry(*ids, offer=offer)), by_name=False)
+
+
+def ending(
+    one: Asked, machines: list[dict[str, Any]] | None, *, others: tuple[Claim, ...] = (), phase: Any = None, **more: Any
+) -> Any:
+    account = Account.of([one.claim, *others], machines, "GET /resources answered 500.")
+    status = phase if isinstance(phase, dict) else {"phase": phase, "resource_ids": []} if phase else {}
+    forget = more.pop("forget", ())
+    return end(one, Seen(account, {"o": status}, **more), forget)
+
+
+@pytest.mark.parametrize(
+    ("one", "machines", "context", "action", "ids", "gone"),
+    [
+        pytest.param(asked(entry("r")), [machine("r")], {}, Action.END, ["r"], [], id="by id"),
+        pytest.param(asked(entry("r")), [machine("r", "x", None)], {}, Action.END, ["r"], [], id="whatever its name"),
+        pytest.param(asked(entry("r", offer="")), [machine("r")], {}, Action.END, ["r"], [], id="no offer noted"),
+        pytest.param(
+            asked(entry("r", "s")), [machine("r"), machine("s", status="deleted")], {}, Action.END, ["r"], ["s"],
+            id="one is gone",
+        ),
+        pytest.param(asked(entry("r")), [machine("r", status="deleting")], {}, Action.END, ["r"], [], id="on its way"),
+        pytest.param(asked(entry("r")), [machine("r", status="failed")], {}, Action.END, ["r"], [], id="failed"),
+        pytest.param(asked(entry("r")), [machine("r", status=None)], {}, Action.END, ["r"], [], id="unknown state"),
+        *(
+            pytest.param(asked(entry("r")), [machine("r", status=word)], {}, Action.FORGET, [], ["r"], id=word)
+            for word in ("deleted", "terminated")
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", offer="x")], {}, Action.END, ["r"], [], id="a namesake stays"
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", "z", status="deleted")], {}, Action.END, ["r"], [],
+            id="a sibling that is gone",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r", offer="vol", offer_history=[{"offer_id": "o"}, {"offer_id": "vol"}])], {},
+            Action.END, ["r"], [], id="a volume was bought for it",
+        ),
+        pytest.param(
+            asked(entry("r", "s")), [machine("r")], {"unknown": {"s": "404"}, "forget": {"s"}}, Action.END, ["r"], [],
+            id="one is forgotten",
+        ),
+        # The journal of a run that did not get far
+        pytest.param(asked(JOURNAL), [machine("r")], {"phase": "ready"}, Action.END, ["r"], [], id="bought"),
+        pytest.param(asked(JOURNAL), [machine("r")], {"phase": NOT_FOUND}, Action.END, ["r"], [], id="but listed"),
+        pytest.param(
+            asked(JOURNAL), [machine("r", "h-1"), machine("s", "h-2")], {"phase": "going_on"}, Action.END, ["r", "s"],
+            [],
+            id="bought, numbered",
+        ),
+        pytest.param(
+            asked(entry(purchase="made")), [machine("r", "x")], {"phase": "ready"}, Action.END, ["r"], [],
+            id="answered with yes, names not kept",
+        ),
+        pytest.param(
+            asked(entry(purchase="made")), [machine("r", "x", None)],
+            {"phase": {"phase": "ready", "resource_ids": ["r"]}},
+            Action.END, ["r"], [], id="answered with yes, machines name no offer",
+        ),
+        *(
+            pytest.param(asked(JOURNAL, age=age), [], {"phase": phase}, Action.FORGET, [], [], id=f"{phase}, {age}")
+            for phase in ("unbought", "expired", "failed")
+            for age in (OLD, None)
+        ),
+        pytest.param(
+            asked(JOURNAL, age=YOUNG), [machine("r", status="deleted")], {"phase": "ready"}, Action.FORGET, [], ["r"],
+            id="bought and ended",
+        ),
+        pytest.param(
+            asked(JOURNAL, age=YOUNG), [machine("r", "b")], {"phase": "ready", "others": (owner("b", "r"),)},
+            Action.FORGET, [], ["r"], id="another host of ours was faster",
+        ),
+        pytest.param(
+            asked(JOURNAL, age=OLD), [], {"phase": NOT_FOUND, "forget": {"o"}}, Action.FORGET, [], [],
+            id="offer forgotten",
+        ),
+        pytest.param(asked(entry(purchase="refused"), age=OLD), [], {}, Action.FORGET, [], [], id="refused"),
+        pytest.param(
+            asked(entry(purchase="refused"), age=OLD), [machine("r", "x")], {}, Action.FORGET, [], ["r"],
+            id="refused, a stranger has it",
+        ),
+        # With a registry a name is no claim
+        pytest.param(asked(), [], {}, Action.NOTHING, [], [], id="nothing"),
+        pytest.param(asked(), [machine("r", "x")], {}, Action.NOTHING, [], [], id="another name"),
+        pytest.param(asked(), [machine("r", status="deleting")], {}, Action.NOTHING, [], [], id="a namesake that ends"),
+        pytest.param(
+            asked(), [machine("r")], {"others": (owner("b", "r"),)}, Action.NOTHING, [], [], id="somebody's namesake"
+        ),
+        # Without one it is the identity
+        pytest.param(asked(by_name=True), [machine("r")], {}, Action.END, ["r"], [], id="name"),
+        pytest.param(asked(by_name=True), [machine("r", offer=None)], {}, Action.END, ["r"], [], id="name, no offer"),
+        pytest.param(asked(by_name=True), [machine("r"), machine("s")], {}, Action.END, ["r", "s"], [], id="one offer"),
+        pytest.param(
+            asked(by_name=True), [machine("r"), machine("s", "h-1", "x")], {}, Action.END, ["r"], [],
+            id="a number of another offer",
+        ),
+        pytest.param(
+            asked(by_name=True), [machine("r", "h-1"), machine("s", "h-2")], {}, Action.END, ["r", "s"], [],
+            id="numbered",
+        ),
+        pytest.param(
+            asked(by_name=True), [machine("r", "h-1"), machine("s", "h-2", status="deleted")], {}, Action.END, ["r"],
+            [],
+            id="numbered, one is left",
+        ),
+        pytest.param(
+            asked(by_name=True), [machine("r"), machine("s", offer="x", status="deleted")], {}, Action.END, ["r"], [],
+            id="an earlier one of the name is gone",
+        ),
+        pytest.param(
+            asked(by_name=True), [machine("r", status="deleted")], {}, Action.NOTHING, [], [], id="name, gone"
+        ),
+        pytest.param(asked(by_name=True), [], {}, Action.NOTHING, [], [], id="no such name"),
+        pytest.param(
+            asked(entry("r"), by_name=True), [machine("r")], {}, Action.END, ["r"], [], id="facts of this run"
+        ),
+        # By its id
+        pytest.param(asked(resource_id="r"), [machine("r", "x")], {}, Action.END, ["r"], [], id="id"),
+        pytest.param(
+            asked(resource_id="r"), [machine("r", "x", status="deleted")], {}, Action.FORGET, [], ["r"], id="id, gone"
+        ),
+        pytest.param(
+            asked(resource_id="r", by_name=True), [machine("r", "x"), machine("s")], {}, Action.END, ["r"], [],
+            id="id, not the name",
+        ),
+        pytest.param(
+            asked(entry("r", "s"), resource_id="s"), [machine("r"), machine("s")], {}, Action.END, ["r", "s"], [],
+            id="an id that the registry names, too",
+        ),
+    ],
+)  # fmt: skip
+def test_what_ends(
+    one: Asked, machines: list[Any], context: dict[str, Any], action: Action, ids: list[str], gone: list[str]
+) -> None:
+    found = ending(one, machines, **context)
+    assert (found.action, list(found.ids), list(found.gone)) == (action, ids, gone), found.reason
+    assert found.reason == ""
+
+
+SHARED = (owner("copy", "r", offer="x"),)
+
+
+@pytest.mark.parametrize(
+    ("one", "machines", "context", "words"),
+    [
+        pytest.param(asked(entry("r")), None, {}, ["answered 500", "Run again"], id="no list"),
+        pytest.param(
+            asked(entry("r")), [machine("r")], {"others": SHARED}, ["copy, h", "several hosts", "r (", "USD 2.40"],
+            id="shared",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", "b")], {"others": (owner("b", "s"),)},
+            ["b, h", "r (called h"],
+            id="an offer of two hosts",
+        ),
+        pytest.param(
+            asked(JOURNAL), [], {"others": (owner("b", offer="o"),), "phase": "ready"}, ["b, h", "o"], id="two journals"
+        ),
+        pytest.param(
+            asked(entry("r")), [], {"unknown": {"r": "GET /resources/r answered 404."}},
+            ["answered 404", "decommission_forget=r", "right account"], id="unknown",
+        ),
+        pytest.param(
+            asked(entry("r", "s")), [machine("s")], {"unknown": {"r": "404"}}, ["decommission_forget=r"],
+            id="one unknown",
+        ),
+        pytest.param(
+            asked(entry("r")), [], {"unknown": {"r": "404"}, "forget": {"s"}}, ["decommission_forget=r"],
+            id="another is",
+        ),
+        pytest.param(
+            asked(entry("r")), [], {"unread": {"r": "answered 500."}}, ["answered 500", "Run again"], id="error"
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r")], {"forget": {"r"}}, ["cannot be forgotten", "r (", "USD 2.40"],
+            id="refuted",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r", offer="x")], {},
+            ["its offer is x, not that of the registry", "offer o", "r ("],
+            id="another offer",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", "z")], {},
+            ["s (", "the registry does not name it", "USD 2.40"],
+            id="a sibling",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine(None, "z")], {}, ["a machine without an id"],
+            id="one without an id",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("s", offer="x")], {"unknown": {"r": "404"}},
+            ["r (unknown to the API)", "s (", "whose registry names another machine"], id="a namesake",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("s", offer="x")], {"unknown": {"r": "404"}, "forget": {"r"}}, ["s ("],
+            id="a namesake is not forgotten",
+        ),
+        # Journals
+        pytest.param(
+            asked(JOURNAL), [machine("r", "database")], {"phase": "ready"},
+            ["it is called database, and the registry names only its offer"], id="a stranger",
+        ),
+        pytest.param(asked(JOURNAL), [machine("r", None)], {"phase": "ready"}, ["it is called nothing"], id="nameless"),
+        pytest.param(
+            asked(JOURNAL), [machine("r"), machine("s", "x")], {"phase": "ready"}, ["it is called x"], id="ours and not"
+        ),
+        pytest.param(
+            asked(JOURNAL), [machine("r", "x", None)], {"phase": {"phase": "ready", "resource_ids": ["r"]}},
+            ["it is called x"], id="no offer said",
+        ),
+        *(
+            pytest.param(asked(JOURNAL, age=OLD), [], {"phase": phase}, ["lists no machine of it yet"], id=phase)
+            for phase in ("going_on", "ready", "ended")
+        ),
+        *(
+            pytest.param(
+                one, [],
+                {"phase": {"phase": "going_on", "resource_ids": ["r"]}, "unknown": {"r": "404"}, "forget": {"r"}},
+                ["(r)", "lists no machine of it yet"], id=f"under way, {one.entry.resource_ids}",
+            )
+            for one in (asked(JOURNAL), asked(entry("r")))
+        ),
+        *(
+            pytest.param(
+                asked(entry(purchase="made"), age=OLD), [], {"phase": phase}, ["lists no machine of it yet"],
+                id=f"made, {phase}",
+            )
+            for phase in ("unbought", "expired")
+        ),
+        *(
+            pytest.param(
+                asked(JOURNAL, age=age), [], {"phase": phase}, [f"again in {left} minutes"], id=f"{phase}, {age}"
+            )
+            for phase in ("unbought", "expired", "failed")
+            for age, left in ((YOUNG, 14), (FRESH - 1, 1), (-99.0, 15))
+        ),
+        pytest.param(asked(entry(purchase="refused"), age=YOUNG), [], {}, ["14 minutes"], id="refused, young"),
+        pytest.param(
+            asked(entry(purchase="refused"), age=OLD), [machine("r")], {}, ["r (", "USD 2.40"],
+            id="refused, bought all the same",
+        ),
+        pytest.param(
+            asked(JOURNAL), [], {"phase": NOT_FOUND}, ["answered 404", "decommission_forget=o"], id="unknown offer"
+        ),
+        pytest.param(
+            asked(JOURNAL, age=YOUNG), [], {"phase": NOT_FOUND, "forget": {"o"}}, ["14 minutes"],
+            id="unknown offer, young",
+        ),
+        pytest.param(
+            asked(JOURNAL), [], {"phase": {"error_class": "unavailable", "msg": "answered 500."}}, ["500", "Run again"],
+            id="no status",
+        ),
+        pytest.param(
+            asked(JOURNAL, age=OLD), [], {"phase": {"phase": "failed", "resource_ids": ["r"]}, "unknown": {"r": "404"}},
+            ["decommission_forget=r"], id="failed, its machine is unknown",
+        ),
+        # Names
+        pytest.param(
+            asked(), [machine("r")], {}, ["r (", "USD 2.40", "decommission_resource_id=r", "provision_adopt"],
+            id="unclaimed",
+        ),
+        pytest.param(asked(), [machine("r", status="failed")], {}, ["r (", "failed"], id="unclaimed and failed"),
+        pytest.param(
+            asked(by_name=True), [machine("r"), machine("s", offer="x")], {}, ["r (", "s (", "several offers"], id="two"
+        ),
+        pytest.param(
+            asked(by_name=True), [machine("r", offer=None), machine("s", offer=None)], {}, ["several offers"],
+            id="two, no offer",
+        ),
+        pytest.param(asked(by_name=True), [machine("r", "h-1")], {}, ["r (", "number"], id="only numbered"),
+        pytest.param(asked(by_name=True), [machine("r", "h-1", None)], {}, ["number"], id="only numbered, no offer"),
+        pytest.param(
+            asked(by_name=True), [machine("r")], {"others": (Claim("b", "h", by_name=True),)},
+            ["b, h", "several hosts"],
+            id="one name, two hosts",
+        ),
+        # Ids
+        pytest.param(
+            asked(resource_id="r"), [], {"unknown": {"r": "r answered 404."}}, ["r answered 404", "right account?"],
+            id="no id",
+        ),
+        pytest.param(
+            asked(resource_id="r"), [], {"unknown": {"r": "404."}, "forget": {"r"}}, ["right account?"],
+            id="not forgotten",
+        ),
+        pytest.param(
+            asked(resource_id="r"), [machine("r")], {"others": (owner("b", "r"),)}, ["b, h", "several hosts"],
+            id="another's",
+        ),
+        pytest.param(asked(entry("r"), resource_id="s"), [machine("r")], {}, ["is s", "names r"], id="another id"),
+    ],
+)  # fmt: skip
+def test_what_ends_nothing_and_why(one: Asked, machines: Any, context: dict[str, Any], words: list[str]) -> None:
+    found = ending(one, machines, **context)
+    assert (found.action, found.machines) == (Action.STOP, ()), found
+    assert found.reason.startswith("Nothing was ended for h.")
+    for word in words:
+        assert word in found.reason
+
+
+@pytest.mark.parametrize(("phase", "pending"), [("going_on", True), ("ready", False), ("failed", False)])
+def test_an_offer_under_way_may_bring_more(phase: str, pending: bool) -> None:
+    assert ending(asked(entry("r")), [machine("r")], phase=phase).pending is pending
+
+
+def test_what_a_person_forgets_is_said() -> None:
+    found = ending(asked(entry("r")), [], unknown={"r": "404"}, forget={"r"})
+    assert (found.action, found.forgotten) == (Action.FORGET, ("r",))

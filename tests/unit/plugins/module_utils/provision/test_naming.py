@@ -1,0 +1,63 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A slip of the hand ends nothing."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import Part, objection
+
+ONE, TWO, NONE, ALL = (
+    Part("gpu-1", ("gpu-1",)),
+    Part("gpu-2", ("gpu-2",)),
+    Part("gpu-11"),
+    Part("gpu", ("gpu-1", "gpu-2")),
+)
+BUT = Part("!gpu-2", ("gpu-2",))
+
+
+@pytest.mark.parametrize(
+    ("parts", "hosts", "limited"),
+    [
+        ([ONE], ["gpu-1"], None),
+        ([ALL, BUT], ["gpu-1"], None),
+        ([ALL, Part("&all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None),
+        ([ONE], ["gpu-1"], ["gpu-1"]),
+        ([ALL], ["gpu-1"], ["gpu-1"]),
+        ([ALL, BUT], ["gpu-1"], ["gpu-1"]),
+    ],
+    ids=str,
+)
+def test_what_was_named(parts: list[Part], hosts: list[str], limited: list[str] | None) -> None:
+    assert objection(parts, hosts, limited) == ""
+
+
+@pytest.mark.parametrize(
+    ("parts", "hosts", "limited", "words"),
+    [
+        ([], [], None, "must say whose machines end"),
+        ([Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
+        ([ONE, Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
+        ([BUT], ["gpu-1"], None, "begins with an exclusion, which ends all others"),
+        ([BUT, ALL], ["gpu-1"], None, "begins with an exclusion"),
+        ([Part("&gpu", ("gpu-1",))], ["gpu-1"], None, "begins with an exclusion"),
+        ([ONE, NONE], ["gpu-1"], None, "decommission_hosts='gpu-1,gpu-11': gpu-11 matches no host"),
+        ([ALL, Part("!gpu-11")], ["gpu-1", "gpu-2"], None, "!gpu-11 matches no host"),
+        ([ONE, Part("!gpu-1", ("gpu-1",))], [], None, "matches no host"),
+        ([ONE], [], ["gpu-2"], "names gpu-1, but --limit leaves it out"),
+        ([ONE, TWO], ["gpu-1"], ["gpu-1"], "names gpu-2, but --limit"),
+    ],
+    ids=str,
+)
+def test_what_ends_nobody(parts: list[Part], hosts: list[str], limited: list[str] | None, words: str) -> None:
+    reason = objection(parts, hosts, limited)
+    assert words in reason and reason.endswith("Nothing was ended.")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_name"),
+    [("gpu-1", True), ("a.b_c", True), ("gpu*", False), ("!gpu", False), ("~gpu", False), ("g[0]", False)],
+)
+def test_a_name_has_no_marks_of_a_pattern(text: str, is_name: bool) -> None:
+    assert Part(text).is_name is is_name

@@ -1,0 +1,401 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ends, who is named and who owns what, with registries on disk and an API that answers from a dictionary."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+
+Json = dict[str, Any]
+
+
+def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
+    shown = {
+        "resource_id": key,
+        "name": name,
+        "offer_id": offer,
+        "status": "running",
+        "created_at": None,
+        "vendor": "v",
+    }
+    return {**shown, "price_per_hour": 2.4, **fields}
+
+
+class Api:
+    """The reads of the client. ``hidden``: machines that no list has."""
+
+    def __init__(
+        self, *listed: Json, hidden: tuple[Json, ...] = (), phases: Json | None = None, broken: int = 0
+    ) -> None:
+        self.listed, self.hidden, self.phases, self.broken = list(listed), hidden, phases or {}, broken
+        self.asked: list[str] = []
+
+    def resources(self) -> list[Json]:
+        self.asked.append("list")
+        if self.broken:
+            raise ApiError(f"GET /resources answered {self.broken}.", "unavailable")
+        return list(self.listed)
+
+    def resource(self, resource_id: str, *, force_refresh: bool = False) -> Json:
+        self.asked.append(resource_id)
+        assert force_refresh
+        for each in self.hidden:
+            if each["resource_id"] == resource_id:
+                return each
+        raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found")
+
+
+@pytest.fixture(autouse=True)
+def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at many offers, which has tests of its own."""
+
+    def look(api: Api, given: Json, check_mode: bool) -> Json:
+        api.asked += given["offer_ids"]
+        unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
+        known = {key: {"phase": phase, "resource_ids": []} for key, phase in api.phases.items()}
+        return {"offers": {offer_id: known.get(offer_id, unknown) for offer_id in given["offer_ids"]}}
+
+    monkeypatch.setattr(operation, "offer_status", look)
+
+
+def write(folder: Path, host: str, text: str | None = None, **variables: Any) -> Path:
+    file = folder / host / "compute_index_supply.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    named_ = {f"provision_{name}": value for name, value in variables.items()}
+    file.write_text(yaml.safe_dump(named_) if text is None else text)
+    return file
+
+
+def params(spec: Json, **given: Any) -> Json:
+    return {**{name: option.get("default") for name, option in spec.items()}, **given}
+
+
+def declared(host: str, folder: Path | str, **more: Any) -> Json:
+    known = {
+        "id": host,
+        "host": host,
+        "name": host,
+        "resource_id": "",
+        "registry_dir": str(folder),
+        "inventory_dir": None,
+    }
+    return {**known, "known": {}, **more}
+
+
+def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
+    given = {"hosts": list(hosts), "ids": [host["id"] for host in hosts], "here": "/", **given}
+    return end(api, params(_spec.END, **given), check_mode)  # type: ignore[arg-type]
+
+
+# What ends
+
+
+def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    api = Api(machine("r"))
+    answer = plans(api, declared("gpu-1", tmp_path), declared("gpu-2", tmp_path))
+    first, second = answer["ends"]
+    assert first["label"] == "gpu-1: ends r, which saves USD 2.40 per hour"
+    assert (first["next"], first["ids"], first["registry_file"]) == ("end.yml", ["r"], str(file))
+    assert (second["next"], second["label"]) == ("", "gpu-2 owns no machine; there is nothing to end")
+    assert answer["consumed"] == ["gpu-1", "gpu-2"]
+    assert api.asked == ["list", "o"]
+
+    (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]
+    assert checked["label"] == "gpu-1: would end r, which saves USD 2.40 per hour"
+
+
+def test_what_ran_and_is_listed_needs_no_further_look(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", instances=[{"resource_id": "r"}])
+    api = Api(machine("r"))
+    assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r"]
+    assert api.asked == ["list"]
+
+
+def test_unknown_prices_are_counted_and_what_ends_already_saves_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r", "s", "t"])
+    api = Api(machine("r"), machine("s", price_per_hour=None), machine("t", status="deleting"))
+    (found,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert found["label"] == "gpu-1: ends r, s, t, which saves USD 2.40 per hour and 1 unknown price(s)"
+
+
+def test_a_broken_file_concerns_its_host_alone(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    broken = write(tmp_path, "gpu-2", text="<<<<<<< HEAD\n")
+    write(tmp_path, "gpu-3", text="[]\n")
+    answer = plans(Api(machine("r")), declared("gpu-1", tmp_path), declared("gpu-2", tmp_path))
+    first, second = answer["ends"]
+    assert first["next"] == "end.yml"
+    assert second["next"] == "stop.yml" and str(broken) in second["refusal"]
+    assert second["refusal"].startswith("Nothing was ended for gpu-2.")
+    assert [("gpu-3" in text, "gpu-2" in text) for text in answer["warnings"]] == [(True, False)]
+
+
+def test_what_the_list_lacks_is_looked_up(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    write(tmp_path, "gpu-2", resource_ids=["s"])
+    write(tmp_path, "gpu-3", resource_ids=["t"])
+    api = Api(hidden=(machine("r"), machine("s", offer="p", status="deleted")))
+    hosts = [declared(f"gpu-{number}", tmp_path) for number in (1, 2, 3)]
+    first, second, third = plans(api, *hosts)["ends"]
+    assert (first["ids"], second["next"], third["next"]) == (["r"], "note.yml", "stop.yml")
+    assert "t answered 404" in third["refusal"] and "decommission_forget=t" in third["refusal"]
+
+    (found,) = plans(api, hosts[2], forget=[" T "])["ends"]
+    assert (found["next"], found["forgotten"]) == ("note.yml", ["t"])
+    assert found["label"] == "gpu-3: nothing runs any more of t; forgets t, which the API does not know"
+
+
+def test_other_hosts_of_the_registry_have_a_say(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    write(tmp_path, "copy", resource_ids=["r"])
+    (found,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    assert "copy, gpu-1" in found["refusal"]
+
+
+def test_without_a_registry_other_hosts_of_the_inventory_have_names() -> None:
+    other = {"host": "gpu-1-1", "name": "gpu-1-1", "known": {}}
+    api = Api(machine("r", "gpu-1-1"), machine("s", "gpu-1-2"), machine("t", "own"))
+    one = declared("gpu-1", "")
+    assert plans(api, one)["ends"][0]["ids"] == ["r", "s"]
+    (found,) = plans(api, one, inventory=[other])["ends"]
+    assert found["next"] == "stop.yml", "an offer of two hosts, or one machine of a number"
+    assert plans(api, {**one, "name": "own"})["ends"][0]["ids"] == ["t"]
+
+
+def test_facts_of_an_earlier_role_count_without_a_registry() -> None:
+    known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o"}
+    (found,) = plans(Api(machine("r", "x"), phases={"o": "ready"}), declared("gpu-1", "", known=known))["ends"]
+    assert (found["ids"], found["registry_file"]) == (["r"], "")
+
+
+@pytest.mark.parametrize(("minutes", "file"), [(1, "stop.yml"), (16, "note.yml")])
+@pytest.mark.parametrize("zone", ["+00:00", "Z", ""])
+def test_a_young_journal_is_not_forgotten(tmp_path: Path, minutes: int, file: str, zone: str) -> None:
+    when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
+    noted = when.replace(tzinfo=None).isoformat() + zone
+    write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at=noted)
+    (found,) = plans(Api(phases={"o": "unbought"}), declared("gpu-1", tmp_path))["ends"]
+    assert found["next"] == file, found["refusal"]
+
+
+def test_the_name_of_the_purchase_counts(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", procured_offer_id="o", resource_name="trainer")
+    (found,) = plans(Api(machine("r", "trainer"), phases={"o": "ready"}), declared("gpu-1", tmp_path))["ends"]
+    assert found["ids"] == ["r"]
+
+
+def test_an_api_that_does_not_list_ends_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    (found,) = plans(Api(broken=500), declared("gpu-1", tmp_path))["ends"]
+    assert found["next"] == "stop.yml" and "answered 500" in found["refusal"]
+
+
+def test_a_strategy_that_takes_hosts_one_by_one_ends_nothing(tmp_path: Path) -> None:
+    api = Api()
+    answer = plans(api, declared("gpu-1", tmp_path), declared("gpu-2", tmp_path), forbidden="Use linear.")
+    assert [(each["next"], each["refusal"]) for each in answer["ends"]] == [("stop.yml", "Use linear.")] * 2
+    assert api.asked == []
+
+
+# What the registry keeps
+
+
+def after(api: Api, plan: Json, *answers: Json, check_mode: bool = False) -> Json:
+    return ended(api, params(_spec.ENDED, ends=[plan], deleted=list(answers)), check_mode)  # type: ignore[arg-type]
+
+
+def gone(key: str) -> Json:
+    return {"resource_id": key, "billing_stopped": True, "msg": "deleted"}
+
+
+def still(key: str) -> Json:
+    return {"resource_id": key, "billing_stopped": False, "msg": f"{key} may run.", "error_class": "conflict"}
+
+
+def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o")
+    (plan,) = plans(Api(machine("r"), machine("s")), declared("gpu-1", tmp_path))["ends"]
+    assert after(Api(), plan, check_mode=True) == {"changed": True, "left": []}
+    with pytest.raises(Failure) as failure:
+        after(Api(), plan, gone("r"), still("s"))
+    assert "s may run. Not known to have ended for gpu-1: s." in str(failure.value)
+    assert (failure.value.result["left"], failure.value.result["error_class"]) == (["s"], "conflict")
+    kept = yaml.safe_load(file.read_text())
+    assert (kept["provision_resource_ids"], kept["provision_procured_offer_id"]) == (["s"], "o")
+
+    (plan,) = plans(Api(machine("s")), declared("gpu-1", tmp_path))["ends"]
+    assert after(Api(), plan, gone("s")) == {"changed": True, "left": []}
+    assert not file.parent.exists()
+    assert after(Api(), plan, gone("s")) == {"changed": False, "left": []}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [(), ({"failed": True, "msg": "killed"},), ({**gone("r"), "billing_stopped": "true"},), (gone("s"),)],
+    ids=str,
+)
+def test_nothing_but_a_clear_word_is_an_end(tmp_path: Path, answers: tuple[Json, ...]) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r"])
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    with pytest.raises(Failure) as failure:
+        after(Api(), plan, *answers)
+    assert failure.value.result["left"] == ["r"]
+    assert file.exists()
+
+
+def test_machines_that_come_while_others_end_are_kept(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent")
+    api = Api(machine("r"), phases={"o": "going_on"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert plan["pending"]
+    api.listed = [machine("r", status="deleted"), machine("s"), machine("t", offer="x")]
+    with pytest.raises(Failure) as failure:
+        after(api, plan, gone("r"))
+    assert "s (called gpu-1, running, USD 2.40 per hour)" in str(failure.value)
+    assert yaml.safe_load(file.read_text())["provision_resource_ids"] == ["s"]
+    api.broken = 500
+    with pytest.raises(Failure, match="answered 500"):
+        after(api, plan, gone("r"))
+
+
+def test_an_entry_that_another_run_has_written_stays(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    write(tmp_path, "gpu-1", procured_offer_id="p", purchase="sent")
+    with pytest.raises(Failure, match="has changed meanwhile"):
+        after(Api(), plan, gone("r"))
+    assert yaml.safe_load(file.read_text())["provision_procured_offer_id"] == "p"
+
+
+# Who is named
+
+
+def ask(api: Api, *parts: tuple[str, list[str]], **given: Any) -> Json:
+    matched = [host for _text, hosts in parts for host in hosts]
+    given = {"parts": [{"text": text, "hosts": hosts} for text, hosts in parts], "matched": matched, **given}
+    return named(api, params(_spec.NAMED, **given), False)  # type: ignore[arg-type]
+
+
+def test_hosts_that_only_the_registry_knows_are_added_to_their_groups() -> None:
+    api = Api()
+    parts = [("gpu", ["gpu-1", "gpu-9"]), ("lost", ["lost"])]
+    found = ask(api, *parts, known=["gpu-1"], registered={"gpu-9": ["gpu", "eu"], "lost": []}, group="all_gpus")
+    assert found["hosts"] == ["gpu-1", "gpu-9", "lost"]
+    assert found["add"] == [{"name": "gpu-9", "groups": ["gpu", "eu"]}, {"name": "lost", "groups": ["all_gpus"]}]
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "is_found"),
+    [
+        ("alice", {}, False),
+        ("alice", {"by_name": True}, True),
+        ("ray", {"by_name": True}, True),
+        ("bob", {"by_name": True}, False),
+        ("bob", {"by_name": True, "prefix": "ml-"}, True),
+        ("al*", {"by_name": True}, False),
+        ("bob", {"by_id": True}, True),
+    ],
+)
+def test_without_a_registry_a_name_may_be_that_of_a_machine(name: str, given: Json, is_found: bool) -> None:
+    api = Api(machine("r", "alice"), machine("s", "ray-1"), machine("t", "ml-bob"))
+    if is_found:
+        assert ask(api, (name, []), **given)["add"] == [{"name": name, "groups": ["gpu"]}]
+    else:
+        with pytest.raises(Failure, match="Nothing was ended"):
+            ask(api, (name, []), **given)
+
+
+# Who owns what
+
+
+def listed(host: str, folder: Path | str, **more: Any) -> Json:
+    return {
+        "host": host,
+        "name": host,
+        "registry_dir": str(folder),
+        "inventory_dir": None,
+        "known": {},
+        "declares": False,
+        **more,
+    }
+
+
+def look(api: Api, *hosts: Json, **given: Any) -> Json:
+    return audit(api, params(_spec.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
+
+
+def test_an_audit_has_a_section_for_each_kind(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    write(tmp_path, "gpu-9", resource_ids=["s"])
+    write(tmp_path, "gpu-8", resource_ids=["gone"])
+    write(tmp_path, "gpu-7", text="[]")
+    api = Api(
+        machine("r"), machine("s", offer="p"), machine("t", "stray", "q"), machine("u", "eve", "a"),
+        machine("v", "eve", "b"),
+        machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
+    )  # fmt: skip
+    wish, eve = listed("wish", tmp_path, declares=True), listed("eve", "", declares=True)
+    found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
+    assert found["lines"] == [
+        "CLAIMED by a host of the inventory",
+        "host   state    USD/hour  resource",
+        "ann    running         -  x",
+        "gpu-1  running      2.40  r",
+        "",
+        "ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have",
+        "host   state    USD/hour  resource",
+        "gpu-9  running      2.40  s",
+        "",
+        "CONTESTED: whose it is, a person must say",
+        "host  state    USD/hour  resource",
+        "eve   running      2.40  u",
+        "eve   running      2.40  v",
+        "",
+        "ORPHANS: billed, and nobody claims them",
+        "name   state    USD/hour  resource",
+        "stray  running      2.40  t",
+        "wish   running      2.40  w",
+        "",
+        "GONE: claimed, but ended or unknown to the API",
+        "host   state  USD/hour  resource",
+        "gpu-8  -      -         gone",
+        "",
+        "u: several offers have machines of this name",
+        "v: several offers have machines of this name",
+        "",
+        "USD per hour: 9.60 claimed + 4.80 orphans = 14.40, and 1 of unknown price",
+    ]
+    assert "gpu-7" in found["warnings"][0]
+    assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
+    assert api.asked == ["list"]
+
+
+def test_orphans_are_trouble_only_if_asked_for(tmp_path: Path) -> None:
+    api = Api(machine("r"))
+    assert look(api, listed("localhost", tmp_path))["trouble"] == ""
+    found = look(api, listed("localhost", tmp_path), fail_on_orphans=True)
+    assert found["trouble"].startswith("1 machine(s) that nobody claims cost USD 2.40 per hour: r.")
+
+
+def test_hosts_without_a_declaration_claim_nothing() -> None:
+    assert look(Api(machine("r")), listed("gpu-1", ""))["audit"]["claimed"] == []
+
+
+def test_an_audit_has_no_limit() -> None:
+    with pytest.raises(Failure, match="leave --limit out"):
+        look(Api(), limited=True)
