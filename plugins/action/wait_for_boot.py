@@ -37,7 +37,8 @@ class ActionModule(ActionBase):
         except ValueError as error:
             return _result(boot.Wait(boot.Limits(0, 0)), boot.Step(str(error), failed=True), None, 0)
         self._prepare_connection(wait.limits)
-        progress = Progress(str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname")), QUIET)
+        host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
+        progress = Progress(host, QUIET)
         report, stale = None, True  # a shared connection of before may lead nowhere
         start, parent = time.monotonic(), os.getppid()
         while True:
@@ -52,7 +53,9 @@ class ActionModule(ActionBase):
             else:
                 wait, step = boot.after_report(wait, report, time.monotonic() - start)
             if step.pause is None:
-                return _result(wait, step, report, time.monotonic() - start)
+                result = _result(wait, step, report, time.monotonic() - start)
+                # Ansible's own line does not say whose warning it is.
+                return {**result, "warnings": [f"{host}: {step.warning}"]} if step.warning else result
             progress.tell(step.msg, step.urgent)
             time.sleep(step.pause)
             if os.getppid() != parent:
@@ -92,7 +95,7 @@ def _limits(options: dict[str, t.Any]) -> boot.Limits:
 
 
 def _result(wait: boot.Wait, step: boot.Step, report: boot.Report | None, seconds: float) -> dict[str, t.Any]:
-    result = {
+    return {
         "changed": False,
         "failed": step.failed,
         "msg": step.msg,
@@ -106,4 +109,3 @@ def _result(wait: boot.Wait, step: boot.Step, report: boot.Report | None, second
         "host_key_refused": step.host_key_refused,
         "permission_denied": step.permission_denied,
     }
-    return {**result, "warnings": [step.warning]} if step.warning else result

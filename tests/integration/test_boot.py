@@ -139,17 +139,17 @@ def test_a_machine_is_waited_for_until_its_first_boot_is_over(make_project: Make
     expected = {
         **dict.fromkeys(("done", "slow", "old", "restarts", "checked"), ("done", "cloud-init has finished.")),
         "disabled": ("disabled", "cloud-init is disabled."),
-        "degraded": ("done", "cloud-init has finished with errors: WARNING: no such package: {{ 6 * 7 }}"),
-        "error": ("error", "cloud-init has failed: it broke"),
+        "degraded": ("done", "cloud-init has finished with errors: WARNING: no such package: {{ 6 * 7 }}."),
+        "error": ("error", "cloud-init has failed: it broke."),
         "hangs": ("running", "cloud-init is still running after 2 seconds (in stage modules-final)."),
-        "unclear": ("unclear", "cloud-init does not say how far it is: ModuleNotFoundError: yaml"),
+        "unclear": ("unclear", "cloud-init does not say how far it is: ModuleNotFoundError: yaml."),
         "silent": (None, "SSH does not answer within 13 seconds: Connection refused."),
         "mistyped": (None, "boot_timeout must be a number of seconds, or a duration such as 90s or 30m, not 'soon'."),
         **({} if shutil.which("cloud-init") else dict.fromkeys(("absent", "here", "late"), ("absent", absent))),
     }
     assert {host: (said[host]["cloud_init"]["status"], said[host]["msg"]) for host in expected} == expected
     assert said["degraded"]["cloud_init"]["errors"] == ["WARNING: no such package: {{ 6 * 7 }}"]
-    assert "[WARNING]: cloud-init has finished with errors: WARNING: no such package" in run.text
+    assert "[WARNING]: degraded: cloud-init has finished with errors: WARNING: no such package" in run.text
     assert re.match(
         "The machine does not stay reachable while cloud-init runs; it was lost 4 times. .*closed",
         said["restless"]["msg"],

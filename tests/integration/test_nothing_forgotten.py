@@ -101,7 +101,7 @@ def test_a_machine_that_cannot_be_reached_can_be_released(make_project: MakeProj
     project.first_boot(purchase.resource_ids[0], "status=error error=broken")
     kept = project.provision()
     assert kept.returncode != 0
-    assert "status: error" in kept.text
+    assert "cloud-init has failed: broken." in kept.text
     assert f"It is BOUGHT and billed at USD 2.00 per hour. Resource ids: {purchase.resource_ids[0]}." in kept.text
     released = project.provision(provision_on_failure="release")
     assert released.returncode != 0

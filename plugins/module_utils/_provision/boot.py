@@ -206,19 +206,19 @@ def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, Step]:
     """SSH answers, and cloud-init has said this."""
     unclear = None if report.status != UNCLEAR else now if wait.unclear is None else wait.unclear
     wait = replace(wait, unclear=unclear)
-    errors = one_line("; ".join(report.errors) or report.detail)
+    errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
     if report.status == "done" and report.degraded:
-        msg = f"cloud-init has finished with errors: {errors}"
+        msg = f"cloud-init has finished with errors: {errors}."
         return wait, Step(msg, warning=msg)
     if report.status in _ENDS:
         return wait, Step(_ENDS[report.status])
     if report.status == "error":
-        return wait, Step(f"cloud-init has failed: {errors}", failed=True)
+        return wait, Step(f"cloud-init has failed: {errors}.", failed=True)
     passed = now - t.cast(float, wait.connected)
     over = passed >= wait.limits.boot
     if unclear is not None:
         over = over or now - unclear >= PATIENCE
-        msg = f"cloud-init does not say how far it is: {report.detail}"
+        msg = f"cloud-init does not say how far it is: {report.detail.rstrip('.')}."
     else:
         msg = _still(report, wait.limits.boot if over else None)
     pause = min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(wait.limits.boot - passed, 0.1))

@@ -304,15 +304,17 @@ RUNNING = Report("running", stage="modules-final")
         pytest.param(
             Report("done", ("a", "b"), degraded=True),
             21,
-            Step("cloud-init has finished with errors: a; b", warning="cloud-init has finished with errors: a; b"),
+            Step("cloud-init has finished with errors: a; b.", warning="cloud-init has finished with errors: a; b."),
             id="degraded",
         ),
-        pytest.param(Report("error", ("a",), "d"), 21, Step("cloud-init has failed: a", failed=True), id="error"),
-        pytest.param(Report("error", (), "d"), 21, Step("cloud-init has failed: d", failed=True), id="error-in-detail"),
+        pytest.param(Report("error", ("a",), "d"), 21, Step("cloud-init has failed: a.", failed=True), id="error"),
+        pytest.param(
+            Report("error", (), "d"), 21, Step("cloud-init has failed: d.", failed=True), id="error-in-detail"
+        ),
         pytest.param(
             Report("error", ("x" * 400,) * 20),
             21,
-            Step(f"cloud-init has failed: {'x' * 400}...", failed=True),
+            Step(f"cloud-init has failed: {'x' * 400}.", failed=True),
             id="long-error",
         ),
         pytest.param(RUNNING, 21, Step("cloud-init is still running (in stage modules-final).", 2.0), id="running"),
@@ -339,9 +341,9 @@ RUNNING = Report("running", stage="modules-final")
             Report("not run", detail="Reason"), 21, Step("cloud-init still says 'not run' (Reason).", 2.0), id="not-run"
         ),
         pytest.param(
-            Report("unclear", detail="What?"),
+            Report("unclear", detail="What"),
             21,
-            Step("cloud-init does not say how far it is: What?", 2.0),
+            Step("cloud-init does not say how far it is: What.", 2.0),
             id="unclear",
         ),
     ],
@@ -351,8 +353,8 @@ def test_what_follows_an_answer(report: Report, now: float, step: Step) -> None:
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
-    wait, step = boot.after_report(UP, Report("unclear", detail="What?"), 100)
-    assert not boot.after_report(wait, Report("unclear", detail="What?"), 339)[1].failed
-    assert boot.after_report(wait, Report("unclear", detail="What?"), 340)[1].failed
+    wait, step = boot.after_report(UP, Report("unclear", detail="What"), 100)
+    assert not boot.after_report(wait, Report("unclear", detail="What"), 339)[1].failed
+    assert boot.after_report(wait, Report("unclear", detail="What"), 340)[1].failed
     wait, step = boot.after_report(wait, RUNNING, 200)
     assert (wait.unclear, step.failed) == (None, False)
