@@ -63,8 +63,8 @@ def test_a_role_says_since_when_it_exists_and_by_whom(role: str) -> None:
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
     operation = getattr(importlib.import_module(names[0]), module.upper(), None)
-    if operation is None:  # one measures the machine that it runs on, the other waits for it on the controller
-        assert module in ("machine_info", "wait_for_boot")
-        assert (PLUGINS / "action" / f"{module}.py").exists() == (module == "wait_for_boot")
+    if operation is None:  # one measures the machine that it runs on, the others work on the controller only
+        assert module in ("machine_info", "wait_for_boot", "decide")
+        assert (PLUGINS / "action" / f"{module}.py").exists() == (module != "machine_info")
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation

@@ -576,10 +576,8 @@ def test_an_offer_of_nobody_is_not_bought_again(queue: RequestQueue, buy: Any) -
     for _time in range(2):
         expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID])))
         queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, 404)
-    msg = assert_failed(
-        buy(resource_name="trainer", settle_timeout=2), "unknown_outcome", "unknown", 409, [RESOURCE_ID]
-    )
-    assert "by whom is not known" in msg and "billed at USD 2.00 per hour" in msg
+    msg = assert_failed(buy(resource_name="trainer", settle_timeout=2), "conflict", "rejected", 409)
+    assert "Somebody else has bought offer" in msg and "Nothing was bought." in msg
 
 
 def test_machines_of_other_offers_in_the_list_are_nobodys_concern(queue: RequestQueue, buy: Any) -> None:

@@ -291,10 +291,9 @@ def test_a_refused_purchase_that_was_made_is_nobodys_until_a_person_says_so(
     assert queue.count(*POST) == 1
 
 
-def test_a_refused_purchase_that_nobody_names_is_not_replaced(queue: RequestQueue, buy: Any, path: Path) -> None:
+def test_a_refused_purchase_is_somebody_elses_if_no_machine_shows(queue: RequestQueue, buy: Any, path: Path) -> None:
     bought(free(queue).expect(*POST, {}, 409), state=status("provisioning"), times=3)
-    assert buy()["outcome"] == "unknown"
-    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert outcome(buy()) == ("rejected", "conflict", [])
     bought(queue, resource(name="colleague"))
     result = buy()
     assert outcome(result) == ("not_sent", "conflict", [])
