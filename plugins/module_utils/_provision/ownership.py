@@ -6,8 +6,8 @@
 A machine is a host's by the strongest of these proofs, and nobody's if two hosts have the same:
 
 1. the host's registry names its id;
-2. the host's journal names its offer, and the purchase was answered with yes, or never answered and the machine has the
-   host's name;
+2. the host's journal names its offer, and the purchase was answered with yes; or it was never answered, and the machine
+   has the host's name, or is one of several that the API numbers after it;
 3. the host has no registry, so its name is its identity, and the machine is called exactly so;
 4. the same, and the machine is one of several of one offer that the API numbers after that name.
 
@@ -125,8 +125,10 @@ def base_of(name: str) -> str:
 
 
 def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
-    """Offers, each with the name after which several of its machines are numbered."""
-    sizes = Counter((offer_of(machine), base_of(machine["name"] or "")) for machine in machines)
+    """Offers, each with the name of a cluster: several of its machines have it, with a number or without."""
+    known = list(machines)
+    sizes = Counter((offer_of(machine), machine["name"] or "") for machine in known)
+    sizes.update((offer_of(machine), base_of(machine["name"] or "")) for machine in known)
     return frozenset(key for key, size in sizes.items() if key[1] and size > 1)
 
 
@@ -162,17 +164,20 @@ class _Index:
 
     def best(self, machine: Machine) -> Owners:
         name = machine["name"] or ""
-        base = base_of(name)
-        keys = [("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name)]
-        # A single machine with a number is rather another host's: train-1 is no part of train.
-        keys += [("name", base)] if (offer_of(machine), base) in self._several else []
+        keys = [("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name), ("name", base_of(name))]
         proofs: dict[str, Proof] = {}
         for claim in (claim for key in keys for claim in self._claims.get(key, ())):
-            proofs[claim.host] = max(proofs.get(claim.host, Proof.NONE), proof(claim, machine))
+            proofs[claim.host] = max(proofs.get(claim.host, Proof.NONE), self._proof(claim, machine))
         strongest = max(proofs.values(), default=Proof.NONE)
         if strongest is Proof.NONE:
             return Owners()
         return Owners(tuple(sorted(host for host, each in proofs.items() if each is strongest)), strongest)
+
+    def _proof(self, claim: Claim, machine: Machine) -> Proof:
+        """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
+        found = proof(claim, machine)
+        is_sure = found is Proof.ID or is_named(machine, claim.name) or (offer_of(machine), claim.name) in self._several
+        return found if is_sure else Proof.NONE
 
 
 def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:

@@ -107,6 +107,13 @@ def test_one_numbered_machine_alone_is_rather_another_hosts() -> None:
     )
 
 
+def test_an_offer_of_ours_that_another_host_has_bought() -> None:
+    """The journal of gpu names an offer; a host gpu-1 of another project was faster."""
+    assert owned([machine(1, "train-1", X)], claim("train", OPEN)) == [((), Proof.NONE)]
+    cluster = [machine(1, "train", X), machine(2, "train-1", X)]
+    assert owned(cluster, claim("train", OPEN)) == [(("train",), Proof.PURCHASE)] * 2
+
+
 def test_a_cluster_is_found_by_its_name() -> None:
     cluster = [machine(number, f"train-{number}", X) for number in (1, 2, 3)]
     assert owned(cluster, claim("train", by_name=True)) == [(("train",), Proof.NUMBERED)] * 3
@@ -195,8 +202,10 @@ def worlds() -> Iterator[tuple[list[Machine], list[tuple[Claim, Entry]]]]:
 
 def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: list[Machine]) -> int:
     """The rule in the words of its documentation, without an index, and for one host."""
+    pattern = re.escape(name) + "(-[0-9]+)?"
     called = its["name"] == name
-    numbered = bool(re.fullmatch(re.escape(name) + "-[0-9]+", its["name"] or ""))
+    siblings = [m for m in fleet if m["offer_id"] == its["offer_id"] and re.fullmatch(pattern, m["name"] or "")]
+    numbered = its in siblings and len(siblings) > 1
     if its["resource_id"] in known.resource_ids and known.purchase != "refused":
         return 4
     sent_without_answer = known.offer_id and not known.resource_ids and known.purchase not in ("made", "refused")
@@ -205,12 +214,7 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     names_something = (known.offer_id or known.resource_ids) and known.purchase != "refused"
     if not by_name or names_something:
         return 0
-    siblings = [
-        m
-        for m in fleet
-        if m["offer_id"] == its["offer_id"] and re.fullmatch(re.escape(name) + "-[0-9]+", m["name"] or "")
-    ]
-    return 2 if called else 1 if numbered and len(siblings) > 1 else 0
+    return 2 if called else 1 if numbered else 0
 
 
 def expected_owners(fleet: list[Machine], hosts: list[tuple[Claim, Entry]], by_names: list[bool]) -> list[set[str]]:
