@@ -102,9 +102,13 @@ class Attacked(Project):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
-    def run(self, *words: str, seconds: float = PLAY_SECONDS, **environment: str) -> Run:
+    def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
-        return self.finish(self.start(*words, **environment), seconds)
+        return self.finish(self.start(*words, **environment))
+
+    def hurry(self, name: str, seconds: float) -> Run:
+        """Run a playbook that must have ended by then."""
+        return self.finish(self.start("ansible-playbook", "-i", str(self.inventory), name), seconds)
 
     def play_of(self, role: str, hosts: str = "gpu", **keywords: Any) -> str:
         """Write a playbook of one role, which does not wait long after lost answers, and return its name."""

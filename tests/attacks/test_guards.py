@@ -176,7 +176,7 @@ def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacke
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     project.declare({"gpu-1": {**project.through(ssh), "provision_boot_timeout": "3s"}})
     account.sell("gpu-1")
-    run = project.run("ansible-playbook", "-i", str(project.inventory), project.play_of("provision"), seconds=45)
+    run = project.hurry(project.play_of("provision"), 45)
     assert "ENDED BY THE TEST" not in run.output, run.output
     assert_told(run, "gpu-1", account.purchases[0].machines[0])
     assert project.owned("gpu-1") == account.purchases[0].ids
@@ -199,7 +199,7 @@ def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
 def test_a_missing_token_is_a_matter_of_authentication(account: StandIn, project: Attacked) -> None:
     account.sell("acme")
     project.environment["COMPUTE_INDEX_API_TOKEN"] = ""
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {f"{SUPPLY}.resource_info": {}},
         {f"{SUPPLY}.offer_info": {"offer_id": account.offers[0].offer_id}},
         {f"{SUPPLY}.offer_status": {"offer_id": account.offers[0].offer_id}},

@@ -256,5 +256,9 @@ def test_random_worlds(account: StandIn, make: Make, seed: int) -> None:
         world.settle()
     except AssertionError as error:
         output = "\n".join(world.outputs.values())
+        kept = {
+            str(f): f.read_text() for p in projects.values() for f in p.folder.glob("host_vars/**/*") if f.is_file()
+        }
+        output += f"\nregistry: {kept}"
         story = "; ".join(world.story)
         pytest.fail(f"SUPPLY_TEST_SEED={seed}: {error}\nwhat happened: {story}\n{output[-20000:]}", pytrace=False)
