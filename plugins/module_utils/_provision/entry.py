@@ -34,6 +34,7 @@ class Entry:
     bootstrap_host_key: str = ""
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
+    refused_status: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -44,6 +45,11 @@ class Entry:
     def is_open(self) -> bool:
         """Whether a purchase was sent whose answer is not known."""
         return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it is open, and no answer came at all: a refusal is one, though not yet settled."""
+        return self.is_open and self.refused_status is None
 
     @property
     def is_refused(self) -> bool:
@@ -74,6 +80,7 @@ def read_entry(variables: Variables | None) -> Entry:
     known = variables or {}
     offer = known.get("provision_offer")
     price = number_of(known.get("provision_price_per_hour"))
+    refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=_text(known.get("provision_procured_offer_id")).lower(),
         resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
@@ -88,6 +95,7 @@ def read_entry(variables: Variables | None) -> Entry:
         bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
+        refused_status=None if refused is None else int(refused),
     )
 
 

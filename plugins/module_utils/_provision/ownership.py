@@ -73,7 +73,7 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
         return Claim(host, name, by_name=by_name)
     ids = frozenset(entry.resource_ids)
     bought = entry.purchase == MADE and not ids
-    return Claim(host, name, entry.offer_id, ids, entry.is_open, by_name and entry.is_empty, bought)
+    return Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
 
 
 @dataclass(frozen=True)

@@ -571,13 +571,24 @@ def test_who_has_an_offer_is_asked_until_a_name_shows(queue: RequestQueue, buy: 
     assert clock.naps == [3] * 3
 
 
-def test_an_offer_of_nobody_is_not_bought_again(queue: RequestQueue, buy: Any) -> None:
+def test_an_offer_whose_machines_show_nowhere_was_sold_to_another_customer(queue: RequestQueue, buy: Any) -> None:
     free(queue).expect(*POST, {}, 409)
     for _time in range(2):
-        expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID])))
-        queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, 404)
+        expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning")))
     msg = assert_failed(buy(resource_name="trainer", settle_timeout=2), "conflict", "rejected", 409)
-    assert "Somebody else has bought offer" in msg and "Nothing was bought." in msg
+    assert "this account lists no machine of it. Nothing was bought." in msg
+
+
+def test_an_offer_whose_machines_cannot_be_listed_is_not_replaced(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, {}, 409)
+    for _time in range(2):
+        expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID])), code=500)
+        queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, 404)
+    msg = assert_failed(
+        buy(resource_name="trainer", settle_timeout=2), "unknown_outcome", "unknown", 409, [RESOURCE_ID]
+    )
+    assert "by whom is not known" in msg and "billed at USD 2.00 per hour" in msg
+    assert "GET /resources answered 500" in msg
 
 
 def test_machines_of_other_offers_in_the_list_are_nobodys_concern(queue: RequestQueue, buy: Any) -> None:

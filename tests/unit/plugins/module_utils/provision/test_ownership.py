@@ -208,6 +208,8 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     numbered = its in siblings and len(siblings) > 1
     if its["resource_id"] in known.resource_ids and known.purchase != "refused":
         return 4
+    if known.offer_id == its["offer_id"] and known.purchase == "made" and not known.resource_ids:
+        return 3
     sent_without_answer = known.offer_id and not known.resource_ids and known.purchase not in ("made", "refused")
     if sent_without_answer and its["offer_id"] == known.offer_id and (called or numbered):
         return 3
