@@ -124,8 +124,7 @@ class _Memory:
             if case.host.by_name or case.host.host in self.broken:
                 continue
             file = HostFile(case.host.registry_file)
-            replaced = case.standing.adopted and case.entry.offer_id != case.standing.offer_id
-            if not case.entry.is_empty and (case.standing.void or replaced):
+            if not case.entry.is_empty and case.standing.void:
                 file.end()
                 changed = True
             if case.standing.adopted:

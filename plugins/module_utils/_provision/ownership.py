@@ -176,8 +176,9 @@ class _Index:
     def _proof(self, claim: Claim, machine: Machine) -> Proof:
         """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
         found = proof(claim, machine)
-        is_sure = found is Proof.ID or is_named(machine, claim.name) or (offer_of(machine), claim.name) in self._several
-        return found if is_sure else Proof.NONE
+        if found is Proof.ID or claim.bought or is_named(machine, claim.name):
+            return found
+        return found if (offer_of(machine), claim.name) in self._several else Proof.NONE
 
 
 def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:

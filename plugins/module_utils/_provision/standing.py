@@ -199,7 +199,10 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
         # Another controller may have bought for this host meanwhile, by another offer.
         other = _unregistered(host, account, void=False)
-        return other if other.machines else _replace(ours, Kind.OPEN)
+        if not other.machines:
+            return _replace(ours, Kind.OPEN)
+        told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
+        return _replace(other, reason=messages.joined(other.reason, told) if other.reason else "", void=other.owns)
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})

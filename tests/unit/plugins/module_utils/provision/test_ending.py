@@ -317,8 +317,6 @@ SHARED = (owner("copy", "r", offer="x"),)
             asked(by_name=True), [machine("r", offer=None), machine("s", offer=None)], {}, ["several offers"],
             id="two, no offer",
         ),
-        pytest.param(asked(by_name=True), [machine("r", "h-1")], {}, ["r (", "number"], id="only numbered"),
-        pytest.param(asked(by_name=True), [machine("r", "h-1", None)], {}, ["number"], id="only numbered, no offer"),
         pytest.param(
             asked(by_name=True), [machine("r")], {"others": (Claim("b", "h", by_name=True),)},
             ["b, h", "several hosts"],

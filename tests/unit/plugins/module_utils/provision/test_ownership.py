@@ -63,8 +63,9 @@ def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, 
         (OPEN, False, machine(1, "other", X), Proof.NONE),
         (OPEN, False, machine(1, None, X), Proof.NONE),
         (OPEN, True, machine(1, "train", Y), Proof.NONE),
-        # Each of its purchases was answered: another machine of the name is somebody else's.
-        (MADE, False, machine(1, "train", X), Proof.NONE),
+        # An offer is sold once, so all of it is the host's whose purchase was answered with yes.
+        (MADE, False, machine(1, "other", X), Proof.PURCHASE),
+        (MADE, False, machine(1, "train", Y), Proof.NONE),
         (REFUSED, False, machine(1, "train", X), Proof.NONE),
         # A refused purchase leaves the name as what tells.
         (REFUSED, True, machine(1, "train", Y), Proof.NAME),
