@@ -145,7 +145,7 @@ class ActionModule(InProcessAction):
         by_name = any(one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts)
         return {
             **_hosts.call(task_vars),
-            "hosts": hosts,
+            "hosts": [{**one, "declares": _hosts.declares(one["host"], task_vars)} for one in hosts],
             "ids": [one["id"] for one in hosts],
             "consumed": sorted(consumed),
             "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],

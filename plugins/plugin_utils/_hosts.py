@@ -27,6 +27,12 @@ def raw(host: str, task_vars: Variables) -> Variables:
     return found if isinstance(found, t.Mapping) else {}
 
 
+def declares(host: str, task_vars: Variables) -> bool:
+    """Whether the host is one that shall own a machine."""
+    own = raw(host, task_vars)
+    return bool(own.get("provision_spec") or own.get("provision_offer_id"))
+
+
 def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
     """Where the host's registry is, and what it claims without one."""
     own = raw(host, task_vars)
@@ -44,7 +50,7 @@ def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
         "prefix": prefix,
         "registry_dir": value("provision_registry_dir"),
         "inventory_dir": own.get("inventory_dir"),
-        "declares": bool(own.get("provision_spec") or own.get("provision_offer_id")),
+        "declares": declares(host, task_vars),
         "known": {each: own.get(each) for each in _KNOWN},
     }
 

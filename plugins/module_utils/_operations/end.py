@@ -65,12 +65,14 @@ def _folder(raw: t.Mapping[str, t.Any], params: Params) -> str:
 def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
     # Without a registry there may still be what an earlier role of this run, or an earlier job, has given to the host.
     entry = memory.entry(folder, raw["host"]) if folder else read_entry(raw["known"])
+    # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
+    listed = "" if folder and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     return Asked(
         host=raw["host"],
         name=entry.name or str(raw["name"]),
         entry=entry,
         by_name=not folder,
-        resource_id=str(raw["resource_id"] or "").strip().lower(),
+        resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         age=_age(entry.journaled_at),
     )
 

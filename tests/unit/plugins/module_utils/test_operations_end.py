@@ -92,7 +92,7 @@ def declared(host: str, folder: Path | str, **more: Any) -> Json:
         "registry_dir": str(folder),
         "inventory_dir": None,
     }
-    return {**known, "known": {}, **more}
+    return {**known, "listed_id": "", "declares": False, "known": {}, **more}
 
 
 def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
@@ -174,6 +174,19 @@ def test_without_a_registry_other_hosts_of_the_inventory_have_names() -> None:
     (found,) = plans(api, one, inventory=[other])["ends"]
     assert found["next"] == "stop.yml", "an offer of two hosts, or one machine of a number"
     assert plans(api, {**one, "name": "own"})["ends"][0]["ids"] == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "declares", "ends"), [(True, True, False), (True, False, True), (False, True, True)], ids=str
+)
+def test_the_inventory_plugin_knows_a_machine_by_its_name(
+    tmp_path: Path, registry: bool, declares: bool, ends: bool
+) -> None:
+    one = declared("gpu-1", tmp_path if registry else "", listed_id="R", declares=declares)
+    (found,) = plans(Api(machine("r")), one)["ends"]
+    assert (found["next"], found["ids"]) == (("end.yml", ["r"]) if ends else ("stop.yml", []))
+    (found,) = plans(Api(machine("r")), {**one, "resource_id": "r"})["ends"]
+    assert found["ids"] == ["r"]
 
 
 def test_facts_of_an_earlier_role_count_without_a_registry() -> None:
