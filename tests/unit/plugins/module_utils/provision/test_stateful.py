@@ -35,7 +35,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from provision_samples import host, machine, machine_id, offer, offer_id
 
@@ -45,6 +45,12 @@ HOSTS = ("gpu", "gpu-1", "train")
 ANSWERS = (
     *("ready", "ready", "ready", "slow", "failed", "failed, left nothing", "conflict", "gone", "dearer"),
     *("lost, bought", "lost, not bought", "killed before", "killed after", "killed, arrives later"),
+)
+
+
+CHANGES = (
+    *("offer", "expires", "bought", "dearer", "cheaper"),
+    *("ready", "deleted", "namesake", "lost", "arrives", "arrives"),
 )
 
 
@@ -123,9 +129,7 @@ class Plays(RuleBasedStateMachine):
     # The world
 
     @rule(
-        change=st.sampled_from(
-            ["offer", "expires", "bought", "dearer", "cheaper", "ready", "deleted", "namesake", "lost"]
-        ),
+        change=st.sampled_from(CHANGES),
         pick=st.integers(0, 9),
         name=st.sampled_from(HOSTS),
     )
@@ -153,18 +157,19 @@ class Plays(RuleBasedStateMachine):
             journal = read_entry(self.registry.get(name)).offer_id
             if which and which != journal and not any(each["name"] == name for each in self.api.billed(STRANGER)):
                 self.api.buy(which, STRANGER, name)
+        elif change == "arrives":
+            self.purchases_arrive_late()
         elif change == "lost" and not any(buyer == name for _which, buyer, _price in self.api.under_way):
             # Without its journal nobody can know of a purchase that has not arrived.
             self.registry.pop(name, None)
 
-    @precondition(lambda self: self.api.under_way)
-    @rule()
-    def a_purchase_arrives_late(self) -> None:
-        which, buyer, price = self.api.under_way.pop(0)
-        its = self.api.offers[which]
-        if its.phase == "unbought":
-            its.price = price  # what it was sold for is what it cost when it was sent
-            self.api.buy(which, buyer, buyer)
+    def purchases_arrive_late(self) -> None:
+        for which, buyer, price in self.api.under_way:
+            its = self.api.offers[which]
+            if its.phase == "unbought":
+                its.price = price  # it costs what it did when it was sent
+                self.api.buy(which, buyer, buyer)
+        self.api.under_way = []
 
     # A play
 
