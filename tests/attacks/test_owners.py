@@ -31,7 +31,8 @@ def echo(offer: Offer, request: Request, proceed: Proceed) -> Answer:
 
 
 def test_one_machine_one_host(account: StandIn, project: Attacked) -> None:
-    own, by_id = account.sell("first-owner"), {"provision_spec": {}}
+    own = account.sell("first-owner")
+    by_id: dict[str, Any] = {"provision_spec": {}}
     offers = {host: account.sell(host) for host in ("twin-a", "copied", "drift")}
     cluster = account.sell("train", gpus=16, machines=2, listed={"node_count": 2}, details={"node_count": 2})
     early: dict[str, Any] = {

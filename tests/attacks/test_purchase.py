@@ -10,11 +10,12 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from attack import SPEC, SUPPLY, Attacked, Cases, assert_remembered, failed, failures, of
-from books import Offer
+from books import Machine, Offer
 from standin import Answer, Hook, Proceed, Request, StandIn, refuse
 
 PROCURE = ("POST", "/procure_offer")
@@ -139,7 +140,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
         assert_one(account, project, "late-list", first)
     for host in ("taken", "taken-unnamed"):
         with check(f"{host} (2b)"):
-            assert not set(offers[host].purchase.ids if offers[host].purchase else []) & set(project.owned(host))
+            assert not set(ids_of(offers[host])) & set(project.owned(host))
     for host in ("zero-total", "low-total", "other-details", "other-kind"):
         with check(f"{host} (22, 24)"):
             assert failed(first, host)
@@ -156,7 +157,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
     account.hooks.clear()
     for host in ("lagging", "late-list"):
         offers[host].status = {}
-        for machine in offers[host].purchase.machines if offers[host].purchase else ():
+        for machine in machines_of(offers[host]):
             machine.unlisted = machine.hidden = False
     second = project.playbook(play)
     with check("evil-id, by the registry (5)"):
@@ -171,7 +172,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
         with check(f"{host} again"):
             assert len(account.bought(host)) <= 1
     with check("taken again"):
-        assert not set(offers["taken"].purchase.ids if offers["taken"].purchase else []) & set(project.owned("taken"))
+        assert not set(ids_of(offers["taken"])) & set(project.owned("taken"))
     check.judge(first, second)
 
 
@@ -183,7 +184,12 @@ def prepare_answers(
     account.on(*PROCURE, lambda _r, _p: Answer(200, rejected), sent=offers["rejected"].offer_id)
 
     seen = iter(range(3))
-    lagging = {"status": "available", "procurement_status": "available", "resource_ids": [], "procured_at": None}
+    lagging: dict[str, Any] = {
+        "status": "available",
+        "procurement_status": "available",
+        "resource_ids": [],
+        "procured_at": None,
+    }
     lagging["instances"] = []
 
     def lag(_request: Request, proceed: Proceed) -> Answer | None:
@@ -197,7 +203,7 @@ def prepare_answers(
     def vanish(_request: Request, proceed: Proceed) -> Answer:
         answer = proceed()
         offers["late-list"].status = {"instances": []}
-        for machine in offers["late-list"].purchase.machines if offers["late-list"].purchase else ():
+        for machine in machines_of(offers["late-list"]):
             machine.unlisted = machine.hidden = True
         return answer
 
@@ -221,7 +227,7 @@ def prepare_answers(
 
     def be_evil(_request: Request, proceed: Proceed) -> Answer:
         answer = proceed()
-        (machine,) = offers["evil-id"].purchase.machines if offers["evil-id"].purchase else ()
+        (machine,) = machines_of(offers["evil-id"])
         machine.resource_id = f"x -oProxyCommand='touch {touched}'"
         return Answer(answer.status, {**answer.body, "resource_ids": [machine.resource_id]})
 
@@ -233,6 +239,23 @@ def prepare_answers(
         return proceed()
 
     account.on(*PROCURE, take_the_disk, sent=offers["no-disk"].offer_id)
+
+
+def machines_of(offer: Offer) -> list[Machine]:
+    """What was bought with an offer."""
+    return offer.purchase.machines if offer.purchase else []
+
+
+def ids_of(offer: Offer) -> list[str]:
+    """Their ids."""
+    return [machine.resource_id for machine in machines_of(offer)]
+
+
+def blanks() -> Iterator[bytes]:
+    """A body that drips, one blank at a time."""
+    for _half in range(200):
+        time.sleep(0.5)
+        yield b" "
 
 
 def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
@@ -249,7 +272,7 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
         account.sell(host)
 
     def drip(_request: Request, _proceed: Proceed) -> Answer:
-        return Answer(200, (time.sleep(0.5) or b" " for _second in range(200)))
+        return Answer(200, blanks())
 
     def explode(_request: Request, proceed: Proceed) -> Answer:
         # It would be a fine answer, but for the 64 MiB of blanks.
@@ -264,13 +287,7 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     ):
         account.on("POST", "/get_offers", hook, sent=f"vendor: {host}")
     defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
-    run = project.run(
-        "ansible-playbook",
-        "-i",
-        str(project.inventory),
-        project.play_of("provision", module_defaults=defaults),
-        seconds=45,
-    )
+    run = project.hurry(project.play_of("provision", module_defaults=defaults), 45)
     check = Cases()
     with check("in time (17)"):
         assert "ENDED BY THE TEST" not in run.output
