@@ -36,8 +36,8 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 # Refusals by which nothing can have been bought, even if nobody can be asked afterwards. The others speak of the offer:
 # so does the answer to the second of two equal requests, of which a gateway made the first.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
-# Refusals that say that somebody else was faster, or may say so.
-_SOLD_OR_GONE = frozenset({404, 409, 410})
+# Refusals by which somebody else was faster, or became it: who waits to come back after 429 may be overtaken.
+_SOLD_OR_GONE = frozenset({404, 409, 410, 429})
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
 
@@ -181,8 +181,7 @@ def _whose(past: Past, seen: Seen, patience: bool) -> Step:
         return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    # Who waits to come back after 429 may have been overtaken.
-    doubtful = past.unanswered or (odd and past.refused != 429) or seen.left is None
+    doubtful = past.unanswered or odd or seen.left is None
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
     if not (doubtful or past.sends or past.by_name):
         return _over(past, Why.TAKEN)
