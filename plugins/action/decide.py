@@ -88,6 +88,7 @@ class ActionModule(InProcessAction):
             "quote": self._task.args["step"] == "quote",
             "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
             "attempts": again,
+            "inventory": self._numbered(list(declared), task_vars),
             "sources": list(task_vars.get("ansible_inventory_sources") or []),
             "here": os.getcwd(),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
@@ -106,7 +107,11 @@ class ActionModule(InProcessAction):
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = set(task_vars.get("ansible_play_batch") or [])
         plans = [plan for plan in task_vars["provision__planned"]["plans"] if plan["host"] in batch]
-        return {**self._looked(plans, task_vars), "before": task_vars.get("provision__judged") or {}}
+        return {
+            **self._looked(plans, task_vars),
+            "before": task_vars.get("provision__judged") or {},
+            "inventory": self._numbered([plan["host"] for plan in plans], task_vars),
+        }
 
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         return {
@@ -191,6 +196,12 @@ class ActionModule(InProcessAction):
             "hosts": [_hosts.described(host, task_vars) for host in hosts],
             "limited": bool(task_vars.get("ansible_limit")),
         }
+
+    def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
+        """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
+        bases = set(hosts)
+        names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
+        return {name: list(self._raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
     # What Ansible knows
 

@@ -97,6 +97,11 @@ options:
       - Variables that are kept in the registry with the purchase.
     type: dict
     default: {}
+  account:
+    description:
+      - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
+        O(api_token) or O(api_url) nothing is sent.
+    type: str
 seealso:
   - module: compute_index.supply.offer_info
   - module: compute_index.supply.offer_status

@@ -164,7 +164,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
             return _unregistered(host, account, void=True)
         return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
     if phase == _states.EXPIRED:
-        reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "it has expired unbought")
+        reason = messages.gone_missing(
+            host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.registry_file
+        )
         return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
     # What was answered to be bought and is called unbought is shown late.
     return ours
@@ -178,7 +180,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) ->
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what)
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.registry_file)
     return _replace(ours, Kind.STOP, reason=reason)
 
 
@@ -190,7 +192,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
         return _replace(ours, Kind.STOP, reason=reason)
     if entry.is_open:
         return _replace(ours, Kind.OPEN)
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "the API does not know it")
+    reason = messages.gone_missing(
+        host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.registry_file
+    )
     return _replace(ours, Kind.STOP, reason=reason)
 
 
