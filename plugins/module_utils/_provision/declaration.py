@@ -192,7 +192,7 @@ def _of_names(names: t.Iterable[str]) -> list[str]:
         meant = nearest(name, sorted(VARIABLES))
         if meant:
             found.append(f"{name} is no variable of this role. Is {meant} meant?")
-        elif name.startswith(CEILINGS):
+        elif name.startswith(CEILINGS) or "price" in name:
             found.append(f"{name} is no variable of this role, so it would limit nothing. Is the name right?")
     return found
 

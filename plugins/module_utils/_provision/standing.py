@@ -206,7 +206,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         if not other.machines:
             return _replace(ours, Kind.OPEN)
         told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
-        return _replace(other, reason=messages.joined(other.reason, told) if other.reason else "", void=other.owns)
+        return _replace(other, reason=messages.joined(other.reason, told) if other.reason else "", void=other.owns and other.offer_id != entry.offer_id)
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
@@ -218,6 +218,8 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         return _unregistered(host, account, void=True)
     mine = [machine for machine, owner in found if owner.hosts]
     strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
+    if any(ownership.is_named(machine, host.name) for machine in strangers) and not host.adopt:
+        return _replace(ours, Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
     if strangers and not mine and not host.adopt:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return _replace(ours, Kind.STOP, reason=reason, machines=tuple(strangers))
