@@ -267,6 +267,7 @@ def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeP
     run = project.play(*BOTH)
 
     assert run.returncode == 0, run.output
+    assert "did not keep a name" not in run.text, "they are numbered after it"
     (purchase,) = project.simulator.purchases
     notes = {}
     for resource_id in purchase.resource_ids:
@@ -313,7 +314,7 @@ def test_all_documented_habits_of_the_api(make_project: MakeProject, settings: d
 def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> None:
     run = make_project(keeps_name=False).provision(provision_reach=False)
     assert run.returncode == 0, run.output
-    assert re.search(r'gpu-1 is called \S+ instead of gpu-1\. Only the registry file tells', run.text), run.output
+    assert re.search(r"gpu-1 is called \S+ instead of gpu-1\. Only the registry file tells", run.text), run.output
 
 
 @core

@@ -15,7 +15,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .._text import nearest
+from .._text import duration, nearest
 
 UNLIMITED = math.inf
 
@@ -135,6 +135,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
     )
     found += _of_names(raw["variables"])
     found += _of_order(declaration, raw)
+    found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_host(declaration, raw)
     found += _of_first_boot(raw)
     if missing_key:
@@ -160,6 +161,14 @@ def _count(name: str, value: t.Any, found: list[str], least: int = 0) -> int:
         found.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
         return least
     return int(text)
+
+
+def _of_duration(name: str, value: t.Any) -> list[str]:
+    try:
+        duration(str(value))
+    except ValueError as error:
+        return [f"{name} {error}."]
+    return []
 
 
 def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
