@@ -193,6 +193,8 @@ def add_tests(core: str) -> None:
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
         coverage = ["--cov", "--cov-report=term"] if core == NEWEST_CORE else []
         session.run("pytest", "--numprocesses=auto", *coverage, "tests/unit", *session.posargs, env=environment())
+        if core == NEWEST_CORE:
+            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
     @nox.session(name=f"integration-{core}", python=python, tags=["integration"], default=core in IN_TEST)
     def integration(session: nox.Session) -> None:
@@ -225,6 +227,8 @@ def add_awx(core: str) -> None:
         marks = [] if core == NEWEST_CORE else ["-m", "core"]
         command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
         session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
+        if core == NEWEST_CORE:  # where the tests of AWX can be collected, too
+            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
 
 for core in AWX_CORES:

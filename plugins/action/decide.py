@@ -33,6 +33,9 @@ STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debu
 _ASKED = ("provision_hosts", "provision_group", "quote")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
+# What declarations and plans have of this computer and of the inventory.
+_LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file")
+
 Variables = t.Mapping[str, t.Any]
 
 
@@ -64,6 +67,13 @@ class ActionModule(InProcessAction):
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
 
+    def hidden(self, secrets: set[str], params: Variables) -> set[str]:
+        """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
+        rows = [*(params.get("hosts") or []), *(params.get("plans") or []), *(params.get("ends") or [])]
+        own = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
+        names = " ".join(map(str, [*own, *(params.get("sources") or []), params.get("here")]))
+        return {secret for secret in secrets if secret not in names}
+
     def shown(self, params: Variables) -> Variables:
         """The options that a person gave; what was gathered is shown by the plans."""
         return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
@@ -88,6 +98,7 @@ class ActionModule(InProcessAction):
             "quote": self._task.args["step"] == "quote",
             "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
             "attempts": again,
+            "inventory": self._numbered(list(declared), task_vars),
             "sources": list(task_vars.get("ansible_inventory_sources") or []),
             "here": os.getcwd(),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
@@ -106,7 +117,11 @@ class ActionModule(InProcessAction):
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = set(task_vars.get("ansible_play_batch") or [])
         plans = [plan for plan in task_vars["provision__planned"]["plans"] if plan["host"] in batch]
-        return {**self._looked(plans, task_vars), "before": task_vars.get("provision__judged") or {}}
+        return {
+            **self._looked(plans, task_vars),
+            "before": task_vars.get("provision__judged") or {},
+            "inventory": self._numbered([plan["host"] for plan in plans], task_vars),
+        }
 
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         return {
@@ -191,6 +206,12 @@ class ActionModule(InProcessAction):
             "hosts": [_hosts.described(host, task_vars) for host in hosts],
             "limited": bool(task_vars.get("ansible_limit")),
         }
+
+    def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
+        """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
+        bases = set(hosts)
+        names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
+        return {name: list(self._raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
     # What Ansible knows
 

@@ -104,6 +104,11 @@ class SupplyApi:
         self._http = http
         self._read_only = read_only
 
+    @property
+    def account(self) -> str:
+        """A word that tells two accounts, of the same or of two servers, apart."""
+        return self._http.account
+
     # Reads
 
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:

@@ -8,6 +8,7 @@ Knows neither Ansible nor the Supply API. This module util is private to the col
 
 from __future__ import annotations
 
+import hashlib
 import io
 import ipaddress
 import json
@@ -154,6 +155,8 @@ class HttpClient:
     ) -> None:
         self._base_url = check_base_url(base_url)
         self._auth = _BearerAuth(token)
+        # Tells two accounts apart, and nothing of the token.
+        self.account = hashlib.sha256(f"{self._base_url} {token}".encode()).hexdigest()[:16]
         self._timeout = timeout
         self._retries = retries
         self._verify = verify

@@ -56,7 +56,7 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
         # A connection that was opened before a fork must not be used on both sides of it.
         os.getpid(),
         given("api_url", params["api_url"], _http.check_base_url),
-        given("api_token", params["api_token"], _input.check_token),
+        given("api_token", params["api_token"], _input.check_token, "auth"),
         given("api_timeout", params["api_timeout"], _input.check_timeout),
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,

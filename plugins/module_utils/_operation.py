@@ -47,12 +47,12 @@ class Failure(Exception):
         )
 
 
-def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked]) -> Checked:
-    """The checked value of an option. Raises Failure (invalid) that names the option."""
+def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_class: str = "invalid") -> Checked:
+    """The checked value of an option. Raises Failure that names the option."""
     try:
         return check(value)
     except ValueError as error:
-        raise Failure(f"{option} {error}. Nothing was sent.", "invalid") from None
+        raise Failure(f"{option} {error}. Nothing was sent.", error_class) from None
 
 
 @dataclass(frozen=True)

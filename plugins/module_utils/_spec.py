@@ -36,6 +36,7 @@ PROCURE_OFFER: Spec = {
     "project": {"type": "str", "default": "default"},
     "host": {"type": "str"},
     "note": {"type": "dict", "default": {}},
+    "account": {"type": "str"},
 }
 
 OFFER_STATUS: Spec = {
@@ -94,6 +95,7 @@ PLAN: Spec = {
     "attempts": {"type": "dict", "default": {}},
     "sources": {"type": "list", "elements": "str", "default": []},
     "here": {"type": "str", "default": ""},
+    "inventory": {"type": "dict", "default": {}},
     "connection": {"type": "str", "default": ""},
     "forbidden": {"type": "str", "default": ""},
     "quote": {"type": "bool", "default": False},
@@ -105,6 +107,7 @@ JUDGE: Spec = {
     "purchases": {"type": "dict", "default": {}},
     "offers": {"type": "dict", "default": {}},
     "before": {"type": "dict", "default": {}},
+    "inventory": {"type": "dict", "default": {}},
     "deleted": {"type": "list", "elements": "dict", "default": []},
 }
 

@@ -11,9 +11,9 @@ short_description: Decides for all hosts of a play what is bought, kept, given b
 version_added: 1.0.0
 description:
   - The roles of this collection use it; it is of no use elsewhere. It gathers what the hosts of the play have declared,
-    reads their registry, asks the API, and answers a plan or a verdict for each.
-  - It runs once for all hosts, in Ansible's own process. One host's fault never fails the others; it stands in that
-    host's plan, and the host fails by itself.
+    reads their registry, asks the API, and returns a plan or a verdict for each.
+  - It runs once for all hosts, in Ansible's own process. What is wrong with one host never fails the others - it
+    is told in that host's plan, and the host fails by itself.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -30,11 +30,11 @@ attributes:
 options:
   step:
     description:
-      - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same before anything
-        is bought, and needs no SSH key.
+      - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same for people and
+        workflows, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?
-      - V(release) - what follows, once a machine was given back?
-      - V(order) - what extra variables and surveys ask of the playbooks.
+      - V(release) - what follows once machines were given back?
+      - V(order) - what do extra variables and surveys ask for?
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
       - V(named) - whose machines shall end? Fails if one of O(hosts) matches nothing.
       - V(end) - which machines of each host end?
@@ -46,14 +46,14 @@ options:
     choices: [plan, quote, judge, release, reached, order, named, end, ended, audit]
   deleted:
     description:
-      - For O(step=release) and O(step=ended) what M(compute_index.supply.delete_resource) answered.
+      - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
     type: list
     elements: dict
     default: []
   hosts:
     description:
-      - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. What only a registry
-        knows counts, too.
+      - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. Hosts that only a
+        registry knows count, too.
     type: raw
   group:
     description:
@@ -62,13 +62,13 @@ options:
     default: gpu
   forget:
     description:
-      - For O(step=end) the ids of machines that a person says are gone, although the API does not tell so.
+      - For O(step=end) the ids of machines that the API does not know, and that a person says are gone.
     type: list
     elements: str
     default: []
   names:
     description:
-      - For O(step=audit) the names of machines that shall be there, where there is no registry.
+      - For O(step=audit) the names of machines that should be there, where there is no registry.
     type: list
     elements: str
     default: []

@@ -11,13 +11,14 @@ short_description: Buys an offer of the Supply API, once
 version_added: 1.0.0
 description:
   - Buys an offer, unless it is bought already. An offer can be bought once, so its id makes the task idempotent.
-  - The offer's status and price are asked for first. After the purchase its outcome is asked for, whatever the answer
-    was, until it is known. Only the same offer is ever sent again, and only while its status says that it is unbought
-    and its price is within the ceiling - after C(429) or C(503) with C(Retry-After), and once after O(settle_timeout).
-    As a module of its own process, which does not see that Ansible was stopped, it sends the purchase once.
-  - With O(registry_file) each step is noted in the registry before it is taken, so that a run that was killed at any
-    moment is taken up by the next one, and the host buys nothing else while the outcome is open.
-  - Accounts are shared. A machine is this host's if the registry noted its ids, or if it has the name that was asked
+  - The offer's status and price are asked for first. After the purchase, whatever the answer was, the status is asked
+    for until the outcome is known. Only the same offer is ever sent again, and only while its status says that it is
+    unbought and its price is within the ceiling - after C(429) or C(503) with C(Retry-After), and once after
+    O(settle_timeout). In a process of its own the module cannot see that Ansible was stopped, so there it sends the
+    purchase once.
+  - With O(registry_file) each step is noted in the registry before it is taken. If a run is killed, at whatever moment,
+    the next one takes its purchase up, and the host buys nothing else while the outcome is open.
+  - Accounts are shared. A machine is this host's if the registry names its id, or if it has the name that was asked
     for and a purchase was sent that was never answered. Without a registry the name alone decides, and without
     O(resource_name) and O(cluster_name) the id of the offer.
   - It does not wait until the machine runs. Poll M(compute_index.supply.offer_status) for that.
@@ -72,16 +73,16 @@ options:
     default: 600
   settle_timeout:
     description:
-      - Seconds that the outcome is asked for after a purchase whose answer does not settle it.
-      - For so long a purchase is also left alone that an earlier run has journaled.
+      - Seconds for which the outcome is asked for, after a purchase whose answer does not settle it.
+      - A purchase that an earlier run has journaled is left alone for as long.
     type: float
     default: 30
   registry_file:
     description:
       - The registry file of the host, for example C(host_vars/NAME/compute_index_supply.yml), whose variables Ansible
         reads back. It is made for its owner only, and needs PyYAML.
-      - It holds what was or may have been bought. Another offer is not bought while that is open; the outcome is
-        V(claimed). What the file says of a refused purchase frees the host.
+      - It holds what was or may have been bought. While that is open, no other offer is bought for the host, and the
+        outcome is V(claimed). A purchase that the file calls refused leaves the host free.
     type: path
   project:
     description:
@@ -97,6 +98,11 @@ options:
       - Variables that are kept in the registry with the purchase.
     type: dict
     default: {}
+  account:
+    description:
+      - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
+        O(api_token) or O(api_url) nothing is sent.
+    type: str
 seealso:
   - module: compute_index.supply.offer_info
   - module: compute_index.supply.offer_status
@@ -174,8 +180,8 @@ resource_ids:
   sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
 machines:
   description:
-    - The machines of the offer as the API lists them, whoever they belong to. They are looked at only where their names
-      decide; empty else.
+    - The machines of the offer as the API lists them, whoever they belong to. They are listed only where their names
+      decide; otherwise this is empty.
   returned: always
   type: list
   elements: dict

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: registry_entry
-short_description: Keeps the registry file of a host
+short_description: Keeps a file of host variables
 version_added: 1.0.0
 description:
   - Writes host variables to a file that Ansible reads back by itself, for example C(host_vars/NAME/machine.yml).
-  - The file is replaced in one step, is readable for its owner only, and is on disk when the task ends. The role
-    P(compute_index.supply.provision#role) uses it as the journal of a purchase.
+  - The file is replaced in one step, is readable for its owner only, and is on disk when the task ends. The registry of
+    the role P(compute_index.supply.provision#role) is kept in the same way, by M(compute_index.supply.procure_offer).
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

@@ -101,7 +101,7 @@ cloud_init:
     status:
       description:
         - Its state in its own words, such as V(done), V(running), V(error) or V(disabled). V(absent) if the machine has
-          no cloud-init, V(unclear) if it gave no readable answer, V(null) if it was never asked.
+          no cloud-init, V(unclear) if its answer could not be read, V(null) if it was never asked.
       type: str
       sample: done
     errors:

@@ -59,7 +59,7 @@ def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project
     for offer in list(account.offers):
         # What is bought in its stead is one too many.
         account.sell(offer.vendor, 2.5)
-    hosts = [*project_hosts(account)]
+    hosts = [host for host in project_hosts(account) if not host.endswith(INDISTINCT)]
 
     first = project.role("provision")
     check = Cases()
@@ -85,6 +85,11 @@ def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project
 def project_hosts(account: StandIn) -> dict[str, None]:
     """The hosts for which something is sold."""
     return dict.fromkeys(offer.vendor for offer in account.offers)
+
+
+# Where names are not kept, what was bought although its answer said that somebody was faster looks just like what
+# somebody faster has bought, and that must not stop a host.
+INDISTINCT = ("409-unnamed", "410-unnamed", "404-unnamed", "429-unnamed")
 
 
 def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> None:

@@ -46,6 +46,25 @@ def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: Ma
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+def test_a_rescue_is_told_what_was_tried(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=price) for price in (2.0, 3.0)])
+    project.declare(["gpu-1"], provision_max_attempts=2)
+    project.simulator.faults.append(Fault(path="/procure_offer", status=409, count=None))
+    role = {"name": "Provision", "ansible.builtin.include_role": {"name": "compute_index.supply.provision"}}
+    show = {
+        "name": "Show",
+        "ansible.builtin.debug": {"msg": "tried: {{ provision_attempts | map(attribute='offer_id') | list }}"},
+    }
+    play = {
+        "hosts": "gpu",
+        "gather_facts": False,
+        "module_defaults": {"compute_index.supply.procure_offer": {"settle_timeout": 0.5}},
+        "tasks": [{"name": "Try", "block": [role], "rescue": [show]}],
+    }
+    run = project.play(project.write(play))
+    assert f"tried: {list(project.simulator.offers)}" in run.text, run.output
+
+
 def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
     limits: dict[str, dict[str, Any]] = {
         "attempts": {"provision_max_attempts": 2},

@@ -54,7 +54,7 @@ def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) ->
     assert "gpu-1 - owned already - 2.00 - -" in run.text
     assert "gpu-2 - no offer - - - -" in run.text
     assert "USD per hour in total: 2.00" in run.output
-    assert "within its provision_max_price_per_hour (2.2 USD)" in run.text
+    assert "within its provision_max_price_per_hour (USD 2.20 per hour)" in run.text
     assert run.recap("gpu-1", "failed") == 0
 
 

@@ -107,7 +107,8 @@ def test_a_machine_that_cannot_be_used_can_be_released_by_the_run_that_bought_it
     for on_failure in ("keep", "release"):  # it was registered as ready, so it may be in use by now
         said = project.provision(provision_on_failure=on_failure).failure("gpu-1")
         assert "no disk" in said
-        assert f"It is BOUGHT and billed at USD 2.00 per hour. Resource ids: {purchase.resource_ids[0]}." in said
+        price = purchase.offer.gpu_price_per_hour
+        assert f"It is BOUGHT and billed at USD {price:.2f} per hour. Resource ids: {purchase.resource_ids[0]}." in said
         assert project.simulator.billed == purchase.resource_ids
 
 

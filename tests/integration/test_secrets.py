@@ -60,7 +60,7 @@ def test_the_token_goes_to_no_other_origin(make_project: MakeProject) -> None:
         hosts = break_reads(project, {"redirect": away})
         sell(project, ["purchase", "names"])
         project.declare([*hosts, "purchase"])
-        project.simulator.faults.append(Fault(path="/procure_offer", sent='"purchase"', **away))
+        project.simulator.faults.append(Fault(path="/procure_offer", sent='"purchase"', count=None, **away))
         run = impatient(project)
         for host in (*hosts, "purchase"):
             assert run.failure(host), host

@@ -28,6 +28,11 @@ class Memory:
             except RegistryError as error:
                 self._unread[folder] = str(error)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is any registry that can be read."""
+        return bool(self._entries)
+
     def entry(self, folder: str, host: str) -> Entry:
         """The host's entry in the folder, an empty one if there is none."""
         return read_entry(self._entries.get(folder, {}).get(host))

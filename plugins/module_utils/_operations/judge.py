@@ -9,20 +9,22 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import copy
+import os
 import typing as t
 
 from .. import _spec, _states
 from .._api import ApiError, Json, number_of
-from .._market import Market
+from .._market import Market, price_that_counts
 from .._on_api import on_api
 from .._operation import Operation, Params, Result
 from .._provision import failover, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
-from .._provision.machines import of_offer
+from .._provision.machines import is_called, of_offer
 from .._provision.planning import BUY, WAIT
 from .._registry import MADE, RegistryError, Variables
 from .._registry._files import HostFile
+from ._memory import Memory
 
 # Of hosts that are at another step meanwhile what was said before stays.
 _CARRIED = ("attempts", "stops", "release")
@@ -38,9 +40,26 @@ def judge(api: Market, params: Params, check_mode: bool) -> Result:
     statuses: t.Mapping[str, Json] = params["offers"]
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     listed = _Listed(api)
-    cases = [_Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed) for plan in plans]
+    others = _Others(plans)
+    cases = [_Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed, others) for plan in plans]
     judged = [(case, case.verdict(check_mode)) for case in cases if not case.is_planned]
-    return _answer(judged, params["before"], check_mode)
+    return _answer(judged, params, check_mode)
+
+
+class _Others:
+    """The machines that other hosts have registered: never this one's, whatever they are linked to."""
+
+    def __init__(self, plans: t.Sequence[Plan]) -> None:
+        self._plans = plans
+        self._memory: Memory | None = None
+
+    def of(self, plan: Plan) -> frozenset[str]:
+        """All registered ids but the host's own; the registry is read only if a host asks."""
+        if self._memory is None:
+            folders = (os.path.dirname(os.path.dirname(each["registry_file"])) for each in self._plans)
+            self._memory = Memory(folders)
+        every = self._memory.all()
+        return frozenset(each for _folder, host, entry in every if host != plan["host"] for each in entry.resource_ids)
 
 
 class _Listed:
@@ -72,7 +91,14 @@ class _Listed:
 class _Case:
     """A host with its plan, its purchase, and what is known of its offer since."""
 
-    def __init__(self, plan: Plan, purchase: Json, statuses: t.Mapping[str, Json], listed: _Listed) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        purchase: Json,
+        statuses: t.Mapping[str, Json],
+        listed: _Listed,
+        others: _Others,
+    ) -> None:
         self.plan = plan
         self.host = str(plan["host"])
         self.purchase = purchase
@@ -80,6 +106,7 @@ class _Case:
         self.file = HostFile(plan["registry_file"]) if plan["registry_file"] else None
         self.entry, self.trouble = self._remembered()
         self.outcome = self._outcome()
+        self._others = others
         self.left: list[str] | None = []
         if self.is_over or self.outcome == "rejected":
             self.left = self._left(listed)
@@ -95,6 +122,8 @@ class _Case:
         if self.plan["action"] == WAIT:
             return ""
         said = self.purchase.get("outcome")
+        if said == "not_sent" and self.entry.is_open and self.entry.offer_id == self.plan["offer_id"]:
+            return "unknown"  # not by this task, but by an earlier run
         if said:
             return str(said)
         return "unknown" if self.file is None or self.entry.offer_id == self.plan["offer_id"] else "not_sent"
@@ -112,14 +141,16 @@ class _Case:
     @property
     def ids(self) -> list[str]:
         """The machines that are or may be billed, as far as anybody named them."""
+        if self.outcome == "rejected":
+            return list(self.purchase.get("resource_ids") or ())  # what the status names may be another buyer's
         named = self.status.get("resource_ids") or self.purchase.get("resource_ids") or self.plan["resource_ids"]
         return list(named) or list(self.entry.resource_ids if self.entry.offer_id == self.plan["offer_id"] else ())
 
     @property
     def price(self) -> float | None:
         """USD per hour."""
-        paid = self.purchase.get("price_per_hour")
-        return number_of(self.plan["price_per_hour"] if paid is None else paid)
+        # A search's price holds where the details say less (section 12).
+        return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
 
     def _left(self, listed: _Listed) -> list[str] | None:
         """What of an offer that is over may be billed, None if nobody can tell."""
@@ -127,7 +158,8 @@ class _Case:
         if machines is None:
             return self.ids or None
         states = {machine["resource_id"]: machine["status"] for machine in machines if machine["resource_id"]}
-        own = [m["resource_id"] for m in of_offer(machines, self.plan["offer_id"], self.ids) if m["resource_id"]]
+        found = of_offer(machines, self.plan["offer_id"], self.ids)
+        own = [m["resource_id"] for m in found if m["resource_id"] not in (None, *self._others.of(self.plan))]
         if self.outcome == "rejected":
             own = []  # what somebody else has bought
         if self.status.get("phase") == _states.ENDED:
@@ -218,9 +250,9 @@ class _Case:
         return messages.joined(self.said(), again, money, messages.tried(tried), advice)
 
 
-def _answer(judged: t.Sequence[tuple[_Case, Verdict]], before: t.Mapping[str, t.Any], check_mode: bool) -> Result:
+def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:
     """The verdicts as plain mappings, with the registry brought up to date."""
-    answer: Result = {**copy.deepcopy(BLANK), **{name: dict(before.get(name) or {}) for name in _CARRIED}}
+    answer: Result = {**copy.deepcopy(BLANK), **{name: dict(params["before"].get(name) or {}) for name in _CARRIED}}
     answer["calls"] = {case.host: case.plan["call"] for case, _verdict in judged}
     warnings: list[str] = []
     rows = {}
@@ -234,6 +266,10 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], before: t.Mapping[str, t.
             except RegistryError as error:
                 case.trouble = f"{error} {messages.billed(case.price, case.ids) if attempt.billed else ''}".strip()
                 verdict = Verdict.STOP
+        taken = _taken(case, params["inventory"]) if verdict is Verdict.READY else []
+        if taken:
+            verdict = Verdict.STOP
+            case.trouble = messages.names_taken(case.host, taken)
         if verdict is Verdict.READY:
             rows[case.host] = _ready(case, answer)
             warnings.append(_unnamed(case))
@@ -247,6 +283,17 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], before: t.Mapping[str, t.
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
     return {**answer, "warnings": list(filter(None, warnings))}
+
+
+def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:
+    """Hosts of the inventory whose names the further machines would have, but for those that the role has added."""
+    machines = case.status["connections"][1:]
+    names = registration.further_names(case.host, len(machines) + 1)
+    return [
+        name
+        for name, machine in zip(names, machines)
+        if name in inventory and machine["resource_id"] not in inventory[name]
+    ]
 
 
 def _ready(case: _Case, answer: Result) -> Result:
@@ -292,7 +339,9 @@ def _tried(case: _Case, verdict: Verdict) -> list[Result]:
 def _unnamed(case: _Case) -> str:
     """A warning, once, where the API calls the machine otherwise than it was asked to."""
     kept = sorted({each["name"] for each in case.status.get("instances") or () if each.get("name")})
-    if not case.plan["unused"] or case.plan["name"] in kept:
+    # Several machines of one offer are numbered after the name, by which they are found again.
+    numbered = len(kept) > 1 and all(is_called(name, case.plan["name"]) for name in kept)
+    if not case.plan["unused"] or case.plan["name"] in kept or numbered:
         return ""
     return messages.unnamed(case.host, case.plan["name"], kept, by_name=case.file is None)
 
@@ -300,7 +349,7 @@ def _unnamed(case: _Case) -> str:
 def release(api: Market, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
     plan, ended = params["plans"][0], params["deleted"]
-    case = _Case(plan, params["purchases"].get(plan["host"]) or {}, params["offers"], _Listed(api))
+    case = _Case(plan, params["purchases"].get(plan["host"]) or {}, params["offers"], _Listed(api), _Others([plan]))
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)
     attempt = case.attempt(released=over)
     verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP

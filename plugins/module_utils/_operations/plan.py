@@ -23,10 +23,11 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
-from .._registry import RegistryError, Variables
-from .._registry._files import HostFile, entries
+from .._registry import Variables
+from .._registry._files import HostFile
 from .._registry._place import registry_dir
 from .._text import amount, table, usd
+from ._memory import Memory
 from .offer_info import offer_info
 from .offer_status import offer_status
 
@@ -37,25 +38,31 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
     hosts = [_declared(raw, params) for raw in params["hosts"]]
     if params["forbidden"]:
-        return _answer([Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts], [], params, check_mode)
-    memory = _Memory(hosts)
-    known = {host.host: memory.entry(host) for host in hosts}
+        return _answer(
+            [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts], [], params, check_mode, api.account
+        )
+    memory = _Known(hosts)
+    known = {host.host: memory.of(host) for host in hosts}
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
-    cases = [_case(host, known[host.host], statuses, account, memory, params) for host in hosts]
+    cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
     warnings: list[str] = []
+    prices, unread = memory.prices(params["others"])
     plans = planning.plan(
         cases,
         _Searches(api, warnings).of,
         {case.wanted: _read(api, case) for case in cases if case.buys and case.wanted},
-        taken=memory.taken(hosts),
-        **_others(params, memory),
+        taken=memory.taken(known.values()),
+        others=[*prices, *(None for case in cases if memory.trouble(case.host.registry_dir, case.host.host))],
+        unread=unread,
     )
     changed = False if check_mode else memory.note(cases)
-    finished = [_finished(case, draft, statuses) for case, draft in zip(cases, plans)]
+    finished = [
+        _named_apart(_finished(case, draft, statuses), params["inventory"]) for case, draft in zip(cases, plans)
+    ]
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
-    answer = _answer(finished, cases, params, check_mode)
+    answer = _answer(finished, cases, params, check_mode, api.account)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
 
@@ -76,53 +83,49 @@ def _shadows(host: Declaration) -> list[str]:
     return [f"{host.registry_dir}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if host.registry_dir else []
 
 
-class _Memory:
-    """The registry's entries: those of the hosts, and of all others in their folders."""
+class _Known(Memory):
+    """What the registries say: of the hosts that are planned, and of all others in their folders."""
 
     def __init__(self, hosts: t.Sequence[Declaration]) -> None:
-        self._entries: dict[str, dict[str, Variables]] = {}
-        self.broken: dict[str, str] = {}
-        for folder in dict.fromkeys(host.registry_dir for host in hosts if host.registry_dir):
-            try:
-                self._entries[folder], broken = entries(folder)
-            except RegistryError as error:
-                broken = {host.host: str(error) for host in hosts if host.registry_dir == folder}
-            self.broken.update(broken)
+        super().__init__(host.registry_dir for host in hosts)
+        self._planned = {(host.registry_dir, host.host) for host in hosts}
 
-    def entry(self, host: Declaration) -> Entry:
+    def of(self, host: Declaration) -> Entry:
         """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
-        if host.by_name:
-            return read_entry(host.known)
-        return read_entry(self._entries.get(host.registry_dir, {}).get(host.host))
+        return read_entry(host.known) if host.by_name else self.entry(host.registry_dir, host.host)
 
-    def others(self, hosts: t.Sequence[Declaration]) -> dict[str, Entry]:
-        """The entries of hosts that are none of these."""
-        own = {host.host for host in hosts}
-        return {
-            name: read_entry(found)
-            for folder in self._entries.values()
-            for name, found in folder.items()
-            if name not in own
-        }
+    def others(self) -> t.Iterator[tuple[str, Entry]]:
+        """The entries of hosts that are not planned."""
+        for folder, name, entry in self.all():
+            if (folder, name) not in self._planned:
+                yield name, entry
 
-    def taken(self, hosts: t.Sequence[Declaration]) -> set[str]:
-        """Offers that are spoken for: what an entry names it has, or may still buy."""
-        every = [*self.others(hosts).values(), *(self.entry(host) for host in hosts)]
+    def taken(self, known: t.Iterable[Entry]) -> set[str]:
+        """Offers that are spoken for: what an entry names its host has, or may still buy."""
+        every = [*(entry for _name, entry in self.others()), *known]
         return {entry.offer_id for entry in every if entry.offer_id and not entry.is_refused}
 
-    def price(self, host: str) -> tuple[bool, float | None]:
-        """Whether any of the registries knows the host, and what it costs (USD per hour)."""
-        for folder in self._entries.values():
-            if host in folder:
-                entry = read_entry(folder[host])
-                return True, 0.0 if entry.is_empty or entry.is_refused else entry.price
-        return bool(self._entries), 0.0
+    def prices(self, facts: t.Mapping[str, t.Any]) -> tuple[list[float | None], list[str]]:
+        """What further hosts of the play cost (USD per hour), and those of which nobody can tell.
+
+        ``facts``: what their variables say, None for a host that no task of ours has seen yet.
+        """
+        known = dict(self.others())
+        prices, unread = [], []
+        for name, fact in facts.items():
+            if fact is not None:
+                prices.append(number_of(fact))
+            elif name in known:
+                prices.append(0.0 if known[name].is_empty or known[name].is_refused else known[name].price)
+            elif not self.keeps:
+                unread.append(name)
+        return prices, unread
 
     def note(self, cases: t.Sequence[Case]) -> bool:
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
         changed = False
         for case in cases:
-            if case.host.by_name or case.host.host in self.broken:
+            if case.host.by_name or self.trouble(case.host.registry_dir, case.host.host):
                 continue
             file = HostFile(case.host.registry_file)
             if not case.entry.is_empty and case.standing.void:
@@ -159,14 +162,11 @@ def _account(
     hosts: t.Sequence[Declaration],
     known: t.Mapping[str, Entry],
     statuses: t.Mapping[str, Json],
-    memory: _Memory,
+    memory: _Known,
 ) -> Account:
     """The account's machines with their owners, where a host needs to know them."""
     claims = [ownership.claim_of(h.host, h.name, known[h.host], by_name=h.by_name or h.adopt) for h in hosts]
-    claims += [
-        ownership.claim_of(name, entry.name or name, entry, by_name=False)
-        for name, entry in memory.others(hosts).items()
-    ]
+    claims += [ownership.claim_of(name, entry.name or name, entry, by_name=False) for name, entry in memory.others()]
     if not any(_asks_for_the_list(host, known[host.host], statuses) for host in hosts):
         return Account.of(claims, None)
     try:
@@ -202,13 +202,29 @@ def _unlisted(
 
 
 def _case(
-    host: Declaration, entry: Entry, statuses: t.Mapping[str, Json], account: Account, memory: _Memory, params: Params
+    host: Declaration, entry: Entry, statuses: t.Mapping[str, Json], account: Account, memory: _Known, params: Params
 ) -> Case:
-    if host.host in memory.broken:
-        found = Standing(Kind.STOP, reason=f"{memory.broken[host.host]} {messages.NOTHING_SENT}")
+    trouble = memory.trouble(host.registry_dir, host.host)
+    if trouble:
+        found = Standing(Kind.STOP, reason=f"{trouble} {messages.NOTHING_SENT}")
     else:
         found = standing(host, entry, statuses.get(entry.offer_id), account)
     return Case(host, entry, found, params["attempts"].get(host.host) or ())
+
+
+def _fitting(api: Market, case: Case) -> Case:
+    """The case, unless what would be adopted is not what was declared: what the list does not tell, the offer does."""
+    found, host = case.standing, case.host
+    if not found.adopted or found.kind is Kind.FAILED or len(found.machines) != 1:
+        return case
+    try:
+        odd = allocation.misfit(host.spec, api.offer(found.offer_id))
+    except ApiError:
+        return case
+    if not odd:
+        return case
+    reason = messages.does_not_fit(host.host, host.name, found.machines, odd)
+    return Case(host, case.entry, Standing(Kind.STOP, reason=reason), case.attempts)
 
 
 class _Searches:
@@ -255,18 +271,6 @@ def _read(api: Market, case: Case) -> Found:
     return Found([{**offer, "offer_id": offer_id}])
 
 
-def _others(params: Params, memory: _Memory) -> dict[str, t.Any]:
-    """What the hosts of the play that are not planned now cost: those that have their machine, and of other batches."""
-    prices, unread = [], []
-    for name, fact in params["others"].items():
-        is_known, price = memory.price(name)
-        if is_known or fact is not None:
-            prices.append(price if is_known and fact is None else number_of(fact))
-        else:
-            unread.append(name)
-    return {"others": prices, "unread": unread}
-
-
 def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
     """A host whose machine runs just as it is registered needs nothing but to be reached."""
     status = statuses.get(case.entry.offer_id) or {}
@@ -288,10 +292,20 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
     return Plan(**{**vars(draft), "action": KEEP})
 
 
-def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool) -> Result:
+def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
+    """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
+    count = number_of(draft.offer.get("node_count")) or 1
+    taken = [name for name in registration.further_names(draft.host, int(count)) if name in inventory]
+    if draft.action != BUY or not taken:
+        return draft
+    refusal = f"{messages.names_taken(draft.host, taken)} {messages.NOTHING_SENT}"
+    return Plan(**{**vars(draft), "action": STOP, "refusal": refusal})
+
+
+def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool, account: str) -> Result:
     known = {case.host.host: case for case in cases}
     call = uuid.uuid4().hex
-    shown = [_shown(draft, known.get(draft.host), call, check_mode) for draft in plans]
+    shown = [{**_shown(draft, known.get(draft.host), call, check_mode), "account": account} for draft in plans]
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
     }

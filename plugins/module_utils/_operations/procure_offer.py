@@ -57,6 +57,9 @@ _MACHINE = ("resource_id", "name", "status", "price_per_hour")
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     order, warnings = check_order(params)
+    account = params.get("account")
+    if account and account != api.account:
+        raise Failure(say.another_account(order["offer_id"]), "invalid", **BLANK)
     alone = bool(params.get(AS_MODULE))
     terms = _Terms(
         given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling),

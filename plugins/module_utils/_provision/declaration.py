@@ -15,7 +15,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .._text import nearest
+from .._text import duration, nearest
 
 UNLIMITED = math.inf
 
@@ -137,6 +137,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
     )
     found += _of_names(raw["variables"])
     found += _of_order(declaration, raw)
+    found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_host(declaration, raw)
     found += _of_first_boot(raw)
     if missing_key:
@@ -164,6 +165,14 @@ def _count(name: str, value: t.Any, found: list[str], least: int = 0) -> int:
     return int(text)
 
 
+def _of_duration(name: str, value: t.Any) -> list[str]:
+    try:
+        duration(str(value))
+    except ValueError as error:
+        return [f"{name} {error}."]
+    return []
+
+
 def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
     """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
     text = "" if value is None else str(value).strip()
@@ -185,7 +194,7 @@ def _of_names(names: t.Iterable[str]) -> list[str]:
         meant = nearest(name, sorted(VARIABLES))
         if meant:
             found.append(f"{name} is no variable of this role. Is {meant} meant?")
-        elif name.startswith(CEILINGS):
+        elif name.startswith(CEILINGS) or "price" in name:
             found.append(f"{name} is no variable of this role, so it would limit nothing. Is the name right?")
     return found
 

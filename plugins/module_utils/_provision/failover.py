@@ -71,8 +71,8 @@ def _runs(attempt: Attempt) -> bool:
 
 
 def _can_end(attempt: Attempt) -> bool:
-    """Whether it is bought for certain, so that there is something to end."""
-    return attempt.outcome in (*_BOUGHT, "rejected")
+    """Whether it is bought for certain, and the last look showed it: one that was refused shows no failed machine."""
+    return attempt.outcome == "rejected" or (attempt.outcome in _BOUGHT and attempt.phase != "")
 
 
 def _was_the_offers_fault(attempt: Attempt) -> bool:

@@ -90,12 +90,13 @@ def cannot_be_asked(host: str, offer_id: str, said: str, price: float | None, id
     )
 
 
-def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str) -> str:
+def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str, file: str) -> str:
     """The registry says bought, the API says something else that is no proof of an end."""
     return (
         f"The registry says that {host} has bought offer {offer_id} (machine {ids_of(ids)}), but {what}. The machine"
         " may be billed all the same, so nothing else was bought. Is the token of the account that bought it? If the"
         f" machine is gone for certain: compute_index.supply.decommission -e decommission_hosts={host} {FORGET}."
+        f"{f' The registry file is {file}.' if file else ''}"
     )
 
 
@@ -216,6 +217,14 @@ def too_dear(offer_id: str, price: float | None, limit: float) -> str:
     return (
         f"Offer {offer_id} costs {usd(price)}, which is not within provision_max_price_per_hour ({limit_of(limit)})."
         " Nothing was bought."
+    )
+
+
+def names_taken(host: str, names: t.Iterable[str]) -> str:
+    """A cluster's further machines would take over hosts of the inventory."""
+    return (
+        f"The further machines of {host} would be called {_some(names)}, and the inventory has hosts of these names,"
+        " which would be taken over. Rename them, or the host."
     )
 
 

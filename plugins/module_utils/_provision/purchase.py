@@ -36,6 +36,8 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 # Refusals by which nothing can have been bought, even if nobody can be asked afterwards. The others speak of the offer:
 # so does the answer to the second of two equal requests, of which a gateway made the first.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
+# Refusals by which somebody else was faster, or became it: who waits to come back after 429 may be overtaken.
+_SOLD_OR_GONE = frozenset({404, 409, 410, 429})
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
 
@@ -173,11 +175,13 @@ def _is_ours(past: Past, seen: Seen) -> bool:
 
 def _whose(past: Past, seen: Seen, patience: bool) -> Step:
     """What the names say of machines that are not proved to be ours: rules 3 and 4."""
+    # Refused for another reason, and sold in that very moment: rather ours, by a gateway that lied, than a stranger's.
+    odd = past.refused is not None and past.refused not in _SOLD_OR_GONE
     if past.named and seen.whose == THEIRS:
-        return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered else _over(past, Why.TAKEN)
+        return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    doubtful = past.unanswered or past.refused == ANSWERED_NO or seen.left is None
+    doubtful = past.unanswered or odd or seen.left is None
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
     if not (doubtful or past.sends or past.by_name):
         return _over(past, Why.TAKEN)

@@ -54,6 +54,14 @@ def claimed(claim: object, host: str) -> str:
     )
 
 
+def another_account(offer_id: str) -> str:
+    """A host of the play has another token or API address than the one that was planned with."""
+    return (
+        f"Offer {offer_id} was planned with another token or api_url than this host has. All hosts of a play use one"
+        f" account: set both for all of them. {NOTHING_SENT}"
+    )
+
+
 def expired(offer_id: str) -> str:
     """It was free until a moment ago."""
     return f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."

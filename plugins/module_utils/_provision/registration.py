@@ -72,6 +72,11 @@ def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -
     )
 
 
+def further_names(host: str, count: int) -> list[str]:
+    """What the further machines of so many are called as hosts."""
+    return [f"{host}-{number}" for number in range(1, count)]
+
+
 def further(host: str, connections: Connections, trust: str, known_hosts: str) -> list[Variables]:
     """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
     found = []

@@ -164,7 +164,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
             return _unregistered(host, account, void=True)
         return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
     if phase == _states.EXPIRED:
-        reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "it has expired unbought")
+        reason = messages.gone_missing(
+            host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.registry_file
+        )
         return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
     # What was answered to be bought and is called unbought is shown late.
     return ours
@@ -178,7 +180,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) ->
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what)
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.registry_file)
     return _replace(ours, Kind.STOP, reason=reason)
 
 
@@ -190,7 +192,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
         return _replace(ours, Kind.STOP, reason=reason)
     if entry.is_open:
         return _replace(ours, Kind.OPEN)
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, "the API does not know it")
+    reason = messages.gone_missing(
+        host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.registry_file
+    )
     return _replace(ours, Kind.STOP, reason=reason)
 
 
@@ -202,7 +206,11 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         if not other.machines:
             return _replace(ours, Kind.OPEN)
         told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
-        return _replace(other, reason=messages.joined(other.reason, told) if other.reason else "", void=other.owns)
+        return _replace(
+            other,
+            reason=messages.joined(other.reason, told) if other.reason else "",
+            void=other.owns and other.offer_id != entry.offer_id,
+        )
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
@@ -214,6 +222,8 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         return _unregistered(host, account, void=True)
     mine = [machine for machine, owner in found if owner.hosts]
     strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
+    if any(ownership.is_named(machine, host.name) for machine in strangers) and not host.adopt:
+        return _replace(ours, Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
     if strangers and not mine and not host.adopt:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return _replace(ours, Kind.STOP, reason=reason, machines=tuple(strangers))

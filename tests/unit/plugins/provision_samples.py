@@ -54,6 +54,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "on_failure": "keep",
         "poll_delay": 15,
         "poll_retries": 120,
+        "boot_timeout": "30m",
         "registry_dir": None,
         "inventory_dir": "/inventory",
         "connection": "ssh",

@@ -427,7 +427,8 @@ def test_what_waiting_cannot_cure_is_a_failure_that_ends_the_loop(
 def test_bad_input_ends_the_loop_and_sends_nothing(queue: RequestQueue, look: Look, params: Any, msg: str) -> None:
     result = look(**params)
     assert verdict(result) == (None, False, True, False)
-    assert (result["failed"], result["error_class"], result["status_code"]) == (True, "invalid", None)
+    error_class = "auth" if "api_token" in params else "invalid"
+    assert (result["failed"], result["error_class"], result["status_code"]) == (True, error_class, None)
     assert result["msg"].startswith(msg)
     assert queue.calls == []
 

@@ -247,7 +247,8 @@ def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any) -> None:
 )
 def test_bad_input_sends_nothing(queue: RequestQueue, delete: Any, params: Any) -> None:
     result = delete(**params)
-    assert (result["failed"], result["error_class"], result["changed"]) == (True, "invalid", False)
+    error_class = "auth" if "api_token" in params else "invalid"
+    assert (result["failed"], result["error_class"], result["changed"]) == (True, error_class, False)
     assert queue.calls == []
 
 

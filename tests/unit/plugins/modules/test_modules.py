@@ -263,7 +263,7 @@ def test_each_failure_has_its_common_fields(queue: RequestQueue, run: Any, modul
     done = run(module, check_mode, **least_options(module), **{**COMMON, "api_token": "two words"})
     assert (done.code, done.result["failed"], done.result["changed"]) == (1, True, False)
     assert done.result["msg"].startswith("api_token holds a blank")
-    assert (done.result["error_class"], done.result["status_code"]) == ("invalid", None)
+    assert (done.result["error_class"], done.result["status_code"]) == ("auth", None)
     assert OPERATIONS[module].blank.keys() <= done.result.keys()
     assert queue.calls == []
 

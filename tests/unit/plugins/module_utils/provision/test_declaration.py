@@ -116,6 +116,13 @@ def test_attempts(said: Any) -> None:
     assert known.max_attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "wrong"), [("30m", False), ("90", False), ("0.5h", False), (600, False), ("soon", True), ("", True)]
+)
+def test_how_long_a_first_boot_may_take(said: Any, wrong: bool) -> None:
+    assert ("provision_boot_timeout must be" in objections(boot_timeout=said)) is wrong
+
+
 def test_counts_that_came_as_texts() -> None:
     known = declared(attempts=" 2 ", poll_delay="0", poll_retries="240")
     assert (known.max_attempts, known.poll_delay, known.poll_retries) == (2, 0, 240)
@@ -358,6 +365,7 @@ _fields = st.sampled_from(
             "on_failure",
             "poll_delay",
             "poll_retries",
+            "boot_timeout",
             "connection",
         ),
         *("template", "has_cloud_init"),

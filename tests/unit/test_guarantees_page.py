@@ -1,0 +1,46 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of guarantees names tests that exist. What it counts, tests/tools/count_guarantees.py compares."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import count_guarantees as tool
+
+PAGE = f"""{tool.BEGIN}
+| guarantee | what | tests | cases |
+|---|---|---|---|
+| 1 | this | {{}} | 0 |
+{tool.END}"""
+
+
+def test_all_that_the_page_names_exists() -> None:
+    assert len(tool.checked(tool.PAGE.read_text())) > 20
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "nothing",
+        "`test_no_such_file.py`",
+        "`test_failover.py`",  # two files
+        "`integration/test_failover.py` (`no_such_test`)",
+        "`integration/test_failover.py` (`NO_TABLE`)",
+    ],
+)
+def test_what_does_not_exist_is_an_error(tests: str) -> None:
+    with pytest.raises(tool.Wrong):
+        tool.checked(PAGE.format(tests))
+
+
+def test_tests_and_tables_are_counted() -> None:
+    (line,) = tool.checked(PAGE.format("`test_bought_once.py` (`answer_to_the_purchase`, `race`, `LOST`)"))
+    ((file, names),) = line[1]
+    found = {
+        "tests": {"test_whatever_becomes_of_the_answer_to_the_purchase": 1, "test_race": 2},
+        "tables": {"LOST": 26},
+    }
+    assert tool.count(file, names, {str(file): found}) == 26 + 2
+    assert tool.count(file, [], {str(file): found}) == 3
