@@ -80,11 +80,18 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Plan for all hosts of the play
-  compute_index.supply.decide:
-    step: plan
-  register: planned
-  run_once: true
+- name: What runs on the account, and who owns it?
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Compare the machines with the registries of the inventory's hosts
+      compute_index.supply.decide:
+        step: audit
+      register: found
+
+    - name: Show them
+      ansible.builtin.debug:
+        msg: "{{ found.lines }}"
 """
 
 RETURN = r"""

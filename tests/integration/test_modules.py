@@ -114,7 +114,8 @@ def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
     for name, result in zip(BAD_INPUT, results, strict=True):
         assert result["failed"] is True, name
         assert BAD_INPUT[name][1] in result["msg"], name
-        assert (result["error_class"], result["outcome"]) == ("invalid", "not_sent"), name
+        error_class = "auth" if name == "blank-token" else "invalid"
+        assert (result["error_class"], result["outcome"]) == (error_class, "not_sent"), name
     assert shop.simulator.requests == []
 
 
@@ -196,11 +197,12 @@ def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     documents = json.loads(said.output[said.output.index("{") :])
     for name in names:
         (project.folder / f"{name}.yml").write_text(documents[name]["examples"])
-    # The one thing that an example cannot know: an offer that was bought.
-    offer_id = next(iter(project.simulator.offers))
-    order = {"offer_id": offer_id, "ssh_public_key": project.public_key}
-    project.tasks({"compute_index.supply.procure_offer": order})
-    run = project.play(*(f"{name}.yml" for name in names), "-e", f"offer_id={offer_id}")
+    # What an example cannot know: an offer that was bought, and a machine of another one.
+    offer_id, other = list(project.simulator.offers)[:2]
+    orders = [{"offer_id": each, "ssh_public_key": project.public_key} for each in (offer_id, other)]
+    (_bought, ended), _run = project.tasks(*({"compute_index.supply.procure_offer": order} for order in orders))
+    known = ("-e", f"offer_id={offer_id}", "-e", f"resource_id={ended['resource_ids'][0]}")
+    run = project.play(*(f"{name}.yml" for name in names), *known)
     assert run.returncode == 0, run.output
     assert run.output.count("PLAY [") == len(MODULES)
     assert "no hosts matched" not in run.output

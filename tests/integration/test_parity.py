@@ -20,8 +20,8 @@ from simulator import Fault, Offer
 pytestmark = core
 
 ROOT = Path(__file__).resolve().parents[2]
-# The actions that are modules, too; wait_for_boot is none.
-ACTIONS = sorted({file.stem for file in (ROOT / "plugins" / "action").glob("[a-z]*.py")} - {"wait_for_boot"})
+# The actions that are modules, too.
+ACTIONS = sorted({file.stem for file in (ROOT / "plugins" / "action").glob("[a-z]*.py")} - {"decide", "wait_for_boot"})
 NAMES = "compute_index.supply."
 TEMPLATE = "{{ 40 + 2 }}"
 SECRET = "#cloud-config\npackages: [kept-between-us]\n"
@@ -116,7 +116,8 @@ def prepare(project: Project) -> None:
     """What the API shall answer to some of them."""
     faults = project.simulator.faults
     detail = [{"loc": ["body", "offer_id"], "msg": f"{TEMPLATE} is wrong", "type": "value_error"}]
-    for nth, status in enumerate((409, 410, 422, 429, 500), start=3):
+    # Ansible's own process sends what was not answered once more, a process of the module's own does not.
+    for nth, status in enumerate((409, 410, 422, 429, 500, 500), start=3):
         faults.append(Fault("POST", "/procure_offer", nth=nth, status=status, body={"detail": detail}))
     faults.append(Fault("GET", "/available_storage", count=None, status=200, body="<html>"))
     faults.append(Fault("GET", "/available_regions", status=200, body=[TEMPLATE, {"a": TEMPLATE}, True, None, 1.5]))
