@@ -33,6 +33,9 @@ STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debu
 _ASKED = ("provision_hosts", "provision_group", "quote")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
+# What declarations and plans have of this computer and of the inventory.
+_LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file")
+
 Variables = t.Mapping[str, t.Any]
 
 
@@ -63,6 +66,13 @@ class ActionModule(InProcessAction):
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
+
+    def hidden(self, secrets: set[str], params: Variables) -> set[str]:
+        """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
+        rows = [*(params.get("hosts") or []), *(params.get("plans") or []), *(params.get("ends") or [])]
+        own = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
+        names = " ".join(map(str, [*own, *(params.get("sources") or []), params.get("here")]))
+        return {secret for secret in secrets if secret not in names}
 
     def shown(self, params: Variables) -> Variables:
         """The options that a person gave; what was gathered is shown by the plans."""

@@ -119,7 +119,11 @@ class InProcessAction(ActionBase):
         # The newer versions have a setting for it; the older ones always show the options.
         if getattr(C, "INJECT_INVOCATION", True):
             result["invocation"] = {"module_args": self.shown(params)}
-        return _without_secrets(result, _spec.secrets(spec, params))
+        return _without_secrets(result, self.hidden(_spec.secrets(spec, params), params))
+
+    def hidden(self, secrets: set[str], params: Mapping[str, t.Any]) -> set[str]:
+        """What the result must not show."""
+        return secrets
 
     def shown(self, params: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
         """The options that the result repeats."""

@@ -206,7 +206,11 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         if not other.machines:
             return _replace(ours, Kind.OPEN)
         told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
-        return _replace(other, reason=messages.joined(other.reason, told) if other.reason else "", void=other.owns and other.offer_id != entry.offer_id)
+        return _replace(
+            other,
+            reason=messages.joined(other.reason, told) if other.reason else "",
+            void=other.owns and other.offer_id != entry.offer_id,
+        )
     found = account.of_offer(entry.offer_id)
     owners = {name for _machine, owner in found for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
