@@ -246,7 +246,8 @@ class _Case:
         again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
         if attempt.released:
             again = messages.DELETED_AGAIN
-        return messages.joined(self.said(), again, money, messages.tried(tried))
+        advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+        return messages.joined(self.said(), again, money, messages.tried(tried), advice)
 
 
 def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:

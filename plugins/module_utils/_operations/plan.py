@@ -20,6 +20,7 @@ from .._operation import Failure, Params, Result
 from .._provision import allocation, messages, ownership, planning, registration
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
+from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry import Variables
@@ -264,7 +265,7 @@ def _read(api: Market, case: Case) -> Found:
         offer = api.offer(offer_id)
     except ApiError as error:
         if case.standing.kind is not Kind.OPEN:
-            return Found(said=str(error))
+            return Found(said=str(error), is_gone=error.error_class in OF_THE_OFFER)
         # What may be bought already is settled by the purchase, whatever its page says.
         return Found([{**case.entry.offer, "offer_id": offer_id, "price_per_hour": case.entry.price}])
     return Found([{**offer, "offer_id": offer_id}])
@@ -406,6 +407,7 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "refusal": draft.refusal,
         "owned": case.standing.owns,
         "wanted": bool(host.offer_id),
+        "advice": host.advice,
         "unused": unused,
         "left": case.left,
         "attempts": [dict(attempt) for attempt in case.attempts],

@@ -80,6 +80,7 @@ class Declaration:
     poll_retries: int = 120
     registry_dir: str = ""
     groups: tuple[str, ...] = ()
+    advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
 
@@ -131,6 +132,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
         registry_dir=registry_dir,
         groups=tuple(raw["groups"]),
+        advice=str(raw["advice"] or ""),
         known=raw["known"],
     )
     found += _of_names(raw["variables"])

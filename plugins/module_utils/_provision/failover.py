@@ -81,6 +81,12 @@ def _was_the_offers_fault(attempt: Attempt) -> bool:
     return attempt.phase == _states.FAILED
 
 
+def needs_another(attempt: Attempt) -> bool:
+    """Whether nothing is left of the attempt, and only another offer or another price can do."""
+    gone = _was_the_offers_fault(attempt) or attempt.error_class == "price"
+    return gone and leaves_nothing(attempt)
+
+
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
     if attempt.outcome in ("unknown", "claimed") or _runs(attempt):

@@ -34,10 +34,11 @@ _OFFER_KEPT = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a search, or the look at one offer, has brought. ``said``: why it failed."""
+    """What a search, or the look at one offer, has brought. ``said``: why it failed. ``is_gone``: the offer is."""
 
     offers: t.Sequence[Offer] = ()
     said: str = ""
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
         rivals = [each for each in offers.get(wanted, ()) if each != host]
         namesakes = [each for each in names[case.host.name] if each != host]
         if wanted and (rivals or (wanted in taken and wanted != case.entry.offer_id)):
-            found[host] = messages.wanted_by_another(host, wanted, rivals or ["another host of the registry"])
+            told = messages.wanted_by_another(host, wanted, rivals or ["another host of the registry"])
+            found[host] = messages.joined(told, case.host.advice)
         elif namesakes:
             found[host] = messages.shared_name(case.host.name, namesakes)
     return found
@@ -175,7 +177,9 @@ def _first(
     if shared:
         return case, Found(), shared
     found = wanted[case.wanted] if case.wanted else searches(case.host)
-    return case, found, messages.no_offer_found(found.said) if found.said else ""
+    if not found.said:
+        return case, found, ""
+    return case, found, messages.joined(messages.no_offer_found(found.said), case.host.advice if found.is_gone else "")
 
 
 def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
@@ -199,7 +203,8 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
         # What nobody could look at has an unknown price.
         offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
         if not allocation.within(offer, host.limit):
-            reason = messages.too_dear(case.wanted, offer["price_per_hour"], host.limit)
+            told = messages.too_dear(case.wanted, offer["price_per_hour"], host.limit)
+            reason = messages.joined(told, host.advice)
     elif not reason and offer is None:
         reason = _none(case, found)
     if reason:

@@ -276,7 +276,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if bought:
         strangers = [machine for machine, _owner in bought]
         reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
-        return Standing(Kind.STOP, reason=reason, void=void)
+        return Standing(Kind.STOP, reason=messages.joined(reason, host.advice), void=void)
     return Standing(Kind.FREE, void=void)
 
 

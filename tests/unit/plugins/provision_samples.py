@@ -40,6 +40,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "offer_id": "",
         "max_price": 4,
         "refused": "",
+        "advice": "",
         "max_total_price": "",
         "attempts": 3,
         "all_or_nothing": False,
