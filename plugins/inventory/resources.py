@@ -30,7 +30,7 @@ options:
     choices: [compute_index.supply.resources]
   hostname:
     description:
-      - What a host is called, if it shall not be the resource's name. A variable of the host such as
+      - What a host is called, if not by the resource's name. A variable of the host such as
         V(supply_resource_id) or V(supply_access.external_ip), or a Jinja2 expression over its variables.
       - Where that yields nothing that can be a host's name, the resource's id is taken. So it is for names that are a
         group's, or that mean something to Ansible, such as C(localhost).

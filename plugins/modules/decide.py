@@ -36,7 +36,7 @@ options:
       - V(release) - what follows once machines were given back?
       - V(order) - what do extra variables and surveys ask for?
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
-      - V(named) - whose machines shall end? Fails if one of O(hosts) matches nothing.
+      - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(end) - which machines of each host end?
       - V(ended) - brings the registry of a host up to date, once its machines were told to end. Fails if one of them
         has not ended for certain.

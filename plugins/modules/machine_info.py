@@ -10,8 +10,8 @@ module: machine_info
 short_description: Measures the machine that it runs on
 version_added: 1.0.0
 description:
-  - Tells the GPUs, CPUs, memory and boot disk of a machine, to be held against the offer that it was bought as by the
-    filter P(compute_index.supply.shortfalls#filter).
+  - Returns the GPUs, CPUs, memory and boot disk of a machine. The filter P(compute_index.supply.shortfalls#filter)
+    compares them with the offer that the machine was bought as.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

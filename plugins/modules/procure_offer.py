@@ -51,7 +51,7 @@ options:
       - User data that the machine runs at its first boot. It begins with C(#cloud-config) or C(#!/) and has at most
         65,536 bytes.
       - Header, size and YAML are checked before anything is sent. The text is never shown.
-      - A text without any content is refused. Leave the option out if nothing shall run.
+      - A text without any content is refused. Leave the option out if nothing is to run.
     type: str
   resource_name:
     description:

@@ -40,7 +40,7 @@ options:
     default: {}
   state:
     description:
-      - Whether the file shall be there.
+      - Whether the file is to exist.
     type: str
     choices: [present, absent]
     default: present

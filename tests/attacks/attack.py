@@ -161,7 +161,10 @@ class Attacked(Project):
         folder = self.folder / "fake" / host
         (folder / "bin").mkdir(parents=True)
         (folder / "home").mkdir()
-        programs = {"cloud-init": "echo 'status: done'", **{name.replace("_", "-"): text for name, text in programs.items()}}
+        programs = {
+            "cloud-init": "echo 'status: done'",
+            **{name.replace("_", "-"): text for name, text in programs.items()},
+        }
         for name, text in programs.items():
             write_program(folder / "bin" / name, text)
         write_program(

@@ -106,7 +106,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
     ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
     """
-    found: list[str] = list(filter(None, [str(raw["refused"] or "")]))
+    found: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
     total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
@@ -145,7 +145,8 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
             " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
         )
-    return _with(declaration, found)
+    # What the playbook refuses needs no second reason.
+    return _with(declaration, [str(raw["refused"])] if raw["refused"] else found)
 
 
 def _with(declaration: Declaration, objections: t.Iterable[str]) -> Declaration:

@@ -106,4 +106,4 @@ def approved(host: str, quote: Answers, own: Answers) -> Variables:
 
 
 def _refused(reason: str) -> Variables:
-    return {"provision__refused": reason}
+    return {"refused": reason}
