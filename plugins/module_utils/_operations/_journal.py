@@ -16,7 +16,7 @@ import time
 import typing as t
 from datetime import datetime, timezone
 
-from .. import _registry
+from .._registry import _protocol as _registry
 from .._registry._protocol import Claimed, Registry, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"

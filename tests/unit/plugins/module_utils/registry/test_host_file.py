@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     MADE,
@@ -23,7 +24,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     SENT,
     Claimed,
     RegistryError,
-    _files,
     is_open,
     is_unanswered,
     offer_of,
