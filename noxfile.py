@@ -210,6 +210,10 @@ def add_tests(core: str) -> None:
         # of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
         session.run(*command, env={**environment(), **way})
+        # The attacks have a stand-in of the API of their own, and fixtures of the same names.
+        if not session.posargs:
+            attacks = ["pytest", *spread, "--durations=4", "tests/attacks", *marks]
+            session.run(*attacks, env={**environment(), **way})
 
 
 for core in CORES:

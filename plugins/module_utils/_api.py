@@ -20,8 +20,7 @@ from urllib.parse import parse_qsl, quote
 
 from . import _states
 from ._http import Answer, HttpClient, TransportError
-from ._text import LONGEST_NAME, one_line, printable
-from ._text import number_of as number_of
+from ._text import LONGEST_NAME, number_of, one_line, printable
 from ._version import VERSION
 
 USER_AGENT = f"compute_index.supply/{VERSION}"

@@ -178,6 +178,7 @@ trouble:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 
 
 def main() -> None:
@@ -185,6 +186,7 @@ def main() -> None:
     steps = ["plan", "quote", "judge", "release", "reached", "order", "named", "end", "ended", "audit"]
     module = AnsibleModule(
         argument_spec={
+            **_spec.API,
             "step": {"type": "str", "required": True, "choices": steps},
             "deleted": {"type": "list", "elements": "dict", "default": []},
             "hosts": {"type": "raw"},

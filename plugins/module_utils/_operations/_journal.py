@@ -17,7 +17,7 @@ import typing as t
 from datetime import datetime, timezone
 
 from .. import _registry
-from .._registry import Claimed, Registry, Variables
+from .._registry._protocol import Claimed, Registry, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
 _JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from .._provision.entry import Entry, read_entry
-from .._registry import RegistryError, Variables
 from .._registry._files import entries
+from .._registry._protocol import RegistryError, Variables
 
 
 class Memory:

@@ -21,9 +21,9 @@ from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of
 from .._provision.standing import Account
-from .._registry import MADE, RegistryError
 from .._registry._files import HostFile
 from .._registry._place import registry_dir
+from .._registry._protocol import MADE, RegistryError
 from ._memory import Memory
 from .offer_status import offer_status
 

@@ -13,7 +13,7 @@ import os
 import typing as t
 
 from .. import _spec, _states
-from .._api import ApiError, Json, number_of
+from .._api import ApiError, Json
 from .._market import Market, price_that_counts
 from .._on_api import on_api
 from .._operation import Operation, Params, Result
@@ -22,8 +22,9 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
 from .._provision.machines import is_called, of_offer
 from .._provision.planning import BUY, WAIT
-from .._registry import MADE, RegistryError, Variables
 from .._registry._files import HostFile
+from .._registry._protocol import MADE, RegistryError, Variables
+from .._text import number_of
 from ._memory import Memory
 
 # Of hosts that are at another step meanwhile what was said before stays.

@@ -13,7 +13,7 @@ import typing as t
 import uuid
 
 from .. import _spec, _states
-from .._api import ApiError, Json, number_of
+from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
@@ -23,10 +23,10 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
-from .._registry import Variables
 from .._registry._files import HostFile
 from .._registry._place import registry_dir
-from .._text import amount, table, usd
+from .._registry._protocol import Variables
+from .._text import amount, number_of, table, usd
 from ._memory import Memory
 from .offer_info import offer_info
 from .offer_status import offer_status

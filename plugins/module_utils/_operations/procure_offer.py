@@ -25,8 +25,8 @@ from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import machines as _machines
 from .._provision import purchase_messages as say
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow
-from .._registry import Claimed, RegistryError
 from .._registry._files import HostFile
+from .._registry._protocol import Claimed, RegistryError
 from .._text import usd
 from ._journal import Journal
 
@@ -256,7 +256,9 @@ class _Purchase:
             self._billed = list(dict.fromkeys(each for each in found if each not in gone))
         whose = UNSEEN if machines is None else _machines.whose(machines, self._names)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
-        left = (failed and bool(self._billed)) or (None if self._listing else bool(self._billed))
+        left: bool | None = bool(self._billed)
+        if self._listing and not (failed and left):
+            left = None
         return Seen(status["phase"], whose, left)
 
     def _machines(self, ids: list[str], match: list[str]) -> list[Json]:

@@ -12,7 +12,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from .._api import number_of
+from .._text import number_of
 from .declaration import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it

@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _states
-from .._registry import MADE
+from .._registry._protocol import MADE
 from . import messages, ownership
 from .entry import Entry
 from .ownership import Claim, Machine, Owners, Proof

@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .._api import number_of
-from .._registry import MADE, REFUSED
+from .._registry._protocol import MADE, REFUSED
+from .._text import number_of
 
 Variables = t.Mapping[str, t.Any]
 

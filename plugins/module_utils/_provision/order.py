@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._api import number_of
+from .._text import number_of
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]

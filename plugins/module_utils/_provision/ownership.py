@@ -25,7 +25,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass
 
-from .._registry import MADE
+from .._registry._protocol import MADE
 from .entry import Entry
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it

@@ -207,9 +207,8 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
             reason = messages.joined(told, host.advice)
     elif not reason and offer is None:
         reason = _none(case, found)
-    if reason:
+    if reason or offer is None:
         return Plan(host.host, STOP, case.wanted, refusal=_after(case, reason), offer=offer or {})
-    assert offer is not None
     return Plan(
         host.host,
         BUY,

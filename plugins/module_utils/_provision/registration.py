@@ -12,7 +12,7 @@ import os
 import shlex
 import typing as t
 
-from .._api import number_of
+from .._text import number_of
 from .entry import CONNECTION, Entry
 
 Variables = dict[str, t.Any]

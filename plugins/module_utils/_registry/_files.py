@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing as t
 
-from . import Claimed, RegistryError, Variables, is_open, offer_of
+from ._protocol import Claimed, RegistryError, Variables, is_open, offer_of
 
 try:
     import yaml

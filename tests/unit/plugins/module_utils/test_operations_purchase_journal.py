@@ -17,8 +17,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operation im
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
 from request_queue import LOST, RequestQueue
 from samples import (
@@ -101,10 +101,10 @@ def free(queue: RequestQueue, **fields: Any) -> RequestQueue:
     return queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(**fields))
 
 
-def bought(queue: RequestQueue, *machines: Any, state: Any = BOUGHT, times: int = 1) -> RequestQueue:
+def bought(queue: RequestQueue, *machines: Any, state: Any = None, times: int = 1) -> RequestQueue:
     """Expect a look at an offer that is bought, and at its machines."""
     for _time in range(times):
-        queue.expect("GET", STATUS_PATH, state)
+        queue.expect("GET", STATUS_PATH, state or BOUGHT)
         queue.expect("GET", "/resources", list(machines), query={"offer_id": OFFER_ID})
     return queue
 

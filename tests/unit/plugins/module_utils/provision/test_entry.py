@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, Entry, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import is_open, purchase_of
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import is_open, purchase_of
 from hypothesis import given
 from hypothesis import strategies as st
 

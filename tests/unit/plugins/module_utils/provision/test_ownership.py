@@ -257,7 +257,7 @@ _offers = st.sampled_from([X, Y, offer_id(3)])
 _names = st.sampled_from(["train", "train-1", "train-2", "train-1-1", "other"])
 _machines = st.lists(
     st.builds(
-        lambda number, name, offer: machine(number, name, offer),
+        machine,
         st.integers(1, 6),
         st.none() | _names,
         st.none() | _offers,

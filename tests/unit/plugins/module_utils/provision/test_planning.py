@@ -60,7 +60,7 @@ def opened(name: str = "gpu-1", number: int = 1, **fields: Any) -> Case:
     return case(host(name, **fields), Kind.OPEN, known, offer_id=known.offer_id, price=known.price)
 
 
-def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = ALL, said: str = "", **more: Any) -> list[Plan]:
+def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said: str = "", **more: Any) -> list[Plan]:
     by_id = {each["offer_id"]: Found([each]) for each in offers}
     return plan(cases, lambda _host: Found(offers, said), more.pop("wanted", by_id), **more)
 
@@ -123,7 +123,7 @@ def test_hosts_never_share_an_offer() -> None:
 
 def test_what_others_want_have_or_tried_is_left_alone() -> None:
     wants = free("a", offer_id=X)
-    (_, found) = planned(wants, free("b"))
+    (_wants, found) = planned(wants, free("b"))
     assert found.offer_id == Y
     (found,) = planned(free("b"), taken={X, Y})
     assert found.offer_id == offer_id(3)

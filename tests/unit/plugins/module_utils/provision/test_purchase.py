@@ -136,7 +136,7 @@ def test_each_story_is_in_the_table() -> None:
     assert [story for story, *_cells in ROWS] == list(STORIES)
 
 
-@pytest.mark.parametrize(("story", "shown", "cell"), CELLS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("story", "shown", "cell"), CELLS, ids=str)
 def test_what_follows(story: str, shown: str, cell: str) -> None:
     past, seen, end = Past(**STORIES[story]), COLUMNS[shown], step(cell.lstrip("?"))
     assert follow(past, seen, False) == end

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import (
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     MADE,
     REFUSED,
     SENT,
@@ -29,7 +30,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
     purchase_of,
     resource_ids_of,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 

@@ -1,0 +1,99 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry: what a host owns or is about to buy, as host variables. Knows neither the API nor HTTP.
+
+Here is what all stores have in common; `_files` keeps a file a host, which Ansible reads back by itself.
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+Variables = dict[str, t.Any]  # host variables as they stand in the registry
+
+# What became of the newest purchase of an entry (`provision_purchase`)
+SENT = "sent"  # noted before it is sent; the answer is not known, or was none
+MADE = "made"
+REFUSED = "refused"
+
+
+class RegistryError(ValueError):
+    """An entry that cannot be read or kept; the message is for a person, and says where the entry is."""
+
+
+class Claimed(RegistryError):
+    """A purchase that must not be sent, since the host's ``entry`` is about another one."""
+
+    def __init__(self, where: str, entry: Variables) -> None:
+        ids, since = ", ".join(resource_ids_of(entry)), entry.get("provision_journaled_at")
+        verb = "owns" if purchase_of(entry) == MADE else "is buying"
+        what = f"offer {offer_of(entry) or 'unknown'}{f' ({ids})' if ids else ''}"
+        super().__init__(f"{where} says that this host {verb} {what}{f', since {since}' if since else ''}.")
+        self.entry = entry
+
+
+class Registry(t.Protocol):
+    """The memory of one host. Each method raises RegistryError."""
+
+    @property
+    def where(self) -> str:
+        """The place of the entry, for messages."""
+
+    def read(self) -> Variables | None:
+        """The host's entry, None if there is none."""
+
+    def claim(self, variables: Variables) -> None:
+        """Note a purchase before it is sent: replace the host's entry, durably.
+
+        Raises Claimed if the entry is about another offer and still open, or if it was opened or changed by another run
+        since this one has read it: of two runs at the same moment one gets the claim.
+        """
+
+    def note(self, changes: Variables) -> Variables:
+        """Merge changes into the entry, durably, and return the whole; a value None removes the key.
+
+        Raises Claimed if the changes are about another offer than the entry and the entry is open.
+        """
+
+    def end(self) -> None:
+        """Remove the entry, durably."""
+
+
+def resource_ids_of(entry: t.Mapping[str, t.Any]) -> list[str]:
+    """The machines that the entry names; also of one that was written by hand."""
+    value = entry.get("provision_resource_ids") or []
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def offer_of(entry: t.Mapping[str, t.Any]) -> str | None:
+    """The offer that the entry is about, in the API's spelling."""
+    return str(entry.get("provision_procured_offer_id") or "").strip().lower() or None
+
+
+def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:
+    """What became of the purchase of the entry; None if it names neither machines nor an offer.
+
+    Machines prove a purchase, whatever else is noted. Entries of earlier versions do not say what became of it.
+    """
+    if resource_ids_of(entry):
+        return MADE
+    if offer_of(entry) is None:
+        return None
+    word = entry.get("provision_purchase")
+    return word if word in (MADE, REFUSED) else SENT
+
+
+def is_open(entry: t.Mapping[str, t.Any]) -> bool:
+    """Whether something may have been bought under the entry, so that no other offer may be bought for its host."""
+    return purchase_of(entry) in (SENT, MADE)
+
+
+def is_unanswered(entry: t.Mapping[str, t.Any]) -> bool:
+    """Whether a purchase was sent whose answer never came.
+
+    One that was refused and stays ``sent`` was answered, and is not settled yet: whether it was made all the same is
+    still to be seen.
+    """
+    return purchase_of(entry) == SENT and entry.get("provision_refused_status") is None
