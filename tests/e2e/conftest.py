@@ -9,13 +9,14 @@ import asyncio
 import subprocess
 from collections.abc import Generator, Iterator
 from functools import cache, partial
+from pathlib import Path
 
 import pytest
 
 from project import MakeProject, Project, make_project, sockets
 from simulator.nspawn import NspawnBackend, obstacle
 
-__all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "make_project", "rent", "sockets"]
+__all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "cgroups", "make_project", "rent", "sockets"]
 
 
 class Backend(NspawnBackend):
@@ -50,6 +51,11 @@ class Machine:
     def login(self, user: str) -> Machine:
         """The same machine as seen by another user."""
         return Machine(self.project, self.address, user)
+
+
+def cgroups(folder: Path) -> list[Path]:
+    """Where the processes of a machine are."""
+    return list(map(Path, (folder / "cgroups").read_text().split(":")))
 
 
 @cache

@@ -10,13 +10,12 @@ import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from conftest import Backend, Machine, MakeProject, Project
+from conftest import Backend, Machine, MakeProject, Project, cgroups
 from simulator import Offer
 from simulator.nspawn import read
 
@@ -24,7 +23,7 @@ SITE = Path(__file__).with_name("site.yml")
 PLAYBOOKS = ("compute_index.supply.provision", "compute_index.supply.configure", str(SITE))
 
 #: A task that waits for somebody else: the API, a vendor, a boot.
-WAITING = ("Buy the offer", "Wait until the machine is ready", "Wait until SSH answers", "Wait until cloud-init has")
+WAITING = ("Buy the offer", "Wait for the machines", "Wait for SSH and cloud-init")
 
 
 def first_boot(project: Project) -> dict[str, Any]:
@@ -141,6 +140,8 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
     running = list(backend.machines.values())
     networks = {os.readlink(f"/proc/{each.init}/ns/net") for each in running}
     assert len(networks) == len(running) == 6
+    groups = [group for each in running for group in cgroups(each.folder)]
+    assert all(group.exists() for group in groups)
     cables = {each.cable: read(each.cable) for each in running}
     assert all(cables.values())
     end(project, ["gpu-1", "gpu-2", "script", "cluster"])
@@ -150,15 +151,9 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
     # Linux removes a network, and the cables into it, some time after its last process; the test's timeout ends this.
     while any(read(cable) == index for cable, index in cables.items()):
         time.sleep(0.1)
-    assert not networks & {link(each) for each in Path("/proc").glob("[0-9]*/ns/net")}
+    # What no process is in any more. (The number of a network is given again, to a machine of another test.)
+    assert not any(group.exists() for group in groups)
     assert not [each for each in Path("/proc").glob("[0-9]*/mountinfo") if str(backend.root) in read(each)]
-
-
-def link(path: Path) -> str:
-    """Where a link points; the process may end meanwhile."""
-    with suppress(OSError):
-        return os.readlink(path)
-    return ""
 
 
 def test_ten_machines_at_once(rent: MakeProject, record_property: Callable[[str, object], None]) -> None:
