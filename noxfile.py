@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -325,5 +326,7 @@ def release(session: nox.Session) -> None:
     session.chdir(place)  # where it leaves a file
     output = session.run("python", "-m", "galaxy_importer.main", str(tarball), env=env, silent=True, log=False)
     print(output)
-    if complaints := [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]:
+    # ansible-lint takes the template in the name of an imported playbook for a file's name. Ansible does not.
+    complaints = [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]
+    if complaints := [line for line in complaints if not re.search(r"Failed to find parts/\{\{ .* playbook\.$", line)]:
         session.error(f"galaxy-importer complains: {complaints}")

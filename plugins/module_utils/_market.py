@@ -95,11 +95,6 @@ def _place(offer: Json) -> tuple[bool, bool, float]:
     return offer["offer_id"] is None, price is None, price or 0.0
 
 
-def is_called(name: str | None, asked: str) -> bool:
-    """Whether a resource has the name that was asked for, or is one of several machines, numbered after it."""
-    return f"{name}-".startswith(f"{asked}-")
-
-
 def _plain(value: t.Any) -> t.Any:
     """Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some)."""
     return json.loads(json.dumps(value))

@@ -16,7 +16,7 @@ from . import _http, _input, _spec
 from ._api import USER_AGENT, ApiError, SupplyApi
 from ._operation import Failure, Operation, Params, Result, given
 
-_ADVICE = {
+ADVICE = {
     "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",
     "unavailable": "Try again later; check api_url, the network and proxies.",
 }
@@ -40,7 +40,7 @@ def on_api(
         try:
             return function(_connect(api, params, check_mode), params, check_mode)
         except ApiError as error:
-            raise Failure.of(error, _ADVICE.get(error.error_class, "")) from None
+            raise Failure.of(error, ADVICE.get(error.error_class, "")) from None
 
     return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {}, doubt)
 

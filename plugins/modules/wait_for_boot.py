@@ -54,11 +54,10 @@ options:
     type: bool
     default: false
 notes:
-  - With the connection plugin P(ansible.builtin.ssh#connection) an attempt to connect takes 15 seconds at most,
+  - With the connection plugin C(ssh) an attempt to connect takes 15 seconds at most,
     whatever the configuration says; shared connections of before are given up, and a machine that freezes is noticed.
     With other plugins their own timeouts hold.
 seealso:
-  - module: ansible.builtin.wait_for_connection
   - module: compute_index.supply.offer_status
 """
 

@@ -13,6 +13,7 @@ import sys
 import threading
 
 from .catalogue import default_offers
+from .instances import loopback_socket
 from .server import Simulator
 from .settings import Settings
 
@@ -24,7 +25,7 @@ def arguments() -> argparse.Namespace:
         description="A sandbox of the Supply API with machines on this computer.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1, if it is free; else another")
     parser.add_argument("--token", default=Settings.token, help="the bearer token that is let in")
     parser.add_argument("--provision-seconds", type=float, default=15, help="from purchase to ready")
     parser.add_argument("--procure-seconds", type=float, default=1, help="how long a purchase blocks")
@@ -45,10 +46,16 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    try:
+        loopback_socket(port).close()
+    except OSError:
+        port = 0
     offers = [each for copy in range(stock) for each in default_offers()]
     with Simulator(Settings(**options), offers, port=port) as simulator:
         print(simulator.url)
-        print(f"export COMPUTE_INDEX_API_URL={simulator.url} COMPUTE_INDEX_API_TOKEN={simulator.settings.token}")
+        # A line each: neither is broken on 80 columns, so both can be copied.
+        print(f"export COMPUTE_INDEX_API_URL={simulator.url}")
+        print(f"export COMPUTE_INDEX_API_TOKEN={simulator.settings.token}")
         print("Stop with ctrl-c.", flush=True)
         if ready_file:
             with open(f"{ready_file}.tmp", "w", encoding="utf-8") as file:

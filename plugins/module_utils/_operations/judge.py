@@ -20,7 +20,8 @@ from .._operation import Operation, Params, Result
 from .._provision import failover, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
-from .._provision.machines import is_called, of_offer
+from .._provision.machines import of_offer
+from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
 from .._registry._files import HostFile
 from .._registry._protocol import MADE, RegistryError, Variables
@@ -341,7 +342,7 @@ def _unnamed(case: _Case) -> str:
     """A warning, once, where the API calls the machine otherwise than it was asked to."""
     kept = sorted({each["name"] for each in case.status.get("instances") or () if each.get("name")})
     # Several machines of one offer are numbered after the name, by which they are found again.
-    numbered = len(kept) > 1 and all(is_called(name, case.plan["name"]) for name in kept)
+    numbered = len(kept) > 1 and all(case.plan["name"] in (name, base_of(name)) for name in kept)
     if not case.plan["unused"] or case.plan["name"] in kept or numbered:
         return ""
     return messages.unnamed(case.host, case.plan["name"], kept, by_name=case.file is None)

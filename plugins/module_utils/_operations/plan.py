@@ -15,7 +15,7 @@ import uuid
 from .. import _spec, _states
 from .._api import ApiError, Json
 from .._market import Market
-from .._on_api import on_api
+from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
 from .._provision import allocation, messages, ownership, planning, registration
 from .._provision.declaration import Declaration, read_declaration
@@ -172,7 +172,8 @@ def _account(
     try:
         machines = api.resources()
     except ApiError as error:
-        return Account.of(claims, None, f"{error} Nothing was bought.")
+        advice = ADVICE.get(error.error_class, "")
+        return Account.of(claims, None, messages.joined(str(error), advice, "Nothing was bought."))
     return Account.of(claims, machines + _unlisted(api, known, statuses, machines))
 
 
@@ -247,8 +248,10 @@ class _Searches:
     def _search(self, spec: t.Mapping[str, t.Any]) -> Found:
         try:
             answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
-        except (ApiError, Failure) as error:
+        except Failure as error:
             return Found(said=str(error))
+        except ApiError as error:
+            return Found(said=messages.joined(str(error), ADVICE.get(error.error_class, "")))
         self._warnings += answer.get("warnings") or []
         offers = [offer for offer in answer["offers"] if offer["offer_id"]]
         fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]

@@ -11,10 +11,10 @@ the filter was not applied. This module util is private to the collection.
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from .. import _states
+from .ownership import is_named
 from .purchase import OURS, THEIRS, UNSEEN
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
@@ -60,16 +60,16 @@ def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
 
 
 def whose(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
-    """By their names: ours if one is called as was asked for, theirs if all that have a name are called otherwise."""
-    shown = [each["name"] for each in machines if each["name"]]
-    if any(is_called(name, asked) for name in shown for asked in names):
-        return OURS
+    """By their names: ours if one is called as was asked for, theirs if all that have a name are called otherwise.
+
+    One with a number after the name is rather another host's, unless there are several of them.
+    """
+    shown = [each for each in machines if each["name"]]
+    for asked in names:
+        numbered = [each for each in shown if is_named(each, asked, numbered=True)]
+        if len(numbered) > 1 or any(is_named(each, asked) for each in numbered):
+            return OURS
     return THEIRS if shown and names else UNSEEN
-
-
-def is_called(name: str, asked: str) -> bool:
-    """Whether a machine has the name that was asked for, or is one of several that the API numbers after it."""
-    return name == asked or re.fullmatch(rf"{re.escape(asked)}-[0-9]+", name) is not None
 
 
 def _id(value: object) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,10 +25,14 @@ TESTS = Path(__file__).parents[2]
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: signal.Signals) -> None:
     ready = tmp_path / "ready"
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = str(taken.getsockname()[1])
     command = [
         sys.executable,
         "-m",
         "simulator",
+        "--port",
+        port,
         "--token",
         "t",
         "--provision-seconds",
@@ -39,11 +44,12 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
     ]
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+    with taken, subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
+            # Another sandbox has the port.
             url = process.stdout.readline().strip()
-            export = process.stdout.readline()
+            export = [process.stdout.readline() for line in range(2)]
             until(ready.exists)
             headers = {"Authorization": "Bearer t"}
             found = requests.post(
@@ -64,8 +70,9 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             process.send_signal(number)
             log = process.communicate(timeout=10)[1]
     assert process.returncode == 0
+    assert not url.endswith(":" + port)
     assert ready.read_text().strip() == url
-    assert export == f"export COMPUTE_INDEX_API_URL={url} COMPUTE_INDEX_API_TOKEN=t\n"
+    assert export == [f"export COMPUTE_INDEX_API_URL={url}\n", "export COMPUTE_INDEX_API_TOKEN=t\n"]
     assert re.findall(r"(POST|GET) (/\S+) (\S+)", log) == [
         ("POST", "/get_offers", "200"),
         ("POST", "/procure_offer", "200"),

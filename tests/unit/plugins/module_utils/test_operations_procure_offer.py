@@ -671,7 +671,7 @@ def test_a_purchase_that_was_taken_up_nevertheless_is_not_sent_again(
 ) -> None:
     busy(free(queue), code, wait)
     queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
-    expect_resources(queue, resource(name="trainer-1"))
+    expect_resources(queue, resource(name="trainer"))
     if code == 429:  # it was answered, so without a registry the name says whose it is
         queue.expect("GET", OFFER_PATH, offer())
     result = buy(resource_name="trainer", api_retries=2)

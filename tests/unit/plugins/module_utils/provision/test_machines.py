@@ -13,7 +13,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ma
     bought_with,
     ids_for_match,
     ids_in,
-    is_called,
     may_be_billed,
     of_offer,
     whose,
@@ -82,6 +81,9 @@ def test_what_is_gone_is_not_billed() -> None:
     [
         (["gpu-1"], ["gpu-1"], OURS),
         (["gpu-1-1", "gpu-1-2"], ["gpu-1"], OURS),
+        (["gpu-1-1"], ["gpu-1"], THEIRS),
+        (["gpu-1", "gpu-1-1"], ["gpu-1"], OURS),
+        (["gpu-1-1", "gpu-1-2"], ["gpu.1"], THEIRS),
         (["other", "gpu-1"], ["gpu-1"], OURS),
         (["c1"], ["gpu-1", "c1"], OURS),
         (["gpu-10"], ["gpu-1"], THEIRS),
@@ -95,7 +97,3 @@ def test_what_is_gone_is_not_billed() -> None:
 )
 def test_whose_they_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
     assert whose([{"name": name} for name in names], asked) == verdict
-
-
-def test_a_name_is_no_pattern() -> None:
-    assert not is_called("gpu-1", "gpu.1") and is_called("gpu.1-7", "gpu.1") and not is_called("gpu-1-", "gpu-1")

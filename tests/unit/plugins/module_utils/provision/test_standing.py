@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
+    Account,
     Kind,
     Standing,
     standing,
@@ -23,6 +26,7 @@ from provision_samples import account, entry, host, machine, machine_id, offer_i
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
 FREE, OPEN, UNDER_WAY, READY, FAILED, STOP = Kind
+World = tuple[Declaration, Entry, Any, Account]
 
 ENTRIES = {
     "no entry": entry(),
