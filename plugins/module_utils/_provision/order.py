@@ -84,9 +84,8 @@ def _count(text: str) -> t.Any:
 def approved(host: str, quote: Answers, own: Answers) -> Variables:
     """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
 
-    ``provision__advice``: what to do if that very offer cannot be had any more.
-
-    ``own``: extra variables, which beat whatever is set here.
+    ``advice``: what to do if that very offer cannot be had any more. ``own``: extra variables, which beat
+    whatever is set here.
     """
     hosts = quote.get("hosts")
     quoted = hosts.get(host) if isinstance(hosts, t.Mapping) else None
@@ -102,7 +101,7 @@ def approved(host: str, quote: Answers, own: Answers) -> Variables:
             f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved"
             f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
         )
-    return {"provision_offer_id": offer_id, "provision_max_price_per_hour": price, "provision__advice": APPROVAL}
+    return {"provision_offer_id": offer_id, "provision_max_price_per_hour": price, "advice": APPROVAL}
 
 
 def _refused(reason: str) -> Variables:

@@ -18,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
     Verdict,
     judge,
     leaves_nothing,
+    needs_another,
 )
 
 READY, AGAIN, RELEASE, STOP = Verdict.READY, Verdict.AGAIN, Verdict.RELEASE, Verdict.STOP
@@ -127,6 +128,10 @@ RULES: dict[str, Rule] = {
         not leaves_nothing(a) or (v in (AGAIN, STOP) and (not a.billed or a.released))
     ),
     "before another offer this one may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
+    "another one is advised only if certainly nothing is billed": lambda a, v: (
+        not needs_another(a) or (v is not READY and leaves_nothing(a))
+    ),
+    "where another one is tried it would be advised": lambda a, v: v is not AGAIN or needs_another(a),
     "what nobody knows is not forgotten": lambda a, v: a.outcome not in ("unknown", "claimed") or not leaves_nothing(a),
 }
 

@@ -72,6 +72,18 @@ def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
 # One host
 
 
+def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
+    wants = {"offer_id": X, "max_price": 2, "advice": "Quote again."}
+    plans = [
+        *planned(free(**wants), offers=[offer(1, 2.01)]),
+        *planned(free(**wants), wanted={X: Found(said="It is gone.", is_gone=True)}),
+        *planned(free(**wants), taken=[X]),
+    ]
+    assert [each.refusal.rpartition(". ")[2] for each in plans] == ["Quote again."] * 3
+    (busy,) = planned(free(**wants), wanted={X: Found(said="The API answered 503.")})
+    assert busy.refusal.endswith("Nothing was bought.")
+
+
 def test_the_cheapest_offer_within_the_ceiling() -> None:
     (found,) = planned(free(max_price=2))
     assert (found.action, found.offer_id, found.price, found.limit) == (BUY, X, 1.0, 2.0)

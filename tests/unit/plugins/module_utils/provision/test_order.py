@@ -1,0 +1,124 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What extra variables and surveys ask for, and what was approved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    APPROVAL,
+    approved,
+    names,
+    ordered,
+    published,
+)
+
+from provision_samples import offer_id
+
+X, Y = offer_id(1), offer_id(2)
+H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("", []),
+        (None, []),
+        (3, ["gpu-1", "gpu-2", "gpu-3"]),
+        (" 2 ", ["gpu-1", "gpu-2"]),
+        ("0", []),
+        ("a, b.c ,,d_e-1", ["a", "b.c", "d_e-1"]),
+        (["a", " b "], ["a", "b"]),
+        ({"a": {}, "b": {}}, ["a", "b"]),
+    ],
+)
+def test_names(asked: Any, found: list[str]) -> None:
+    assert names(asked, "gpu") == found
+
+
+@pytest.mark.parametrize("asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\nb"])
+def test_what_is_no_name(asked: Any) -> None:
+    with pytest.raises(ValueError, match="Nothing was sent"):
+        names(asked, "gpu")
+
+
+def test_machines_of_an_earlier_job() -> None:
+    made = {
+        "a": {"ansible_host": "h", "ansible_port": 22, "ansible_user": "root", "resource_ids": ["r"], "price": 1},
+        "no address": {"resource_ids": ["r"]},
+        "odd": "text",
+    }
+    reached = {"ansible_host": "h", "ansible_port": 22, "ansible_user": "root", "provision_resource_ids": ["r"]}
+    assert published(made) == {"a": reached}
+    assert published("a, b") == published(3) == published(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ({}, {}),
+        ({"order_gpu_count": "8", "order_region": "EU"}, {}),
+        ({"order_gpu_type": "any"}, {}),
+        ({"order_gpu_type": " H100 "}, {"provision_spec": {"compute": H100}}),
+        ({"order_gpu_type": "H100", "order_contract_type": ""}, {"provision_spec": {"compute": H100}}),
+        (
+            {"order_gpu_type": "H100", "order_contract_type": "spot"},
+            {"provision_spec": {"compute": {**H100, "contract_type": "spot"}}},
+        ),
+        (
+            {"order_gpu_type": "H100", "order_contract_type": "any", "order_gpu_count": 4},
+            {"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 4}}},
+        ),
+        (
+            {"order_gpu_type": "H100", "order_region": "EU", "order_gpu_count": "two"},
+            {"provision_spec": {"region": "EU", "compute": {**H100, "gpu_count": "two"}}},
+        ),
+        ({"order_max_price_per_hour": 0}, {"provision_max_price_per_hour": "0"}),
+        (
+            {"order_max_price_per_hour": "2.5", "order_max_total_price_per_hour": ""},
+            {"provision_max_price_per_hour": "2.5"},
+        ),
+        ({"order_max_price_per_hour": None, "order_max_total_price_per_hour": "none"}, {}),
+    ],
+)
+def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
+    assert ordered(answers) == found
+
+
+QUOTE = {"hosts": {"gpu-1": {"offer_id": X, "price_per_hour": "2.5"}, "gpu-2": {"offer_id": Y}}}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"provision_offer_id": X.upper()},
+        {"provision_max_price_per_hour": ""},
+        {"provision_max_price_per_hour": "2.5"},
+        {"provision_max_price_per_hour": 1},
+    ],
+)
+def test_this_offer_at_this_price(own: dict[str, Any]) -> None:
+    bought = {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, "advice": APPROVAL}
+    assert approved("gpu-1", QUOTE, own) == bought
+
+
+@pytest.mark.parametrize(
+    ("host", "quote", "own", "said"),
+    [
+        ("gpu-2", QUOTE, {}, APPROVAL),  # without a price
+        ("gpu-3", QUOTE, {}, APPROVAL),
+        ("gpu-1", {}, {}, APPROVAL),
+        ("gpu-1", {"hosts": [X]}, {}, APPROVAL),
+        ("gpu-1", QUOTE, {"provision_offer_id": Y}, f"{X} at 2.5"),
+        ("gpu-1", QUOTE, {"provision_max_price_per_hour": 2.51}, "at most at 2.51"),
+        ("gpu-1", QUOTE, {"provision_max_price_per_hour": "unlimited"}, "at most at unlimited"),
+    ],
+)
+def test_nothing_else_is_bought(host: str, quote: dict[str, Any], own: dict[str, Any], said: str) -> None:
+    (refused,) = approved(host, quote, own).items()
+    assert refused[0] == "refused"
+    assert said in refused[1] and f"Nothing was bought for {host}." in refused[1]
