@@ -8,6 +8,7 @@ Sessions that need one processor allow others beside them; those of pytest take 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -15,12 +16,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nox
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
+RUNNING = BUILD / "running"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top: files, and folders.
 SHIPPED = {
@@ -77,8 +81,27 @@ NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), lis
 IN_TEST = (next(iter(CORES)), NEWEST_CORE)
 
 
+def tell_what_runs() -> None:
+    """Each minute, name the sessions that run: nox shows what parallel ones say when they have ended."""
+    begin = time.monotonic()
+    while True:
+        time.sleep(60)
+        names = sorted(file.name for file in RUNNING.glob("*"))
+        print(f"After {(time.monotonic() - begin) / 60:.0f} min: {', '.join(names)} ...", flush=True)
+
+
+# On a terminal nox itself shows what runs.
+if "--parallel" in sys.argv and "--parallel-worker" not in sys.argv and not sys.stdout.isatty():
+    shutil.rmtree(RUNNING, ignore_errors=True)
+    threading.Thread(target=tell_what_runs, daemon=True).start()
+
+
 def install(session: nox.Session, *requirements: str) -> None:
     """Install the requirements, unless nothing has changed since they were installed here."""
+    if session.parallel:  # in a process of its own
+        RUNNING.mkdir(parents=True, exist_ok=True)
+        (RUNNING / session.name).touch()
+        atexit.register((RUNNING / session.name).unlink)
     lists = sorted(ROOT.glob("tests/**/requirements*.txt"))
     contents = [file.read_text() for file in (ROOT / "requirements.txt", *lists)]
     digest = hashlib.sha256(repr((requirements, contents)).encode()).hexdigest()
