@@ -388,6 +388,7 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
             "next": "stop.yml",
             "refusal": draft.refusal,
             "label": f"{draft.host}: nothing, see below",
+            "attempts": [],
         }
     host = case.host
     verify = host.verify and not case.entry.verified
