@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 import uuid
+from dataclasses import replace
 
 from .. import _spec, _states
 from .._api import ApiError, Json
@@ -75,7 +76,7 @@ def _declared(raw: t.Mapping[str, t.Any], params: Params) -> Declaration:
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if not shadowed:
         return declaration
-    return Declaration(**{**vars(declaration), "objections": (*declaration.objections, messages.shadowed(shadowed))})
+    return replace(declaration, objections=(*declaration.objections, messages.shadowed(shadowed)))
 
 
 def _shadows(host: Declaration) -> list[str]:
@@ -292,7 +293,7 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
     )
     if not registration.is_registered(found, case.entry, host.known):
         return draft
-    return Plan(**{**vars(draft), "action": KEEP})
+    return replace(draft, action=KEEP)
 
 
 def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
@@ -302,7 +303,7 @@ def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
     if draft.action != BUY or not taken:
         return draft
     refusal = f"{messages.names_taken(draft.host, taken)} {messages.NOTHING_SENT}"
-    return Plan(**{**vars(draft), "action": STOP, "refusal": refusal})
+    return replace(draft, action=STOP, refusal=refusal)
 
 
 def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool, account: str) -> Result:

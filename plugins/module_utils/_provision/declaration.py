@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._text import duration, nearest
 
@@ -101,7 +101,7 @@ class Declaration:
 
 
 def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key: str = "") -> Declaration:
-    """The declaration of the values that tasks/main.yml of the role gathers; ``objections`` say what is wrong.
+    """The declaration of the values that tasks/declare.yml of the role gathers; ``objections`` say what is wrong.
 
     ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
@@ -146,11 +146,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
             " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
         )
     # What the playbook refuses needs no second reason.
-    return _with(declaration, [str(raw["refused"])] if raw["refused"] else found)
-
-
-def _with(declaration: Declaration, objections: t.Iterable[str]) -> Declaration:
-    return Declaration(**{**vars(declaration), "objections": tuple(objections)})
+    return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(found))
 
 
 def truth(value: t.Any) -> bool:

@@ -9,7 +9,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._text import usd
 from . import allocation, messages
@@ -162,7 +162,7 @@ def _honest(case: Case, draft: Plan) -> Plan:
         return draft
     found = case.standing
     told = messages.still_open(case.host.host, found.offer_id, found.price, found.resource_ids)
-    return _replace(draft, refusal=messages.joined(draft.refusal, told))
+    return replace(draft, refusal=messages.joined(draft.refusal, told))
 
 
 def _first(
@@ -247,18 +247,14 @@ def _capped(case: Case, draft: Plan, ceiling: float, together: Sum, buyers: int,
     elif together.exceeds(ceiling):
         refusal = messages.above_total(together.total, together.unknown, ceiling, buyers)
     if refusal:
-        return _replace(draft, action=STOP, refusal=_after(case, refusal))
-    return _replace(draft, limit=allocation.share(draft.price, case.host.limit, ceiling, together, buyers))
+        return replace(draft, action=STOP, refusal=_after(case, refusal))
+    return replace(draft, limit=allocation.share(draft.price, case.host.limit, ceiling, together, buyers))
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str]) -> Plan:
     if draft.action != BUY or not case.host.all_or_nothing or not stopped:
         return draft
-    return _replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
-
-
-def _replace(draft: Plan, **changes: t.Any) -> Plan:
-    return Plan(**{**vars(draft), **changes})
+    return replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
 
 
 def kept_of(offer: Offer) -> dict[str, t.Any]:

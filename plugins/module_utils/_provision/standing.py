@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
@@ -155,7 +155,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     if entry.is_open:
         return _opened(host, entry, phase, ours, account)
     if phase == _states.READY:
-        return _replace(ours, Kind.READY) if status.get("ready") else ours
+        return replace(ours, kind=Kind.READY) if status.get("ready") else ours
     if phase == _states.ENDED:
         return _ended(host, entry, ours, account)
     if phase == _states.FAILED:
@@ -181,7 +181,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) ->
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
     reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.registry_file)
-    return _replace(ours, Kind.STOP, reason=reason)
+    return replace(ours, kind=Kind.STOP, reason=reason)
 
 
 def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
@@ -189,13 +189,13 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
         reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price, ours.resource_ids)
-        return _replace(ours, Kind.STOP, reason=reason)
+        return replace(ours, kind=Kind.STOP, reason=reason)
     if entry.is_open:
-        return _replace(ours, Kind.OPEN)
+        return replace(ours, kind=Kind.OPEN)
     reason = messages.gone_missing(
         host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.registry_file
     )
-    return _replace(ours, Kind.STOP, reason=reason)
+    return replace(ours, kind=Kind.STOP, reason=reason)
 
 
 def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
@@ -204,9 +204,9 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         # Another controller may have bought for this host meanwhile, by another offer.
         other = _unregistered(host, account, void=False)
         if not other.machines:
-            return _replace(ours, Kind.OPEN)
+            return replace(ours, kind=Kind.OPEN)
         told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
-        return _replace(
+        return replace(
             other,
             reason=messages.joined(other.reason, told) if other.reason else "",
             void=other.owns and other.offer_id != entry.offer_id,
@@ -216,25 +216,25 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
         reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
-        return _replace(ours, Kind.STOP, reason=reason)
+        return replace(ours, kind=Kind.STOP, reason=reason)
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
     mine = [machine for machine, owner in found if owner.hosts]
     strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
     if any(ownership.is_named(machine, host.name) for machine in strangers) and not host.adopt:
-        return _replace(ours, Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
+        return replace(ours, kind=Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
     if strangers and not mine and not host.adopt:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
-        return _replace(ours, Kind.STOP, reason=reason, machines=tuple(strangers))
+        return replace(ours, kind=Kind.STOP, reason=reason, machines=tuple(strangers))
     if not mine and phase == _states.FAILED and _left(host, entry, {"resource_ids": ours.resource_ids}, account) == ():
         return _unregistered(host, account, void=True)
     if not mine and not host.adopt:
-        return _replace(ours, Kind.OPEN)
+        return replace(ours, kind=Kind.OPEN)
     listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
     ids = listed or ours.resource_ids
-    kind = {_states.READY: Kind.READY, _states.FAILED: Kind.FAILED}.get(phase, Kind.UNDER_WAY)
-    return _replace(ours, Kind.UNDER_WAY if kind is Kind.READY else kind, resource_ids=ids, adopted=not mine)
+    kind = Kind.FAILED if phase == _states.FAILED else Kind.UNDER_WAY
+    return replace(ours, kind=kind, resource_ids=ids, adopted=not mine)
 
 
 def _of_its_offer(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
@@ -313,7 +313,3 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
     return allocation.misfit(host.spec, {**own, "vendor": machines[0].get("vendor")})
-
-
-def _replace(standing: Standing, kind: Kind | None = None, **changes: t.Any) -> Standing:
-    return Standing(**{**vars(standing), **({"kind": kind} if kind else {}), **changes})
