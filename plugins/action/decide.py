@@ -23,7 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.n
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import registry_dir
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import registry_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
@@ -178,10 +178,7 @@ class ActionModule(InProcessAction):
         near = {host for part in asked for host in plain.hosts(part.lstrip("!&"))}
         called = _hosts.call(task_vars)
         # The first one stands for hosts that nothing knows yet.
-        folders = [
-            registry_dir(one["registry_dir"], one["inventory_dir"], called["sources"], called["here"])
-            for one in (_hosts.described(host, task_vars) for host in ["localhost", *sorted(near)])
-        ]
+        folders = [registry_of(_hosts.described(host, task_vars), called) for host in ["localhost", *sorted(near)]]
         memory = Memory(folders)
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in known}

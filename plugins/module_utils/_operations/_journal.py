@@ -135,14 +135,14 @@ class Journal:
         """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
         if self._registry is None or not self._entry:
             return 0.0
-        if _seconds(self._entry.get(_EXPIRED)) is None:
+        if seconds_of(self._entry.get(_EXPIRED)) is None:
             now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: _utc(time.time())}
             self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
         return _age(self._entry.get(_EXPIRED))
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
-        seen = _seconds(self._entry.get(_EXPIRED))
+        seen = seconds_of(self._entry.get(_EXPIRED))
         return _utc((time.time() if seen is None else seen) + later)
 
 
@@ -152,13 +152,14 @@ def _utc(seconds: float) -> str:
 
 def _age(value: object) -> float:
     """Seconds since a moment; 0 if it is none, or lies ahead."""
-    seconds = _seconds(value)
+    seconds = seconds_of(value)
     return 0.0 if seconds is None else max(0.0, time.time() - seconds)
 
 
-def _seconds(value: object) -> float | None:
-    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote."""
+def seconds_of(value: object) -> float | None:
+    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none."""
     try:
+        # Python before 3.11 does not know the Z.
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
     except ValueError:
         return None

@@ -11,22 +11,30 @@ from __future__ import annotations
 import typing as t
 
 from .._provision.entry import Entry, read_entry
+from .._provision.ownership import Claim, claim_of, noted_claim
 from .._registry._files import entries
-from .._registry._protocol import RegistryError, Variables
+from .._registry._protocol import RegistryError
+
+
+def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
+    """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
+    return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
 
 
 class Memory:
     """The entries of all hosts in these folders. What cannot be read of one host concerns that host alone."""
 
     def __init__(self, folders: t.Iterable[str]) -> None:
-        self._entries: dict[str, dict[str, Variables]] = {}
+        self._entries: dict[str, dict[str, Entry]] = {}
         self._broken: dict[str, dict[str, str]] = {}
         self._unread: dict[str, str] = {}
         for folder in dict.fromkeys(filter(None, folders)):
             try:
-                self._entries[folder], self._broken[folder] = entries(folder)
+                found, self._broken[folder] = entries(folder)
             except RegistryError as error:
                 self._unread[folder] = str(error)
+            else:
+                self._entries[folder] = {host: read_entry(variables) for host, variables in found.items()}
 
     @property
     def keeps(self) -> bool:
@@ -35,7 +43,7 @@ class Memory:
 
     def entry(self, folder: str, host: str) -> Entry:
         """The host's entry in the folder, an empty one if there is none."""
-        return read_entry(self._entries.get(folder, {}).get(host))
+        return self._entries.get(folder, {}).get(host) or read_entry(None)
 
     def trouble(self, folder: str, host: str) -> str:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
@@ -44,8 +52,12 @@ class Memory:
     def all(self) -> t.Iterator[tuple[str, str, Entry]]:
         """Each entry that can be read, with its folder and host."""
         for folder, found in self._entries.items():
-            for host, variables in found.items():
-                yield folder, host, read_entry(variables)
+            for host, entry in found.items():
+                yield folder, host, entry
+
+    def claims(self, without: t.Container[str] = ()) -> list[Claim]:
+        """What the registries note, but for these hosts."""
+        return [noted_claim(host, entry) for _folder, host, entry in self.all() if host not in without]
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""

@@ -14,11 +14,10 @@ from .._operation import Failure, Params, Result
 from .._provision import messages
 from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
-from .._provision.entry import read_entry
-from .._provision.ownership import Claim, claim_of
-from .._registry._place import registry_dir
+from .._provision.ownership import Claim
+from .._registry._place import registry_of
 from .._text import amount, table
-from ._memory import Memory
+from ._memory import Memory, named_claim
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
@@ -30,13 +29,11 @@ def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
-    memory = Memory(
-        registry_dir(each["registry_dir"], each["inventory_dir"], params["sources"], params["here"])
-        for each in params["hosts"]
-    )
+    folders = {each["host"]: registry_of(each, params) for each in params["hosts"]}
+    memory = Memory(folders.values())
     names = list(filter(None, (name.strip() for name in params["names"])))
-    claims = _claims(params, names, memory)
-    found = compare(api.resources(), claims, {each["host"] for each in params["hosts"]} | set(names))
+    nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
+    found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names})
     warnings = memory.warnings()
     return {
         **BLANK,
@@ -47,17 +44,11 @@ def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     }
 
 
-def _claims(params: Params, names: t.Iterable[str], memory: Memory) -> list[Claim]:
+def _claims(memory: Memory, nameable: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[str]) -> list[Claim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
-    claims = {host: claim_of(host, entry.name or host, entry, by_name=False) for _dir, host, entry in memory.all()}
-    for each in params["hosts"]:
-        folder = registry_dir(each["registry_dir"], each["inventory_dir"], params["sources"], params["here"])
-        if not folder and each["declares"]:
-            claims.setdefault(
-                each["host"], claim_of(each["host"], str(each["name"]), read_entry(each["known"]), by_name=True)
-            )
-    for name in names:
-        claims.setdefault(name, Claim(name, name, by_name=True))
+    claims = {claim.host: claim for claim in memory.claims()}
+    for claim in [*map(named_claim, nameable), *(Claim(name, name, by_name=True) for name in names)]:
+        claims.setdefault(claim.host, claim)
     return list(claims.values())
 
 

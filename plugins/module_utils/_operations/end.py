@@ -8,7 +8,6 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import datetime
 import time
 import typing as t
 
@@ -19,13 +18,14 @@ from .._operation import Failure, Params, Result
 from .._provision import ending, messages
 from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
-from .._provision.ownership import Claim, claim_of
+from .._provision.ownership import Claim
 from .._provision.standing import Account
 from .._registry._files import HostFile
-from .._registry._place import registry_dir
+from .._registry._place import entry_file, registry_of
 from .._registry._protocol import MADE, RegistryError
-from ._memory import Memory
-from .offer_status import offer_status
+from ._journal import seconds_of
+from ._memory import Memory, named_claim
+from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
 BLANK_ENDED: Result = {"changed": False, "left": []}
@@ -40,7 +40,7 @@ def end(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     if params["forbidden"]:
         stops = [_shown(host, Entry(), "", _stopped(params["forbidden"]), check_mode) for host in hosts]
         return {**BLANK, "ends": stops, "consumed": consumed}
-    folders = {host["host"]: _folder(host, params) for host in hosts}
+    folders = {host["host"]: registry_of(host, params) for host in hosts}
     memory = Memory(folders.values())
     asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
     seen = _seen(api, asked, _others(params, folders, memory))
@@ -58,14 +58,11 @@ def _stopped(reason: str) -> End:
     return End(Action.STOP, reason=reason)
 
 
-def _folder(raw: t.Mapping[str, t.Any], params: Params) -> str:
-    return registry_dir(raw["registry_dir"], raw["inventory_dir"], params["sources"], params["here"])
-
-
 def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
     # Without a registry there may still be what an earlier role of this run, or an earlier job, has given to the host.
     entry = memory.entry(folder, raw["host"]) if folder else read_entry(raw["known"])
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
+    noted_at = seconds_of(entry.journaled_at)
     listed = "" if folder and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     return Asked(
         host=raw["host"],
@@ -73,34 +70,14 @@ def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
         entry=entry,
         by_name=not folder,
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
-        age=_age(entry.journaled_at),
+        age=None if noted_at is None else time.time() - noted_at,
     )
-
-
-def _age(since: str) -> float | None:
-    """Seconds since a time in ISO 8601, None if it is none."""
-    try:
-        # Python before 3.11 does not know the Z.
-        told = datetime.datetime.fromisoformat(since.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    if told.tzinfo is None:
-        told = told.replace(tzinfo=datetime.timezone.utc)
-    return time.time() - told.timestamp()
 
 
 def _others(params: Params, folders: t.Mapping[str, str], memory: Memory) -> list[Claim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
-    others = [
-        claim_of(host, entry.name or host, entry, by_name=False)
-        for _folder_of, host, entry in memory.all()
-        if host not in folders
-    ]
-    return others + [
-        claim_of(each["host"], str(each["name"]), read_entry(each["known"]), by_name=True)
-        for each in params["inventory"]
-        if each["host"] not in folders
-    ]
+    named = [named_claim(each) for each in params["inventory"] if each["host"] not in folders]
+    return memory.claims(without=folders) + named
 
 
 def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -> Seen:
@@ -128,11 +105,7 @@ def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str
     """What became of registered offers, where the registry and the list do not say all that there is to know."""
     entries = [one.entry for one in asked if not one.entry.is_refused]
     open_ = [entry for entry in entries if not entry.was_ready or not set(entry.resource_ids) <= set(listed)]
-    offers = {entry.offer_id for entry in open_} - {""}
-    if not offers:
-        return {}
-    found: dict[str, Json] = offer_status(api, {"offer_id": None, "offer_ids": sorted(offers)}, False)["offers"]
-    return found
+    return offer_statuses(api, {entry.offer_id for entry in open_})
 
 
 def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, check_mode: bool) -> Result:
@@ -151,14 +124,14 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "pending": found.pending,
-        "registry_file": f"{folder}/{host}/compute_index_supply.yml" if folder and not entry.is_empty else "",
+        "registry_file": "" if entry.is_empty else entry_file(folder, host),
     }
 
 
 def _label(host: str, entry: Entry, found: End, check_mode: bool) -> str:
     forgotten = messages.forgets(found.forgotten)
     if found.action is Action.STOP:
-        return f"{host}: nothing, see below"
+        return messages.nothing_below(host)
     if found.action is Action.NOTHING:
         return messages.owns_nothing(host)
     if found.action is Action.FORGET:

@@ -9,7 +9,6 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import copy
-import os
 import typing as t
 
 from .. import _spec, _states
@@ -24,6 +23,7 @@ from .._provision.machines import of_offer
 from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
 from .._registry._files import HostFile
+from .._registry._place import folder_of
 from .._registry._protocol import MADE, RegistryError, Variables
 from .._text import number_of
 from ._memory import Memory
@@ -58,7 +58,7 @@ class _Others:
     def of(self, plan: Plan) -> frozenset[str]:
         """All registered ids but the host's own; the registry is read only if a host asks."""
         if self._memory is None:
-            folders = (os.path.dirname(os.path.dirname(each["registry_file"])) for each in self._plans)
+            folders = (folder_of(each["registry_file"]) for each in self._plans)
             self._memory = Memory(folders)
         every = self._memory.all()
         return frozenset(each for _folder, host, entry in every if host != plan["host"] for each in entry.resource_ids)
@@ -383,12 +383,12 @@ def reached(params: Params, check_mode: bool) -> Result:
         return {"changed": False}
     file = HostFile(plan["registry_file"])
     before = file.read()
-    changes = {"provision_bootstrap_host_key": None, "provision_verified": True if plan["verify"] else None}
-    kept = {name: value for name, value in changes.items() if value is not None or name in (before or {})}
-    kept = {name: value for name, value in kept.items() if name != "provision_verified" or value}
-    if check_mode or before is None or not kept:
+    if check_mode or before is None:
         return {"changed": False}
-    return {"changed": file.note(kept) != before}
+    changes: Variables = {"provision_verified": True} if plan["verify"] else {}
+    if "provision_bootstrap_host_key" in before:
+        changes["provision_bootstrap_host_key"] = None
+    return {"changed": bool(changes) and file.note(changes) != before}
 
 
 JUDGE = on_api(Market, judge, _spec.JUDGE, BLANK)

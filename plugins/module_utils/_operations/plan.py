@@ -25,12 +25,12 @@ from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry._files import HostFile
-from .._registry._place import registry_dir
+from .._registry._place import known_hosts_file, registry_of
 from .._registry._protocol import Variables
 from .._text import amount, number_of, table, usd
 from ._memory import Memory
 from .offer_info import offer_info
-from .offer_status import offer_status
+from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": []}
 
@@ -68,7 +68,7 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
 
 
 def _declared(raw: t.Mapping[str, t.Any], params: Params) -> Declaration:
-    folder = registry_dir(raw["registry_dir"], raw["inventory_dir"], params["sources"], params["here"])
+    folder = registry_of(raw, params)
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
     missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
@@ -151,11 +151,7 @@ def _adoption(found: Standing) -> Variables:
 
 def _statuses(api: Market, hosts: t.Sequence[Declaration], known: t.Mapping[str, Entry]) -> dict[str, Json]:
     """What became of the offers that the registry names, by their ids."""
-    offers = {known[host.host].offer_id for host in hosts if not known[host.host].is_refused} - {""}
-    if not offers:
-        return {}
-    found: dict[str, Json] = offer_status(api, {"offer_id": None, "offer_ids": sorted(offers)}, False)["offers"]
-    return found
+    return offer_statuses(api, {known[host.host].offer_id for host in hosts if not known[host.host].is_refused})
 
 
 def _account(
@@ -167,7 +163,7 @@ def _account(
 ) -> Account:
     """The account's machines with their owners, where a host needs to know them."""
     claims = [ownership.claim_of(h.host, h.name, known[h.host], by_name=h.by_name or h.adopt) for h in hosts]
-    claims += [ownership.claim_of(name, entry.name or name, entry, by_name=False) for name, entry in memory.others()]
+    claims += [ownership.noted_claim(name, entry) for name, entry in memory.others()]
     if not any(_asks_for_the_list(host, known[host.host], statuses) for host in hosts):
         return Account.of(claims, None)
     try:
@@ -289,7 +285,7 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         connections,
         case.entry.price,
         host.trust,
-        registration.known_hosts_file(host.registry_file),
+        known_hosts_file(host.registry_file),
     )
     if not registration.is_registered(found, case.entry, host.known):
         return draft
@@ -388,13 +384,14 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
             "action": STOP,
             "next": "stop.yml",
             "refusal": draft.refusal,
-            "label": f"{draft.host}: nothing, see below",
+            "label": _label(draft),
             "attempts": [],
         }
     host = case.host
     verify = host.verify and not case.entry.verified
     files = {KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust), STOP: "stop.yml"}
     seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
+    known_hosts = known_hosts_file(host.registry_file)
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
     return {
@@ -408,7 +405,7 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "price_per_hour": draft.price,
         "limit": draft.limit,
         "resource_ids": list(draft.resource_ids),
-        "label": draft.label or _label(draft, case),
+        "label": draft.label or _label(draft),
         "refusal": draft.refusal,
         "owned": case.standing.owns,
         "wanted": bool(host.offer_id),
@@ -418,9 +415,9 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": host.on_failure == "release" and unused and not check_mode,
         "registry_file": host.registry_file,
-        "known_hosts_file": registration.known_hosts_file(host.registry_file),
+        "known_hosts_file": known_hosts,
         "trust": host.trust,
-        "ssh_trust": registration.ssh_trust(host.trust, registration.known_hosts_file(host.registry_file)),
+        "ssh_trust": registration.ssh_trust(host.trust, known_hosts),
         "name": host.name,
         "groups": list(host.groups),
         "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
@@ -430,12 +427,11 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
     }
 
 
-def _label(draft: Plan, case: Case) -> str:
-    price = usd(draft.price)
+def _label(draft: Plan) -> str:
     if draft.action == STOP:
-        return f"{draft.host}: nothing, see below"
+        return messages.nothing_below(draft.host)
     verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
-    return f"{draft.host}: {verb}, {price} ({messages.ids_of(draft.resource_ids)})"
+    return f"{draft.host}: {verb}, {usd(draft.price)} ({messages.ids_of(draft.resource_ids)})"
 
 
 PLAN = on_api(Market, plan, _spec.PLAN, BLANK)

@@ -15,6 +15,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._registry._place import entry_file
 from .._text import duration, nearest
 
 UNLIMITED = math.inf
@@ -87,7 +88,7 @@ class Declaration:
     @property
     def registry_file(self) -> str:
         """The host's entry; empty without a registry."""
-        return f"{self.registry_dir}/{self.host}/compute_index_supply.yml" if self.registry_dir else ""
+        return entry_file(self.registry_dir, self.host)
 
     @property
     def by_name(self) -> bool:

@@ -76,6 +76,11 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
     return Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
 
 
+def noted_claim(host: str, entry: Entry) -> Claim:
+    """The claim of a host of which only its registry entry is known."""
+    return claim_of(host, entry.name or host, entry, by_name=False)
+
+
 @dataclass(frozen=True)
 class Owners:
     """The hosts that prove that a machine is theirs: one owns it, several contest it, none leaves it to nobody."""

@@ -8,7 +8,6 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import os
 import shlex
 import typing as t
 
@@ -19,11 +18,6 @@ Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
 
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
-
-
-def known_hosts_file(registry_file: str) -> str:
-    """Where the host keys of a host's machines are pinned: beside its registry entry; empty without one."""
-    return os.path.join(os.path.realpath(os.path.dirname(registry_file)), ".known_hosts") if registry_file else ""
 
 
 def ssh_trust(trust: str, known_hosts: str) -> str:

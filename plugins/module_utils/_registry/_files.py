@@ -15,6 +15,7 @@ import tempfile
 import time
 import typing as t
 
+from ._place import KNOWN_HOSTS, entry_file
 from ._protocol import Claimed, RegistryError, Variables, is_open, offer_of
 
 try:
@@ -24,13 +25,11 @@ except ImportError:
 else:
     HAS_YAML = True
 
-NAME = "compute_index_supply.yml"  # of the file in the host's folder
 HEADER = (
     "# Written by compute_index.supply: what this host owns or is about to buy."
     " A machine is billed until it is deleted at the API.\n"
 )
 MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
-KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 LOCK_TIMEOUT = 20.0  # seconds; a lock is held for the time of a write
 _LOCK_PAUSE = 0.02  # seconds
 # Only where a file system cannot lock folders. Ansible does not read files whose name begins with a dot.
@@ -114,7 +113,7 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
         raise RegistryError(f"The registry folder {folder} cannot be read: {_reason(error)}.") from None
     for host in hosts:
         try:
-            entry = _load(os.path.join(folder, host, NAME))
+            entry = _load(entry_file(folder, host))
         except RegistryError as error:
             broken[host] = str(error)
         else:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the registry of a host is: one absolute folder, whoever asks.
+"""Where the registry of a host is: one absolute folder, whoever asks, and in it a folder for each host.
 
 This module util is private to the collection.
 """
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 import typing as t
+
+ENTRY = "compute_index_supply.yml"  # in the host's folder
+KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 
 
 def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
@@ -27,6 +30,26 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     base = beside or next(iter(folders), here)
     path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
     return os.path.normpath(os.path.join(base, path))
+
+
+def registry_of(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
+    """The folder for a host (``registry_dir``, ``inventory_dir``) of a call of Ansible (``sources``, ``here``)."""
+    return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
+
+
+def entry_file(folder: str, host: str) -> str:
+    """The file of a host's entry; empty without a registry."""
+    return f"{folder}/{host}/{ENTRY}" if folder else ""
+
+
+def folder_of(entry: str) -> str:
+    """The registry of that file."""
+    return os.path.dirname(os.path.dirname(entry))
+
+
+def known_hosts_file(entry: str) -> str:
+    """Where the host keys of a host's machines are pinned: beside its entry; empty without one."""
+    return os.path.join(os.path.realpath(os.path.dirname(entry)), KNOWN_HOSTS) if entry else ""
 
 
 def _folder(source: str) -> str:

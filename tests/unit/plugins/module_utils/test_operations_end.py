@@ -62,13 +62,14 @@ class Api:
 def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at many offers, which has tests of its own."""
 
-    def look(api: Api, given: Json, check_mode: bool) -> Json:
-        api.asked += given["offer_ids"]
+    def look(api: Api, offer_ids: set[str]) -> Json:
+        wanted = sorted(offer_ids - {""})
+        api.asked += wanted
         unknown = {"phase": None, "error_class": "not_found", "msg": "answered 404.", "resource_ids": []}
         known = {key: {"phase": phase, "resource_ids": []} for key, phase in api.phases.items()}
-        return {"offers": {offer_id: known.get(offer_id, unknown) for offer_id in given["offer_ids"]}}
+        return {offer_id: known.get(offer_id, unknown) for offer_id in wanted}
 
-    monkeypatch.setattr(operation, "offer_status", look)
+    monkeypatch.setattr(operation, "offer_statuses", look)
 
 
 def write(folder: Path, host: str, text: str | None = None, **variables: Any) -> Path:

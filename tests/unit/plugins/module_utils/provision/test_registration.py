@@ -16,13 +16,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     facts,
     further,
     is_registered,
-    known_hosts_file,
     reached_by,
     row,
     row_of,
     ssh_args,
     ssh_trust,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import known_hosts_file
 from hypothesis import given
 from hypothesis import strategies as st
 
