@@ -8,7 +8,6 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from ansible import constants as C
@@ -81,10 +80,8 @@ class ActionModule(InProcessAction):
     # What each step needs
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
-        batch = {host: self._raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
-        consumed = {
-            each for own in batch.values() for each in (own.get("provision__planned") or {}).get("consumed") or []
-        }
+        batch = _batch(task_vars)
+        consumed = _consumed(batch, "provision__planned")
         declared = {host: own["provision__declared"] for host, own in batch.items() if own.get("provision__declared")}
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {
@@ -92,15 +89,14 @@ class ActionModule(InProcessAction):
         }
         hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
         return {
+            **_hosts.call(task_vars),
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
-            "consumed": sorted(consumed),
+            "consumed": consumed,
             "quote": self._task.args["step"] == "quote",
             "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
             "attempts": again,
             "inventory": self._numbered(list(declared), task_vars),
-            "sources": list(task_vars.get("ansible_inventory_sources") or []),
-            "here": os.getcwd(),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "forbidden": self._forbidden(),
         }
@@ -109,7 +105,7 @@ class ActionModule(InProcessAction):
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
         found = {}
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
-            own = self._raw(host, task_vars)
+            own = _hosts.raw(host, task_vars)
             price = own.get("provision_price_per_hour") if own.get("provision_procured_offer_id") else None
             found[host] = 0 if price is None and "provision__declared" in own else price
         return found
@@ -132,7 +128,7 @@ class ActionModule(InProcessAction):
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
         """Plans, the purchases that they led to, and how the offers were seen last."""
         names = [plan["host"] for plan in plans if plan["action"] == "buy"]
-        purchases = {host: self._raw(host, task_vars).get("provision__purchase") for host in names}
+        purchases = {host: _hosts.raw(host, task_vars).get("provision__purchase") for host in names}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
         return {"plans": plans, "purchases": purchases, "offers": offers}
 
@@ -150,10 +146,8 @@ class ActionModule(InProcessAction):
     # What each step of an end needs
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
-        batch = {host: self._raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
-        consumed = {
-            each for own in batch.values() for each in (own.get("decommission__decided") or {}).get("consumed") or []
-        }
+        batch = _batch(task_vars)
+        consumed = _consumed(batch, "decommission__decided")
         declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
         hosts = [one for one in declared if str(one["id"]) not in consumed]
         # Where a name is all that there is, each host of the inventory has one.
@@ -162,7 +156,7 @@ class ActionModule(InProcessAction):
             **_hosts.call(task_vars),
             "hosts": [{**one, "declares": _hosts.declares(one["host"], task_vars)} for one in hosts],
             "ids": [one["id"] for one in hosts],
-            "consumed": sorted(consumed),
+            "consumed": consumed,
             "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],
             "forbidden": self._forbidden(),
         }
@@ -208,20 +202,26 @@ class ActionModule(InProcessAction):
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
         bases = set(hosts)
         names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
-        return {name: list(self._raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
+        return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
     # What Ansible knows
-
-    @staticmethod
-    def _raw(host: str, task_vars: Variables) -> Variables:
-        """The host's variables as they stand, without the evaluation of any."""
-        return _hosts.raw(host, task_vars)
 
     def _forbidden(self) -> str:
         """Why nothing may be bought in this play, empty if it may. What cannot be read is refused."""
         play = _play(self._task)
         strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
         return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+def _batch(task_vars: Variables) -> dict[str, Variables]:
+    """The variables of the hosts that this task stands for, those of the batch that have not failed."""
+    return {host: _hosts.raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
+
+
+def _consumed(batch: t.Mapping[str, Variables], registered: str) -> list[str]:
+    """The declarations that were decided about before, by the results that were registered under this name."""
+    results = (own.get(registered) or {} for own in batch.values())
+    return sorted({each for result in results for each in result.get("consumed") or []})
 
 
 def _play(task: t.Any) -> t.Any:

@@ -9,18 +9,17 @@ The variable ``compute_index_labels`` may say how the offers of a look at many a
 
 from __future__ import annotations
 
-import time
 import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import MINUTE, display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
 
 MOST_LINES = 5  # about the offers of one look at many
 
-# By host or offer: when the looks of an ``until`` began, what was told last, and when. They happen in one process.
-_told: dict[str, tuple[float, str, float]] = {}
+# By host or offer, since the looks of an ``until`` began. They happen in one process.
+_told: dict[str, Progress] = {}
 
 
 class ActionModule(InProcessAction):
@@ -60,9 +59,5 @@ def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) ->
 
 
 def _passed(key: str, msg: str, *, repeat: bool = True) -> float | None:
-    """Seconds since the looks began, if there is something new to say, or nothing was said for a minute; else None."""
-    now = time.monotonic()
-    start, last, when = _told.get(key, (now, "", now))
-    new = msg != last or (repeat and now - when >= MINUTE)
-    _told[key] = (start, msg, now if new else when)
-    return now - start if new else None
+    """Seconds since the looks began, if there is something new to say; see `Progress.news`."""
+    return _told.setdefault(key, Progress(key)).news(msg, repeat=repeat)

@@ -33,11 +33,18 @@ class Progress:
         self.start = time.monotonic()
         self.msg, self.told = "", 0.0
 
+    def news(self, msg: str, *, repeat: bool = True) -> float | None:
+        """Seconds since the begin if this is new, or nothing was told for a minute (``repeat``); else None."""
+        passed = time.monotonic() - self.start
+        if msg == self.msg and not (repeat and passed - self.told >= MINUTE):
+            return None
+        self.msg, self.told = msg, passed
+        return passed
+
     def tell(self, msg: str, urgent: bool = False) -> None:
         """A line if there is something new to say, or nothing was said for a minute."""
-        passed = time.monotonic() - self.start
-        if not in_terminal() or (passed < self.quiet and not urgent):
+        if not in_terminal() or (time.monotonic() - self.start < self.quiet and not urgent):
             return
-        if msg != self.msg or passed - self.told >= MINUTE:
+        passed = self.news(msg)
+        if passed is not None:
             display.display(f"  {self.host}, after {passed:.0f} s: {msg}")
-            self.msg, self.told = msg, passed

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.action import offer_status as action
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _progress
 
 
 class Clock:
@@ -22,7 +23,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(action, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(action, "_told", {})
     return clock
 
