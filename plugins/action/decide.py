@@ -12,6 +12,8 @@ import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
+from ansible.plugins import action
+from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
@@ -24,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import registry_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 # Under others a task that runs once would run for each host, or for some.
@@ -41,9 +44,14 @@ Variables = t.Mapping[str, t.Any]
 class ActionModule(InProcessAction):
     """Ansible's way to find the plugin."""
 
+    _supports_async = False
+
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         step = self._task.args.get("step")
+        if step == "declare":  # for each host, and no business of the API's
+            self._begin_facts()
+            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **declared(task_vars, self._templar)}
         steps: dict[t.Any, tuple[Operation, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
@@ -57,11 +65,20 @@ class ActionModule(InProcessAction):
             "audit": (AUDIT, self._audit),
         }
         if step not in steps:
-            raise AnsibleActionFail(f"step must be one of {', '.join(steps)}, not '{step}'")
+            raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
         operation, gather = steps[step]
         self.operation = operation  # type: ignore[misc]
         self._task.args = {**self._task.args, **gather(task_vars)}
         return super().run(tmp, task_vars)
+
+    def _begin_facts(self) -> None:
+        """Give the host facts of its own, none yet.
+
+        ansible-core 2.21 gives one mapping to all hosts that have none when a ``debug`` runs once for them: what is
+        gathered of one would be said of all from then on (ansible/ansible#87492).
+        """
+        if hasattr(action, "VariableLayer"):
+            self.register_host_variables({}, action.VariableLayer.CACHEABLE_FACT)
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -82,12 +99,12 @@ class ActionModule(InProcessAction):
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
         consumed = _consumed(batch, "provision__planned")
-        declared = {host: own["provision__declared"] for host, own in batch.items() if own.get("provision__declared")}
+        wanted = {host: own["provision__declared"] for host, own in batch.items() if _has_declared(own)}
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {
-            host: tried for host, tried in ((host, _tried(host, batch[host])) for host in declared) if tried is not None
+            host: tried for host, tried in ((host, _tried(host, batch[host])) for host in wanted) if tried is not None
         }
-        hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
+        hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         return {
             **_hosts.call(task_vars),
             "hosts": hosts,
@@ -96,7 +113,7 @@ class ActionModule(InProcessAction):
             "quote": self._task.args["step"] == "quote",
             "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
             "attempts": again,
-            "inventory": self._numbered(list(declared), task_vars),
+            "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "forbidden": self._forbidden(),
         }
@@ -107,7 +124,7 @@ class ActionModule(InProcessAction):
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
             own = _hosts.raw(host, task_vars)
             price = own.get("provision_price_per_hour") if own.get("provision_procured_offer_id") else None
-            found[host] = 0 if price is None and "provision__declared" in own else price
+            found[host] = 0 if price is None and _has_declared(own) else price
         return found
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -243,6 +260,11 @@ def _tried(host: str, own: Variables) -> list[Variables] | None:
         if call and host in (verdict.get("again") or []) and (verdict.get("calls") or {}).get(host) == call:
             return list((verdict.get("attempts") or {}).get(host) or [])
     return None
+
+
+def _has_declared(own: Variables) -> bool:
+    """Whether the host has declared, and its last call of the role was not skipped."""
+    return "id" in (own.get("provision__declared") or {})
 
 
 def _has_total(declared: Variables) -> bool:

@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - The roles of this collection use it; it is of no use elsewhere. It gathers what the hosts of the play have declared,
     reads their registry, asks the API, and returns a plan or a verdict for each.
-  - It runs once for all hosts, in Ansible's own process. What is wrong with one host never fails the others - it
-    is told in that host's plan, and the host fails by itself.
+  - It works in Ansible's own process, and runs once for all hosts, except for O(step=declare). What is wrong with one
+    host never fails the others - it is told in that host's plan, and the host fails by itself.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -30,6 +30,7 @@ attributes:
 options:
   step:
     description:
+      - V(declare) - what does this host want? Evaluates its variables, for the other steps.
       - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same for people and
         workflows, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?
@@ -43,7 +44,7 @@ options:
       - V(audit) - what runs on the account, what does it cost, and who owns it?
     type: str
     required: true
-    choices: [plan, quote, judge, release, reached, order, named, end, ended, audit]
+    choices: [declare, plan, quote, judge, release, reached, order, named, end, ended, audit]
   deleted:
     description:
       - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
@@ -183,7 +184,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 
 def main() -> None:
     """Only the action plugin of this name can gather what hosts have declared."""
-    steps = ["plan", "quote", "judge", "release", "reached", "order", "named", "end", "ended", "audit"]
+    steps = ["declare", "plan", "quote", "judge", "release", "reached", "order", "named", "end", "ended", "audit"]
     module = AnsibleModule(
         argument_spec={
             **_spec.API,

@@ -104,7 +104,7 @@ class InProcessAction(ActionBase):
         """The result of the operation; ``host`` is the one that it is for."""
         spec = self.operation.argument_spec
         # Plain values, as a module gets them.
-        arguments = json.loads(json.dumps(self._task.args, default=_plain))
+        arguments = json.loads(json.dumps(self._task.args, default=plain))
         checked = ArgumentSpecValidator(spec, **self.operation.rules).validate(arguments)
         params = checked.validated_parameters
         if checked.error_messages:
@@ -130,7 +130,7 @@ class InProcessAction(ActionBase):
         return params
 
 
-def _plain(value: t.Any) -> t.Any:
+def plain(value: t.Any) -> t.Any:
     """What JSON has no word for, as Ansible sends it to modules; a vaulted text becomes what it is."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -41,7 +41,7 @@ def write_impatient(project: Project, **variables: Any) -> str:
             {
                 "name": "Show",
                 "ansible.builtin.debug": {
-                    "msg": "attempts: {{ provision_attempts | map(attribute='outcome') | join(' ') }}"
+                    "msg": "attempts: {{ provision_attempts | default([]) | map(attribute='outcome') | join(' ') }}"
                 },
             },
         ],

@@ -305,7 +305,15 @@ def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
 def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool, account: str) -> Result:
     known = {case.host.host: case for case in cases}
     call = uuid.uuid4().hex
-    shown = [{**_shown(draft, known.get(draft.host), call, check_mode), "account": account} for draft in plans]
+    declarations = {raw["host"]: raw["id"] for raw in params["hosts"]}
+    shown = [
+        {
+            **_shown(draft, known.get(draft.host), call, check_mode),
+            "account": account,
+            "declaration": declarations[draft.host],
+        }
+        for draft in plans
+    ]
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
     }

@@ -46,11 +46,11 @@ OTHERS = frozenset(
 # Names that begin so are ceilings: a mistyped one would limit nothing.
 CEILINGS = "provision_max_"
 
-_LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
 # What the template for scripts can make of a file and of a user. Users without a password are locked anyway.
 _SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "permissions", "defer"})
 _SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
 _SCRIPT = "startup.sh.j2"
+_VARIABLE = re.compile(r"provision_\w+")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -102,7 +102,7 @@ class Declaration:
 
 
 def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key: str = "") -> Declaration:
-    """The declaration of the values that tasks/declare.yml of the role gathers; ``objections`` say what is wrong.
+    """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
 
     ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
@@ -141,6 +141,9 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_host(declaration, raw)
     found += _of_first_boot(raw)
+    # Where two find fault with a variable, the words of this file are for people.
+    named = set(_VARIABLE.findall(" ".join(found)))
+    found += [f"{said}." for said in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(said))]
     if missing_key:
         found.append(
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
@@ -239,7 +242,7 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
 
 def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
     # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
-    texts = [name for name, kind in zip(_LISTS, raw["list_types"]) if re.search("str|text|unicode", str(kind).lower())]
+    texts = raw["texts"]
     found = [f"{', '.join(texts)} must be given as lists."] if texts else []
     if str(raw["template"]).rpartition("/")[2] != _SCRIPT:
         return found

@@ -18,7 +18,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
     truth,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,14 +196,6 @@ def test_what_the_role_gives_to_hosts_is_known() -> None:
     assert public <= OTHERS
 
 
-def test_what_is_declared_is_what_is_read() -> None:
-    """The task that gathers a host's variables names the same keys as the samples of these tests."""
-    (task,) = yaml.safe_load((ROLE / "tasks" / "declare.yml").read_text())
-    text = task["ansible.builtin.set_fact"]["provision__declared"]
-    assert {key for key in raw() if f"'{key}':" in text} == set(raw())
-    assert all(f"'{name}':" in text for name in CONNECTION)
-
-
 # The order
 
 
@@ -308,17 +299,16 @@ def test_a_seeded_host_key_needs_a_registry() -> None:
 # The first boot
 
 
-@pytest.mark.parametrize(
-    "kind", ["str", "AnsibleUnicode", "AnsibleUnsafeText", "NativeJinjaText", "_AnsibleTaggedStr", "AnsibleTaggedStr"]
-)
-def test_a_text_is_no_list(kind: str) -> None:
-    said = objections(list_types=["list", kind, "list", "list", kind])
+def test_a_text_is_no_list() -> None:
+    said = objections(texts=["provision_users", "provision_commands"])
     assert said == "provision_users, provision_commands must be given as lists."
 
 
-@pytest.mark.parametrize("kind", ["list", "AnsibleSequence", "_AnsibleTaggedList", "_AnsibleLazyTemplateList", "tuple"])
-def test_lists_of_any_version(kind: str) -> None:
-    assert objections(list_types=[kind] * 5) == ""
+def test_what_the_argument_specs_say_is_said_once() -> None:
+    invalid = ["value of provision_on_failure must be one of: keep, release, got: drop", "provision_max_attempts: 'x'"]
+    said = objections(attempts="x", invalid=invalid)
+    assert said.startswith("provision_max_attempts must be a whole number")
+    assert said.endswith(" value of provision_on_failure must be one of: keep, release, got: drop.")
 
 
 SCRIPT = {"template": "startup.sh.j2"}

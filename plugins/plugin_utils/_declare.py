@@ -1,0 +1,101 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host wants: its variables as plain values, for `declaration.read_declaration`.
+
+Only the host itself can evaluate them: others see neither role defaults nor the variables of the play. A large template
+would do the same, but Ansible would compile it anew for each host. They are compared with the role's argument specs,
+too, since a task that does nothing else costs as much as this one.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+import uuid
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
+
+Variables = t.Mapping[str, t.Any]
+
+_FILE = Path(__file__).resolve().parents[2] / "roles" / "provision" / "meta" / "argument_specs.yml"
+# Read before Ansible forks its workers.
+_SPEC = yaml.load(_FILE.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+_ARGUMENTS = _SPEC["argument_specs"]["main"]["options"]
+
+# The variables of the role that are declared as they are.
+_WANTED = {
+    "project": "provision_project",
+    "spec": "provision_spec",
+    "offer_id": "provision_offer_id",
+    "max_price": "provision_max_price_per_hour",
+    "max_total_price": "provision_max_total_price_per_hour",
+    "attempts": "provision_max_attempts",
+    "all_or_nothing": "provision_all_or_nothing",
+    "adopt": "provision_adopt",
+    "cluster_name": "provision_cluster_name",
+    "ssh_public_key_file": "provision_ssh_public_key_file",
+    "reach": "provision_reach",
+    "verify": "provision_verify",
+    "trust": "provision_host_key_trust",
+    "on_failure": "provision_on_failure",
+    "poll_delay": "provision_poll_delay",
+    "poll_retries": "provision_poll_retries",
+    "registry_dir": "provision_registry_dir",
+    "template": "provision_cloud_init_template",
+}
+_LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
+# What others have said of the host, the playbooks among them.
+_SAID = {
+    "refused": "provision__refused",
+    "advice": "provision__advice",
+    "connection": "ansible_connection",
+    "inventory_dir": "inventory_dir",
+}
+_KNOWN = (
+    *CONNECTION,
+    *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
+)
+
+
+def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
+    """The values that the host has now, under an id of their own. Raises AnsibleActionFail."""
+
+    def value(name: str) -> t.Any:
+        try:
+            return templar.template(task_vars.get(name))
+        except AnsibleError as error:
+            raise AnsibleActionFail(f"{name} cannot be evaluated: {error}") from error
+
+    given = json.loads(json.dumps({name: value(name) for name in _ARGUMENTS}, default=plain))
+    return {
+        "id": uuid.uuid4().hex,
+        "host": str(task_vars["inventory_hostname"]),
+        "groups": list(task_vars["group_names"]),
+        "variables": [name for name in task_vars if re.match("provision_[^_]", name)],
+        **{key: given[name] for key, name in _WANTED.items()},
+        **{key: value(name) for key, name in _SAID.items()},
+        "name": str(given["provision_resource_name"]),
+        "boot_timeout": str(given["provision_boot_timeout"]),
+        "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
+        "has_cloud_init": bool(given["provision_cloud_init"]),
+        "texts": [name for name in _LISTS if isinstance(given[name], str)],
+        "file_keys": _keys(given["provision_files"]),
+        "user_keys": _keys(given["provision_users"]),
+        "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
+        "known": {name: value(name) for name in _KNOWN},
+    }
+
+
+def _keys(given: t.Any) -> list[str]:
+    """The keys of the mappings among what was given."""
+    mappings = [each for each in given if isinstance(each, t.Mapping)] if isinstance(given, list) else []
+    return sorted({str(key) for each in mappings for key in each})

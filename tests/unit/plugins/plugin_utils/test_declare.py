@@ -1,0 +1,100 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host gathers of its variables, by the templar of Ansible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ansible.template
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import read_declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
+
+from provision_samples import SPEC, raw
+
+ROLE = Path(__file__).resolve().parents[4] / "roles" / "provision"
+
+
+def as_template(value: Any) -> Any:
+    """A value as Ansible reads it from a file: since ansible-core 2.19 only what is trusted is evaluated."""
+    trust = getattr(ansible.template, "trust_as_template", str)
+    if isinstance(value, str):
+        return trust(value)
+    if isinstance(value, dict):
+        return {key: as_template(part) for key, part in value.items()}
+    return [as_template(part) for part in value] if isinstance(value, list) else value
+
+
+def gathered(**variables: Any) -> dict[str, Any]:
+    """The declaration of a host with the defaults of the role and these variables."""
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    known = {"inventory_hostname": "gpu-1", "group_names": ["gpu"], "inventory_dir": "/inventory", **defaults}
+    known.update({"provision_spec": SPEC, "provision_max_price_per_hour": 4, **variables})
+    known = as_template(known)
+    return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known))
+
+
+def test_all_is_gathered_that_is_read() -> None:
+    found = gathered()
+    assert set(found) == {*raw(), "id"}
+    assert set(CONNECTION) < set(found["known"])
+    assert read_declaration(found, "/inventory/host_vars").objections == ()
+    assert found["invalid"] == []
+
+
+def test_templates_are_evaluated_and_nothing_else_is_changed() -> None:
+    spec = {"compute": {"gpu_type": "{{ kind }}", "gpu_count": 1}}
+    found = gathered(provision_spec=spec, kind="L4", provision_project="research", provision_boot_timeout=600)
+    assert found["spec"] == {"compute": {"gpu_type": "L4", "gpu_count": 1}}
+    assert (found["name"], found["boot_timeout"]) == ("research-gpu-1", "600")
+    assert {type(found["spec"]), type(found["spec"]["compute"]["gpu_type"])} == {dict, str}
+
+
+def test_each_declaration_is_another_one() -> None:
+    assert gathered()["id"] != gathered()["id"]
+
+
+@pytest.mark.parametrize("name", ["provision_spec", "provision_users", "provision_max_price_per_hour"])
+def test_what_cannot_be_evaluated_is_named(name: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=f"{name} cannot be evaluated"):
+        gathered(**{name: "{{ nowhere }}"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"provision_on_failure": "drop"}, "provision_on_failure must be one of"),
+        ({"provision_host_key_trust": "no"}, "provision_host_key_trust must be one of"),
+        ({"provision_spec": 7}, "provision_spec"),
+        ({"provision_reach": "perhaps"}, "provision_reach"),
+        ({"provision_users": 7}, "provision_users"),
+    ],
+)
+def test_values_that_the_argument_specs_refuse(variables: dict[str, Any], said: str) -> None:
+    found = gathered(**variables)
+    assert len(found["invalid"]) == 1
+    assert said in found["invalid"][0]
+
+
+def test_texts_where_lists_belong() -> None:
+    found = gathered(provision_users="me", provision_packages=["htop"], provision_commands="reboot")
+    assert found["texts"] == ["provision_users", "provision_commands"]
+
+
+def test_the_keys_of_files_and_users() -> None:
+    files = [{"path": "/a", "content": "x"}, {"path": "/b", "source": "y"}, "no mapping"]
+    found = gathered(provision_files=files, provision_users=["me", {"name": "you"}])
+    assert (found["file_keys"], found["user_keys"]) == (["content", "path", "source"], ["name"])
+
+
+def test_a_key_or_cloud_config_is_told_of_but_not_repeated() -> None:
+    found = gathered(provision_ssh_public_key="ssh-ed25519 AAAA", provision_cloud_init={"runcmd": ["secret"]})
+    assert found["has_ssh_public_key"] and found["has_cloud_init"]
+    assert "secret" not in str(found) and "AAAA" not in str(found)
