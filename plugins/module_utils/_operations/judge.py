@@ -128,7 +128,8 @@ class _Case:
             return "unknown"  # not by this task, but by an earlier run
         if said:
             return str(said)
-        return "unknown" if self.file is None or self.entry.offer_id == self.plan["offer_id"] else "not_sent"
+        may_be_sent = self.file is None or self.trouble or self.entry.offer_id == self.plan["offer_id"]
+        return "unknown" if may_be_sent else "not_sent"
 
     @property
     def is_planned(self) -> bool:
@@ -241,7 +242,7 @@ class _Case:
     def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
         """Why the host stops, and what is billed."""
         if attempt.outcome in ("unknown", "claimed"):
-            return self.said()
+            return self._unsettled()
         owned = attempt.billed and not attempt.released
         money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
         waits = owned and not self.is_over and attempt.outcome != "rejected"
@@ -250,6 +251,15 @@ class _Case:
             again = messages.DELETED_AGAIN
         advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         return messages.joined(self.said(), again, money, messages.tried(tried), advice)
+
+    def _unsettled(self) -> str:
+        """The same of a purchase whose end nobody knows. The task knows best, unless it has sent nothing itself."""
+        offer_id, outcome = str(self.plan["offer_id"]), self.purchase.get("outcome")
+        if not outcome:
+            return messages.died(offer_id, self.said(), self.price, self.ids)
+        if outcome == "not_sent":
+            return messages.joined(self.said(), messages.still_open(self.host, offer_id, self.price, self.ids))
+        return self.said()
 
 
 def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:
