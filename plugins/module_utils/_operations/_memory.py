@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All that the registries of some hosts remember, also of hosts that nobody asks about.
+"""All that the registries of some hosts remember, also of hosts that nobody asks about; and their configuration of ssh.
 
 This module util is private to the collection.
 """
@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import typing as t
 
+from .. import _ssh_config
+from .._provision import registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
-from .._registry._files import entries
+from .._registry._files import entries, keep_ssh_config
+from .._registry._place import entry_file, folder_of, known_hosts_file
 from .._registry._protocol import RegistryError
 
 
@@ -68,3 +71,31 @@ class Memory:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for found in self._broken.values() for host, text in found.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
+
+
+def bring_ssh_up_to_date(folders: t.Iterable[str]) -> list[str]:
+    """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning."""
+    warnings = []
+    for folder in dict.fromkeys(filter(None, folders)):
+        try:
+            keep_ssh_config(folder, lambda _before, folder=folder: _ssh_config_of(folder))  # type: ignore[misc]
+        except RegistryError as error:
+            warnings.append(str(error))
+    return warnings
+
+
+def _ssh_config_of(folder: str) -> str | None:
+    known, _broken = entries(folder)
+    files = {host: known_hosts_file(entry_file(folder, host)) for host in known}
+    return _ssh_config.render(
+        (host, registration.ssh_machines(host, read_entry(variables), files[host])) for host, variables in known.items()
+    )
+
+
+def leave_out_of_ssh(host: str, registry_file: str) -> list[str]:
+    """The same for a host whose entry has just ended, without a look at all the others."""
+    try:
+        keep_ssh_config(folder_of(registry_file), lambda before: _ssh_config.without(before, host))
+    except RegistryError as error:
+        return [str(error)]
+    return []

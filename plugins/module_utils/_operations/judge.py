@@ -26,7 +26,7 @@ from .._registry._files import HostFile
 from .._registry._place import folder_of
 from .._registry._protocol import MADE, RegistryError, Variables
 from .._text import number_of
-from ._memory import Memory
+from ._memory import Memory, bring_ssh_up_to_date
 
 # Of hosts that are at another step meanwhile what was said before stays.
 _CARRIED = ("attempts", "stops", "release")
@@ -214,6 +214,7 @@ class _Case:
         before = self.file.read()
         if verdict is Verdict.READY:
             named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
+            named["provision_identity_file"] = self.plan["identity_file"] or None
             after: Variables | None = self.file.note({**named, "provision_purchase": MADE})
         elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
             self.file.end()
@@ -292,6 +293,8 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         else:
             answer["stops"][case.host] = case.failure(attempt, [each["offer_id"] for each in attempts])
         answer["next"][case.host] = _NEXT.get(verdict) or _reached_by(case)
+    if not check_mode:
+        warnings += bring_ssh_up_to_date(folder_of(case.plan["registry_file"]) for case, _verdict in judged)
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
     return {**answer, "warnings": list(filter(None, warnings))}
@@ -368,8 +371,10 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     tried = [dict(each) for each in (params["before"].get("attempts") or {}).get(case.host) or []]
     if over and tried:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
+    warnings = []
     if over and case.file is not None:
         case.file.end()
+        warnings = bring_ssh_up_to_date([folder_of(plan["registry_file"])])
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
@@ -383,6 +388,7 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
         "again": [case.host] if verdict is Verdict.AGAIN else [],
         "next": {case.host: _NEXT.get(verdict, "stop.yml")},
         "stops": {case.host: stop},
+        "warnings": warnings,
     }
 
 
