@@ -67,18 +67,29 @@ class Memory:
         broken: dict[str, tuple[str, ...]] = {host: () for found in self._broken.values() for host in found}
         return {**broken, **{host: entry.groups for _folder, host, entry in self.all()}}
 
+    def ssh_config(self, folder: str) -> str | None:
+        """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
+        return _rendered(folder, self._entries.get(folder, {}))
+
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for found in self._broken.values() for host, text in found.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
-def bring_ssh_up_to_date(folders: t.Iterable[str]) -> list[str]:
-    """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning."""
+def bring_ssh_up_to_date(folders: t.Iterable[str], memory: Memory | None = None) -> list[str]:
+    """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning.
+
+    ``memory``: what has just been read of them, and spares another look where the file says just that.
+    """
     warnings = []
     for folder in dict.fromkeys(filter(None, folders)):
         try:
-            keep_ssh_config(folder, lambda _before, folder=folder: _ssh_config_of(folder))  # type: ignore[misc]
+            keep_ssh_config(
+                folder,
+                lambda _before, folder=folder: _ssh_config_of(folder),  # type: ignore[misc]
+                None if memory is None else memory.ssh_config(folder),
+            )
         except RegistryError as error:
             warnings.append(str(error))
     return warnings
@@ -86,10 +97,12 @@ def bring_ssh_up_to_date(folders: t.Iterable[str]) -> list[str]:
 
 def _ssh_config_of(folder: str) -> str | None:
     known, _broken = entries(folder)
+    return _rendered(folder, {host: read_entry(variables) for host, variables in known.items()})
+
+
+def _rendered(folder: str, known: t.Mapping[str, Entry]) -> str | None:
     files = {host: known_hosts_file(entry_file(folder, host)) for host in known}
-    return _ssh_config.render(
-        (host, registration.ssh_machines(host, read_entry(variables), files[host])) for host, variables in known.items()
-    )
+    return _ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
 
 def leave_out_of_ssh(host: str, registry_file: str) -> list[str]:

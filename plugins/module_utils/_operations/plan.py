@@ -64,7 +64,7 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
     ]
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     if not (check_mode or params["quote"]):
-        warnings += bring_ssh_up_to_date(host.registry_dir for host in hosts)
+        warnings += bring_ssh_up_to_date((host.registry_dir for host in hosts), None if changed else memory)
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
     answer = _answer(finished, cases, params, check_mode, api.account)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
