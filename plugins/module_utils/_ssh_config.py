@@ -86,7 +86,7 @@ def _block(machine: Machine) -> str:
 
 def _odd(name: str) -> str:
     # JSON makes one line of it, whatever it holds.
-    return f"# Left out, since ssh cannot be told of it: {json.dumps(name)}"
+    return f"# Left out, since ssh would misread it: {json.dumps(name)}"
 
 
 def _is_readable(path: str) -> bool:
