@@ -30,7 +30,7 @@ demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it 
 	@$(RUN) $(BIN)/python tests/demo/demo.py $(ARGS)
 
 sandbox: $(DEMO) ## Run the simulated API in the foreground
-	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 $(ARGS)
+	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env $(ARGS)
 
 test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
 	$(NOX) --parallel auto $(ARGS)

@@ -36,7 +36,7 @@ _ASKED = ("provision_hosts", "provision_group", "quote")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
 # What declarations and plans have of this computer and of the inventory.
-_LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file")
+_LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
 
 Variables = t.Mapping[str, t.Any]
 
@@ -115,6 +115,7 @@ class ActionModule(InProcessAction):
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
+            "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "forbidden": self._forbidden(),
         }
 

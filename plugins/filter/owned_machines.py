@@ -65,7 +65,7 @@ _value:
       description: Who may log in.
       type: str
     ssh:
-      description: The same as words for C(ssh).
+      description: The same as a command.
       type: str
     price_per_hour:
       description: USD per hour for all its machines; V(null) if nobody knows.

@@ -60,6 +60,13 @@ def _port(value: object) -> int | None:
     return int(value) if 0 < int(value) < 65536 else None
 
 
+def plain(values: t.Mapping[str, t.Any]) -> Connection | None:
+    """Connection variables of any origin, checked as those of the API are; None if one of them is missing or odd."""
+    host, port = _host(values.get("ansible_host")), _port(values.get("ansible_port"))
+    user = _user(values.get("ansible_user"))
+    return Connection(ansible_host=host, ansible_port=port, ansible_user=user) if host and port and user else None
+
+
 def _parse_destination(text: str) -> _Target:
     """``host``, ``user@host``, ``user@::1`` or ``ssh://user@host:port``."""
     if text.startswith("ssh://"):

@@ -97,6 +97,7 @@ PLAN: Spec = {
     "here": {"type": "str", "default": ""},
     "inventory": {"type": "dict", "default": {}},
     "connection": {"type": "str", "default": ""},
+    "identity_file": {"type": "str", "default": ""},
     "forbidden": {"type": "str", "default": ""},
     "quote": {"type": "bool", "default": False},
 }

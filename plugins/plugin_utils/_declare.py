@@ -83,6 +83,7 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "variables": [name for name in task_vars if re.match("provision_[^_]", name)],
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
+        "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),

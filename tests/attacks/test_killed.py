@@ -1,13 +1,17 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A play that is killed in the middle of its purchases, and what others do before it is run again."""
+"""A play, or a module of it, that is killed in the middle of its purchases, and what others do before it runs again."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
-from attack import Attacked, Cases, assert_remembered, core, failed, failures, of, wait_for
+from attack import Attacked, Cases, assert_remembered, core, failed, failures, marked, of, wait_for
 from standin import Answer, Proceed, Request, StandIn, refuse
 
 PROCURE = ("POST", "/procure_offer")
@@ -78,3 +82,62 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     with check("the colleague's machine lives"):
         assert stolen.machines[0].runs
     check.judge(second, third)
+
+
+def kill_modules(project: Attacked, name: str) -> int:
+    """Kill the processes of the modules of this name that the project runs, and say how many there were."""
+    killed = 0
+    for pid in marked(project.mark):
+        # A shell that has started one has the same words, and tells Ansible how it ended.
+        with suppress(OSError):
+            program, *words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if "python" in program and any(f"AnsiballZ_{name}" in word for word in words):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    return killed
+
+
+@core
+def test_a_module_that_is_killed_after_its_purchase_was_sent_says_what_may_be_billed(
+    account: StandIn, project: Attacked
+) -> None:
+    # Whether the purchase arrives, and whether there is a registry.
+    arrives = {"made": True, "lost": False, "made-by-name": True}
+    project.declare({host: {"provision_registry_dir": ""} if "by-name" in host else {} for host in arrives})
+    offers = {host: account.sell(host) for host in arrives}
+    arrived: set[str] = set()
+    killed: list[int] = []
+
+    def kill_all(request: Request, proceed: Proceed) -> Answer:
+        name = request.json["resource_name"]
+        if arrives[name]:
+            proceed()
+        arrived.add(name)
+        if len(arrived) == len(arrives):
+            killed.append(kill_modules(project, "procure_offer"))
+        wait_for(lambda: bool(killed))
+        return Answer(cut=True)
+
+    account.on(*PROCURE, kill_all, times=len(arrives))
+    play = project.play_of("provision")
+    by_module = {"COMPUTE_INDEX_IN_PROCESS": "0"}
+    first = project.run("ansible-playbook", "-i", str(project.inventory), play, **by_module)
+    check = Cases()
+    with check("killed"):
+        assert killed == [len(arrives)], "not all modules, or more than they, were killed"
+    for host, offer in offers.items():
+        # What is bought in its stead is one too many.
+        account.sell(host, 1.5)
+        with check(f"{host} at first"):
+            said = failures(first, host)
+            for words in (offer.offer_id, "MAY BE BOUGHT and billed at USD 2.00 per hour", "Run again"):
+                assert words in said, f"not told: {words}: {said}"
+            assert "othing was bought" not in said and "othing is billed" not in said
+    second = project.run("ansible-playbook", "-i", str(project.inventory), play, **by_module)
+    for host, offer in offers.items():
+        with check(f"{host} again"):
+            assert not failed(second, host), failures(second, host)
+            assert [purchase.offer for purchase in account.bought(host)] == [offer], "it is not this one purchase"
+            if "by-name" not in host:
+                assert project.owned(host) == account.bought(host)[0].ids
+    check.judge(first, second)

@@ -40,9 +40,9 @@ def prepare() -> None:
     )
 
 
-def start_simulator() -> tuple[subprocess.Popen[bytes], str]:
-    """The simulated API in a process of its own, and its URL."""
-    ready = WORK / "url"
+def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+    """The simulated API in a process of its own, and the variables that lead to it."""
+    exports = WORK / "simulator.env"
     with (WORK / "simulator.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -51,19 +51,19 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], str]:
                 "simulator",
                 "--provision-seconds=4",
                 "--delete-seconds=2",
-                "--ready-file",
-                str(ready),
+                "--environment-file",
+                str(exports),
             ],
             stdout=log,
             stderr=log,
         )
     deadline = time.monotonic() + START_SECONDS
-    while not (ready.exists() and ready.read_text().strip()):
+    while not exports.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             sys.exit(f"The simulator did not start:\n{(WORK / 'simulator.log').read_text()}")
         time.sleep(0.05)
-    return process, ready.read_text().strip()
+    return process, dict(re.findall("^export (.*)=(.*)$", exports.read_text(), re.MULTILINE))
 
 
 def play(arguments: str, environment: dict[str, str]) -> int:
@@ -99,13 +99,12 @@ def purchases() -> int:
 def main() -> None:
     """Run the demo."""
     prepare()
-    simulator, url = start_simulator()
+    simulator, variables = start_simulator()
     # A path below the clone can be too long for the sockets of SSH's shared connections.
     sockets = tempfile.mkdtemp(prefix="supply-")
     environment = {
         **os.environ,
-        "COMPUTE_INDEX_API_URL": url,
-        "COMPUTE_INDEX_API_TOKEN": "demo-token",
+        **variables,
         "ANSIBLE_HOME": str(WORK / "ansible"),
         "ANSIBLE_LOCAL_TEMP": str(WORK / "ansible" / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,

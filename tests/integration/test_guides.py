@@ -92,6 +92,7 @@ def run(project: Project, block: Block) -> None:
         fails = "fails" in block.notes and number == len(steps) - 1
         assert (done.returncode != 0) is fails, f"exit code {done.returncode}, {place}"
         assert (line := missing(expected, done.output)) is None, f"not printed: {line}\n{place}"
+        assert "Unable to parse" not in done.output, f"a file that is no inventory lies in its folder, {place}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

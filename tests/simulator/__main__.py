@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -33,14 +35,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ssh-delay-seconds", type=float, default=0, help="from ready to a listening SSH port")
     parser.add_argument("--vocabulary", choices=["A", "B"], default="A", help="words of procurement_status")
     parser.add_argument("--stock", type=int, default=4, help="copies of each offer of the catalogue")
-    parser.add_argument("--ready-file", metavar="PATH", help="write the URL to this file once it answers")
+    parser.add_argument(
+        "--environment-file", metavar="PATH", help="a file for shells, there from when it answers until it ends"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     """Run until ctrl-c or SIGTERM."""
     options = vars(arguments())
-    port, stock, ready_file = options.pop("port"), options.pop("stock"), options.pop("ready_file")
+    port, stock, file = options.pop("port"), options.pop("stock"), options.pop("environment_file")
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("simulator").setLevel(logging.INFO)
     stop = threading.Event()
@@ -52,16 +56,22 @@ def main() -> int:
         port = 0
     offers = [each for copy in range(stock) for each in default_offers()]
     with Simulator(Settings(**options), offers, port=port) as simulator:
-        print(simulator.url)
         # A line each: neither is broken on 80 columns, so both can be copied.
-        print(f"export COMPUTE_INDEX_API_URL={simulator.url}")
-        print(f"export COMPUTE_INDEX_API_TOKEN={simulator.settings.token}")
-        print("Stop with ctrl-c.", flush=True)
-        if ready_file:
-            with open(f"{ready_file}.tmp", "w", encoding="utf-8") as file:
-                file.write(simulator.url + "\n")
-            os.replace(f"{ready_file}.tmp", ready_file)
+        exports = (
+            f"export COMPUTE_INDEX_API_URL={simulator.url}\n"
+            f"export COMPUTE_INDEX_API_TOKEN={shlex.quote(simulator.settings.token)}\n"
+        )
+        print(simulator.url)
+        if file:
+            print(f"In another terminal in this folder:\n. {shlex.quote(file)}")
+            with open(f"{file}.tmp", "w", encoding="utf-8") as written:
+                written.write(exports)
+            os.replace(f"{file}.tmp", file)
+        print(f"In another terminal, wherever it is:\n{exports}Stop with ctrl-c.", flush=True)
         stop.wait()
+        if file:
+            with contextlib.suppress(FileNotFoundError):  # another sandbox has written and removed it
+                os.unlink(file)
     return 0
 
 

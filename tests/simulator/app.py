@@ -89,7 +89,7 @@ def create_app(market: Market, fleet: Fleet) -> FastAPI:
             search = parse(await request.body(), list(market.offers.values()), settings.gpu_count_required)
         except InvalidSearch as error:
             raise HTTPException(422, error.detail) from error
-        found = [each for each in offers if search.matches(each)]
+        found = [each for each in offers if search.matches(each, settings.lists_clusters)]
         return answers.offers(found, search.model_dump(exclude_none=True, by_alias=True))
 
     @app.get("/offers/{offer_id}", tags=["Offers"])

@@ -28,7 +28,10 @@ class InvalidSearch(Exception):
 
 
 class Compute(BaseModel):
-    """Section 4.2. ``node_count`` is this simulator's own: how a cluster is asked for is unknown (section 10.4)."""
+    """Section 4.2; ``gpu_count`` is of one machine.
+
+    ``node_count`` is this simulator's own: how a cluster is asked for is unknown (section 10.4).
+    """
 
     gpu_type: str
     gpu_count: Literal[1, 2, 4, 8] = 1
@@ -47,13 +50,14 @@ class Compute(BaseModel):
             raise ValueError(f"unknown gpu_type: {', '.join(unknown)}")
         return "|".join(names)
 
-    def matches(self, offer: Offer) -> bool:
+    def matches(self, offer: Offer, lists_clusters: bool) -> bool:
         """Whether an offer is what was asked for (section 4.5)."""
+        nodes = offer.node_count if self.node_count is None and lists_clusters else self.node_count
         price, cap, disk = offer.gpu_price_per_hour, self.max_price_per_gpu_hour, offer.boot_disk_in_gb
         return (
             not {offer.gpu_family, offer.gpu_type}.isdisjoint(self.gpu_type.split("|"))
-            and offer.gpu_count == self.gpu_count * (self.node_count or 1)
-            and offer.node_count == self.node_count
+            and offer.gpu_count == self.gpu_count * (nodes or 1)
+            and offer.node_count == nodes
             and offer.type == self.type
             and self.contract_type in (None, offer.contract_type)
             and (cap is None or (price is not None and price <= cap))
@@ -101,11 +105,11 @@ class Search(BaseModel):
             raise ValueError("compute is required unless the request is storage-only")
         return self
 
-    def matches(self, offer: Offer) -> bool:
+    def matches(self, offer: Offer, lists_clusters: bool) -> bool:
         """Whether the offer passes every condition; a storage-only search finds nothing here."""
         return (
             self.compute is not None
-            and self.compute.matches(offer)
+            and self.compute.matches(offer, lists_clusters)
             and self.region in (None, offer.region)
             and self.vendor in (None, offer.vendor)
             and (offer.supports_cilium or not self.network.supports_cilium)

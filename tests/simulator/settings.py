@@ -27,6 +27,8 @@ class Settings:
     """A search lists offers again, under new ids, that expired unbought or whose machines were all deleted."""
     gpu_count_required: bool = False
     """C4: a search without ``compute.gpu_count`` is invalid (True) or means 1 (False)."""
+    lists_clusters: bool = True
+    """A search lists clusters of such machines, too (section 10.4: unknown), or only where it names ``node_count``."""
     total_price: bool = True
     """Whether offers carry ``total_price_per_hour`` (C13)."""
 

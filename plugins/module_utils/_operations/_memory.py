@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All that the registries of some hosts remember, also of hosts that nobody asks about.
+"""All that the registries of some hosts remember, also of hosts that nobody asks about; and their configuration of ssh.
 
 This module util is private to the collection.
 """
@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import typing as t
 
+from .. import _ssh_config
+from .._provision import registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
-from .._registry._files import entries
+from .._registry._files import entries, keep_ssh_config
+from .._registry._place import entry_file, folder_of, known_hosts_file
 from .._registry._protocol import RegistryError
 
 
@@ -64,7 +67,48 @@ class Memory:
         broken: dict[str, tuple[str, ...]] = {host: () for found in self._broken.values() for host in found}
         return {**broken, **{host: entry.groups for _folder, host, entry in self.all()}}
 
+    def ssh_config(self, folder: str) -> str | None:
+        """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
+        return _rendered(folder, self._entries.get(folder, {}))
+
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for found in self._broken.values() for host, text in found.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
+
+
+def bring_ssh_up_to_date(folders: t.Iterable[str], memory: Memory | None = None) -> list[str]:
+    """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning.
+
+    ``memory``: what has just been read of them, and spares another look where the file says just that.
+    """
+    warnings = []
+    for folder in dict.fromkeys(filter(None, folders)):
+        try:
+            keep_ssh_config(
+                folder,
+                lambda _before, folder=folder: _ssh_config_of(folder),  # type: ignore[misc]
+                None if memory is None else memory.ssh_config(folder),
+            )
+        except RegistryError as error:
+            warnings.append(str(error))
+    return warnings
+
+
+def _ssh_config_of(folder: str) -> str | None:
+    known, _broken = entries(folder)
+    return _rendered(folder, {host: read_entry(variables) for host, variables in known.items()})
+
+
+def _rendered(folder: str, known: t.Mapping[str, Entry]) -> str | None:
+    files = {host: known_hosts_file(entry_file(folder, host)) for host in known}
+    return _ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
+
+
+def leave_out_of_ssh(host: str, registry_file: str) -> list[str]:
+    """The same for a host whose entry has just ended, without a look at all the others."""
+    try:
+        keep_ssh_config(folder_of(registry_file), lambda before: _ssh_config.without(before, host))
+    except RegistryError as error:
+        return [str(error)]
+    return []

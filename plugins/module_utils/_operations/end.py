@@ -24,7 +24,7 @@ from .._registry._files import HostFile
 from .._registry._place import entry_file, registry_of
 from .._registry._protocol import MADE, RegistryError
 from ._journal import seconds_of
-from ._memory import Memory, named_claim
+from ._memory import Memory, leave_out_of_ssh, named_claim
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -163,7 +163,8 @@ def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         classes = [each["error_class"] for each in answers if each.get("error_class")]
         msg = messages.not_over(plan["host"], said, left, plan["registry_file"])
         raise Failure(msg, next(iter(classes), "unavailable"), **facts)
-    return facts
+    warnings = leave_out_of_ssh(plan["host"], plan["registry_file"]) if plan["registry_file"] else []
+    return {**facts, "warnings": warnings} if warnings else facts
 
 
 def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:

@@ -26,7 +26,7 @@ from .._registry._files import HostFile
 from .._registry._place import folder_of
 from .._registry._protocol import MADE, RegistryError, Variables
 from .._text import number_of
-from ._memory import Memory
+from ._memory import Memory, bring_ssh_up_to_date
 
 # Of hosts that are at another step meanwhile what was said before stays.
 _CARRIED = ("attempts", "stops", "release")
@@ -128,7 +128,8 @@ class _Case:
             return "unknown"  # not by this task, but by an earlier run
         if said:
             return str(said)
-        return "unknown" if self.file is None or self.entry.offer_id == self.plan["offer_id"] else "not_sent"
+        may_be_sent = self.file is None or self.trouble or self.entry.offer_id == self.plan["offer_id"]
+        return "unknown" if may_be_sent else "not_sent"
 
     @property
     def is_planned(self) -> bool:
@@ -213,6 +214,7 @@ class _Case:
         before = self.file.read()
         if verdict is Verdict.READY:
             named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
+            named["provision_identity_file"] = self.plan["identity_file"] or None
             after: Variables | None = self.file.note({**named, "provision_purchase": MADE})
         elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
             self.file.end()
@@ -241,7 +243,7 @@ class _Case:
     def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
         """Why the host stops, and what is billed."""
         if attempt.outcome in ("unknown", "claimed"):
-            return self.said()
+            return self._unsettled()
         owned = attempt.billed and not attempt.released
         money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
         waits = owned and not self.is_over and attempt.outcome != "rejected"
@@ -250,6 +252,15 @@ class _Case:
             again = messages.DELETED_AGAIN
         advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         return messages.joined(self.said(), again, money, messages.tried(tried), advice)
+
+    def _unsettled(self) -> str:
+        """The same of a purchase whose end nobody knows. The task knows best, unless it has sent nothing itself."""
+        offer_id, outcome = str(self.plan["offer_id"]), self.purchase.get("outcome")
+        if not outcome:
+            return messages.died(offer_id, self.said(), self.price, self.ids)
+        if outcome == "not_sent":
+            return messages.joined(self.said(), messages.still_open(self.host, offer_id, self.price, self.ids))
+        return self.said()
 
 
 def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:
@@ -282,6 +293,8 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         else:
             answer["stops"][case.host] = case.failure(attempt, [each["offer_id"] for each in attempts])
         answer["next"][case.host] = _NEXT.get(verdict) or _reached_by(case)
+    if not check_mode:
+        warnings += bring_ssh_up_to_date(folder_of(case.plan["registry_file"]) for case, _verdict in judged)
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
     return {**answer, "warnings": list(filter(None, warnings))}
@@ -358,8 +371,10 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     tried = [dict(each) for each in (params["before"].get("attempts") or {}).get(case.host) or []]
     if over and tried:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
+    warnings = []
     if over and case.file is not None:
         case.file.end()
+        warnings = bring_ssh_up_to_date([folder_of(plan["registry_file"])])
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
@@ -373,6 +388,7 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
         "again": [case.host] if verdict is Verdict.AGAIN else [],
         "next": {case.host: _NEXT.get(verdict, "stop.yml")},
         "stops": {case.host: stop},
+        "warnings": warnings,
     }
 
 

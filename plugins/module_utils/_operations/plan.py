@@ -9,6 +9,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import os
+import shlex
 import typing as t
 import uuid
 from dataclasses import replace
@@ -25,10 +26,10 @@ from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry._files import HostFile
-from .._registry._place import known_hosts_file, registry_of
+from .._registry._place import known_hosts_file, registry_of, ssh_config_file
 from .._registry._protocol import Variables
 from .._text import amount, number_of, table, usd
-from ._memory import Memory
+from ._memory import Memory, bring_ssh_up_to_date
 from .offer_info import offer_info
 from .offer_status import offer_statuses
 
@@ -62,6 +63,8 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
         _named_apart(_finished(case, draft, statuses), params["inventory"]) for case, draft in zip(cases, plans)
     ]
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
+    if not (check_mode or params["quote"]):
+        warnings += bring_ssh_up_to_date((host.registry_dir for host in hosts), None if changed else memory)
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
     answer = _answer(finished, cases, params, check_mode, api.account)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
@@ -72,6 +75,8 @@ def _declared(raw: t.Mapping[str, t.Any], params: Params) -> Declaration:
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
     missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
+    identity = str(raw["identity_file"] or params["identity_file"] or "")
+    raw["identity_file"] = identity and os.path.join(params["here"], os.path.expanduser(identity))
     declaration = read_declaration(raw, folder, missing)
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if not shadowed:
@@ -287,7 +292,7 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         host.trust,
         known_hosts_file(host.registry_file),
     )
-    if not registration.is_registered(found, case.entry, host.known):
+    if not registration.is_registered(found, case.entry, host.known) or case.entry.identity_file != host.identity_file:
         return draft
     return replace(draft, action=KEEP)
 
@@ -324,6 +329,7 @@ def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, ch
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
+        **_login([case.host.registry_dir for case in cases], params["here"], check_mode),
     }
     if params["quote"]:
         return {**answer, **quoted(plans)}
@@ -373,6 +379,21 @@ def quoted(plans: t.Sequence[Plan]) -> Result:
             "aggregate": True,
         },
     }
+
+
+_OWNED = {"host": "host", "machines": "machines", "USD/hour": "price_per_hour"}
+
+
+def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
+    """The columns of the table of what runs, and the command that takes a host's name and logs in; empty without one.
+
+    Without a registry nothing keeps the machines' addresses and host keys: then each row has a command of its own.
+    """
+    path = ssh_config_file(next(filter(None, folders), ""))
+    if not path or (check_mode and not os.path.exists(path)):
+        return {"columns": {**_OWNED, "ssh": "ssh"}, "login": ""}
+    shortest = min(path, os.path.relpath(path, here), key=len)
+    return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(shortest)}"}
 
 
 def _poll(hosts: t.Sequence[Declaration]) -> Result:
@@ -425,6 +446,7 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "registry_file": host.registry_file,
         "known_hosts_file": known_hosts,
         "trust": host.trust,
+        "identity_file": host.identity_file,
         "ssh_trust": registration.ssh_trust(host.trust, known_hosts),
         "name": host.name,
         "groups": list(host.groups),

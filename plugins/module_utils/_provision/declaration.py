@@ -16,6 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._registry._place import entry_file
+from .._ssh_config import UNREADABLE
 from .._text import duration, nearest
 
 UNLIMITED = math.inf
@@ -38,7 +39,7 @@ OTHERS = frozenset(
     {
         *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
         *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
-        *("provision_adopted",),
+        *("provision_adopted", "provision_identity_file"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
     }
@@ -54,8 +55,8 @@ _VARIABLE = re.compile(r"provision_\w+")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
-# What ssh takes for the end of a path, an escape or a variable in it, and Ansible for a template.
-_UNREADABLE = ('"', "\\\\", "\\'", "${", "\n", "{{", "{%", "{#")
+# The last ones Ansible takes for a template.
+_UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Declaration:
     poll_retries: int = 120
     registry_dir: str = ""
     groups: tuple[str, ...] = ()
+    identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
@@ -133,6 +135,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
         registry_dir=registry_dir,
         groups=tuple(raw["groups"]),
+        identity_file=str(raw["identity_file"] or ""),
         advice=str(raw["advice"] or ""),
         known=raw["known"],
     )

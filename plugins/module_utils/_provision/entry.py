@@ -32,6 +32,7 @@ class Entry:
     verified: bool = False
     adopted: bool = False
     bootstrap_host_key: str = ""
+    identity_file: str = ""
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
     refused_status: int | None = None
@@ -93,6 +94,7 @@ def read_entry(variables: Variables | None) -> Entry:
         verified=known.get("provision_verified") is True,
         adopted=known.get("provision_adopted") is True,
         bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
+        identity_file=_text(known.get("provision_identity_file")),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),

@@ -289,6 +289,16 @@ def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
     return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
 
 
+def died(offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """The task of a purchase ended without a result: it was killed, or its Python broke down."""
+    words = " ".join(said.split()).rstrip(".")
+    return (
+        f"The task that was buying offer {offer_id} ended without a result ({words}), and its purchase may have been"
+        f" sent. {may_be_billed(price, ids)} Do not buy another offer instead. Run again: it asks first what became of"
+        " this one."
+    )
+
+
 def keep_waiting(retries: int) -> str:
     """A machine that is still being made."""
     return f"It was looked at {retries} times; run again to go on waiting."

@@ -8,9 +8,11 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import re
 import shlex
 import typing as t
 
+from .._ssh_config import Machine, quoted
 from .._text import number_of
 from .entry import CONNECTION, Entry
 
@@ -22,13 +24,35 @@ _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
 
 def ssh_trust(trust: str, known_hosts: str) -> str:
     """Options of ssh that say which host keys are accepted, and where they are kept."""
-    pinned = shlex.quote('"' + known_hosts.replace("%", "%%") + '"') if known_hosts and trust != "none" else "/dev/null"
+    pinned = shlex.quote(quoted(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
     return f"-o StrictHostKeyChecking={_TRUST[trust]} -o UserKnownHostsFile={pinned}"
 
 
 def ssh_args(alias: str, trust: str, known_hosts: str) -> str:
     """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key."""
     return f"-o HostKeyAlias={shlex.quote(alias)} {ssh_trust(trust, known_hosts)}"
+
+
+def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
+    """The machines of a registry entry, as a configuration of ssh wants them."""
+    options = str(entry.connection.get("ansible_ssh_extra_args"))
+    trust = re.search(r"StrictHostKeyChecking=(\S+)", options)
+    names = [host, *further_names(host, len(entry.instances))]
+    return [
+        Machine(
+            name,
+            each,
+            _alias(each, entry.offer_id if name == host else name),
+            trust[1] if trust else _TRUST["first_use"],
+            known_hosts,
+            entry.identity_file,
+        )
+        for name, each in zip(names, entry.instances)
+    ]
+
+
+def _alias(machine: t.Mapping[str, t.Any], otherwise: str) -> str:
+    return str(machine.get("resource_id") or otherwise)
 
 
 def facts(
@@ -41,7 +65,7 @@ def facts(
 ) -> Variables:
     """The variables of a host whose machine runs; the first machine of a cluster is the host itself."""
     first = connections[0]
-    arguments = ssh_args(str(first["resource_id"] or offer_id), trust, known_hosts)
+    arguments = ssh_args(_alias(first, offer_id), trust, known_hosts)
     return {
         "provision_procured_offer_id": offer_id,
         "provision_price_per_hour": price,
@@ -80,8 +104,8 @@ def further(host: str, connections: Connections, trust: str, known_hosts: str) -
             {
                 "name": name,
                 **{key: machine[key] for key in ("ansible_host", "ansible_port", "ansible_user")},
-                "ssh_args": ssh_args(str(machine["resource_id"] or name), trust, known_hosts),
-                "alias": machine["resource_id"] or name,
+                "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts),
+                "alias": _alias(machine, name),
                 "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
             }
         )
@@ -100,7 +124,7 @@ def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
         "ansible_host": address,
         "ansible_port": port,
         "ansible_user": user,
-        "ssh": f"{user}@{address}" if port == 22 else f"-p {port} {user}@{address}",
+        "ssh": f"ssh {user}@{address}" if port == 22 else f"ssh -p {port} {user}@{address}",
         "price_per_hour": number_of(variables.get("provision_price_per_hour")),
     }
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing as t
 
-from ._place import KNOWN_HOSTS, entry_file
+from ._place import KNOWN_HOSTS, entry_file, ssh_config_file
 from ._protocol import Claimed, RegistryError, Variables, is_open, offer_of
 
 try:
@@ -120,6 +120,27 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
             if entry is not None:
                 found[host] = entry
     return found, broken
+
+
+def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:
+    """Let the registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
+
+    A file that is ``known`` to say what it should stays as it is. Where nothing may be written, nothing is. Raises
+    RegistryError.
+    """
+    path = ssh_config_file(folder)
+    try:
+        if (known and read_text(path) == known) or not os.access(folder, os.W_OK):
+            return
+        with locked(path):
+            before = read_text(path)
+            after = change(before)
+            if after is None and before is not None:
+                os.unlink(path)
+            elif after is not None and after != before:
+                write_durably(path, after)
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
 
 
 # Texts

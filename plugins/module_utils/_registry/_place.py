@@ -12,6 +12,8 @@ import os
 import typing as t
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
+# Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
+SSH_CONFIG = ".ssh_config"
 KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 
 
@@ -45,6 +47,11 @@ def entry_file(folder: str, host: str) -> str:
 def folder_of(entry: str) -> str:
     """The registry of that file."""
     return os.path.dirname(os.path.dirname(entry))
+
+
+def ssh_config_file(folder: str) -> str:
+    """How all machines of a registry are reached, for ssh; empty without one."""
+    return os.path.join(folder, SSH_CONFIG) if folder else ""
 
 
 def known_hosts_file(entry: str) -> str:

@@ -58,6 +58,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "registry_dir": None,
         "inventory_dir": "/inventory",
         "connection": "ssh",
+        "identity_file": "",
         "groups": ["gpu"],
         "template": "cloud-config.yaml.j2",
         "has_cloud_init": False,

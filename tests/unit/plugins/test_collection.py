@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ def test_a_role_says_since_when_it_exists_and_by_whom(role: str) -> None:
     specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     assert all(spec["version_added"] and spec["author"] and spec["description"] for spec in specs.values())
     assert (ROOT / "roles" / role / "README.md").exists()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_example_of_a_role_is_a_play_of_it(role: str) -> None:
+    spec = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    ((used,),) = [play["roles"] for play in yaml.safe_load(spec["examples"])]
+    assert used["role"] == f"compute_index.supply.{role}"
+    assert used.get("vars", {}).keys() <= spec["options"].keys()
+
+
+def test_each_playbook_has_its_section() -> None:
+    named = re.findall("^## `(.*)`$", (ROOT / "docs" / "playbooks.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(file.stem for file in (ROOT / "playbooks").glob("*.yml"))
+    assert all(f"| playbook `{name}` |" in (ROOT / "README.md").read_text() for name in named)
 
 
 @pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))

@@ -77,7 +77,7 @@ SEARCHES = [
     ("nvidia-h100-pcie-80gb", "", "pcie"),
     ("H100 | RTX4090", "", "sxm pcie spot"),
     ("nvidia-l40s-48gb", "", "l40s"),
-    ("H100", "gpu_count: 8", "eight"),
+    ("H100", "gpu_count: 8", "eight cluster"),
     ("RTX4090", "type: container", "shared"),
     ("H100", "contract_type: spot", "spot"),
     ("H100", "max_price_per_gpu_hour: 2.4", "spot pcie"),

@@ -24,7 +24,7 @@ TESTS = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: signal.Signals) -> None:
-    ready = tmp_path / "ready"
+    file = tmp_path / "sandbox.env"
     taken = socket.create_server(("127.0.0.1", 0))
     port = str(taken.getsockname()[1])
     command = [
@@ -39,8 +39,8 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
         "0",
         "--procure-seconds",
         "0",
-        "--ready-file",
-        str(ready),
+        "--environment-file",
+        str(file),
     ]
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
     pipe = subprocess.PIPE
@@ -49,8 +49,11 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             assert process.stdout is not None
             # Another sandbox has the port.
             url = process.stdout.readline().strip()
-            export = [process.stdout.readline() for line in range(2)]
-            until(ready.exists)
+            told = [process.stdout.readline().strip() for _line in range(6)]
+            until(file.exists)
+            sourced = subprocess.check_output(
+                ["sh", "-c", f'{told[1]}; echo "$COMPUTE_INDEX_API_URL $COMPUTE_INDEX_API_TOKEN"'], text=True
+            )
             headers = {"Authorization": "Bearer t"}
             found = requests.post(
                 url + "/get_offers",
@@ -71,8 +74,9 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             log = process.communicate(timeout=10)[1]
     assert process.returncode == 0
     assert not url.endswith(":" + port)
-    assert ready.read_text().strip() == url
-    assert export == [f"export COMPUTE_INDEX_API_URL={url}\n", "export COMPUTE_INDEX_API_TOKEN=t\n"]
+    assert sourced == f"{url} t\n"
+    assert told[3:5] == [f"export COMPUTE_INDEX_API_URL={url}", "export COMPUTE_INDEX_API_TOKEN=t"]
+    assert not file.exists(), "it would lead to nothing"
     assert re.findall(r"(POST|GET) (/\S+) (\S+)", log) == [
         ("POST", "/get_offers", "200"),
         ("POST", "/procure_offer", "200"),

@@ -66,6 +66,12 @@ def test_words_while_provisioning(
     assert seen[1]["instances"] == [{"external_ip": None, "ssh_command": None, "status": "provisioning"}]
 
 
+@pytest.mark.parametrize(("listed", "count"), [(True, 2), (False, 1)])
+def test_a_search_lists_clusters_or_not(simulate: Make, listed: bool, count: int) -> None:
+    api = simulate([Offer(gpu_count=8), Offer(gpu_count=24, node_count=3)], lists_clusters=listed)
+    assert len(api.search("compute: {gpu_type: H100, gpu_count: 8}").json()["offers"]) == count
+
+
 def test_machines_of_a_cluster_come_up_one_after_the_other(simulate: Make, until: Make, clock: Clock) -> None:
     offer = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=2)
     api = simulate([offer], clock, provision_seconds=90)

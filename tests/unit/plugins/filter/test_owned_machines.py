@@ -34,7 +34,7 @@ def test_what_a_host_owns() -> None:
             "ansible_host": "192.0.2.1",
             "ansible_port": 22,
             "ansible_user": "root",
-            "ssh": "root@192.0.2.1",
+            "ssh": "ssh root@192.0.2.1",
             "price_per_hour": 2.5,
         }
     ]
@@ -54,7 +54,7 @@ def test_a_host_without_a_machine_is_left_out(nothing: dict[str, t.Any]) -> None
 def test_a_port_of_its_own_is_said_to_ssh() -> None:
     # A text: what ansible-core before 2.19 makes of a number in a set_fact.
     [row] = owned_machines([variables(provision_instances=[{**FIRST, "ansible_port": "2222"}])])
-    assert (row["ansible_port"], row["ssh"]) == (2222, "-p 2222 root@192.0.2.1")
+    assert (row["ansible_port"], row["ssh"]) == (2222, "ssh -p 2222 root@192.0.2.1")
 
 
 @pytest.mark.parametrize(

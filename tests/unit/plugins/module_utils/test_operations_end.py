@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import bring_ssh_up_to_date
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
@@ -255,6 +257,36 @@ def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
     assert after(Api(), plan, gone("s")) == {"changed": True, "left": []}
     assert not file.parent.exists()
     assert after(Api(), plan, gone("s")) == {"changed": False, "left": []}
+
+
+def test_ssh_forgets_a_host_that_has_ended_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / ".ssh_config"
+    for host in ("gpu-1", "gpu-2"):
+        machine_of = {"resource_id": host, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+        write(tmp_path, host, resource_ids=[host], procured_offer_id=f"o-{host}", instances=[machine_of])
+    assert bring_ssh_up_to_date([str(tmp_path), ""]) == []
+    both = file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for host, left in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
+        (plan,) = plans(Api(machine(host, host, f"o-{host}")), declared(host, tmp_path))["ends"]
+        before = file.read_text()
+        after(Api(), plan, check_mode=True)
+        with pytest.raises(Failure):
+            after(Api(), plan, still(host))
+        assert file.read_text() == before
+        after(Api(), plan, gone(host))
+        names = [line.split()[1] for line in file.read_text().splitlines() if line.startswith("Host ")] if left else []
+        assert names == left
+    assert "Host gpu-1\n" in both and not file.exists() and tmp_path.exists()
+
+
+def test_an_end_is_one_though_ssh_cannot_be_told_of_it(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    (tmp_path / ".ssh_config").mkdir()
+    answer = after(Api(), plan, gone("r"))
+    assert (answer["changed"], answer["left"]) == (True, [])
+    assert str(tmp_path / ".ssh_config") in answer["warnings"][0]
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def test_the_machines_of_a_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "ssh"), [(22, "root@192.0.2.1"), ("22", "root@192.0.2.1"), (2222, "-p 2222 root@192.0.2.1")]
+    ("port", "ssh"),
+    [(22, "ssh root@192.0.2.1"), ("22", "ssh root@192.0.2.1"), (2222, "ssh -p 2222 root@192.0.2.1")],
 )
 def test_a_row(port: Any, ssh: str) -> None:
     found = given_to_the_host([connection(ansible_port=port), connection(N)])

@@ -1,0 +1,98 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plain ssh reaches the machines as Ansible does, by the file that the registry keeps for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeProject, Project, Run, core
+from simulator import Offer
+
+
+def command(run: Run) -> str:
+    """The command that the role shows below its table."""
+    (found,) = re.findall(r'^ +"(ssh -F .*)"$', run.output, re.MULTILINE)
+    return str(json.loads(f'"{found}"'))
+
+
+def hosts(file: Path) -> list[str]:
+    """The hosts that the file knows; none where there is none."""
+    return re.findall(r"^Host (.*)$", file.read_text(), re.MULTILINE) if file.exists() else []
+
+
+@core
+@pytest.mark.parametrize("folder", ["host_vars", "100% of it's here"])
+def test_the_command_that_is_shown_logs_in_until_the_machine_has_ended(project: Project, folder: str) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    variables = {} if folder == "host_vars" else {"provision_registry_dir": folder}
+    file = project.folder / folder / ".ssh_config"
+    assert project.provision("--check", **variables).returncode == 0 and not file.parent.exists()
+
+    first = project.provision(**variables)
+    assert first.returncode == 0, first.output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shown = command(first)
+    words = "-o BatchMode=yes -o StrictHostKeyChecking=yes"
+    for host in ("gpu-1", "gpu-2"):
+        login = project.run("bash", "-c", f"{shown.removesuffix('gpu-1')}{host} {words} 'echo arrived'")
+        assert login.returncode == 0 and "arrived" in login.output, login.output
+        told = project.run("bash", "-c", f"{shown.removesuffix('gpu-1')}{host} -G").output
+        assert f"userknownhostsfile {file.parent / host / '.known_hosts'}" in told
+        assert f"identityfile {project.key}" in told
+
+    # Ansible does not take it for variables of a host, nor is anything changed by another run.
+    before = file.stat().st_mtime_ns
+    second = project.provision(**variables)
+    assert (second.returncode, second.changed, file.stat().st_mtime_ns) == (0, 0, before), second.output
+    assert command(second) == shown and "WARNING" not in second.output
+    file.unlink()
+    assert project.provision("--check", **variables).returncode == 0 and not file.exists()
+    assert project.provision(**variables).returncode == 0 and hosts(file) == ["gpu-1", "gpu-2"]
+
+    for host, left in (("gpu-1", ["gpu-2"]), ("gpu-2", [])):
+        words = ["-e", json.dumps({"decommission_hosts": host, **variables})]
+        assert project.play("compute_index.supply.decommission", *words, "--check").returncode == 0
+        assert host in hosts(file)
+        ended = project.play("compute_index.supply.decommission", *words)
+        assert ended.returncode == 0, ended.output
+        assert hosts(file) == left
+
+
+def test_the_machines_of_a_cluster_have_names_of_their_own(make_project: MakeProject) -> None:
+    cluster = Offer(gpu_count=24, node_count=3, gpu_price_per_hour=0.2)
+    project = make_project([cluster])
+    project.declare(["ray"], provision_offer_id=cluster.offer_id)
+    assert project.provision().returncode == 0
+    assert hosts(project.folder / "host_vars" / ".ssh_config") == ["ray", "ray-1", "ray-2"]
+
+
+def test_without_a_registry_there_is_none_and_the_table_has_the_commands(project: Project) -> None:
+    run = project.provision(provision_registry_dir="")
+    assert run.returncode == 0, run.output
+    (address,) = [each.address for each in project.simulator.resources.values()]
+    assert address is not None and f"ssh -p {address.port} root@127.0.0.1" in run.output
+    assert "ssh -F" not in run.output and not list(project.folder.rglob(".ssh_config"))
+
+
+def test_a_purchase_does_not_fail_because_ssh_cannot_be_told_of_it(project: Project) -> None:
+    file = project.folder / "host_vars" / ".ssh_config"
+    file.mkdir(parents=True)
+    run = project.provision()
+    assert run.returncode == 0, run.output
+    assert "WARNING" in run.output and os.fspath(file) in run.text
+    assert project.registry("gpu-1") is not None
+
+
+def test_what_is_given_back_is_forgotten(project: Project) -> None:
+    # The simulated machine has no GPU, so it is not what was paid for.
+    run = project.provision(provision_verify=True, provision_on_failure="release")
+    assert "It was deleted again." in run.failure("gpu-1"), run.output
+    assert not (project.folder / "host_vars" / ".ssh_config").exists()

@@ -1,0 +1,76 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of a purchase whose task has not told its end: it was killed, or stopped before an open one went on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge
+
+from provision_samples import offer_id
+
+X, Y = offer_id(1), offer_id(2)
+MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
+NO_API: Any = None  # nothing is asked
+
+
+def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
+    """What host gpu-1 says that was to buy X, after this result of its task; ``registry``: its file, None for none."""
+    file = folder / "gpu-1" / "compute_index_supply.yml"
+    if registry:
+        file.parent.mkdir()
+        file.write_text(registry)
+    plan = {
+        "host": "gpu-1",
+        "action": "buy",
+        "offer_id": X,
+        "registry_file": "" if registry is None else str(file),
+        "resource_ids": [],
+        "price_per_hour": 2.0,
+        "attempts": [],
+        "call": "1",
+        "wanted": False,
+        "unused": True,
+        "may_release": True,
+        "left": 3,
+        "advice": "",
+    }
+    params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
+    answer = judge(NO_API, params, False)
+    assert answer["next"] == {"gpu-1": "stop.yml"}
+    return str(answer["stops"]["gpu-1"])
+
+
+KILLED = {"failed": True, "msg": "MODULE FAILURE\nSee stdout/stderr for the exact error"}
+REFUSED = {"failed": True, "msg": "cloud_init is empty. Nothing was sent.", "outcome": "not_sent"}
+
+
+def journal(offer: str, purchase: str = "sent") -> str:
+    return f"provision_procured_offer_id: {offer}\nprovision_purchase: {purchase}\n"
+
+
+@pytest.mark.parametrize(
+    ("purchase", "registry", "begin", "end"),
+    [
+        (KILLED, journal(X), f"The task that was buying offer {X} ended without a result (MODULE FAILURE See", MAYBE),
+        (KILLED, None, f"The task that was buying offer {X} ended", MAYBE),
+        (KILLED, "[", f"The task that was buying offer {X} ended without a result (The registry file ", MAYBE),
+        ({}, journal(X), f"The task that was buying offer {X} ended", MAYBE),
+        # It ended before it had noted anything.
+        (KILLED, "", "MODULE FAILURE", "Nothing is billed for gpu-1."),
+        (KILLED, journal(Y, "refused"), "MODULE FAILURE", "Nothing is billed for gpu-1."),
+        # What an earlier run has sent may still be bought.
+        (REFUSED, journal(X), REFUSED["msg"], f"Offer {X} was sent for gpu-1 before, and no answer came. It {MAYBE}"),
+        (REFUSED, journal(X, "refused"), REFUSED["msg"], "Nothing is billed for gpu-1."),
+        (REFUSED, "", REFUSED["msg"], "Nothing is billed for gpu-1."),
+    ],
+)
+def test_a_purchase_without_an_end_says_what_may_be_billed(
+    tmp_path: Path, purchase: dict[str, Any], registry: str | None, begin: str, end: str
+) -> None:
+    said = judged(purchase, registry, tmp_path)
+    assert said.startswith(begin) and end in said, said
