@@ -24,7 +24,7 @@ from .._on_api import on_api
 from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import machines as _machines
 from .._provision import purchase_messages as say
-from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow
+from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._registry._files import HostFile
 from .._registry._protocol import Claimed, RegistryError
 from .._text import usd
@@ -254,7 +254,7 @@ class _Purchase:
             gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
             found = [*ids, *_machines.may_be_billed(machines)]
             self._billed = list(dict.fromkeys(each for each in found if each not in gone))
-        whose = UNSEEN if machines is None else _machines.whose(machines, self._names)
+        whose = UNSEEN if machines is None else whose_by_name(machines, self._names)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left: bool | None = bool(self._billed)
         if self._listing and not (failed and left):
