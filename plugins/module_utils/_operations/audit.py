@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
+from .. import _decide_spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
@@ -78,4 +78,4 @@ def _trouble(found: Audit, fail_on_orphans: bool) -> str:
     return messages.joined(contested, orphans)
 
 
-AUDIT = on_api(SupplyApi, audit, _spec.AUDIT, BLANK)
+AUDIT = on_api(SupplyApi, audit, _decide_spec.AUDIT, BLANK)

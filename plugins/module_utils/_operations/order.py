@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .. import _spec
+from .. import _decide_spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import order
 
@@ -40,4 +40,4 @@ def order_of(params: Params, check_mode: bool) -> Result:
     return {"changed": False, "group": group, "added": added, "hosts": given if common or quote else []}
 
 
-ORDER = Operation(order_of, _spec.ORDER)
+ORDER = Operation(order_of, _decide_spec.ORDER)

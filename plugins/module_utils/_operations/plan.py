@@ -13,7 +13,7 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from .. import _spec, _states
+from .. import _decide_spec, _states
 from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
@@ -434,4 +434,4 @@ def _label(draft: Plan) -> str:
     return f"{draft.host}: {verb}, {usd(draft.price)} ({messages.ids_of(draft.resource_ids)})"
 
 
-PLAN = on_api(Market, plan, _spec.PLAN, BLANK)
+PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)
