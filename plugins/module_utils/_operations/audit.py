@@ -16,7 +16,7 @@ from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._registry._place import registry_of
-from .._text import amount, table
+from .._wording import amount, table
 from ._memory import Memory, named_claim
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}

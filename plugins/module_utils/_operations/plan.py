@@ -27,7 +27,8 @@ from .._provision.standing import Account, Kind, Standing, standing
 from .._registry._files import HostFile
 from .._registry._place import known_hosts_file, registry_of
 from .._registry._protocol import Variables
-from .._text import amount, number_of, table, usd
+from .._text import number_of
+from .._wording import amount, table, usd
 from ._memory import Memory
 from .offer_info import offer_info
 from .offer_status import offer_statuses

@@ -27,7 +27,7 @@ from .._provision import purchase_messages as say
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._registry._files import HostFile
 from .._registry._protocol import Claimed, RegistryError
-from .._text import usd
+from .._wording import usd
 from ._journal import Journal
 
 SETTLE_PAUSE = 3.0  # seconds between two looks

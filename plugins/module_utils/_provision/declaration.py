@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._registry._place import entry_file
-from .._text import duration, nearest
+from .._wording import duration, nearest
 
 UNLIMITED = math.inf
 
