@@ -23,6 +23,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
+from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry._files import HostFile
 from .._registry._place import known_hosts_file, registry_of
@@ -205,7 +206,7 @@ def _case(
 ) -> Case:
     trouble = memory.trouble(host.registry_dir, host.host)
     if trouble:
-        found = Standing(Kind.STOP, reason=f"{trouble} {messages.NOTHING_SENT}")
+        found = Standing(Kind.STOP, reason=f"{trouble} {NOTHING_SENT}")
     else:
         found = standing(host, entry, statuses.get(entry.offer_id), account)
     return Case(host, entry, found, params["attempts"].get(host.host) or ())
@@ -299,7 +300,7 @@ def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
     taken = [name for name in registration.further_names(draft.host, int(count)) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
-    refusal = f"{messages.names_taken(draft.host, taken)} {messages.NOTHING_SENT}"
+    refusal = f"{messages.names_taken(draft.host, taken)} {NOTHING_SENT}"
     return replace(draft, action=STOP, refusal=refusal)
 
 
