@@ -52,6 +52,7 @@ ORDER: Spec = {
     **_STEP,
     "variables": {"type": "dict", "default": {}},
     "extra": {"type": "dict", "default": {}},
+    "group": {"type": "str", "required": True},
     "members": {"type": "list", "elements": "str", "default": []},
 }
 

@@ -15,8 +15,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid) for names that are none, and if the group stays empty.
     """
-    variables = params["variables"]
-    group = str(variables.get("provision_group") or "gpu")
+    variables, group = params["variables"], params["group"]
     # A survey's answer of another name, since it would hide an artifact of the same name.
     wanted = variables.get("provision_hosts") or variables.get("order_names") or ""
     try:
