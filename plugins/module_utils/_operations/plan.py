@@ -31,6 +31,7 @@ from .._registry._protocol import Variables
 from .._text import number_of
 from .._wording import amount, table, usd
 from ._memory import Memory
+from ._unlisted import unlisted
 from .offer_info import offer_info
 from .offer_status import offer_statuses
 
@@ -173,7 +174,7 @@ def _account(
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
         return Account.of(claims, None, messages.joined(str(error), advice, "Nothing was bought."))
-    return Account.of(claims, machines + _unlisted(api, known, statuses, machines))
+    return Account.of(claims, machines + unlisted(api, _ids_of_failed(known, statuses), machines))
 
 
 def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str, Json]) -> bool:
@@ -184,21 +185,12 @@ def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str,
     return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
 
 
-def _unlisted(
-    api: Market, known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json], machines: t.Sequence[Json]
-) -> list[Json]:
-    """The registered machines of failed offers that the list leaves out: some APIs do not list what is deleted."""
-    listed = {machine["resource_id"] for machine in machines}
-    found = []
+def _ids_of_failed(known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json]) -> t.Iterator[str]:
+    """The ids of the machines of failed offers, by the registry and by the offers' statuses."""
     for entry in known.values():
-        if statuses.get(entry.offer_id, {}).get("phase") != _states.FAILED:
-            continue
-        for resource_id in {*entry.resource_ids, *statuses[entry.offer_id]["resource_ids"]} - listed:
-            try:
-                found.append(api.resource(resource_id, retries=0))
-            except ApiError:
-                continue  # nobody says that it is gone
-    return found
+        status = statuses.get(entry.offer_id, {})
+        if status.get("phase") == _states.FAILED:
+            yield from (*entry.resource_ids, *status["resource_ids"])
 
 
 def _case(

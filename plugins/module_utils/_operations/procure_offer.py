@@ -29,6 +29,7 @@ from .._registry._files import HostFile
 from .._registry._protocol import Claimed, RegistryError
 from .._wording import usd
 from ._journal import Journal
+from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -270,13 +271,7 @@ class _Purchase:
         except ApiError as error:
             self._listing = error
             found = []
-        listed = {each["resource_id"] for each in found}
-        for resource_id in ids:
-            if resource_id not in listed:
-                try:
-                    found.append(self._api.resource(resource_id, retries=0))
-                except ApiError:
-                    continue
+        found += unlisted(self._api, ids, found)
         self._facts["machines"] = [{key: each[key] for key in _MACHINE} for each in found]
         return found
 
