@@ -168,6 +168,7 @@ def lint(session: nox.Session) -> None:
         "ruff check .",
         "ruff format --check .",
         "mypy",
+        "mypy tests/attacks",
         "yamllint --strict .",
         "ansible-lint --offline --profile production",
         "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all"

@@ -129,19 +129,20 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "own.yml").write_text(yaml.safe_dump(variables))
 
+    def surroundings(self, **environment: str) -> dict[str, Any]:
+        """How a program is run in the project, in the words of `subprocess`."""
+        return {
+            "cwd": self.folder,
+            "env": {**self.environment, **environment},
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
-        done = subprocess.run(
-            words,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        done = subprocess.run(words, **self.surroundings(**environment), timeout=COMMAND_SECONDS, check=False)
         run = Run(done.returncode, done.stdout)
         if self.recorder:
             self.recorder.note(words, run)

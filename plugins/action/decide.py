@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process i
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_ASKED = ("provision_hosts", "provision_group", "quote")
+_ASKED = ("provision_hosts", "quote")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
 # What declarations and plans have of this computer and of the inventory.
@@ -158,6 +158,7 @@ class ActionModule(InProcessAction):
         return {
             "variables": asked,
             "extra": {name: extra[name] for name in _APPROVED if name in extra},
+            "group": group,
             "members": list((task_vars.get("groups") or {}).get(group) or []),
         }
 

@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
-from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _text
+from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 
@@ -89,7 +89,7 @@ def _limits(options: dict[str, t.Any]) -> boot.Limits:
     try:
         connect = _input.check_seconds(options[name])
         name = "boot_timeout"
-        return boot.Limits(connect, _text.duration(options[name]), options["seeded"])
+        return boot.Limits(connect, _wording.duration(options[name]), options["seeded"])
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 

@@ -51,14 +51,10 @@ notes:
   - Proxies are taken from the environment variables E(HTTPS_PROXY) and E(NO_PROXY).
 """
 
+    # For all modules.
     ATTRIBUTES = r"""
 options: {}
 attributes:
-  action_group:
-    description: Use C(group/compute_index.supply.all) in C(module_defaults) to set the common options once.
-    support: full
-    membership:
-      - compute_index.supply.all
   check_mode:
     description: Can run in check mode and predict the changes, without sending anything that changes something.
   diff_mode:
@@ -71,8 +67,15 @@ attributes:
     platforms: posix
 """
 
+    # For modules with the common options.
     MODULE = r"""
 options: {}
+attributes:
+  action_group:
+    description: Use C(group/compute_index.supply.all) in C(module_defaults) to set the common options once.
+    support: full
+    membership:
+      - compute_index.supply.all
 notes:
   - Runs where its C(requests) library is, usually on the controller with C(delegate_to=localhost).
   - On the controller it runs in the process of Ansible itself, which takes a tenth of the time. It runs as a module,

@@ -58,7 +58,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
+from ansible_collections.compute_index.supply.plugins.module_utils import _wording
 
 
 class FilterModule:
@@ -66,4 +66,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filters of this file by their names."""
-        return {"table": _text.table}
+        return {"table": _wording.table}

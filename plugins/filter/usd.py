@@ -36,12 +36,12 @@ _value:
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
+from ansible_collections.compute_index.supply.plugins.module_utils import _text, _wording
 
 
 def usd(price: t.Any) -> str:
     """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
-    return _text.usd(_text.number_of(price))
+    return _wording.usd(_text.number_of(price))
 
 
 class FilterModule:

@@ -22,9 +22,6 @@ author:
 extends_documentation_fragment:
   - compute_index.supply.api.attributes
 attributes:
-  action_group:
-    support: none
-    membership: []
   check_mode:
     support: full
     details:

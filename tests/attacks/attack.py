@@ -65,16 +65,8 @@ class Attacked(Project):
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start ansible-playbook, or another command of ansible-core, in a process group of its own."""
-        return subprocess.Popen(
-            [tool(words[0]), *words[1:]] if words[0].startswith("ansible") else words,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        command = [tool(words[0]), *words[1:]] if words[0].startswith("ansible") else words
+        return subprocess.Popen(command, **self.surroundings(**environment), start_new_session=True)
 
     def finish(self, process: subprocess.Popen[str], seconds: float = PLAY_SECONDS) -> Run:
         """The end of a command; one that hangs is ended with all that it has started."""

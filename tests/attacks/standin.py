@@ -42,7 +42,8 @@ class Request:
     @property
     def json(self) -> Json:
         """The body of a purchase."""
-        return json.loads(self.body or b"{}")
+        found: Json = json.loads(self.body or b"{}")
+        return found
 
 
 @dataclass

@@ -13,7 +13,7 @@ from simulator import Offer
 
 # What each host adds to the user data.
 USER_DATA: dict[str, dict[str, Any]] = {
-    "done": {"runcmd": ["sleep 15; touch /root/finished"]},
+    "done": {"runcmd": ["sleep 15; touch /var/lib/finished"]},
     "degraded": {"no_ssh_fingerprints": "maybe"},
     "error": {"runcmd": ["false"]},
     "hangs": {"runcmd": ["sleep 600"]},

@@ -70,7 +70,7 @@ class Journal:
         """Read what is noted of this offer. Raises Claimed if another offer may have been bought for the host."""
         entry = (self._registry.read() if self._registry else None) or {}
         about_this = _registry.offer_of(entry) == self._offer_id
-        if self._registry and _registry.is_open(entry) and not about_this:
+        if self._registry and _registry.may_have_bought(entry) and not about_this:
             raise Claimed(self._registry.where, entry)
         self._entry = entry if about_this else {}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
+from .. import _decide_spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
@@ -16,7 +16,7 @@ from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._registry._place import registry_of
-from .._text import amount, table
+from .._wording import amount, table
 from ._memory import Memory, named_claim
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
@@ -78,4 +78,4 @@ def _trouble(found: Audit, fail_on_orphans: bool) -> str:
     return messages.joined(contested, orphans)
 
 
-AUDIT = on_api(SupplyApi, audit, _spec.AUDIT, BLANK)
+AUDIT = on_api(SupplyApi, audit, _decide_spec.AUDIT, BLANK)

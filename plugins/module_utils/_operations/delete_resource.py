@@ -11,7 +11,7 @@ from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result, given
-from .._text import usd
+from .._wording import usd
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _spec, _states
+from .. import _decide_spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
@@ -194,5 +194,5 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str]) -> bool:
     return True
 
 
-END = on_api(SupplyApi, end, _spec.END, BLANK)
-ENDED = on_api(SupplyApi, ended, _spec.ENDED, BLANK_ENDED)
+END = on_api(SupplyApi, end, _decide_spec.END, BLANK)
+ENDED = on_api(SupplyApi, ended, _decide_spec.ENDED, BLANK_ENDED)

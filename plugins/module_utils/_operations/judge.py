@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import typing as t
 
-from .. import _spec, _states
+from .. import _decide_spec, _states
 from .._api import ApiError, Json
 from .._market import Market, price_that_counts
 from .._on_api import on_api
@@ -407,6 +407,6 @@ def reached(params: Params, check_mode: bool) -> Result:
     return {"changed": bool(changes) and file.note(changes) != before}
 
 
-JUDGE = on_api(Market, judge, _spec.JUDGE, BLANK)
-RELEASE = on_api(Market, release, _spec.JUDGE, BLANK)
-REACHED = Operation(reached, _spec.JUDGE, {"changed": False})
+JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)
+RELEASE = on_api(Market, release, _decide_spec.JUDGE, BLANK)
+REACHED = Operation(reached, _decide_spec.JUDGE, {"changed": False})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
+from .. import _decide_spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
@@ -49,4 +49,4 @@ def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
     ]
 
 
-NAMED = on_api(SupplyApi, named, _spec.NAMED, BLANK)
+NAMED = on_api(SupplyApi, named, _decide_spec.NAMED, BLANK)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _input, _spec, _text
+from .. import _input, _spec, _wording
 from .._market import Market
 from .._on_api import on_api
 from .._operation import Params, Result, given
@@ -42,7 +42,7 @@ def _check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
     for place, key, known in _keys(spec):
-        near = _text.nearest(key, known)
+        near = _wording.nearest(key, known)
         if near is not None:
             raise ValueError(f"has '{place}{key}', which the API does not document: did you mean '{place}{near}'?")
     return spec

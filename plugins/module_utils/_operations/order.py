@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .. import _spec
+from .. import _decide_spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import order
 
@@ -15,8 +15,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid) for names that are none, and if the group stays empty.
     """
-    variables = params["variables"]
-    group = str(variables.get("provision_group") or "gpu")
+    variables, group = params["variables"], params["group"]
     # A survey's answer of another name, since it would hide an artifact of the same name.
     wanted = variables.get("provision_hosts") or variables.get("order_names") or ""
     try:
@@ -40,4 +39,4 @@ def order_of(params: Params, check_mode: bool) -> Result:
     return {"changed": False, "group": group, "added": added, "hosts": given if common or quote else []}
 
 
-ORDER = Operation(order_of, _spec.ORDER)
+ORDER = Operation(order_of, _decide_spec.ORDER)

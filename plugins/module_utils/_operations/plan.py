@@ -14,7 +14,7 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from .. import _spec, _states
+from .. import _decide_spec, _states
 from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
@@ -24,12 +24,15 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
+from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
 from .._registry._files import HostFile
 from .._registry._place import known_hosts_file, registry_of, ssh_config_file
 from .._registry._protocol import Variables
-from .._text import amount, number_of, table, usd
+from .._text import number_of
+from .._wording import amount, table, usd
 from ._memory import Memory, bring_ssh_up_to_date
+from ._unlisted import unlisted
 from .offer_info import offer_info
 from .offer_status import offer_statuses
 
@@ -176,7 +179,7 @@ def _account(
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
         return Account.of(claims, None, messages.joined(str(error), advice, "Nothing was bought."))
-    return Account.of(claims, machines + _unlisted(api, known, statuses, machines))
+    return Account.of(claims, machines + unlisted(api, _ids_of_failed(known, statuses), machines))
 
 
 def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str, Json]) -> bool:
@@ -187,21 +190,12 @@ def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str,
     return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
 
 
-def _unlisted(
-    api: Market, known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json], machines: t.Sequence[Json]
-) -> list[Json]:
-    """The registered machines of failed offers that the list leaves out: some APIs do not list what is deleted."""
-    listed = {machine["resource_id"] for machine in machines}
-    found = []
+def _ids_of_failed(known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json]) -> t.Iterator[str]:
+    """The ids of the machines of failed offers, by the registry and by the offers' statuses."""
     for entry in known.values():
-        if statuses.get(entry.offer_id, {}).get("phase") != _states.FAILED:
-            continue
-        for resource_id in {*entry.resource_ids, *statuses[entry.offer_id]["resource_ids"]} - listed:
-            try:
-                found.append(api.resource(resource_id, retries=0))
-            except ApiError:
-                continue  # nobody says that it is gone
-    return found
+        status = statuses.get(entry.offer_id, {})
+        if status.get("phase") == _states.FAILED:
+            yield from (*entry.resource_ids, *status["resource_ids"])
 
 
 def _case(
@@ -209,7 +203,7 @@ def _case(
 ) -> Case:
     trouble = memory.trouble(host.registry_dir, host.host)
     if trouble:
-        found = Standing(Kind.STOP, reason=f"{trouble} {messages.NOTHING_SENT}")
+        found = Standing(Kind.STOP, reason=f"{trouble} {NOTHING_SENT}")
     else:
         found = standing(host, entry, statuses.get(entry.offer_id), account)
     return Case(host, entry, found, params["attempts"].get(host.host) or ())
@@ -303,7 +297,7 @@ def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
     taken = [name for name in registration.further_names(draft.host, int(count)) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
-    refusal = f"{messages.names_taken(draft.host, taken)} {messages.NOTHING_SENT}"
+    refusal = f"{messages.names_taken(draft.host, taken)} {NOTHING_SENT}"
     return replace(draft, action=STOP, refusal=refusal)
 
 
@@ -464,4 +458,4 @@ def _label(draft: Plan) -> str:
     return f"{draft.host}: {verb}, {usd(draft.price)} ({messages.ids_of(draft.resource_ids)})"
 
 
-PLAN = on_api(Market, plan, _spec.PLAN, BLANK)
+PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)

@@ -24,11 +24,12 @@ from .._on_api import on_api
 from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import machines as _machines
 from .._provision import purchase_messages as say
-from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow
+from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._registry._files import HostFile
 from .._registry._protocol import Claimed, RegistryError
-from .._text import usd
+from .._wording import usd
 from ._journal import Journal
+from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -254,7 +255,7 @@ class _Purchase:
             gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
             found = [*ids, *_machines.may_be_billed(machines)]
             self._billed = list(dict.fromkeys(each for each in found if each not in gone))
-        whose = UNSEEN if machines is None else _machines.whose(machines, self._names)
+        whose = UNSEEN if machines is None else whose_by_name(machines, self._names)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left: bool | None = bool(self._billed)
         if self._listing and not (failed and left):
@@ -270,13 +271,7 @@ class _Purchase:
         except ApiError as error:
             self._listing = error
             found = []
-        listed = {each["resource_id"] for each in found}
-        for resource_id in ids:
-            if resource_id not in listed:
-                try:
-                    found.append(self._api.resource(resource_id, retries=0))
-                except ApiError:
-                    continue
+        found += unlisted(self._api, ids, found)
         self._facts["machines"] = [{key: each[key] for key in _MACHINE} for each in found]
         return found
 

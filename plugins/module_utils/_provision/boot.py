@@ -16,7 +16,8 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._text import lasting, one_line
+from .._text import one_line
+from .._wording import lasting
 
 ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"

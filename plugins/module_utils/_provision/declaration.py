@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from .._registry._place import entry_file
 from .._ssh_config import UNREADABLE
-from .._text import duration, nearest
+from .._wording import duration, nearest
 
 UNLIMITED = math.inf
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines are an offer's, and whose they are by their names.
+"""Which machines are an offer's.
 
 ``GET /resources?offer_id=`` proves nothing by itself: the filter may be ignored, and a machine may have been linked to
 a second offer (a volume that was bought for it). A machine is an offer's if the offer's own answers name its id, or if
@@ -14,8 +14,6 @@ from __future__ import annotations
 import typing as t
 
 from .. import _states
-from .ownership import is_named
-from .purchase import OURS, THEIRS, UNSEEN
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Kind = t.TypeVar("Kind", bound=Machine)
@@ -57,19 +55,6 @@ def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
 def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     """The ids of those that have not been told to be gone."""
     return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
-
-
-def whose(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
-    """By their names: ours if one is called as was asked for, theirs if all that have a name are called otherwise.
-
-    One with a number after the name is rather another host's, unless there are several of them.
-    """
-    shown = [each for each in machines if each["name"]]
-    for asked in names:
-        numbered = [each for each in shown if is_named(each, asked, numbered=True)]
-        if len(numbered) > 1 or any(is_named(each, asked) for each in numbered):
-            return OURS
-    return THEIRS if shown and names else UNSEEN
 
 
 def _id(value: object) -> str | None:

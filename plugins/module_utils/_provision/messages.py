@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every sentence about money: what happened, what is billed at what price under which ids, and what to do next.
 
-This module util is private to the collection.
+Those of the purchase itself are in `purchase_messages`. It must not import this file, since procure_offer is shipped
+with it. This module util is private to the collection.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .._text import usd
+from .._wording import usd
+from .purchase_messages import NO_REASON, NOTHING_SENT, ended
 
 Machine = t.Mapping[str, t.Any]
 
-NOTHING_SENT = "Nothing was sent."
 FORGET = "-e decommission_forget=<resource id>"
 
 
@@ -271,7 +272,7 @@ def drift(host: str, what: str) -> str:
 
 def failed(offer_id: str, reason: str | None) -> str:
     """An offer that failed after it was bought."""
-    return f"Offer {offer_id} failed: {(reason or 'the API gives no reason').rstrip('.')}."
+    return f"Offer {offer_id} failed: {ended(reason or NO_REASON)}"
 
 
 def nothing_billed(host: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import usd
+from .._wording import usd
 from . import allocation, messages
 from .allocation import Offer, Sum, Wish
 from .declaration import UNLIMITED, Declaration

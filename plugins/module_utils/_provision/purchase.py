@@ -22,9 +22,11 @@ Pure: knows no Ansible, no HTTP, no clock. This module util is private to the co
 from __future__ import annotations
 
 import enum
+import typing as t
 from dataclasses import dataclass
 
 from .. import _states
+from .ownership import Machine, is_named
 
 # Whose the machines of an offer are, by their names
 OURS = "ours"
@@ -33,11 +35,10 @@ UNSEEN = "unseen"  # none has a name to be seen yet
 
 NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not know the offer
 _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-# Refusals by which nothing can have been bought, even if nobody can be asked afterwards. The others speak of the offer:
-# so does the answer to the second of two equal requests, of which a gateway made the first.
+# Refusals that speak of the offer: somebody else was faster, or became it, since who waits to come back after 429 may
+# be overtaken. The second of two equal requests is answered so, too, if a gateway sent the first. By all others nothing
+# can have been bought, even if nobody can be asked afterwards.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
-# Refusals by which somebody else was faster, or became it: who waits to come back after 429 may be overtaken.
-_SOLD_OR_GONE = frozenset({404, 409, 410, 429})
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
 
@@ -130,6 +131,19 @@ class Seen:
 _LOOK = Step(Do.LOOK)
 
 
+def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
+    """Ours if one is called as was asked for, theirs if all that have a name are called otherwise.
+
+    One with a number after the name is rather another host's, unless there are several of them.
+    """
+    shown = [each for each in machines if each["name"]]
+    for asked in names:
+        numbered = [each for each in shown if is_named(each, asked, numbered=True)]
+        if len(numbered) > 1 or any(is_named(each, asked) for each in numbered):
+            return OURS
+    return THEIRS if shown and names else UNSEEN
+
+
 def follow(past: Past, seen: Seen, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
     if seen.phase is None:
@@ -176,7 +190,7 @@ def _is_ours(past: Past, seen: Seen) -> bool:
 def _whose(past: Past, seen: Seen, patience: bool) -> Step:
     """What the names say of machines that are not proved to be ours: rules 3 and 4."""
     # Refused for another reason, and sold in that very moment: rather ours, by a gateway that lied, than a stranger's.
-    odd = past.refused is not None and past.refused not in _SOLD_OR_GONE
+    odd = past.refused is not None and past.refused not in _ABOUT_THE_OFFER
     if past.named and seen.whose == THEIRS:
         return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:

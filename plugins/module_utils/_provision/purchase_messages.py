@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._text import usd
+from .._wording import usd
 
 Machine = t.Mapping[str, t.Any]
 

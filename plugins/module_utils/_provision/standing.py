@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
-from .._text import usd
+from .._wording import usd
 from . import allocation, messages, ownership
 from .declaration import UNLIMITED, Declaration
 from .entry import Entry

@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from ._place import KNOWN_HOSTS, entry_file, ssh_config_file
-from ._protocol import Claimed, RegistryError, Variables, is_open, offer_of
+from ._protocol import Claimed, RegistryError, Variables, may_have_bought, offer_of
 
 try:
     import yaml
@@ -61,7 +61,7 @@ class HostFile:
             entry = _load(self._path)
             # Of this very offer the claim may be renewed, but only by the run that saw its last state.
             renewed = entry == self._known and entry is not None and offer_of(entry) == offer_of(variables)
-            if entry is not None and is_open(entry) and not renewed:
+            if entry is not None and may_have_bought(entry) and not renewed:
                 raise Claimed(self._path, entry)
             self._known = _write(self._path, variables)
 
@@ -69,7 +69,7 @@ class HostFile:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
         with self._changing():
             entry = _load(self._path) or {}
-            if is_open(entry) and offer_of(changes) not in (None, offer_of(entry)):
+            if may_have_bought(entry) and offer_of(changes) not in (None, offer_of(entry)):
                 raise Claimed(self._path, entry)
             whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
             written = _write(self._path, whole)

@@ -47,14 +47,14 @@ class Registry(t.Protocol):
     def claim(self, variables: Variables) -> None:
         """Note a purchase before it is sent: replace the host's entry, durably.
 
-        Raises Claimed if the entry is about another offer and still open, or if it was opened or changed by another run
-        since this one has read it: of two runs at the same moment one gets the claim.
+        Raises Claimed if the entry is of another offer that may have been bought, or if another run has claimed or
+        changed it since this one has read it: of two runs at the same moment one gets the claim.
         """
 
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the entry, durably, and return the whole; a value None removes the key.
 
-        Raises Claimed if the changes are about another offer than the entry and the entry is open.
+        Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
         """
 
     def end(self) -> None:
@@ -85,7 +85,7 @@ def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:
     return word if word in (MADE, REFUSED) else SENT
 
 
-def is_open(entry: t.Mapping[str, t.Any]) -> bool:
+def may_have_bought(entry: t.Mapping[str, t.Any]) -> bool:
     """Whether something may have been bought under the entry, so that no other offer may be bought for its host."""
     return purchase_of(entry) in (SENT, MADE)
 

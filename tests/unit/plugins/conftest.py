@@ -9,16 +9,18 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import responses
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
 from hypothesis import settings
 
 import samples
+from clock import Clock
 from raw_server import RawServer, raw_servers
 from request_queue import Registry, RequestQueue
 
@@ -52,6 +54,15 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seconds: list[float] = []
     monkeypatch.setitem(_http.HttpClient.__init__.__kwdefaults__, "sleep", seconds.append)
     return seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of purchases and their journals."""
+    clock = Clock()
+    monkeypatch.setattr(procure_offer, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
+    monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
+    return clock
 
 
 @pytest.fixture

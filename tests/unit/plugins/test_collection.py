@@ -41,7 +41,7 @@ def test_a_module_says_what_it_supports(file: Path) -> None:
     common = yaml.safe_load(ModuleDocFragment.ATTRIBUTES)["attributes"]
     assert "compute_index.supply.api.attributes" in document["extends_documentation_fragment"]
     said = {name: {**common.get(name, {}), **own} for name, own in {**common, **document["attributes"]}.items()}
-    assert said.keys() == {"action_group", "check_mode", "diff_mode", "idempotent", "platform"}
+    assert said.keys() == {"check_mode", "diff_mode", "idempotent", "platform"}
     assert all(attribute["description"] and attribute["support"] for attribute in said.values())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
@@ -100,7 +100,7 @@ def declared(host: str, folder: Path | str, **more: Any) -> Json:
 
 def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
     given = {"hosts": list(hosts), "ids": [host["id"] for host in hosts], "here": "/", **given}
-    return end(api, params(_spec.END, **given), check_mode)  # type: ignore[arg-type]
+    return end(api, params(_decide_spec.END, **given), check_mode)  # type: ignore[arg-type]
 
 
 # What ends
@@ -231,7 +231,7 @@ def test_a_strategy_that_takes_hosts_one_by_one_ends_nothing(tmp_path: Path) -> 
 
 
 def after(api: Api, plan: Json, *answers: Json, check_mode: bool = False) -> Json:
-    return ended(api, params(_spec.ENDED, ends=[plan], deleted=list(answers)), check_mode)  # type: ignore[arg-type]
+    return ended(api, params(_decide_spec.ENDED, ends=[plan], deleted=list(answers)), check_mode)  # type: ignore[arg-type]
 
 
 def gone(key: str) -> Json:
@@ -333,7 +333,7 @@ def test_an_entry_that_another_run_has_written_stays(tmp_path: Path) -> None:
 def ask(api: Api, *parts: tuple[str, list[str]], **given: Any) -> Json:
     matched = [host for _text, hosts in parts for host in hosts]
     given = {"parts": [{"text": text, "hosts": hosts} for text, hosts in parts], "matched": matched, **given}
-    return named(api, params(_spec.NAMED, **given), False)  # type: ignore[arg-type]
+    return named(api, params(_decide_spec.NAMED, **given), False)  # type: ignore[arg-type]
 
 
 def test_hosts_that_only_the_registry_knows_are_added_to_their_groups() -> None:
@@ -382,7 +382,7 @@ def listed(host: str, folder: Path | str, **more: Any) -> Json:
 
 
 def look(api: Api, *hosts: Json, **given: Any) -> Json:
-    return audit(api, params(_spec.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
+    return audit(api, params(_decide_spec.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
 
 
 def test_an_audit_has_a_section_for_each_kind(tmp_path: Path) -> None:

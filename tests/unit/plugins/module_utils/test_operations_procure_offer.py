@@ -11,14 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _api
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
     BLANK,
@@ -27,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clock import Clock
 from raw_server import RawServer, Step, answer, read_and_hang_up
 from request_queue import LOST, RequestQueue
 from samples import (
@@ -46,37 +45,12 @@ from samples import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 Result = dict[str, Any]
 USER_DATA = "#cloud-config\nchpasswd: {list: 'root:hunter22'}\n"
 SHA256 = hashlib.sha256(USER_DATA.encode()).hexdigest()
 POST = "POST", "/procure_offer"
-
-
-class Clock:
-    """A clock that only moves when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.naps: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        """2026-01-31T12:00:00Z at the start."""
-        return 1769860800.0 + self.now - 1000.0
-
-    def sleep(self, seconds: float) -> None:
-        self.naps.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(operation, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
-    monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
-    return clock
 
 
 @pytest.fixture

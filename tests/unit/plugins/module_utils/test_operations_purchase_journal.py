@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import AS_MODULE
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
+from clock import START, Clock
 from request_queue import LOST, RequestQueue
 from samples import (
     KEY,
@@ -35,9 +34,10 @@ from samples import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 Result = dict[str, Any]
 POST = "POST", "/procure_offer"
-START = "2026-01-31T12:00:00Z"
 SENT = {
     "provision_resource_name": "trainer",
     "provision_procured_offer_id": OFFER_ID,
@@ -47,32 +47,6 @@ SENT = {
 }
 MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
-
-
-class Clock:
-    """A clock that only moves when somebody sleeps or says so. It begins at START."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.naps: list[float] = []
-
-    def time(self) -> float:
-        return 1769860800.0 + self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.naps.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(operation, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
-    monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
-    return clock
 
 
 @pytest.fixture

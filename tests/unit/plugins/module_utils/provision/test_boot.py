@@ -251,7 +251,7 @@ def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float,
         ("Invalid/incorrect password: Permission denied, please try again.", True, False),
         ("Invalid/incorrect username/password. Skipping remaining 0 retries to prevent account lockout:", True, False),
         (
-            'Load key "/root/.ssh/id": Permission denied\r\nssh: connect to host a port 22: Connection refused',
+            'Load key "/etc/ssh/id": Permission denied\r\nssh: connect to host a port 22: Connection refused',
             False,
             False,
         ),

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines are an offer's, and whose they are: what a list's filter says proves nothing."""
+"""Which machines are an offer's: what a list's filter says proves nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ma
     ids_in,
     may_be_billed,
     of_offer,
-    whose,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import OURS, THEIRS, UNSEEN
 
 A, B = "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11", "00000000-0000-4000-8000-000000000001"
 
@@ -74,26 +72,3 @@ def test_what_is_gone_is_not_billed() -> None:
         for number, word in enumerate(["running", "deleted", "deleting", "failed", "terminated", None])
     ]
     assert may_be_billed([*machines, {"resource_id": None, "status": "running"}]) == ["0", "2", "3", "5"]
-
-
-@pytest.mark.parametrize(
-    ("names", "asked", "verdict"),
-    [
-        (["gpu-1"], ["gpu-1"], OURS),
-        (["gpu-1-1", "gpu-1-2"], ["gpu-1"], OURS),
-        (["gpu-1-1"], ["gpu-1"], THEIRS),
-        (["gpu-1", "gpu-1-1"], ["gpu-1"], OURS),
-        (["gpu-1-1", "gpu-1-2"], ["gpu.1"], THEIRS),
-        (["other", "gpu-1"], ["gpu-1"], OURS),
-        (["c1"], ["gpu-1", "c1"], OURS),
-        (["gpu-10"], ["gpu-1"], THEIRS),
-        (["gpu-1-data"], ["gpu-1"], THEIRS),
-        (["GPU-1"], ["gpu-1"], THEIRS),
-        (["x", None], ["gpu-1"], THEIRS),
-        ([None], ["gpu-1"], UNSEEN),
-        ([], ["gpu-1"], UNSEEN),
-        (["x"], [], UNSEEN),
-    ],
-)
-def test_whose_they_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
-    assert whose([{"name": name} for name in names], asked) == verdict

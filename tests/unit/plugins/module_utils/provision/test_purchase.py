@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     Step,
     Why,
     follow,
+    whose_by_name,
 )
 
 # What a look shows, in the order of the table's columns
@@ -209,3 +210,26 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
         if found.do is Do.UNKNOWN:
             assert past.sends or past.unanswered or past.made or seen.phase in (*BOUGHT, _states.FAILED), told
         assert (found.why is None) is (found.do in (Do.SEND, Do.LOOK, Do.CREATED, Do.EXISTING)), told
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "verdict"),
+    [
+        (["gpu-1"], ["gpu-1"], OURS),
+        (["gpu-1-1", "gpu-1-2"], ["gpu-1"], OURS),
+        (["gpu-1-1"], ["gpu-1"], THEIRS),
+        (["gpu-1", "gpu-1-1"], ["gpu-1"], OURS),
+        (["gpu-1-1", "gpu-1-2"], ["gpu.1"], THEIRS),
+        (["other", "gpu-1"], ["gpu-1"], OURS),
+        (["c1"], ["gpu-1", "c1"], OURS),
+        (["gpu-10"], ["gpu-1"], THEIRS),
+        (["gpu-1-data"], ["gpu-1"], THEIRS),
+        (["GPU-1"], ["gpu-1"], THEIRS),
+        (["x", None], ["gpu-1"], THEIRS),
+        ([None], ["gpu-1"], UNSEEN),
+        ([], ["gpu-1"], UNSEEN),
+        (["x"], [], UNSEEN),
+    ],
+)
+def test_whose_machines_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
+    assert whose_by_name([{"name": name} for name in names], asked) == verdict

@@ -24,8 +24,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     SENT,
     Claimed,
     RegistryError,
-    is_open,
     is_unanswered,
+    may_have_bought,
     offer_of,
     purchase_of,
     resource_ids_of,
@@ -79,13 +79,13 @@ def kept(path: Path) -> Entry | None:
 )
 def test_what_became_of_the_purchase(entry: Entry, purchase: str | None) -> None:
     assert purchase_of(entry) == purchase
-    assert is_open(entry) is (purchase in (SENT, MADE))
+    assert may_have_bought(entry) is (purchase in (SENT, MADE))
     assert is_unanswered(entry) is (purchase == SENT)
 
 
-def test_a_refusal_that_is_not_settled_was_answered_and_stays_open() -> None:
+def test_a_refusal_that_is_not_settled_was_answered_and_may_have_bought() -> None:
     entry = journal(provision_refused_status=409)
-    assert is_open(entry) and not is_unanswered(entry)
+    assert may_have_bought(entry) and not is_unanswered(entry)
 
 
 def test_entries_by_hand_are_read_too() -> None:

@@ -1,12 +1,12 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures and words as people and APIs write them."""
+"""Figures and words as people write and read them."""
 
 from __future__ import annotations
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _text
+from ansible_collections.compute_index.supply.plugins.module_utils import _wording
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _text
     ],
 )
 def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: float, text: str) -> None:
-    assert _text.amount(price) == text
-    assert _text.usd(price) == f"USD {text} per hour"
+    assert _wording.amount(price) == text
+    assert _wording.usd(price) == f"USD {text} per hour"
 
 
 def test_an_unknown_price_is_said_to_be_unknown() -> None:
-    assert _text.usd(None) == "an unknown price"
+    assert _wording.usd(None) == "an unknown price"
 
 
 KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
@@ -61,18 +61,18 @@ KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
     ],
 )
 def test_a_mistyped_word_is_within_two_edits_of_a_known_one(word: str, near: str | None) -> None:
-    assert _text.nearest(word, KNOWN) == near
+    assert _wording.nearest(word, KNOWN) == near
 
 
 def test_the_nearest_word_is_named_and_the_limit_can_be_set() -> None:
-    assert _text.nearest("cat", ("cart", "act", "bats")) == "cart"
-    assert _text.nearest("bat", ("cart", "bats")) == "bats"
-    assert _text.nearest("bat", ("cart", "vats"), most=1) is None
-    assert _text.nearest("x", ()) is None
+    assert _wording.nearest("cat", ("cart", "act", "bats")) == "cart"
+    assert _wording.nearest("bat", ("cart", "bats")) == "bats"
+    assert _wording.nearest("bat", ("cart", "vats"), most=1) is None
+    assert _wording.nearest("x", ()) is None
 
 
 def test_a_word_of_any_length_is_compared_at_once() -> None:
-    assert _text.nearest("x" * 10_000_000, KNOWN) is None
+    assert _wording.nearest("x" * 10_000_000, KNOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_word_of_any_length_is_compared_at_once() -> None:
     [("0", 0), ("90", 90), ("90s", 90), (" 30m ", 1800), ("1.5h", 5400), ("2h", 7200), ("3d", 259_200), ("0.5", 0.5)],
 )
 def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float) -> None:
-    assert _text.duration(text) == seconds
+    assert _wording.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float
 )
 def test_what_is_no_duration_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds, or a duration such as 90s or 30m, not '"):
-        _text.duration(text)
+        _wording.duration(text)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_what_is_no_duration_is_said(text: str) -> None:
     ],
 )
 def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
-    assert _text.lasting(seconds) == text
+    assert _wording.lasting(seconds) == text

@@ -1,0 +1,92 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The argument specs of the steps of `decide`, which only the roles and playbooks take.
+
+What the action plugin gathers is plain values. In a file of their own, since no module is shipped with them. This
+module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+from ._spec import Spec
+
+_STEP: Spec = {"step": {"type": "str", "required": True}}
+
+# Hosts, and the play that asks for them: where its files are.
+_HOSTS: Spec = {
+    **_STEP,
+    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+}
+
+# Hosts that have declared what they want, in this call of a role or in an earlier one.
+_DECLARED: Spec = {
+    **_HOSTS,
+    "ids": {"type": "list", "elements": "str", "default": []},
+    "consumed": {"type": "list", "elements": "str", "default": []},
+    "forbidden": {"type": "str", "default": ""},
+}
+
+PLAN: Spec = {
+    **_DECLARED,
+    "others": {"type": "dict", "default": {}},
+    "attempts": {"type": "dict", "default": {}},
+    "inventory": {"type": "dict", "default": {}},
+    "connection": {"type": "str", "default": ""},
+    "identity_file": {"type": "str", "default": ""},
+    "quote": {"type": "bool", "default": False},
+}
+
+JUDGE: Spec = {
+    **_STEP,
+    "plans": {"type": "list", "elements": "dict", "default": []},
+    "purchases": {"type": "dict", "default": {}},
+    "offers": {"type": "dict", "default": {}},
+    "before": {"type": "dict", "default": {}},
+    "inventory": {"type": "dict", "default": {}},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+ORDER: Spec = {
+    **_STEP,
+    "variables": {"type": "dict", "default": {}},
+    "extra": {"type": "dict", "default": {}},
+    "group": {"type": "str", "required": True},
+    "members": {"type": "list", "elements": "str", "default": []},
+}
+
+END: Spec = {
+    **_DECLARED,
+    "inventory": {"type": "list", "elements": "dict", "default": []},
+    "forget": {"type": "list", "elements": "str", "default": []},
+}
+
+ENDED: Spec = {
+    **_STEP,
+    "ends": {"type": "list", "elements": "dict", "default": []},
+    "deleted": {"type": "list", "elements": "dict", "default": []},
+}
+
+NAMED: Spec = {
+    **_STEP,
+    "hosts": {"type": "raw"},
+    "parts": {"type": "list", "elements": "dict", "default": []},
+    "matched": {"type": "list", "elements": "str", "default": []},
+    "known": {"type": "list", "elements": "str", "default": []},
+    "limited": {"type": "list", "elements": "str"},
+    "registered": {"type": "dict", "default": {}},
+    "broken": {"type": "list", "elements": "str", "default": []},
+    "group": {"type": "str", "default": "gpu"},
+    "prefix": {"type": "str", "default": ""},
+    "by_name": {"type": "bool", "default": False},
+    "by_id": {"type": "bool", "default": False},
+}
+
+AUDIT: Spec = {
+    **_HOSTS,
+    "names": {"type": "list", "elements": "str", "default": []},
+    "fail_on_orphans": {"type": "bool", "default": False},
+    "limited": {"type": "bool", "default": False},
+}

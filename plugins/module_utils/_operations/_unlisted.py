@@ -1,0 +1,25 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines that a list leaves out. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._api import ApiError, Json, SupplyApi
+
+
+def unlisted(api: SupplyApi, ids: t.Iterable[str], machines: t.Iterable[Json]) -> list[Json]:
+    """The machines with these ids that are not among those listed, each by its own page: some APIs do not list what is
+    deleted. One that cannot be read is left out, since nobody says that it is gone.
+    """
+    listed = {machine["resource_id"] for machine in machines}
+    found = []
+    for resource_id in dict.fromkeys(ids):
+        if resource_id not in listed:
+            try:
+                found.append(api.resource(resource_id, retries=0))
+            except ApiError:
+                continue
+    return found

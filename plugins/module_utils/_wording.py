@@ -1,0 +1,106 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures and words as people write and read them: durations, slips of the pen, prices, tables.
+
+Beside `_text`, since a module that only asks the API is not shipped with them. This module util is private to the
+collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ._text import printable
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
+
+
+def duration(text: str) -> float:
+    """The seconds of a duration: a number of them, or with a unit, as in ``90s``, ``30m``, ``2h`` and ``3d``.
+
+    Raises ValueError with a reason for a person.
+    """
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text.strip())
+    if not found:
+        raise ValueError(f"must be a number of seconds, or a duration such as 90s or 30m, not '{printable(text, 60)}'")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def lasting(seconds: float) -> str:
+    """A duration in a sentence, in the largest unit that it is a whole number of."""
+    for unit, word in ((3600, "hour"), (60, "minute")):
+        if seconds and seconds % unit == 0:
+            seconds, name = seconds / unit, word
+            break
+    else:
+        name = "second"
+    return f"{seconds:g} {name}{'' if seconds == 1 else 's'}"
+
+
+def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:
+    """The known word that this one may be a slip of: the nearest, at most so many edits away; None for a known word.
+
+    An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
+    """
+    if word in known:
+        return None
+    return next((other for edits in range(1, most + 1) for other in known if _is_within(edits, word, other)), None)
+
+
+def _is_within(edits: int, one: str, other: str) -> bool:
+    """Whether so many edits make one word of the other."""
+    if abs(len(one) - len(other)) > edits:
+        return False
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    one, other = one[same:], other[same:]
+    if not one or not other or not edits:
+        return max(len(one), len(other)) <= edits
+    swapped = one[:2] == other[1::-1]
+    return (
+        _is_within(edits - 1, one[1:], other)
+        or _is_within(edits - 1, one, other[1:])
+        or _is_within(edits - 1, one[1:], other[1:])
+        or (swapped and _is_within(edits - 1, one[2:], other[2:]))
+    )
+
+
+def amount(price: float) -> str:
+    """A sum of USD: at least cents, more digits only where there are any."""
+    cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]
+    return cents + digits.rstrip("0")
+
+
+def usd(price: float | None) -> str:
+    """A price in a sentence."""
+    return "an unknown price" if price is None else f"USD {amount(price)} per hour"
+
+
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    if not rows:
+        return []
+    cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
+    return [
+        "  ".join(
+            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: t.Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, float):
+        return amount(value)
+    return "-" if value is None or value == "" else str(value)
