@@ -212,12 +212,14 @@ def add_tests(core: str) -> None:
     # Without a Python the session needs no environment: it only says why it is skipped.
     python = CORE_PYTHONS[core] or False
 
-    @nox.session(name=f"unit-{core}", python=python, tags=["unit"], default=core in IN_TEST)
+    @nox.session(name=f"unit-{core}", python=python, tags=["unit"], default=core in IN_TEST, allow_parallel=True)
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
         coverage = ["--cov", "--cov-report=term"] if core == NEWEST_CORE else []
-        session.run("pytest", "--numprocesses=auto", *coverage, "tests/unit", *session.posargs, env=environment())
+        # Beside others each has one processor.
+        spread = [] if session.parallel else ["--numprocesses=auto"]
+        session.run("pytest", *spread, *coverage, "tests/unit", *session.posargs, env=environment())
         if core == NEWEST_CORE:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
@@ -230,15 +232,12 @@ def add_tests(core: str) -> None:
         # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
         # so that the long ones, which come first, do not end last.
         spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
-        command = ["pytest", *spread, "--durations=8", "tests/integration", *marks, *session.posargs]
+        # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
+        command = ["pytest", *spread, "--durations=8", "tests/attacks", "tests/integration", *marks, *session.posargs]
         # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
         # of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
         session.run(*command, env={**environment(), **way})
-        # The attacks have a stand-in of the API of their own, and fixtures of the same names.
-        if not session.posargs:
-            attacks = ["pytest", *spread, "--durations=4", "tests/attacks", *marks]
-            session.run(*attacks, env={**environment(), **way})
 
 
 for core in CORES:
@@ -264,7 +263,7 @@ for core in AWX_CORES:
     add_awx(core)
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def e2e(session: nox.Session) -> None:
     """Run real playbooks against real machines, where root can boot them on Debian."""
     core = ansible_core(session, NEWEST_CORE)

@@ -175,6 +175,10 @@ class Attacked(Project):
         }
 
 
+Make = Callable[[str], Attacked]
+"""Makes a project of this name on the account."""
+
+
 def write_program(file: Path, script: str) -> None:
     """Write a shell script that can be run."""
     file.write_text(f"#!/bin/sh\n{script}\n")

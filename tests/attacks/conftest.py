@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("attack")
 
-from attack import Attacked
+from attack import Attacked, Make
 from project import sockets
 from standin import StandIn
 
@@ -27,12 +27,9 @@ def account() -> Iterator[StandIn]:
         assert not stand_in.errors, f"a hook of the test is wrong: {stand_in.errors}"
 
 
-Make = Callable[[str], Attacked]
-
-
 @pytest.fixture
 def make(tmp_path: Path, account: StandIn, sockets: str) -> Iterator[Make]:
-    """Makes a project of this name on the account. In the end none of its processes may be left."""
+    """Makes projects on the account. In the end none of their processes may be left."""
     made: list[Attacked] = []
 
     def make_project(name: str) -> Attacked:

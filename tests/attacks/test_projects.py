@@ -8,8 +8,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
-from attack import SPEC, Attacked, Cases, core, failed, failures
-from conftest import Make
+from attack import SPEC, Attacked, Cases, Make, core, failed, failures
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
 

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from attack import SPEC, Attacked, failed, failures, wait_for
+from attack import SPEC, Attacked, Make, failed, failures, wait_for
 from books import Machine, Purchase
-from conftest import Make
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
 
