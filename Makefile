@@ -21,6 +21,8 @@ DEMO := .venv/.demo $(LINK)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.build/dev" \
 	PYTHONPATH="$(CURDIR)/.build/dev:$(CURDIR)/tests"
 NOX := $(BIN)/nox
+# One more than processors: some sessions wait more than they work.
+LANES = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
 
 help: ## Show this list
@@ -33,7 +35,7 @@ sandbox: $(DEMO) ## Run the simulated API in the foreground
 	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env $(ARGS)
 
 test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
-	$(NOX) --parallel auto $(ARGS)
+	$(NOX) --parallel $(LANES) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
 	$(NOX) --session lint

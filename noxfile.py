@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tests, each in an environment of its own; the Makefile calls this.
 
-Sessions that need one processor allow others beside them; those of pytest take all that there are.
+Those that need about one processor run side by side; then each that takes all that there are runs alone.
 """
 
 from __future__ import annotations
@@ -247,7 +247,9 @@ for core in CORES:
 def add_awx(core: str) -> None:
     """Add the session of AWX's jobs on this version of ansible-core."""
 
-    @nox.session(name=f"awx-{core}", python=CORE_PYTHONS[core] or False, tags=["awx"], default=core in IN_TEST)
+    python = CORE_PYTHONS[core] or False
+
+    @nox.session(name=f"awx-{core}", python=python, tags=["awx"], default=core in IN_TEST, allow_parallel=True)
     def awx(session: nox.Session) -> None:
         """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
