@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simulator import Fault, Offer, Settings, Simulator
-from simulator.market import Address
+from simulator import Fault, Nowhere, Offer, Settings, Simulator
 
 from .answers import TOKEN, VULTR, VULTR_INSTANCE, Vultr
 from .measure import Commands, Usage
@@ -21,22 +20,6 @@ from .server import Server
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f benchmark"
 FIRST, SECOND = "first run", "second run"
 RUNS = (FIRST, SECOND)
-
-
-class Nowhere:
-    """Machines that are only addresses."""
-
-    async def start(self, resource_id: str, ssh_public_key: str, cloud_init: str | None) -> Address:
-        return Address("192.0.2.1", 22)
-
-    async def stop(self, resource_id: str) -> None:
-        """There is nothing to end."""
-
-    async def close(self) -> None:
-        """There is nothing to end."""
-
-    def folder(self, resource_id: str) -> Path:
-        raise NotImplementedError
 
 
 def play(

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _on_ap
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
-from simulator import Fault, Settings, Simulator
+from simulator import Fault, Nowhere, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
@@ -55,9 +55,9 @@ class Tracer:
 
 
 def run(
-    simulator: Simulator, offer_id: str, registry: Path | None, crash_at: int | None = None
-) -> tuple[dict[str, Any] | None, int]:
-    """Buy the offer. Returns the result, None after a crash, and how many lines ran."""
+    simulator: Simulator, offer_id: str, registry: Path | None, tracer: Tracer | None = None
+) -> dict[str, Any] | None:
+    """Buy the offer. Returns the result, None after a crash."""
     params = {
         "api_url": simulator.url,
         "api_token": simulator.settings.token,
@@ -79,13 +79,13 @@ def run(
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
     _on_api._client.cache_clear()  # a process that crashed leaves no session to the next one
-    tracer = Tracer(crash_at)
     before = sys.gettrace()
-    sys.settrace(tracer)
+    if tracer:
+        sys.settrace(tracer)
     try:
-        return PROCURE_OFFER.perform(params, False), tracer.lines
+        return PROCURE_OFFER.perform(params, False)
     except Crash:
-        return None, tracer.lines
+        return None
     finally:
         sys.settrace(before)
 
@@ -112,7 +112,7 @@ def unlock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
     lost: bool, registered: bool, tmp_path: Path, unlock: Callable[[], None]
 ) -> None:
-    with Simulator(Settings(provision_seconds=0, reissue=False), offers=[]) as simulator:
+    with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
 
         def fresh() -> tuple[str, Path | None]:
             simulator.faults.clear()
@@ -122,17 +122,18 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             return offer_id, tmp_path / offer_id / "compute_index_supply.yml" if registered else None
 
         run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
-        _result, lines = run(simulator, *fresh())
+        tracer = Tracer()
+        run(simulator, *fresh(), tracer)
+        lines = tracer.lines
         assert lines > 100, "the tracer sees the code"
         bought = crashes = 0
         for line in range(1, lines + 1):
             offer_id, registry = fresh()
-            crashed, _lines = run(simulator, offer_id, registry, crash_at=line)
-            crashes += crashed is None
+            crashes += run(simulator, offer_id, registry, Tracer(crash_at=line)) is None
             unlock()
             bought += any(purchase.offer_id == offer_id for purchase in simulator.purchases)
             simulator.faults.clear()
-            result, _lines = run(simulator, offer_id, registry)
+            result = run(simulator, offer_id, registry)
             assert result is not None and result["outcome"] in ("created", "existing"), f"line {line}: {result}"
             purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
             assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before line {line}"
@@ -151,7 +152,7 @@ def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: 
     with Simulator(Settings(procure_seconds=0.3, provision_seconds=0, reissue=False), offers=[]) as simulator:
         offers = [simulator.add_offer(gpu_price_per_hour=2.0).offer_id for _number in range(4)]
         with ThreadPoolExecutor(len(offers)) as pool:
-            results = list(pool.map(lambda offer_id: run(simulator, offer_id, registry)[0], offers))
+            results = list(pool.map(lambda offer_id: run(simulator, offer_id, registry), offers))
         outcomes = sorted(result["outcome"] for result in results if result)
         assert outcomes == ["claimed", "claimed", "claimed", "created"], results
         assert len(simulator.purchases) == 1

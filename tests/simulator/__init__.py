@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from .faults import Fault
 from .market import Offer, Purchase, Resource, volume
+from .nowhere import Nowhere
 from .server import Simulator
 from .settings import Settings
 
-__all__ = ["Fault", "Offer", "Purchase", "Resource", "Settings", "Simulator", "volume"]
+__all__ = ["Fault", "Nowhere", "Offer", "Purchase", "Resource", "Settings", "Simulator", "volume"]
