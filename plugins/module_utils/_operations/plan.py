@@ -424,7 +424,6 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "next": files.get(draft.action, seeded),
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
-        "alternatives": [dict(offer) for offer in draft.alternatives],
         "price_per_hour": draft.price,
         "limit": draft.limit,
         "resource_ids": list(draft.resource_ids),
