@@ -58,8 +58,6 @@ def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: St
     gone, _next = account.sell("alone", 2.0), account.sell("alone", 2.1)
     account.on("POST", "/procure_offer", lambda _r, _p: Answer(410, {"detail": "Offer expired"}), sent=gone.offer_id)
     show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is in {{ group_names }}"}}
-    run = project.playbook(
-        project.book(as_play("provision"), {"hosts": "gpu", "gather_facts": False, "tasks": [show]})
-    )
+    run = project.playbook(project.book(as_play("provision"), {"hosts": "gpu", "gather_facts": False, "tasks": [show]}))
     assert run.returncode == 0 and not failed(run, "alone"), run.output
     assert "ray-1 is in ['gpu']" in run.output, f"a machine that is billed is no host\n{run.output}"

@@ -78,7 +78,7 @@ def test_what_cannot_be_evaluated_is_named(name: str, value: Any) -> None:
 @pytest.mark.parametrize("value", ["{{ omit }}", *([] if IS_NEW else [["{{ omit }}"], {"region": "{{ omit }}"}])])
 @pytest.mark.parametrize("name", ["provision_registry_dir", "provision_resource_name", "provision_spec"])
 def test_what_is_omitted_is_refused(name: str, value: Any) -> None:
-    """For the older versions it is a text that differs from run to run: a registry of that name is never found again."""
+    """For the older versions it is a text that differs from run to run: a registry there is never found again."""
     with pytest.raises(AnsibleActionFail, match=f"{name} cannot be "):
         gathered(**{name: value}, **({} if IS_NEW else {"omit": "__omit_place_holder__7b1f"}))
 
