@@ -152,7 +152,7 @@ class ActionModule(InProcessAction):
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for, by whatever variable; and extra variables, which beat all that a play sets."""
-        asked = {name: value for name, value in task_vars.items() if name in _ASKED or name.startswith("order_")}
+        asked = {name: value for name, value in task_vars.items() if name in _ASKED or str(name).startswith("order_")}
         extra = load_extra_vars(loader=self._loader)
         group = str(task_vars.get("provision_group") or "gpu")
         return {

@@ -85,7 +85,8 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "id": uuid.uuid4().hex,
         "host": str(task_vars["inventory_hostname"]),
         "groups": list(task_vars["group_names"]),
-        "variables": [name for name in task_vars if re.match("provision_[^_]", name)],
+        # In files of variables a name may be a number.
+        "variables": [name for name in map(str, task_vars) if re.match("provision_[^_]", name)],
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",

@@ -34,11 +34,11 @@ def as_template(value: Any) -> Any:
     return [as_template(part) for part in value] if isinstance(value, list) else value
 
 
-def gathered(**variables: Any) -> dict[str, Any]:
-    """The declaration of a host with the defaults of the role and these variables."""
+def gathered(odd: dict[Any, Any] | None = None, **variables: Any) -> dict[str, Any]:
+    """The declaration of a host with the defaults of the role and these variables; ``odd`` names need not be texts."""
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     known = {"inventory_hostname": "gpu-1", "group_names": ["gpu"], "inventory_dir": "/inventory", **defaults}
-    known.update({"provision_spec": SPEC, "provision_max_price_per_hour": 4, **variables})
+    known.update({"provision_spec": SPEC, "provision_max_price_per_hour": 4, **variables, **(odd or {})})
     known = as_template(known)
     return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known))
 
@@ -57,6 +57,10 @@ def test_templates_are_evaluated_and_nothing_else_is_changed() -> None:
     assert found["spec"] == {"compute": {"gpu_type": "L4", "gpu_count": 1}}
     assert (found["name"], found["boot_timeout"]) == ("research-gpu-1", "600")
     assert {type(found["spec"]), type(found["spec"]["compute"]["gpu_type"])} == {dict, str}
+
+
+def test_a_variable_whose_name_is_a_number_is_none_of_ours() -> None:
+    assert gathered({8080: "web"})["variables"] == gathered()["variables"]
 
 
 def test_each_declaration_is_another_one() -> None:
