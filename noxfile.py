@@ -198,8 +198,10 @@ def add_sanity(core: str) -> None:
         session.run("python", "tests/tools/get_pip.py", home)
         session.chdir(copy_checkout(session.name))
         session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
-        path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
-        env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+        # ansible-test takes a shim of pyenv for a Python, even if there is none behind it.
+        rest = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).name != "shims"]
+        pythons = [str(Path(python).parent) for python in PYTHONS.values()]
+        env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
         session.run("ansible-test", "sanity", "--local", *session.posargs, env=env)
 
 
