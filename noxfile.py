@@ -247,6 +247,21 @@ for core in CORES:
     add_tests(core)
 
 
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
+def nightly(session: nox.Session) -> None:
+    """Run random worlds of plays for an hour, or for -- MINUTES. Each has another seed, which a failure names."""
+    core = ansible_core(session, NEWEST_CORE)
+    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    (minutes,) = session.posargs or ("60",)
+    end, worlds = time.monotonic() + 60 * float(minutes), 2 * (os.cpu_count() or 1)
+    seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
+    while time.monotonic() < end:
+        seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds)}
+        command = ["pytest", "--numprocesses=auto", "--dist=worksteal", "tests/attacks/test_random.py"]
+        session.run(*command, env={**environment(), **seeds})
+        seed += worlds
+
+
 def add_awx(core: str) -> None:
     """Add the session of AWX's jobs on this version of ansible-core."""
 
