@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration awx e2e benchmark format docs build release clean
+.PHONY: help demo sandbox test lint sanity unit integration awx e2e nightly benchmark format docs build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -54,6 +54,9 @@ awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated A
 
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
 	$(NOX) --session e2e -- $(ARGS)
+
+nightly: .venv/.nox ## Run random plays against an API that fails, for an hour (ARGS=5: five minutes)
+	$(NOX) --session nightly -- $(ARGS)
 
 benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (more than an hour; ARGS=--small only sees that it runs)
 	$(NOX) --session benchmark$(if $(CORE),-$(CORE)) -- $(ARGS)

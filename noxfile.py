@@ -198,8 +198,10 @@ def add_sanity(core: str) -> None:
         session.run("python", "tests/tools/get_pip.py", home)
         session.chdir(copy_checkout(session.name))
         session.run("git", "init", "--quiet", external=True)  # the repository around it ignores this folder
-        path = os.pathsep.join([*session.bin_paths, *(str(Path(python).parent) for python in PYTHONS.values())])
-        env = {"HOME": home, "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+        # ansible-test takes a shim of pyenv for a Python, even if there is none behind it.
+        rest = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).name != "shims"]
+        pythons = [str(Path(python).parent) for python in PYTHONS.values()]
+        env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
         session.run("ansible-test", "sanity", "--local", *session.posargs, env=env)
 
 
@@ -241,6 +243,21 @@ def add_tests(core: str) -> None:
 
 for core in CORES:
     add_tests(core)
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
+def nightly(session: nox.Session) -> None:
+    """Run random worlds of plays for an hour, or for -- MINUTES. Each has another seed, which a failure names."""
+    core = ansible_core(session, NEWEST_CORE)
+    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    (minutes,) = session.posargs or ("60",)
+    end, worlds = time.monotonic() + 60 * float(minutes), 2 * (os.cpu_count() or 1)
+    seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
+    while time.monotonic() < end:
+        seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds)}
+        command = ["pytest", "--numprocesses=auto", "--dist=worksteal", "tests/attacks/test_random.py"]
+        session.run(*command, env={**environment(), **seeds})
+        seed += worlds
 
 
 def add_awx(core: str) -> None:

@@ -112,6 +112,8 @@ class ActionModule(InProcessAction):
             "consumed": consumed,
             "quote": self._task.args["step"] == "quote",
             "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
+            # In a further round what can be had was bought in the first.
+            "failed": [] if again else _failed(task_vars),
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
@@ -152,7 +154,7 @@ class ActionModule(InProcessAction):
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for, by whatever variable; and extra variables, which beat all that a play sets."""
-        asked = {name: value for name, value in task_vars.items() if name in _ASKED or name.startswith("order_")}
+        asked = {name: value for name, value in task_vars.items() if name in _ASKED or str(name).startswith("order_")}
         extra = load_extra_vars(loader=self._loader)
         group = str(task_vars.get("provision_group") or "gpu")
         return {
@@ -235,6 +237,12 @@ class ActionModule(InProcessAction):
 def _batch(task_vars: Variables) -> dict[str, Variables]:
     """The variables of the hosts that this task stands for, those of the batch that have not failed."""
     return {host: _hosts.raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
+
+
+def _failed(task_vars: Variables) -> list[str]:
+    """The hosts that have left the play: they have failed, or cannot be reached."""
+    left = set(task_vars.get("ansible_play_hosts") or [])
+    return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in left]
 
 
 def _consumed(batch: t.Mapping[str, Variables], registered: str) -> list[str]:

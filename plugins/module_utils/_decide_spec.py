@@ -32,6 +32,7 @@ _DECLARED: Spec = {
 PLAN: Spec = {
     **_DECLARED,
     "others": {"type": "dict", "default": {}},
+    "failed": {"type": "list", "elements": "str", "default": []},
     "attempts": {"type": "dict", "default": {}},
     "inventory": {"type": "dict", "default": {}},
     "connection": {"type": "str", "default": ""},

@@ -19,7 +19,7 @@ import uuid
 from pathlib import Path
 
 import yaml
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
@@ -71,16 +71,22 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
 
     def value(name: str) -> t.Any:
         try:
-            return templar.template(task_vars.get(name))
-        except AnsibleError as error:
-            raise AnsibleActionFail(f"{name} cannot be evaluated: {error}") from error
+            text = json.dumps(templar.template(task_vars.get(name)), default=plain)
+        except Exception as error:  # ansible-core before 2.19 lets those of filters through
+            # The older versions say everything twice.
+            reason = ". ".join(dict.fromkeys(str(error).split(". ")))
+            raise AnsibleActionFail(f"{name} cannot be evaluated: {reason}") from error
+        if "omit" in task_vars and str(task_vars["omit"]) in text:
+            raise AnsibleActionFail(f"{name} cannot be omit, which only options of modules understand. Leave it out.")
+        return json.loads(text)
 
-    given = json.loads(json.dumps({name: value(name) for name in _ARGUMENTS}, default=plain))
+    given = {name: value(name) for name in _ARGUMENTS}
     return {
         "id": uuid.uuid4().hex,
         "host": str(task_vars["inventory_hostname"]),
         "groups": list(task_vars["group_names"]),
-        "variables": [name for name in task_vars if re.match("provision_[^_]", name)],
+        # In files of variables a name may be a number.
+        "variables": [name for name in map(str, task_vars) if re.match("provision_[^_]", name)],
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
@@ -88,12 +94,19 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "boot_timeout": str(given["provision_boot_timeout"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
         "has_cloud_init": bool(given["provision_cloud_init"]),
-        "texts": [name for name in _LISTS if isinstance(given[name], str)],
+        "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
         "file_keys": _keys(given["provision_files"]),
         "user_keys": _keys(given["provision_users"]),
         "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def _has_text(given: t.Any, *, within: bool) -> bool:
+    """Whether a text was given for a list, or ``within`` it."""
+    return isinstance(given, str) or (
+        within and isinstance(given, list) and any(isinstance(each, str) for each in given)
+    )
 
 
 def _keys(given: t.Any) -> list[str]:

@@ -16,6 +16,10 @@ from project import extra
 from standin import Answer, Proceed, Request, StandIn
 
 
+# Of a host without one it cannot be evaluated.
+ZONE = "{{ zone[inventory_hostname] }}"
+
+
 def key_of_nothing() -> str:
     """A public key whose bytes are none."""
     kind = b"ssh-ed25519"
@@ -192,6 +196,10 @@ def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
     assert len(account.purchases) == 1, "bought for some, though not for all"
     assert not failed(run, "gpu-1") or account.purchases[0].machines[0].runs
     account.sell("acme", 2.3)
+    # A host that cannot even say what it wants has left the play before.
+    sick = project.book(as_play("provision", vars={"zone": {"gpu-1": "", "gpu-2": ""}, "provision_timezone": ZONE}))
+    run = project.playbook(sick)
+    assert failed(run, "gpu-3") and len(account.purchases) == 1, "bought for some, though not for all"
     run = project.role("provision")
     assert run.returncode == 0 and len(account.purchases) == 3, run.output
 

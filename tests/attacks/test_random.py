@@ -5,7 +5,7 @@
 
 What must hold after each step is written down in `World.check`. A world is made of its seed, which a failure names:
 ``SUPPLY_TEST_SEED=<seed> SUPPLY_TEST_WORLDS=1`` makes it again (the moments of kills are those of this computer).
-Before a release: SUPPLY_TEST_WORLDS=40.
+``make nightly`` runs ever new ones.
 """
 
 from __future__ import annotations

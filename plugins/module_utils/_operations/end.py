@@ -113,6 +113,7 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
     host = raw["host"]
     return {
         "host": host,
+        "declaration": str(raw["id"]),
         "action": found.action.value,
         "next": _NEXT[found.action],
         "ids": list(found.ids),

@@ -29,7 +29,7 @@ from .._text import number_of
 from ._memory import Memory, bring_ssh_up_to_date
 
 # Of hosts that are at another step meanwhile what was said before stays.
-_CARRIED = ("attempts", "stops", "release")
+_CARRIED = ("attempts", "stops", "release", "further")
 BLANK: Result = {"changed": False, "next": {}, "again": [], "calls": {}, "ready": [], **{name: {} for name in _CARRIED}}
 
 _NEXT = {Verdict.AGAIN: "round.yml", Verdict.RELEASE: "release.yml", Verdict.STOP: "stop.yml"}
@@ -273,6 +273,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         attempt = case.attempt()
         attempts = [*case.plan["attempts"], *_tried(case, verdict)]
         answer["attempts"][case.host] = attempts
+        answer["further"].pop(case.host, None)
         if not check_mode:
             try:
                 answer["changed"] |= case.keep(verdict, attempt)
@@ -312,21 +313,10 @@ def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _ready(case: _Case, answer: Result) -> Result:
-    facts = case.facts()
-    connections = case.status["connections"]
-    answer["ready"].append(
-        {
-            "host": case.host,
-            "facts": facts,
-            "attempts": answer["attempts"][case.host],
-            "further": [
-                {**each, "groups": case.plan["groups"]}
-                for each in registration.further(
-                    case.host, connections, case.plan["trust"], case.plan["known_hosts_file"]
-                )
-            ],
-        }
-    )
+    plan, facts = case.plan, case.facts()
+    answer["ready"].append({"host": case.host, "facts": facts, "attempts": answer["attempts"][case.host]})
+    further = registration.further(case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"])
+    answer["further"][case.host] = [{**each, "groups": plan["groups"]} for each in further]
     return registration.row(case.host, facts)
 
 

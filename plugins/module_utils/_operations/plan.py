@@ -60,6 +60,7 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
         taken=memory.taken(known.values()),
         others=[*prices, *(None for case in cases if memory.trouble(case.host.registry_dir, case.host.host))],
         unread=unread,
+        failed=params["failed"],
     )
     changed = False if check_mode else memory.note(cases)
     finished = [

@@ -95,11 +95,13 @@ def plan(
     taken: t.Collection[str] = (),
     others: t.Sequence[float | None] = (),
     unread: t.Sequence[str] = (),
+    failed: t.Sequence[str] = (),
 ) -> list[Plan]:
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
-    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
+    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell. ``failed``:
+    those that have left the play, before they could declare or after.
     """
     shared = _shared(cases, taken)
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
@@ -109,7 +111,7 @@ def plan(
     buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
     ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
     capped = [_capped(case, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
-    stopped = [draft.host for draft in capped if draft.action == STOP]
+    stopped = [*failed, *(draft.host for draft in capped if draft.action == STOP)]
     return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
 
 

@@ -149,6 +149,7 @@ def test_all_or_nothing() -> None:
     assert [each.action for each in found] == [STOP] * 4
     assert all("gpu-3 cannot have a machine" in each.refusal for each in found[:3])
     assert [each.action for each in planned(*hosts[:3])] == [BUY] * 3
+    assert [each.action for each in planned(*hosts[:2], failed=["gpu-9"])] == [STOP] * 2
     # Hosts that run are kept, and hosts that were not declared so go on.
     found = planned(owner("r"), free("m"), *hosts[1:3], free("x", all_or_nothing=True))
     assert [each.action for each in found] == [WAIT, BUY, STOP, STOP, STOP]

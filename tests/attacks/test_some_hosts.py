@@ -1,0 +1,63 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plays in which hosts go different ways: a `when` leaves some out, or some need another round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attack import SPEC, SUPPLY, Attacked, as_play, core, failed
+from standin import Answer, StandIn
+
+BUT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
+
+
+def listed(role: str) -> dict[str, Any]:
+    """A play that has a role in its list, for all hosts but the first."""
+    play = as_play(role, roles=[{"role": f"{SUPPLY}.{role}", **BUT_THE_FIRST}])
+    del play["tasks"]
+    return play
+
+
+@core
+def test_the_first_host_is_left_out(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    run = project.playbook(project.book(listed("provision")))
+    assert run.returncode == 0, run.output
+    owned = {host: project.owned(host) for host in hosts}
+    assert [len(ids) for ids in owned.values()] == [0, 1, 1], run.output
+    project.note("gpu-1", account.buy(account.offers[0], "gpu-1"))
+    # The second time the hosts still have what was decided about them before.
+    task = {"name": "End", "ansible.builtin.import_role": {"name": f"{SUPPLY}.decommission"}, **BUT_THE_FIRST}
+    play = as_play("decommission")
+    play["tasks"] = [{**task, "when": "inventory_hostname == 'gpu-3'"}, task]
+    run = project.playbook(project.book(play))
+    assert run.returncode == 0, run.output
+    assert {machine.name: machine.runs for machine in account.machines} == {
+        "gpu-1": True,
+        "gpu-2": False,
+        "gpu-3": False,
+    }
+
+
+@core
+def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: StandIn, project: Attacked) -> None:
+    several = {"vendor": "ray", "compute": {"gpu_type": "H100", "gpu_count": 16}}
+    project.declare(
+        {
+            "alone": {"provision_spec": {**SPEC, "vendor": "alone"}},
+            "ray": {"provision_spec": several, "provision_max_price_per_hour": 8},
+        }
+    )
+    node_count = {"node_count": 2}
+    account.sell("ray", 0.5, gpus=16, machines=2, listed=node_count, details=node_count)
+    gone, _next = account.sell("alone", 2.0), account.sell("alone", 2.1)
+    account.on("POST", "/procure_offer", lambda _r, _p: Answer(410, {"detail": "Offer expired"}), sent=gone.offer_id)
+    show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} is in {{ group_names }}"}}
+    run = project.playbook(project.book(as_play("provision"), {"hosts": "gpu", "gather_facts": False, "tasks": [show]}))
+    assert run.returncode == 0 and not failed(run, "alone"), run.output
+    assert "ray-1 is in ['gpu']" in run.output, f"a machine that is billed is no host\n{run.output}"
