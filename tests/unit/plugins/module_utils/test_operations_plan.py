@@ -36,7 +36,7 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder)) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
-        **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
+        **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": "", "failed": []},
         "quote": False,
     }
     found = plan(cast(Market, Offers(count)), params, True)
