@@ -15,7 +15,6 @@ from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, as
 from project import extra
 from standin import Answer, Proceed, Request, StandIn
 
-
 # Of a host without one it cannot be evaluated.
 ZONE = "{{ zone[inventory_hostname] }}"
 
