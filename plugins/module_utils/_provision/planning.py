@@ -100,8 +100,8 @@ def plan(
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
-    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell. ``failed``:
-    those that have left the play, before they could declare or after.
+    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
+    ``failed``: those that have left the play.
     """
     shared = _shared(cases, taken)
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]

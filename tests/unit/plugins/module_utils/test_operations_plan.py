@@ -36,8 +36,8 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder)) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
-        **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": "", "failed": []},
-        "quote": False,
+        **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
+        **{"quote": False, "failed": []},
     }
     found = plan(cast(Market, Offers(count)), params, True)
     return cast("list[dict[str, Any]]", found["plans"])
