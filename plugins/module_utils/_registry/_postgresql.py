@@ -22,7 +22,7 @@ import functools
 import time
 import typing as t
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
@@ -107,7 +107,8 @@ SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeo
 _LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
 _HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"
 _META = """
-SELECT version, cluster IS DISTINCT FROM %(cluster)s, quarantine_until > clock_timestamp(), quarantine_until
+SELECT version, cluster IS DISTINCT FROM %(cluster)s,
+    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END
 FROM compute_index_supply.meta
 """
 # A purchase that was claimed before may still be under way, and what was seen as expired may be older than the claim.
@@ -451,7 +452,10 @@ class Database:
         self._execute(connection, _LOCK, {"gate": _GATE})
         cluster = self._execute(connection, _CLUSTER).fetchone()
         values = {"cluster": cluster and cluster[0]}
-        version, moved, quarantined, until = self._execute(connection, _META, values).fetchone() or (0, 0, 0, None)
+        found = self._execute(connection, _META, values).fetchone()
+        if found is None:
+            raise RegistryError(f"{self.where} has lost the row of its table meta.")
+        version, moved, quarantined_until = found
         if version > VERSION:
             raise RegistryError(
                 f"{self.where} was made by a newer version of the collection (schema {version}, here {VERSION}): update"
@@ -459,10 +463,10 @@ class Database:
             )
         if moved:
             raise _Moved(values)
-        if quarantined:
+        if quarantined_until is not None:
             raise Away(
                 f"{self.where} has failed over, and may have lost claims: nothing new is bought until"
-                f" {until:%Y-%m-%dT%H:%M:%S%z}, when what was under way has ended."
+                f" {_time(quarantined_until)}, when what was under way has ended."
             )
 
     def _insert(self, connection: psycopg.Connection[t.Any], wanted: Purchase) -> None:
@@ -477,7 +481,7 @@ class Database:
             for row in self._rows(connection, query, values):
                 verb = "is buying" if row.state == claims.BUYING else "has bought"
                 what = f"host {row.host} of project {row.project} {verb} offer {row.offer}"
-                raise Taken(f"{self.where} says that {what}, since {row.claimed_at:%Y-%m-%dT%H:%M:%SZ}.", row)
+                raise Taken(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
     def _check(self, connection: psycopg.Connection[t.Any], wanted: Purchase | Row, ceilings: Ceilings) -> None:
@@ -660,7 +664,8 @@ class Database:
     def _reason(self, error: psycopg.Error) -> tuple[str, bool]:
         """What is wrong, in words that hold nothing of the connection string, and whether it may pass by itself."""
         if error.sqlstate is not None:
-            passes = isinstance(error, self._psycopg.OperationalError)
+            # A standby that is not promoted yet may only read.
+            passes = isinstance(error, (self._psycopg.OperationalError, self._psycopg.errors.ReadOnlySqlTransaction))
             return f"answers: {error.diag.message_primary} ({error.sqlstate})", passes
         if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
             return f"cannot keep this ({type(error).__name__})", False
@@ -711,6 +716,11 @@ _TROUBLES = {
     "shutting down": "is shutting down",
     "could not translate host name": "has an address that cannot be resolved",
 }
+
+
+def _time(moment: datetime) -> str:
+    """A moment of the database's, whose time zone may be any, in a message."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def schema() -> str:

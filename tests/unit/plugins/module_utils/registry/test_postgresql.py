@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timezone
 from typing import Any
 
 import psycopg
@@ -495,6 +496,29 @@ def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., 
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
     run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
+def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database]) -> None:
+    database, tries = run(), []
+
+    def step(_connection: object) -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction")
+        return "done"
+
+    assert database._run(step, 5.0) == "done"
+
+
+def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) -> None:
+    postgresql.execute(registry_url, "ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'")
+    try:
+        row = run().claim(purchase("gpu-1"), NO_CEILING)
+        with pytest.raises(Taken) as caught:
+            run().claim(purchase("gpu-2"), NO_CEILING)
+    finally:
+        postgresql.execute(registry_url, "ALTER DATABASE postgres RESET timezone")
+    assert f"since {row.claimed_at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}." in str(caught.value)
 
 
 def test_no_connection_is_left_open(run: Callable[..., Database], registry_url: str) -> None:
