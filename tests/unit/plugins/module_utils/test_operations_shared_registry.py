@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -297,6 +300,15 @@ def test_a_host_without_a_name_is_refused(queue: RequestQueue, buy: Any) -> None
     result = buy(resource_name=None)
     assert outcome(result) == ("not_sent", "invalid", [])
     assert "registry_url needs the name of the host" in result["msg"]
+
+
+@pytest.mark.parametrize(("url", "loaded"), [(None, False), ("postgresql://h/", True)])
+def test_psycopg_is_imported_before_the_fork_and_only_where_it_is_needed(url: str | None, loaded: bool) -> None:
+    plugin = "ansible_collections.compute_index.supply.plugins.action.procure_offer"
+    code = f"import sys; import {plugin}; print('psycopg' in sys.modules)"
+    environment = {**os.environ, **({"COMPUTE_INDEX_REGISTRY_URL": url} if url else {})}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{loaded}\n"
 
 
 def test_who_runs_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
