@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import psycopg  # noqa: F401 - before the fork
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Ceilings,
     Database,

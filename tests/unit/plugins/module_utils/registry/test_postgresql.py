@@ -79,7 +79,7 @@ def at_once(url: str, attempt: Attempt) -> list[str]:
     """What became of the attempts of many processes at the same moment: the names of their errors, or ``ok``."""
     # Forked from a process that has these modules, and no threads.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([claimants.__name__])
+    context.set_forkserver_preload([claimants.__name__, psycopg.__name__])
     start, answers = context.Barrier(PROCESSES), context.SimpleQueue()
     workers = [
         context.Process(target=claimants.work, args=(url, attempt, number, start, answers))
