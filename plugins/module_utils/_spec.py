@@ -10,6 +10,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 DEFAULT_URL = "https://supply-api.compute-index.com"
+REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
 
 Spec = dict[str, dict[str, t.Any]]
 
@@ -33,6 +34,9 @@ PROCURE_OFFER: Spec = {
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},
     "registry_file": {"type": "path"},
+    "registry_url": {"type": "str", "no_log": True, "fallback": (env_fallback, [REGISTRY_URL])},
+    "max_total_price_per_hour": {"type": "float"},
+    "max_account_price_per_hour": {"type": "float"},
     "project": {"type": "str", "default": "default"},
     "host": {"type": "str"},
     "note": {"type": "dict", "default": {}},

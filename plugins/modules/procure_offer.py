@@ -84,14 +84,37 @@ options:
       - It holds what was or may have been bought. While that is open, no other offer is bought for the host, and the
         outcome is V(claimed). A purchase that the file calls refused leaves the host free.
     type: path
+  registry_url:
+    description:
+      - The registry that several controllers share instead of O(registry_file) - a PostgreSQL database, in any form of
+        connection string that its client library takes, for example C(postgresql://supply@db.example.com/supply). A
+        password may also come from E(PGPASSWORD) or C(~/.pgpass). It is never shown.
+      - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. Then, too, a task
+        that has O(registry_file) is refused; so the roles, which keep files, do not run with it.
+      - The purchase is claimed for the host (O(project) and O(host)) before it is sent. While another run holds the
+        claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. What a run
+        that died has left open is taken over and settled.
+      - The first purchase makes the tables, in a schema of their own.
+    type: str
+  max_total_price_per_hour:
+    description:
+      - The most that all purchases of the O(project) may cost together with this one, in USD per hour. It is compared
+        in the transaction that claims the purchase. Needs O(registry_url).
+    type: float
+  max_account_price_per_hour:
+    description:
+      - The same for all purchases that the registry knows of O(api_url), whatever the project.
+    type: float
   project:
     description:
-      - The project that the host belongs to. It is noted in the registry, unless it is V(default).
+      - The project that the host belongs to. It is noted in the registry, unless it is V(default). With O(registry_url)
+        hosts of the same name in two projects are two hosts.
     type: str
     default: default
   host:
     description:
-      - The host that the machine is for, in messages. O(resource_name) by default.
+      - The host that the machine is for, in messages and in the registry of O(registry_url). O(resource_name) by
+        default.
     type: str
   note:
     description:
@@ -103,6 +126,8 @@ options:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
     type: str
+requirements:
+  - psycopg 3 (Python library, only for O(registry_url))
 seealso:
   - module: compute_index.supply.offer_info
   - module: compute_index.supply.offer_status

@@ -67,16 +67,30 @@ class Journal:
         return self._entry.get("provision_price_per_hour")
 
     def read(self) -> None:
-        """Read what is noted of this offer. Raises Claimed if another offer may have been bought for the host."""
+        """Read what is noted of this offer.
+
+        Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
+        """
         entry = (self._registry.read() if self._registry else None) or {}
         about_this = _registry.offer_of(entry) == self._offer_id
-        if self._registry and _registry.may_have_bought(entry) and not about_this:
+        another = _registry.may_have_bought(entry) and not about_this
+        if self._registry and (another or _registry.holder_of(entry)):
             raise Claimed(self._registry.where, entry)
         self._entry = entry if about_this else {}
 
+    def hold(self) -> None:
+        """Be the one run that settles the purchase that is noted. Raises Claimed."""
+        if self._registry and not self._read_only and _registry.purchase_of(self._entry) == _registry.SENT:
+            self._registry.hold()
+
+    def close(self) -> None:
+        """The end of this run's work at the purchase, whatever became of it."""
+        if self._registry:
+            self._registry.close()
+
     def since_sent(self) -> float:
         """Seconds since the purchase was journaled; 0 if that cannot be told."""
-        return _age(self._entry.get(_JOURNALED))
+        return self._age(self._entry.get(_JOURNALED))
 
     def claim(self, price: float | None) -> None:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
@@ -85,11 +99,11 @@ class Journal:
         entry = {
             **self._facts,
             "provision_price_per_hour": price,
-            _JOURNALED: _utc(time.time()),
+            _JOURNALED: _utc(self._now()),
             _PURCHASE: _registry.SENT,
         }
-        self._registry.claim({name: value for name, value in entry.items() if value is not None})
-        self._entry, self._claimed_at = entry, entry[_JOURNALED]
+        self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
+        self._claimed_at = self._entry[_JOURNALED]
 
     def answered(self, status: int) -> None:
         """Note that the purchase was refused, if no other run has changed the journal meanwhile."""
@@ -121,7 +135,7 @@ class Journal:
             return
         before = self._registry.read() or {}
         about_this = _registry.offer_of(before) == self._offer_id
-        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: _utc(time.time())}
+        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: _utc(self._now())}
         changes: Variables = {} if about_this else dict.fromkeys(before)
         changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
         changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
@@ -136,24 +150,26 @@ class Journal:
         if self._registry is None or not self._entry:
             return 0.0
         if seconds_of(self._entry.get(_EXPIRED)) is None:
-            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: _utc(time.time())}
+            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: _utc(self._now())}
             self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
-        return _age(self._entry.get(_EXPIRED))
+        return self._age(self._entry.get(_EXPIRED))
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
         seen = seconds_of(self._entry.get(_EXPIRED))
-        return _utc((time.time() if seen is None else seen) + later)
+        return _utc((self._now() if seen is None else seen) + later)
+
+    def _now(self) -> float:
+        return self._registry.now() if self._registry else time.time()
+
+    def _age(self, value: object) -> float:
+        """Seconds since a moment; 0 if it is none, or lies ahead."""
+        seconds = seconds_of(value)
+        return 0.0 if seconds is None else max(0.0, self._now() - seconds)
 
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _age(value: object) -> float:
-    """Seconds since a moment; 0 if it is none, or lies ahead."""
-    seconds = seconds_of(value)
-    return 0.0 if seconds is None else max(0.0, time.time() - seconds)
 
 
 def seconds_of(value: object) -> float | None:

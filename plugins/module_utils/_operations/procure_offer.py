@@ -26,9 +26,10 @@ from .._provision import machines as _machines
 from .._provision import purchase_messages as say
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._registry._files import HostFile
-from .._registry._protocol import Claimed, RegistryError
+from .._registry._protocol import Claimed, Registry, RegistryError
 from .._wording import usd
 from ._journal import Journal
+from ._shared_registry import shared_registry
 from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
@@ -78,7 +79,10 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         "registry": journal.where,
         "warnings": warnings,
     }
-    return _Purchase(api, order, facts, terms, journal, check_mode).settle()
+    try:
+        return _Purchase(api, order, facts, terms, journal, check_mode).settle()
+    finally:
+        journal.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,13 +138,31 @@ def _sha256(text: str | None) -> str | None:
 
 def _journal_of(params: Params, order: Json, *, read_only: bool) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    path, project = params.get("registry_file"), params.get("project") or "default"
+    project = params.get("project") or "default"
     facts = dict(params.get("note") or {})
     if "resource_name" in order:
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    return Journal(HostFile(path) if path else None, order["offer_id"], facts, read_only=read_only)
+    return Journal(_registry_of(params, order, project), order["offer_id"], facts, read_only=read_only)
+
+
+def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
+    """The memory of the host, None if the user keeps none."""
+    ceilings = [
+        given(name, params.get(name), _check_ceiling)
+        for name in ("max_total_price_per_hour", "max_account_price_per_hour")
+    ]
+    if params.get("registry_url"):
+        host = params.get("host") or order.get("resource_name") or ""
+        try:
+            return shared_registry(params["registry_url"], project, host, params["api_url"], *ceilings)
+        except RegistryError as error:
+            raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
+    if any(ceiling is not None for ceiling in ceilings):
+        msg = "max_total_price_per_hour and max_account_price_per_hour need registry_url, which knows what is bought."
+        raise Failure(f"{msg} {say.NOTHING_SENT}", "invalid", **BLANK)
+    return HostFile(params["registry_file"]) if params.get("registry_file") else None
 
 
 class _Purchase:
@@ -196,11 +218,12 @@ class _Purchase:
         except Claimed as claim:
             raise self._claimed(claim) from None
         except RegistryError as error:
-            raise Failure(f"{error} {say.NOTHING_SENT}", "invalid", **self._facts) from None
+            raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **self._facts) from None
 
     def _remember(self) -> None:
         """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
         self._journal.read()
+        self._journal.hold()
         unanswered = self._journal.unanswered
         self._past = dataclasses.replace(self._past, made=self._past.made or self._journal.made, sent_before=unanswered)
         passed = self._journal.since_sent() if unanswered else 0.0
@@ -327,7 +350,7 @@ class _Purchase:
             self._reread()
             return False
         except RegistryError as error:
-            self._do_not_send(Failure(f"{error} {NOTHING_BOUGHT}", "invalid", **self._facts))
+            self._do_not_send(Failure(f"{error} {NOTHING_BOUGHT}", error.error_class, **self._facts))
             return False
         return True
 
@@ -467,9 +490,8 @@ class _Purchase:
             self._journal.make(facts["resource_ids"], facts["price_per_hour"])
         except RegistryError as error:
             msg = say.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
-            error_class = "conflict" if isinstance(error, Claimed) else "invalid"
             changed = outcome == "created"
-            raise Failure(msg, error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
+            raise Failure(msg, error.error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
 
     def _over(self, step: Step) -> Failure:
         """Nothing of ours comes of this offer: the host is free, unless the failure has left something."""
@@ -621,4 +643,5 @@ class _Purchase:
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
-PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, doubt=_DOUBT)
+_RULES = {"mutually_exclusive": [("registry_file", "registry_url")]}
+PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, _RULES, _DOUBT)

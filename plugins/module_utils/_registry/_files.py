@@ -55,7 +55,17 @@ class HostFile:
         self._known = _load(self._path)
         return None if self._known is None else dict(self._known)
 
-    def claim(self, variables: Variables) -> None:
+    def now(self) -> float:
+        """This computer's time."""
+        return time.time()
+
+    def hold(self) -> None:
+        """A file is held only while it is written; see `claim` for two runs at the same moment."""
+
+    def close(self) -> None:
+        """Nothing is taken beside the file."""
+
+    def claim(self, variables: Variables) -> Variables:
         """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
         with self._changing():
             entry = _load(self._path)
@@ -64,6 +74,7 @@ class HostFile:
             if entry is not None and may_have_bought(entry) and not renewed:
                 raise Claimed(self._path, entry)
             self._known = _write(self._path, variables)
+            return dict(self._known)
 
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""

@@ -18,19 +18,30 @@ SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
 REFUSED = "refused"
 
+# In what a shared registry answers, never in a file: another run that is buying for the host at this moment
+HELD_BY = "provision_held_by"
+
 
 class RegistryError(ValueError):
-    """An entry that cannot be read or kept; the message is for a person, and says where the entry is."""
+    """An entry that cannot be read or kept; the message is for a person, and says where the entry is.
+
+    ``error_class`` is what the failure of a module calls it.
+    """
+
+    error_class = "invalid"
 
 
 class Claimed(RegistryError):
-    """A purchase that must not be sent, since the host's ``entry`` is about another one."""
+    """A purchase that must not be sent, since the host's ``entry`` is about another one, or of another run."""
+
+    error_class = "conflict"
 
     def __init__(self, where: str, entry: Variables) -> None:
         ids, since = ", ".join(resource_ids_of(entry)), entry.get("provision_journaled_at")
         verb = "owns" if purchase_of(entry) == MADE else "is buying"
         what = f"offer {offer_of(entry) or 'unknown'}{f' ({ids})' if ids else ''}"
-        super().__init__(f"{where} says that this host {verb} {what}{f', since {since}' if since else ''}.")
+        when, who = f", since {since}" if since else "", holder_of(entry)
+        super().__init__(f"{where} says that this host {verb} {what}{when}{f', in a run of {who}' if who else ''}.")
         self.entry = entry
 
 
@@ -44,8 +55,14 @@ class Registry(t.Protocol):
     def read(self) -> Variables | None:
         """The host's entry, None if there is none."""
 
-    def claim(self, variables: Variables) -> None:
-        """Note a purchase before it is sent: replace the host's entry, durably.
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that the entry's moments come from."""
+
+    def hold(self) -> None:
+        """Keep other runs from settling the purchase of the entry meanwhile. Raises Claimed if one is at it already."""
+
+    def claim(self, variables: Variables) -> Variables:
+        """Note a purchase before it is sent: replace the host's entry, durably, and return it.
 
         Raises Claimed if the entry is of another offer that may have been bought, or if another run has claimed or
         changed it since this one has read it: of two runs at the same moment one gets the claim.
@@ -60,6 +77,9 @@ class Registry(t.Protocol):
     def end(self) -> None:
         """Remove the entry, durably."""
 
+    def close(self) -> None:
+        """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
+
 
 def resource_ids_of(entry: t.Mapping[str, t.Any]) -> list[str]:
     """The machines that the entry names; also of one that was written by hand."""
@@ -70,6 +90,11 @@ def resource_ids_of(entry: t.Mapping[str, t.Any]) -> list[str]:
 def offer_of(entry: t.Mapping[str, t.Any]) -> str | None:
     """The offer that the entry is about, in the API's spelling."""
     return str(entry.get("provision_procured_offer_id") or "").strip().lower() or None
+
+
+def holder_of(entry: t.Mapping[str, t.Any]) -> str | None:
+    """Which other run is at the entry's purchase at this moment; None if none is, or none can be known."""
+    return entry.get(HELD_BY)
 
 
 def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:

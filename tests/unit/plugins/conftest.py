@@ -17,8 +17,10 @@ import responses
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import settings
 
+import postgresql
 import samples
 from clock import Clock
 from raw_server import RawServer, raw_servers
@@ -33,7 +35,7 @@ _FOREIGN = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_B
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A home folder and an environment that know nothing of the computer's own settings."""
-    for name in (*_FOREIGN, "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_API_URL"):
+    for name in (*_FOREIGN, "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_API_URL", "COMPUTE_INDEX_REGISTRY_URL"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     folder = tmp_path / "home"
@@ -62,7 +64,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(procure_offer, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
     monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(HostFile, "now", lambda _file: clock.time())
     return clock
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The connection string of a PostgreSQL of the session's own."""
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture
+def registry_url(postgresql_server: str) -> Iterator[str]:
+    """A shared registry in which nobody has made the tables yet."""
+    yield postgresql_server
+    postgresql.forget(postgresql_server)
 
 
 @pytest.fixture

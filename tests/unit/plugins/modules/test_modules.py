@@ -495,7 +495,7 @@ def test_each_field_of_a_result_is_documented(module: str) -> None:
 def test_secrets_are_marked_as_such() -> None:
     specs = [operation.argument_spec for operation in OPERATIONS.values()]
     marked = {name for spec in specs for name, option in spec.items() if option.get("no_log")}
-    assert marked == {"api_token", "cloud_init", "ssh_public_key"}
+    assert marked == {"api_token", "cloud_init", "registry_url", "ssh_public_key"}
 
 
 @pytest.mark.parametrize("module", MODULES)

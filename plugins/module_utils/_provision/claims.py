@@ -1,0 +1,63 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules of a claim in a registry that several controllers share.
+
+A claim is written before a purchase is sent, and stays for ever; its state says what became of it:
+
+- ``buying``: claimed; a purchase may have been sent.
+- ``live``: bought, and the host's.
+- ``ending``: its end was begun. It is billed, and keeps the host's name, until the end is confirmed.
+- ``stray``: bought, but the host has another purchase. It is billed, and a person ends it.
+- ``void``: nothing was bought. Only this state frees the offer.
+- ``ended``: bought once, and gone.
+
+Pure: knows no Ansible, no HTTP, no SQL, no clock. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
+OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
+COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a claim becomes once machines are noted under it.
+
+    state: its state from then on; None if the machines belong to the rival instead.
+    frees_rival: the rival did not buy this offer, since it can be sold only once.
+    """
+
+    state: str | None
+    frees_rival: bool = False
+
+
+def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> Verdict:
+    """What follows from a proved purchase: never that it is refused, for what is billed must be on record.
+
+    ``state`` is that of the claim; None if there is no such claim (any more), as after a failover. ``adds``: machines
+    are named that the claim did not have. ``name_is_free``: no other claim of the host is open. ``rival`` is the state
+    of another claim of the same offer, if one is not void: what only says that it is buying has no proof, and yields.
+    """
+    if rival not in (None, BUYING):
+        return Verdict(None)
+    frees = rival == BUYING
+    if state in (LIVE, ENDING, STRAY):
+        return Verdict(state, frees)
+    if state == ENDED:
+        return Verdict(STRAY if adds else ENDED, frees)
+    # A claim that is buying holds the name itself.
+    return Verdict(LIVE if state == BUYING or name_is_free else STRAY, frees)
+
+
+def exceeds(total: Decimal, unknown: int, ceiling: Decimal | None) -> bool:
+    """Whether what may be billed is above the ceiling, both in USD per hour.
+
+    ``unknown``: how many of the counted claims have no price; with one of them nobody can say that a ceiling is kept.
+    """
+    return ceiling is not None and (unknown > 0 or total > ceiling)

@@ -1,0 +1,738 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of a registry that several controllers share, in PostgreSQL. All SQL of the collection is here.
+
+What makes a purchase single is the database: a host has one open claim, an offer one that is not void. Each step is one
+transaction, and none is open while the API is asked. If the connection is lost, the same transaction is run again: it
+finds its own work, also where the answer to COMMIT was lost. So the ids of claims are made by the client.
+
+Claims and sums are made one after the other, behind a gate: a lock that is taken by a statement of its own, so that the
+next one sees what the holder before has committed. That needs READ COMMITTED, whatever the database's default.
+
+No clock of the controller is read for anything that others rely on.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import typing as t
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from decimal import Decimal
+
+from .._provision import claims
+from ._protocol import RegistryError
+
+if t.TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import Params
+
+MISSING_PSYCOPG = (
+    "This Python has no psycopg 3, which a registry in PostgreSQL needs: install psycopg[binary], or add it to the"
+    " execution environment."
+)
+VERSION = 1  # of the schema; migrations only add
+HOLD = 60.0  # seconds that a claim is held; who buys renews it three times as often
+CONNECT_TIMEOUT = 10  # seconds, unless the connection string has its own
+STATEMENT_TIMEOUT = 10.0  # seconds, also for a lock and for an idle transaction
+PATIENCE = 10.0  # seconds for which a database that is away is asked again before anything is bought
+FACTS_PATIENCE = 60.0  # the same once something is bought
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
+
+_GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
+
+# The statements. A name in %()s is a value, which never becomes a part of the text.
+
+SCHEMA = """\
+CREATE SCHEMA IF NOT EXISTS compute_index_supply;
+CREATE TABLE compute_index_supply.purchase (
+    claim uuid PRIMARY KEY,
+    project text NOT NULL,
+    host text NOT NULL,
+    account text NOT NULL,
+    offer text NOT NULL,
+    state text NOT NULL CHECK (state IN ('buying', 'live', 'ending', 'stray', 'void', 'ended')),
+    reason text,
+    quoted numeric,
+    charged numeric,
+    price numeric GENERATED ALWAYS AS (
+        CASE WHEN state = 'buying' THEN greatest(quoted, charged) ELSE coalesce(charged, quoted) END
+    ) STORED,
+    epoch integer NOT NULL DEFAULT 1,
+    holder jsonb NOT NULL,
+    held_until timestamptz NOT NULL,
+    sent_at timestamptz,
+    expired_seen timestamptz,
+    claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    noted_at timestamptz,
+    ended_at timestamptz,
+    note jsonb NOT NULL DEFAULT '{}'
+);
+CREATE UNIQUE INDEX purchase_name ON compute_index_supply.purchase (project, host)
+    WHERE state IN ('buying', 'live', 'ending');
+CREATE UNIQUE INDEX purchase_offer ON compute_index_supply.purchase (offer) WHERE state <> 'void';
+CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price)
+    WHERE state IN ('buying', 'live', 'ending', 'stray');
+CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price)
+    WHERE state IN ('buying', 'live', 'ending', 'stray');
+CREATE TABLE compute_index_supply.machine (
+    resource text PRIMARY KEY,
+    claim uuid NOT NULL REFERENCES compute_index_supply.purchase,
+    place integer NOT NULL,
+    gone_at timestamptz
+);
+CREATE INDEX machine_claim ON compute_index_supply.machine (claim);
+CREATE TABLE compute_index_supply.meta (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    version integer NOT NULL,
+    cluster text,
+    quarantine_until timestamptz,
+    longest_post interval NOT NULL DEFAULT '30 minutes'
+);
+INSERT INTO compute_index_supply.meta (version) VALUES (1);
+"""
+# Another system, or another timeline of this one, may have lost what was committed before.
+_CLUSTER = """
+SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()
+"""
+_LIMITS = """
+SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', %(ms)s, true),
+    set_config('lock_timeout', %(ms)s, true), set_config('idle_in_transaction_session_timeout', %(ms)s, true)
+"""
+_LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
+_HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"
+_META = """
+SELECT version, cluster IS DISTINCT FROM %(cluster)s,
+    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END
+FROM compute_index_supply.meta
+"""
+# A purchase that was claimed before may still be under way, and what was seen as expired may be older than the claim.
+_MOVED = """
+UPDATE compute_index_supply.meta SET cluster = %(cluster)s,
+    quarantine_until = CASE WHEN cluster IS NULL THEN NULL ELSE clock_timestamp() + longest_post END
+"""
+_FORGET_EXPIRED = "UPDATE compute_index_supply.purchase SET expired_seen = NULL WHERE state = 'buying'"
+_ROW = """
+SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price, p.epoch, p.holder,
+    p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
+    ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
+        ORDER BY m.place) AS resource_ids,
+    clock_timestamp() AS seen_at
+FROM compute_index_supply.purchase p
+"""
+_BY_CLAIM = _ROW + "WHERE p.claim = %(claim)s"
+_OPEN = _ROW + "WHERE p.project = %(project)s AND p.host = %(host)s AND p.state IN ('buying', 'live', 'ending')"
+_OF_OFFER = _ROW + "WHERE p.offer = %(offer)s AND p.state <> 'void'"
+_COUNTED = (
+    _ROW
+    + """
+WHERE p.state IN ('buying', 'live', 'ending', 'stray') AND (%(project)s::text IS NULL OR p.project = %(project)s)
+ORDER BY p.project, p.host, p.claimed_at
+"""
+)
+_CLAIM = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, quoted, holder, held_until, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(price)s, %(holder)s,
+    clock_timestamp() + %(hold)s * interval '1 second', %(note)s)
+ON CONFLICT DO NOTHING
+"""
+# The holder of a claim that was never marked has sent nothing, and cannot mark it any more.
+_FREE_UNSENT = """
+UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', epoch = epoch + 1
+WHERE project = %(project)s AND host = %(host)s AND state = 'buying' AND sent_at IS NULL AND claim <> %(claim)s
+"""
+_PROJECT_SUM = """
+SELECT coalesce(sum(price), 0), count(*) FILTER (WHERE price IS NULL) FROM compute_index_supply.purchase
+WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray')
+"""
+_ACCOUNT_SUM = """
+SELECT coalesce(sum(price), 0), count(*) FILTER (WHERE price IS NULL) FROM compute_index_supply.purchase
+WHERE account = %(account)s AND state IN ('buying', 'live', 'ending', 'stray')
+"""
+_MARK = """
+UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
+    held_until = clock_timestamp() + %(hold)s * interval '1 second'
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
+"""
+_RENEW = """
+UPDATE compute_index_supply.purchase SET held_until = clock_timestamp() + %(seconds)s * interval '1 second'
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
+"""
+# The last condition finds this run's own work, whose COMMIT was not answered.
+_TAKE_OVER = """
+UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
+    held_until = clock_timestamp() + %(hold)s * interval '1 second',
+    quoted = greatest(quoted, %(price)s::numeric), note = coalesce(%(note)s, note)
+WHERE claim = %(claim)s AND state = 'buying' AND (
+    (epoch = %(epoch)s AND (held_until < clock_timestamp() OR sent_at IS NULL OR holder = %(holder)s))
+    OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
+"""
+_KEEP = """
+UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[],
+    expired_seen = CASE WHEN %(expired)s THEN coalesce(expired_seen, clock_timestamp()) ELSE expired_seen END
+WHERE claim = %(claim)s AND epoch = %(epoch)s
+"""
+_VOID = """
+UPDATE compute_index_supply.purchase SET state = 'void', reason = %(reason)s, ended_at = clock_timestamp(),
+    note = note || %(note)s
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state IN ('buying', 'void')
+"""
+_YIELD = """
+UPDATE compute_index_supply.purchase SET state = 'void', reason = 'sold to another claim', epoch = epoch + 1
+WHERE offer = %(offer)s AND state = 'buying' AND claim <> %(claim)s
+"""
+_NOTE_LOST = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, reason, charged, holder, held_until, sent_at, noted_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim', %(price)s,
+    %(holder)s, clock_timestamp(), clock_timestamp(), clock_timestamp(), %(note)s)
+"""
+_NOTE = """
+UPDATE compute_index_supply.purchase SET state = %(state)s, charged = coalesce(%(price)s::numeric, charged),
+    expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
+WHERE claim = %(claim)s
+"""
+_OWNERS = "SELECT resource, claim::text FROM compute_index_supply.machine WHERE resource = ANY(%(ids)s)"
+_MACHINES = """
+INSERT INTO compute_index_supply.machine (resource, claim, place)
+SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS noted (id, place)
+ON CONFLICT DO NOTHING
+"""
+_BEGIN_END = """
+UPDATE compute_index_supply.purchase SET state = 'ending'
+WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')
+"""
+_END = """
+UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp())
+WHERE claim = %(claim)s AND state IN ('ending', 'ended')
+"""
+_GONE = """
+UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
+"""
+
+
+class Away(RegistryError):
+    """The database cannot be asked, or did not answer in time."""
+
+    error_class = "unavailable"
+
+
+class Taken(RegistryError):
+    """The name or the offer of a claim belongs to another one, ``row``."""
+
+    error_class = "conflict"
+
+    def __init__(self, message: str, row: Row) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class TakenOver(RegistryError):
+    """Another run has taken this claim over; nothing may be sent under it any more."""
+
+    error_class = "conflict"
+
+
+class TooDear(RegistryError):
+    """A claim that would exceed a ceiling, or of which nobody can say that it does not."""
+
+    error_class = "price"
+
+
+class Contested(RegistryError):
+    """Machines that were noted, but are not the host's alone: a person decides."""
+
+    error_class = "conflict"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim as the database has it; ``seen_at`` is the database's time when it was read."""
+
+    claim: str
+    project: str
+    host: str
+    account: str
+    offer: str
+    state: str
+    reason: str | None
+    price: Decimal | None
+    epoch: int
+    holder: dict[str, t.Any]
+    held: bool
+    sent_at: datetime | None
+    expired_seen: datetime | None
+    claimed_at: datetime
+    note: dict[str, t.Any]
+    resource_ids: list[str]
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """What is bought for whom. ``claim`` is a UUID made by the client; ``price`` is in USD per hour."""
+
+    claim: str
+    project: str
+    host: str
+    account: str
+    offer: str
+    price: float | None = None
+    note: dict[str, t.Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The most that all counted claims may cost, in USD per hour, with the new one."""
+
+    project: float | None = None
+    account: float | None = None
+
+
+Step = t.Callable[["psycopg.Connection[t.Any]"], t.Any]
+
+
+class Database:
+    """The steps of a purchase, each a transaction on a connection of its own, so that few are open at once.
+
+    ``holder`` says who this is (``host``, ``user``, ``job``), with a ``run`` that nobody else has. Each method raises
+    RegistryError, whose text has nothing of the connection string but host, port, and name of the database.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        holder: t.Mapping[str, str],
+        *,
+        hold: float = HOLD,
+        patience: float = PATIENCE,
+        facts_patience: float = FACTS_PATIENCE,
+    ) -> None:
+        self._psycopg = import_psycopg()
+        self._url = url
+        self._holder = dict(holder)
+        self.hold = hold
+        self._patience = patience
+        self._facts_patience = facts_patience
+        self.where = self._place()
+
+    # Reading
+
+    def open_claim(self, project: str, host: str) -> Row | None:
+        """The open claim of a host; None also where nobody has made the tables yet."""
+        rows = self._read(_OPEN, {"project": project, "host": host})
+        return rows[0] if rows else None
+
+    def counted(self, project: str | None = None) -> list[Row]:
+        """All claims that may be billed, of one project or of all."""
+        return self._read(_COUNTED, {"project": project})
+
+    # Buying
+
+    def claim(self, wanted: Purchase, ceilings: Ceilings) -> Row:
+        """Claim the host's name and the offer, and mark the claim as sent. Raises Taken, TakenOver, TooDear."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                self._enter(connection)
+                self._insert(connection, wanted)
+                self._check(connection, wanted, ceilings)
+                row = self._row(connection, wanted.claim)
+            return self._marked(connection, row)
+
+        return self._bought_with(step)
+
+    def claim_again(self, row: Row, price: float | None, note: t.Mapping[str, t.Any], ceilings: Ceilings) -> Row:
+        """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, TooDear."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                self._enter(connection)
+                taken = self._take(connection, row, price, note)
+                self._check(connection, taken, ceilings)
+            return self._marked(connection, taken)
+
+        return self._bought_with(step)
+
+    def take_over(self, row: Row) -> Row:
+        """Hold a claim that nobody holds any more, to settle it. Raises TakenOver if another run was faster."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                return self._take(connection, row)
+
+        return t.cast(Row, self._run(step, self._patience))
+
+    def renew(self, row: Row, seconds: float) -> None:
+        """Hold the claim for so many seconds from now on; tried once, since the hold is a courtesy."""
+        values = {"claim": row.claim, "epoch": row.epoch, "seconds": seconds}
+        self._run(lambda connection: self._write(connection, _RENEW, values), 0.0)
+
+    # Facts: these are accepted whatever the state and the epoch
+
+    def note(self, fact: Purchase, resource_ids: t.Sequence[str], gone: t.Sequence[str] = ()) -> Row:
+        """Note that the purchase was made, and its machines; keys of the note that are ``gone`` are removed.
+
+        Raises Contested if they are not the host's alone; they are on record then, too.
+        """
+        ids = list(dict.fromkeys(resource_ids))
+
+        def step(connection: psycopg.Connection[t.Any]) -> tuple[Row, str]:
+            with self._transaction(connection):
+                self._execute(connection, _LOCK, {"gate": _GATE})
+                return self._noted(connection, fact, ids, list(gone))
+
+        row, trouble = self._run(step, self._facts_patience)
+        if trouble:
+            raise Contested(trouble)
+        return t.cast(Row, row)
+
+    def keep(
+        self, row: Row, changes: t.Mapping[str, t.Any], gone: t.Sequence[str] = (), *, expired: bool = False
+    ) -> Row:
+        """Keep more beside the claim. ``expired``: its offer is seen as expired, since now unless it was before.
+
+        Raises TakenOver: that a purchase was answered must not be noted of the one that another run has sent since.
+        """
+        known = {"claim": row.claim, "epoch": row.epoch, "gone": list(gone), "expired": expired}
+        values = {**self._values(note=changes), **known}
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                if not self._execute(connection, _KEEP, values).rowcount:
+                    raise self._taken_over(row)
+                return self._row(connection, row.claim)
+
+        return t.cast(Row, self._run(step, self._facts_patience))
+
+    # Ends
+
+    def void(self, row: Row, reason: str, note: t.Mapping[str, t.Any]) -> Row:
+        """Free the claim, of which nothing was bought. Raises TakenOver if it is not this run's to say."""
+        values = {**self._values(note=note), "claim": row.claim, "epoch": row.epoch, "reason": reason}
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                if not self._execute(connection, _VOID, values).rowcount:
+                    raise self._taken_over(row)
+                return self._row(connection, row.claim)
+
+        return t.cast(Row, self._run(step, self._facts_patience))
+
+    def begin_end(self, row: Row) -> None:
+        """Note that the machines are about to be deleted."""
+        self._run(lambda connection: self._write(connection, _BEGIN_END, {"claim": row.claim}), self._patience)
+
+    def end(self, row: Row) -> None:
+        """Note that the machines are gone; only what was about to be deleted ends."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> None:
+            with self._transaction(connection):
+                if self._execute(connection, _END, {"claim": row.claim}).rowcount:
+                    self._execute(connection, _GONE, {"claim": row.claim})
+
+        self._run(step, self._facts_patience)
+
+    # Parts of the steps
+
+    def _bought_with(self, step: Step) -> Row:
+        """The claim that the step makes; what follows it is about a purchase that may be billed, so it is patient."""
+        row = t.cast(Row, self._run(step, self._patience))
+        self._patience = self._facts_patience
+        return row
+
+    def _enter(self, connection: psycopg.Connection[t.Any]) -> None:
+        """Wait at the gate; then see whether this version, and this database, may claim. Raises RegistryError."""
+        self._execute(connection, _LOCK, {"gate": _GATE})
+        cluster = self._execute(connection, _CLUSTER).fetchone()
+        values = {"cluster": cluster and cluster[0]}
+        found = self._execute(connection, _META, values).fetchone()
+        if found is None:
+            raise RegistryError(f"{self.where} has lost the row of its table meta.")
+        version, moved, quarantined_until = found
+        if version > VERSION:
+            raise RegistryError(
+                f"{self.where} was made by a newer version of the collection (schema {version}, here {VERSION}): update"
+                " the collection to buy with it."
+            )
+        if moved:
+            raise _Moved(values)
+        if quarantined_until is not None:
+            raise Away(
+                f"{self.where} has failed over, and may have lost claims: nothing new is bought until"
+                f" {_time(quarantined_until)}, when what was under way has ended."
+            )
+
+    def _insert(self, connection: psycopg.Connection[t.Any], wanted: Purchase) -> None:
+        """Make the claim. Raises Taken. One that is there already is this run's own, whose COMMIT was not answered."""
+        values = {**self._values(wanted), "hold": self.hold}
+        for query in (_CLAIM, _FREE_UNSENT, _CLAIM):
+            if self._execute(connection, query, values).rowcount and query is _CLAIM:
+                return
+        if self._rows(connection, _BY_CLAIM, values):
+            return
+        for query in (_OPEN, _OF_OFFER):
+            for row in self._rows(connection, query, values):
+                verb = "is buying" if row.state == claims.BUYING else "has bought"
+                what = f"host {row.host} of project {row.project} {verb} offer {row.offer}"
+                raise Taken(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
+        raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
+
+    def _check(self, connection: psycopg.Connection[t.Any], wanted: Purchase | Row, ceilings: Ceilings) -> None:
+        """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear."""
+        values = {"project": wanted.project, "account": wanted.account}
+        for query, scope, ceiling in (
+            (_PROJECT_SUM, f"project {wanted.project}", ceilings.project),
+            (_ACCOUNT_SUM, f"account {wanted.account}", ceilings.account),
+        ):
+            if ceiling is None:
+                continue
+            total, unknown = t.cast("tuple[Decimal, int]", self._execute(connection, query, values).fetchone())
+            if claims.exceeds(total, unknown, Decimal(str(ceiling))):
+                said = "nobody knows" if unknown else f"{total:.2f} USD per hour"
+                raise TooDear(
+                    f"With offer {wanted.offer} all of {scope} would cost {said}, where at most {ceiling:.2f} USD per"
+                    f" hour are allowed; {self.where} counts what is live and what is being bought."
+                )
+
+    def _take(
+        self,
+        connection: psycopg.Connection[t.Any],
+        row: Row,
+        price: float | None = None,
+        note: t.Mapping[str, t.Any] | None = None,
+    ) -> Row:
+        """The claim under the next epoch; without a note it keeps the one that it has."""
+        values = {**self._values(note=note, price=price), "claim": row.claim, "epoch": row.epoch, "hold": self.hold}
+        if not self._execute(connection, _TAKE_OVER, values).rowcount:
+            raise self._taken_over(row)
+        return self._row(connection, row.claim)
+
+    def _marked(self, connection: psycopg.Connection[t.Any], row: Row) -> Row:
+        """Mark the claim as sent, after which nobody frees it without an answer. Raises TakenOver."""
+        with self._transaction(connection):
+            values = {"claim": row.claim, "epoch": row.epoch, "hold": self.hold}
+            if row.holder != self._holder or not self._execute(connection, _MARK, values).rowcount:
+                raise self._taken_over(row)
+            return self._row(connection, row.claim)
+
+    def _noted(
+        self, connection: psycopg.Connection[t.Any], fact: Purchase, ids: list[str], gone: list[str]
+    ) -> tuple[Row, str]:
+        """The claim with its machines, and what is wrong with that."""
+        values: dict[str, t.Any] = {**self._values(fact), "ids": ids, "gone": gone}
+        mine = next(iter(self._rows(connection, _BY_CLAIM, values)), None)
+        others = [row for row in self._rows(connection, _OPEN, values) if row.claim != fact.claim]
+        rival = next((row for row in self._rows(connection, _OF_OFFER, values) if row.claim != fact.claim), None)
+        owners = dict(self._execute(connection, _OWNERS, {"ids": ids}).fetchall())
+        verdict = claims.noted(
+            mine.state if mine else None,
+            adds=any(each not in owners for each in ids),
+            # A rival of the same host gives the name back with the offer.
+            name_is_free=all(rival is not None and row.claim == rival.claim for row in others),
+            rival=rival.state if rival else None,
+        )
+        trouble = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
+        if verdict.state is None:
+            owned = t.cast(Row, rival)
+            self._execute(connection, _MACHINES, {"ids": ids, "claim": owned.claim})
+            trouble.append(f"host {owned.host} of project {owned.project} has bought the offer, too")
+            row = self._row(connection, owned.claim)
+        else:
+            if verdict.frees_rival:
+                self._execute(connection, _YIELD, values)
+            self._execute(connection, _NOTE if mine else _NOTE_LOST, {**values, "state": verdict.state})
+            self._execute(connection, _MACHINES, values)
+            row = self._row(connection, fact.claim)
+            if row.state == claims.STRAY:
+                trouble.append("the host has another purchase")
+        named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
+        return row, f"{named}: {'; '.join(trouble)}. {self.where} has it on record." if trouble else ""
+
+    def _values(
+        self, what: Purchase | None = None, *, note: t.Mapping[str, t.Any] | None = None, price: float | None = None
+    ) -> dict[str, t.Any]:
+        """The values of a statement, in the database's types."""
+        from psycopg.types.json import Jsonb
+
+        values: dict[str, t.Any] = {} if what is None else dict(vars(what))
+        price, note = (price, note) if what is None else (what.price, what.note)
+        values["price"] = None if price is None else Decimal(str(price))
+        values["note"] = None if note is None else Jsonb(dict(note))
+        values["holder"] = Jsonb(self._holder)
+        return values
+
+    def _taken_over(self, row: Row) -> TakenOver:
+        return TakenOver(f"{self.where} says that another run has taken over the purchase of offer {row.offer}.")
+
+    # Talking to the database
+
+    def _execute(
+        self, connection: psycopg.Connection[t.Any], query: str, values: Params | None = None
+    ) -> psycopg.Cursor[t.Any]:
+        return connection.execute(query.encode(), values)
+
+    def _rows(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> list[Row]:
+        from psycopg.rows import class_row
+
+        with connection.cursor(row_factory=class_row(Row)) as cursor:
+            return cursor.execute(query.encode(), values).fetchall()
+
+    def _row(self, connection: psycopg.Connection[t.Any], claim: str) -> Row:
+        for row in self._rows(connection, _BY_CLAIM, {"claim": claim}):
+            return row
+        raise RegistryError(f"{self.where} has lost claim {claim}.")
+
+    def _write(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> None:
+        with self._transaction(connection):
+            self._execute(connection, query, values)
+
+    def _read(self, query: str, values: Params) -> list[Row]:
+        def step(connection: psycopg.Connection[t.Any]) -> list[Row]:
+            with self._transaction(connection, read_only=True):
+                return self._rows(connection, query, values)
+
+        try:
+            return t.cast("list[Row]", self._run(step, self._patience, make=False))
+        except _NoTables:
+            return []
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: psycopg.Connection[t.Any], *, read_only: bool = False) -> t.Iterator[None]:
+        """A transaction whose properties are said explicitly: those of a session do not survive every pooler."""
+        connection.isolation_level = self._psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = read_only
+        with connection.transaction():
+            self._execute(connection, _LIMITS, {"ms": str(int(STATEMENT_TIMEOUT * 1000))})
+            yield
+
+    def _connect(self) -> psycopg.Connection[t.Any]:
+        options: dict[str, t.Any] = {"client_encoding": "utf8"}
+        if "connect_timeout" not in self._psycopg.conninfo.conninfo_to_dict(self._url):
+            options["connect_timeout"] = CONNECT_TIMEOUT
+        # Prepared statements do not survive a pooler either.
+        connection = self._psycopg.connect(self._url, prepare_threshold=None, autocommit=True, **options)
+        return t.cast("psycopg.Connection[t.Any]", connection)
+
+    def _run(self, step: Step, patience: float, *, make: bool = True) -> t.Any:
+        """What the step answers; where the connection is lost, the same step runs again for ``patience`` seconds."""
+        deadline, pause, made = time.monotonic() + patience, FIRST_PAUSE, False
+        while True:
+            try:
+                with contextlib.closing(self._connect()) as connection:
+                    return step(connection)
+            except _Moved as moved:
+                self._run(functools.partial(self._move, values=moved.values), patience)
+            except self._psycopg.errors.UndefinedTable:
+                if made or not make:
+                    raise _NoTables(f"{self.where} has no tables.") from None
+                self._make_tables()
+                made = True
+            except self._psycopg.Error as error:
+                reason, passes = self._reason(error)
+                if not passes or time.monotonic() + pause > deadline:
+                    raise Away(f"{self.where} {reason}.") from None
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _move(self, connection: psycopg.Connection[t.Any], values: Params) -> None:
+        """Note which cluster this is; the first one is no reason to wait."""
+        with self._transaction(connection):
+            self._execute(connection, _LOCK, {"gate": _GATE})
+            found = self._execute(connection, _META, values).fetchone()
+            if found and found[1]:
+                self._execute(connection, _MOVED, values)
+                self._execute(connection, _FORGET_EXPIRED)
+
+    def _make_tables(self) -> None:
+        """Make the tables, unless another run is faster."""
+        try:
+            with contextlib.closing(self._connect()) as connection, self._transaction(connection):
+                self._execute(connection, _LOCK, {"gate": _GATE})
+                found = self._execute(connection, _HAS_SCHEMA).fetchone()
+                if found and not found[0]:
+                    self._execute(connection, SCHEMA)
+        except self._psycopg.errors.InsufficientPrivilege:
+            raise RegistryError(f"{self.where} has no tables, and its user may not make them.") from None
+
+    def _reason(self, error: psycopg.Error) -> tuple[str, bool]:
+        """What is wrong, in words that hold nothing of the connection string, and whether it may pass by itself."""
+        if error.sqlstate is not None:
+            # A standby that is not promoted yet may only read.
+            passes = isinstance(error, (self._psycopg.OperationalError, self._psycopg.errors.ReadOnlySqlTransaction))
+            return f"answers: {error.diag.message_primary} ({error.sqlstate})", passes
+        if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
+            return f"cannot keep this ({type(error).__name__})", False
+        # While a connection is made, the server's code is not handed on.
+        text = str(error)
+        for mark, reason in _REFUSALS.items():
+            if mark in text:
+                return reason, False
+        return next((said for mark, said in _TROUBLES.items() if mark in text), "cannot be reached"), True
+
+    def _place(self) -> str:
+        """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""
+        try:
+            parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        except self._psycopg.Error:
+            raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
+        server = parts.get("host") or parts.get("hostaddr") or "localhost"
+        port = f":{parts['port']}" if parts.get("port") else ""
+        return f"The registry {parts.get('dbname') or 'of the default name'} at {server}{port}"
+
+
+class _Moved(Exception):
+    """The database is another cluster than the one that the tables know."""
+
+    def __init__(self, values: dict[str, t.Any]) -> None:
+        super().__init__()
+        self.values = values
+
+
+class _NoTables(RegistryError):
+    """Nobody has made the tables yet."""
+
+
+# libpq's words, and what is said of them
+_REFUSALS = {
+    "authentication failed": "refuses user or password",
+    "no password supplied": "asks for a password, and none is given",
+    "no pg_hba.conf entry": "does not let this computer in",
+    "certificate": "has a certificate that is not accepted",
+    "does not exist": "does not know this database or user",
+    "invalid sslmode": "cannot be asked: sslmode has a value that does not exist",
+}
+_TROUBLES = {
+    "timeout expired": "does not answer",
+    "too many clients": "has no free connection",
+    "connection slots": "has no free connection",
+    "starting up": "is starting",
+    "shutting down": "is shutting down",
+    "could not translate host name": "has an address that cannot be resolved",
+}
+
+
+def _time(moment: datetime) -> str:
+    """A moment of the database's, whose time zone may be any, in a message."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def schema() -> str:
+    """The SQL that makes the tables, for a person who may do what the registry's user may not."""
+    return SCHEMA
+
+
+def import_psycopg() -> t.Any:
+    """The library. It takes some 80 ms, so nobody imports it who does not need it. Raises RegistryError."""
+    try:
+        import psycopg
+        import psycopg.conninfo
+    except ImportError:
+        raise RegistryError(MISSING_PSYCOPG) from None
+    return psycopg

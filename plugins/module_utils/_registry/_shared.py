@@ -1,0 +1,210 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory of a host in a registry that several controllers share; see `Registry`.
+
+Here claims become host variables, and host variables steps of a claim; `_postgresql` takes the steps.
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import typing as t
+import uuid
+from datetime import datetime, timezone
+
+from .._provision import claims
+from ._postgresql import Ceilings, Database, Purchase, Row, Taken, TakenOver
+from ._protocol import HELD_BY, MADE, REFUSED, SENT, Claimed, RegistryError, Variables, offer_of, resource_ids_of
+
+_OFFER, _PRICE, _IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
+_PURCHASE, _JOURNALED, _EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
+# These have columns of their own; all other variables stand in the note.
+_COLUMNS = frozenset({_OFFER, _PRICE, _IDS, _PURCHASE, _JOURNALED, _EXPIRED, HELD_BY})
+_WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought
+
+
+class SharedHost:
+    """The memory of one host of a project among the claims of all. ``account`` is what the machines are billed to."""
+
+    def __init__(
+        self,
+        database: Database,
+        project: str,
+        host: str,
+        account: str,
+        *,
+        run: str,
+        ceilings: Ceilings | None = None,
+    ) -> None:
+        self._database = database
+        self._project, self._host, self._account = project, host, account
+        self._run = run
+        self._ceilings = ceilings or Ceilings()
+        self._row: Row | None = None  # as this run has seen it last
+        self._held: Row | None = None  # the claim that this run may settle, with the epoch of that
+        self._claims: dict[str, str] = {}  # by offer: those that this run has seen
+        self._ahead = 0.0  # of the database's clock, against the monotonic one
+        self._stop = threading.Event()
+
+    @property
+    def where(self) -> str:
+        """The database, and the host in it."""
+        return f"{self._database.where} (project {self._project}, host {self._host})"
+
+    def now(self) -> float:
+        """The database's time, from the last row that was read."""
+        return time.monotonic() + self._ahead if self._ahead else time.time()
+
+    def read(self) -> Variables | None:
+        """The host's open claim; None if there is none, or if nothing was ever sent under it."""
+        row = self._database.open_claim(self._project, self._host)
+        if row is None or (row.state == claims.BUYING and row.sent_at is None):
+            self._row = None
+            return None
+        return self._seen(row)
+
+    def hold(self) -> None:
+        """Take the claim over that was read, unless it is this run's already. Raises Claimed."""
+        row = self._row
+        if row is None or row.state != claims.BUYING or (self._held and self._held.claim == row.claim):
+            return
+        try:
+            self._hold(self._database.take_over(row))
+        except TakenOver:
+            raise self._claimed() from None
+
+    def claim(self, variables: Variables) -> Variables:
+        """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
+        row, offer = self._row, offer_of(variables) or ""
+        price, note = variables.get(_PRICE), _note(variables)
+        try:
+            if row is not None and row.state == claims.BUYING and row.offer == offer:
+                self._hold(self._database.claim_again(row, price, note, self._ceilings))
+            else:
+                self._hold(self._database.claim(self._purchase(str(uuid.uuid4()), offer, price, note), self._ceilings))
+        except Taken as taken:
+            if (taken.row.project, taken.row.host) != (self._project, self._host):
+                raise
+            raise self._claimed() from None
+        except TakenOver:
+            raise self._claimed() from None
+        return self._seen(t.cast(Row, self._held))
+
+    def note(self, changes: Variables) -> Variables:
+        """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
+        offer, word = offer_of(changes), changes.get(_PURCHASE)
+        if resource_ids_of(changes) or word == MADE:
+            return self._made(changes, offer or (self._row.offer if self._row else ""))
+        row = self._row
+        if row is None or offer not in (None, row.offer):
+            raise self._claimed()
+        # What this run has seen of the claim since may be another run's epoch.
+        mine = self._held if self._held and self._held.claim == row.claim else row
+        try:
+            if word == REFUSED:
+                return self._refused(mine, changes)
+            expired = changes.get(_EXPIRED) is not None
+            return self._seen(self._database.keep(mine, _note(changes), _gone(changes), expired=expired))
+        except TakenOver:
+            raise self._claimed() from None
+
+    def end(self) -> None:
+        """Note that all machines of the host are gone. Raises Claimed if a purchase is still open."""
+        row = self._database.open_claim(self._project, self._host)
+        if row is None:
+            return
+        if row.state == claims.BUYING:
+            raise Claimed(self.where, self._seen(row))
+        self._database.begin_end(row)
+        self._database.end(row)
+        self._row = None
+
+    def close(self) -> None:
+        """Let the claim go; what is still to be settled in it may then be settled by the next run at once."""
+        self._stop.set()
+        if self._held is not None:
+            with contextlib.suppress(RegistryError):
+                self._database.renew(self._held, 0.0)
+        self._held = None
+
+    # Steps
+
+    def _made(self, changes: Variables, offer: str) -> Variables:
+        claim = self._claims.get(offer) or str(uuid.uuid4())
+        fact = self._purchase(claim, offer, changes.get(_PRICE), _note(changes))
+        row = self._database.note(fact, resource_ids_of(changes), _gone(changes))
+        self._let_go()
+        return self._seen(row)
+
+    def _refused(self, row: Row, changes: Variables) -> Variables:
+        if row.state != claims.BUYING:  # bought, and failed without leaving anything
+            self._database.begin_end(row)
+            self._database.end(row)
+            return {**self._seen(row), _PURCHASE: REFUSED}
+        freed = self._database.void(row, "not made", _note(changes))
+        self._let_go()
+        return self._seen(freed)
+
+    def _hold(self, row: Row) -> None:
+        """Hold the claim from now on, by a thread: the API may take longer to answer than a hold lasts."""
+        self._stop.set()
+        self._held, self._stop = row, threading.Event()
+        self._seen(row)
+        threading.Thread(target=self._renew, args=(row, self._stop), daemon=True).start()
+
+    def _renew(self, row: Row, stop: threading.Event) -> None:
+        while not stop.wait(self._database.hold / 3):
+            with contextlib.suppress(RegistryError):
+                self._database.renew(row, self._database.hold)
+
+    def _let_go(self) -> None:
+        self._stop.set()
+        self._held = None
+
+    # Claims as host variables
+
+    def _purchase(self, claim: str, offer: str, price: float | None, note: Variables) -> Purchase:
+        return Purchase(claim, self._project, self._host, self._account, offer, price, note)
+
+    def _seen(self, row: Row) -> Variables:
+        """The claim as host variables."""
+        self._row = row
+        self._claims[row.offer] = row.claim
+        self._ahead = row.seen_at.timestamp() - time.monotonic()
+        entry: Variables = {
+            **row.note,
+            _OFFER: row.offer,
+            _PRICE: None if row.price is None else float(row.price),
+            _JOURNALED: _utc(row.sent_at or row.claimed_at),
+            _PURCHASE: _WORDS.get(row.state, MADE),
+            _EXPIRED: row.expired_seen and _utc(row.expired_seen),
+            _IDS: row.resource_ids or None,
+        }
+        if row.state == claims.BUYING and row.held and row.holder.get("run") != self._run:
+            entry[HELD_BY] = _who(row.holder)
+        return {name: value for name, value in entry.items() if value is not None}
+
+    def _claimed(self) -> Claimed:
+        return Claimed(self.where, self.read() or {})
+
+
+def _who(holder: t.Mapping[str, t.Any]) -> str:
+    """Who that is, for a message: ``alice at bastion (AWX job 7)``."""
+    job = f" (AWX job {holder['job']})" if holder.get("job") else ""
+    return f"{holder.get('user') or 'somebody'} at {holder.get('host') or 'an unknown computer'}{job}"
+
+
+def _note(variables: Variables) -> Variables:
+    return {name: value for name, value in variables.items() if name not in _COLUMNS and value is not None}
+
+
+def _gone(changes: Variables) -> list[str]:
+    return [name for name, value in changes.items() if value is None]
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,148 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Purchases with a registry in PostgreSQL: runs at the same moment, runs that are killed, and a password."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import postgresql
+from conftest import PROCURE, MakeProject, Project, core
+from project import tool
+from simulator import Fault, Offer
+
+pytestmark = core
+PASSWORD = "kept-between-us-4711"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
+def shop(make_project: MakeProject, request: pytest.FixtureRequest, postgresql_server: str) -> Iterator[Project]:
+    """A project whose API has two offers; tasks take each way, and the shared registry is in their environment."""
+    project = make_project([Offer(), Offer()], provision_seconds=0)
+    project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
+    # The server asks for no password, but the string holds one.
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = postgresql_server.replace("postgres:@", f"postgres:{PASSWORD}@")
+    yield project
+    postgresql.forget(postgresql_server)
+
+
+def purchase(project: Project, offer_id: str, name: str = "one") -> list[str]:
+    """The command of a playbook that buys an offer for the host ``trainer`` and keeps the result as ``name``."""
+    order = {
+        "offer_id": offer_id,
+        "ssh_public_key": project.public_key,
+        "resource_name": "trainer",
+        "settle_timeout": 1,
+    }
+    buy = {"compute_index.supply.procure_offer": order, "register": "result", "failed_when": False}
+    keep = {"ansible.builtin.copy": {"dest": str(project.folder / f"{name}.json"), "content": "{{ result | to_json }}"}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [buy, {**keep, "diff": False}]}
+    book = project.folder / f"{name}.yml"
+    book.write_text(json.dumps([play]))
+    return ["ansible-playbook", str(book)]
+
+
+def result(project: Project, name: str = "one") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(project.folder, f"{name}.json").read_text())
+    return found
+
+
+def rows(url: str) -> list[tuple[Any, ...]]:
+    return postgresql.execute(
+        url,
+        "SELECT p.state, p.offer, array_remove(array_agg(m.resource), NULL) FROM compute_index_supply.purchase p"
+        " LEFT JOIN compute_index_supply.machine m USING (claim) GROUP BY p.claim ORDER BY p.claimed_at",
+    )
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one offer", "two offers"])
+def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, postgresql_server: str, same: bool) -> None:
+    offers = list(shop.simulator.offers)
+    shop.simulator.settings.procure_seconds = 3
+    commands = [purchase(shop, offers[0], "one"), purchase(shop, offers[0 if same else 1], "two")]
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda command: shop.command(*command), commands))
+    assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
+    results = {found["outcome"]: found for found in (result(shop, "one"), result(shop, "two"))}
+    (bought,) = shop.simulator.purchases
+    assert shop.requests(*PROCURE) == 1
+    assert rows(postgresql_server) == [("live", bought.request["offer_id"], bought.resource_ids)]
+    assert set(results) <= {"created", "claimed", "existing"} and "created" in results
+    if "claimed" in results:
+        assert "in a run of " in results["claimed"]["msg"]
+
+
+def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
+    """Kill the play and all its processes as soon as it is due."""
+    with subprocess.Popen(
+        [tool(command[0]), *command[1:]],
+        cwd=project.folder,
+        env=project.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not due():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["before", "after"])
+def test_a_run_that_is_killed_around_the_purchase_is_taken_up(
+    shop: Project, postgresql_server: str, made: bool
+) -> None:
+    first, second = shop.simulator.offers
+    if made:
+        shop.simulator.settings.procure_seconds = 3
+        kill(shop, purchase(shop, first), lambda: bool(shop.simulator.purchases))
+    else:
+        shop.simulator.faults.append(Fault(path="/procure_offer", delay=3, cut="before"))
+        kill(shop, purchase(shop, first), lambda: shop.requests(*PROCURE) > 0)
+    assert rows(postgresql_server) == [("buying", first, [])]
+    shop.simulator.settings.procure_seconds = 0
+    for offer_id in (first, second):
+        assert shop.command(*purchase(shop, offer_id)).returncode == 0
+        assert result(shop)["outcome"] == "claimed", "the hold lasts"
+    postgresql.execute(postgresql_server, "UPDATE compute_index_supply.purchase SET held_until = now()")
+    assert shop.command(*purchase(shop, second)).returncode == 0
+    assert result(shop)["outcome"] == "claimed", "another offer is not bought while this one is open"
+    assert shop.command(*purchase(shop, first)).returncode == 0
+    assert result(shop)["outcome"] == ("existing" if made else "created")
+    (bought,) = shop.simulator.purchases
+    assert rows(postgresql_server) == [("live", first, bought.resource_ids)]
+
+
+def test_the_password_is_in_no_output(shop: Project) -> None:
+    url = shop.environment["COMPUTE_INDEX_REGISTRY_URL"]
+    order = {"offer_id": next(iter(shop.simulator.offers)), "ssh_public_key": shop.public_key, "resource_name": "x"}
+    results, run = shop.tasks(
+        *(
+            {"compute_index.supply.procure_offer": {**order, **more}}
+            for more in ({"registry_url": f"{url}&geheim={PASSWORD}"}, {"registry_url": url}, {})
+        ),
+        options=("-vvvv", "--diff"),
+    )
+    assert [each["outcome"] for each in results] == ["not_sent", "created", "existing"]
+    assert "registry_url is no connection string of PostgreSQL. Nothing was sent." in results[0]["msg"]
+    assert PASSWORD not in json.dumps(results) + run.said

@@ -1,0 +1,87 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What counts in a sum, and what a purchase that is noted makes of a claim."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from decimal import Decimal
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.claims import (
+    BUYING,
+    COUNTED,
+    ENDED,
+    ENDING,
+    LIVE,
+    OPEN,
+    STATES,
+    STRAY,
+    VOID,
+    Verdict,
+    exceeds,
+    noted,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import schema
+
+# state, machines are new, the name is free, a rival of the same offer: what follows
+TABLE = {
+    "our claim": (BUYING, True, True, None, Verdict(LIVE)),
+    "our claim, and no machine is known yet": (BUYING, False, True, None, Verdict(LIVE)),
+    "noted before": (LIVE, False, True, None, Verdict(LIVE)),
+    "one more machine": (LIVE, True, True, None, Verdict(LIVE)),
+    "its end has begun": (ENDING, True, True, None, Verdict(ENDING)),
+    "a stray one": (STRAY, True, True, None, Verdict(STRAY)),
+    "called void too early": (VOID, True, True, None, Verdict(LIVE)),
+    "called void too early, and the host has bought another": (VOID, True, False, None, Verdict(STRAY)),
+    "the row was lost": (None, True, True, None, Verdict(LIVE)),
+    "the row was lost, and the host has bought another": (None, True, False, None, Verdict(STRAY)),
+    "ended, and told again": (ENDED, False, True, None, Verdict(ENDED)),
+    "ended, and a machine that nobody knew": (ENDED, True, True, None, Verdict(STRAY)),
+    "another host is buying the offer": (None, True, True, BUYING, Verdict(LIVE, True)),
+    "void, and another host is buying the offer": (VOID, True, True, BUYING, Verdict(LIVE, True)),
+    "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, Verdict(STRAY, True)),
+    "another host has it": (None, True, True, LIVE, Verdict(None)),
+    "another host ends it": (VOID, True, True, ENDING, Verdict(None)),
+    "another host has ended it": (VOID, True, True, ENDED, Verdict(None)),
+}
+
+
+@pytest.mark.parametrize(("state", "adds", "free", "rival", "expected"), TABLE.values(), ids=TABLE.keys())
+def test_what_a_noted_purchase_makes_of_a_claim(
+    state: str | None, adds: bool, free: bool, rival: str | None, expected: Verdict
+) -> None:
+    assert noted(state, adds=adds, name_is_free=free, rival=rival) == expected
+
+
+def test_what_is_billed_is_always_counted() -> None:
+    """Whatever is known: the machines are the claim's, which then counts, or those of the rival, which has them."""
+    for state, free, rival in itertools.product((None, *STATES), (True, False), (None, *STATES)):
+        verdict = noted(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
+        assert verdict.state in COUNTED or (verdict.state is None and rival not in (None, VOID, BUYING))
+
+
+def test_a_name_is_never_given_twice() -> None:
+    for state, adds in itertools.product((None, VOID, ENDED), (True, False)):
+        assert noted(state, adds=adds, name_is_free=False).state not in OPEN
+
+
+@pytest.mark.parametrize(
+    ("total", "unknown", "ceiling", "expected"),
+    [
+        ("5.00", 0, "5", False),
+        ("5.01", 0, "5", True),
+        ("0.3", 0, "0.3", False),
+        ("1", 1, "5", True),
+        ("100", 3, None, False),
+    ],
+)
+def test_a_sum_and_its_ceiling(total: str, unknown: int, ceiling: str | None, expected: bool) -> None:
+    assert exceeds(Decimal(total), unknown, None if ceiling is None else Decimal(ceiling)) is expected
+
+
+def test_the_tables_know_the_same_states() -> None:
+    lists = [tuple(re.findall(r"'(\w+)'", each)) for each in re.findall(r"state IN \(([^)]*)\)", schema())]
+    assert lists == [STATES, OPEN, COUNTED, COUNTED]

@@ -1,0 +1,223 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every store of the registry promises to a purchase, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    MADE,
+    REFUSED,
+    SENT,
+    Claimed,
+    Registry,
+    RegistryError,
+    may_have_bought,
+    offer_of,
+    purchase_of,
+    resource_ids_of,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
+
+from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
+
+Entry = dict[str, Any]
+Runs = Callable[..., Registry]
+
+
+@pytest.fixture(params=["files", "postgresql"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
+    """``run(host)``: the memory of a host, as one more run has it."""
+    begun: list[Registry] = []
+
+    def begin(host: str = "gpu-1") -> Registry:
+        store: Registry
+        if request.param == "files":
+            store = HostFile(str(tmp_path / host / "compute_index_supply.yml"))
+        else:
+            name = str(len(begun))
+            database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": name})
+            store = SharedHost(database, "default", host, "account", run=name)
+        begun.append(store)
+        return store
+
+    yield begin
+    for store in begun:
+        store.close()
+
+
+def journal(offer_id: str = OFFER_ID, **fields: Any) -> Entry:
+    return {
+        "provision_resource_name": "gpu-1",
+        "provision_procured_offer_id": offer_id,
+        "provision_price_per_hour": 2.0,
+        "provision_journaled_at": "2026-01-31T12:00:00Z",
+        "provision_purchase": SENT,
+        **fields,
+    }
+
+
+def made(*resource_ids: str, offer_id: str = OFFER_ID) -> Entry:
+    return {
+        "provision_procured_offer_id": offer_id,
+        "provision_purchase": MADE,
+        "provision_resource_ids": list(resource_ids),
+    }
+
+
+def kept(run: Runs, host: str = "gpu-1") -> Entry:
+    return run(host).read() or {}
+
+
+def test_a_host_of_which_nothing_is_known(run: Runs) -> None:
+    store = run()
+    assert store.read() is None
+    store.end()
+    assert "gpu-1" in store.where
+
+
+def test_a_claim_is_there_for_the_next_run(run: Runs) -> None:
+    store = run()
+    assert store.read() is None
+    claimed = store.claim(journal())
+    assert purchase_of(claimed) == SENT
+    entry = kept(run)
+    assert (offer_of(entry), purchase_of(entry), entry["provision_price_per_hour"]) == (OFFER_ID, SENT, 2.0)
+    assert entry["provision_resource_name"] == "gpu-1"
+    assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
+
+
+def test_hosts_are_apart(run: Runs) -> None:
+    run("gpu-1").claim(journal())
+    assert run("gpu-2").read() is None
+    run("gpu-2").claim(journal(OTHER_ID))
+    assert offer_of(kept(run, "gpu-1")) == OFFER_ID
+
+
+@pytest.mark.parametrize("bought", [False, True])
+def test_what_may_have_been_bought_forbids_another_offer(run: Runs, bought: bool) -> None:
+    first, second = run(), run()
+    first.claim(journal())
+    if bought:
+        first.note(made(RESOURCE_ID))
+    second.read()
+    with pytest.raises(Claimed) as caught:
+        second.claim(journal(OTHER_ID))
+    assert offer_of(caught.value.entry) == OFFER_ID
+    assert OFFER_ID in str(caught.value) and second.where in str(caught.value)
+    assert offer_of(kept(run)) == OFFER_ID
+
+
+@pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
+def test_of_two_runs_at_the_same_moment_one_gets_the_claim(run: Runs, offer_id: str) -> None:
+    first, second = run(), run()
+    assert (first.read(), second.read()) == (None, None)
+    first.claim(journal())
+    with pytest.raises(Claimed):
+        second.claim(journal(offer_id))
+    assert offer_of(kept(run)) == OFFER_ID
+
+
+def test_the_run_itself_may_claim_the_same_offer_again(run: Runs) -> None:
+    store = run()
+    store.read()
+    store.claim(journal())
+    store.read()
+    store.claim(journal(provision_price_per_hour=3.0))
+    assert kept(run)["provision_price_per_hour"] == 3.0
+
+
+def test_a_claim_that_is_made_again_forgets_the_answer_to_the_first(run: Runs) -> None:
+    store = run()
+    store.read()
+    store.claim(journal())
+    assert store.note({"provision_refused_status": 409})["provision_refused_status"] == 409
+    store.claim(journal())
+    assert "provision_refused_status" not in kept(run)
+
+
+def test_machines_are_noted(run: Runs) -> None:
+    store = run()
+    store.read()
+    store.claim(journal())
+    assert resource_ids_of(store.note(made(SECOND_RESOURCE_ID, RESOURCE_ID))) == [SECOND_RESOURCE_ID, RESOURCE_ID]
+    entry = kept(run)
+    assert (purchase_of(entry), resource_ids_of(entry)) == (MADE, [SECOND_RESOURCE_ID, RESOURCE_ID])
+    assert entry["provision_resource_name"] == "gpu-1"
+
+
+def test_a_purchase_is_noted_before_its_machines_are_known(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": MADE})
+    assert purchase_of(kept(run)) == MADE
+
+
+def test_machines_are_noted_even_if_the_claim_was_lost(run: Runs) -> None:
+    run().note(made(RESOURCE_ID))
+    entry = kept(run)
+    assert (offer_of(entry), resource_ids_of(entry)) == (OFFER_ID, [RESOURCE_ID])
+
+
+def test_another_purchase_does_not_mix_with_what_the_host_owns(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    with pytest.raises(RegistryError):
+        run().note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
+    entry = kept(run)
+    assert (offer_of(entry), resource_ids_of(entry)) == (OFFER_ID, [RESOURCE_ID])
+
+
+def test_a_refusal_frees_the_host(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    freed = store.note({"provision_purchase": REFUSED, "provision_refused_status": 410, "provision_resource_ids": None})
+    assert (purchase_of(freed), freed["provision_refused_status"]) == (REFUSED, 410)
+    assert not may_have_bought(kept(run))
+    second = run()
+    second.read()
+    second.claim(journal(OTHER_ID))
+    assert offer_of(kept(run)) == OTHER_ID
+
+
+def test_notes_are_merged_and_none_removes_them(run: Runs) -> None:
+    store = run()
+    store.claim(journal(provision_a=1))
+    store.note({"provision_b": {"c": ["ü", None]}})
+    assert "provision_a" not in store.note({"provision_a": None})
+    assert kept(run)["provision_b"] == {"c": ["ü", None]}
+
+
+def test_that_an_offer_has_expired_is_noted_once(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    changes = {"provision_procured_offer_id": OFFER_ID, "provision_expired_seen_at": "2026-01-31T12:00:00Z"}
+    seen = store.note(changes)["provision_expired_seen_at"]
+    assert kept(run)["provision_expired_seen_at"] == seen == store.note(changes)["provision_expired_seen_at"]
+
+
+def test_the_end_leaves_nothing(run: Runs) -> None:
+    store = run()
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    store.end()
+    assert run().read() is None
+    run().end()
+    second = run()
+    second.read()
+    second.claim(journal(OTHER_ID))
+
+
+@pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])
+def test_names(run: Runs, host: str) -> None:
+    run(host).claim(journal(provision_resource_name=host))
+    assert kept(run, host)["provision_resource_name"] == host
+    assert run("x").read() is None

@@ -1,0 +1,536 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry in PostgreSQL under attack: many processes, lost connections, late facts, other versions, few rights."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import multiprocessing.pool
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timezone
+from typing import Any
+
+import psycopg
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    Away,
+    Ceilings,
+    Contested,
+    Database,
+    Purchase,
+    Row,
+    Taken,
+    TakenOver,
+    TooDear,
+    schema,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    REFUSED,
+    Claimed,
+    RegistryError,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
+
+import claimants
+import postgresql
+from claimants import NO_CEILING, Attempt, holder, purchase
+from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
+
+PROCESSES, ROUNDS = 16, 3
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_postgresql, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def run(registry_url: str) -> Callable[..., Database]:
+    """``run(name)``: the database, as one run sees it."""
+
+    def begin(name: str = "one", kind: type[Database] = Database, **settings: Any) -> Database:
+        return kind(registry_url, holder(name), **settings)
+
+    return begin
+
+
+def states(url: str) -> list[str]:
+    rows = postgresql.execute(url, "SELECT state FROM compute_index_supply.purchase ORDER BY claimed_at, epoch")
+    return [state for (state,) in rows]
+
+
+def expire(url: str) -> None:
+    """All holds have run out."""
+    postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now() - interval '1 second'")
+
+
+# Many at once
+
+
+def at_once(url: str, attempt: Attempt) -> list[str]:
+    """What became of the attempts of many processes at the same moment: the names of their errors, or ``ok``."""
+    # Forked from a process that has these modules, and no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([claimants.__name__, psycopg.__name__])
+    start, answers = context.Barrier(PROCESSES), context.SimpleQueue()
+    workers = [
+        context.Process(target=claimants.work, args=(url, attempt, number, start, answers))
+        for number in range(PROCESSES)
+    ]
+    for worker in workers:
+        worker.start()
+    said = [answers.get() for _worker in workers]
+    for worker in workers:
+        worker.join()
+    return [each.split(":")[0] if each.startswith(("Taken", "TooDear")) else each for each in said]
+
+
+@pytest.mark.parametrize("same", ["name", "offer", "both"])
+def test_a_name_and_an_offer_are_claimed_once_by_many(registry_url: str, same: str) -> None:
+    said = Counter(at_once(registry_url, functools.partial(claimants.claim_the_same, same)))
+    assert said["ok"] == 1 and said.total() == PROCESSES == said["ok"] + said["Taken"] + said["TakenOver"]
+    assert [state for state in states(registry_url) if state != "void"] == ["buying"]
+
+
+def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
+    """The tables are made by the first round, and the gate is shut to all but one even then."""
+    postgresql.execute(registry_url, "ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'")
+    try:
+        for number in range(ROUNDS):
+            project = f"project {number}"
+            said = at_once(registry_url, functools.partial(claimants.claim_below_a_ceiling, project))
+            assert Counter(said) == {"ok": 5, "TooDear": PROCESSES - 5}
+            rows = Database(registry_url, holder("last")).counted(project)
+            assert sum(row.price or 0 for row in rows) <= 5.5
+    finally:
+        postgresql.execute(registry_url, "ALTER DATABASE postgres RESET default_transaction_isolation")
+
+
+def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
+    run().claim(purchase(price=None), NO_CEILING)
+    for ceilings in (Ceilings(project=100), Ceilings(account=100)):
+        with pytest.raises(TooDear, match="nobody knows"):
+            run().claim(purchase("gpu-2", OTHER_ID), ceilings)
+    assert states(registry_url) == ["buying"]
+    run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
+
+
+def test_what_counts(run: Callable[..., Database]) -> None:
+    """A stray machine counts, and so does one that is being ended; what is void or gone does not."""
+    database = run()
+    live = database.claim(purchase("gpu-1", "offer 1"), NO_CEILING)
+    database.note(purchase("gpu-1", "offer 1", claim=live.claim, price=3.0), ["m1"])
+    with pytest.raises(Contested, match="the host has another purchase"):
+        database.note(purchase("gpu-1", "offer 2"), ["m2"])
+    void = database.claim(purchase("gpu-2", "offer 3"), NO_CEILING)
+    database.void(void, "refused", {})
+    ended = database.note(purchase("gpu-3", "offer 4"), ["m4"])
+    database.begin_end(ended)
+    assert {row.offer: row.state for row in database.counted("default")} == {
+        "offer 1": "live",
+        "offer 2": "stray",
+        "offer 4": "ending",
+    }
+    with pytest.raises(TooDear):
+        database.claim(purchase("gpu-4", "offer 5", price=1.0), Ceilings(project=7.99))
+    database.end(ended)
+    database.claim(purchase("gpu-4", "offer 5", price=1.0), Ceilings(project=6.0))
+
+
+# Holds and epochs
+
+
+def test_a_claim_that_is_held_is_not_taken_over(run: Callable[..., Database], registry_url: str) -> None:
+    row = run("one").claim(purchase(), NO_CEILING)
+    with pytest.raises(TakenOver):
+        run("two").take_over(row)
+    expire(registry_url)
+    taken = run("two").take_over(row)
+    assert (taken.epoch, taken.holder["run"], taken.held) == (2, "two", True)
+    for late in (
+        lambda: run("one").void(row, "refused", {}),
+        lambda: run("one").claim_again(row, 2.0, {}, NO_CEILING),
+        lambda: run("three").take_over(row),
+        lambda: run("one").keep(row, {"provision_refused_status": 409}),
+    ):
+        with pytest.raises(TakenOver):
+            late()
+    run("one").renew(row, 1000.0)
+    assert states(registry_url) == ["buying"]
+    assert run("two").void(taken, "refused", {}).state == "void"
+
+
+def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """The claim of a run that was killed before it could mark it."""
+
+    def killed(_database: Database, _connection: object, _row: Row) -> Row:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_marked", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            database.claim(wanted, NO_CEILING)
+    row = database.open_claim(wanted.project, wanted.host)
+    assert row is not None and row.sent_at is None and row.held
+    return row
+
+
+def test_a_claim_that_was_taken_over_before_it_was_marked_is_not_marked(
+    run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run, whose connection was lost, repeats its transaction and finds its claim in other hands."""
+    wanted = purchase()
+    taken = run("two").take_over(unsent(run("one"), wanted, monkeypatch))
+    with pytest.raises(TakenOver):
+        run("one").claim(wanted, NO_CEILING)
+    found = run().open_claim("default", "gpu-1")
+    assert found is not None and (found.epoch, found.sent_at) == (taken.epoch, None)
+
+
+def test_a_claim_that_was_never_marked_is_free(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run("one")
+    row = unsent(first, purchase(), monkeypatch)
+    assert SharedHost(run("two"), "default", "gpu-1", "account", run="two").read() is None
+    run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
+    assert states(registry_url) == ["void", "buying"]
+    with psycopg.connect(registry_url, autocommit=True) as connection, pytest.raises(TakenOver):
+        first._marked(connection, row)
+
+
+def test_a_hold_is_renewed_while_the_api_is_asked(run: Callable[..., Database], registry_url: str) -> None:
+    one = SharedHost(run("one", hold=3.0), "default", "gpu-1", "account", run="one")
+    one.claim({"provision_procured_offer_id": OFFER_ID, "provision_price_per_hour": 2.0})
+    two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
+    assert (two.read() or {}).get("provision_held_by") == "alice at bastion (AWX job 7)"
+    with pytest.raises(Claimed, match=r"is buying offer .*, in a run of alice at bastion \(AWX job 7\)\.$"):
+        two.hold()
+    held_until = "SELECT held_until FROM compute_index_supply.purchase"
+    first, deadline = postgresql.execute(registry_url, held_until), time.monotonic() + 20
+    while postgresql.execute(registry_url, held_until) <= first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    one.close()
+    assert "provision_held_by" not in (two.read() or {})
+    two.hold()
+    two.hold()
+    with pytest.raises(Claimed):
+        one.note({"provision_purchase": REFUSED})
+    two.close()
+
+
+def test_a_run_that_dies_lets_go_by_itself(run: Callable[..., Database]) -> None:
+    run("one", hold=0.3).claim(purchase(), NO_CEILING)
+    two = SharedHost(run("two"), "default", "gpu-1", "account", run="two")
+    while "provision_held_by" in (two.read() or {}):
+        time.sleep(0.1)
+    two.hold()
+    two.close()
+
+
+# Lost connections
+
+
+class Broken(Database):
+    """Loses its connection at one place: before a statement, before COMMIT, or after it, when its answer is lost."""
+
+    at = 0
+    seen = 0
+
+    def _pass(self, connection: Any, *, committed: bool = False) -> None:
+        self.seen += 1
+        if self.seen != self.at:
+            return
+        if committed:
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        postgresql.execute(self._url, "SELECT pg_terminate_backend(%s, 2000)", [connection.info.backend_pid])
+
+    def _execute(self, connection: Any, query: str, values: Any = None) -> Any:
+        self._pass(connection)
+        return super()._execute(connection, query, values)
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: Any, *, read_only: bool = False) -> Iterator[None]:
+        with super()._transaction(connection, read_only=read_only):
+            yield
+            self._pass(connection)
+        self._pass(connection, committed=True)
+
+
+Steps = Callable[[Database, Row], object]
+
+
+def noting(database: Database, row: Row) -> object:
+    return database.note(purchase(claim=row.claim, price=2.5), [RESOURCE_ID, SECOND_RESOURCE_ID])
+
+
+def ending(database: Database, row: Row) -> object:
+    noting(Database(database._url, holder("two")), row)
+    database.begin_end(row)
+    return database.end(row)
+
+
+STEPS: dict[str, tuple[Steps, str, int]] = {
+    "again": (lambda database, row: database.claim_again(row, 2.0, {}, Ceilings(2, 2)), "buying", 2),
+    "take over": (lambda database, row: database.take_over(row), "buying", 2),
+    "note": (noting, "live", 1),
+    "keep": (lambda database, row: database.keep(row, {"provision_a": 1}), "buying", 1),
+    "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
+    "end": (ending, "ended", 1),
+}
+
+
+def test_a_claim_whose_connection_is_lost_anywhere_is_made_once(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    for at in itertools.count(1):
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.at = at
+        row = database.claim(purchase(offer=f"offer {at}"), Ceilings(2, 2))
+        assert (row.state, row.epoch, row.sent_at is not None) == ("buying", 1, True)
+        assert states(registry_url).count("buying") == 1
+        database.void(row, "refused", {})
+        if database.seen < at:
+            assert at > 10
+            return
+
+
+@pytest.mark.parametrize(("step", "state", "epoch"), STEPS.values(), ids=STEPS.keys())
+def test_a_step_whose_connection_is_lost_anywhere_is_taken_once(
+    run: Callable[..., Database], registry_url: str, step: Steps, state: str, epoch: int
+) -> None:
+    for at in itertools.count(1):
+        row = run().claim(purchase(), NO_CEILING)
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.at = at
+        step(database, row)
+        found = postgresql.execute(registry_url, "SELECT state, epoch FROM compute_index_supply.purchase")
+        assert found == [(state, epoch)]
+        postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
+        if database.seen < at:
+            assert at > 4
+            return
+
+
+def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Database], registry_url: str) -> None:
+    """The first try is not committed yet: its repetition must neither fail nor claim beside it."""
+    wanted = purchase()
+    run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
+    database = run()
+    with psycopg.connect(registry_url) as hanging:
+        with hanging.transaction():
+            database._insert(hanging, wanted)
+            threads = multiprocessing.pool.ThreadPool(1)
+            repeated = threads.apply_async(database.claim, (wanted, NO_CEILING))
+            time.sleep(0.2)
+            assert not repeated.ready()
+        assert repeated.get(10).claim == wanted.claim
+    assert states(registry_url) == ["void", "buying"]
+
+
+def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: str) -> None:
+    url = "postgresql://alice:geheim@127.0.0.1:1/supply?connect_timeout=2"
+    begin = time.monotonic()
+    with pytest.raises(Away, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached\.") as caught:
+        Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
+    assert time.monotonic() - begin < 5
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://a:geheim@h:x:y/", "geheim", "host=h geheim", "postgresql://h/?geheim=1", "password='geheim"]
+)
+def test_a_broken_connection_string_is_not_repeated(url: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        Database(url, holder("one"), patience=0.0).open_claim("p", "h")
+    assert "geheim" not in str(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_what_cannot_pass_is_said_at_once(registry_url: str) -> None:
+    for url, reason in (
+        (registry_url.replace("/postgres?", "/nowhere?"), "does not know this database or user"),
+        (registry_url.replace("postgres:@", "nobody@"), "does not know this database or user"),
+    ):
+        begin = time.monotonic()
+        with pytest.raises(Away, match=reason):
+            Database(url, holder("one")).open_claim("default", "gpu-1")
+        assert time.monotonic() - begin < 3
+
+
+# Facts
+
+
+def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str) -> None:
+    """Whoever knows the machines may say so: under an old epoch, and of a claim that was called void."""
+    one = run("one").claim(purchase(), NO_CEILING)
+    expire(registry_url)
+    two = run("two").take_over(one)
+    assert run("one").note(purchase(claim=one.claim), [RESOURCE_ID]).state == "live"
+    with pytest.raises(TakenOver):
+        run("two").void(two, "refused", {})
+    three = run("three").claim(purchase("gpu-3", OTHER_ID), NO_CEILING)
+    run("three").void(three, "refused", {})
+    assert run("one").note(purchase("gpu-3", OTHER_ID, claim=three.claim), [SECOND_RESOURCE_ID]).state == "live"
+
+
+def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase(), NO_CEILING)
+    postgresql.execute(registry_url, "DELETE FROM compute_index_supply.purchase")
+    noted = run().note(purchase(claim=row.claim, price=2.5, note={"provision_a": 1}), [RESOURCE_ID])
+    assert (noted.state, noted.claim, noted.resource_ids) == ("live", row.claim, [RESOURCE_ID])
+    assert (float(noted.price or 0), noted.note) == (2.5, {"provision_a": 1})
+
+
+def test_a_machine_beside_another_purchase_is_stray_and_loud(run: Callable[..., Database], registry_url: str) -> None:
+    lost = run("one").claim(purchase(), NO_CEILING)
+    run("one").void(lost, "refused", {})
+    run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
+    with pytest.raises(Contested, match=rf"Offer {OFFER_ID} of host gpu-1 \({RESOURCE_ID}\).*has another purchase"):
+        run("one").note(purchase(claim=lost.claim), [RESOURCE_ID])
+    assert [(row.state, row.resource_ids) for row in run().counted()] == [("stray", [RESOURCE_ID]), ("buying", [])]
+
+
+def test_who_has_proof_has_the_offer(run: Callable[..., Database], registry_url: str) -> None:
+    buying = run("two").claim(purchase("gpu-2"), NO_CEILING)
+    assert run("one").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
+    assert states(registry_url) == ["void", "live"]
+    with pytest.raises(TakenOver):
+        run("two").claim_again(buying, 2.0, {}, NO_CEILING)
+    with pytest.raises(Contested, match="host gpu-1 of project default has bought the offer, too"):
+        run("two").note(purchase("gpu-2", claim=buying.claim), [SECOND_RESOURCE_ID])
+    (row,) = run().counted()
+    assert (row.host, row.resource_ids) == ("gpu-1", [RESOURCE_ID, SECOND_RESOURCE_ID])
+
+
+def test_a_machine_that_another_claim_owns_is_contested(run: Callable[..., Database]) -> None:
+    run().note(purchase("gpu-1"), [RESOURCE_ID])
+    with pytest.raises(Contested, match=f"{RESOURCE_ID} is noted for claim "):
+        run().note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID, SECOND_RESOURCE_ID])
+    assert [(row.host, row.resource_ids) for row in run().counted()] == [
+        ("gpu-1", [RESOURCE_ID]),
+        ("gpu-2", [SECOND_RESOURCE_ID]),
+    ]
+
+
+def test_an_offer_is_not_sold_to_a_second_host(run: Callable[..., Database]) -> None:
+    run("one").claim(purchase("gpu-1"), NO_CEILING)
+    other = SharedHost(run("two"), "other", "gpu-1", "account", run="two")
+    with pytest.raises(Taken, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
+        other.claim({"provision_procured_offer_id": OFFER_ID})
+
+
+# Tables, versions and rights
+
+
+def test_reading_makes_no_tables(run: Callable[..., Database], registry_url: str) -> None:
+    database = run()
+    assert (database.open_claim("default", "gpu-1"), database.counted()) == (None, [])
+    found = postgresql.execute(registry_url, "SELECT to_regnamespace(%s)::text", [postgresql.SCHEMA])
+    assert found == [(None,)]
+
+
+def test_tables_made_by_hand_are_used(run: Callable[..., Database], registry_url: str) -> None:
+    postgresql.execute(registry_url, schema())
+    run().claim(purchase(), NO_CEILING)
+    assert states(registry_url) == ["buying"]
+
+
+def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase(), NO_CEILING)
+    postgresql.execute(registry_url, "ALTER TABLE compute_index_supply.purchase ADD more text")
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET version = 2")
+    with pytest.raises(RegistryError, match=r"newer version of the collection \(schema 2, here 1\)"):
+        run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    assert run().open_claim("default", "gpu-1") is not None
+    assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
+    run().begin_end(row)
+    run().end(row)
+    assert run().counted() == []
+
+
+@pytest.fixture
+def reader(registry_url: str) -> Iterator[str]:
+    """The connection string of a role that may only read."""
+    postgresql.execute(registry_url, schema())
+    postgresql.execute(registry_url, "CREATE ROLE reader LOGIN")
+    postgresql.execute(registry_url, "GRANT USAGE ON SCHEMA compute_index_supply TO reader")
+    postgresql.execute(registry_url, "GRANT SELECT ON ALL TABLES IN SCHEMA compute_index_supply TO reader")
+    yield registry_url.replace("postgres:@", "reader@")
+    postgresql.execute(registry_url, "DROP OWNED BY reader")
+    postgresql.execute(registry_url, "DROP ROLE reader")
+
+
+def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: str) -> None:
+    run().claim(purchase(), NO_CEILING)
+    database = Database(reader, holder("reader"))
+    assert [row.host for row in database.counted()] == ["gpu-1"]
+    assert database.open_claim("default", "gpu-1") is not None
+    with pytest.raises(RegistryError, match="permission denied for table"):
+        database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    postgresql.forget(reader.replace("reader@", "postgres@"))
+    with pytest.raises(RegistryError, match="has no tables, and its user may not make them"):
+        database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
+def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase(), NO_CEILING)
+    assert run().keep(row, {}, expired=True).expired_seen is not None
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
+    for _time in range(2):
+        with pytest.raises(Away, match="has failed over, and may have lost claims: nothing new is bought until 2"):
+            run(patience=0.0).claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    found = run().open_claim("default", "gpu-1")
+    assert found is not None and found.expired_seen is None
+    assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
+    run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
+def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database]) -> None:
+    database, tries = run(), []
+
+    def step(_connection: object) -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction")
+        return "done"
+
+    assert database._run(step, 5.0) == "done"
+
+
+def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) -> None:
+    postgresql.execute(registry_url, "ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'")
+    try:
+        row = run().claim(purchase("gpu-1"), NO_CEILING)
+        with pytest.raises(Taken) as caught:
+            run().claim(purchase("gpu-2"), NO_CEILING)
+    finally:
+        postgresql.execute(registry_url, "ALTER DATABASE postgres RESET timezone")
+    assert f"since {row.claimed_at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}." in str(caught.value)
+
+
+def test_no_connection_is_left_open(run: Callable[..., Database], registry_url: str) -> None:
+    run().claim(purchase(), NO_CEILING)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    deadline = time.monotonic() + 5
+    while postgresql.execute(registry_url, query) != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_without_psycopg_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(RegistryError, match=r"has no psycopg 3.*install psycopg\[binary\]"):
+        Database("postgresql://h/", holder("one"))

@@ -1,0 +1,320 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A purchase with a registry that several controllers share: who holds a claim, what is open, and a database away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _shared_registry
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
+
+import postgresql
+from request_queue import LOST, RequestQueue
+from samples import (
+    BASE,
+    KEY,
+    OFFER_ID,
+    OFFER_PATH,
+    OTHER_ID,
+    RESOURCE_ID,
+    STATUS_PATH,
+    offer,
+    procurement,
+    resource,
+    status,
+)
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+Result = dict[str, Any]
+POST = "POST", "/procure_offer"
+BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
+AWAY = "postgresql://alice:geheim@127.0.0.1:1/supply"
+
+
+@pytest.fixture
+def buy(perform: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setattr(_postgresql, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(_postgresql, "PATIENCE", 0.0)
+    monkeypatch.setattr(_postgresql, "FACTS_PATIENCE", 0.5)
+
+    def run(check_mode: bool = False, **params: Any) -> Result:
+        common = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer", "registry_url": registry_url}
+        return perform(PROCURE_OFFER, check_mode, **{**common, "settle_timeout": 6, **params})
+
+    return run
+
+
+def database(url: str, run: str = "test") -> Database:
+    return Database(url, {"host": "bastion", "user": "alice", "run": run})
+
+
+def rows(url: str) -> list[Row]:
+    return database(url).counted()
+
+
+def states(url: str) -> list[str]:
+    found = postgresql.execute(url, "SELECT state FROM compute_index_supply.purchase ORDER BY claimed_at")
+    return [state for (state,) in found]
+
+
+def other_run(url: str, offer_id: str = OFFER_ID, *, dead: bool = False) -> Row:
+    """The claim of another run for the same host, which is at work or has died, and has sent its purchase."""
+    wanted = _postgresql.Purchase(str(_shared_registry.uuid.uuid4()), "default", "trainer", BASE, offer_id, 2.0)
+    row = database(url, "other").claim(wanted, _postgresql.Ceilings())
+    if dead:
+        query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
+        postgresql.execute(url, query)
+    return row
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object], method: str = "procure") -> None:
+    """Something happens right before a request."""
+    real = getattr(Market, method)
+    monkeypatch.setattr(Market, method, lambda *args, **how: (what(), real(*args, **how))[1])
+
+
+def free(queue: RequestQueue, **fields: Any) -> RequestQueue:
+    return queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(**fields))
+
+
+def outcome(result: Result) -> tuple[Any, ...]:
+    return result["outcome"], result.get("error_class"), result["resource_ids"]
+
+
+def test_the_claim_is_committed_before_the_purchase_and_the_ids_after_it(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[Row] = []
+    meanwhile(monkeypatch, lambda: during.extend(rows(registry_url)))
+    free(queue).expect(*POST, procurement())
+    result = buy(note={"provision_ends_at": "2026-02-01T00:00:00Z"}, project="blue", host="gpu-1")
+    assert outcome(result) == ("created", None, [RESOURCE_ID])
+    assert result["registry"].endswith("(project blue, host gpu-1)")
+    (claim,) = during
+    assert (claim.state, claim.held, claim.sent_at is not None, float(claim.price or 0)) == ("buying", True, True, 2.0)
+    (row,) = rows(registry_url)
+    assert (row.project, row.host, row.account, row.offer) == ("blue", "gpu-1", BASE, OFFER_ID)
+    assert (row.claim, row.state, row.resource_ids) == (claim.claim, "live", [RESOURCE_ID])
+    assert row.note["provision_ends_at"] == "2026-02-01T00:00:00Z"
+
+
+def test_running_again_buys_nothing(queue: RequestQueue, buy: Any, registry_url: str) -> None:
+    free(queue).expect(*POST, procurement())
+    buy()
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
+    assert outcome(buy(offer_id=OTHER_ID)) == ("claimed", "conflict", [])
+    assert states(registry_url) == ["live"]
+
+
+@pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_claim_of_another_run_is_told(
+    queue: RequestQueue, buy: Any, registry_url: str, offer_id: str, check_mode: bool
+) -> None:
+    other_run(registry_url)
+    result = buy(check_mode, offer_id=offer_id)
+    assert outcome(result) == ("claimed", "conflict", []) and result["changed"] is False
+    assert f"is buying offer {OFFER_ID}, since 2" in result["msg"] and "in a run of alice at bastion" in result["msg"]
+    assert "Nothing was sent" in result["msg"] and queue.calls == []
+
+
+def test_a_run_that_was_faster_is_not_overtaken(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(monkeypatch, lambda: other_run(registry_url), "offer")
+    free(queue)
+    assert outcome(buy()) == ("claimed", "conflict", [])
+    assert states(registry_url) == ["buying"]
+
+
+def test_an_offer_that_another_host_has_claimed_is_not_sent(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_run(registry_url)
+    free(queue)
+    result = buy(host="gpu-2")
+    assert outcome(result) == ("not_sent", "conflict", [])
+    assert "host trainer of project default is buying offer" in result["msg"]
+
+
+def test_the_claim_of_a_run_that_died_is_settled_with_the_same_offer(
+    queue: RequestQueue, buy: Any, registry_url: str
+) -> None:
+    claim = other_run(registry_url, dead=True)
+    assert outcome(buy(offer_id=OTHER_ID)) == ("claimed", "conflict", [])
+    free(queue).expect(*POST, procurement())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    (row,) = rows(registry_url)
+    assert (row.claim, row.state, row.epoch) == (claim.claim, "live", 3), "taken over, and claimed again"
+
+
+def test_the_claim_of_a_run_that_died_after_the_purchase_is_found_bought(
+    queue: RequestQueue, buy: Any, registry_url: str
+) -> None:
+    other_run(registry_url, dead=True)
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
+    queue.expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
+    assert [(row.state, row.resource_ids) for row in rows(registry_url)] == [("live", [RESOURCE_ID])]
+
+
+def test_a_lost_answer_stays_open_and_the_next_run_may_settle_it_at_once(
+    queue: RequestQueue, buy: Any, registry_url: str
+) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    result = buy(api_retries=1)
+    assert outcome(result) == ("unknown", "unknown_outcome", [])
+    (row,) = rows(registry_url)
+    assert (row.state, row.held, row.epoch) == ("buying", False, 2)
+
+
+@pytest.mark.parametrize("code", [400, 404, 410, 422])
+def test_a_refusal_frees_the_name_and_the_offer(queue: RequestQueue, buy: Any, registry_url: str, code: int) -> None:
+    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, status())
+    assert buy()["outcome"] == "rejected"
+    assert states(registry_url) == ["void"]
+    free(queue).expect(*POST, procurement())
+    assert buy()["outcome"] == "created"
+    assert states(registry_url) == ["void", "live"]
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_who_was_taken_over_frees_nothing(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch, dead: bool
+) -> None:
+    """Also if the run that has taken over has died since: it may have sent a purchase."""
+
+    def taken() -> None:
+        postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+        database(registry_url, "other").take_over(rows(registry_url)[0])
+        if dead:
+            postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+
+    meanwhile(monkeypatch, taken)
+    free(queue).expect(*POST, {}, 410).expect("GET", STATUS_PATH, status())
+    buy()
+    (row,) = rows(registry_url)
+    assert row.state == "buying" and "provision_refused_status" not in row.note
+
+
+def test_ids_are_noted_even_by_who_was_taken_over(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken() -> None:
+        postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+        database(registry_url, "other").take_over(rows(registry_url)[0])
+
+    meanwhile(monkeypatch, taken)
+    free(queue).expect(*POST, procurement())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert [(row.state, row.resource_ids) for row in rows(registry_url)] == [("live", [RESOURCE_ID])]
+
+
+def test_check_mode_writes_nothing(queue: RequestQueue, buy: Any, registry_url: str) -> None:
+    free(queue)
+    assert buy(True)["outcome"] == "planned"
+    assert postgresql.execute(registry_url, "SELECT to_regnamespace('compute_index_supply')::text") == [(None,)]
+    other_run(registry_url, dead=True)
+    free(queue)
+    before = rows(registry_url)[0]
+    assert buy(True)["outcome"] == "planned"
+    after = rows(registry_url)[0]
+    assert (after.epoch, after.holder, after.state) == (before.epoch, before.holder, before.state)
+
+
+@pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
+def test_a_sum_above_its_ceiling_is_not_sent(queue: RequestQueue, buy: Any, registry_url: str, option: str) -> None:
+    other_run(registry_url, OTHER_ID)
+    free(queue)
+    result = buy(host="gpu-2", **{option: 3.99})
+    assert outcome(result) == ("not_sent", "price", [])
+    assert "would cost 4.00 USD per hour, where at most 3.99" in result["msg"]
+    free(queue).expect(*POST, procurement())
+    assert buy(host="gpu-2", **{option: 4.0})["outcome"] == "created"
+
+
+def test_a_ceiling_of_a_sum_needs_the_shared_registry(queue: RequestQueue, buy: Any) -> None:
+    result = buy(registry_url=None, max_total_price_per_hour=3.0)
+    assert outcome(result) == ("not_sent", "invalid", []) and "need registry_url" in result["msg"]
+
+
+def test_a_database_that_is_away_before_the_claim_stops_the_purchase(queue: RequestQueue, buy: Any) -> None:
+    result = buy(registry_url=AWAY)
+    assert outcome(result) == ("not_sent", "unavailable", [])
+    assert "The registry supply at 127.0.0.1:1 cannot be reached" in result["msg"] and "geheim" not in str(result)
+    assert queue.calls == []
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """``outage(times)``: so many connections fail from the next purchase on."""
+
+    def begin(times: int) -> None:
+        real, left = Database._connect, [times]
+
+        def connect(self: Database) -> Any:
+            if left[0] > 0:
+                left[0] -= 1
+                raise self._psycopg.OperationalError("connection refused")
+            return real(self)
+
+        meanwhile(monkeypatch, lambda: monkeypatch.setattr(Database, "_connect", connect))
+
+    return begin
+
+
+def test_a_database_that_is_away_after_the_purchase_is_waited_for(
+    queue: RequestQueue, buy: Any, registry_url: str, outage: Any
+) -> None:
+    outage(3)
+    free(queue).expect(*POST, procurement())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert [row.resource_ids for row in rows(registry_url)] == [[RESOURCE_ID]]
+
+
+def test_a_database_that_stays_away_fails_with_ids_and_price(
+    queue: RequestQueue, buy: Any, registry_url: str, outage: Any
+) -> None:
+    outage(1000)
+    free(queue).expect(*POST, procurement())
+    result = buy()
+    assert outcome(result) == ("created", "unavailable", [RESOURCE_ID]) and result["changed"] is True
+    assert RESOURCE_ID in result["msg"] and "USD 2.00 per hour" in result["msg"]
+    assert states(registry_url) == ["buying"], "the next run settles it"
+
+
+def test_a_host_without_a_name_is_refused(queue: RequestQueue, buy: Any) -> None:
+    result = buy(resource_name=None)
+    assert outcome(result) == ("not_sent", "invalid", [])
+    assert "registry_url needs the name of the host" in result["msg"]
+
+
+@pytest.mark.parametrize(("url", "loaded"), [(None, False), ("postgresql://h/", True)])
+def test_psycopg_is_imported_before_the_fork_and_only_where_it_is_needed(url: str | None, loaded: bool) -> None:
+    plugin = "ansible_collections.compute_index.supply.plugins.action.procure_offer"
+    code = f"import sys; import {plugin}; print('psycopg' in sys.modules)"
+    environment = {**os.environ, **({"COMPUTE_INDEX_REGISTRY_URL": url} if url else {})}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{loaded}\n"
+
+
+def test_who_runs_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOB_ID", "7")
+    assert "job" not in _shared_registry._who()
+    monkeypatch.setenv("AWX_HOST", "https://awx.example.com")
+    assert _shared_registry._who()["job"] == "7"
+    monkeypatch.setattr(_shared_registry.getpass, "getuser", lambda: {}["no name"])
+    assert _shared_registry._who()["user"].isdigit()
