@@ -101,12 +101,17 @@ plans:
   returned: success
   type: list
   elements: dict
+verdicts:
+  description: For O(step=judge) of each host the file of the role that follows, its variables, and why it stops.
+  returned: success
+  type: list
+  elements: dict
 next:
-  description: For O(step=judge) and O(step=release) the file of the role that follows for each host.
+  description: For O(step=release) the file of the role that follows for the host.
   returned: success
   type: dict
 stops:
-  description: For O(step=judge) and O(step=release) why hosts stop, and what is billed.
+  description: For O(step=release) why the host stops, and what is billed.
   returned: success
   type: dict
 ends:

@@ -29,8 +29,8 @@ from .._text import number_of
 from ._memory import Memory, bring_ssh_up_to_date
 
 # Of hosts that are at another step meanwhile what was said before stays.
-_CARRIED = ("attempts", "stops", "release", "further")
-BLANK: Result = {"changed": False, "next": {}, "again": [], "calls": {}, "ready": [], **{name: {} for name in _CARRIED}}
+_CARRIED = ("attempts", "further")
+BLANK: Result = {"changed": False, "verdicts": [], "again": [], "calls": {}, **{name: {} for name in _CARRIED}}
 
 _NEXT = {Verdict.AGAIN: "round.yml", Verdict.RELEASE: "release.yml", Verdict.STOP: "stop.yml"}
 
@@ -274,6 +274,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         attempts = [*case.plan["attempts"], *_tried(case, verdict)]
         answer["attempts"][case.host] = attempts
         answer["further"].pop(case.host, None)
+        found: Result = {"host": case.host, "call": case.plan["call"], "facts": {}, "stop": "", "release": []}
         if not check_mode:
             try:
                 answer["changed"] |= case.keep(verdict, attempt)
@@ -285,15 +286,17 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
             verdict = Verdict.STOP
             case.trouble = messages.names_taken(case.host, taken)
         if verdict is Verdict.READY:
-            rows[case.host] = _ready(case, answer)
+            found["facts"] = case.facts()
+            answer["further"][case.host] = _further(case)
+            rows[case.host] = registration.row(case.host, found["facts"])
             warnings.append(_unnamed(case))
         elif verdict is Verdict.AGAIN:
             answer["again"].append(case.host)
         elif verdict is Verdict.RELEASE:
-            answer["release"][case.host] = case.left or case.ids
+            found["release"] = case.left or case.ids
         else:
-            answer["stops"][case.host] = case.failure(attempt, [each["offer_id"] for each in attempts])
-        answer["next"][case.host] = _NEXT.get(verdict) or _reached_by(case)
+            found["stop"] = case.failure(attempt, [each["offer_id"] for each in attempts])
+        answer["verdicts"].append({**found, "next": _NEXT.get(verdict) or _reached_by(case), "attempts": attempts})
     if not check_mode:
         warnings += bring_ssh_up_to_date(folder_of(case.plan["registry_file"]) for case, _verdict in judged)
     if rows:
@@ -312,12 +315,11 @@ def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:
     ]
 
 
-def _ready(case: _Case, answer: Result) -> Result:
-    plan, facts = case.plan, case.facts()
-    answer["ready"].append({"host": case.host, "facts": facts, "attempts": answer["attempts"][case.host]})
-    further = registration.further(case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"])
-    answer["further"][case.host] = [{**each, "groups": plan["groups"]} for each in further]
-    return registration.row(case.host, facts)
+def _further(case: _Case) -> list[Result]:
+    """The further machines of a cluster, as hosts of the first one's groups."""
+    plan = case.plan
+    machines = registration.further(case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"])
+    return [{**each, "groups": plan["groups"]} for each in machines]
 
 
 def _reached_by(case: _Case) -> str:

@@ -41,8 +41,9 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
     }
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
     answer = judge(NO_API, params, False)
-    assert answer["next"] == {"gpu-1": "stop.yml"}
-    return str(answer["stops"]["gpu-1"])
+    (found,) = answer["verdicts"]
+    assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop.yml", [])
+    return str(found["stop"])
 
 
 KILLED = {"failed": True, "msg": "MODULE FAILURE\nSee stdout/stderr for the exact error"}
