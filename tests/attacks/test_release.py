@@ -113,6 +113,20 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
     check.judge(first, second, third)
 
 
+def test_what_cannot_be_used_is_given_back_and_not_what_was_given_back_before(
+    account: StandIn, project: Attacked
+) -> None:
+    ssh = project.fake_ssh("gpu-1", cloud_init="echo 'status: error'; exit 1")
+    project.declare({"gpu-1": {**project.through(ssh), "provision_on_failure": "release"}})
+    offers = [account.sell("gpu-1", 2.0, fails="no capacity"), account.sell("gpu-1", 2.5)]
+    run = project.role("provision")
+    assert failed(run, "gpu-1"), run.output
+    machines = [machine for offer in offers if offer.purchase for machine in offer.purchase.machines]
+    assert len(machines) == 2, "the second offer is tried once the first machine is given back"
+    assert not [machine.resource_id for machine in machines if machine.runs], run.output
+    assert project.owned("gpu-1") == []
+
+
 def is_of(offer: Offer, request: Request) -> bool:
     """Whether a machine of the offer is asked for."""
     return offer.purchase is not None and request.path.rpartition("/")[2] in offer.purchase.ids
