@@ -101,9 +101,7 @@ class ActionModule(InProcessAction):
         consumed = _consumed(batch, "provision__planned")
         wanted = {host: own["provision__declared"] for host, own in batch.items() if _has_declared(own)}
         # A host whose declaration was planned before takes part only if it may try another offer.
-        again = {
-            host: tried for host, tried in ((host, _tried(host, batch[host])) for host in wanted) if tried is not None
-        }
+        again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         return {
             **_hosts.call(task_vars),
@@ -142,7 +140,7 @@ class ActionModule(InProcessAction):
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         return {
             **self._looked([task_vars["provision__plan"]], task_vars),
-            "before": task_vars.get("provision__judged") or {},
+            "before": task_vars.get("provision__verdict") or {},
         }
 
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
@@ -262,13 +260,13 @@ def _play(task: t.Any) -> t.Any:
     return None
 
 
-def _tried(host: str, own: Variables) -> list[Variables] | None:
+def _tried(own: Variables) -> list[Variables] | None:
     """What was tried for a host that may try another offer, None if it may not (any more)."""
     call = (own.get("provision__plan") or {}).get("call")
-    for name in ("provision__released", "provision__judged"):
+    for name in ("provision__released", "provision__verdict"):
         verdict = own.get(name) or {}
-        if call and host in (verdict.get("again") or []) and (verdict.get("calls") or {}).get(host) == call:
-            return list((verdict.get("attempts") or {}).get(host) or [])
+        if call and verdict.get("again") and verdict.get("call") == call:
+            return list(verdict["attempts"])
     return None
 
 

@@ -109,11 +109,11 @@ verdicts:
 next:
   description: For O(step=release) the file of the role that follows for the host.
   returned: success
-  type: dict
-stops:
+  type: str
+stop:
   description: For O(step=release) why the host stops, and what is billed.
   returned: success
-  type: dict
+  type: str
 ends:
   description: For O(step=end) what ends for each host.
   returned: success

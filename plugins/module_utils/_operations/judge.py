@@ -8,7 +8,6 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import copy
 import typing as t
 
 from .. import _decide_spec, _states
@@ -28,9 +27,7 @@ from .._registry._protocol import MADE, RegistryError, Variables
 from .._text import number_of
 from ._memory import Memory, bring_ssh_up_to_date
 
-# Of hosts that are at another step meanwhile what was said before stays.
-_CARRIED = ("attempts", "further")
-BLANK: Result = {"changed": False, "verdicts": [], "again": [], "calls": {}, **{name: {} for name in _CARRIED}}
+BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 
 _NEXT = {Verdict.AGAIN: "round.yml", Verdict.RELEASE: "release.yml", Verdict.STOP: "stop.yml"}
 
@@ -265,14 +262,13 @@ class _Case:
 
 def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:
     """The verdicts as plain mappings, with the registry brought up to date."""
-    answer: Result = {**copy.deepcopy(BLANK), **{name: dict(params["before"].get(name) or {}) for name in _CARRIED}}
-    answer["calls"] = {case.host: case.plan["call"] for case, _verdict in judged}
+    # Of hosts that are at another step meanwhile the further machines stay.
+    answer: Result = {"changed": False, "verdicts": [], "further": dict(params["before"].get("further") or {})}
     warnings: list[str] = []
     rows = {}
     for case, verdict in judged:
         attempt = case.attempt()
         attempts = [*case.plan["attempts"], *_tried(case, verdict)]
-        answer["attempts"][case.host] = attempts
         answer["further"].pop(case.host, None)
         found: Result = {"host": case.host, "call": case.plan["call"], "facts": {}, "stop": "", "release": []}
         if not check_mode:
@@ -290,13 +286,12 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
             answer["further"][case.host] = _further(case)
             rows[case.host] = registration.row(case.host, found["facts"])
             warnings.append(_unnamed(case))
-        elif verdict is Verdict.AGAIN:
-            answer["again"].append(case.host)
         elif verdict is Verdict.RELEASE:
             found["release"] = case.left or case.ids
-        else:
+        elif verdict is Verdict.STOP:
             found["stop"] = case.failure(attempt, [each["offer_id"] for each in attempts])
-        answer["verdicts"].append({**found, "next": _NEXT.get(verdict) or _reached_by(case), "attempts": attempts})
+        found.update(next=_NEXT.get(verdict) or _reached_by(case), again=verdict is Verdict.AGAIN, attempts=attempts)
+        answer["verdicts"].append(found)
     if not check_mode:
         warnings += bring_ssh_up_to_date(folder_of(case.plan["registry_file"]) for case, _verdict in judged)
     if rows:
@@ -360,7 +355,7 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)
     attempt = case.attempt(released=over)
     verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
-    tried = [dict(each) for each in (params["before"].get("attempts") or {}).get(case.host) or []]
+    tried = [dict(each) for each in params["before"].get("attempts") or []]
     if over and tried:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
     warnings = []
@@ -371,15 +366,14 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
     return {
-        **copy.deepcopy(BLANK),
         "changed": over,
         "over": over,
         "money": money,
-        "attempts": {case.host: tried},
-        "calls": {case.host: plan["call"]},
-        "again": [case.host] if verdict is Verdict.AGAIN else [],
-        "next": {case.host: _NEXT.get(verdict, "stop.yml")},
-        "stops": {case.host: stop},
+        "attempts": tried,
+        "call": plan["call"],
+        "again": verdict is Verdict.AGAIN,
+        "next": _NEXT.get(verdict, "stop.yml"),
+        "stop": stop,
         "warnings": warnings,
     }
 
@@ -400,5 +394,5 @@ def reached(params: Params, check_mode: bool) -> Result:
 
 
 JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)
-RELEASE = on_api(Market, release, _decide_spec.JUDGE, BLANK)
+RELEASE = on_api(Market, release, _decide_spec.JUDGE, {"changed": False})
 REACHED = Operation(reached, _decide_spec.JUDGE, {"changed": False})
