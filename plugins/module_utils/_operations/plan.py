@@ -26,6 +26,7 @@ from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
+from .._provision.sums import add_up
 from .._registry._files import HostFile
 from .._registry._place import known_hosts_file, registry_of, ssh_config_file
 from .._registry._protocol import Variables
@@ -359,9 +360,7 @@ def quoted(plans: t.Sequence[Plan]) -> Result:
     taken = {draft.offer_id for draft in plans}
     spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
     rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
-    total = allocation.add_up(
-        [number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each]
-    )
+    total = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
     lines = [*table(rows, _COLUMNS), "", f"USD per hour in total: {amount(total.total)}{unknown}", *refusals]

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import number_of
-from .declaration import UNLIMITED
+from .sums import UNLIMITED, Sum
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 
@@ -50,24 +50,6 @@ def within(offer: Offer, limit: float) -> bool:
     """Whether the offer may be bought: an unknown price passes no limit."""
     price = offer["price_per_hour"]
     return limit == UNLIMITED or (price is not None and price <= limit)
-
-
-@dataclass(frozen=True)
-class Sum:
-    """What hosts cost together, and how many of the prices nobody knows."""
-
-    total: float
-    unknown: int = 0
-
-    def exceeds(self, ceiling: float) -> bool:
-        """Whether that is above the ceiling; an unknown price is above every one."""
-        return ceiling != UNLIMITED and (self.unknown > 0 or self.total > ceiling)
-
-
-def add_up(prices: t.Iterable[float | None]) -> Sum:
-    """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
-    known = list(prices)
-    return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
 
 
 def share(quoted: float | None, limit: float, ceiling: float, together: Sum, buyers: int) -> float | None:

@@ -18,7 +18,6 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock. This module util is private t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
@@ -53,11 +52,3 @@ def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | Non
         return Verdict(STRAY if adds else ENDED, frees)
     # A claim that is buying holds the name itself.
     return Verdict(LIVE if state == BUYING or name_is_free else STRAY, frees)
-
-
-def exceeds(total: Decimal, unknown: int, ceiling: Decimal | None) -> bool:
-    """Whether what may be billed is above the ceiling, both in USD per hour.
-
-    ``unknown``: how many of the counted claims have no price; with one of them nobody can say that a ceiling is kept.
-    """
-    return ceiling is not None and (unknown > 0 or total > ceiling)

@@ -10,7 +10,6 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import math
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,7 @@ from dataclasses import dataclass, field, replace
 from .._registry._place import entry_file
 from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
-
-UNLIMITED = math.inf
+from .sums import UNLIMITED
 
 # The variables of the role's users; a test compares them with the role's argument specs.
 VARIABLES = frozenset(

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from .._wording import usd
 from . import allocation, messages
-from .allocation import Offer, Sum, Wish
-from .declaration import UNLIMITED, Declaration
+from .allocation import Offer, Wish
+from .declaration import Declaration
 from .entry import Entry
 from .standing import Kind, Standing
+from .sums import UNLIMITED, Sum, add_up
 
 KEEP, WAIT, BUY, STOP = "keep", "wait", "buy", "stop"
 
@@ -107,7 +108,7 @@ def plan(
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host)) for case, found, reason in first]
-    together = allocation.add_up([*others, *_costs(cases, drafts)])
+    together = add_up([*others, *_costs(cases, drafts)])
     buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
     ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
     capped = [_capped(case, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]

@@ -16,9 +16,10 @@ from functools import cached_property
 from .. import _states
 from .._wording import usd
 from . import allocation, messages, ownership
-from .declaration import UNLIMITED, Declaration
+from .declaration import Declaration
 from .entry import Entry
 from .ownership import Claim, Machine, Owners
+from .sums import UNLIMITED
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
 Owned = tuple[Machine, Owners]

@@ -26,6 +26,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
+from .._provision.sums import Sum
 from ._protocol import RegistryError
 
 if t.TYPE_CHECKING:
@@ -400,30 +401,13 @@ class Database:
 
         Raises TakenOver: that a purchase was answered must not be noted of the one that another run has sent since.
         """
-        known = {"claim": row.claim, "epoch": row.epoch, "gone": list(gone), "expired": expired}
-        values = {**self._values(note=changes), **known}
-
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
-            with self._transaction(connection):
-                if not self._execute(connection, _KEEP, values).rowcount:
-                    raise self._taken_over(row)
-                return self._row(connection, row.claim)
-
-        return t.cast(Row, self._run(step, self._facts_patience))
+        return self._change(row, _KEEP, {**self._values(note=changes), "gone": list(gone), "expired": expired})
 
     # Ends
 
     def void(self, row: Row, reason: str, note: t.Mapping[str, t.Any]) -> Row:
         """Free the claim, of which nothing was bought. Raises TakenOver if it is not this run's to say."""
-        values = {**self._values(note=note), "claim": row.claim, "epoch": row.epoch, "reason": reason}
-
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
-            with self._transaction(connection):
-                if not self._execute(connection, _VOID, values).rowcount:
-                    raise self._taken_over(row)
-                return self._row(connection, row.claim)
-
-        return t.cast(Row, self._run(step, self._facts_patience))
+        return self._change(row, _VOID, {**self._values(note=note), "reason": reason})
 
     def begin_end(self, row: Row) -> None:
         """Note that the machines are about to be deleted."""
@@ -440,6 +424,17 @@ class Database:
         self._run(step, self._facts_patience)
 
     # Parts of the steps
+
+    def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
+        """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> Row:
+            with self._transaction(connection):
+                if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
+                    raise self._taken_over(row)
+                return self._row(connection, row.claim)
+
+        return t.cast(Row, self._run(step, self._facts_patience))
 
     def _bought_with(self, step: Step) -> Row:
         """The claim that the step makes; what follows it is about a purchase that may be billed, so it is patient."""
@@ -494,7 +489,8 @@ class Database:
             if ceiling is None:
                 continue
             total, unknown = t.cast("tuple[Decimal, int]", self._execute(connection, query, values).fetchone())
-            if claims.exceeds(total, unknown, Decimal(str(ceiling))):
+            # The database adds decimals; what it says is as exact as a ceiling.
+            if Sum(float(total), unknown).exceeds(ceiling):
                 said = "nobody knows" if unknown else f"{total:.2f} USD per hour"
                 raise TooDear(
                     f"With offer {wanted.offer} all of {scope} would cost {said}, where at most {ceiling:.2f} USD per"

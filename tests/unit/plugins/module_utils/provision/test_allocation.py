@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import (
-    Sum,
     Wish,
-    add_up,
     allocate,
     misfit,
     share,
     within,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum, add_up
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -21,9 +21,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STRAY,
     VOID,
     Verdict,
-    exceeds,
     noted,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import schema
 
 # state, machines are new, the name is free, a rival of the same offer: what follows
@@ -79,7 +79,8 @@ def test_a_name_is_never_given_twice() -> None:
     ],
 )
 def test_a_sum_and_its_ceiling(total: str, unknown: int, ceiling: str | None, expected: bool) -> None:
-    assert exceeds(Decimal(total), unknown, None if ceiling is None else Decimal(ceiling)) is expected
+    limit = UNLIMITED if ceiling is None else float(ceiling)
+    assert Sum(float(Decimal(total)), unknown).exceeds(limit) is expected
 
 
 def test_the_tables_know_the_same_states() -> None:

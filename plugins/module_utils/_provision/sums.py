@@ -1,0 +1,30 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sums of prices, and ceilings for them, in USD per hour. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass
+
+UNLIMITED = math.inf
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What hosts cost together, and how many of the prices nobody knows."""
+
+    total: float
+    unknown: int = 0
+
+    def exceeds(self, ceiling: float) -> bool:
+        """Whether that is above the ceiling; an unknown price is above every one."""
+        return ceiling != UNLIMITED and (self.unknown > 0 or self.total > ceiling)
+
+
+def add_up(prices: t.Iterable[float | None]) -> Sum:
+    """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
+    known = list(prices)
+    return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
