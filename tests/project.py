@@ -152,6 +152,18 @@ class Project:
         """Run a command of ansible-core in the project."""
         return self.run(tool(words[0]), *words[1:], **environment)
 
+    def start_unheard(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command of ansible-core in a session of its own, to be killed; nobody reads what it prints."""
+        return subprocess.Popen(
+            [tool(words[0]), *words[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def play(self, *words: str, **environment: str) -> Run:
         """Run ansible-playbook with the project's inventory."""
         return self.command("ansible-playbook", "-i", str(self.inventory), *words, **environment)

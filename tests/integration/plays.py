@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from conftest import GPU, MakeProject, Project, Run
-from project import tool
 from simulator import Fault, Offer
 from simulator.market import GPUS
 
@@ -94,15 +93,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 def kill(project: Project, number: signal.Signals, due: Callable[[], bool]) -> None:
     """Start the play, and when it is due send all its processes a signal, as a closed terminal or a reboot does."""
-    with subprocess.Popen(
-        [tool("ansible-playbook"), "-i", str(project.inventory), write_impatient(project)],
-        cwd=project.folder,
-        env=project.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with project.start_unheard("ansible-playbook", "-i", str(project.inventory), write_impatient(project)) as process:
         while process.poll() is None and not due():
             time.sleep(0.002)
         if process.poll() is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,6 @@ import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, core
-from project import tool
 from simulator import Fault, Offer
 
 pytestmark = core
@@ -91,15 +89,7 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, postgresql_serve
 
 def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
     """Kill the play and all its processes as soon as it is due."""
-    with subprocess.Popen(
-        [tool(command[0]), *command[1:]],
-        cwd=project.folder,
-        env=project.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with project.start_unheard(*command) as process:
         deadline = time.monotonic() + 60
         while not due():
             assert process.poll() is None and time.monotonic() < deadline

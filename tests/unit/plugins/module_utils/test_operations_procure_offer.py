@@ -34,6 +34,7 @@ from samples import (
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
+    POST,
     PRIVATE_KEY,
     RESOURCE_ID,
     SECOND_RESOURCE_ID,
@@ -50,7 +51,6 @@ pytestmark = pytest.mark.usefixtures("clock")
 Result = dict[str, Any]
 USER_DATA = "#cloud-config\nchpasswd: {list: 'root:hunter22'}\n"
 SHA256 = hashlib.sha256(USER_DATA.encode()).hexdigest()
-POST = "POST", "/procure_offer"
 
 
 @pytest.fixture

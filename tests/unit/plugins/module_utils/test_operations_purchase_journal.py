@@ -25,6 +25,7 @@ from samples import (
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
+    POST,
     RESOURCE_ID,
     SECOND_RESOURCE_ID,
     STATUS_PATH,
@@ -37,7 +38,6 @@ from samples import (
 pytestmark = pytest.mark.usefixtures("clock")
 
 Result = dict[str, Any]
-POST = "POST", "/procure_offer"
 SENT = {
     "provision_resource_name": "trainer",
     "provision_procured_offer_id": OFFER_ID,

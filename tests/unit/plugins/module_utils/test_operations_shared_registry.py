@@ -26,6 +26,7 @@ from samples import (
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
+    POST,
     RESOURCE_ID,
     STATUS_PATH,
     offer,
@@ -37,7 +38,6 @@ from samples import (
 pytestmark = pytest.mark.usefixtures("clock")
 
 Result = dict[str, Any]
-POST = "POST", "/procure_offer"
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
 AWAY = "postgresql://alice:geheim@127.0.0.1:1/supply"
 
