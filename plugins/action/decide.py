@@ -129,8 +129,9 @@ class ActionModule(InProcessAction):
         return found
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
-        batch = set(task_vars.get("ansible_play_batch") or [])
-        plans = [plan for plan in task_vars["provision__planned"]["plans"] if plan["host"] in batch]
+        call = task_vars["provision__planned"]["call"]
+        handed = (own.get("provision__plan") or {} for own in _batch(task_vars).values())
+        plans = [plan for plan in handed if plan.get("call") == call]
         return {
             **self._looked(plans, task_vars),
             "before": task_vars.get("provision__judged") or {},

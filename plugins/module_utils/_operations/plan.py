@@ -318,15 +318,16 @@ def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, ch
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
     }
-    answer: Result = {
-        **BLANK,
-        "plans": shown,
+    # What concerns all of them stands apart from the plans, which the role forgets once each host has its own.
+    common = {
+        "call": call,
         "consumed": [*params["consumed"], *params["ids"]],
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
         **_login([case.host.registry_dir for case in cases], params["here"], check_mode),
     }
+    answer: Result = {**BLANK, "plans": shown, "common": common}
     if params["quote"]:
         return {**answer, **quoted(plans)}
     if kept:
