@@ -8,26 +8,33 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins import action
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import END, ENDED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import registry_of
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+
+preload()  # before Ansible forks its workers
 
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
@@ -63,12 +70,22 @@ class ActionModule(InProcessAction):
             "ended": (ENDED, self._ended),
             "named": (NAMED, self._named),
             "audit": (AUDIT, self._audit),
+            "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
         operation, gather = steps[step]
         self.operation = operation  # type: ignore[misc]
-        self._task.args = {**self._task.args, **gather(task_vars)}
+        url = self._templar.template(task_vars.get("provision_registry_url"))
+        if not url and step in ("named", "audit", "registry"):  # these run on localhost, for the hosts of the inventory
+            url = _hosts.registry_url(task_vars)
+        self._task.args = {
+            **self._task.args,
+            **({"registry_url": url} if url else {}),
+            "registry_mark": registry_mark(url),
+            **_hosts.call(task_vars),
+        }
+        self._task.args.update(gather(task_vars))
         return super().run(tmp, task_vars)
 
     def _begin_facts(self) -> None:
@@ -104,7 +121,6 @@ class ActionModule(InProcessAction):
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         return {
-            **_hosts.call(task_vars),
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
@@ -171,9 +187,11 @@ class ActionModule(InProcessAction):
         declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
         hosts = [one for one in declared if str(one["id"]) not in consumed]
         # Where a name is all that there is, each host of the inventory has one.
-        by_name = any(one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts)
+        is_shared = bool(self._task.args.get("registry_url") or os.environ.get(REGISTRY_URL))
+        by_name = not is_shared and any(
+            one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts
+        )
         return {
-            **_hosts.call(task_vars),
             "hosts": [{**one, "declares": _hosts.declares(one["host"], task_vars)} for one in hosts],
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
@@ -190,10 +208,12 @@ class ActionModule(InProcessAction):
         known = _hosts.inventory(task_vars)
         plain = _hosts.Patterns(task_vars, self._loader, {})
         near = {host for part in asked for host in plain.hosts(part.lstrip("!&"))}
-        called = _hosts.call(task_vars)
+        registries = self._registries()
         # The first one stands for hosts that nothing knows yet.
-        folders = [registry_of(_hosts.described(host, task_vars), called) for host in ["localhost", *sorted(near)]]
-        memory = Memory(folders)
+        hosts = [_hosts.described(host, task_vars) for host in ["localhost", *sorted(near)]]
+        folders = [registries.place(host, self._task.args) for host in hosts]
+        memory = Memory(registries, folders)
+        registries.close()
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in known}
         patterns = _hosts.Patterns(task_vars, self._loader, further)
@@ -205,18 +225,26 @@ class ActionModule(InProcessAction):
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "registered": registered,
             "broken": memory.warnings(),
-            "prefix": _hosts.described("localhost", task_vars)["prefix"],
+            "prefix": hosts[0]["prefix"],
             "by_name": not folders[0],
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
 
+    def _registries(self) -> Registries:
+        """Those of this call, from the options that say where they are."""
+        spec = {name: NAMED.argument_spec[name] for name in ("registry_url", "api_url", "home")}
+        given = {name: value for name, value in self._task.args.items() if name in spec}
+        return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters)
+
     def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
         hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
         return {
-            **_hosts.call(task_vars),
             "hosts": [_hosts.described(host, task_vars) for host in hosts],
             "limited": bool(task_vars.get("ansible_limit")),
         }
+
+    def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {"hosts": [_hosts.described(host, task_vars) for host in _hosts.inventory(task_vars)]}
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""

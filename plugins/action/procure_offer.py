@@ -5,19 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import import_psycopg
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
-# Ansible reads plugins before it forks: else each worker would import it anew.
-if os.environ.get(_spec.REGISTRY_URL):
-    with contextlib.suppress(RegistryError):  # the operation says so, once it needs it
-        import_psycopg()
+preload()  # before Ansible forks its workers
 
 
 class ActionModule(InProcessAction):

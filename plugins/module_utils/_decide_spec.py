@@ -9,16 +9,21 @@ module util is private to the collection.
 
 from __future__ import annotations
 
-from ._spec import Spec
+from ._spec import PROCURE_OFFER, Spec
 
-_STEP: Spec = {"step": {"type": "str", "required": True}}
+_STEP: Spec = {
+    "step": {"type": "str", "required": True},
+    "registry_url": PROCURE_OFFER["registry_url"],
+    "registry_mark": {"type": "str", "default": ""},
+    # Where the files of the play and of Ansible are
+    "sources": {"type": "list", "elements": "str", "default": []},
+    "here": {"type": "str", "default": ""},
+    "home": {"type": "str", "default": ""},
+}
 
-# Hosts, and the play that asks for them: where its files are.
 _HOSTS: Spec = {
     **_STEP,
     "hosts": {"type": "list", "elements": "dict", "default": []},
-    "sources": {"type": "list", "elements": "str", "default": []},
-    "here": {"type": "str", "default": ""},
 }
 
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
@@ -84,6 +89,8 @@ NAMED: Spec = {
     "by_name": {"type": "bool", "default": False},
     "by_id": {"type": "bool", "default": False},
 }
+
+REGISTRY: Spec = {**_HOSTS}
 
 AUDIT: Spec = {
     **_HOSTS,

@@ -41,10 +41,12 @@ options:
       - V(end) - which machines of each host end?
       - V(ended) - brings the registry of a host up to date, once its machines were told to end. Fails if one of them
         has not ended for certain.
+      - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
+        it.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
     type: str
     required: true
-    choices: [declare, plan, quote, judge, release, reached, order, named, end, ended, audit]
+    choices: [declare, plan, quote, judge, release, reached, order, named, end, ended, audit, registry]
   deleted:
     description:
       - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
@@ -173,7 +175,7 @@ audit:
   returned: success
   type: dict
 lines:
-  description: For O(step=audit) the same for people.
+  description: For O(step=audit) the same for people; for O(step=registry) what was made and moved.
   returned: success
   type: list
   elements: str
@@ -189,7 +191,20 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 
 def main() -> None:
     """Only the action plugin of this name can gather what hosts have declared."""
-    steps = ["declare", "plan", "quote", "judge", "release", "reached", "order", "named", "end", "ended", "audit"]
+    steps = [
+        "declare",
+        "plan",
+        "quote",
+        "judge",
+        "release",
+        "reached",
+        "order",
+        "named",
+        "end",
+        "ended",
+        "audit",
+        "registry",
+    ]
     module = AnsibleModule(
         argument_spec={
             **_spec.API,

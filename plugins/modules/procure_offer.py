@@ -90,7 +90,7 @@ options:
         connection string that its client library takes, for example C(postgresql://supply@db.example.com/supply). A
         password may also come from E(PGPASSWORD) or C(~/.pgpass). It is never shown.
       - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. Then, too, a task
-        that has O(registry_file) is refused; so the roles, which keep files, do not run with it.
+        that has O(registry_file) is refused.
       - The purchase is claimed for the host (O(project) and O(host)) before it is sent. While another run holds the
         claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. What a run
         that died has left open is taken over and settled.
@@ -180,6 +180,11 @@ outcome:
   returned: always
   type: str
   sample: created
+claimed_by:
+  description: With RV(outcome=claimed) who is buying for the host at this moment, if somebody is.
+  returned: always
+  type: str
+  sample: alice at bastion (AWX job 7)
 offer_id:
   description: The id of the offer.
   returned: always

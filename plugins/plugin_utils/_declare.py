@@ -12,7 +12,9 @@ This plugin util is private to the collection.
 
 from __future__ import annotations
 
+import hmac
 import json
+import os
 import re
 import typing as t
 import uuid
@@ -22,10 +24,12 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
 
+_SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this is imported
 _FILE = Path(__file__).resolve().parents[2] / "roles" / "provision" / "meta" / "argument_specs.yml"
 # Read before Ansible forks its workers.
 _SPEC = yaml.load(_FILE.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -83,6 +87,7 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
     given = {name: value(name) for name in _ARGUMENTS}
     return {
         "id": uuid.uuid4().hex,
+        "registry_mark": registry_mark(given["provision_registry_url"]),
         "host": str(task_vars["inventory_hostname"]),
         "groups": list(task_vars["group_names"]),
         # In files of variables a name may be a number.
@@ -100,6 +105,12 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def registry_mark(url: t.Any) -> str:
+    """What tells within one call of Ansible whether two hosts share a registry, and says nothing of its password."""
+    text = str(url or os.environ.get(REGISTRY_URL) or "")
+    return hmac.new(_SALT, text.encode(), "sha256").hexdigest() if text else ""
 
 
 def _has_text(given: t.Any, *, within: bool) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible import constants as C
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 
 Variables = t.Mapping[str, t.Any]
@@ -33,22 +34,29 @@ def declares(host: str, task_vars: Variables) -> bool:
     return bool(own.get("provision_spec") or own.get("provision_offer_id"))
 
 
+def registry_url(task_vars: Variables) -> str:
+    """The registry that hosts of the inventory share, empty if none names one."""
+    return next(filter(None, (_value(host, "provision_registry_url", task_vars) for host in inventory(task_vars))), "")
+
+
+def _value(host: str, name: str, task_vars: Variables) -> t.Any:
+    """A variable of the host, evaluated only if it is a template."""
+    found = raw(host, task_vars).get(name)
+    is_template = isinstance(found, str) and ("{{" in found or "{%" in found)
+    return task_vars["hostvars"][host].get(name) if is_template else found
+
+
 def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
     """Where the host's registry is, and what it claims without one."""
     own = raw(host, task_vars)
-
-    def value(name: str) -> t.Any:
-        found = own.get(name)
-        is_template = isinstance(found, str) and ("{{" in found or "{%" in found)
-        return task_vars["hostvars"][host].get(name) if is_template else found
-
-    project = value("provision_project")
+    project = _value(host, "provision_project", task_vars)
     prefix = "" if project in (None, "", "default") else f"{project}-"
     return {
         "host": host,
-        "name": str(value("provision_resource_name") or prefix + host),
+        "name": str(_value(host, "provision_resource_name", task_vars) or prefix + host),
         "prefix": prefix,
-        "registry_dir": value("provision_registry_dir"),
+        "project": str(project or "default"),
+        "registry_dir": _value(host, "provision_registry_dir", task_vars),
         "inventory_dir": own.get("inventory_dir"),
         "declares": declares(host, task_vars),
         "known": {each: own.get(each) for each in _KNOWN},
@@ -62,7 +70,8 @@ def inventory(task_vars: Variables) -> list[str]:
 
 def call(task_vars: Variables) -> dict[str, t.Any]:
     """What tells where registries are."""
-    return {"sources": list(task_vars.get("ansible_inventory_sources") or []), "here": os.getcwd()}
+    sources = list(task_vars.get("ansible_inventory_sources") or [])
+    return {"sources": sources, "here": os.getcwd(), "home": C.config.get_config_value("ANSIBLE_HOME")}
 
 
 def parts(pattern: t.Any) -> list[str]:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+import postgresql
 from project import GPU, MakeProject, Project, Run, make_project, sockets
 
 __all__ = ["GPU", "MakeProject", "Project", "Run", "make_project", "project", "sockets"]
@@ -23,3 +26,17 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 def project(make_project: MakeProject) -> Project:
     """A project with the default offers."""
     return make_project()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The connection string of a PostgreSQL for the session."""
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture
+def registry(postgresql_server: str) -> Iterator[str]:
+    """A registry that controllers share, empty and without tables."""
+    yield postgresql_server
+    postgresql.forget(postgresql_server)

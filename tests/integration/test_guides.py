@@ -96,7 +96,7 @@ def run(project: Project, block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_guide_can_be_followed(make_project: MakeProject, page: Path) -> None:
+def test_a_guide_can_be_followed(make_project: MakeProject, page: Path, request: pytest.FixtureRequest) -> None:
     # The offers of `make sandbox`; machines that are up at once.
     offers = [offer for _copy in range(4) for offer in default_offers()]
     project = make_project(offers, provision_seconds=0)
@@ -107,8 +107,10 @@ def test_a_guide_can_be_followed(make_project: MakeProject, page: Path) -> None:
         # ssh looks for keys in the home folder of the account that runs it, whatever HOME says.
         "ANSIBLE_PRIVATE_KEY_FILE": str(project.key),
     }
+    if page.stem == "shared-registry":
+        project.environment["COMPUTE_INDEX_REGISTRY_URL"] = request.getfixturevalue("registry")
     for block in blocks(page):
-        if "not run" in block.notes:
+        if "not run" in block.notes or block.language == "text":
             continue
         if "api" in block.notes:
             project.simulator.faults[:] = [Fault(**rule) for rule in json.loads(block.notes["api"])]

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,21 +24,14 @@ pytestmark = core
 PASSWORD = "kept-between-us-4711"
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    with postgresql.server() as url:
-        yield url
-
-
 @pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
-def shop(make_project: MakeProject, request: pytest.FixtureRequest, postgresql_server: str) -> Iterator[Project]:
+def shop(make_project: MakeProject, request: pytest.FixtureRequest, registry: str) -> Project:
     """A project whose API has two offers; tasks take each way, and the shared registry is in their environment."""
     project = make_project([Offer(), Offer()], provision_seconds=0)
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
     # The server asks for no password, but the string holds one.
-    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = postgresql_server.replace("postgres:@", f"postgres:{PASSWORD}@")
-    yield project
-    postgresql.forget(postgresql_server)
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry.replace("postgres:@", f"postgres:{PASSWORD}@")
+    return project
 
 
 def purchase(project: Project, offer_id: str, name: str = "one") -> list[str]:
@@ -71,7 +64,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one offer", "two offers"])
-def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, postgresql_server: str, same: bool) -> None:
+def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, same: bool) -> None:
     offers = list(shop.simulator.offers)
     shop.simulator.settings.procure_seconds = 3
     commands = [purchase(shop, offers[0], "one"), purchase(shop, offers[0 if same else 1], "two")]
@@ -81,7 +74,7 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, postgresql_serve
     results = {found["outcome"]: found for found in (result(shop, "one"), result(shop, "two"))}
     (bought,) = shop.simulator.purchases
     assert shop.requests(*PROCURE) == 1
-    assert rows(postgresql_server) == [("live", bought.request["offer_id"], bought.resource_ids)]
+    assert rows(registry) == [("live", bought.request["offer_id"], bought.resource_ids)]
     assert set(results) <= {"created", "claimed", "existing"} and "created" in results
     if "claimed" in results:
         assert "in a run of " in results["claimed"]["msg"]
@@ -99,9 +92,7 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["before", "after"])
-def test_a_run_that_is_killed_around_the_purchase_is_taken_up(
-    shop: Project, postgresql_server: str, made: bool
-) -> None:
+def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, registry: str, made: bool) -> None:
     first, second = shop.simulator.offers
     if made:
         shop.simulator.settings.procure_seconds = 3
@@ -109,18 +100,18 @@ def test_a_run_that_is_killed_around_the_purchase_is_taken_up(
     else:
         shop.simulator.faults.append(Fault(path="/procure_offer", delay=3, cut="before"))
         kill(shop, purchase(shop, first), lambda: shop.requests(*PROCURE) > 0)
-    assert rows(postgresql_server) == [("buying", first, [])]
+    assert rows(registry) == [("buying", first, [])]
     shop.simulator.settings.procure_seconds = 0
     for offer_id in (first, second):
         assert shop.command(*purchase(shop, offer_id)).returncode == 0
         assert result(shop)["outcome"] == "claimed", "the hold lasts"
-    postgresql.execute(postgresql_server, "UPDATE compute_index_supply.purchase SET held_until = now()")
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET held_until = now()")
     assert shop.command(*purchase(shop, second)).returncode == 0
     assert result(shop)["outcome"] == "claimed", "another offer is not bought while this one is open"
     assert shop.command(*purchase(shop, first)).returncode == 0
     assert result(shop)["outcome"] == ("existing" if made else "created")
     (bought,) = shop.simulator.purchases
-    assert rows(postgresql_server) == [("live", first, bought.resource_ids)]
+    assert rows(registry) == [("live", first, bought.resource_ids)]
 
 
 def test_the_password_is_in_no_output(shop: Project) -> None:

@@ -15,8 +15,9 @@ from .._provision import registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
 from .._registry._files import entries, keep_ssh_config
-from .._registry._place import entry_file, folder_of, known_hosts_file
+from .._registry._place import entry_file, folder_of, is_shared, known_hosts_file, project_of
 from .._registry._protocol import RegistryError
+from ._registries import Registries
 
 
 def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
@@ -25,19 +26,24 @@ def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
 
 
 class Memory:
-    """The entries of all hosts in these folders. What cannot be read of one host concerns that host alone."""
+    """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
 
-    def __init__(self, folders: t.Iterable[str]) -> None:
+    def __init__(self, registries: Registries, places: t.Iterable[str]) -> None:
         self._entries: dict[str, dict[str, Entry]] = {}
         self._broken: dict[str, dict[str, str]] = {}
+        self._strays: dict[str, Entry] = {}
+        self._further: dict[tuple[str, str], Entry] = {}
         self._unread: dict[str, str] = {}
-        for folder in dict.fromkeys(filter(None, folders)):
+        for place in dict.fromkeys(filter(None, places)):
             try:
-                found, self._broken[folder] = entries(folder)
+                found = registries.entries(place)
             except RegistryError as error:
-                self._unread[folder] = str(error)
+                self._unread[place] = str(error)
             else:
-                self._entries[folder] = {host: read_entry(variables) for host, variables in found.items()}
+                self._broken[place] = found.broken
+                self._entries[place] = {host: read_entry(variables) for host, variables in found.hosts.items()}
+                self._strays.update({name: read_entry(variables) for name, variables in found.strays.items()})
+                self._further.update({key: read_entry(variables) for key, variables in found.further.items()})
 
     @property
     def keeps(self) -> bool:
@@ -60,7 +66,18 @@ class Memory:
 
     def claims(self, without: t.Container[str] = ()) -> list[Claim]:
         """What the registries note, but for these hosts."""
-        return [noted_claim(host, entry) for _folder, host, entry in self.all() if host not in without]
+        own = [noted_claim(host, entry) for _folder, host, entry in self.all() if host not in without]
+        return own + self.further()
+
+    def further(self) -> list[Claim]:
+        """What a shared registry notes for others than the hosts of these places, and beside what these have."""
+        here = {project_of(place) for place in self._entries if is_shared(place)}
+        others = {name: entry for (project, name), entry in self._further.items() if project not in here}
+        return [noted_claim(name, entry) for name, entry in {**others, **self._strays}.items()]
+
+    def strays(self) -> list[float | None]:
+        """What is billed beside the hosts' own machines, USD per hour."""
+        return [entry.price for entry in self._strays.values()]
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""

@@ -15,9 +15,9 @@ from .._provision import messages
 from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
-from .._registry._place import registry_of
 from .._wording import amount, table
 from ._memory import Memory, named_claim
+from ._registries import Registries
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
@@ -29,8 +29,10 @@ def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
-    folders = {each["host"]: registry_of(each, params) for each in params["hosts"]}
-    memory = Memory(folders.values())
+    registries = Registries.of(params)
+    folders = {each["host"]: registries.place(each, params) for each in params["hosts"]}
+    memory = Memory(registries, folders.values())
+    registries.close()
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
     found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names})

@@ -20,11 +20,11 @@ from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim
 from .._provision.standing import Account
-from .._registry._files import HostFile
-from .._registry._place import entry_file, registry_of
-from .._registry._protocol import MADE, RegistryError
+from .._registry._place import entry_file, entry_place
+from .._registry._protocol import MADE, REFUSED, RegistryError, Variables
 from ._journal import seconds_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
+from ._registries import Registries
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -40,15 +40,18 @@ def end(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     if params["forbidden"]:
         stops = [_shown(host, Entry(), "", _stopped(params["forbidden"]), check_mode) for host in hosts]
         return {**BLANK, "ends": stops, "consumed": consumed}
-    folders = {host["host"]: registry_of(host, params) for host in hosts}
-    memory = Memory(folders.values())
+    registries = Registries.of(params)
+    folders = {host["host"]: registries.place(host, params) for host in hosts}
+    memory = Memory(registries, folders.values())
+    registries.close()
     asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
     seen = _seen(api, asked, _others(params, folders, memory))
     forget = {each.strip().lower() for each in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
         folder = folders[one.host]
-        trouble = memory.trouble(folder, one.host)
+        held = messages.held(one.host, one.entry.held_by) if one.entry.held_by else ""
+        trouble = memory.trouble(folder, one.host) or held
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
         ends.append(_shown(raw, one.entry, folder, found, check_mode))
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}
@@ -125,6 +128,7 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "pending": found.pending,
+        "registry": "" if entry.is_empty else folder,
         "registry_file": "" if entry.is_empty else entry_file(folder, host),
     }
 
@@ -148,7 +152,7 @@ def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     plan, answers = params["ends"][0], params["deleted"]
     if check_mode:
-        return {**BLANK_ENDED, "changed": bool(plan["registry_file"])}
+        return {**BLANK_ENDED, "changed": bool(plan["registry"])}
     stopped = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
     left = [each for each in plan["ids"] if each not in stopped]
     said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped]
@@ -157,12 +161,12 @@ def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         said += more
     facts = {**BLANK_ENDED, "left": left}
     try:
-        facts["changed"] = _noted(plan, left) if plan["registry_file"] else False
+        facts["changed"] = _noted(plan, left, Registries.of(params))
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:
         classes = [each["error_class"] for each in answers if each.get("error_class")]
-        msg = messages.not_over(plan["host"], said, left, plan["registry_file"])
+        msg = messages.not_over(plan["host"], said, left, entry_place(plan["registry"], plan["host"]))
         raise Failure(msg, next(iter(classes), "unavailable"), **facts)
     warnings = leave_out_of_ssh(plan["host"], plan["registry_file"]) if plan["registry_file"] else []
     return {**facts, "warnings": warnings} if warnings else facts
@@ -180,18 +184,22 @@ def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[
     return [machine["resource_id"] for machine in late], said
 
 
-def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str]) -> bool:
+def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries) -> bool:
     """Whether the registry was changed. Raises RegistryError, also if the entry is about something else by now."""
-    file = HostFile(plan["registry_file"])
-    before = file.read()
-    if before is None:
+    registry = registries.host(plan["registry"], plan["host"])
+    before = registry.read() if registry else None
+    if registry is None or before is None:
         return False
     entry = read_entry(before)
     if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
-        raise RegistryError(messages.changed_meanwhile(plan["registry_file"]))
+        raise RegistryError(messages.changed_meanwhile(registry.where))
     if left:
-        return file.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before
-    file.end()
+        return registry.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before
+    if entry.is_open:
+        # A shared registry keeps what was, and ends only what it knows to be bought.
+        bought: Variables = {"provision_resource_ids": list(plan["ids"]), "provision_purchase": MADE}
+        registry.note(bought if plan["ids"] else {"provision_purchase": REFUSED})
+    registry.end()
     return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _decide_spec, _states
+from .. import _decide_spec, _spec, _states
 from .._api import ApiError, Json
 from .._market import Market, price_that_counts
 from .._on_api import on_api
@@ -21,26 +21,42 @@ from .._provision.failover import Attempt, Verdict
 from .._provision.machines import of_offer
 from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
-from .._registry._files import HostFile
-from .._registry._place import folder_of
-from .._registry._protocol import MADE, RegistryError, Variables
+from .._registry._pins import HOST_KEYS, pinned
+from .._registry._place import is_shared
+from .._registry._protocol import MADE, Registry, RegistryError, Variables
 from .._text import number_of
 from ._memory import Memory, bring_ssh_up_to_date
+from ._registries import Registries
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 
-_NEXT = {Verdict.AGAIN: "round.yml", Verdict.RELEASE: "release.yml", Verdict.STOP: "stop.yml"}
+_NEXT = {
+    Verdict.AGAIN: "round.yml",
+    Verdict.ANEW: "round.yml",
+    Verdict.RELEASE: "give_back.yml",
+    Verdict.STOP: "stop.yml",
+}
 
 Plan = t.Mapping[str, t.Any]
 
 
 def judge(api: Market, params: Params, check_mode: bool) -> Result:
     """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
+    registries = Registries.of(params)
+    try:
+        return _judged(api, registries, params, check_mode)
+    finally:
+        registries.close()
+
+
+def _judged(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     statuses: t.Mapping[str, Json] = params["offers"]
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     listed = _Listed(api)
-    others = _Others(plans)
-    cases = [_Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed, others) for plan in plans]
+    others = _Others(registries, plans)
+    cases = [
+        _Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed, others, registries) for plan in plans
+    ]
     judged = [(case, case.verdict(check_mode)) for case in cases if not case.is_planned]
     return _answer(judged, params, check_mode)
 
@@ -48,17 +64,16 @@ def judge(api: Market, params: Params, check_mode: bool) -> Result:
 class _Others:
     """The machines that other hosts have registered: never this one's, whatever they are linked to."""
 
-    def __init__(self, plans: t.Sequence[Plan]) -> None:
+    def __init__(self, registries: Registries, plans: t.Sequence[Plan]) -> None:
+        self._registries = registries
         self._plans = plans
         self._memory: Memory | None = None
 
     def of(self, plan: Plan) -> frozenset[str]:
         """All registered ids but the host's own; the registry is read only if a host asks."""
         if self._memory is None:
-            folders = (folder_of(each["registry_file"]) for each in self._plans)
-            self._memory = Memory(folders)
-        every = self._memory.all()
-        return frozenset(each for _folder, host, entry in every if host != plan["host"] for each in entry.resource_ids)
+            self._memory = Memory(self._registries, (each["registry"] for each in self._plans))
+        return frozenset(each for claim in self._memory.claims(without={plan["host"]}) for each in claim.resource_ids)
 
 
 class _Listed:
@@ -97,22 +112,24 @@ class _Case:
         statuses: t.Mapping[str, Json],
         listed: _Listed,
         others: _Others,
+        registries: Registries,
     ) -> None:
         self.plan = plan
         self.host = str(plan["host"])
         self.purchase = purchase
         self.status = statuses.get(plan["offer_id"]) or {}
-        self.file = HostFile(plan["registry_file"]) if plan["registry_file"] else None
-        self.entry, self.trouble = self._remembered()
+        self.registry: Registry | None = None
+        self.entry, self.trouble = self._remembered(registries)
         self.outcome = self._outcome()
         self._others = others
         self.left: list[str] | None = []
         if self.is_over or self.outcome == "rejected":
             self.left = self._left(listed)
 
-    def _remembered(self) -> tuple[Entry, str]:
+    def _remembered(self, registries: Registries) -> tuple[Entry, str]:
         try:
-            return read_entry(self.file.read() if self.file else None), ""
+            self.registry = registries.host(self.plan["registry"], self.host)
+            return read_entry(self.registry.read() if self.registry else None), ""
         except RegistryError as error:
             return Entry(), str(error)
 
@@ -125,7 +142,7 @@ class _Case:
             return "unknown"  # not by this task, but by an earlier run
         if said:
             return str(said)
-        may_be_sent = self.file is None or self.trouble or self.entry.offer_id == self.plan["offer_id"]
+        may_be_sent = not self.plan["registry"] or self.trouble or self.entry.offer_id == self.plan["offer_id"]
         return "unknown" if may_be_sent else "not_sent"
 
     @property
@@ -179,6 +196,7 @@ class _Case:
             ready=bool(self.status.get("ready")) and owned,
             billed=billed,
             wanted=bool(self.plan["wanted"]),
+            held=bool(self.purchase.get("claimed_by")),
             unused=bool(self.plan["unused"]),
             released=released,
             release=bool(self.plan["may_release"]),
@@ -188,7 +206,7 @@ class _Case:
     def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
         """The verdict. In check mode nothing is given back and nothing else is tried."""
         found = failover.judge(self.attempt(released=released))
-        return Verdict.STOP if check_mode and found in (Verdict.RELEASE, Verdict.AGAIN) else found
+        return Verdict.STOP if check_mode and found is not Verdict.READY else found
 
     # What is kept of it
 
@@ -206,18 +224,20 @@ class _Case:
 
     def keep(self, verdict: Verdict, attempt: Attempt) -> bool:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
-        if self.file is None or self.trouble:
+        if self.registry is None or self.trouble:
             return False
-        before = self.file.read()
+        before = self.registry.read()
         if verdict is Verdict.READY:
             named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
             named["provision_identity_file"] = self.plan["identity_file"] or None
-            after: Variables | None = self.file.note({**named, "provision_purchase": MADE})
+            if is_shared(self.plan["registry"]):
+                named = registration.portable(named)
+            after: Variables | None = self.registry.note({**named, "provision_purchase": MADE})
         elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
-            self.file.end()
+            self.registry.end()
             after = None
         elif before is not None and self.ids and self.outcome in ("created", "existing", "rejected", ""):
-            after = self.file.note({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
+            after = self.registry.note({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
         else:
             after = before
         return after != before
@@ -290,10 +310,14 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
             found["release"] = case.left or case.ids
         elif verdict is Verdict.STOP:
             found["stop"] = case.failure(attempt, [each["offer_id"] for each in attempts])
-        found.update(next=_NEXT.get(verdict) or _reached_by(case), again=verdict is Verdict.AGAIN, attempts=attempts)
+        found.update(
+            next=_NEXT.get(verdict) or _reached_by(case),
+            again=verdict in (Verdict.AGAIN, Verdict.ANEW),
+            attempts=attempts,
+        )
         answer["verdicts"].append(found)
     if not check_mode:
-        warnings += bring_ssh_up_to_date(folder_of(case.plan["registry_file"]) for case, _verdict in judged)
+        warnings += bring_ssh_up_to_date(case.plan["registry"] for case, _verdict in judged)
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
     return {**answer, "warnings": list(filter(None, warnings))}
@@ -321,7 +345,10 @@ def _reached_by(case: _Case) -> str:
     """The file of the role that follows for a machine that runs."""
     if len(case.status["connections"]) > 1:
         return "cluster.yml"
-    return registration.reached_by(case.plan["reach"], case.plan["verify"], case.entry, case.plan["trust"])
+    plan = case.plan
+    return registration.reached_by(
+        plan["reach"], plan["verify"], case.entry, plan["trust"], is_shared(plan["registry"])
+    )
 
 
 def _tried(case: _Case, verdict: Verdict) -> list[Result]:
@@ -345,13 +372,14 @@ def _unnamed(case: _Case) -> str:
     numbered = len(kept) > 1 and all(case.plan["name"] in (name, base_of(name)) for name in kept)
     if not case.plan["unused"] or case.plan["name"] in kept or numbered:
         return ""
-    return messages.unnamed(case.host, case.plan["name"], kept, by_name=case.file is None)
+    return messages.unnamed(case.host, case.plan["name"], kept, by_name=not case.plan["registry"])
 
 
 def release(api: Market, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
-    plan, ended = params["plans"][0], params["deleted"]
-    case = _Case(plan, params["purchases"].get(plan["host"]) or {}, params["offers"], _Listed(api), _Others([plan]))
+    plan, ended, registries = params["plans"][0], params["deleted"], Registries.of(params)
+    purchase = params["purchases"].get(plan["host"]) or {}
+    case = _Case(plan, purchase, params["offers"], _Listed(api), _Others(registries, [plan]), registries)
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)
     attempt = case.attempt(released=over)
     verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
@@ -359,9 +387,10 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
     if over and tried:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
     warnings = []
-    if over and case.file is not None:
-        case.file.end()
-        warnings = bring_ssh_up_to_date([folder_of(plan["registry_file"])])
+    if over and case.registry is not None:
+        case.registry.end()
+        warnings = bring_ssh_up_to_date([plan["registry"]])
+    registries.close()
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
@@ -380,19 +409,19 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
 
 def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again."""
-    plan = params["plans"][0]
-    if not plan["registry_file"]:
-        return {"changed": False}
-    file = HostFile(plan["registry_file"])
-    before = file.read()
-    if check_mode or before is None:
+    plan, registries = params["plans"][0], Registries.of(params)
+    registry = registries.host(plan["registry"], plan["host"])
+    before = registry.read() if registry else None
+    if check_mode or registry is None or before is None:
         return {"changed": False}
     changes: Variables = {"provision_verified": True} if plan["verify"] else {}
     if "provision_bootstrap_host_key" in before:
         changes["provision_bootstrap_host_key"] = None
-    return {"changed": bool(changes) and file.note(changes) != before}
+    if is_shared(plan["registry"]) and plan["trust"] != "none":
+        changes[HOST_KEYS] = pinned(plan["known_hosts_file"])
+    return {"changed": bool(changes) and registry.note(changes) != before}
 
 
 JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)
 RELEASE = on_api(Market, release, _decide_spec.JUDGE, {"changed": False})
-REACHED = Operation(reached, _decide_spec.JUDGE, {"changed": False})
+REACHED = Operation(reached, {**_spec.API, **_decide_spec.JUDGE}, {"changed": False})

@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import typing as t
@@ -26,13 +27,14 @@ from .._provision.failover import OF_THE_OFFER
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
-from .._provision.sums import add_up
-from .._registry._files import HostFile
-from .._registry._place import known_hosts_file, registry_of, ssh_config_file
-from .._registry._protocol import Variables
+from .._provision.sums import UNLIMITED, add_up
+from .._registry._pins import pin
+from .._registry._place import is_shared, ssh_config_file
+from .._registry._protocol import RegistryError, Variables
 from .._text import number_of
 from .._wording import amount, table, usd
 from ._memory import Memory, bring_ssh_up_to_date
+from ._registries import Registries
 from ._unlisted import unlisted
 from .offer_info import offer_info
 from .offer_status import offer_statuses
@@ -42,13 +44,22 @@ BLANK: Result = {"changed": False, "plans": []}
 
 def plan(api: Market, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
-    hosts = [_declared(raw, params) for raw in params["hosts"]]
+    registries = Registries.of(params)
+    try:
+        return _planned(api, registries, params, check_mode)
+    finally:
+        registries.close()
+
+
+def _planned(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
+    hosts = [_declared(raw, registries, params) for raw in params["hosts"]]
     if params["forbidden"]:
-        return _answer(
-            [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts], [], params, check_mode, api.account
-        )
-    memory = _Known(hosts)
+        refused = [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts]
+        return _answer(refused, [], registries, params, check_mode, api.account)
+    memory = _Known(registries, hosts)
     known = {host.host: memory.of(host) for host in hosts}
+    for raw in params["hosts"]:
+        memory.compare(raw["host"], known[raw["host"]], *registries.left_behind(raw, params))
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
     cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
@@ -59,51 +70,71 @@ def plan(api: Market, params: Params, check_mode: bool) -> Result:
         _Searches(api, warnings).of,
         {case.wanted: _read(api, case) for case in cases if case.buys and case.wanted},
         taken=memory.taken(known.values()),
-        others=[*prices, *(None for case in cases if memory.trouble(case.host.registry_dir, case.host.host))],
+        others=[*prices, *(None for case in cases if memory.trouble(case.host.registry, case.host.host))],
         unread=unread,
         failed=params["failed"],
     )
-    changed = False if check_mode else memory.note(cases)
+    try:
+        changed = False if check_mode else memory.note(cases)
+    except RegistryError as error:
+        raise Failure(f"{error} {NOTHING_SENT}", error.error_class) from None
+    _pin(cases, registries, check_mode)
     finished = [
-        _named_apart(_finished(case, draft, statuses), params["inventory"]) for case, draft in zip(cases, plans)
+        _named_apart(_finished(case, draft, statuses, registries), params["inventory"])
+        for case, draft in zip(cases, plans)
     ]
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     if not (check_mode or params["quote"]):
-        warnings += bring_ssh_up_to_date((host.registry_dir for host in hosts), None if changed else memory)
+        warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
-    answer = _answer(finished, cases, params, check_mode, api.account)
+    answer = _answer(finished, cases, registries, params, check_mode, api.account)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
 
-def _declared(raw: t.Mapping[str, t.Any], params: Params) -> Declaration:
-    folder = registry_of(raw, params)
+def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params) -> Declaration:
+    place = registries.place(raw, params)
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
     missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
     identity = str(raw["identity_file"] or params["identity_file"] or "")
     raw["identity_file"] = identity and os.path.join(params["here"], os.path.expanduser(identity))
-    declaration = read_declaration(raw, folder, missing)
+    declaration = read_declaration(raw, place, missing)
+    objections = list(declaration.objections)
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
-    if not shadowed:
-        return declaration
-    return replace(declaration, objections=(*declaration.objections, messages.shadowed(shadowed)))
+    if shadowed:
+        objections.append(messages.shadowed(shadowed))
+    if raw["registry_mark"] != params["registry_mark"]:
+        objections.append(messages.ANOTHER_REGISTRY)
+    return replace(declaration, objections=tuple(objections))
 
 
 def _shadows(host: Declaration) -> list[str]:
     """Files of the host's own variables, ceilings and all, that Ansible reads no more beside a folder of that name."""
-    return [f"{host.registry_dir}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if host.registry_dir else []
+    folder = host.registry if host.registry_file else ""
+    return [f"{folder}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if folder else []
 
 
 class _Known(Memory):
     """What the registries say: of the hosts that are planned, and of all others in their folders."""
 
-    def __init__(self, hosts: t.Sequence[Declaration]) -> None:
-        super().__init__(host.registry_dir for host in hosts)
-        self._planned = {(host.registry_dir, host.host) for host in hosts}
+    def __init__(self, registries: Registries, hosts: t.Sequence[Declaration]) -> None:
+        super().__init__(registries, (host.registry for host in hosts))
+        self._registries = registries
+        self._not_imported: dict[str, str] = {}
+        self._planned = {(host.registry, host.host) for host in hosts}
 
     def of(self, host: Declaration) -> Entry:
         """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
-        return read_entry(host.known) if host.by_name else self.entry(host.registry_dir, host.host)
+        return read_entry(host.known) if host.by_name else self.entry(host.registry, host.host)
+
+    def compare(self, host: str, entry: Entry, offer_id: str, path: str) -> None:
+        """Refuse a host whose file, which is not used any more, names a purchase that its entry does not."""
+        if offer_id and entry.offer_id != offer_id:
+            self._not_imported[host] = messages.not_imported(path, offer_id)
+
+    def trouble(self, folder: str, host: str) -> str:
+        """Why the host's entry cannot be read, or is not all that there is; empty otherwise."""
+        return super().trouble(folder, host) or self._not_imported.get(host, "")
 
     def others(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""
@@ -119,9 +150,13 @@ class _Known(Memory):
     def prices(self, facts: t.Mapping[str, t.Any]) -> tuple[list[float | None], list[str]]:
         """What further hosts of the play cost (USD per hour), and those of which nobody can tell.
 
+        A shared registry knows all that is billed in its projects, and that is what its users mean.
+
         ``facts``: what their variables say, None for a host that no task of ours has seen yet.
         """
         known = dict(self.others())
+        if any(is_shared(place) for place, _host in self._planned):
+            return [*(entry.price for entry in known.values()), *self.strays()], []
         prices, unread = [], []
         for name, fact in facts.items():
             if fact is not None:
@@ -136,15 +171,17 @@ class _Known(Memory):
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
         changed = False
         for case in cases:
-            if case.host.by_name or self.trouble(case.host.registry_dir, case.host.host):
+            ends, adopts = not case.entry.is_empty and case.standing.void, case.standing.adopted
+            if self.trouble(case.host.registry, case.host.host) or not (ends or adopts):
                 continue
-            file = HostFile(case.host.registry_file)
-            if not case.entry.is_empty and case.standing.void:
-                file.end()
-                changed = True
-            if case.standing.adopted:
-                file.note(_adoption(case.standing))
-                changed = True
+            registry = self._registries.host(case.host.registry, case.host.host)
+            if registry is None:
+                continue
+            if ends:
+                registry.end()
+            if adopts:
+                registry.note(_adoption(case.standing))
+            changed = True
         return changed
 
 
@@ -173,7 +210,7 @@ def _account(
 ) -> Account:
     """The account's machines with their owners, where a host needs to know them."""
     claims = [ownership.claim_of(h.host, h.name, known[h.host], by_name=h.by_name or h.adopt) for h in hosts]
-    claims += [ownership.noted_claim(name, entry) for name, entry in memory.others()]
+    claims += [ownership.noted_claim(name, entry) for name, entry in memory.others()] + memory.further()
     if not any(_asks_for_the_list(host, known[host.host], statuses) for host in hosts):
         return Account.of(claims, None)
     try:
@@ -203,7 +240,7 @@ def _ids_of_failed(known: t.Mapping[str, Entry], statuses: t.Mapping[str, Json])
 def _case(
     host: Declaration, entry: Entry, statuses: t.Mapping[str, Json], account: Account, memory: _Known, params: Params
 ) -> Case:
-    trouble = memory.trouble(host.registry_dir, host.host)
+    trouble = memory.trouble(host.registry, host.host)
     if trouble:
         found = Standing(Kind.STOP, reason=f"{trouble} {NOTHING_SENT}")
     else:
@@ -224,6 +261,15 @@ def _fitting(api: Market, case: Case) -> Case:
         return case
     reason = messages.does_not_fit(host.host, host.name, found.machines, odd)
     return Case(host, case.entry, Standing(Kind.STOP, reason=reason), case.attempts)
+
+
+def _pin(cases: t.Sequence[Case], registries: Registries, check_mode: bool) -> None:
+    """Let ssh know the host keys that other controllers have seen first, and give it a place for those that come."""
+    for case in cases:
+        if is_shared(case.host.registry) and not check_mode:
+            with contextlib.suppress(OSError):  # then the key that answers is the first one here
+                path = registries.known_hosts(case.host.registry, case.host.host, case.entry.offer_id or "none")
+                pin(path, case.entry.host_keys)
 
 
 class _Searches:
@@ -272,7 +318,7 @@ def _read(api: Market, case: Case) -> Found:
     return Found([{**offer, "offer_id": offer_id}])
 
 
-def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
+def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registries: Registries) -> Plan:
     """A host whose machine runs just as it is registered needs nothing but to be reached."""
     status = statuses.get(case.entry.offer_id) or {}
     connections = status.get("connections") or []
@@ -286,7 +332,7 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         connections,
         case.entry.price,
         host.trust,
-        known_hosts_file(host.registry_file),
+        registries.known_hosts(host.registry, host.host, case.standing.offer_id),
     )
     if not registration.is_registered(found, case.entry, host.known) or case.entry.identity_file != host.identity_file:
         return draft
@@ -303,13 +349,20 @@ def _named_apart(draft: Plan, inventory: t.Mapping[str, t.Any]) -> Plan:
     return replace(draft, action=STOP, refusal=refusal)
 
 
-def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, check_mode: bool, account: str) -> Result:
+def _answer(
+    plans: t.Sequence[Plan],
+    cases: t.Sequence[Case],
+    registries: Registries,
+    params: Params,
+    check_mode: bool,
+    account: str,
+) -> Result:
     known = {case.host.host: case for case in cases}
     call = uuid.uuid4().hex
     declarations = {raw["host"]: raw["id"] for raw in params["hosts"]}
     shown = [
         {
-            **_shown(draft, known.get(draft.host), call, check_mode),
+            **_shown(draft, known.get(draft.host), registries, call, check_mode),
             "account": account,
             "declaration": declarations[draft.host],
         }
@@ -325,11 +378,12 @@ def _answer(plans: t.Sequence[Plan], cases: t.Sequence[Case], params: Params, ch
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
-        **_login([case.host.registry_dir for case in cases], params["here"], check_mode),
+        "registry": _kept_in([case.host.registry for case in cases], registries, params["here"]),
+        **_login([case.host.registry for case in cases], params["here"], check_mode),
     }
     answer: Result = {**BLANK, "plans": shown, "common": common}
     if params["quote"]:
-        return {**answer, **quoted(plans)}
+        return {**answer, **quoted(plans, common["registry"])}
     if kept:
         answer["ansible_stats"] = {"data": {"provision_hosts": kept}, "per_host": False, "aggregate": True}
     return answer
@@ -347,7 +401,7 @@ _COLUMNS = {**_QUOTE, "vendor": "vendor", "region": "region"}
 _PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
 
 
-def quoted(plans: t.Sequence[Plan]) -> Result:
+def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
     """What the hosts would cost: lines for a person, and the artifact ``quote`` for workflows."""
     rows: list[Result] = []
     hosts = {}
@@ -364,7 +418,8 @@ def quoted(plans: t.Sequence[Plan]) -> Result:
     total = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
-    lines = [*table(rows, _COLUMNS), "", f"USD per hour in total: {amount(total.total)}{unknown}", *refusals]
+    said = [f"USD per hour in total: {amount(total.total)}{unknown}", kept_in[:1].upper() + kept_in[1:]]
+    lines = [*table(rows, _COLUMNS), "", *said, *refusals]
     return {
         "lines": lines,
         "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
@@ -387,8 +442,22 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
     path = ssh_config_file(next(filter(None, folders), ""))
     if not path or (check_mode and not os.path.exists(path)):
         return {"columns": {**_OWNED, "ssh": "ssh"}, "login": ""}
-    shortest = min(path, os.path.relpath(path, here), key=len)
-    return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(shortest)}"}
+    return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
+
+
+def _kept_in(places: t.Sequence[str], registries: Registries, here: str) -> str:
+    """Where the hosts are remembered, for a line of the play."""
+    try:
+        names = [registries.name(place) for place in dict.fromkeys(filter(None, places))]
+    except RegistryError as error:
+        return f"no registry: {error}"
+    shown = ", ".join(_shortest(name, here) if os.path.isabs(name) else name for name in names)
+    return f"registry: {shown}" if names else "no registry: machines are known by their names"
+
+
+def _shortest(path: str, here: str) -> str:
+    """The path from here, or the whole of it."""
+    return min(path, os.path.relpath(path, here), key=len)
 
 
 def _poll(hosts: t.Sequence[Declaration]) -> Result:
@@ -399,7 +468,7 @@ def _poll(hosts: t.Sequence[Declaration]) -> Result:
     }
 
 
-def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Result:
+def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, check_mode: bool) -> Result:
     """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
     if case is None:
         return {
@@ -413,9 +482,13 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         }
     host = case.host
     verify = host.verify and not case.entry.verified
-    files = {KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust), STOP: "stop.yml"}
+    files = {
+        KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust, is_shared(host.registry)),
+        STOP: "stop.yml",
+    }
     seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
-    known_hosts = known_hosts_file(host.registry_file)
+    known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
+    total = host.total_ceiling
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
     return {
@@ -437,7 +510,10 @@ def _shown(draft: Plan, case: Case | None, call: str, check_mode: bool) -> Resul
         "left": case.left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": host.on_failure == "release" and unused and not check_mode,
+        "registry": host.registry,
         "registry_file": host.registry_file,
+        # A file knows nothing of other controllers, so there the sum is checked here alone.
+        "total": total if is_shared(host.registry) and total != UNLIMITED else None,
         "known_hosts_file": known_hosts,
         "trust": host.trust,
         "identity_file": host.identity_file,

@@ -26,10 +26,12 @@ from .._provision import machines as _machines
 from .._provision import purchase_messages as say
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._registry._files import HostFile
-from .._registry._protocol import Claimed, Registry, RegistryError
+from .._registry._place import shared_place
+from .._registry._postgresql import Ceilings
+from .._registry._protocol import Claimed, Registry, RegistryError, holder_of
 from .._wording import usd
 from ._journal import Journal
-from ._shared_registry import shared_registry
+from ._registries import Registries
 from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
@@ -52,6 +54,7 @@ BLANK: Result = {
     "price_per_hour": None,
     "cloud_init_sha256": None,
     "registry": None,
+    "claimed_by": None,
 }
 _MACHINE = ("resource_id", "name", "status", "price_per_hour")
 
@@ -155,8 +158,11 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
     ]
     if params.get("registry_url"):
         host = params.get("host") or order.get("resource_name") or ""
+        if not host:
+            msg = f"registry_url needs the name of the host: set host or resource_name. {say.NOTHING_SENT}"
+            raise Failure(msg, "invalid", **BLANK)
         try:
-            return shared_registry(params["registry_url"], project, host, params["api_url"], *ceilings)
+            return Registries.of(params).host(shared_place(project), host, Ceilings(*ceilings))
         except RegistryError as error:
             raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
     if any(ceiling is not None for ceiling in ceilings):
@@ -558,7 +564,8 @@ class _Purchase:
 
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
-        return Failure(say.claimed(claim, self._terms.host), "conflict", **{**self._facts, "outcome": "claimed"})
+        facts = {**self._facts, "outcome": "claimed", "claimed_by": holder_of(claim.entry)}
+        return Failure(say.claimed(claim, self._terms.host), "conflict", **facts)
 
     # Small things
 

@@ -14,7 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._registry._place import entry_file
+from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
 from .sums import UNLIMITED
@@ -29,7 +29,7 @@ VARIABLES = frozenset(
         *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
         *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
         *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
-        *("provision_host_key_trust", "provision_verify", "provision_on_failure"),
+        *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
     }
 )
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
@@ -37,7 +37,7 @@ OTHERS = frozenset(
     {
         *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
         *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
-        *("provision_adopted", "provision_identity_file"),
+        *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
     }
@@ -78,7 +78,7 @@ class Declaration:
     on_failure: str = "keep"
     poll_delay: int = 15
     poll_retries: int = 120
-    registry_dir: str = ""
+    registry: str = ""  # the place where it is remembered
     groups: tuple[str, ...] = ()
     identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
@@ -87,13 +87,18 @@ class Declaration:
 
     @property
     def registry_file(self) -> str:
-        """The host's entry; empty without a registry."""
-        return entry_file(self.registry_dir, self.host)
+        """The host's entry; empty without a folder of them."""
+        return entry_file(self.registry, self.host)
+
+    @property
+    def entry_place(self) -> str:
+        """The same for a message; of the shared registry, that it is there."""
+        return entry_place(self.registry, self.host)
 
     @property
     def by_name(self) -> bool:
         """Whether the name at the API is all that tells which machine is the host's."""
-        return not self.registry_dir
+        return not self.registry
 
     @property
     def limit(self) -> float:
@@ -101,10 +106,10 @@ class Declaration:
         return UNLIMITED if self.ceiling is None else self.ceiling
 
 
-def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key: str = "") -> Declaration:
+def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "") -> Declaration:
     """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
 
-    ``registry_dir`` is absolute, or empty without a registry. ``missing_key``: the file that should hold the SSH key
+    ``registry`` is the host's place, empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
     """
     found: list[str] = []
@@ -131,7 +136,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry_dir: str, missing_key:
         on_failure=str(raw["on_failure"]),
         poll_delay=_count("provision_poll_delay", raw["poll_delay"], found),
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
-        registry_dir=registry_dir,
+        registry=registry,
         groups=tuple(raw["groups"]),
         identity_file=str(raw["identity_file"] or ""),
         advice=str(raw["advice"] or ""),
@@ -225,11 +230,11 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
             f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
             " place. Set it for tasks, not for the host, or set provision_reach to false."
         )
-    if declaration.registry_dir and (declaration.host in (".", "..") or "/" in declaration.host):
+    if declaration.registry_file and (declaration.host in (".", "..") or "/" in declaration.host):
         found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
     if any(mark in declaration.registry_file for mark in _UNREADABLE):
         found.append(
-            f"The registry's folder {declaration.registry_dir}/{declaration.host} has characters that ssh or Ansible"
+            f"The registry's folder {declaration.registry}/{declaration.host} has characters that ssh or Ansible"
             " cannot read."
         )
     if not declaration.name.strip():

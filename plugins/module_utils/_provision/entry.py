@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .._registry._protocol import MADE, REFUSED
+from .._registry._protocol import HELD_BY, MADE, REFUSED
 from .._text import number_of
 
 Variables = t.Mapping[str, t.Any]
@@ -33,6 +33,9 @@ class Entry:
     adopted: bool = False
     bootstrap_host_key: str = ""
     identity_file: str = ""
+    host_keys: tuple[str, ...] = ()
+    ssh_trust: str = "first_use"
+    held_by: str = ""  # another run that is buying at this moment
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
     refused_status: int | None = None
@@ -95,6 +98,9 @@ def read_entry(variables: Variables | None) -> Entry:
         adopted=known.get("provision_adopted") is True,
         bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
         identity_file=_text(known.get("provision_identity_file")),
+        host_keys=_texts(known.get("provision_host_keys")),
+        ssh_trust=_text(known.get("provision_ssh_trust")) or "first_use",
+        held_by=_text(known.get(HELD_BY)),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),

@@ -26,6 +26,7 @@ class Verdict(enum.Enum):
 
     READY = "ready"
     AGAIN = "again"  # nothing is left of this attempt, and another offer may be tried
+    ANEW = "anew"  # another run has bought for the host meanwhile, which a new plan finds
     RELEASE = "release"  # end what was bought; then the attempt is judged once more
     STOP = "stop"
 
@@ -36,8 +37,8 @@ class Attempt:
 
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
-    offer. ``unused``: this purchase never had a machine that was registered as ready. ``left``: offers that may still
-    be tried.
+    offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
+    that was registered as ready. ``left``: offers that may still be tried.
     """
 
     outcome: str
@@ -46,6 +47,7 @@ class Attempt:
     ready: bool = False
     billed: bool = False
     wanted: bool = False
+    held: bool = False
     unused: bool = True
     released: bool = False
     release: bool = False
@@ -54,6 +56,8 @@ class Attempt:
 
 def judge(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
+    if attempt.outcome == "claimed" and not attempt.held and attempt.left > 0:
+        return Verdict.ANEW
     if attempt.outcome in ("unknown", "claimed"):
         return Verdict.STOP
     if _runs(attempt):

@@ -470,17 +470,55 @@ def owns_nothing(host: str) -> str:
     return f"{host} owns no machine; there is nothing to end"
 
 
-def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry_file: str) -> str:
+def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
     """Not all that was told to end has ended."""
-    kept = f"The registry ({registry_file}) keeps it." if registry_file else ""
+    kept = f"The registry ({registry}) keeps it." if registry else ""
     return joined(*said, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
 
 
-def changed_meanwhile(registry_file: str) -> str:
+def changed_meanwhile(registry: str) -> str:
     """Another run has written the entry of the host while its machines ended."""
+    return f"The registry's entry in {registry} has changed meanwhile, and stays: another run may be buying for it."
+
+
+ANOTHER_REGISTRY = "All hosts of a play share one registry: this one has another provision_registry_url than the first."
+
+
+NO_SHARED_REGISTRY = (
+    "No shared registry is named: set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL. Nothing was done."
+)
+
+
+def not_imported(path: str, offer_id: str) -> str:
+    """A host with a shared registry, whose file names a purchase that the registry does not know."""
     return (
-        f"The registry file {registry_file} has changed meanwhile, and stays: another run may be buying for this host."
+        f"{path} names offer {offer_id}, which the shared registry does not know. Run compute_index.supply.registry,"
+        " which moves what files remember into it; or remove the file, if nothing of that offer is billed."
     )
+
+
+def tables_made(registry: str, made: bool, *, would: bool) -> str:
+    """Whether the shared registry has had its tables before."""
+    return f"{registry}: the tables {'would be made' if made and would else 'were made' if made else 'are there'}."
+
+
+def moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bool) -> str:
+    """A file whose entry is in the shared registry now."""
+    what = f"offer {offer_id}" if counts else "nothing that was bought"
+    return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} into it."
+
+
+def moved_to_another(path: str, offer_id: str | None, where: str, known: str | None) -> str:
+    """A file that says something else of its host than the shared registry."""
+    return (
+        f"{path} names offer {offer_id}, and {where} names offer {known}. A host has one: end the one that is too many,"
+        " and remove what names it."
+    )
+
+
+def held(host: str, who: str) -> str:
+    """Another run is buying for the host at this moment."""
+    return f"A run of {who} is buying for {host} at this moment. Wait until it has ended."
 
 
 def not_noted(host: str, why: str, said: t.Iterable[str], left: t.Sequence[str]) -> str:

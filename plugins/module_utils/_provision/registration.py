@@ -20,6 +20,8 @@ Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
 
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
+SSH_ARGUMENTS = CONNECTION[3:]
+SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
 
 def ssh_trust(trust: str, known_hosts: str) -> str:
@@ -33,17 +35,35 @@ def ssh_args(alias: str, trust: str, known_hosts: str) -> str:
     return f"-o HostKeyAlias={shlex.quote(alias)} {ssh_trust(trust, known_hosts)}"
 
 
+def portable(variables: t.Mapping[str, t.Any]) -> Variables:
+    """The same for the registry of all controllers: without the paths of this one, by which they mean nothing."""
+    gone = (*SSH_ARGUMENTS, "provision_identity_file")
+    kept = {name: value for name, value in variables.items() if name not in gone}
+    word = _word_in(variables.get("ansible_ssh_extra_args"))
+    return {**kept, SSH_TRUST: trust_of(word)} if word else kept
+
+
+def _word_in(options: t.Any) -> str:
+    """What options of ssh say of unknown host keys, empty if they say nothing."""
+    found = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
+    return found[1] if found else ""
+
+
+def trust_of(word: str) -> str:
+    """The role's word for one of ssh's StrictHostKeyChecking."""
+    return next((trust for trust, said in _TRUST.items() if said == word), "first_use")
+
+
 def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
     """The machines of a registry entry, as a configuration of ssh wants them."""
-    options = str(entry.connection.get("ansible_ssh_extra_args"))
-    trust = re.search(r"StrictHostKeyChecking=(\S+)", options)
+    word = _word_in(entry.connection.get("ansible_ssh_extra_args")) or _TRUST.get(entry.ssh_trust, "accept-new")
     names = [host, *further_names(host, len(entry.instances))]
     return [
         Machine(
             name,
             each,
             _alias(each, entry.offer_id if name == host else name),
-            trust[1] if trust else _TRUST["first_use"],
+            word,
             known_hosts,
             entry.identity_file,
         )
@@ -142,8 +162,13 @@ def row_of(host: str, entry: Entry) -> Variables:
     )
 
 
-def reached_by(reach: bool, verify: bool, entry: Entry, trust: str) -> str:
-    """The file of the role in which a machine that runs is reached, empty if it is not to be reached."""
+def reached_by(reach: bool, verify: bool, entry: Entry, trust: str, is_shared: bool) -> str:
+    """The file of the role in which a machine that runs is reached, empty if it is not to be reached.
+
+    A shared registry keeps the host key that answers first, for the other controllers.
+    """
     if not reach:
         return ""
-    return "prepare.yml" if verify or (trust == "seeded" and entry.bootstrap_host_key) else "reach.yml"
+    if verify or (trust == "seeded" and entry.bootstrap_host_key):
+        return "prepare.yml"
+    return "pinned.yml" if is_shared and trust != "none" and not entry.host_keys else "reach.yml"

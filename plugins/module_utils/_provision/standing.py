@@ -166,7 +166,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
     if phase == _states.EXPIRED:
         reason = messages.gone_missing(
-            host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.registry_file
+            host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.entry_place
         )
         return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
     # What was answered to be bought and is called unbought is shown late.
@@ -181,7 +181,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) ->
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.registry_file)
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
     return replace(ours, kind=Kind.STOP, reason=reason)
 
 
@@ -194,7 +194,7 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     if entry.is_open:
         return replace(ours, kind=Kind.OPEN)
     reason = messages.gone_missing(
-        host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.registry_file
+        host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.entry_place
     )
     return replace(ours, kind=Kind.STOP, reason=reason)
 

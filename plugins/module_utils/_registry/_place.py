@@ -1,7 +1,8 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the registry of a host is: one absolute folder, whoever asks, and in it a folder for each host.
+"""Where the registry of a host is: one absolute folder, whoever asks, and in it a folder for each host; or a project of
+the registry that all controllers share.
 
 This module util is private to the collection.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+SHARED = "shared:"  # what a place begins with that is no folder, but the project behind it
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
 SSH_CONFIG = ".ssh_config"
@@ -39,9 +41,29 @@ def registry_of(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str
     return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
 
 
+def shared_place(project: object) -> str:
+    """The place of a project in the registry that all controllers share."""
+    return f"{SHARED}{project or 'default'}"
+
+
+def is_shared(place: str) -> bool:
+    """Whether the place is no folder."""
+    return place.startswith(SHARED)
+
+
+def project_of(place: str) -> str:
+    """The project of a place in the shared registry."""
+    return place[len(SHARED) :]
+
+
 def entry_file(folder: str, host: str) -> str:
-    """The file of a host's entry; empty without a registry."""
-    return f"{folder}/{host}/{ENTRY}" if folder else ""
+    """The file of a host's entry; empty without one."""
+    return f"{folder}/{host}/{ENTRY}" if folder and not is_shared(folder) else ""
+
+
+def entry_place(place: str, host: str) -> str:
+    """Where the host's entry is, for a person; empty without a registry."""
+    return "the shared registry" if is_shared(place) else entry_file(place, host)
 
 
 def folder_of(entry: str) -> str:
@@ -50,13 +72,18 @@ def folder_of(entry: str) -> str:
 
 
 def ssh_config_file(folder: str) -> str:
-    """How all machines of a registry are reached, for ssh; empty without one."""
-    return os.path.join(folder, SSH_CONFIG) if folder else ""
+    """How all machines of a registry are reached, for ssh; empty without a folder."""
+    return os.path.join(folder, SSH_CONFIG) if folder and not is_shared(folder) else ""
 
 
 def known_hosts_file(entry: str) -> str:
     """Where the host keys of a host's machines are pinned: beside its entry; empty without one."""
     return os.path.join(os.path.realpath(os.path.dirname(entry)), KNOWN_HOSTS) if entry else ""
+
+
+def pinned_of(home: str, offer_id: str) -> str:
+    """The same of a purchase that no file is kept of; ``home`` is Ansible's own folder."""
+    return os.path.join(home, "compute_index_supply", "known_hosts", offer_id)
 
 
 def _folder(source: str) -> str:

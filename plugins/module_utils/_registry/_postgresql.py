@@ -302,6 +302,8 @@ Step = t.Callable[["psycopg.Connection[t.Any]"], t.Any]
 class Database:
     """The steps of a purchase, each a transaction on a connection of its own, so that few are open at once.
 
+    Who takes many steps at once for many hosts lets it ``keep`` the connection between them, until `close`.
+
     ``holder`` says who this is (``host``, ``user``, ``job``), with a ``run`` that nobody else has. Each method raises
     RegistryError, whose text has nothing of the connection string but host, port, and name of the database.
     """
@@ -314,6 +316,7 @@ class Database:
         hold: float = HOLD,
         patience: float = PATIENCE,
         facts_patience: float = FACTS_PATIENCE,
+        keep: bool = False,
     ) -> None:
         self._psycopg = import_psycopg()
         self._url = url
@@ -321,7 +324,16 @@ class Database:
         self.hold = hold
         self._patience = patience
         self._facts_patience = facts_patience
-        self.where = self._place()
+        self._keep = keep
+        self._kept: psycopg.Connection[t.Any] | None = None
+        self.place = self._place()
+        self.where = f"The registry {self.place}"
+
+    def close(self) -> None:
+        """Close the connection that is kept, if one is."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     # Reading
 
@@ -494,7 +506,7 @@ class Database:
                 said = "nobody knows" if unknown else f"{total:.2f} USD per hour"
                 raise TooDear(
                     f"With offer {wanted.offer} all of {scope} would cost {said}, where at most {ceiling:.2f} USD per"
-                    f" hour are allowed; {self.where} counts what is live and what is being bought."
+                    f" hour are allowed. {self.where} counts what is live and what is being bought."
                 )
 
     def _take(
@@ -608,6 +620,20 @@ class Database:
             self._execute(connection, _LIMITS, {"ms": str(int(STATEMENT_TIMEOUT * 1000))})
             yield
 
+    @contextlib.contextmanager
+    def _connected(self) -> t.Iterator[psycopg.Connection[t.Any]]:
+        """A connection for one step. One that is kept is given up with the first error, whatever it is."""
+        if not self._keep:
+            with contextlib.closing(self._connect()) as connection:
+                yield connection
+            return
+        self._kept = self._kept or self._connect()
+        try:
+            yield self._kept
+        except BaseException:
+            self.close()
+            raise
+
     def _connect(self) -> psycopg.Connection[t.Any]:
         options: dict[str, t.Any] = {"client_encoding": "utf8"}
         if "connect_timeout" not in self._psycopg.conninfo.conninfo_to_dict(self._url):
@@ -621,14 +647,14 @@ class Database:
         deadline, pause, made = time.monotonic() + patience, FIRST_PAUSE, False
         while True:
             try:
-                with contextlib.closing(self._connect()) as connection:
+                with self._connected() as connection:
                     return step(connection)
             except _Moved as moved:
                 self._run(functools.partial(self._move, values=moved.values), patience)
             except self._psycopg.errors.UndefinedTable:
                 if made or not make:
                     raise _NoTables(f"{self.where} has no tables.") from None
-                self._make_tables()
+                self.make_tables()
                 made = True
             except self._psycopg.Error as error:
                 reason, passes = self._reason(error)
@@ -646,7 +672,15 @@ class Database:
                 self._execute(connection, _MOVED, values)
                 self._execute(connection, _FORGET_EXPIRED)
 
-    def _make_tables(self) -> None:
+    def has_tables(self) -> bool:
+        """Whether anybody has made the tables."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> bool:
+            return bool((self._execute(connection, _HAS_SCHEMA).fetchone() or (False,))[0])
+
+        return bool(self._run(step, self._patience, make=False))
+
+    def make_tables(self) -> None:
         """Make the tables, unless another run is faster."""
         try:
             with contextlib.closing(self._connect()) as connection, self._transaction(connection):
@@ -680,7 +714,7 @@ class Database:
             raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
         server = parts.get("host") or parts.get("hostaddr") or "localhost"
         port = f":{parts['port']}" if parts.get("port") else ""
-        return f"The registry {parts.get('dbname') or 'of the default name'} at {server}{port}"
+        return f"{parts.get('dbname') or 'of the default name'} at {server}{port}"
 
 
 class _Moved(Exception):
@@ -725,10 +759,16 @@ def schema() -> str:
 
 
 def import_psycopg() -> t.Any:
-    """The library. It takes some 80 ms, so nobody imports it who does not need it. Raises RegistryError."""
+    """The library. It takes some 80 ms. Raises RegistryError."""
     try:
         import psycopg
         import psycopg.conninfo
     except ImportError:
         raise RegistryError(MISSING_PSYCOPG) from None
     return psycopg
+
+
+def preload() -> None:
+    """Import the library if it is there. For plugins, which Ansible reads before it forks: else each worker does it."""
+    with contextlib.suppress(RegistryError):  # who needs it says so
+        import_psycopg()

@@ -14,6 +14,7 @@ import threading
 import time
 import typing as t
 import uuid
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from .._provision import claims
@@ -62,9 +63,11 @@ class SharedHost:
     def read(self) -> Variables | None:
         """The host's open claim; None if there is none, or if nothing was ever sent under it."""
         row = self._database.open_claim(self._project, self._host)
-        if row is None or (row.state == claims.BUYING and row.sent_at is None):
+        if row is None or _is_unsent(row):
             self._row = None
             return None
+        if row.account != self._account:
+            raise RegistryError(_of_another_account(self.where, row, self._account))
         return self._seen(row)
 
     def hold(self) -> None:
@@ -141,6 +144,8 @@ class SharedHost:
         return self._seen(row)
 
     def _refused(self, row: Row, changes: Variables) -> Variables:
+        if _is_held(row, self._run):
+            raise self._claimed()
         if row.state != claims.BUYING:  # bought, and failed without leaving anything
             self._database.begin_end(row)
             self._database.end(row)
@@ -175,21 +180,81 @@ class SharedHost:
         self._row = row
         self._claims[row.offer] = row.claim
         self._ahead = row.seen_at.timestamp() - time.monotonic()
-        entry: Variables = {
-            **row.note,
-            _OFFER: row.offer,
-            _PRICE: None if row.price is None else float(row.price),
-            _JOURNALED: _utc(row.sent_at or row.claimed_at),
-            _PURCHASE: _WORDS.get(row.state, MADE),
-            _EXPIRED: row.expired_seen and _utc(row.expired_seen),
-            _IDS: row.resource_ids or None,
-        }
-        if row.state == claims.BUYING and row.held and row.holder.get("run") != self._run:
-            entry[HELD_BY] = _who(row.holder)
-        return {name: value for name, value in entry.items() if value is not None}
+        return _variables(row, self._run)
 
     def _claimed(self) -> Claimed:
         return Claimed(self.where, self.read() or {})
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a place holds: entries by host, and for those that cannot be understood why.
+
+    ``strays``: machines that hosts have beside their own, by a name for people. ``further``: what hosts of other
+    projects have, by project and such a name.
+    """
+
+    hosts: dict[str, Variables] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    strays: dict[str, Variables] = field(default_factory=dict)
+    further: dict[tuple[str, str], Variables] = field(default_factory=dict)
+
+
+def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> Entries:
+    """The claims that may be billed, as a project sees them."""
+    found = Entries()
+    for row in rows:
+        is_here, entry = row.project == project, _variables(row, run)
+        if _is_unsent(row):
+            continue
+        if row.account != account:
+            if is_here and row.state in claims.OPEN:
+                found.broken[row.host] = _of_another_account("The shared registry", row, account)
+        elif not is_here:
+            found.further[row.project, _label(row)] = entry
+        elif row.state == claims.STRAY:
+            found.strays[_label(row)] = entry
+        else:
+            found.hosts[row.host] = entry
+    return found
+
+
+def _label(row: Row) -> str:
+    """The host of a claim, where it is not simply the host of that name."""
+    project = "" if row.project == "default" else f" of project {row.project}"
+    return f"{row.host}{project}{f' (stray {row.claim[:8]})' if row.state == claims.STRAY else ''}"
+
+
+def _is_unsent(row: Row) -> bool:
+    return row.state == claims.BUYING and row.sent_at is None
+
+
+def _is_held(row: Row, run: str) -> bool:
+    """Whether another run than this is buying under the claim at this moment."""
+    return row.state == claims.BUYING and row.held and row.holder.get("run") != run
+
+
+def _of_another_account(where: str, row: Row, account: str) -> str:
+    return (
+        f"{where} has host {row.host} of project {row.project} on the account of {row.account}, and this is"
+        f" {account}. A name is one intent in a project, whatever the account: choose another provision_project."
+    )
+
+
+def _variables(row: Row, run: str) -> Variables:
+    """A claim as host variables; ``run`` is who reads it."""
+    entry: Variables = {
+        **row.note,
+        _OFFER: row.offer,
+        _PRICE: None if row.price is None else float(row.price),
+        _JOURNALED: _utc(row.sent_at or row.claimed_at),
+        _PURCHASE: _WORDS.get(row.state, MADE),
+        _EXPIRED: row.expired_seen and _utc(row.expired_seen),
+        _IDS: row.resource_ids or None,
+    }
+    if _is_held(row, run):
+        entry[HELD_BY] = _who(row.holder)
+    return {name: value for name, value in entry.items() if value is not None}
 
 
 def _who(holder: t.Mapping[str, t.Any]) -> str:

@@ -28,7 +28,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
         "host": "gpu-1",
         "action": "buy",
         "offer_id": X,
-        "registry_file": "" if registry is None else str(file),
+        "registry": "" if registry is None else str(folder),
         "resource_ids": [],
         "price_per_hour": 2.0,
         "attempts": [],

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _shared_registry
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
@@ -70,7 +69,7 @@ def states(url: str) -> list[str]:
 
 def other_run(url: str, offer_id: str = OFFER_ID, *, dead: bool = False) -> Row:
     """The claim of another run for the same host, which is at work or has died, and has sent its purchase."""
-    wanted = _postgresql.Purchase(str(_shared_registry.uuid.uuid4()), "default", "trainer", BASE, offer_id, 2.0)
+    wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", "trainer", BASE, offer_id, 2.0)
     row = database(url, "other").claim(wanted, _postgresql.Ceilings())
     if dead:
         query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
@@ -302,19 +301,18 @@ def test_a_host_without_a_name_is_refused(queue: RequestQueue, buy: Any) -> None
     assert "registry_url needs the name of the host" in result["msg"]
 
 
-@pytest.mark.parametrize(("url", "loaded"), [(None, False), ("postgresql://h/", True)])
-def test_psycopg_is_imported_before_the_fork_and_only_where_it_is_needed(url: str | None, loaded: bool) -> None:
-    plugin = "ansible_collections.compute_index.supply.plugins.action.procure_offer"
-    code = f"import sys; import {plugin}; print('psycopg' in sys.modules)"
-    environment = {**os.environ, **({"COMPUTE_INDEX_REGISTRY_URL": url} if url else {})}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{loaded}\n"
+@pytest.mark.parametrize("plugin", ["procure_offer", "decide"])
+def test_psycopg_is_imported_before_the_fork(plugin: str) -> None:
+    name = f"ansible_collections.compute_index.supply.plugins.action.{plugin}"
+    code = f"import sys; import {name}; print('psycopg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_who_runs_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOB_ID", "7")
-    assert "job" not in _shared_registry._who()
+    assert "job" not in _registries._who()
     monkeypatch.setenv("AWX_HOST", "https://awx.example.com")
-    assert _shared_registry._who()["job"] == "7"
-    monkeypatch.setattr(_shared_registry.getpass, "getuser", lambda: {}["no name"])
-    assert _shared_registry._who()["user"].isdigit()
+    assert _registries._who()["job"] == "7"
+    monkeypatch.setattr(_registries.getpass, "getuser", lambda: {}["no name"])
+    assert _registries._who()["user"].isdigit()

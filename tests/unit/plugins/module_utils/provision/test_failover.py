@@ -21,7 +21,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
     needs_another,
 )
 
-READY, AGAIN, RELEASE, STOP = Verdict.READY, Verdict.AGAIN, Verdict.RELEASE, Verdict.STOP
+READY, AGAIN, ANEW = Verdict.READY, Verdict.AGAIN, Verdict.ANEW
+RELEASE, STOP = Verdict.RELEASE, Verdict.STOP
 
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
@@ -51,7 +52,8 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("no answer", "unknown", "unknown_outcome", "", {}, STOP),
     ("no answer, and it should be given back", "unknown", "unknown_outcome", "failed", GIVES_BACK, STOP),
     ("no answer, and a machine runs", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
-    ("another run is buying for this host", "claimed", "conflict", "", {}, STOP),
+    ("another run is buying for this host", "claimed", "conflict", "", {"held": True}, STOP),
+    ("another run has bought for this host", "claimed", "conflict", "", {}, ANEW),
     ("bought, failed, is kept", "created", "", "failed", BILLED, STOP),
     ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
     ("bought, failed, was given back", "created", "", "failed", GIVEN_BACK, AGAIN),
@@ -76,7 +78,9 @@ def test_the_cases_that_matter(
 ) -> None:
     assert judge(Attempt(outcome, error_class, phase, left=2, **fields)) is verdict
     # Without an offer that is left the same, but no further attempt.
-    assert judge(Attempt(outcome, error_class, phase, left=0, **fields)) is (STOP if verdict is AGAIN else verdict)
+    assert judge(Attempt(outcome, error_class, phase, left=0, **fields)) is (
+        STOP if verdict in (AGAIN, ANEW) else verdict
+    )
 
 
 OUTCOMES = ("created", "existing", "rejected", "not_sent", "unknown", "claimed", "")
@@ -88,10 +92,10 @@ PHASES = ("", "unbought", "going_on", "ready", "failed", "expired", "ended")
 
 
 def attempts() -> Iterator[Attempt]:
-    flags = [(False, True)] * 6
+    flags = [(False, True)] * 7
     for outcome, error_class, phase, left in itertools.product(OUTCOMES, CLASSES, PHASES, (-1, 0, 1, 3)):
-        for ready, billed, wanted, unused, released, release in itertools.product(*flags):
-            yield Attempt(outcome, error_class, phase, ready, billed, wanted, unused, released, release, left)
+        for ready, billed, wanted, held, unused, released, release in itertools.product(*flags):
+            yield Attempt(outcome, error_class, phase, ready, billed, wanted, held, unused, released, release, left)
 
 
 Rule = Callable[[Attempt, Verdict], bool]
@@ -99,7 +103,11 @@ BOUGHT = ("created", "existing", "")
 # What must hold of any verdict, whatever the way of failing over.
 RULES: dict[str, Rule] = {
     "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
-    "what nobody knows stops the host": lambda a, v: a.outcome not in ("unknown", "claimed") or v is STOP,
+    "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
+    "while another run is buying nothing is done": lambda a, v: not (a.outcome == "claimed" and a.held) or v is STOP,
+    "a plan is made anew only for what another run has bought": lambda a, v: (
+        v is not ANEW or (a.outcome == "claimed" and a.left > 0)
+    ),
     "only what was bought runs": lambda a, v: v is not READY or (a.ready and a.outcome in BOUGHT and not a.released),
     "what was bought and runs is registered": lambda a, v: (
         not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY
@@ -148,5 +156,5 @@ def test_every_combination() -> None:
             if name not in broken and not rule(attempt, verdict):
                 broken[name] = (attempt, verdict)
     assert broken == {}
-    assert count == 7 * 12 * 7 * 4 * 2**6
+    assert count == 7 * 12 * 7 * 4 * 2**7
     assert seen == set(Verdict)

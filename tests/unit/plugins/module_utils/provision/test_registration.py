@@ -181,16 +181,26 @@ def test_a_row_of_an_unknown_price() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reach", "verify", "key", "trust", "file"),
+    ("reach", "verify", "key", "trust", "shared", "file"),
     [
-        (False, True, "key", "seeded", ""),
-        (True, False, "", "first_use", "reach.yml"),
-        (True, True, "", "first_use", "prepare.yml"),
-        (True, False, "key", "seeded", "prepare.yml"),
+        (False, True, "key", "seeded", False, ""),
+        (True, False, "", "first_use", False, "reach.yml"),
+        (True, True, "", "first_use", False, "prepare.yml"),
+        (True, False, "key", "seeded", False, "prepare.yml"),
         # The key that was handed over is replaced already.
-        (True, False, "", "seeded", "reach.yml"),
-        (True, False, "key", "first_use", "reach.yml"),
+        (True, False, "", "seeded", False, "reach.yml"),
+        (True, False, "key", "first_use", False, "reach.yml"),
+        # Other controllers shall know the key that answers first.
+        (False, False, "", "first_use", True, ""),
+        (True, False, "", "first_use", True, "pinned.yml"),
+        (True, False, "", "none", True, "reach.yml"),
+        (True, True, "", "first_use", True, "prepare.yml"),
     ],
 )
-def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, file: str) -> None:
-    assert reached_by(reach, verify, read_entry({"provision_bootstrap_host_key": key}), trust) == file
+def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, shared: bool, file: str) -> None:
+    assert reached_by(reach, verify, read_entry({"provision_bootstrap_host_key": key}), trust, shared) == file
+
+
+def test_a_host_key_is_kept_once() -> None:
+    known = read_entry({"provision_host_keys": ["0e4f ssh-ed25519 AAAA"]})
+    assert reached_by(True, False, known, "first_use", True) == "reach.yml"

@@ -1,0 +1,132 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registries of a call: a folder of files, or the database that several controllers share.
+
+A place is where a host is remembered: a folder, a project of the shared registry, or nothing. This module util is
+private to the collection.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import typing as t
+import uuid
+
+from .. import _http
+from .._operation import Params
+from .._registry import _files, _postgresql
+from .._registry._files import HostFile
+from .._registry._place import (
+    entry_file,
+    is_shared,
+    known_hosts_file,
+    pinned_of,
+    project_of,
+    registry_dir,
+    shared_place,
+)
+from .._registry._postgresql import Ceilings, Database
+from .._registry._protocol import Registry, may_have_bought, offer_of
+from .._registry._shared import Entries, SharedHost, entries_of
+
+
+class Registries:
+    """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects."""
+
+    def __init__(self, url: str | None, api_url: str, home: str = "") -> None:
+        self._url = url
+        self._api_url = api_url
+        self._home = home
+        self._run = str(uuid.uuid4())
+        self._database: Database | None = None
+
+    @classmethod
+    def of(cls, params: Params) -> Registries:
+        """Those of an operation's parameters."""
+        return cls(params.get("registry_url"), params.get("api_url") or "", params.get("home") or "")
+
+    @property
+    def account(self) -> str:
+        """What machines are billed to is named after the API that bills it, since a token may be replaced."""
+        return _http.check_base_url(self._api_url)
+
+    def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
+        """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept."""
+        return shared_place(host["project"]) if self._url else self.folder(host, call)
+
+    @staticmethod
+    def folder(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
+        """The folder of the host's file, also where it is not used."""
+        return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
+
+    def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> tuple[str, str]:
+        """The offer that a file says was or may have been bought, with its path, though files are not used."""
+        path = entry_file(self.folder(host, call), str(host["host"])) if self._url else ""
+        if not path or not os.path.exists(path):
+            return "", ""
+        entry = HostFile(path).read() or {}
+        return (offer_of(entry) or "", path) if may_have_bought(entry) else ("", "")
+
+    def make(self, check_mode: bool) -> bool:
+        """Make the tables of the shared registry; whether there were none. Raises RegistryError."""
+        database = self._shared(keep=True)
+        missing = not database.has_tables()
+        if missing and not check_mode:
+            database.make_tables()
+        return missing
+
+    def host(self, place: str, host: str, ceilings: Ceilings | None = None) -> Registry | None:
+        """The memory of one host; None where there is none. Raises RegistryError."""
+        if not place:
+            return None
+        if not is_shared(place):
+            return HostFile(entry_file(place, host))
+        database = self._shared(keep=ceilings is None)
+        return SharedHost(database, project_of(place), host, self.account, run=self._run, ceilings=ceilings)
+
+    def entries(self, place: str) -> Entries:
+        """All that the place remembers. Raises RegistryError."""
+        if not is_shared(place):
+            return Entries(*_files.entries(place))
+        return entries_of(self._shared(keep=True).counted(), project_of(place), self.account, self._run)
+
+    def name(self, place: str) -> str:
+        """What a place is called for people, without a secret. Raises RegistryError."""
+        return f"{self._shared(keep=True).place}, project {project_of(place)}" if is_shared(place) else place
+
+    def known_hosts(self, place: str, host: str, offer_id: str) -> str:
+        """The file that pins the host keys of a purchase; empty without a registry."""
+        return pinned_of(self._home, offer_id) if is_shared(place) else known_hosts_file(entry_file(place, host))
+
+    def close(self) -> None:
+        """Leave no connection open."""
+        if self._database is not None:
+            self._database.close()
+
+    def _shared(self, *, keep: bool) -> Database:
+        if self._database is None:
+            self._database = Database(
+                self._url or "",
+                {**_who(), "run": self._run},
+                hold=_postgresql.HOLD,
+                patience=_postgresql.PATIENCE,
+                facts_patience=_postgresql.FACTS_PATIENCE,
+                keep=keep,
+            )
+        return self._database
+
+
+def _who() -> dict[str, str]:
+    """What tells a person which run this is."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = str(os.getuid())
+    who = {"host": platform.node(), "user": user}
+    # AWX sets both for its jobs.
+    if os.environ.get("AWX_HOST") and os.environ.get("JOB_ID"):
+        who["job"] = os.environ["JOB_ID"]
+    return who

@@ -1,0 +1,277 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roles and playbooks with a registry in PostgreSQL: from the quote to the end, and several controllers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import postgresql
+from conftest import PROCURE, MakeProject, Project, Run, core
+from project import COMMAND_SECONDS, extra, tool
+from simulator import Offer
+
+pytestmark = core
+ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 3)
+SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
+KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"]}'  # as an earlier run has seen them
+POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
+
+
+@pytest.fixture
+def shop(make_project: MakeProject, registry: str) -> Project:
+    """A project of two hosts with six offers, whose hosts share a registry. Nothing is reached by SSH."""
+    project = make_project([Offer() for _number in range(6)], provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=registry)
+    return project
+
+
+def another(project: Project) -> dict[str, str]:
+    """The environment of a controller that has the same inventory, and no file of the first one's home."""
+    home = project.folder / "elsewhere"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    return {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")}
+
+
+def provision_elsewhere(project: Project, environment: dict[str, str] | None = None, **variables: Any) -> Run:
+    """The playbook, run by another controller."""
+    words = ["compute_index.supply.provision", *extra(variables)]
+    return project.play(*words, **another(project), **(environment or {}))
+
+
+def rows(url: str) -> list[tuple[Any, ...]]:
+    return postgresql.execute(
+        url, "SELECT project, host, state, offer FROM compute_index_supply.purchase ORDER BY project, host, claimed_at"
+    )
+
+
+def states(url: str) -> list[str]:
+    return [state for _project, _host, state, _offer in rows(url)]
+
+
+def buying(url: str) -> int:
+    """How many purchases are under way."""
+    made = postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]
+    return states(url).count("buying") if made else 0
+
+
+def wait_for(due: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not due():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def live(project: Project) -> list[str]:
+    """The names of the machines that are billed."""
+    return sorted(each.name for each in project.simulator.resources.values() if each.deleting_at is None)
+
+
+def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
+    quote = shop.play("compute_index.supply.quote")
+    assert quote.returncode == 0, quote.output
+    planned = shop.provision("--check", "--diff")
+    assert (planned.returncode, shop.requests(*PROCURE)) == (0, 0), planned.output
+    assert postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.meta')") == [(None,)], "nothing made"
+
+    first = shop.provision()
+    assert (first.returncode, len(shop.simulator.purchases)) == (0, 2), first.output
+    assert states(registry) == ["live", "live"]
+    assert not (shop.folder / "host_vars").exists(), "no file beside the inventory"
+
+    second = provision_elsewhere(shop)
+    assert (second.returncode, second.changed, shop.requests(*PROCURE)) == (0, 0, 2), second.output
+    assert "registry: postgres at " in second.output and "project default" in second.output
+
+    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert audit.returncode == 0, audit.output
+    assert "GONE" not in audit.output and "ORPHANS" not in audit.output
+
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **another(shop))
+    assert ended.returncode == 0, ended.output
+    assert live(shop) == []
+    assert states(registry) == ["ended", "ended"]
+    again = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu")
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    third = shop.provision()
+    assert (third.returncode, len(shop.simulator.purchases)) == (0, 4), third.output
+
+
+def inventory(project: Project, **environment: str) -> dict[str, Any]:
+    """What the inventory plugin makes of the account."""
+    (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
+    run = project.command("ansible-inventory", "-i", "account.supply.yml", "--list", **environment)
+    assert run.returncode == 0, run.output
+    found: dict[str, Any] = json.loads(
+        run.output[run.output.index("{") :], object_hook=lambda each: each.get("__ansible_unsafe", each)
+    )
+    return found
+
+
+def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: str) -> None:
+    assert shop.provision().returncode == 0
+    assert shop.provision(provision_project="theirs").returncode == 0
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": KEYS})
+    where = another(shop)
+    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **where)
+    assert sorted(found["gpu"]["hosts"]) == ["gpu-1", "gpu-2"]
+    own = found["_meta"]["hostvars"]["gpu-1"]
+    (bought,) = [each for each in shop.simulator.purchases if each.request["resource_name"] == "gpu-1"]
+    assert (own["provision_procured_offer_id"], own["provision_resource_ids"]) == (
+        bought.offer_id,
+        bought.resource_ids,
+    )
+    known_hosts = Path(where["ANSIBLE_HOME"], "compute_index_supply", "known_hosts", bought.offer_id)
+    assert known_hosts.read_text() == "alias ssh-ed25519 AAAA\n"
+    assert str(known_hosts) in own["ansible_ssh_extra_args"] and "accept-new" in own["ansible_ssh_extra_args"]
+    assert own["supply_status"] == "running"
+    assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all are hosts"
+
+
+def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, registry: str) -> None:
+    shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="10s")
+    assert shop.provision().returncode == 0
+    query = "SELECT note->>'provision_host_keys' FROM compute_index_supply.purchase"
+    ((noted,),) = postgresql.execute(registry, query)
+    (line,) = json.loads(noted)
+    (bought,) = shop.simulator.purchases
+    assert line.split()[1].startswith("ssh-")
+    second = provision_elsewhere(shop)
+    assert (second.returncode, second.changed) == (0, 0), second.output
+    assert "Keep its host key" not in second.output
+    # The registry says otherwise than the machine that answers.
+    other = json.dumps({"provision_host_keys": [f"{bought.resource_ids[0]} {' '.join(shop.public_key.split()[:2])}"]})
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": other})
+    # A connection that is still open would not be checked again.
+    third = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"})
+    assert third.returncode == 2 and "is not the one pinned in" in third.text, third.output
+    assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
+
+
+def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str) -> None:
+    mine = shop.provision()
+    theirs = provision_elsewhere(shop, provision_project="theirs")
+    assert (mine.returncode, theirs.returncode) == (0, 0), mine.output + theirs.output
+    assert live(shop) == ["gpu-1", "gpu-2", "theirs-gpu-1", "theirs-gpu-2"]
+    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert audit.returncode == 0 and "gpu-1 of project theirs" in audit.output, audit.output
+    words = ("-e", "decommission_hosts=gpu", "-e", "provision_project=theirs")
+    assert shop.play("compute_index.supply.decommission", *words).returncode == 0
+    assert live(shop) == ["gpu-1", "gpu-2"]
+
+
+def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, registry: str) -> None:
+    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
+    assert shop.provision().returncode == 0
+    shop.declare(["gpu-2"], provision_reach=False, provision_registry_url=registry)
+    price = 2.5
+    refused = provision_elsewhere(shop, provision_max_total_price_per_hour=1.5 * price)
+    assert (refused.returncode, live(shop)) == (2, ["gpu-1"]), refused.output
+    allowed = provision_elsewhere(shop, provision_max_total_price_per_hour=2 * price)
+    assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
+
+
+def test_a_run_waits_for_another_one_that_is_buying(shop: Project, registry: str) -> None:
+    shop.simulator.settings.procure_seconds = 6
+    shop.simulator.settings.purchase_at = "end"
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(shop.provision)
+        wait_for(lambda: buying(registry) == 2)
+        second = provision_elsewhere(shop)
+        assert (first.result().returncode, second.returncode) == (0, 0), first.result().output + second.output
+    assert live(shop) == ["gpu-1", "gpu-2"] and shop.requests(*PROCURE) == 2
+    assert "RETRYING" in second.output
+
+
+def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
+    assert shop.provision(provision_registry_url="").returncode == 0
+    bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
+    refused = shop.provision()
+    assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
+    assert f"names offer {bought[0]}, which the shared registry does not know" in refused.text
+    move = "compute_index.supply.registry"
+    assert move in refused.text
+
+    told = shop.play(move, "--check", "--diff")
+    assert (told.returncode, shop.registry("gpu-1") is None) == (0, False), told.output
+    assert "+CREATE TABLE compute_index_supply.purchase" in told.output and "would be moved" in told.text
+    done, again = shop.play(move), shop.play(move)
+    assert (done.returncode, done.changed, again.returncode, again.changed) == (0, 1, 0, 0), done.output + again.output
+    assert [offer for _project, _host, _state, offer in rows(registry)] == bought
+    assert list((shop.folder / "host_vars").iterdir()) == []
+    runs = [shop.provision(), shop.provision()]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].output
+    assert (runs[1].changed, len(shop.simulator.purchases)) == (0, 2), runs[1].output
+
+
+def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
+    url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
+    run = shop.provision("-vvv", provision_registry_url=url)
+    assert (run.returncode, shop.requests(*PROCURE)) == (2, 0), run.output
+    assert "supply at 127.0.0.1:1" in run.text and "kept-between-us" not in run.said
+
+
+HOSTS = [f"gpu-{number}" for number in range(1, 7)]
+PRICE = 2.5
+
+
+def start(project: Project, number: int) -> subprocess.Popen[str]:
+    """A controller that provisions all hosts, in a session of its own."""
+    home = project.folder / f"controller-{number}"
+    home.mkdir(exist_ok=True)
+    words = ["-i", str(project.inventory), "compute_index.supply.provision", "--forks", "20"]
+    where = {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")}
+    with open(project.folder / f"controller-{number}.txt", "a") as output:
+        options = {**project.surroundings(**where), "stdout": output, "stderr": output}
+        return subprocess.Popen([tool("ansible-playbook"), *words], **options, start_new_session=True)
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    return process.wait(COMMAND_SECONDS)
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + ROUNDS))
+def test_three_controllers_buy_six_machines(make_project: MakeProject, registry: str, seed: int) -> None:
+    """They provision the same hosts at the same moment; one is killed now and then, and started again."""
+    dice = random.Random(seed)
+    shop = make_project(
+        [Offer() for _number in range(14)], provision_seconds=0, procure_seconds=POST, purchase_at="end"
+    )
+    ceiling = {"provision_max_total_price_per_hour": len(HOSTS) * PRICE, "provision_poll_retries": 100}
+    shop.declare(HOSTS, provision_reach=False, provision_registry_url=registry, **ceiling)
+    runs = {number: start(shop, number) for number in range(3)}
+    for _kill in range(2):
+        time.sleep(dice.uniform(1, 4))
+        number = dice.randrange(3)
+        if runs[number].poll() is None:
+            os.killpg(runs[number].pid, signal.SIGKILL)
+            runs[number].wait()
+            # Else the others would wait for a minute for what nobody is buying any more. It is a courtesy to those who
+            # are, and they must live without it.
+            if postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]:
+                postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET held_until = now()")
+            runs[number] = start(shop, number)
+        assert len(live(shop)) * PRICE <= ceiling["provision_max_total_price_per_hour"]
+    for process in runs.values():
+        end(process)
+    last = shop.provision()
+    assert last.returncode == 0, last.output
+    said = "".join(shop.folder.joinpath(f"controller-{number}.txt").read_text() for number in runs)
+    assert live(shop) == HOSTS, said
+    assert len(shop.simulator.purchases) == len(HOSTS), said
+    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert audit.returncode == 0, audit.output
