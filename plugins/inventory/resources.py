@@ -44,6 +44,19 @@ options:
         P(compute_index.supply.decommission#role), which reads C(supply_resource_id).
     type: str
     default: supply_
+  registry_url:
+    description:
+      - The registry that several controllers share, see P(compute_index.supply.provision#role). With it the hosts are
+        the machines of a project, called as they were when they were bought, in the groups that they were in, with the
+        variables of the role and the host keys that other controllers have seen. Machines of others are left out.
+    type: str
+    env:
+      - name: COMPUTE_INDEX_REGISTRY_URL
+  project:
+    description:
+      - The project whose machines become hosts, with O(registry_url).
+    type: str
+    default: default
   filters:
     description:
       - Which of the live machines become hosts. Conditions are Jinja2 expressions over the variables of the host. One
@@ -69,7 +82,7 @@ notes:
     of its name.
   - A machine that has the name of a host of another inventory source is that host, and gets the variables and groups of
     both.
-  - O(api_token) and O(api_url) may be Jinja2 expressions, and vaulted.
+  - O(api_token), O(api_url) and O(registry_url) may be Jinja2 expressions, and vaulted.
 seealso:
   - module: compute_index.supply.resource_info
 """
@@ -112,6 +125,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._http import 
     REQUESTS_IMPORT_ERROR,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+
+if t.TYPE_CHECKING:
+    from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import Registered
 
 try:
     from ansible.template import trust_as_template as _trust
@@ -171,6 +187,16 @@ def _are_machines(kept: object) -> bool:
     )
 
 
+def _noted(owner: Registered | None) -> dict[str, t.Any]:
+    """What the registry says of a machine."""
+    return owner.variables if owner else {}
+
+
+def _groups(owner: Registered | None) -> tuple[str, ...]:
+    """The groups that the host was in when it was bought."""
+    return owner.groups if owner else ()
+
+
 def _is_ansibles(prefix: str) -> bool:
     """Whether a field of the API could become one of Ansible's own variables behind this prefix."""
     return prefix.startswith("ansible") or "ansible".startswith(prefix)
@@ -190,7 +216,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         try:
             self._check(self._read_config_data(path))
-            self._populate(self._resources(path, cache))
+            self._populate(self._resources(path, cache), self._registered())
         except Exception as error:
             if not self._is_mine(path):
                 raise  # so that other plugins can try it
@@ -234,6 +260,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         listed = self._cache[key] = self._listed(params)
         return listed
 
+    def _registered(self) -> dict[str, Registered] | None:
+        """The machines of the project by their ids, None without a registry that says whose they are."""
+        url = self._templated(self.get_option("registry_url"))
+        if not url:
+            return None
+        from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+        from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import registered
+
+        api_url = self._templated(self.get_option("api_url"))
+        registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"))
+        return registered(registries, self._templated(self.get_option("project")))
+
     def _templated(self, value: t.Any) -> t.Any:
         return self.templar.template(value) if isinstance(value, str) else value
 
@@ -248,16 +286,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     # Into the inventory
 
-    def _populate(self, resources: list[dict[str, t.Any]]) -> None:
+    def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> None:
         prefix = self.get_option("hostvars_prefix")
-        found = [(resource, no_template(_inventory.variables_of(resource, prefix))) for resource in resources]
+        if owned is not None:
+            resources = [each for each in resources if each["resource_id"] in owned]
+        known = {each["resource_id"]: (owned or {}).get(each["resource_id"]) for each in resources}
+        found = [
+            (each, no_template({**_inventory.variables_of(each, prefix), **_noted(known[each["resource_id"]])}))
+            for each in resources
+        ]
         found = [(resource, variables) for resource, variables in found if self._is_wanted(variables)]
         if not found:
             self.display.warning("The Supply API lists no live machine that the inventory is to have.")
-        groups = [_inventory.groups_of(resource) for resource, _variables in found]
+        groups = [[*_inventory.groups_of(each), *_groups(known[each["resource_id"]])] for each, _variables in found]
         for group in dict.fromkeys(name for names in groups for name in names):
             self.inventory.add_group(group)
-        wishes = [self._wish(resource, variables) for resource, variables in found]
+        wishes = [self._wish(known[each["resource_id"]], each, variables) for each, variables in found]
         taken = {*self.inventory.groups, *self.get_option("groups")}
         hosts = _inventory.host_names([resource for resource, _variables in found], wishes, taken)
         for host, (_resource, variables), names in zip(hosts, found, groups):
@@ -281,10 +325,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         except Exception as error:
             raise AnsibleError(f"filters: '{condition}' is no condition that can be evaluated: {error}") from error
 
-    def _wish(self, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
+    def _wish(self, owner: Registered | None, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
         hostname = self.get_option("hostname")
         if not hostname:
-            return resource["name"]
+            return owner.host if owner else resource["name"]
         if _PLAIN.fullmatch(hostname):
             return _inventory.field(variables, hostname)
         return self._compose(hostname, variables)

@@ -1,0 +1,65 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machines that a project of the shared registry owns, as hosts. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import dataclass
+
+from .._operation import Failure
+from .._provision import registration
+from .._provision.entry import read_entry
+from .._registry._pins import pin
+from .._registry._place import shared_place
+from .._registry._protocol import RegistryError, Variables, resource_ids_of
+from ._registries import Registries
+
+_KEPT = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A machine under the name that it has as a host, with what its registry says of it."""
+
+    host: str
+    variables: Variables
+    groups: tuple[str, ...]
+
+
+def registered(registries: Registries, project: str) -> dict[str, Registered]:
+    """The machines of the project's hosts, by their ids. Raises Failure.
+
+    What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
+    """
+    place = shared_place(project)
+    try:
+        entries = registries.entries(place).hosts
+    except RegistryError as error:
+        raise Failure(str(error), error.error_class) from None
+    finally:
+        registries.close()
+    found: dict[str, Registered] = {}
+    for host, variables in entries.items():
+        known_hosts = registries.known_hosts(place, host, str(variables["provision_procured_offer_id"]))
+        with contextlib.suppress(OSError):  # then the key that answers is the first one here
+            pin(known_hosts, variables.get("provision_host_keys") or ())
+        found.update(_machines(host, variables, known_hosts))
+    return found
+
+
+def _machines(host: str, variables: Variables, known_hosts: str) -> t.Iterator[tuple[str, Registered]]:
+    """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
+    entry = read_entry(variables)
+    kept = {name: variables[name] for name in _KEPT if name in variables}
+    reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
+    names = [host, *registration.further_names(host, len(entry.resource_ids))]
+    for number, resource_id in enumerate(resource_ids_of(variables)):
+        own: Variables = dict(kept) if number == 0 else {"provision_resource_ids": [resource_id]}
+        machine = reached.get(resource_id)
+        if machine is not None:
+            arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)
+            own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
+        yield resource_id, Registered(machine.name if machine else names[number], own, entry.groups)
