@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packaged import unpack
 
-from . import fleet, inventories, tasks
+from . import fleet, inventories, shared, tasks
 from .answers import Answers
 from .measure import Commands
 from .server import Server
@@ -94,6 +94,12 @@ def measure_latency(where: Commands, options: argparse.Namespace) -> str:
     return markdown(title, fleet.latency_rows(where, 1 if options.small else 50, options.rounds))
 
 
+def measure_registry(where: Commands, options: argparse.Namespace) -> str:
+    title = "A registry in PostgreSQL (CPU time of the controller; plain HTTP, no SSH, 50 forks)"
+    hosts, ended = (2, 10) if options.small else (100, 100_000)
+    return markdown(title, shared.registry_rows(where, hosts, ended, options.rounds))
+
+
 def measure_seen(where: Commands, options: argparse.Namespace) -> str:
     title = (
         f"What a first run forks (no SSH), and prints on {fleet.COLUMNS} columns (simulated machines that SSH reaches)"
@@ -113,6 +119,7 @@ SECTIONS = {
     "tasks": measure_tasks,
     "fleet": measure_fleet,
     "latency": measure_latency,
+    "registry": measure_registry,
     "seen": measure_seen,
     "inventories": measure_inventories,
 }
