@@ -119,6 +119,7 @@ class _Case:
         self.purchase = purchase
         self.status = statuses.get(plan["offer_id"]) or {}
         self.registry: Registry | None = None
+        self._known: Variables | None = None  # what the registry says
         self.entry, self.trouble = self._remembered(registries)
         self.outcome = self._outcome()
         self._others = others
@@ -129,7 +130,8 @@ class _Case:
     def _remembered(self, registries: Registries) -> tuple[Entry, str]:
         try:
             self.registry = registries.host(self.plan["registry"], self.host)
-            return read_entry(self.registry.read() if self.registry else None), ""
+            self._known = self.registry.read() if self.registry else None
+            return read_entry(self._known), ""
         except RegistryError as error:
             return Entry(), str(error)
 
@@ -226,21 +228,27 @@ class _Case:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
         if self.registry is None or self.trouble:
             return False
-        before = self.registry.read()
+        before = self._known
         if verdict is Verdict.READY:
             named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
             named["provision_identity_file"] = self.plan["identity_file"] or None
             if is_shared(self.plan["registry"]):
                 named = registration.portable(named)
-            after: Variables | None = self.registry.note({**named, "provision_purchase": MADE})
+            after: Variables | None = self._noted({**named, "provision_purchase": MADE})
         elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
             self.registry.end()
             after = None
         elif before is not None and self.ids and self.outcome in ("created", "existing", "rejected", ""):
-            after = self.registry.note({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
+            after = self._noted({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
         else:
             after = before
         return after != before
+
+    def _noted(self, changes: Variables) -> Variables:
+        """The entry with these changes; what it says already is not written again."""
+        if self._known is not None and all(self._known.get(name) == value for name, value in changes.items()):
+            return self._known
+        return t.cast(Registry, self.registry).note(changes)
 
     def _is_free(self, entry: Variables) -> bool:
         """Whether the entry is that of this attempt, and no purchase of it may be under way."""
