@@ -352,7 +352,7 @@ def _further(case: _Case) -> list[Result]:
 def _reached_by(case: _Case) -> str:
     """The file of the role that follows for a machine that runs."""
     if len(case.status["connections"]) > 1:
-        return "cluster.yml"
+        return "prepare.yml"
     plan = case.plan
     return registration.reached_by(
         plan["reach"], plan["verify"], case.entry, plan["trust"], is_shared(plan["registry"])

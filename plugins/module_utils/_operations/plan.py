@@ -334,6 +334,9 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registrie
         host.trust,
         registries.known_hosts(host.registry, host.host, case.standing.offer_id),
     )
+    if is_shared(host.registry):
+        # Nothing beside the inventory says this to Ansible.
+        return replace(draft, action=KEEP, facts=found) if registration.is_kept(found, case.entry) else draft
     if not registration.is_registered(found, case.entry, host.known) or case.entry.identity_file != host.identity_file:
         return draft
     return replace(draft, action=KEEP)
@@ -378,6 +381,7 @@ def _answer(
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
+        "kept": [_kept(draft, known[draft.host], call) for draft in plans if draft.facts],
         "registry": _kept_in([case.host.registry for case in cases], registries, params["here"]),
         **_login([case.host.registry for case in cases], params["here"], check_mode),
     }
@@ -445,6 +449,20 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
     return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
 
 
+def _kept(draft: Plan, case: Case, call: str) -> Result:
+    """The verdict on a host whose machine runs, as `judge` would give it."""
+    facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key}
+    found = {"host": draft.host, "call": call, "facts": facts, "next": _reached_by(case), "attempts": []}
+    return {**found, "stop": "", "release": [], "again": False}
+
+
+def _reached_by(case: Case) -> str:
+    """The file of the role that follows for a machine that runs."""
+    host, entry = case.host, case.entry
+    verify = host.verify and not entry.verified
+    return registration.reached_by(host.reach, verify, entry, host.trust, is_shared(host.registry))
+
+
 def _kept_in(places: t.Sequence[str], registries: Registries, here: str) -> str:
     """Where the hosts are remembered, for a line of the play."""
     try:
@@ -482,10 +500,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         }
     host = case.host
     verify = host.verify and not case.entry.verified
-    files = {
-        KEEP: registration.reached_by(host.reach, verify, case.entry, host.trust, is_shared(host.registry)),
-        STOP: "stop.yml",
-    }
+    files = {KEEP: "register.yml" if draft.facts else _reached_by(case), STOP: "stop.yml"}
     seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
     total = host.total_ceiling

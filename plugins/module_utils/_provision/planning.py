@@ -86,6 +86,9 @@ class Plan:
     resource_ids: tuple[str, ...] = ()
     label: str = ""
     refusal: str = ""
+    facts: t.Mapping[str, t.Any] = field(
+        default_factory=dict
+    )  # of a machine that runs, where Ansible has not read them
 
 
 def plan(

@@ -20,7 +20,7 @@ Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
 
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
-SSH_ARGUMENTS = CONNECTION[3:]
+ADDRESS, SSH_ARGUMENTS = CONNECTION[:3], CONNECTION[3:]
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
 
@@ -107,6 +107,15 @@ def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -
         and tuple(found["provision_instances"]) == entry.instances
         and all(found[name] == entry.connection.get(name) for name in CONNECTION)
         and all(str(found[name]) == str(seen.get(name)) for name in CONNECTION)
+    )
+
+
+def is_kept(found: Variables, entry: Entry) -> bool:
+    """Whether the registry of all controllers says just that already; how ssh is called is each controller's matter."""
+    return (
+        tuple(found["provision_resource_ids"]) == entry.resource_ids
+        and tuple(found["provision_instances"]) == entry.instances
+        and all(found[name] == entry.connection.get(name) for name in ADDRESS)
     )
 
 
