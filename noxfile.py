@@ -248,16 +248,19 @@ for core in CORES:
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
 def nightly(session: nox.Session) -> None:
-    """Run random worlds of plays for an hour, or for -- MINUTES. Each has another seed, which a failure names."""
+    """Run random worlds and controllers for an hour, or for -- MINUTES. A failure names its seed."""
     core = ansible_core(session, NEWEST_CORE)
     install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
     (minutes,) = session.posargs or ("60",)
     end, worlds = time.monotonic() + 60 * float(minutes), 2 * (os.cpu_count() or 1)
     seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
     while time.monotonic() < end:
-        seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds)}
-        command = ["pytest", "--numprocesses=auto", "--dist=worksteal", "tests/attacks/test_random.py"]
-        session.run(*command, env={**environment(), **seeds})
+        seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds), "SUPPLY_TEST_ROUNDS": str(worlds)}
+        # A purchase takes twice as long as in `make test`.
+        env = {**environment(), **seeds, "SUPPLY_TEST_POST": "2"}
+        spread = ["--numprocesses=auto", "--dist=worksteal"]
+        session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)
+        session.run("pytest", *spread, "tests/integration/test_shared_fleet.py", "-k", "three_controllers", env=env)
         seed += worlds
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -91,6 +92,7 @@ class Controller:
         self.simulator = project.simulator
         self.key = project.key
         self.folder = project.folder / "jobs"
+        self._numbers = itertools.count(1)
         self.environment = {
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
             # Fewer processes for each module.
@@ -143,7 +145,7 @@ class Controller:
     def run(self, template: str, variables: dict[str, Any], cancel: Callable[[], bool] | None = None) -> Job:
         """Run a job with these extra variables."""
         definition = self.templates[template]
-        folder = self.folder / str(len(list(self.folder.glob("*"))) + 1)
+        folder = self.folder / str(next(self._numbers))
         shutil.copytree(ROOT / "awx" / "project", folder / "project")
         self._update_inventory(folder)
         (folder / "env").mkdir()

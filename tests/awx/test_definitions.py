@@ -37,8 +37,9 @@ def test_awx_takes_the_credential_type() -> None:
     kind = FOUND["awx_credential_type"]
     rules.check_credential_type(kind["inputs"], kind["injectors"])
     environment = rules.inject(kind["injectors"], {"url": "https://api", "token": "secret"})
-    assert environment == {"COMPUTE_INDEX_API_URL": "https://api", "COMPUTE_INDEX_API_TOKEN": "secret"}
-    assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token"]
+    names = ("COMPUTE_INDEX_API_URL", "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_REGISTRY_URL")
+    assert environment == dict(zip(names, ("https://api", "secret", ""), strict=True))
+    assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token", "registry_url"]
 
 
 ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import yaml
 
+import postgresql
 from conftest import Controller, Job, MakeController, SyncFailed
 from simulator import Fault, Offer
 
@@ -215,3 +217,23 @@ def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
     assert job.status == "failed"
     assert job.artifacts["quote"]["hosts"]["gpu-1"]["refusal"]
     assert controller.simulator.purchases == []
+
+
+@core
+def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) -> None:
+    """A job is launched twice while its purchase is under way, which shows nowhere; then a third one comes late."""
+    controller = make_controller(procure_seconds=4, purchase_at="end")
+    with postgresql.server() as url:
+        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
+        with ThreadPoolExecutor() as pool:
+            jobs = list(pool.map(lambda _number: controller.launch("GPU provision", ORDER), range(2)))
+        jobs.append(controller.launch("GPU provision", ORDER))
+        for job in jobs:
+            successful(job)
+            assert set(job.artifacts["provision_hosts"]) == {"gpu-1", "gpu-2"}
+        assert len(bought(controller)) == 2
+        audit = successful(controller.launch("GPU audit", {"audit_fail_on_orphans": "yes"}))
+        assert audit.artifacts["audit"]["orphans"] == []
+        successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1,gpu-2"}))
+        assert controller.simulator.billed == []
+        assert "FAILED - RETRYING" not in jobs[2].output

@@ -121,3 +121,14 @@ def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeA
     assert run.returncode == 2
     assert "Nothing was changed." in run.text
     assert len(awx.items) == before
+
+
+def test_jobs_share_a_registry_if_one_is_named(project: Project, awx: FakeAwx) -> None:
+    url = "postgresql://supply:kept-between-us@db.example.com/supply"
+    run = set_up(project, awx_project_url=URL, awx_registry_url=url)
+    assert run.returncode == 0, run.output
+    assert "kept-between-us" not in run.output
+    credential = awx.one("credentials", "Compute Index Supply API")
+    assert awx.secrets[credential["id"]]["registry_url"] == url
+    injected = awx.one("credential_types", "Compute Index Supply API")["injectors"]["env"]
+    assert injected["COMPUTE_INDEX_REGISTRY_URL"] == "{{ registry_url | default('') }}"

@@ -218,6 +218,47 @@ def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> N
     assert (runs[1].changed, len(shop.simulator.purchases)) == (0, 2), runs[1].output
 
 
+def test_the_machines_of_a_cluster_have_one_claim(make_project: MakeProject, registry: str) -> None:
+    ring = Offer(gpu_count=16, node_count=2)
+    shop = make_project([ring], provision_seconds=0)
+    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry, provision_offer_id=ring.offer_id)
+    first, second = shop.provision(provision_max_price_per_hour=50), provision_elsewhere(shop)
+    assert (first.returncode, second.returncode, second.changed) == (0, 0, 0), first.output + second.output
+    assert states(registry) == ["live"] and len(live(shop)) == 2
+    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry)
+    assert sorted(found["gpu"]["hosts"]) == ["gpu-1", "gpu-1-1"]
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1", **another(shop))
+    assert (ended.returncode, live(shop), states(registry)) == (0, [], ["ended"]), ended.output
+
+
+def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeProject, registry: str) -> None:
+    shop = make_project(
+        [Offer(gpu_price_per_hour=2, outcome="fails"), Offer(gpu_price_per_hour=3)], provision_seconds=0
+    )
+    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry, provision_on_failure="release")
+    run = shop.provision()
+    assert (run.returncode, len(shop.simulator.purchases), live(shop)) == (0, 2, ["gpu-1"]), run.output
+    assert states(registry) == ["ended", "live"]
+
+
+def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
+    url = registry.replace("postgres:@", "postgres:kept-between-us@")
+    said = ""
+    for words in (
+        ("compute_index.supply.quote",),
+        ("compute_index.supply.provision", "--check", "--diff"),
+        ("compute_index.supply.provision",),
+        ("compute_index.supply.registry", "--diff"),
+        ("compute_index.supply.audit",),
+        ("compute_index.supply.decommission", "-e", "decommission_hosts=gpu"),
+    ):
+        shop.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=url)
+        run = shop.play(*words, "-vvvv")
+        assert run.returncode == 0, run.output
+        said += run.output
+    assert "kept-between-us" not in said
+
+
 def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)

@@ -36,6 +36,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vocabulary", choices=["A", "B"], default="A", help="words of procurement_status")
     parser.add_argument("--stock", type=int, default=4, help="copies of each offer of the catalogue")
     parser.add_argument(
+        "--registry", choices=["files", "postgresql"], default="files", help="postgresql: a database for controllers"
+    )
+    parser.add_argument(
         "--environment-file", metavar="PATH", help="a file for shells, there from when it answers until it ends"
     )
     return parser.parse_args()
@@ -45,6 +48,7 @@ def main() -> int:
     """Run until ctrl-c or SIGTERM."""
     options = vars(arguments())
     port, stock, file = options.pop("port"), options.pop("stock"), options.pop("environment_file")
+    shared = options.pop("registry") == "postgresql"
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("simulator").setLevel(logging.INFO)
     stop = threading.Event()
@@ -55,12 +59,18 @@ def main() -> int:
     except OSError:
         port = 0
     offers = [each for copy in range(stock) for each in default_offers()]
-    with Simulator(Settings(**options), offers, port=port) as simulator:
+    with contextlib.ExitStack() as running:
+        simulator = running.enter_context(Simulator(Settings(**options), offers, port=port))
         # A line each: neither is broken on 80 columns, so both can be copied.
         exports = (
             f"export COMPUTE_INDEX_API_URL={simulator.url}\n"
             f"export COMPUTE_INDEX_API_TOKEN={shlex.quote(simulator.settings.token)}\n"
         )
+        if shared:
+            import postgresql
+
+            url = running.enter_context(postgresql.server())
+            exports += f"export COMPUTE_INDEX_REGISTRY_URL={shlex.quote(url)}\n"
         print(simulator.url)
         if file:
             print(f"In another terminal in this folder:\n. {shlex.quote(file)}")

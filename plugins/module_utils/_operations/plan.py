@@ -381,7 +381,6 @@ def _answer(
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
-        "kept": [_kept(draft, known[draft.host], call) for draft in plans if draft.facts],
         "registry": _kept_in([case.host.registry for case in cases], registries, params["here"]),
         **_login([case.host.registry for case in cases], params["here"], check_mode),
     }
@@ -449,13 +448,6 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
     return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
 
 
-def _kept(draft: Plan, case: Case, call: str) -> Result:
-    """The verdict on a host whose machine runs, as `judge` would give it."""
-    facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key}
-    found = {"host": draft.host, "call": call, "facts": facts, "next": _reached_by(case), "attempts": []}
-    return {**found, "stop": "", "release": [], "again": False}
-
-
 def _reached_by(case: Case) -> str:
     """The file of the role that follows for a machine that runs."""
     host, entry = case.host, case.entry
@@ -494,14 +486,19 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "call": call,
             "action": STOP,
             "next": "stop.yml",
+            "facts": {},
+            "is_news": True,
             "refusal": draft.refusal,
             "label": _label(draft),
             "attempts": [],
         }
     host = case.host
     verify = host.verify and not case.entry.verified
-    files = {KEEP: "register.yml" if draft.facts else _reached_by(case), STOP: "stop.yml"}
-    seeded = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
+    facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {}
+    files = {KEEP: _reached_by(case), STOP: "stop.yml"}
+    following = files.get(
+        draft.action, "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
+    )
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
     total = host.total_ceiling
     # What was taken over may be in use, and was not bought by this purchase.
@@ -510,7 +507,9 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "host": draft.host,
         "call": call,
         "action": draft.action,
-        "next": files.get(draft.action, seeded),
+        "next": following,
+        "facts": facts,
+        "is_news": bool(following or facts),
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price,

@@ -156,6 +156,8 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
         given(name, params.get(name), _check_ceiling)
         for name in ("max_total_price_per_hour", "max_account_price_per_hour")
     ]
+    if params.get("registry_url") and params.get("registry_file"):
+        raise Failure(f"{say.TWO_REGISTRIES} {say.NOTHING_SENT}", "invalid", **BLANK)
     if params.get("registry_url"):
         host = params.get("host") or order.get("resource_name") or ""
         if not host:
@@ -650,5 +652,4 @@ class _Purchase:
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."
-_RULES = {"mutually_exclusive": [("registry_file", "registry_url")]}
-PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, _RULES, _DOUBT)
+PROCURE_OFFER = on_api(Market, procure_offer, _spec.PROCURE_OFFER, BLANK, doubt=_DOUBT)

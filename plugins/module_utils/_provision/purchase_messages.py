@@ -46,6 +46,12 @@ def ended(text: object) -> str:
 # Nothing of ours comes of the offer
 
 
+TWO_REGISTRIES = (
+    "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
+    " COMPUTE_INDEX_REGISTRY_URL sets, too."
+)
+
+
 def claimed(claim: object, host: str) -> str:
     """Another purchase of this host is open."""
     return (
