@@ -28,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
@@ -39,7 +40,7 @@ preload()  # before Ansible forks its workers
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_ASKED = ("provision_hosts", "quote")
+_ASKED = ("provision_hosts", "quote", "awx_job_template_name", "awx_workflow_job_name")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 
 # What declarations and plans have of this computer and of the inventory.
@@ -133,6 +134,7 @@ class ActionModule(InProcessAction):
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "forbidden": self._forbidden(),
+            "slice_of": slice_of(task_vars),
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
@@ -227,6 +229,8 @@ class ActionModule(InProcessAction):
             "broken": memory.warnings(),
             "prefix": hosts[0]["prefix"],
             "by_name": not folders[0],
+            "count": str(task_vars.get("decommission_count") or "").strip(),
+            "by_job": bool(task_vars.get("awx_job_id")),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
 

@@ -43,6 +43,7 @@ PLAN: Spec = {
     "connection": {"type": "str", "default": ""},
     "identity_file": {"type": "str", "default": ""},
     "quote": {"type": "bool", "default": False},
+    "slice_of": {"type": "str", "default": ""},
 }
 
 JUDGE: Spec = {
@@ -88,6 +89,8 @@ NAMED: Spec = {
     "prefix": {"type": "str", "default": ""},
     "by_name": {"type": "bool", "default": False},
     "by_id": {"type": "bool", "default": False},
+    "by_job": {"type": "bool", "default": False},
+    "count": {"type": "str", "default": ""},
 }
 
 REGISTRY: Spec = {**_HOSTS}

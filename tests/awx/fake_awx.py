@@ -253,13 +253,13 @@ class FakeAwx:
         @app.get(ROOT + "/{kind}/")
         def search(kind: str, request: Request) -> Item:
             wanted = dict(request.query_params)
-            return self._list(
-                [
-                    item
-                    for item in self.all(kind)
-                    if all(str(item.get(field, "")) == value for field, value in wanted.items())
-                ]
-            )
+            either = {name.removeprefix("or__"): wanted.pop(name) for name in list(wanted) if name.startswith("or__")}
+
+            def has(item: Item, asked: dict[str, str]) -> list[bool]:
+                return [str(item.get(field, "")) == value for field, value in asked.items()]
+
+            known = [item for item in self.all(kind) if all(has(item, wanted))]
+            return self._list([item for item in known if not either or any(has(item, either))])
 
         @app.post(ROOT + "/{kind}/", status_code=201)
         async def create(kind: str, request: Request) -> Item:

@@ -237,3 +237,26 @@ def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) ->
         successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1,gpu-2"}))
         assert controller.simulator.billed == []
         assert "FAILED - RETRYING" not in jobs[2].output
+
+
+def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
+    controller = make_controller()
+    slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}
+    job = controller.run("GPU provision", {"order_names": "6", "order_max_price_per_hour": 4, **slice_of})
+    assert (job.status, controller.simulator.purchases) == ("failed", [])
+    assert "each of them would buy all the machines that were named" in job.text
+
+
+def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: MakeController) -> None:
+    controller = make_controller()
+    successful(controller.launch("GPU provision", ORDER))
+    launched = {"awx_job_id": 7}
+    refused = controller.run("GPU decommission", {"decommission_hosts": "supply", **launched})
+    assert (refused.status, len(controller.simulator.billed)) == ("failed", 2)
+    assert "give decommission_count=2" in refused.text
+    wrong = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "3", **launched})
+    assert (wrong.status, len(controller.simulator.billed)) == ("failed", 2)
+    successful(
+        controller.run("GPU decommission", {"decommission_hosts": "supply", "decommission_count": "2", **launched})
+    )
+    assert controller.simulator.billed == []

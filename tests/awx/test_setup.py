@@ -78,6 +78,8 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     inventory = awx.one("inventories", "Compute Index Supply")
     assert json.loads(inventory["variables"]) == {
         "provision_registry_dir": "",
+        "provision_poll_delay": 30,
+        "provision_poll_retries": 60,
         "provision_ssh_public_key": project.public_key,
     }
     source = awx.one("inventory_sources", "Machines of the account")
@@ -132,3 +134,20 @@ def test_jobs_share_a_registry_if_one_is_named(project: Project, awx: FakeAwx) -
     assert awx.secrets[credential["id"]]["registry_url"] == url
     injected = awx.one("credential_types", "Compute Index Supply API")["injectors"]["env"]
     assert injected["COMPUTE_INDEX_REGISTRY_URL"] == "{{ registry_url | default('') }}"
+
+
+def test_organizations_do_not_get_into_each_others_way(project: Project, awx: FakeAwx) -> None:
+    for organization in ("Compute Index Supply", "Research"):
+        run = set_up(project, awx_project_url=URL, awx_organization=organization)
+        assert run.returncode == 0, run.output
+    again = set_up(project, awx_project_url=URL)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    templates = awx.all("job_templates")
+    assert len(templates) == 2 * len(definitions()["awx_job_templates"])
+    for template in templates:
+        owned = [awx.items[each] for each in awx.associations[template["id"], "credentials"]]
+        assert {each["organization"] for each in owned} == {template["organization"]}
+        assert (template["job_slice_count"], template["forks"]) == (1, definitions()["awx_job_forks"])
+    for source in awx.all("inventory_sources"):
+        inventory = awx.items[source["inventory"]]
+        assert awx.items[source["credential"]]["organization"] == inventory["organization"]

@@ -25,7 +25,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     parts = [Part(part.text, (part.text,)) if part.text in made else part for part in parts]
     limited = params["limited"]
     hosts = [host for host in [*params["matched"], *made] if limited is None or host in limited]
-    reason = objection(parts, hosts, limited)
+    reason = objection(parts, hosts, limited, params["count"], params["by_job"])
     if reason:
         raise Failure(reason, "invalid")
     known = set(params["known"])

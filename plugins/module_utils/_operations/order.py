@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .. import _decide_spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import order
@@ -22,6 +24,9 @@ def order_of(params: Params, check_mode: bool) -> Result:
         names = order.names(wanted, group)
     except ValueError as error:
         raise Failure(str(error), "invalid") from None
+    template = order.slice_of(variables)
+    if template and names and not isinstance(wanted, Mapping):
+        raise Failure(order.sliced_names(template), "invalid")
     members = list(dict.fromkeys([*params["members"], *names]))
     if not members:
         raise Failure(

@@ -103,6 +103,8 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
+    if params["slice_of"] and declaration.total_ceiling != UNLIMITED and not is_shared(place):
+        objections.append(messages.sliced_total(params["slice_of"]))
     if raw["registry_mark"] != params["registry_mark"]:
         objections.append(messages.ANOTHER_REGISTRY)
     return replace(declaration, objections=tuple(objections))

@@ -481,6 +481,15 @@ def changed_meanwhile(registry: str) -> str:
     return f"The registry's entry in {registry} has changed meanwhile, and stays: another run may be buying for it."
 
 
+def sliced_total(template: str) -> str:
+    """A ceiling for all hosts, in a job that sees only some of them."""
+    return (
+        f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
+        " (provision_max_total_price_per_hour) would hold for each slice by itself. Let jobs share a registry, or set"
+        " Job Slicing of the template to 1."
+    )
+
+
 ANOTHER_REGISTRY = "All hosts of a play share one registry: this one has another provision_registry_url than the first."
 
 

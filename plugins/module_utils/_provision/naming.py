@@ -31,8 +31,17 @@ class Part:
         return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.text) is not None
 
 
-def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Collection[str] | None) -> str:
+def objection(
+    parts: t.Sequence[Part],
+    hosts: t.Collection[str],
+    limited: t.Collection[str] | None,
+    count: str = "",
+    by_job: bool = False,
+) -> str:
     """Why nothing ends, empty if these ``hosts``, which the whole pattern matches, do.
+
+    ``count``: how many hosts the person expects, empty if nothing was said. Who fills in a form (``by_job``) sees no
+    inventory, so there each group and pattern needs it, elsewhere only what ends all hosts, or all but some.
 
     ``limited``: the hosts that ``--limit`` leaves of the inventory, None without it. A limit narrows groups and
     patterns; whoever is named stands against it.
@@ -60,7 +69,25 @@ def objection(parts: t.Sequence[Part], hosts: t.Collection[str], limited: t.Coll
                 f"decommission_hosts names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
                 f" inventory only: name the hosts by decommission_hosts alone. {_NOTHING}"
             )
-    return "" if hosts else f"decommission_hosts='{asked}' matches no host. {_NOTHING}"
+    if not hosts:
+        return f"decommission_hosts='{asked}' matches no host. {_NOTHING}"
+    return _unexpected(parts, hosts, asked, count, by_job)
+
+
+def _unexpected(parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool) -> str:
+    """Why a number must be given, or is not the right one."""
+    several = any(part.hosts != (part.text,) for part in parts)
+    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
+    if count == str(len(hosts)) or (not count and not sweeping and not (by_job and several)):
+        return ""
+    shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
+    said = f"decommission_count says {count}" if count else "nobody has said how many that shall be"
+    return (
+        f"decommission_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {said}. To end them give"
+        f" decommission_count={len(hosts)}. {_NOTHING}"
+    )
 
 
 _NOTHING = "Nothing was ended."
+_ALL = frozenset({"all", "*"})
+_SHOWN = 5  # names in a sentence

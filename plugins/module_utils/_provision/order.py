@@ -17,6 +17,8 @@ Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 
 _NOT_GIVEN = frozenset({"", "any", "none"})
+# Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
+_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply"})
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The variable of the role, by the answer.
 _CEILINGS = {
@@ -39,7 +41,31 @@ def names(asked: t.Any, group: str) -> list[str]:
         found = [name.strip() for name in str(asked or "").split(",") if name.strip()]
     if not all(_HOST.fullmatch(name) for name in found):
         raise ValueError(f"provision_hosts must be host names or a number, not '{asked}'. Nothing was sent.")
+    reserved = sorted({name for name in found if name.lower() in _RESERVED or name == group})
+    if reserved:
+        raise ValueError(
+            f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
+            " Nothing was sent."
+        )
     return found
+
+
+def slice_of(variables: Answers) -> str:
+    """The job template of which this job is one of several slices, empty if it is no slice.
+
+    AWX runs the slices of a template as a workflow that is called like it, and says both names to each job.
+    """
+    template = str(variables.get("awx_job_template_name") or "")
+    return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
+
+
+def sliced_names(template: str) -> str:
+    """Why a slice may not be asked for names."""
+    return (
+        f"This job is one of the slices of '{template}', and each of them would buy all the machines that were named."
+        " Set Job Slicing of the template to 1; or put the hosts into the inventory, which AWX divides among slices."
+        " Nothing was sent."
+    )
 
 
 def published(asked: t.Any) -> dict[str, Variables]:

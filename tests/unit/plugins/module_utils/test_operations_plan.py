@@ -37,7 +37,7 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": ""},
+        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": ""},
     }
     found = plan(cast(Market, Offers(count)), params, True)
     return cast("list[dict[str, Any]]", found["plans"])

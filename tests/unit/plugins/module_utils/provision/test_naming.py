@@ -21,11 +21,9 @@ BUT = Part("!gpu-2", ("gpu-2",))
     ("parts", "hosts", "limited"),
     [
         ([ONE], ["gpu-1"], None),
-        ([ALL, BUT], ["gpu-1"], None),
         ([ALL, Part("&all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None),
         ([ONE], ["gpu-1"], ["gpu-1"]),
         ([ALL], ["gpu-1"], ["gpu-1"]),
-        ([ALL, BUT], ["gpu-1"], ["gpu-1"]),
     ],
     ids=str,
 )
@@ -53,6 +51,30 @@ def test_what_was_named(parts: list[Part], hosts: list[str], limited: list[str] 
 def test_what_ends_nobody(parts: list[Part], hosts: list[str], limited: list[str] | None, words: str) -> None:
     reason = objection(parts, hosts, limited)
     assert words in reason and reason.endswith("Nothing was ended.")
+
+
+@pytest.mark.parametrize("by_job", [False, True])
+@pytest.mark.parametrize(
+    ("parts", "hosts", "needs", "needs_in_a_job"),
+    [
+        ([ONE], ["gpu-1"], False, False),
+        ([ONE, TWO], ["gpu-1", "gpu-2"], False, False),
+        ([ALL], ["gpu-1", "gpu-2"], False, True),
+        ([Part("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], False, True),
+        ([Part("all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], True, True),
+        ([ALL, BUT], ["gpu-1"], True, True),
+    ],
+    ids=str,
+)
+def test_what_sweeps_needs_a_number(
+    parts: list[Part], hosts: list[str], needs: bool, needs_in_a_job: bool, by_job: bool
+) -> None:
+    reason = objection(parts, hosts, None, by_job=by_job)
+    assert bool(reason) is (needs_in_a_job if by_job else needs), reason
+    assert not reason or f"decommission_count={len(hosts)}. Nothing was ended." in reason
+    assert objection(parts, hosts, None, str(len(hosts)), by_job) == ""
+    wrong = objection(parts, hosts, None, str(len(hosts) + 1), by_job)
+    assert f"means {len(hosts)} hosts" in wrong and wrong.endswith("Nothing was ended.")
 
 
 @pytest.mark.parametrize(

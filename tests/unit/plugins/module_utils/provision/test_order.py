@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     names,
     ordered,
     published,
+    slice_of,
 )
 
 from provision_samples import offer_id
@@ -122,3 +123,22 @@ def test_nothing_else_is_bought(host: str, quote: dict[str, Any], own: dict[str,
     (refused,) = approved(host, quote, own).items()
     assert refused[0] == "refused"
     assert said in refused[1] and f"Nothing was bought for {host}." in refused[1]
+
+
+@pytest.mark.parametrize("name", ["all", "localhost", "Ungrouped", "supply", "gpu"])
+def test_a_name_that_means_something_else(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a machine"):
+        names(f"gpu-1,{name}", "gpu")
+
+
+@pytest.mark.parametrize(
+    ("template", "workflow", "found"),
+    [
+        ("GPU provision", "GPU provision", "GPU provision"),
+        ("GPU provision", "GPU machines", ""),
+        ("T", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: str, found: str) -> None:
+    assert slice_of({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == found
