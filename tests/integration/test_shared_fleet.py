@@ -259,6 +259,95 @@ def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str)
     assert "kept-between-us" not in said
 
 
+def test_odd_names_are_names(shop: Project, registry: str) -> None:
+    hosts = ["gpü 1's", "x" * 240, '"quoted"; DROP TABLE purchase', "a/b"]
+    shop.declare(hosts, provision_reach=False, provision_registry_url=registry, provision_project="team's; ü")
+    first, second = shop.provision(), provision_elsewhere(shop)
+    assert (first.returncode, second.returncode, second.changed) == (0, 0, 0), first.output + second.output
+    assert {(project, host) for project, host, _state, _offer in rows(registry)} == {
+        ("team's; ü", each) for each in hosts
+    }
+    assert len(shop.simulator.purchases) == 4
+
+
+def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: str) -> None:
+    assert shop.provision().returncode == 0
+    postgresql.execute(registry, "DROP ROLE IF EXISTS auditor")
+    postgresql.execute(registry, "CREATE ROLE auditor LOGIN")
+    try:
+        postgresql.execute(registry, "GRANT USAGE ON SCHEMA compute_index_supply TO auditor")
+        postgresql.execute(registry, "GRANT SELECT ON ALL TABLES IN SCHEMA compute_index_supply TO auditor")
+        reader = registry.replace("postgres:@", "auditor:@")
+        audit = shop.play("compute_index.supply.audit", *extra({"provision_registry_url": reader}))
+        assert audit.returncode == 0, audit.output
+        assert sorted(inventory(shop, COMPUTE_INDEX_REGISTRY_URL=reader)["gpu"]["hosts"]) == ["gpu-1", "gpu-2"]
+        shop.declare(["gpu-3"], provision_reach=False, provision_registry_url=reader)
+        refused = shop.provision()
+        assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
+        assert "permission denied" in refused.text and "Nothing was bought" in refused.text
+    finally:
+        postgresql.execute(registry, "DROP OWNED BY auditor")
+        postgresql.execute(registry, "DROP ROLE auditor")
+
+
+def test_by_modules_it_is_the_same(shop: Project, registry: str) -> None:
+    by_modules = {"COMPUTE_INDEX_IN_PROCESS": "0"}
+    runs = [provision_elsewhere(shop, by_modules), provision_elsewhere(shop, by_modules)]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
+    assert (runs[1].changed, states(registry)) == (0, ["live", "live"])
+
+
+def test_what_another_run_is_buying_is_not_ended(shop: Project, registry: str) -> None:
+    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
+    shop.simulator.settings.procure_seconds = 6
+    shop.simulator.settings.purchase_at = "end"
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(shop.provision)
+        wait_for(lambda: buying(registry) == 1)
+        words = ("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
+        refused = shop.play(*words, **another(shop))
+        planned = shop.play("compute_index.supply.provision", "--check", **another(shop))
+        assert first.result().returncode == 0
+    assert refused.returncode == 2 and "is buying for gpu-1 at this moment" in refused.text, refused.output
+    assert planned.returncode == 2 and "in a run of " in planned.text, planned.output
+    assert live(shop) == ["gpu-1"]
+
+
+def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
+    roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]
+    shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
+    play = {"hosts": "gpu", "gather_facts": False, "serial": 1, "roles": roles}
+    run = shop.play(shop.write(play))
+    assert (run.returncode, live(shop)) == (2, ["gpu-1", "gpu-2"]), run.output
+    assert "7.50" in run.failure("gpu-3"), run.output
+
+
+def test_without_the_client_library_it_is_said_what_to_install(shop: Project) -> None:
+    folder = shop.folder / "without"
+    folder.mkdir()
+    (folder / "psycopg.py").write_text("raise ImportError\n")
+    path = os.pathsep.join([str(folder), shop.environment["PYTHONPATH"]])
+    for words in (
+        ("compute_index.supply.provision",),
+        ("compute_index.supply.audit",),
+        ("compute_index.supply.registry",),
+    ):
+        run = shop.play(*words, PYTHONPATH=path)
+        assert run.returncode != 0 and "install psycopg[binary]" in run.text, run.output
+    assert shop.requests(*PROCURE) == 0
+
+
+def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
+    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url="kept-between-us")
+    for words in (
+        ("compute_index.supply.provision",),
+        ("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1"),
+    ):
+        run = shop.play(*words, "-vvv")
+        assert run.returncode == 2 and "is no connection string of PostgreSQL" in run.text, run.output
+        assert "kept-between-us" not in run.said
+
+
 def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)

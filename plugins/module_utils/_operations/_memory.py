@@ -88,6 +88,11 @@ class Memory:
         """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
         return _rendered(folder, self._entries.get(folder, {}))
 
+    @property
+    def unread(self) -> list[str]:
+        """Why whole registries cannot be read."""
+        return list(self._unread.values())
+
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for found in self._broken.values() for host, text in found.items()]

@@ -41,7 +41,7 @@ def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         **BLANK,
         "audit": found.published,
         "lines": _lines(found),
-        "trouble": _trouble(found, params["fail_on_orphans"]),
+        "trouble": messages.joined(*memory.unread, _trouble(found, params["fail_on_orphans"])),
         "warnings": warnings,
     }
 
