@@ -198,7 +198,7 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
             "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],
-            "forbidden": self._forbidden(),
+            "forbidden": self._forbidden() or _hosts.several_registries([one["host"] for one in hosts], task_vars),
         }
 
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:

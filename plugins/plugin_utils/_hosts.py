@@ -15,6 +15,7 @@ import typing as t
 
 from ansible import constants as C
 from ansible.inventory.manager import InventoryManager, split_host_pattern
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 
 Variables = t.Mapping[str, t.Any]
 
@@ -37,6 +38,12 @@ def declares(host: str, task_vars: Variables) -> bool:
 def registry_url(task_vars: Variables) -> str:
     """The registry that hosts of the inventory share, empty if none names one."""
     return next(filter(None, (_value(host, "provision_registry_url", task_vars) for host in inventory(task_vars))), "")
+
+
+def several_registries(hosts: t.Sequence[str], task_vars: Variables) -> str:
+    """Why a task that runs once for these hosts cannot ask for all of them, empty if it can."""
+    urls = {str(_value(host, "provision_registry_url", task_vars) or "") for host in hosts}
+    return messages.ANOTHER_REGISTRY if len(urls) > 1 else ""
 
 
 def _value(host: str, name: str, task_vars: Variables) -> t.Any:

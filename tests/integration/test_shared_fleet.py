@@ -24,8 +24,7 @@ from conftest import PROCURE, MakeProject, Project, Run, core
 from project import COMMAND_SECONDS, extra, tool
 from simulator import Offer
 
-pytestmark = core
-ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 3)
+ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
 SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
 KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"]}'  # as an earlier run has seen them
 POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
@@ -81,6 +80,7 @@ def live(project: Project) -> list[str]:
     return sorted(each.name for each in project.simulator.resources.values() if each.deleting_at is None)
 
 
+@core
 def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
     quote = shop.play("compute_index.supply.quote")
     assert quote.returncode == 0, quote.output
@@ -122,6 +122,7 @@ def inventory(project: Project, **environment: str) -> dict[str, Any]:
     return found
 
 
+@core
 def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     assert shop.provision(provision_project="theirs").returncode == 0
@@ -142,6 +143,7 @@ def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: 
     assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all are hosts"
 
 
+@core
 def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="10s")
     assert shop.provision().returncode == 0
@@ -197,12 +199,15 @@ def test_a_run_waits_for_another_one_that_is_buying(shop: Project, registry: str
     assert "RETRYING" in second.output
 
 
+@core
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
     refused = shop.provision()
     assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
     assert f"names offer {bought[0]}, which the shared registry does not know" in refused.text
+    ends = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
+    assert (ends.returncode, len(live(shop))) == (2, 2) and "does not know" in ends.failure("gpu-1"), ends.output
     move = "compute_index.supply.registry"
     assert move in refused.text
 
@@ -241,6 +246,7 @@ def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeP
     assert states(registry) == ["ended", "live"]
 
 
+@core
 def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
     url = registry.replace("postgres:@", "postgres:kept-between-us@")
     said = ""
@@ -259,6 +265,7 @@ def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str)
     assert "kept-between-us" not in said
 
 
+@core
 def test_odd_names_are_names(shop: Project, registry: str) -> None:
     hosts = ["gpü 1's", "x" * 240, '"quoted"; DROP TABLE purchase', "a/b"]
     shop.declare(hosts, provision_reach=False, provision_registry_url=registry, provision_project="team's; ü")
@@ -268,6 +275,15 @@ def test_odd_names_are_names(shop: Project, registry: str) -> None:
         ("team's; ü", each) for each in hosts
     }
     assert len(shop.simulator.purchases) == 4
+
+
+def test_the_hosts_of_a_play_share_one_registry(shop: Project) -> None:
+    assert shop.provision().returncode == 0
+    shop.declare_host("gpu-2", provision_registry_url="postgresql://elsewhere.invalid/supply")
+    run = shop.provision()
+    assert run.recap("gpu-1", "failed") == 0 and "different values" in run.failure("gpu-2"), run.output
+    ends = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu")
+    assert (ends.returncode, len(live(shop))) == (2, 2) and "different values" in ends.text, ends.output
 
 
 def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: str) -> None:
@@ -374,6 +390,7 @@ def end(process: subprocess.Popen[str]) -> int:
     return process.wait(COMMAND_SECONDS)
 
 
+@core
 @pytest.mark.parametrize("seed", range(SEED, SEED + ROUNDS))
 def test_three_controllers_buy_six_machines(make_project: MakeProject, registry: str, seed: int) -> None:
     """They provision the same hosts at the same moment; one is killed now and then, and started again."""

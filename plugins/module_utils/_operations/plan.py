@@ -60,6 +60,8 @@ def _planned(api: Market, registries: Registries, params: Params, check_mode: bo
     known = {host.host: memory.of(host) for host in hosts}
     for raw in params["hosts"]:
         memory.compare(raw["host"], known[raw["host"]], *registries.left_behind(raw, params))
+        if raw["registry_mark"] != params["registry_mark"]:
+            memory.refuse(raw["host"], messages.ANOTHER_REGISTRY)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
     cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
@@ -105,8 +107,6 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
         objections.append(messages.shadowed(shadowed))
     if params["slice_of"] and declaration.total_ceiling != UNLIMITED and not is_shared(place):
         objections.append(messages.sliced_total(params["slice_of"]))
-    if raw["registry_mark"] != params["registry_mark"]:
-        objections.append(messages.ANOTHER_REGISTRY)
     return replace(declaration, objections=tuple(objections))
 
 
@@ -122,7 +122,7 @@ class _Known(Memory):
     def __init__(self, registries: Registries, hosts: t.Sequence[Declaration]) -> None:
         super().__init__(registries, (host.registry for host in hosts))
         self._registries = registries
-        self._not_imported: dict[str, str] = {}
+        self._elsewhere: dict[str, str] = {}
         self._planned = {(host.registry, host.host) for host in hosts}
 
     def of(self, host: Declaration) -> Entry:
@@ -132,11 +132,15 @@ class _Known(Memory):
     def compare(self, host: str, entry: Entry, offer_id: str, path: str) -> None:
         """Refuse a host whose file, which is not used any more, names a purchase that its entry does not."""
         if offer_id and entry.offer_id != offer_id:
-            self._not_imported[host] = messages.not_imported(path, offer_id)
+            self.refuse(host, messages.not_imported(path, offer_id))
+
+    def refuse(self, host: str, reason: str) -> None:
+        """Do nothing for the host: it is remembered elsewhere."""
+        self._elsewhere[host] = reason
 
     def trouble(self, folder: str, host: str) -> str:
         """Why the host's entry cannot be read, or is not all that there is; empty otherwise."""
-        return super().trouble(folder, host) or self._not_imported.get(host, "")
+        return super().trouble(folder, host) or self._elsewhere.get(host, "")
 
     def others(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""

@@ -490,7 +490,7 @@ def sliced_total(template: str) -> str:
     )
 
 
-ANOTHER_REGISTRY = "All hosts of a play share one registry: this one has another provision_registry_url than the first."
+ANOTHER_REGISTRY = "The hosts of a play share one registry, and these have different values of provision_registry_url."
 
 
 NO_SHARED_REGISTRY = (
