@@ -17,6 +17,7 @@ import uuid
 
 from .. import _http
 from .._operation import Params
+from .._provision import messages
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
 from .._registry._place import (
@@ -29,7 +30,7 @@ from .._registry._place import (
     shared_place,
 )
 from .._registry._postgresql import Ceilings, Database
-from .._registry._protocol import Registry, may_have_bought, offer_of
+from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of
 from .._registry._shared import Entries, SharedHost, entries_of
 
 
@@ -50,8 +51,14 @@ class Registries:
 
     @property
     def account(self) -> str:
-        """What machines are billed to is named after the API that bills it, since a token may be replaced."""
-        return _http.check_base_url(self._api_url)
+        """What machines are billed to is named after the API that bills it, since a token may be replaced.
+
+        Raises RegistryError.
+        """
+        try:
+            return _http.check_base_url(self._api_url)
+        except ValueError as error:
+            raise RegistryError(f"api_url {error}.") from None
 
     def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
         """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept."""
@@ -62,13 +69,17 @@ class Registries:
         """The folder of the host's file, also where it is not used."""
         return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
 
-    def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> tuple[str, str]:
-        """The offer that a file says was or may have been bought, with its path, though files are not used."""
+    def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
+        """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
         path = entry_file(self.folder(host, call), str(host["host"])) if self._url else ""
         if not path or not os.path.exists(path):
-            return "", ""
-        entry = HostFile(path).read() or {}
-        return (offer_of(entry) or "", path) if may_have_bought(entry) else ("", "")
+            return ""
+        try:
+            entry = HostFile(path).read() or {}
+        except RegistryError as error:
+            return str(error)
+        left = offer_of(entry) if may_have_bought(entry) else None
+        return messages.not_imported(path, left) if left and left != offer_id else ""
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""

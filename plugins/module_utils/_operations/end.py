@@ -50,17 +50,12 @@ def end(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     ends = []
     for raw, one in zip(hosts, asked):
         folder = folders[one.host]
-        trouble = memory.trouble(folder, one.host) or _hindrance(one, *registries.left_behind(raw, params))
+        held = messages.held(one.host, one.entry.held_by) if one.entry.held_by else ""
+        left = registries.left_behind(raw, params, one.entry.offer_id)
+        trouble = memory.trouble(folder, one.host) or held or left
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
         ends.append(_shown(raw, one.entry, folder, found, check_mode))
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}
-
-
-def _hindrance(one: Asked, offer_id: str, path: str) -> str:
-    """Why nothing of the host may end, empty if it may. ``offer_id``: what a file names that is not used any more."""
-    if one.entry.held_by:
-        return messages.held(one.host, one.entry.held_by)
-    return messages.not_imported(path, offer_id) if offer_id and offer_id != one.entry.offer_id else ""
 
 
 def _stopped(reason: str) -> End:

@@ -8,13 +8,14 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .. import _decide_spec, _spec, _states
 from .._api import ApiError, Json
 from .._market import Market, price_that_counts
 from .._on_api import on_api
-from .._operation import Operation, Params, Result
+from .._operation import Failure, Operation, Params, Result
 from .._provision import failover, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
@@ -42,11 +43,8 @@ Plan = t.Mapping[str, t.Any]
 
 def judge(api: Market, params: Params, check_mode: bool) -> Result:
     """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
-    registries = Registries.of(params)
-    try:
+    with contextlib.closing(Registries.of(params)) as registries:
         return _judged(api, registries, params, check_mode)
-    finally:
-        registries.close()
 
 
 def _judged(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
@@ -396,8 +394,11 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
     warnings = []
     if over and case.registry is not None:
-        case.registry.end()
-        warnings = bring_ssh_up_to_date([plan["registry"]])
+        try:
+            case.registry.end()
+            warnings = bring_ssh_up_to_date([plan["registry"]])
+        except RegistryError as error:  # the next run sees that the machines are gone
+            warnings = [str(error)]
     registries.close()
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
@@ -416,18 +417,30 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
 
 
 def reached(params: Params, check_mode: bool) -> Result:
-    """Note that the host's machine was reached: what was done once is not done again."""
+    """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
     plan, registries = params["plans"][0], Registries.of(params)
-    registry = registries.host(plan["registry"], plan["host"])
-    before = registry.read() if registry else None
-    if check_mode or registry is None or before is None:
-        return {"changed": False}
-    changes: Variables = {"provision_verified": True} if plan["verify"] else {}
-    if "provision_bootstrap_host_key" in before:
-        changes["provision_bootstrap_host_key"] = None
-    if is_shared(plan["registry"]) and plan["trust"] != "none":
-        changes[HOST_KEYS] = pinned(plan["known_hosts_file"])
-    return {"changed": bool(changes) and registry.note(changes) != before}
+    done: Variables = {"provision_verified": True} if plan["verify"] else {}
+    seen: Variables = {HOST_KEYS: pinned(plan["known_hosts_file"])} if _shares_keys(plan) else {}
+    try:
+        registry = registries.host(plan["registry"], plan["host"])
+        before = registry.read() if registry else None
+        if check_mode or registry is None or before is None:
+            return {"changed": False}
+        if "provision_bootstrap_host_key" in before:
+            done["provision_bootstrap_host_key"] = None
+        return {"changed": bool(done or seen) and registry.note({**done, **seen}) != before}
+    except RegistryError as error:
+        if done:
+            raise Failure(str(error), error.error_class) from None
+        # The next run notes it: without it another controller takes the key that answers.
+        return {"changed": False, "warnings": [str(error)]}
+    finally:
+        registries.close()
+
+
+def _shares_keys(plan: Plan) -> bool:
+    """Whether other controllers are told the host keys of the machine."""
+    return is_shared(plan["registry"]) and plan["trust"] != "none"
 
 
 JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)

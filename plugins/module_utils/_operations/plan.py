@@ -44,11 +44,8 @@ BLANK: Result = {"changed": False, "plans": []}
 
 def plan(api: Market, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
-    registries = Registries.of(params)
-    try:
+    with contextlib.closing(Registries.of(params)) as registries:
         return _planned(api, registries, params, check_mode)
-    finally:
-        registries.close()
 
 
 def _planned(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
@@ -59,9 +56,9 @@ def _planned(api: Market, registries: Registries, params: Params, check_mode: bo
     memory = _Known(registries, hosts)
     known = {host.host: memory.of(host) for host in hosts}
     for raw in params["hosts"]:
-        memory.compare(raw["host"], known[raw["host"]], *registries.left_behind(raw, params))
-        if raw["registry_mark"] != params["registry_mark"]:
-            memory.refuse(raw["host"], messages.ANOTHER_REGISTRY)
+        is_another = raw["registry_mark"] != params["registry_mark"]
+        left = registries.left_behind(raw, params, known[raw["host"]].offer_id)
+        memory.refuse(raw["host"], messages.ANOTHER_REGISTRY if is_another else left)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
     cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
@@ -129,13 +126,8 @@ class _Known(Memory):
         """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
         return read_entry(host.known) if host.by_name else self.entry(host.registry, host.host)
 
-    def compare(self, host: str, entry: Entry, offer_id: str, path: str) -> None:
-        """Refuse a host whose file, which is not used any more, names a purchase that its entry does not."""
-        if offer_id and entry.offer_id != offer_id:
-            self.refuse(host, messages.not_imported(path, offer_id))
-
     def refuse(self, host: str, reason: str) -> None:
-        """Do nothing for the host: it is remembered elsewhere."""
+        """Do nothing for the host if there is a reason: it is remembered elsewhere."""
         self._elsewhere[host] = reason
 
     def trouble(self, folder: str, host: str) -> str:
@@ -274,7 +266,7 @@ def _pin(cases: t.Sequence[Case], registries: Registries, check_mode: bool) -> N
     for case in cases:
         if is_shared(case.host.registry) and not check_mode:
             with contextlib.suppress(OSError):  # then the key that answers is the first one here
-                path = registries.known_hosts(case.host.registry, case.host.host, case.entry.offer_id or "none")
+                path = registries.known_hosts(case.host.registry, case.host.host, case.entry.offer_id)
                 pin(path, case.entry.host_keys)
 
 

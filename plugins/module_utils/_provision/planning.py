@@ -74,7 +74,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer."""
+    """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer.
+
+    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere.
+    """
 
     host: str
     action: str
@@ -86,9 +89,7 @@ class Plan:
     resource_ids: tuple[str, ...] = ()
     label: str = ""
     refusal: str = ""
-    facts: t.Mapping[str, t.Any] = field(
-        default_factory=dict
-    )  # of a machine that runs, where Ansible has not read them
+    facts: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 def plan(
