@@ -122,7 +122,6 @@ def inventory(project: Project, **environment: str) -> dict[str, Any]:
     return found
 
 
-@core
 def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     assert shop.provision(provision_project="theirs").returncode == 0
@@ -199,7 +198,6 @@ def test_a_run_waits_for_another_one_that_is_buying(shop: Project, registry: str
     assert "RETRYING" in second.output
 
 
-@core
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
@@ -246,7 +244,6 @@ def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeP
     assert states(registry) == ["ended", "live"]
 
 
-@core
 def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
     url = registry.replace("postgres:@", "postgres:kept-between-us@")
     said = ""
