@@ -9,6 +9,8 @@ private to the collection.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import getpass
 import os
 import platform
@@ -16,7 +18,8 @@ import typing as t
 import uuid
 
 from .. import _http
-from .._operation import Params
+from .._api import SupplyApi
+from .._operation import Params, Result
 from .._provision import messages
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
@@ -32,6 +35,8 @@ from .._registry._place import (
 from .._registry._postgresql import Ceilings, Database
 from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of
 from .._registry._shared import Entries, SharedHost, entries_of
+
+Api = t.TypeVar("Api", bound=SupplyApi)
 
 
 class Registries:
@@ -128,6 +133,19 @@ class Registries:
                 keep=keep,
             )
         return self._database
+
+
+def with_registries(
+    function: t.Callable[[Api, Registries, Params, bool], Result],
+) -> t.Callable[[Api, Params, bool], Result]:
+    """The operation of a function that also gets the registries of its call, which leaves no connection open."""
+
+    @functools.wraps(function)
+    def opened(api: Api, params: Params, check_mode: bool) -> Result:
+        with contextlib.closing(Registries.of(params)) as registries:
+            return function(api, registries, params, check_mode)
+
+    return opened
 
 
 def _who() -> dict[str, str]:

@@ -17,7 +17,7 @@ from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._wording import amount, table
 from ._memory import Memory, named_claim
-from ._registries import Registries
+from ._registries import Registries, with_registries
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
@@ -25,14 +25,13 @@ _OWNED = {"host": "hosts", "state": "status", "USD/hour": "price_per_hour", "res
 _NAMED = {"name": "name", "state": "status", "USD/hour": "price_per_hour", "resource": "resource_id"}
 
 
-def audit(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+@with_registries
+def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
-    registries = Registries.of(params)
     folders = {each["host"]: registries.place(each, params) for each in params["hosts"]}
     memory = Memory(registries, folders.values())
-    registries.close()
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
     found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names})

@@ -24,7 +24,7 @@ from .._registry._place import entry_file, entry_place
 from .._registry._protocol import MADE, REFUSED, RegistryError, Variables
 from ._journal import seconds_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
-from ._registries import Registries
+from ._registries import Registries, with_registries
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -33,17 +33,16 @@ BLANK_ENDED: Result = {"changed": False, "left": []}
 _NEXT = {Action.END: "end.yml", Action.FORGET: "note.yml", Action.NOTHING: "", Action.STOP: "stop.yml"}
 
 
-def end(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+@with_registries
+def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What ends for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
     hosts = params["hosts"]
     consumed = [*params["consumed"], *params["ids"]]
     if params["forbidden"]:
         stops = [_shown(host, Entry(), "", _stopped(params["forbidden"]), check_mode) for host in hosts]
         return {**BLANK, "ends": stops, "consumed": consumed}
-    registries = Registries.of(params)
     folders = {host["host"]: registries.place(host, params) for host in hosts}
     memory = Memory(registries, folders.values())
-    registries.close()
     asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
     seen = _seen(api, asked, _others(params, folders, memory))
     forget = {each.strip().lower() for each in params["forget"]}
@@ -146,7 +145,8 @@ def _label(host: str, entry: Entry, found: End, check_mode: bool) -> str:
     return messages.ends(host, found.ids, billed, forgotten, would=check_mode)
 
 
-def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+@with_registries
+def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Bring the registry of one host up to date, once its machines were told to end: it keeps what may be billed.
 
     Raises Failure with ``left``, the ids of what has not ended for certain.
@@ -162,7 +162,7 @@ def ended(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         said += more
     facts = {**BLANK_ENDED, "left": left}
     try:
-        facts["changed"] = _noted(plan, left, Registries.of(params))
+        facts["changed"] = _noted(plan, left, registries)
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:

@@ -8,7 +8,6 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .. import _decide_spec, _spec, _states
@@ -27,7 +26,7 @@ from .._registry._place import is_shared
 from .._registry._protocol import MADE, Registry, RegistryError, Variables
 from .._text import number_of
 from ._memory import Memory, bring_ssh_up_to_date
-from ._registries import Registries
+from ._registries import Registries, with_registries
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 
@@ -41,13 +40,9 @@ _NEXT = {
 Plan = t.Mapping[str, t.Any]
 
 
-def judge(api: Market, params: Params, check_mode: bool) -> Result:
+@with_registries
+def judge(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
-    with contextlib.closing(Registries.of(params)) as registries:
-        return _judged(api, registries, params, check_mode)
-
-
-def _judged(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     statuses: t.Mapping[str, Json] = params["offers"]
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     listed = _Listed(api)
@@ -381,9 +376,10 @@ def _unnamed(case: _Case) -> str:
     return messages.unnamed(case.host, case.plan["name"], kept, by_name=not case.plan["registry"])
 
 
-def release(api: Market, params: Params, check_mode: bool) -> Result:
+@with_registries
+def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
-    plan, ended, registries = params["plans"][0], params["deleted"], Registries.of(params)
+    plan, ended = params["plans"][0], params["deleted"]
     purchase = params["purchases"].get(plan["host"]) or {}
     case = _Case(plan, purchase, params["offers"], _Listed(api), _Others(registries, [plan]), registries)
     over = bool(ended) and all(each.get("billing_stopped") for each in ended)
@@ -399,7 +395,6 @@ def release(api: Market, params: Params, check_mode: bool) -> Result:
             warnings = bring_ssh_up_to_date([plan["registry"]])
         except RegistryError as error:  # the next run sees that the machines are gone
             warnings = [str(error)]
-    registries.close()
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)

@@ -34,7 +34,7 @@ from .._registry._protocol import RegistryError, Variables
 from .._text import number_of
 from .._wording import amount, table, usd
 from ._memory import Memory, bring_ssh_up_to_date
-from ._registries import Registries
+from ._registries import Registries, with_registries
 from ._unlisted import unlisted
 from .offer_info import offer_info
 from .offer_status import offer_statuses
@@ -42,13 +42,9 @@ from .offer_status import offer_statuses
 BLANK: Result = {"changed": False, "plans": []}
 
 
-def plan(api: Market, params: Params, check_mode: bool) -> Result:
+@with_registries
+def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
-    with contextlib.closing(Registries.of(params)) as registries:
-        return _planned(api, registries, params, check_mode)
-
-
-def _planned(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     hosts = [_declared(raw, registries, params) for raw in params["hosts"]]
     if params["forbidden"]:
         refused = [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts]
@@ -448,9 +444,8 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
 
 def _reached_by(case: Case) -> str:
     """The file of the role that follows for a machine that runs."""
-    host, entry = case.host, case.entry
-    verify = host.verify and not entry.verified
-    return registration.reached_by(host.reach, verify, entry, host.trust, is_shared(host.registry))
+    host = case.host
+    return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, is_shared(host.registry))
 
 
 def _kept_in(places: t.Sequence[str], registries: Registries, here: str) -> str:
@@ -491,12 +486,10 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "attempts": [],
         }
     host = case.host
-    verify = host.verify and not case.entry.verified
     facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {}
     files = {KEEP: _reached_by(case), STOP: "stop.yml"}
-    following = files.get(
-        draft.action, "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
-    )
+    buying = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
+    following = files.get(draft.action, buying)
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
     total = host.total_ceiling
     # What was taken over may be in use, and was not bought by this purchase.
@@ -533,7 +526,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "name": host.name,
         "groups": list(host.groups),
         "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
-        "verify": verify,
+        "verify": case.verifies,
         "reach": host.reach,
         "note": {"provision_offer": planning.kept_of(draft.offer), "provision_groups": list(host.groups)},
     }

@@ -57,6 +57,11 @@ class Case:
         return self.host.max_attempts - len(self.attempts)
 
     @property
+    def verifies(self) -> bool:
+        """Whether its machine is still to be compared with what was paid for."""
+        return self.host.verify and not self.entry.verified
+
+    @property
     def wanted(self) -> str:
         """The very offer that it wants: by its journal, else by its id."""
         return self.standing.offer_id if self.standing.kind is Kind.OPEN else self.host.offer_id

@@ -36,11 +36,6 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     return os.path.normpath(os.path.join(base, path))
 
 
-def registry_of(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
-    """The folder for a host (``registry_dir``, ``inventory_dir``) of a call of Ansible (``sources``, ``here``)."""
-    return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
-
-
 def shared_place(project: object) -> str:
     """The place of a project in the registry that all controllers share."""
     return f"{SHARED}{project or 'default'}"
