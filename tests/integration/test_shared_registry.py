@@ -56,10 +56,12 @@ def result(project: Project, name: str = "one") -> dict[str, Any]:
 
 
 def rows(url: str) -> list[tuple[Any, ...]]:
+    """The claims under which something was sent: one that was not may be freed by another run in between."""
     return postgresql.execute(
         url,
         "SELECT p.state, p.offer, array_remove(array_agg(m.resource), NULL) FROM compute_index_supply.purchase p"
-        " LEFT JOIN compute_index_supply.machine m USING (claim) GROUP BY p.claim ORDER BY p.claimed_at",
+        " LEFT JOIN compute_index_supply.machine m USING (claim) WHERE p.sent_at IS NOT NULL GROUP BY p.claim"
+        " ORDER BY p.claimed_at",
     )
 
 
