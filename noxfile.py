@@ -260,7 +260,7 @@ def nightly(session: nox.Session) -> None:
         env = {**environment(), **seeds, "SUPPLY_TEST_POST": "2"}
         spread = ["--numprocesses=auto", "--dist=worksteal"]
         session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)
-        session.run("pytest", *spread, "tests/integration/test_shared_fleet.py", "-k", "three_controllers", env=env)
+        session.run("pytest", *spread, "tests/integration/test_at_once.py", "-k", "six_machines", env=env)
         seed += worlds
 
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,7 @@ import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
-from project import COMMAND_SECONDS, extra, tool
+from project import extra
 from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
@@ -186,18 +182,6 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
-def test_a_run_waits_for_another_one_that_is_buying(shop: Project, registry: str) -> None:
-    shop.simulator.settings.procure_seconds = 20  # longer than the other plays take on a busy computer
-    shop.simulator.settings.purchase_at = "end"
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(shop.provision)
-        wait_for(lambda: buying(registry) == 2)
-        second = provision_elsewhere(shop)
-        assert (first.result().returncode, second.returncode) == (0, 0), first.result().output + second.output
-    assert live(shop) == ["gpu-1", "gpu-2"] and shop.requests(*PROCURE) == 2
-    assert "RETRYING" in second.output
-
-
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
@@ -310,22 +294,6 @@ def test_by_modules_it_is_the_same(shop: Project, registry: str) -> None:
     assert (runs[1].changed, states(registry)) == (0, ["live", "live"])
 
 
-def test_what_another_run_is_buying_is_not_ended(shop: Project, registry: str) -> None:
-    shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
-    shop.simulator.settings.procure_seconds = 20  # longer than the other plays take on a busy computer
-    shop.simulator.settings.purchase_at = "end"
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(shop.provision)
-        wait_for(lambda: buying(registry) == 1)
-        words = ("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
-        refused = shop.play(*words, **another(shop))
-        planned = shop.play("compute_index.supply.provision", "--check", **another(shop))
-        assert first.result().returncode == 0
-    assert refused.returncode == 2 and "is buying for gpu-1 at this moment" in refused.text, refused.output
-    assert planned.returncode == 2 and "in a run of " in planned.text, planned.output
-    assert live(shop) == ["gpu-1"]
-
-
 def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
     roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
@@ -366,56 +334,3 @@ def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> Non
     run = shop.provision("-vvv", provision_registry_url=url)
     assert (run.returncode, shop.requests(*PROCURE)) == (2, 0), run.output
     assert "supply at 127.0.0.1:1" in run.text and "kept-between-us" not in run.said
-
-
-HOSTS = [f"gpu-{number}" for number in range(1, 7)]
-PRICE = 2.5
-
-
-def start(project: Project, number: int) -> subprocess.Popen[str]:
-    """A controller that provisions all hosts, in a session of its own."""
-    home = project.folder / f"controller-{number}"
-    home.mkdir(exist_ok=True)
-    words = ["-i", str(project.inventory), "compute_index.supply.provision", "--forks", "20"]
-    where = {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")}
-    with open(project.folder / f"controller-{number}.txt", "a") as output:
-        options = {**project.surroundings(**where), "stdout": output, "stderr": output}
-        return subprocess.Popen([tool("ansible-playbook"), *words], **options, start_new_session=True)
-
-
-def end(process: subprocess.Popen[str]) -> int:
-    return process.wait(COMMAND_SECONDS)
-
-
-@core
-@pytest.mark.parametrize("seed", range(SEED, SEED + ROUNDS))
-def test_three_controllers_buy_six_machines(make_project: MakeProject, registry: str, seed: int) -> None:
-    """They provision the same hosts at the same moment; one is killed now and then, and started again."""
-    dice = random.Random(seed)
-    shop = make_project(
-        [Offer() for _number in range(14)], provision_seconds=0, procure_seconds=POST, purchase_at="end"
-    )
-    ceiling = {"provision_max_total_price_per_hour": len(HOSTS) * PRICE, "provision_poll_retries": 100}
-    shop.declare(HOSTS, provision_reach=False, provision_registry_url=registry, **ceiling)
-    runs = {number: start(shop, number) for number in range(3)}
-    for _kill in range(2):
-        time.sleep(dice.uniform(1, 4))
-        number = dice.randrange(3)
-        if runs[number].poll() is None:
-            os.killpg(runs[number].pid, signal.SIGKILL)
-            runs[number].wait()
-            # Else the others would wait for a minute for what nobody is buying any more. It is a courtesy to those who
-            # are, and they must live without it.
-            if postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]:
-                postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET held_until = now()")
-            runs[number] = start(shop, number)
-        assert len(live(shop)) * PRICE <= ceiling["provision_max_total_price_per_hour"]
-    for process in runs.values():
-        end(process)
-    last = shop.provision()
-    assert last.returncode == 0, last.output
-    said = "".join(shop.folder.joinpath(f"controller-{number}.txt").read_text() for number in runs)
-    assert live(shop) == HOSTS, said
-    assert len(shop.simulator.purchases) == len(HOSTS), said
-    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
-    assert audit.returncode == 0, audit.output

@@ -33,7 +33,7 @@ from .._registry._place import (
     shared_place,
 )
 from .._registry._postgresql import Ceilings, Database
-from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of
+from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of, run_of
 from .._registry._shared import Entries, SharedHost, entries_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -99,7 +99,7 @@ class Registries:
         if not place:
             return None
         if not is_shared(place):
-            return HostFile(entry_file(place, host))
+            return HostFile(entry_file(place, host), this_run())
         database = self._shared(keep=ceilings is None)
         return SharedHost(database, project_of(place), host, self.account, run=self._run, ceilings=ceilings)
 
@@ -148,13 +148,18 @@ def with_registries(
     return opened
 
 
+def this_run() -> str:
+    """This run, as others name it."""
+    return run_of(_who())
+
+
 def _who() -> dict[str, str]:
     """What tells a person which run this is."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         user = str(os.getuid())
-    who = {"host": platform.node(), "user": user}
+    who = {"host": platform.node(), "user": user, "process": str(os.getpid())}
     # AWX sets both for its jobs.
     if os.environ.get("AWX_HOST") and os.environ.get("JOB_ID"):
         who["job"] = os.environ["JOB_ID"]

@@ -31,7 +31,7 @@ from .._registry._postgresql import Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError, holder_of
 from .._wording import usd
 from ._journal import Journal
-from ._registries import Registries
+from ._registries import Registries, this_run
 from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
@@ -170,7 +170,7 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
     if any(ceiling is not None for ceiling in ceilings):
         msg = "max_total_price_per_hour and max_account_price_per_hour need registry_url, which knows what is bought."
         raise Failure(f"{msg} {say.NOTHING_SENT}", "invalid", **BLANK)
-    return HostFile(params["registry_file"]) if params.get("registry_file") else None
+    return HostFile(params["registry_file"], this_run()) if params.get("registry_file") else None
 
 
 class _Purchase:

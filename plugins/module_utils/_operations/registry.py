@@ -17,7 +17,17 @@ from .._registry._files import HostFile
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._place import entry_file, known_hosts_file, shared_place
 from .._registry._postgresql import schema
-from .._registry._protocol import SENT, Registry, RegistryError, Variables, may_have_bought, offer_of, purchase_of
+from .._registry._protocol import (
+    SENT,
+    Claimed,
+    Registry,
+    RegistryError,
+    Variables,
+    holder_of,
+    may_have_bought,
+    offer_of,
+    purchase_of,
+)
 from ._memory import bring_ssh_up_to_date
 from ._registries import Registries
 
@@ -50,6 +60,8 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     entry = file.read() if file else None
     if file is None or entry is None:
         return ""
+    if holder_of(entry):
+        raise Claimed(path, entry)
     shared = t.cast(Registry, registries.host(shared_place(host["project"]), name))
     known = shared.read()
     if known is not None and offer_of(known) != offer_of(entry) and may_have_bought(entry):

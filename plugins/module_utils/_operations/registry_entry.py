@@ -8,6 +8,7 @@ from __future__ import annotations
 from .. import _spec
 from .._operation import Failure, Operation, Params, Result
 from .._registry import _files
+from .._registry._locks import locked
 
 
 def registry_entry(params: Params, check_mode: bool) -> Result:
@@ -19,7 +20,7 @@ def registry_entry(params: Params, check_mode: bool) -> Result:
         before = _files.read_text(path)
         after = _files.entry_text(params["variables"]) if params["state"] == "present" else None
         if before != after and not check_mode:
-            with _files.locked(path):
+            with locked(path):
                 _files.keep(path, after)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -9,14 +9,15 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import os
 import tempfile
 import time
 import typing as t
 
+from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._place import KNOWN_HOSTS, entry_file, ssh_config_file
-from ._protocol import Claimed, RegistryError, Variables, may_have_bought, offer_of
+from ._protocol import HELD_BY, REFUSED, SENT, Claimed, RegistryError, Variables, may_have_bought, offer_of, purchase_of
 
 try:
     import yaml
@@ -30,20 +31,20 @@ HEADER = (
     " A machine is billed until it is deleted at the API.\n"
 )
 MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
-LOCK_TIMEOUT = 20.0  # seconds; a lock is held for the time of a write
-_LOCK_PAUSE = 0.02  # seconds
-# Only where a file system cannot lock folders. Ansible does not read files whose name begins with a dot.
-_LOCK_NAME = ".compute_index_supply.lock"
 # A text that begins with the last one says by itself what else marks a template.
 _TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
 
 
 class HostFile:
-    """The memory of one host in a file; see `Registry`. It is locked for each change, never while the API is asked."""
+    """The memory of one host in a file; see `Registry`. It is locked for each change, never while the API is asked.
 
-    def __init__(self, path: str) -> None:
+    ``who`` is told to other runs while this one is buying.
+    """
+
+    def __init__(self, path: str, who: str = "") -> None:
         self._path = os.path.abspath(path)
         self._known: Variables | None = None  # as this run has read or written it last
+        self._hold = Hold(os.path.dirname(os.path.realpath(self._path)), who)
 
     @property
     def where(self) -> str:
@@ -53,21 +54,29 @@ class HostFile:
     def read(self) -> Variables | None:
         """The entry, None if there is no file. Raises RegistryError if it is none that can be understood."""
         self._known = _load(self._path)
-        return None if self._known is None else dict(self._known)
+        return None if self._known is None else _with_holder(self._known, self._hold.other)
 
     def now(self) -> float:
         """This computer's time."""
         return time.time()
 
     def hold(self) -> None:
-        """A file is held only while it is written; see `claim` for two runs at the same moment."""
+        """Keep other runs on this computer from settling the purchase. Raises Claimed; see `Registry`."""
+        with self._changing():
+            self._take_hold()
+            # What the run before has written since it was read is for the next look.
+            if _load(self._path) != self._known:
+                self._hold.release()
+                raise self._claimed("another run, which has just ended")
 
     def close(self) -> None:
-        """Nothing is taken beside the file."""
+        """Let other runs at the purchase."""
+        self._hold.release()
 
     def claim(self, variables: Variables) -> Variables:
         """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
         with self._changing():
+            self._take_hold()
             entry = _load(self._path)
             # Of this very offer the claim may be renewed, but only by the run that saw its last state.
             renewed = entry == self._known and entry is not None and offer_of(entry) == offer_of(variables)
@@ -82,20 +91,39 @@ class HostFile:
             entry = _load(self._path) or {}
             if may_have_bought(entry) and offer_of(changes) not in (None, offer_of(entry)):
                 raise Claimed(self._path, entry)
+            if changes.get("provision_purchase") == REFUSED:
+                self._check_free()
             whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
             written = _write(self._path, whole)
             # What another run has changed stays unknown to this one, and stops its next claim.
             if entry == (self._known or {}):
                 self._known = written
+            if purchase_of(written) != SENT:  # nothing is left to be settled
+                self._hold.release()
             return dict(written)
 
     def end(self) -> None:
-        """Remove the file, the host keys that were learnt, and the folder if nothing else is in it."""
+        """Remove the file, the host keys that were learnt, and the folder if nothing else is in it. Raises Claimed."""
         with self._changing(make=False):
+            self._check_free()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)
             self._known = None
+
+    def _take_hold(self) -> None:
+        other = self._hold.take()
+        if other:
+            raise self._claimed(other)
+
+    def _check_free(self) -> None:
+        """Raise Claimed if another run is buying for the host at this moment."""
+        other = self._hold.other()
+        if other:
+            raise self._claimed(other)
+
+    def _claimed(self, other: str) -> Claimed:
+        return Claimed(self._path, {**(_load(self._path) or {}), HELD_BY: other})
 
     @contextlib.contextmanager
     def _changing(self, *, make: bool = True) -> t.Iterator[None]:
@@ -129,7 +157,7 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
             broken[host] = str(error)
         else:
             if entry is not None:
-                found[host] = entry
+                found[host] = _with_holder(entry, functools.partial(held_by, os.path.join(folder, host)))
     return found, broken
 
 
@@ -152,6 +180,12 @@ def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], k
                 write_durably(path, after)
     except (OSError, UnicodeError) as error:
         raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+
+
+def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
+    """The entry, and which other run is buying under it at this moment, if one is."""
+    who = other() if purchase_of(entry) == SENT else ""
+    return {**entry, HELD_BY: who} if who else dict(entry)
 
 
 # Texts
@@ -238,9 +272,10 @@ def keep(path: str, text: str | None) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         folder = os.path.dirname(os.path.abspath(path))
-        _sync_folder(folder)
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, _LOCK_NAME))
+        sync_folder(folder)
+        for name in LOCKS:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
@@ -252,7 +287,7 @@ def write_durably(path: str, text: str) -> None:
     """
     path = os.path.realpath(path)  # a link stays one
     folder = os.path.dirname(path)
-    _make_folder(folder)
+    make_folder(folder)
     # A name that begins with a dot is not read as host variables, should a crash leave it behind.
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
     try:
@@ -265,71 +300,4 @@ def write_durably(path: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
-
-
-@contextlib.contextmanager
-def locked(path: str) -> t.Iterator[None]:
-    """Hold the folder of a file, which is made if need be, against other processes and threads. Raises OSError."""
-    handle = _lock(os.path.dirname(os.path.realpath(path)))
-    try:
-        yield
-    finally:
-        os.close(handle)  # gives the lock back, as the end of the process would
-
-
-def _lock(folder: str) -> int:
-    """A handle that holds the lock of the folder. Raises TimeoutError, an OSError."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        _make_folder(folder)
-        # Network file systems lock only files that are open for writing.
-        for target, flags in ((folder, os.O_RDONLY), (os.path.join(folder, _LOCK_NAME), os.O_RDWR | os.O_CREAT)):
-            try:
-                handle = os.open(target, flags, 0o600)
-            except FileNotFoundError:  # somebody has just removed the folder
-                break
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(handle, target):
-                    return handle
-                os.close(handle)  # the lock of what was removed while this waited is worth nothing
-                break
-            except BlockingIOError:
-                os.close(handle)
-                break
-            except OSError:
-                os.close(handle)
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"another process has held the lock of {folder} for {LOCK_TIMEOUT:.0f} seconds")
-        time.sleep(_LOCK_PAUSE)
-
-
-def _is_at(handle: int, path: str) -> bool:
-    """Whether the open file is still the one of this path."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _make_folder(folder: str) -> None:
-    """Make a folder and those above it, each for its owner only, whatever the umask. Raises OSError."""
-    if os.path.isdir(folder):
-        return
-    parent = os.path.dirname(folder)
-    if parent != folder:
-        _make_folder(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-        _sync_folder(parent)
-
-
-def _sync_folder(folder: str) -> None:
-    """The new name is on disk only once its folder is. Some network file systems cannot do that, and need not."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)

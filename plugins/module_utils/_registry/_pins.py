@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ._files import locked, read_text, write_durably
+from ._files import read_text, write_durably
+from ._locks import locked
 
 HOST_KEYS = "provision_host_keys"  # in an entry: lines of a file of known hosts
 

@@ -18,7 +18,7 @@ SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
 REFUSED = "refused"
 
-# In what a shared registry answers, never in a file: another run that is buying for the host at this moment
+# In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
 
 
@@ -95,6 +95,13 @@ def offer_of(entry: t.Mapping[str, t.Any]) -> str | None:
 def holder_of(entry: t.Mapping[str, t.Any]) -> str | None:
     """Which other run is at the entry's purchase at this moment; None if none is, or none can be known."""
     return entry.get(HELD_BY)
+
+
+def run_of(holder: t.Mapping[str, t.Any]) -> str:
+    """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
+    known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
+    where = f"{holder.get('user') or 'somebody'} at {holder.get('host') or 'an unknown computer'}"
+    return f"{where} ({', '.join(known)})" if known else where
 
 
 def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:

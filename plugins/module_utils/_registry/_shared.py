@@ -19,7 +19,18 @@ from datetime import datetime, timezone
 
 from .._provision import claims
 from ._postgresql import Ceilings, Database, Purchase, Row, Taken, TakenOver
-from ._protocol import HELD_BY, MADE, REFUSED, SENT, Claimed, RegistryError, Variables, offer_of, resource_ids_of
+from ._protocol import (
+    HELD_BY,
+    MADE,
+    REFUSED,
+    SENT,
+    Claimed,
+    RegistryError,
+    Variables,
+    offer_of,
+    resource_ids_of,
+    run_of,
+)
 
 _OFFER, _PRICE, _IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
 _PURCHASE, _JOURNALED, _EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
@@ -253,14 +264,8 @@ def _variables(row: Row, run: str) -> Variables:
         _IDS: row.resource_ids or None,
     }
     if _is_held(row, run):
-        entry[HELD_BY] = _who(row.holder)
+        entry[HELD_BY] = run_of(row.holder)
     return {name: value for name, value in entry.items() if value is not None}
-
-
-def _who(holder: t.Mapping[str, t.Any]) -> str:
-    """Who that is, for a message: ``alice at bastion (AWX job 7)``."""
-    job = f" (AWX job {holder['job']})" if holder.get("job") else ""
-    return f"{holder.get('user') or 'somebody'} at {holder.get('host') or 'an unknown computer'}{job}"
 
 
 def _note(variables: Variables) -> Variables:

@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     Claimed,
     Registry,
     RegistryError,
+    holder_of,
     may_have_bought,
     offer_of,
     purchase_of,
@@ -123,6 +124,22 @@ def test_of_two_runs_at_the_same_moment_one_gets_the_claim(run: Runs, offer_id: 
     with pytest.raises(Claimed):
         second.claim(journal(offer_id))
     assert offer_of(kept(run)) == OFFER_ID
+
+
+def test_what_a_run_is_buying_is_no_other_runs_until_it_lets_go(run: Runs) -> None:
+    first, second = run(), run()
+    first.read()
+    first.claim(journal())
+    assert holder_of(second.read() or {})
+    with pytest.raises(Claimed) as caught:
+        second.hold()
+    assert holder_of(caught.value.entry) and "in a run of " in str(caught.value)
+    assert holder_of(first.read() or {}) is None
+    first.close()
+    assert holder_of(second.read() or {}) is None
+    second.hold()
+    assert holder_of(first.read() or {})
+    assert offer_of(second.claim(journal())) == OFFER_ID
 
 
 def test_the_run_itself_may_claim_the_same_offer_again(run: Runs) -> None:

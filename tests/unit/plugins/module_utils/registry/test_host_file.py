@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import multiprocessing
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     MADE,
@@ -24,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     SENT,
     Claimed,
     RegistryError,
+    holder_of,
     is_unanswered,
     may_have_bought,
     offer_of,
@@ -53,7 +57,14 @@ def journal(offer_id: str = OFFER_ID, **fields: Any) -> Entry:
 
 
 def kept(path: Path) -> Entry | None:
-    return HostFile(str(path)).read()
+    """What the file says, without what the store answers beside it."""
+    return yaml.safe_load(path.read_text()) if path.exists() else None
+
+
+def bought(path: Path, offer_id: str = OFFER_ID) -> None:
+    """A run that has claimed, and is over."""
+    with contextlib.closing(HostFile(str(path))) as file:
+        file.claim(journal(offer_id))
 
 
 # The words of an entry
@@ -218,9 +229,9 @@ def test_what_is_free_is_claimed_and_replaced(path: Path, entry: Entry) -> None:
 
 
 def test_the_message_says_who_owns_what_since_when(path: Path) -> None:
-    HostFile(str(path)).claim(journal())
+    bought(path)
     with pytest.raises(Claimed) as caught:
-        HostFile(str(path)).claim(journal(OTHER_ID))
+        bought(path, OTHER_ID)
     assert str(caught.value) == f"{path} says that this host is buying offer {OFFER_ID}, since {SINCE}."
     HostFile(str(path)).note({"provision_resource_ids": [RESOURCE_ID], "provision_journaled_at": None})
     with pytest.raises(Claimed) as caught:
@@ -235,6 +246,7 @@ def test_an_entry_that_another_run_has_made_or_changed_since_forbids_the_claim(p
     with pytest.raises(Claimed):
         second.claim(journal())
     second.read()
+    first.close()
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
     with pytest.raises(Claimed):
         second.claim(journal())
@@ -258,6 +270,7 @@ def test_a_run_may_claim_again_what_it_has_noted_itself(path: Path) -> None:
 def test_a_removed_entry_may_be_claimed(path: Path) -> None:
     first, second = HostFile(str(path)), HostFile(str(path))
     first.claim(journal())
+    first.close()
     second.read()
     second.end()
     first.claim(journal(OTHER_ID))
@@ -266,8 +279,8 @@ def test_a_removed_entry_may_be_claimed(path: Path) -> None:
 
 def test_template_marks_and_odd_values_are_refused(path: Path) -> None:
     for value, reason in (("{{ x }}", "holds template marks"), (object(), "holds a value that YAML has no word for")):
-        with pytest.raises(RegistryError, match=reason):
-            HostFile(str(path)).claim(journal(note=value))
+        with pytest.raises(RegistryError, match=reason), contextlib.closing(HostFile(str(path))) as file:
+            file.claim(journal(note=value))
         assert not path.exists()
 
 
@@ -279,6 +292,8 @@ def race(path: Path, offer_id: str, barrier: Any, won: Any) -> None:
         file.claim(journal(offer_id))
     except Claimed:
         return
+    finally:
+        file.close()
     won.append(offer_id)
 
 
@@ -312,6 +327,72 @@ def test_of_many_processes_one_gets_the_claim(path: Path) -> None:
             process.join()
         assert [process.exitcode for process in processes] == [0] * 4
         assert len(won) == 1 and kept(path) == journal(won[0])
+
+
+# Holds
+
+
+def hold_forever(path: str, held: Any) -> None:
+    HostFile(path, "alice at bastion").claim(journal())
+    held.set()
+    time.sleep(60)
+
+
+def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=hold_forever, args=(str(path), held))
+    process.start()
+    assert held.wait(30)
+    file = HostFile(str(path))
+    assert holder_of(file.read() or {}) == "alice at bastion"
+    assert holder_of(entries(str(path.parents[1]))[0]["gpu-1"]) == "alice at bastion"
+    for forbidden in (file.hold, file.end):
+        with pytest.raises(Claimed, match=f"is buying offer {OFFER_ID}, since {SINCE}, in a run of alice at bastion"):
+            forbidden()
+    process.kill()
+    process.join()
+    assert file.read() == journal()
+    file.hold()
+    assert os.listdir(path.parent) != [path.name]
+    file.close()
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_another_run_has_written_between_a_look_and_a_hold_is_looked_at_first(path: Path) -> None:
+    bought(path)
+    file = HostFile(str(path))
+    file.read()
+    HostFile(str(path)).note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
+    with pytest.raises(Claimed, match="which has just ended"):
+        file.hold()
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_where_nothing_can_be_locked_nobody_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fcntl.flock
+
+    def flock(handle: Any, how: int) -> None:
+        if not isinstance(handle, int) or not stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.ENOLCK, "No locks available")
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    first, second = HostFile(str(path)), HostFile(str(path))
+    first.claim(journal())
+    assert second.read() == journal()
+    second.hold()
+    second.claim(journal(provision_price_per_hour=3.0))
+
+
+def test_who_only_looks_keeps_nobody_from_buying(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    buying = path.with_name(".compute_index_supply.buying")
+    with buying.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        bought(path)
+    assert kept(path) == journal()
 
 
 # Notes
@@ -407,9 +488,10 @@ def test_a_file_system_that_does_not_lock_folders_locks_a_file(path: Path, monke
     monkeypatch.setattr(fcntl, "flock", flock)
     file = HostFile(str(path))
     file.claim(journal())
+    file.close()
     assert sorted(os.listdir(path.parent)) == [".compute_index_supply.lock", path.name]
-    with _files.locked(str(path)):
-        monkeypatch.setattr(_files, "LOCK_TIMEOUT", 0.05)
+    with _locks.locked(str(path)):
+        monkeypatch.setattr(_locks, "LOCK_TIMEOUT", 0.05)
         with pytest.raises(RegistryError, match="another process has held the lock"):
             file.note({"a": 1})
     file.end()
@@ -419,11 +501,11 @@ def test_a_file_system_that_does_not_lock_folders_locks_a_file(path: Path, monke
 def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files, "LOCK_TIMEOUT", 0.05)
-    with _files.locked(str(path)), pytest.raises(RegistryError) as caught:
+    monkeypatch.setattr(_locks, "LOCK_TIMEOUT", 0.05)
+    with _locks.locked(str(path)), pytest.raises(RegistryError) as caught:
         HostFile(str(path)).claim(journal())
     assert str(path) in str(caught.value) and "another process has held the lock" in str(caught.value)
-    HostFile(str(path)).claim(journal())
+    bought(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -442,7 +524,7 @@ def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
         file.parent.mkdir()
         file.write_bytes(content)
     for host in ("gpu-1", "gpu ü{2"):
-        HostFile(str(tmp_path / host / "compute_index_supply.yml")).claim(journal())
+        bought(tmp_path / host / "compute_index_supply.yml")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "main.yml").write_text("a: 1\n")
     (tmp_path / "all.yml").write_text("a: 1\n")

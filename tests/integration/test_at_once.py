@@ -1,0 +1,163 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several runs for the same hosts at the same moment: plays of one controller, which has files, or controllers that
+share a registry."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import postgresql
+from conftest import PROCURE, MakeProject, Project, Run, core
+from project import COMMAND_SECONDS, tool
+from simulator import Offer
+
+ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
+SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
+POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
+LONG = 20  # the same, longer than other plays take on a busy computer
+HOSTS = [f"gpu-{number}" for number in range(1, 7)]
+PRICE = 2.5
+
+
+@dataclass
+class Shop:
+    """A project whose purchases show nowhere until they are answered. ``url`` is the registry, empty for files."""
+
+    project: Project
+    url: str
+
+    def declare(self, hosts: list[str], **variables: Any) -> None:
+        """Hosts that are not reached by SSH; a ceiling of all only where the registry knows all."""
+        shared = {"provision_registry_url": self.url} if self.url else {}
+        self.project.declare(hosts, **{"provision_reach": False, "provision_poll_retries": 100, **shared, **variables})
+
+    def controller(self, number: int) -> dict[str, str]:
+        """The environment of a controller; there is only one where files are kept."""
+        home = self.project.folder / f"controller-{number}"
+        home.mkdir(exist_ok=True)
+        return {"HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")} if self.url else {}
+
+    def play(self, *words: str, controller: int = 1) -> Run:
+        """A play of a controller."""
+        return self.project.play(*words, **self.controller(controller))
+
+    def start(self, number: int) -> subprocess.Popen[str]:
+        """A play that provisions all hosts, in a session of its own."""
+        words = ["-i", str(self.project.inventory), "compute_index.supply.provision", "--forks", "20"]
+        with open(self.output(number), "a") as output:
+            options = {**self.project.surroundings(**self.controller(number)), "stdout": output, "stderr": output}
+            return subprocess.Popen([tool("ansible-playbook"), *words], **options, start_new_session=True)
+
+    def output(self, number: int) -> Path:
+        """What it prints."""
+        return self.project.folder / f"output-{number}.txt"
+
+    @property
+    def live(self) -> list[str]:
+        """The names of the machines that are billed."""
+        return sorted(each.name for each in self.project.simulator.resources.values() if each.deleting_at is None)
+
+    def wait_for_purchases(self, count: int) -> None:
+        """Until so many are under way."""
+        deadline = time.monotonic() + 60
+        while self.project.requests(*PROCURE) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def forget_holds(self) -> None:
+        """Let nobody hold a claim: that is a courtesy, and they must live without it. Files know who has died."""
+        if self.url and postgresql.execute(self.url, "SELECT to_regclass('compute_index_supply.purchase')") != [
+            (None,)
+        ]:
+            postgresql.execute(self.url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+
+
+def make_shop(make_project: MakeProject, request: pytest.FixtureRequest, store: str, seconds: float) -> Shop:
+    offers = [Offer() for _number in range(14)]
+    project = make_project(offers, provision_seconds=0, procure_seconds=seconds, purchase_at="end")
+    return Shop(project, request.getfixturevalue("registry") if store == "shared" else "")
+
+
+@pytest.fixture(params=["shared", "files"])
+def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Shop:
+    """A shop of each kind, where a purchase takes long."""
+    return make_shop(make_project, request, request.param, LONG)
+
+
+@core
+def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
+    shop.declare(["gpu-1", "gpu-2"])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(shop.play, "compute_index.supply.provision")
+        shop.wait_for_purchases(2)
+        second = shop.play("compute_index.supply.provision", controller=2)
+        assert (first.result().returncode, second.returncode) == (0, 0), first.result().output + second.output
+    assert shop.live == ["gpu-1", "gpu-2"] and shop.project.requests(*PROCURE) == 2
+    assert "RETRYING" in second.output
+
+
+def test_what_another_run_is_buying_is_not_ended(shop: Shop) -> None:
+    shop.declare(["gpu-1"])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(shop.play, "compute_index.supply.provision")
+        shop.wait_for_purchases(1)
+        refused = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1", controller=2)
+        planned = shop.play("compute_index.supply.provision", "--check", controller=2)
+        assert first.result().returncode == 0
+    assert refused.returncode == 2 and "is buying for gpu-1 at this moment" in refused.text, refused.output
+    assert planned.returncode == 2 and "in a run of " in planned.text, planned.output
+    assert shop.live == ["gpu-1"]
+
+
+def kill(process: subprocess.Popen[str], how: str) -> None:
+    """Kill the play with its workers, or the play alone, whose workers go on buying."""
+    if how == "all":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+@core
+@pytest.mark.parametrize(
+    ("store", "seed"),
+    [(store, SEED + i) for store, rounds in (("shared", ROUNDS), ("files", (ROUNDS + 1) // 3)) for i in range(rounds)],
+)
+def test_three_runs_buy_six_machines(
+    make_project: MakeProject, request: pytest.FixtureRequest, store: str, seed: int
+) -> None:
+    """They provision the same hosts at the same moment; one is killed now and then, and started again."""
+    dice = random.Random(seed)
+    shop = make_shop(make_project, request, store, POST)
+    ceiling = len(HOSTS) * PRICE
+    shop.declare(HOSTS, **({"provision_max_total_price_per_hour": ceiling} if shop.url else {}))
+    runs = {number: shop.start(number) for number in range(3)}
+    for _kill in range(2):
+        time.sleep(dice.uniform(1, 4))
+        number = dice.randrange(3)
+        if runs[number].poll() is None:
+            kill(runs[number], dice.choice(["all", "alone"]))
+            shop.forget_holds()
+            runs[number] = shop.start(number)
+        assert len(shop.live) * PRICE <= ceiling
+    for process in runs.values():
+        process.wait(COMMAND_SECONDS)
+    last = shop.project.play("compute_index.supply.provision")
+    assert last.returncode == 0, last.output
+    said = "".join(shop.output(number).read_text() for number in runs)
+    assert shop.live == HOSTS, said
+    assert len(shop.project.simulator.purchases) == len(HOSTS), said
+    audit = shop.project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert audit.returncode == 0, audit.output
