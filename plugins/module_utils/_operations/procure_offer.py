@@ -195,7 +195,7 @@ class _Purchase:
         self._denial = ""  # the API's words in a success that says no
         self._asked: object = ""  # why the newest look did not settle it
         self._objection = ""  # why it is not sent again
-        self._looked = False
+        self._looked = self._has_reread = False
         self._missing: ApiError | None = None  # why the status cannot be read
         self._listing: ApiError | None = None  # why the machines cannot be listed
         self._reason: str | None = None  # why the offer failed, in the API's words
@@ -214,7 +214,7 @@ class _Purchase:
                 result = self._send()
                 if result is not None:
                     return result
-            else:
+            elif step.do is Do.EXISTING or not self._learns():
                 return self._end(step)
 
     # What is known
@@ -236,6 +236,17 @@ class _Purchase:
         self._past = dataclasses.replace(self._past, made=self._past.made or self._journal.made, sent_before=unanswered)
         passed = self._journal.since_sent() if unanswered else 0.0
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
+
+    def _learns(self) -> bool:
+        """Whether another run has begun to buy the same since the journal was read, which may explain what was seen."""
+        if self._past.sends or self._has_reread:
+            return False
+        self._has_reread, before = True, self._past
+        try:
+            self._reread()
+        except RegistryError:
+            return False
+        return self._past != before
 
     def _knows(self, **changes: t.Any) -> None:
         self._past = dataclasses.replace(self._past, **changes)

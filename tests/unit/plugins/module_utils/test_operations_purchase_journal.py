@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import AS_MODULE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
@@ -64,7 +65,7 @@ def buy(perform: Callable[..., Result], path: Path) -> Callable[..., Result]:
 
 
 def kept(path: Path) -> Any:
-    return HostFile(str(path)).read()
+    return yaml.safe_load(path.read_text()) if path.exists() else None
 
 
 def write(path: Path, entry: dict[str, Any]) -> None:
@@ -216,6 +217,21 @@ def test_a_run_that_was_faster_with_the_same_offer_is_waited_for(
     bought(queue, resource()).expect("GET", OFFER_PATH, offer())
     assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
     assert (clock.naps, kept(path)) == ([3], MADE)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_run_that_begins_between_the_journal_and_the_look_is_no_stranger(
+    queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    other = HostFile(str(path), "alice at bastion")
+    meanwhile(monkeypatch, lambda: other.claim(SENT) if held else write(path, SENT), "offer_status")
+    bought(queue, resource(), times=1 if held else 2)
+    if held:
+        assert outcome(buy()) == ("claimed", "conflict", [])
+    else:
+        queue.expect("GET", OFFER_PATH, offer())
+        assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
+    other.close()
 
 
 def test_a_refusal_of_a_second_run_does_not_disturb_the_first(
