@@ -18,7 +18,7 @@ from .._operation import Failure, Operation, Params, Result
 from .._provision import failover, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
-from .._provision.machines import of_offer
+from .._provision.machines import namesakes, of_offer
 from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
@@ -116,6 +116,7 @@ class _Case:
         self.entry, self.trouble = self._remembered(registries)
         self.outcome = self._outcome()
         self._others = others
+        self.namesakes, self.is_later = self._namesakes(listed)
         self.left: list[str] | None = []
         if self.is_over or self.outcome == "rejected":
             self.left = self._left(listed)
@@ -164,6 +165,11 @@ class _Case:
         # A search's price holds where the details say less (section 12).
         return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
 
+    def _namesakes(self, listed: _Listed) -> tuple[list[Json], bool]:
+        """Machines of the host's name that another purchase has made meanwhile, and whether this one is the later."""
+        machines = listed.all() if self.outcome == "created" else None
+        return namesakes(machines, self.plan["name"], self.plan["offer_id"], self.ids) if machines else ([], False)
+
     def _left(self, listed: _Listed) -> list[str] | None:
         """What of an offer that is over may be billed, None if nobody can tell."""
         machines = listed.all()
@@ -193,6 +199,8 @@ class _Case:
             wanted=bool(self.plan["wanted"]),
             held=bool(self.purchase.get("claimed_by")),
             unused=bool(self.plan["unused"]),
+            doubled=bool(self.namesakes),
+            later=self.is_later,
             released=released,
             release=bool(self.plan["may_release"]),
             left=int(self.plan["left"]) - 1,
@@ -262,6 +270,9 @@ class _Case:
         """Why the host stops, and what is billed."""
         if attempt.outcome in ("unknown", "claimed"):
             return self._unsettled()
+        if attempt.doubled and not attempt.released:
+            ids = self.left or self.ids
+            return messages.doubled(self.host, self.price, ids, self.namesakes, self.is_later)
         owned = attempt.billed and not attempt.released
         money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
         waits = owned and not self.is_over and attempt.outcome != "rejected"
@@ -404,7 +415,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "money": money,
         "attempts": tried,
         "call": plan["call"],
-        "again": verdict is Verdict.AGAIN,
+        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
         "next": _NEXT.get(verdict, "stop.yml"),
         "stop": stop,
         "warnings": warnings,

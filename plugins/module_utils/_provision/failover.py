@@ -38,7 +38,8 @@ class Attempt:
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
     offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
-    that was registered as ready. ``left``: offers that may still be tried.
+    that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has
+    machines of this name, too; ``later``: it is the earlier one of the two.
     """
 
     outcome: str
@@ -52,6 +53,8 @@ class Attempt:
     released: bool = False
     release: bool = False
     left: int = 0
+    doubled: bool = False
+    later: bool = False
 
 
 def judge(attempt: Attempt) -> Verdict:
@@ -60,10 +63,15 @@ def judge(attempt: Attempt) -> Verdict:
         return Verdict.ANEW
     if attempt.outcome in ("unknown", "claimed"):
         return Verdict.STOP
+    if attempt.doubled and attempt.released:
+        return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
+    gives_back = attempt.billed and attempt.release and attempt.unused
     if _runs(attempt):
-        return Verdict.READY
+        # Of two machines of one name the later one ends, by the run that has bought it.
+        of_two = Verdict.RELEASE if gives_back and attempt.later else Verdict.STOP
+        return of_two if attempt.doubled else Verdict.READY
     if attempt.billed and not attempt.released:
-        return Verdict.RELEASE if attempt.release and attempt.unused and _can_end(attempt) else Verdict.STOP
+        return Verdict.RELEASE if gives_back and _can_end(attempt) else Verdict.STOP
     if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
         return Verdict.AGAIN
     return Verdict.STOP

@@ -57,6 +57,26 @@ def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
 
 
+def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
+    """Machines that live, are called as those of this purchase, and were bought with another offer.
+
+    And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
+    One that is not listed yet is the later one.
+    """
+    known = [each for each in machines if each["resource_id"]]
+    own = [each for each in known if each["resource_id"] in ids or bought_with(each) == offer_id]
+    mine = {each["resource_id"] for each in own}
+    names = {name, *(each["name"] for each in own)} - {"", None}
+    others = [each for each in known if each["resource_id"] not in mine and each["name"] in names]
+    others = [each for each in others if _states.is_live(each["status"])]
+    return others, bool(others) and (not own or _first(own) > _first(others))
+
+
+def _first(machines: t.Iterable[Machine]) -> tuple[str, str]:
+    """When the first of them was made, and its id."""
+    return min((str(each.get("created_at") or ""), str(each["resource_id"])) for each in machines)
+
+
 def _id(value: object) -> str | None:
     """An id in one spelling, so that capitals do not make another offer of it."""
     return value.strip().lower() or None if isinstance(value, str) else None

@@ -128,6 +128,19 @@ def several_of_a_name(name: str, machines: t.Iterable[Machine]) -> str:
     )
 
 
+def doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
+    """After a purchase another machine has the host's name, of another run or of another project."""
+    others = list(others)
+    too_many = ids if later else [str(each["resource_id"]) for each in others]
+    end = "; ".join(
+        f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={each}" for each in too_many
+    )
+    return (
+        f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
+        f" {described(others)}. If another run has bought that for this host, end the later one: {end}"
+    )
+
+
 def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
     """The API does not say how a machine of the name was bought."""
     return (

@@ -24,6 +24,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
 READY, AGAIN, ANEW = Verdict.READY, Verdict.AGAIN, Verdict.ANEW
 RELEASE, STOP = Verdict.RELEASE, Verdict.STOP
 
+RUNS = {"ready": True}
+LATER = {"doubled": True, "later": True}
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
 GIVEN_BACK = {"billed": True, "release": True, "released": True}
@@ -67,6 +69,13 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("never got ready in time, was given back", "created", "", "going_on", GIVEN_BACK, STOP),
     ("the named offer failed, and was given back", "created", "", "failed", {"wanted": True, **GIVEN_BACK}, STOP),
     ("nobody could look at it", "created", "", "", BILLED, STOP),
+    # Another run has bought for the host at the same moment, where no registry could tell.
+    ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
+    ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
+    ("the later one of two, was given back", "created", "", "ready", {**RUNS, **LATER, **GIVEN_BACK}, ANEW),
+    ("the earlier one of two runs", "created", "", "ready", {**RUNS, "doubled": True, **GIVES_BACK}, STOP),
+    ("one of two has failed, is given back", "created", "", "failed", {"doubled": True, **GIVES_BACK}, RELEASE),
+    ("one of two has failed, was given back", "created", "", "failed", {"doubled": True, **GIVEN_BACK}, ANEW),
 ]
 
 
@@ -95,7 +104,10 @@ def attempts() -> Iterator[Attempt]:
     flags = [(False, True)] * 7
     for outcome, error_class, phase, left in itertools.product(OUTCOMES, CLASSES, PHASES, (-1, 0, 1, 3)):
         for ready, billed, wanted, held, unused, released, release in itertools.product(*flags):
-            yield Attempt(outcome, error_class, phase, ready, billed, wanted, held, unused, released, release, left)
+            known = (outcome, error_class, phase, ready, billed, wanted, held, unused, released, release, left)
+            yield Attempt(*known)
+            for later in (False, True) if error_class == "" else ():
+                yield Attempt(*known, True, later)
 
 
 Rule = Callable[[Attempt, Verdict], bool]
@@ -106,11 +118,15 @@ RULES: dict[str, Rule] = {
     "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
     "while another run is buying nothing is done": lambda a, v: not (a.outcome == "claimed" and a.held) or v is STOP,
     "a plan is made anew only for what another run has bought": lambda a, v: (
-        v is not ANEW or (a.outcome == "claimed" and a.left > 0)
+        v is not ANEW or ((a.outcome == "claimed" or (a.doubled and a.released)) and a.left > 0)
+    ),
+    "of two machines of one name none is used": lambda a, v: v is not READY or not a.doubled,
+    "of two machines that run only the later one goes back": lambda a, v: (
+        v is not RELEASE or not a.doubled or a.later or not (a.ready and a.outcome in BOUGHT)
     ),
     "only what was bought runs": lambda a, v: v is not READY or (a.ready and a.outcome in BOUGHT and not a.released),
     "what was bought and runs is registered": lambda a, v: (
-        not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY
+        not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY or a.doubled
     ),
     "only what may be billed is given back, once": lambda a, v: v is not RELEASE or (a.billed and not a.released),
     "given back only if the user says so": lambda a, v: v is not RELEASE or a.release,
@@ -127,13 +143,14 @@ RULES: dict[str, Rule] = {
         or a.wanted
         or a.left <= 0
         or a.billed
+        or a.doubled
         or not (
             (a.outcome in ("rejected", "not_sent") and a.error_class in OF_THE_OFFER)
             or (a.outcome in BOUGHT and a.phase == "failed" and not a.ready)
         )
     ),
     "forgotten only if certainly nothing is billed": lambda a, v: (
-        not leaves_nothing(a) or (v in (AGAIN, STOP) and (not a.billed or a.released))
+        not leaves_nothing(a) or (v in (AGAIN, ANEW, STOP) and (not a.billed or a.released))
     ),
     "before another offer this one may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
     "another one is advised only if certainly nothing is billed": lambda a, v: (
@@ -156,5 +173,5 @@ def test_every_combination() -> None:
             if name not in broken and not rule(attempt, verdict):
                 broken[name] = (attempt, verdict)
     assert broken == {}
-    assert count == 7 * 12 * 7 * 4 * 2**7
+    assert count == 7 * (12 + 2) * 7 * 4 * 2**7
     assert seen == set(Verdict)

@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ma
     ids_for_match,
     ids_in,
     may_be_billed,
+    namesakes,
     of_offer,
 )
 
@@ -72,3 +73,45 @@ def test_what_is_gone_is_not_billed() -> None:
         for number, word in enumerate(["running", "deleted", "deleting", "failed", "terminated", None])
     ]
     assert may_be_billed([*machines, {"resource_id": None, "status": "running"}]) == ["0", "2", "3", "5"]
+
+
+def machine(number: int, name: str = "gpu-1", offer_id: str = B, minute: int = 0, **fields: Any) -> dict[str, Any]:
+    created_at = f"2026-01-31T12:{minute:02d}:00Z"
+    known = {"resource_id": str(number), "name": name, "offer_id": offer_id, "created_at": created_at}
+    return {**known, "status": "running", **fields}
+
+
+OWN = machine(5, offer_id=A, minute=5)
+
+
+@pytest.mark.parametrize(
+    ("machines", "others", "later"),
+    [
+        ([OWN], [], False),
+        ([OWN, machine(1)], ["1"], True),
+        ([OWN, machine(1, minute=9)], ["1"], False),
+        # At the same moment the ids decide, so that two runs agree.
+        ([OWN, machine(1, minute=5)], ["1"], True),
+        ([OWN, machine(9, minute=5)], ["9"], False),
+        ([OWN, machine(1, minute=9), machine(2)], ["1", "2"], True),
+        ([OWN, machine(1, created_at=None)], ["1"], True),
+        # The list lags behind: what it shows already was there before.
+        ([machine(1, minute=9)], ["1"], True),
+        # Of a cluster, the further machines are numbered.
+        ([OWN, machine(6, "gpu-1-2", A), machine(1, "gpu-1-2", minute=9)], ["1"], False),
+        # Others than these are none of the host's name.
+        ([OWN, machine(6, offer_id=A)], [], False),
+        (
+            [OWN, machine(1, status="deleting"), machine(2, status="failed"), machine(3, "gpu-2"), machine(4, "")],
+            [],
+            False,
+        ),
+        ([OWN, {**machine(1), "resource_id": None}], [], False),
+        ([], [], False),
+    ],
+)
+def test_two_purchases_of_one_name_are_told_apart(
+    machines: list[dict[str, Any]], others: list[str], later: bool
+) -> None:
+    found, is_later = namesakes(machines, "gpu-1", A, ["5"])
+    assert ([each["resource_id"] for each in found], is_later) == (others, later)
