@@ -304,6 +304,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         wishes = [self._wish(known[each["resource_id"]], each, variables) for each, variables in found]
         taken = {*self.inventory.groups, *self.get_option("groups")}
         hosts = _inventory.host_names([resource for resource, _variables in found], wishes, taken)
+        for wish, sharing in _inventory.shared_names(wishes, hosts).items():
+            self.display.warning(
+                f"{len(sharing)} machines are called {wish}, so none is in the inventory under that name:"
+                f" {', '.join(sharing)}."
+            )
         for host, (_resource, variables), names in zip(hosts, found, groups):
             self._add(host, variables, names)
         for host, (_resource, variables) in zip(hosts, found):

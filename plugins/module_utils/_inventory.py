@@ -54,6 +54,15 @@ def host_names(resources: t.Sequence[Json], wishes: t.Sequence[object], taken: t
     return names
 
 
+def shared_names(wishes: t.Sequence[object], hosts: t.Sequence[str]) -> dict[str, list[str]]:
+    """Wishes of several resources, each with the host names that these have got instead."""
+    found: dict[str, list[str]] = {}
+    for wish, host in zip(wishes, hosts):
+        if isinstance(wish, str) and host != wish and host.startswith(f"{wish}-"):
+            found.setdefault(wish, []).append(host)
+    return {wish: sharing for wish, sharing in found.items() if len(sharing) > 1}
+
+
 def _may_name(wish: object, taken: t.Container[str]) -> t.TypeGuard[str]:
     if not isinstance(wish, str) or not _HOST_NAME.fullmatch(wish) or wish in taken:
         return False

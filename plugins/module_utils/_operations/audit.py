@@ -75,8 +75,9 @@ def _lines(found: Audit) -> list[str]:
 
 def _trouble(found: Audit, fail_on_orphans: bool) -> str:
     contested = messages.audit_contested(found.contested) if found.contested else ""
+    doubled = messages.audit_doubled(found.doubled) if found.doubled else ""
     orphans = messages.audit_orphans(found.orphans) if found.orphans and fail_on_orphans else ""
-    return messages.joined(contested, orphans)
+    return messages.joined(contested, doubled, orphans)
 
 
 AUDIT = on_api(SupplyApi, audit, _decide_spec.AUDIT, BLANK)

@@ -32,6 +32,11 @@ class Audit:
     gone: list[Row] = field(default_factory=list)
 
     @property
+    def doubled(self) -> list[Row]:
+        """Orphans that live and have the name of a host that owns another machine: rather bought twice than forgotten."""
+        return [row for row in self.orphans if row["trouble"] == messages.NAMESAKE and _states.is_live(row["status"])]
+
+    @property
     def published(self) -> Row:
         """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])

@@ -561,6 +561,16 @@ def audit_contested(rows: t.Sequence[Machine]) -> str:
     )
 
 
+def audit_doubled(rows: t.Sequence[Machine]) -> str:
+    """Machines beside those of their hosts."""
+    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}, {usd(row['price_per_hour'])})" for row in rows)
+    return (
+        f"{len(rows)} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by"
+        " its id (compute_index.supply.delete_resource); if it is another project's, give one of the two a"
+        " provision_project."
+    )
+
+
 def audit_orphans(rows: t.Sequence[Machine]) -> str:
     """Machines that are billed for nobody."""
     cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
