@@ -182,6 +182,19 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
+def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Project, registry: str) -> None:
+    assert shop.provision().returncode == 0
+    postgresql.execute(registry, "DELETE FROM compute_index_supply.machine")
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET state = 'void'")
+    planned = shop.provision("--check")
+    assert planned.returncode == 2 and "that the registry of gpu-1 does not know" in planned.text, planned.output
+    assert states(registry) == ["void", "void"]
+    run, again = shop.provision(), shop.provision()
+    assert (run.returncode, again.returncode, again.changed) == (0, 0, 0), run.output + again.output
+    assert run.text.count("counted as not made") == 2 and states(registry) == ["live", "live"]
+    assert live(shop) == ["gpu-1", "gpu-2"] and shop.requests(*PROCURE) == 2
+
+
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]

@@ -21,6 +21,7 @@ from .. import _http
 from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
+from .._provision.ownership import Machine
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
 from .._registry._place import (
@@ -34,7 +35,7 @@ from .._registry._place import (
 )
 from .._registry._postgresql import Ceilings, Database
 from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of, run_of
-from .._registry._shared import Entries, SharedHost, entries_of
+from .._registry._shared import Entries, SharedHost, entries_of, take_late
 
 Api = t.TypeVar("Api", bound=SupplyApi)
 
@@ -116,6 +117,11 @@ class Registries:
     def known_hosts(self, place: str, host: str, offer_id: str) -> str:
         """The file that pins the host keys of a purchase; empty without a registry."""
         return pinned_of(self._home, offer_id) if is_shared(place) else known_hosts_file(entry_file(place, host))
+
+    def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
+        """Note what freed claims of a shared registry have bought after all; a warning for each. Raises RegistryError."""
+        machines = list(unclaimed) if self._url else []
+        return take_late(self._shared(keep=True), self.account, machines) if machines else []
 
     def close(self) -> None:
         """Leave no connection open."""

@@ -45,6 +45,10 @@ BLANK: Result = {"changed": False, "plans": []}
 @with_registries
 def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
+    return _plan(api, registries, params, check_mode)
+
+
+def _plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     hosts = [_declared(raw, registries, params) for raw in params["hosts"]]
     if params["forbidden"]:
         refused = [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts]
@@ -57,6 +61,13 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
         memory.refuse(raw["host"], messages.ANOTHER_REGISTRY if is_another else left)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
+    try:
+        late = [] if check_mode else registries.take_late(account.unclaimed)
+    except RegistryError as error:
+        raise Failure(f"{error} {NOTHING_SENT}", error.error_class) from None
+    if late:  # the registry says something else now
+        planned = _plan(api, registries, params, check_mode)
+        return {**planned, "changed": True, "warnings": [*late, *planned["warnings"]]}
     cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
     warnings: list[str] = []
     prices, unread = memory.prices(params["others"])

@@ -33,7 +33,7 @@ class Audit:
 
     @property
     def doubled(self) -> list[Row]:
-        """Orphans that live and have the name of a host that owns another machine: rather bought twice than forgotten."""
+        """Orphans that live and have the name of a host that owns another machine: it may have bought twice."""
         return [row for row in self.orphans if row["trouble"] == messages.NAMESAKE and _states.is_live(row["status"])]
 
     @property

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import ownership
+
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
 COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum
@@ -34,6 +36,14 @@ class Verdict:
 
     state: str | None
     frees_rival: bool = False
+
+
+def came_late(machine: ownership.Machine, name: str, *, answered: bool) -> bool:
+    """Whether a machine that nobody has is what a freed claim of its offer has bought after all.
+
+    It needs the ``name`` that was asked for. If a refusal has ``answered`` the purchase, it is rather somebody else's.
+    """
+    return ownership.is_named(machine, name, numbered=True) and not answered
 
 
 def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> Verdict:

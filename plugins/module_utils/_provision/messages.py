@@ -141,6 +141,14 @@ def doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iter
     )
 
 
+def came_late(host: str, offer_id: str, machines: t.Iterable[Machine]) -> str:
+    """A purchase that counted as not made was made all the same."""
+    return (
+        f"The purchase of offer {offer_id} for {host} counted as not made, and its machine is there all the same:"
+        f" {described(machines)}. It is {host}'s."
+    )
+
+
 def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
     """The API does not say how a machine of the name was bought."""
     return (

@@ -74,6 +74,11 @@ class Account:
         owned = None if machines is None else tuple(ownership.owners(machines, known))
         return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
 
+    @property
+    def unclaimed(self) -> list[Machine]:
+        """Machines that live, and that no host owns."""
+        return [m for m, owner in self.machines or () if not owner.hosts and _states.is_live(m["status"])]
+
     def named(self, name: str) -> list[Owned]:
         """The machines that have the name and may be billed: they live, or have failed.
 

@@ -77,6 +77,8 @@ CREATE TABLE compute_index_supply.purchase (
 CREATE UNIQUE INDEX purchase_name ON compute_index_supply.purchase (project, host)
     WHERE state IN ('buying', 'live', 'ending');
 CREATE UNIQUE INDEX purchase_offer ON compute_index_supply.purchase (offer) WHERE state <> 'void';
+CREATE INDEX purchase_freed ON compute_index_supply.purchase (offer)
+    WHERE state IN ('void', 'ended') AND sent_at IS NOT NULL;
 CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price)
     WHERE state IN ('buying', 'live', 'ending', 'stray');
 CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price)
@@ -135,6 +137,10 @@ _COUNTED = (
 WHERE p.state IN ('buying', 'live', 'ending', 'stray') AND (%(project)s::text IS NULL OR p.project = %(project)s)
 ORDER BY p.project, p.host, p.claimed_at
 """
+)
+_FREED = (
+    _ROW + "WHERE p.offer = ANY(%(offers)s) AND p.state IN ('void', 'ended') AND p.sent_at IS NOT NULL"
+    " ORDER BY p.claimed_at DESC"
 )
 _CLAIM = """
 INSERT INTO compute_index_supply.purchase
@@ -345,6 +351,10 @@ class Database:
     def counted(self, project: str | None = None) -> list[Row]:
         """All claims that may be billed, of one project or of all."""
         return self._read(_COUNTED, {"project": project})
+
+    def freed(self, offers: t.Collection[str]) -> list[Row]:
+        """The claims of these offers that are over, and under which a purchase was sent; the newest first."""
+        return self._read(_FREED, {"offers": list(offers)})
 
     # Buying
 

@@ -17,8 +17,9 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from .._provision import claims
-from ._postgresql import Ceilings, Database, Purchase, Row, Taken, TakenOver
+from .._provision import claims, messages, ownership
+from .._provision.ownership import Machine
+from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
     HELD_BY,
     MADE,
@@ -228,6 +229,34 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
         else:
             found.hosts[row.host] = entry
     return found
+
+
+def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) -> list[str]:
+    """Note what freed claims have bought after all, and a sentence about each. Raises RegistryError."""
+    of_offer: dict[str, list[Machine]] = {}
+    for machine in unclaimed:
+        of_offer.setdefault(ownership.offer_of(machine), []).append(machine)
+    of_offer.pop("", None)
+    said = []
+    for row in database.freed(of_offer) if of_offer else ():
+        name, answered = row.note.get("provision_resource_name") or row.host, "provision_refused_status" in row.note
+        machines = of_offer.get(row.offer, []) if row.account == account else []
+        late = [each for each in machines if claims.came_late(each, str(name), answered=answered)]
+        if late:
+            del of_offer[row.offer]
+            said.append(_take_late(database, row, late))
+    return said
+
+
+def _take_late(database: Database, row: Row, machines: t.Sequence[Machine]) -> str:
+    prices = [each["price_per_hour"] for each in machines]
+    price = None if None in prices else round(sum(prices), 6)
+    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price)
+    try:
+        database.note(fact, [ownership.id_of(each) for each in machines])
+    except Contested as error:
+        return str(error)
+    return messages.came_late(row.host, row.offer, machines)
 
 
 def _label(row: Row) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import take_late
 
 import postgresql
 from request_queue import LOST, RequestQueue
@@ -316,3 +318,34 @@ def test_who_runs_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _registries._who()["job"] == "7"
     monkeypatch.setattr(_registries.getpass, "getuser", lambda: {}["no name"])
     assert _registries._who()["user"].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("note", "name", "account", "open_claim", "expected"),
+    [
+        ({}, "trainer", BASE, False, ["live"]),
+        ({}, "trainer-1", BASE, False, ["live"]),
+        # The host has bought something else meanwhile: both are billed.
+        ({}, "trainer", BASE, True, ["stray", "buying"]),
+        # Sold to somebody else: each purchase of ours was answered, or the machine is called otherwise.
+        ({"provision_refused_status": 409}, "trainer", BASE, False, ["void"]),
+        ({}, "other", BASE, False, ["void"]),
+        ({}, None, BASE, False, ["void"]),
+        ({}, "trainer", "https://elsewhere.invalid", False, ["void"]),
+    ],
+)
+def test_what_a_freed_claim_has_bought_after_all_is_on_record(
+    registry_url: str, note: dict[str, Any], name: str | None, account: str, open_claim: bool, expected: list[str]
+) -> None:
+    shared = database(registry_url)
+    row = other_run(registry_url)
+    shared.void(row, "not made", {"provision_resource_name": "trainer", **note})
+    if open_claim:
+        other_run(registry_url, OTHER_ID)
+    machine = read_resource(resource(name=name))
+    assert take_late(shared, account, [{**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}]) == []
+    said = take_late(shared, account, [machine])
+    assert states(registry_url) == expected
+    assert [RESOURCE_ID in each for each in said] == [True] * (expected != ["void"])
+    claimed = {each.claim: each.resource_ids for each in shared.counted()}
+    assert claimed.get(row.claim) == (None if expected == ["void"] else [RESOURCE_ID])
