@@ -145,6 +145,11 @@ class Journal:
         if any(before.get(name) != value for name, value in changes.items()):
             self._entry = self._registry.note(changes)
 
+    @property
+    def longest_post(self) -> float:
+        """Seconds that an offer must have been seen as gone before a purchase that was never answered is not made."""
+        return self._registry.longest_post if self._registry else _registry.LONGEST_POST
+
     def gone_for(self) -> float:
         """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
         if self._registry is None or not self._entry:

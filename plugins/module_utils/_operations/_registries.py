@@ -119,7 +119,7 @@ class Registries:
         return pinned_of(self._home, offer_id) if is_shared(place) else known_hosts_file(entry_file(place, host))
 
     def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
-        """Note what freed claims of a shared registry have bought after all; a warning for each. Raises RegistryError."""
+        """Note what freed claims have bought after all; a warning for each. Raises RegistryError."""
         machines = list(unclaimed) if self._url else []
         return take_late(self._shared(keep=True), self.account, machines) if machines else []
 

@@ -36,9 +36,6 @@ from ._unlisted import unlisted
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
-# Seconds that an offer must have been seen as gone before a purchase of it that was never answered counts as not made:
-# longer than any request may be under way, so as long as an offer lives.
-EXPIRY_IS_CERTAIN = 1800.0
 
 NOTHING_BOUGHT = say.NOTHING_BOUGHT
 
@@ -280,7 +277,7 @@ class _Purchase:
         """Expired, or not known to the API: how long that has been so counts if a purchase was not answered."""
         if phase is not None and self._past.unanswered:
             try:
-                self._knows(expired_long=self._journal.gone_for() >= EXPIRY_IS_CERTAIN)
+                self._knows(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
                 self._warn(str(error))
         return Seen(phase)
@@ -555,7 +552,7 @@ class _Purchase:
         """Nobody knows, so nothing else may be bought."""
         facts, offer_id, ids = self._facts, self._offer_id, self._billed
         if why is Why.LATELY:
-            msg = say.lately(offer_id, self._journal.gone_since(EXPIRY_IS_CERTAIN))
+            msg = say.lately(offer_id, self._journal.gone_since(self._journal.longest_post))
         elif why is Why.UNPROVEN:
             msg = say.unproven(offer_id, self._name, facts["machines"], ids, self._refused_before)
         elif why is Why.ANOTHER:

@@ -17,7 +17,18 @@ import typing as t
 
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._place import KNOWN_HOSTS, entry_file, ssh_config_file
-from ._protocol import HELD_BY, REFUSED, SENT, Claimed, RegistryError, Variables, may_have_bought, offer_of, purchase_of
+from ._protocol import (
+    HELD_BY,
+    LONGEST_POST,
+    REFUSED,
+    SENT,
+    Claimed,
+    RegistryError,
+    Variables,
+    may_have_bought,
+    offer_of,
+    purchase_of,
+)
 
 try:
     import yaml
@@ -50,6 +61,11 @@ class HostFile:
     def where(self) -> str:
         """The file's path."""
         return self._path
+
+    @property
+    def longest_post(self) -> float:
+        """A file has no settings."""
+        return LONGEST_POST
 
     def read(self) -> Variables | None:
         """The entry, None if there is no file. Raises RegistryError if it is none that can be understood."""

@@ -125,7 +125,8 @@ SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, 
     p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
         ORDER BY m.place) AS resource_ids,
-    clock_timestamp() AS seen_at
+    clock_timestamp() AS seen_at,
+    (SELECT extract(epoch FROM s.longest_post)::float8 FROM compute_index_supply.meta s) AS longest_post
 FROM compute_index_supply.purchase p
 """
 _BY_CLAIM = _ROW + "WHERE p.claim = %(claim)s"
@@ -260,7 +261,10 @@ class Contested(RegistryError):
 
 @dataclass(frozen=True)
 class Row:
-    """A claim as the database has it; ``seen_at`` is the database's time when it was read."""
+    """A claim as the database has it; ``seen_at`` is the database's time when it was read.
+
+    ``longest_post``: the registry's setting, in seconds; see `Registry`.
+    """
 
     claim: str
     project: str
@@ -279,6 +283,7 @@ class Row:
     note: dict[str, t.Any]
     resource_ids: list[str]
     seen_at: datetime
+    longest_post: float
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ import typing as t
 
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
+# Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
+LONGEST_POST = 1800.0
+
 # What became of the newest purchase of an entry (`provision_purchase`)
 SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
@@ -51,6 +54,10 @@ class Registry(t.Protocol):
     @property
     def where(self) -> str:
         """The place of the entry, for messages."""
+
+    @property
+    def longest_post(self) -> float:
+        """Seconds after which no purchase can be under way any more."""
 
     def read(self) -> Variables | None:
         """The host's entry, None if there is none."""

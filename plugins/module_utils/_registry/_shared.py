@@ -22,6 +22,7 @@ from .._provision.ownership import Machine
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
     HELD_BY,
+    LONGEST_POST,
     MADE,
     REFUSED,
     SENT,
@@ -67,6 +68,11 @@ class SharedHost:
     def where(self) -> str:
         """The database, and the host in it."""
         return f"{self._database.where} (project {self._project}, host {self._host})"
+
+    @property
+    def longest_post(self) -> float:
+        """A setting of the database, from the last row that was read."""
+        return self._row.longest_post if self._row else LONGEST_POST
 
     def now(self) -> float:
         """The database's time, from the last row that was read."""

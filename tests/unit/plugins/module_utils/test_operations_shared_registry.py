@@ -320,6 +320,19 @@ def test_who_runs_a_job_of_awx(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _registries._who()["user"].isdigit()
 
 
+@pytest.mark.parametrize(("longest", "expected"), [("30 minutes", "unknown"), ("10 minutes", "rejected")])
+def test_how_long_a_purchase_may_be_under_way_is_a_setting(
+    queue: RequestQueue, buy: Any, registry_url: str, longest: str, expected: str
+) -> None:
+    other_run(registry_url, dead=True)
+    seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '11 minutes'"
+    postgresql.execute(registry_url, seen)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET longest_post = %(t)s", {"t": longest})
+    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    assert buy(settle_timeout=0)["outcome"] == expected
+    assert states(registry_url) == [{"unknown": "buying", "rejected": "void"}[expected]]
+
+
 @pytest.mark.parametrize(
     ("note", "name", "account", "open_claim", "expected"),
     [
