@@ -30,7 +30,7 @@ from .._provision.standing import Account, Kind, Standing, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._pins import pin
 from .._registry._place import is_shared, ssh_config_file
-from .._registry._protocol import RegistryError, Variables
+from .._registry._protocol import Registry, RegistryError, Variables
 from .._text import number_of
 from .._wording import amount, table, usd
 from ._memory import Memory, bring_ssh_up_to_date
@@ -180,14 +180,24 @@ class _Known(Memory):
             if self.trouble(case.host.registry, case.host.host) or not (ends or adopts):
                 continue
             registry = self._registries.host(case.host.registry, case.host.host)
-            if registry is None:
-                continue
+            if registry is None or not _is_still(registry, case.entry):
+                continue  # what another run has begun since, the purchase meets
             if ends:
                 registry.end()
             if adopts:
                 registry.note(_adoption(case.standing))
             changed = True
         return changed
+
+
+def _is_still(registry: Registry, entry: Entry) -> bool:
+    """Whether the registry says of the host what it said when it was read for the plan. Raises RegistryError."""
+    now = read_entry(registry.read())
+    return (now.offer_id, now.resource_ids, now.journaled_at) == (
+        entry.offer_id,
+        entry.resource_ids,
+        entry.journaled_at,
+    )
 
 
 def _adoption(found: Standing) -> Variables:

@@ -119,9 +119,15 @@ class HostFile:
             return dict(written)
 
     def end(self) -> None:
-        """Remove the file, the host keys that were learnt, and the folder if nothing else is in it. Raises Claimed."""
+        """Remove the file, the host keys that were learnt, and the folder if nothing else is in it.
+
+        Raises Claimed; see `Registry`.
+        """
         with self._changing(make=False):
             self._check_free()
+            entry = _load(self._path)
+            if entry is not None and entry != self._known:
+                raise Claimed(self._path, entry)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)

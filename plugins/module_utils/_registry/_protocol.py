@@ -82,7 +82,10 @@ class Registry(t.Protocol):
         """
 
     def end(self) -> None:
-        """Remove the entry, durably."""
+        """Remove the entry that this run has read or written last, durably.
+
+        What another run has made of it since stays; a store that has one place for both raises Claimed.
+        """
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""

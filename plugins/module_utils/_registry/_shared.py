@@ -134,8 +134,8 @@ class SharedHost:
             raise self._claimed() from None
 
     def end(self) -> None:
-        """Note that all machines of the host are gone. Raises Claimed if a purchase is still open."""
-        row = self._database.open_claim(self._project, self._host)
+        """Note that all machines of the claim are gone. Raises Claimed if its purchase is still open."""
+        row = self._row
         if row is None:
             return
         if row.state == claims.BUYING:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,20 @@ def test_the_end_leaves_nothing(run: Runs) -> None:
     second = run()
     second.read()
     second.claim(journal(OTHER_ID))
+
+
+def test_the_end_of_one_purchase_is_not_the_end_of_the_next(run: Runs) -> None:
+    first, second, late = run(), run(), run()
+    first.claim(journal())
+    first.note(made(RESOURCE_ID))
+    second.read()
+    late.read()
+    second.end()
+    second.claim(journal(OTHER_ID))
+    second.note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
+    with suppress(Claimed):  # a file is one place for both, so that it says so
+        late.end()
+    assert resource_ids_of(kept(run)) == [SECOND_RESOURCE_ID]
 
 
 @pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])
