@@ -51,11 +51,18 @@ def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) ->
     for offer_id, one in result["offers"].items():
         since = _passed(offer_id, one["msg"], repeat=False)
         if since is not None:
-            lines.append(f"{labels.get(offer_id) or offer_id}, after {since:.0f} s: {one['msg']}")
+            name = labels.get(offer_id)
+            said = _without(f"Offer {offer_id} is ", one["msg"]) if name else one["msg"]
+            lines.append(f"{name or offer_id}, after {since:.0f} s: {said}")
     if not lines and passed is not None:
         return [f"After {passed:.0f} s: {result['msg']}"]
     more = len(lines) - MOST_LINES
     return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more. {result['msg']}"]
+
+
+def _without(subject: str, msg: str) -> str:
+    """The message without what its line begins with: it shall fit into a line."""
+    return msg[len(subject) :].removeprefix("under way: ") if msg.startswith(subject) else msg
 
 
 def _passed(key: str, msg: str, *, repeat: bool = True) -> float | None:

@@ -74,6 +74,11 @@ def amount(price: float) -> str:
     return cents + digits.rstrip("0")
 
 
+def usd_short(price: float | None) -> str:
+    """A price per hour where there is little room: ``USD 2.95/h``."""
+    return "unknown price" if price is None else f"USD {amount(price)}/h"
+
+
 def usd(price: float | None) -> str:
     """A price in a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"

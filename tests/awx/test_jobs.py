@@ -75,7 +75,7 @@ def test_each_template_with_the_answers_of_its_survey(make_controller: MakeContr
     alice, ending = {"order_names": "alice"}, {"decommission_hosts": "alice"}
 
     check = successful(controller.launch("GPU provision (check)", order))
-    assert "for USD 2.00 per hour" in check.text
+    assert ", USD 2.00/h" in check.text
     assert controller.simulator.purchases == []
 
     provision = successful(controller.launch("GPU provision", order))

@@ -99,8 +99,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
 
     assert run.returncode == 0, run.output
-    assert "1 x nvidia-h100-sxm5-80gb (ondemand) at nebius" in run.text
-    assert "for USD 2.00 per hour" in run.text
+    assert "(item=1 x nvidia-h100-sxm5-80gb, nebius, USD 2.00/h)" in run.text
     assert '"status": "planned"' in run.text
     assert project.requests(*PROCURE) == 0
     assert project.registry("gpu-1") is None

@@ -32,7 +32,7 @@ from .._registry._pins import pin
 from .._registry._place import is_shared, ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
 from .._text import number_of
-from .._wording import amount, table, usd
+from .._wording import amount, table, usd_short
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._unlisted import unlisted
@@ -557,7 +557,7 @@ def _label(draft: Plan) -> str:
     if draft.action == STOP:
         return messages.nothing_below(draft.host)
     verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
-    return f"{draft.host}: {verb}, {usd(draft.price)} ({messages.ids_of(draft.resource_ids)})"
+    return f"{verb}, {usd_short(draft.price)}"
 
 
 PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)

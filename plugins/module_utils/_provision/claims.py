@@ -24,6 +24,7 @@ from . import ownership
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
 COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum
+OVER = (VOID, ENDED)
 
 
 @dataclass(frozen=True)

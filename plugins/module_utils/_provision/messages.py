@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .._wording import usd
+from .._wording import usd, usd_short
 from .purchase_messages import NO_REASON, NOTHING_SENT, ended
 
 Machine = t.Mapping[str, t.Any]
@@ -268,14 +268,16 @@ def _some(hosts: t.Iterable[str], most: int = 5) -> str:
 # What will be bought
 
 
-def plan(host: str, offer: Machine) -> str:
-    """What a host is about to buy."""
-    contract = f" ({offer['contract_type']})" if offer.get("contract_type") else ""
-    place = " ".join(filter(None, (offer.get("vendor"), offer.get("vendor_region") or offer.get("region"))))
-    return (
-        f"{host}: {offer.get('gpu_count')} x {offer.get('gpu_type')}{contract} at {place} for"
-        f" {usd(offer.get('price_per_hour'))} (offer {offer['offer_id']})"
-    )
+def plan(offer: Machine) -> str:
+    """What a host is about to buy, short enough for a line of the terminal; the quote says more."""
+    contract = offer.get("contract_type")
+    facts = [
+        f"{offer.get('gpu_count')} x {offer.get('gpu_type')}",
+        offer.get("vendor"),
+        usd_short(offer.get("price_per_hour")),
+        contract if contract != "ondemand" else "",
+    ]
+    return ", ".join(str(each) for each in facts if each)
 
 
 def adopted(host: str, machines: t.Iterable[Machine]) -> str:

@@ -228,7 +228,7 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
         offer,
         [] if case.wanted else [each for each in found.offers if allocation.within(each, host.limit)],
         offer["price_per_hour"],
-        label=messages.plan(host.host, offer),
+        label=messages.plan(offer),
     )
 
 

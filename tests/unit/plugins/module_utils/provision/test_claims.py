@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     ENDING,
     LIVE,
     OPEN,
+    OVER,
     STATES,
     STRAY,
     VOID,
@@ -85,4 +86,4 @@ def test_a_sum_and_its_ceiling(total: str, unknown: int, ceiling: str | None, ex
 
 def test_the_tables_know_the_same_states() -> None:
     lists = [tuple(re.findall(r"'(\w+)'", each)) for each in re.findall(r"state IN \(([^)]*)\)", schema())]
-    assert lists == [STATES, OPEN, COUNTED, COUNTED]
+    assert lists == [STATES, OPEN, OVER, COUNTED, COUNTED]
