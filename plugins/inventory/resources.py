@@ -52,6 +52,13 @@ options:
     type: str
     env:
       - name: COMPUTE_INDEX_REGISTRY_URL
+  account_name:
+    description:
+      - What the account of O(api_token) is called in the registry of O(registry_url), if it has several of one API.
+    type: str
+    default: ""
+    env:
+      - name: COMPUTE_INDEX_ACCOUNT
   project:
     description:
       - The project whose machines become hosts, with O(registry_url).
@@ -269,7 +276,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import registered
 
         api_url = self._templated(self.get_option("api_url"))
-        registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"))
+        name = self._templated(self.get_option("account_name"))
+        registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name)
         return registered(registries, self._templated(self.get_option("project")))
 
     def _templated(self, value: t.Any) -> t.Any:

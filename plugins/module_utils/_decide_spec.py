@@ -14,6 +14,7 @@ from ._spec import PROCURE_OFFER, Spec
 _STEP: Spec = {
     "step": {"type": "str", "required": True},
     "registry_url": PROCURE_OFFER["registry_url"],
+    "account_name": PROCURE_OFFER["account_name"],
     "registry_mark": {"type": "str", "default": ""},
     # Where the files of the play and of Ansible are
     "sources": {"type": "list", "elements": "str", "default": []},

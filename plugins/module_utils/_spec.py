@@ -35,6 +35,7 @@ PROCURE_OFFER: Spec = {
     "settle_timeout": {"type": "float", "default": 30},
     "registry_file": {"type": "path"},
     "registry_url": {"type": "str", "no_log": True, "fallback": (env_fallback, [REGISTRY_URL])},
+    "account_name": {"type": "str", "default": "", "fallback": (env_fallback, ["COMPUTE_INDEX_ACCOUNT"])},
     "max_total_price_per_hour": {"type": "float"},
     "max_account_price_per_hour": {"type": "float"},
     "project": {"type": "str", "default": "default"},

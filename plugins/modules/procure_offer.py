@@ -96,6 +96,13 @@ options:
         that died has left open is taken over and settled.
       - The first purchase makes the tables, in a schema of their own.
     type: str
+  account_name:
+    description:
+      - What the account of O(api_token) is called in the registry of O(registry_url), which otherwise names it after
+        O(api_url). Needed if several accounts of one API share a registry. All who use the account give the same name.
+      - If not set, the value of the environment variable E(COMPUTE_INDEX_ACCOUNT) is used.
+    type: str
+    default: ""
   max_total_price_per_hour:
     description:
       - The most that all purchases of the O(project) may cost together with this one, in USD per hour. It is compared
@@ -103,7 +110,7 @@ options:
     type: float
   max_account_price_per_hour:
     description:
-      - The same for all purchases that the registry knows of O(api_url), whatever the project.
+      - The same for all purchases that the registry knows of the account, whatever the project.
     type: float
   project:
     description:

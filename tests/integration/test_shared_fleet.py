@@ -182,6 +182,22 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
+def test_two_accounts_of_one_api_are_told_apart_by_a_name(shop: Project, registry: str) -> None:
+    assert shop.provision().returncode == 0
+    theirs = {"COMPUTE_INDEX_ACCOUNT": "research"}
+    refused = provision_elsewhere(shop, theirs)
+    assert refused.returncode == 2 and "a name is one intent in a project" in refused.text.lower(), refused.output
+    # Another account does not list the machines of this one; nobody calls them gone.
+    shop.simulator.resources.clear()
+    audit = shop.play("compute_index.supply.audit", **theirs)
+    assert audit.returncode == 0 and "GONE" not in audit.output, audit.output
+    ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **theirs)
+    assert ended.returncode == 2 and states(registry) == ["live", "live"], ended.output
+    found = inventory(shop, COMPUTE_INDEX_REGISTRY_URL=registry, **theirs)
+    assert found["_meta"]["hostvars"] == {}
+    assert shop.requests(*PROCURE) == 2
+
+
 def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
     postgresql.execute(registry, "DELETE FROM compute_index_supply.machine")

@@ -43,9 +43,10 @@ Api = t.TypeVar("Api", bound=SupplyApi)
 class Registries:
     """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects."""
 
-    def __init__(self, url: str | None, api_url: str, home: str = "") -> None:
+    def __init__(self, url: str | None, api_url: str, home: str = "", account_name: str = "") -> None:
         self._url = url
         self._api_url = api_url
+        self._account_name = account_name
         self._home = home
         self._run = str(uuid.uuid4())
         self._database: Database | None = None
@@ -53,16 +54,17 @@ class Registries:
     @classmethod
     def of(cls, params: Params) -> Registries:
         """Those of an operation's parameters."""
-        return cls(params.get("registry_url"), params.get("api_url") or "", params.get("home") or "")
+        names = ("api_url", "home", "account_name")
+        return cls(params.get("registry_url"), *(params.get(name) or "" for name in names))
 
     @property
     def account(self) -> str:
-        """What machines are billed to is named after the API that bills it, since a token may be replaced.
+        """What machines are billed to: the API that bills it, and a name of the user's; a token may be replaced.
 
         Raises RegistryError.
         """
         try:
-            return _http.check_base_url(self._api_url)
+            return " ".join(filter(None, (_http.check_base_url(self._api_url), self._account_name)))
         except ValueError as error:
             raise RegistryError(f"api_url {error}.") from None
 
