@@ -697,13 +697,16 @@ class Database:
 
     def make_tables(self) -> None:
         """Make the tables, unless another run is faster."""
+        errors = self._psycopg.errors
         try:
             with contextlib.closing(self._connect()) as connection, self._transaction(connection):
                 self._execute(connection, _LOCK, {"gate": _GATE})
                 found = self._execute(connection, _HAS_SCHEMA).fetchone()
                 if found and not found[0]:
                     self._execute(connection, SCHEMA)
-        except self._psycopg.errors.InsufficientPrivilege:
+        except (errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation):
+            pass  # a session that a pooler hands out again may not have heard yet of what another one has made
+        except errors.InsufficientPrivilege:
             raise RegistryError(f"{self.where} has no tables, and its user may not make them.") from None
 
     def _reason(self, error: psycopg.Error) -> tuple[str, bool]:

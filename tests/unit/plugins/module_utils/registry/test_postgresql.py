@@ -447,6 +447,15 @@ def test_tables_made_by_hand_are_used(run: Callable[..., Database], registry_url
     assert states(registry_url) == ["buying"]
 
 
+def test_a_session_that_does_not_see_the_new_tables_yet_makes_none(
+    run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run().make_tables()
+    # A pooler hands out a session that has looked for them before.
+    monkeypatch.setattr(_postgresql, "_HAS_SCHEMA", "SELECT false")
+    run().make_tables()
+
+
 def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "ALTER TABLE compute_index_supply.purchase ADD more text")
