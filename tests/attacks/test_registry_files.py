@@ -21,10 +21,11 @@ def test_a_broken_file_stops_nobody_else(account: StandIn, project: Attacked) ->
         project.registry_file(host).parent.mkdir(parents=True)
         project.registry_file(host).write_text(text)
     audit = project.playbook(f"{SUPPLY}.audit")
+    unwrapped = "".join(audit.output.split())  # older versions of ansible-core wrap warnings, within a path too
     check = Cases()
     with check("audit (23)"):
         for host in ("conflict", "listing"):
-            assert str(project.registry_file(host)) in audit.output, "the broken file is not named"
+            assert str(project.registry_file(host)) in unwrapped, "the broken file is not named"
         for machine in account.machines:
             assert machine.resource_id in audit.output, "what is billed is not shown"
     last = project.playbook(project.book(as_play("decommission", "gpu", serial=1)))
