@@ -121,14 +121,16 @@ class ActionModule(InProcessAction):
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
+        taking_part = {one["host"] for one in hosts}
+        _insist_on_declaration("provision__declared", task_vars, hosts, consumed)
         return {
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
             "quote": self._task.args["step"] == "quote",
-            "others": self._others({one["host"] for one in hosts}, task_vars) if any(map(_has_total, hosts)) else {},
+            "others": self._others(taking_part, task_vars) if any(map(_has_total, hosts)) else {},
             # In a further round what can be had was bought in the first.
-            "failed": [] if again else _failed(task_vars),
+            "failed": [] if again else [host for host in _failed(task_vars) if host not in taking_part],
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
@@ -188,6 +190,7 @@ class ActionModule(InProcessAction):
         consumed = _consumed(batch, "decommission__decided")
         declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
         hosts = [one for one in declared if str(one["id"]) not in consumed]
+        _insist_on_declaration("decommission__declared", task_vars, hosts, consumed)
         # Where a name is all that there is, each host of the inventory has one.
         is_shared = bool(self._task.args.get("registry_url") or os.environ.get(REGISTRY_URL))
         by_name = not is_shared and any(
@@ -266,8 +269,22 @@ class ActionModule(InProcessAction):
 
 
 def _batch(task_vars: Variables) -> dict[str, Variables]:
-    """The variables of the hosts that this task stands for, those of the batch that have not failed."""
-    return {host: _hosts.raw(host, task_vars) for host in task_vars.get("ansible_play_batch") or []}
+    """The variables of the hosts that this task may stand for: of the batch, and those that have failed.
+
+    Within ``always`` and in the play's handlers the latter take part, too: they are those that have just declared.
+    """
+    hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
+    return {host: _hosts.raw(host, task_vars) for host in hosts}
+
+
+def _insist_on_declaration(
+    registered: str, task_vars: Variables, hosts: t.Iterable[Variables], consumed: t.Container[str]
+) -> None:
+    """Raise AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever."""
+    host = str(task_vars["inventory_hostname"])
+    own = _hosts.raw(host, task_vars).get(registered) or {}
+    if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
+        raise AnsibleActionFail(messages.not_declared(host))
 
 
 def _failed(task_vars: Variables) -> list[str]:

@@ -1,13 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays in which hosts go different ways: a `when` leaves some out, or some need another round."""
+"""Plays in which hosts go different ways: a `when` leaves some out, some need another round, or have failed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from attack import SPEC, SUPPLY, Attacked, as_play, core, failed
+from attack import SPEC, SUPPLY, Attacked, as_play, core, failed, failures
 from standin import Answer, StandIn
 
 BUT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
@@ -61,3 +61,32 @@ def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: St
     run = project.playbook(project.book(as_play("provision"), {"hosts": "gpu", "gather_facts": False, "tasks": [show]}))
     assert run.returncode == 0 and not failed(run, "alone"), run.output
     assert "ray-1 is in ['gpu']" in run.output, f"a machine that is billed is no host\n{run.output}"
+
+
+@core
+def test_the_machines_of_hosts_that_have_failed_are_ended_by_always(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    (buy,), (end,) = (as_play(role)["tasks"] for role in ("provision", "decommission"))
+    job = {"name": "Train", "ansible.builtin.fail": {"msg": "no luck"}, "when": "inventory_hostname == 'gpu-1'"}
+    play = as_play("provision", tasks=[{"name": "Try", "block": [buy, job], "always": [end]}])
+    run = project.hurry(project.book(play), 60)
+    assert "ENDED BY THE TEST" not in run.output, run.output[-4000:]
+    assert failed(run, "gpu-1") and not failed(run, "gpu-2"), run.output
+    assert [machine.runs for machine in account.machines] == [False, False], run.output
+    assert [project.owned(host) for host in hosts] == [[], []]
+
+
+@core
+def test_a_role_that_is_entered_in_its_middle_ends(account: StandIn, project: Attacked) -> None:
+    project.declare(["gpu-1"])
+    account.sell("gpu-1")
+    imported = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}}
+    book = project.book(as_play("provision", tasks=[imported]))
+    words = "ansible-playbook", "-i", str(project.inventory), book, "--start-at-task", "Plan | Find, quote and allocate"
+    run = project.finish(project.start(*words), 30)
+    assert "ENDED BY THE TEST" not in run.output, run.output[-4000:]
+    assert "--start-at-task" in failures(run, "gpu-1"), run.output
+    assert not account.purchases

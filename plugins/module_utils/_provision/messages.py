@@ -40,6 +40,14 @@ def _described(machine: Machine) -> str:
     return f"{machine.get('resource_id') or 'a machine without an id'} ({', '.join(filter(None, facts))})"
 
 
+def not_declared(host: str) -> str:
+    """A role was entered in its middle."""
+    return (
+        f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
+        " --start-at-task out. Nothing was sent."
+    )
+
+
 def nothing_below(host: str) -> str:
     """A line for a host that stops; its own task says why."""
     return f"{host}: nothing, see below"
