@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attack import SPEC, SUPPLY, Attacked, Cases, assert_remembered, failed, failures, of
+from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, core, failed, failures, of
 from books import Machine, Offer
 from standin import Answer, Hook, Proceed, Request, StandIn, refuse
 
@@ -254,6 +254,38 @@ def machines_of(offer: Offer) -> list[Machine]:
 def ids_of(offer: Offer) -> list[str]:
     """Their ids."""
     return [machine.resource_id for machine in machines_of(offer)]
+
+
+@core
+def test_a_rescue_buys_nothing_beside_what_may_be_bought(account: StandIn, project: Attacked) -> None:
+    hosts = {"by-file": {}, "by-name": {"provision_registry_dir": ""}}
+    project.declare(hosts)
+    unseen = {"status": "available", "procurement_status": "available", "resource_ids": [], "instances": []}
+    for host in hosts:
+        offer = account.sell(host)
+        account.sell("second-choice", 2.5)
+
+        def lose(_request: Request, proceed: Proceed, offer: Offer = offer) -> Answer:
+            proceed()
+            offer.status = {**unseen, "procured_at": None}
+            for machine in machines_of(offer):
+                machine.unlisted = True
+            return Answer(500)
+
+        account.on(*PROCURE, lose, times=1, sent=offer.offer_id)
+    first, last = (as_play(role)["tasks"] for role in ("provision", "decommission"))
+    again = [{**task, "vars": {"provision_spec": {**SPEC, "vendor": "second-choice"}}} for task in first]
+    play = as_play("provision", tasks=[{"name": "Try", "block": first, "rescue": again, "always": last}])
+    run = project.playbook(project.book(play))
+    check = Cases()
+    for host in hosts:
+        with check(host):
+            assert len(account.bought(host)) == 1, "another offer is bought beside one that may be bought"
+            assert "MAY BE BOUGHT and billed at USD 2.00" in failures(run, host)
+            assert "may still arrive" in failures(run, host), "says of what may be bought that there is nothing"
+    with check("by-file is noted"):
+        assert account.bought("by-file")[0].offer.offer_id in project.noted("by-file")
+    check.judge(run)
 
 
 def blanks() -> Iterator[bytes]:

@@ -66,6 +66,7 @@ def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
     entry = memory.entry(folder, raw["host"]) if folder else read_entry(raw["known"])
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
     noted_at = seconds_of(entry.journaled_at)
+    age = None if noted_at is None else time.time() - noted_at
     listed = "" if folder and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     return Asked(
         host=raw["host"],
@@ -73,7 +74,8 @@ def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
         entry=entry,
         by_name=not folder,
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
-        age=None if noted_at is None else time.time() - noted_at,
+        # Without a registry only this very run knows of a purchase whose outcome is open.
+        age=age if folder or not entry.is_open else 0.0,
     )
 
 

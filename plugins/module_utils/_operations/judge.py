@@ -225,6 +225,13 @@ class _Case:
         )
         return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
 
+    def left_open(self) -> Variables:
+        """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
+        if self.plan["registry"] or self.outcome != "unknown":
+            return {}
+        known: Variables = {"provision_procured_offer_id": self.plan["offer_id"], "provision_resource_ids": self.ids}
+        return known if self.price is None else {**known, "provision_price_per_hour": self.price}
+
     def keep(self, verdict: Verdict, attempt: Attempt) -> bool:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
         if self.registry is None or self.trouble:
@@ -322,6 +329,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
             found["release"] = case.left or case.ids
         elif verdict is Verdict.STOP:
             found["stop"] = case.failure(attempt, [each["offer_id"] for each in attempts])
+            found["facts"] = case.left_open()
         found.update(
             next=_NEXT.get(verdict) or _reached_by(case),
             again=verdict in (Verdict.AGAIN, Verdict.ANEW),

@@ -204,6 +204,14 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
 
 
+def open_by_name(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """The same of a host without a registry, in the run that has sent it."""
+    return (
+        f"{still_open(host, offer_id, price, ids)} Do not buy another offer instead. There is no registry, so a later"
+        " run finds what was bought by its name: run again then."
+    )
+
+
 def no_offer_found(said: str) -> str:
     """A search that failed."""
     return f"{said} Nothing was bought."

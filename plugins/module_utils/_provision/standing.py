@@ -149,7 +149,12 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
         return Standing(Kind.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
-    return _registered(host, entry, status or {}, account)
+    found = _registered(host, entry, status or {}, account)
+    if found.kind is Kind.OPEN and host.by_name:
+        # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
+        told = messages.open_by_name(host.host, entry.offer_id, entry.price, found.resource_ids)
+        return replace(found, kind=Kind.STOP, reason=told)
+    return found
 
 
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:

@@ -99,6 +99,8 @@ TABLE: list[tuple[str, str, str, str, Kind, str, tuple[str, ...]]] = [
     ("sent", "unbought", "empty", "", OPEN, "", ()),
     ("sent", "expired", "empty", "", OPEN, "", ()),
     ("sent", "404", "empty", "", OPEN, "", ()),
+    ("sent", "unbought", "empty", "by name", STOP, "", (X, "MAY BE BOUGHT", "USD 2.00", "There is no registry")),
+    ("sent", "unbought", "its own", "by name", UNDER_WAY, "adopted", ()),
     ("sent", "passing", "its own", "", STOP, "", (X, "503", "MAY BE BOUGHT and billed at USD 2.00", "Run again")),
     ("sent", "forbidden", "empty", "adopt", STOP, "", (X, "403")),
     ("sent", "none", "empty", "", STOP, "", (X, "not asked about")),
