@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from typing import Any
 
@@ -33,6 +34,8 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         account.sell("ray", gpus=16, machines=2, price=0.1, listed={"node_count": 2}),
     )
     cluster.details = {"node_count": 2}
+    # Nobody tells that this offer has two machines.
+    silent = account.sell("silent", machines=2)
     local: dict[str, Any] = {"ansible_connection": "local", "provision_reach": True}
     hosts: dict[str, Any] = {
         "localhost": {**local},
@@ -49,22 +52,24 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         "no-attempts": {"provision_max_attempts": 0},
         "ray": {"provision_spec": {}, "provision_offer_id": cluster.offer_id},
         "../../escaped": {"provision_spec": {**SPEC, "vendor": "escaped"}},
+        "silent": {},
         "fine": {},
     }
     # A play cannot set a keyword for one host; and localhost needs the spec of its own.
     hosts["localhost"]["provision_spec"] = {**SPEC, "vendor": "localhost"}
     for host in (*hosts, "escaped"):
-        if host not in ("typo", "ray"):
+        if host not in ("typo", "ray", "silent"):
             account.sell(host)
     project.declare(hosts)
     other = project.folder / "web.yml"
-    other.write_text('{"web": {"hosts": {"ray-1": {"ansible_host": "192.0.2.9"}}}}')
+    addresses = {"ray-1": {"ansible_host": "192.0.2.9"}, "silent-1": {"ansible_host": "192.0.2.8"}}
+    other.write_text(json.dumps({"web": {"hosts": addresses}}))
     show = "{{ inventory_hostname }} is at {{ ansible_host }} in {{ group_names }}"
     shown = {"hosts": "web", "gather_facts": False, "tasks": [{"name": "Show", "ansible.builtin.debug": {"msg": show}}]}
     run = project.playbook(project.book(as_play("provision"), shown), "-i", str(other))
     check = Cases()
     for host in hosts:
-        if host in ("fine", "../../escaped"):
+        if host in ("fine", "silent", "../../escaped"):
             continue
         with check(f"{host} costs nothing"):
             assert failed(run, host)
@@ -75,6 +80,11 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         assert "provision_maximum_price_per_hour" in failures(run, "typo")
     with check("ray-1 keeps its address (11)"):
         assert "ray-1 is at 192.0.2.9 in ['web']" in run.output, "a host of the inventory was taken over"
+    with check("silent-1 keeps its address (11)"):
+        assert "silent-1 is at 192.0.2.8 in ['web']" in run.output, "a host of the inventory was taken over"
+        assert failed(run, "silent") and silent.purchase
+        assert all(resource_id in failures(run, "silent") for resource_id in silent.purchase.ids)
+        assert "USD 2.00" in failures(run, "silent") and "go on waiting" not in failures(run, "silent")
     with check("escaped (24)"):
         assert not (project.folder.parent / "escaped").exists() and not (tmp_path / "escaped").exists()
     with check("fine"):
@@ -126,18 +136,26 @@ def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
 @core
 def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked) -> None:
     total = {"provision_max_total_price_per_hour": 0.1}
-    project.declare({"no-ceiling": {"provision_max_price_per_hour": ""}, "no-journal": {}, "total": total, "tiny": {}})
-    for host in ("no-ceiling", "no-journal", "total", "tiny"):
+    unlimited = {"provision_max_price_per_hour": ""}
+    hosts = {"no-ceiling": unlimited, "no-journal": {}, "total": total, "tiny": {}, "no-url": {}}
+    project.declare(hosts)
+    for host in hosts:
         account.sell(host)
     project.registry_file("no-journal").parent.parent.mkdir()
     project.registry_file("no-journal").parent.touch()
-    plays = [as_play("provision", hosts, ignore_errors=True) for hosts in ("no-ceiling:no-journal", "total", "tiny")]
+    groups = ("no-ceiling:no-journal", "total", "tiny", "no-url")
+    plays = [as_play("provision", hosts, ignore_errors=True) for hosts in groups]
     plays[2]["vars"] = {"provision_max_total_price_per_hour": "1e-06"}
-    run = project.playbook(project.book(*plays))
+    # Nothing at all can be decided.
+    plays[3]["module_defaults"][f"group/{SUPPLY}.all"]["api_url"] = "nowhere"
+    run = project.hurry(project.book(*plays), 60)
     check = Cases()
-    for host in ("no-ceiling", "no-journal", "total", "tiny"):
+    with check("an end"):
+        assert "ENDED BY THE TEST" not in run.output
+    for host in hosts:
         with check(host):
             assert not account.bought(host), "bought against a guard"
+            assert failed(run, host), "goes on without a machine"
 
     # And at the end of a life.
     purchases = {host: account.buy(account.sell(host, 2.5), host) for host in ("own", "blind")}
@@ -149,6 +167,7 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
     blind.hidden = blind.unlisted = True
     last = project.playbook(project.book(as_play("decommission", "copy:blind", ignore_errors=True)))
     with check("shared"):
+        assert failed(last, "copy") and failed(last, "blind"), "calls ended what was not"
         assert purchases["own"].machines[0].runs, "ended what two hosts claim"
         assert project.owned("own")
     with check("blind is kept"):

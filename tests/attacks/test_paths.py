@@ -108,19 +108,21 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
     stale.mkdir()
     for price in (2.0, 2.1):
         account.sell("acme", price, keeps_name=False)
-    wanted = {
+    wanted: dict[str, Any] = {
         "provision_spec": {**SPEC, "vendor": "acme"},
         "provision_max_price_per_hour": 5,
         "provision_ssh_public_key": project.public_key,
         "provision_reach": False,
         "provision_poll_delay": 1,
     }
+    # Variables that the role gives to a host, and that somebody gives to all: no registry may hold them.
+    wanted |= {"provision_resource_ids": [str(uuid4())], "ansible_host": "192.0.2.7"}
     play = project.play_of("provision", "all")
     runs = [
         project.run("ansible-playbook", "-i", "gpu-1,", play, *extra(wanted), PWD=str(where))
         for where in (stale, project.folder)
     ]
     assert len(account.purchases) == 1, runs[0].output + runs[1].output
-    assert project.owned("gpu-1") == account.purchases[0].ids
+    assert project.owned("gpu-1") == account.purchases[0].ids and "192.0.2.7" not in project.noted("gpu-1")
     assert not any(stale.iterdir())
     assert runs[1].returncode == 0

@@ -24,7 +24,8 @@ def unfiltered(account: StandIn, offer: Offer, *others: Machine) -> None:
 
 def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: Attacked) -> None:
     release: dict[str, Any] = {"provision_on_failure": "release"}
-    ssh = project.fake_ssh("strange-key")
+    ssh, never = project.fake_ssh("strange-key"), project.fake_ssh("never-known")
+    (never / "strange").touch()
     project.declare(
         {
             "shared": release,
@@ -36,12 +37,14 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
             "keep": {},
             "settled": release,
             "strange-key": {**release, **project.through(ssh)},
+            "never-known": {**release, **project.through(never)},
         }
     )
     released = ("shared", "unfiltered", "unlistable", "vanishing")
     failing = {host: account.sell(host, fails="no capacity") for host in (*released, "keep")}
     going_on = {host: account.sell(host, boot_seconds=1000) for host in ("forbidden", "slow")}
     fine = {host: account.sell(host) for host in ("settled", "strange-key")}
+    between = account.sell("never-known")
     # A machine of a colleague's that has a volume of this offer; and one that names no offer at all.
     old = account.run("old")
     old.offers.append(failing["shared"].offer_id)
@@ -87,6 +90,12 @@ def test_only_what_the_purchase_bought_is_given_back(account: StandIn, project: 
         assert purchase and purchase.machines[0].runs, "one refused look is no failed machine (3)"
         assert purchase.ids[0] in project.noted("forbidden")
         assert_told(first, "forbidden", purchase.machines[0])
+    with check("never-known"):
+        assert failed(first, "never-known") and between.purchase
+        (machine,) = between.purchase.machines
+        assert machine.runs, "ended because somebody in between answers with another host key (3)"
+        assert project.owned("never-known") == between.purchase.ids
+        assert_told(first, "never-known", machine)
     with check("keep"):
         purchase = failing["keep"].purchase
         assert purchase and failed(first, "keep")
