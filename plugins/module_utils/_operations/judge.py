@@ -282,7 +282,7 @@ class _Case:
             return messages.doubled(self.host, self.price, ids, self.namesakes, self.is_later)
         owned = attempt.billed and not attempt.released
         money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
-        waits = owned and not self.is_over and attempt.outcome != "rejected"
+        waits = owned and not self.is_over and attempt.outcome != "rejected" and not self.trouble
         again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
         if attempt.released:
             again = messages.DELETED_AGAIN
@@ -314,7 +314,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
             try:
                 answer["changed"] |= case.keep(verdict, attempt)
             except RegistryError as error:
-                case.trouble = f"{error} {messages.billed(case.price, case.ids) if attempt.billed else ''}".strip()
+                case.trouble = str(error)
                 verdict = Verdict.STOP
         taken = _taken(case, params["inventory"]) if verdict is Verdict.READY else []
         if taken:
