@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
-from attack import SPEC, Attacked, Cases, Make, core, failed, failures
+from attack import SPEC, Attacked, Cases, Make, as_play, core, failed, failures
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
 
@@ -51,11 +51,23 @@ def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None
     with check("names"):
         names = [purchase.name for purchase in account.purchases]
         assert len(set(names)) == len(names), f"two machines of one name: {names}"
+    # The files of a, taken for those of b: by somebody who is to go on, and by somebody who is to end it.
+    tasks = [
+        {**task, "when": f"inventory_hostname == '{host}'"}
+        for host, role in zip(named, ("provision", "decommission"), strict=True)
+        for task in as_play(role)["tasks"]
+    ]
+    play = as_play("provision", ":".join(named), tasks=tasks)
+    mixed = projects["a"].playbook(projects["a"].book(play), provision_project="b")
+    for host in named:
+        with check(f"{host} in a folder of another project"):
+            assert "was written for" in failures(mixed, host) and "project a" in failures(mixed, host)
+            assert all(machine.runs for machine in account.machines) and len(account.purchases) == len(names)
     last = projects["a"].role("decommission")
     with check("the end of one"):
         mine = {resource_id for (name, _host), ids in owned.items() for resource_id in ids if name == "a"}
         assert {machine.resource_id for machine in account.machines if not machine.runs} == mine
-    check.judge(*runs.values(), *second.values(), last)
+    check.judge(*runs.values(), *second.values(), mixed, last)
 
 
 def meet(meeting: threading.Barrier) -> Hook:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _ssh_config
-from .._provision import registration
+from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
 from .._registry._files import entries, keep_ssh_config
@@ -78,6 +78,13 @@ class Memory:
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
         return [entry.price for entry in self._strays.values()]
+
+    def foreign(self, folder: str, host: str, project: str) -> str:
+        """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
+        entry = self.entry(folder, host)
+        if not folder or is_shared(folder) or not entry.is_of_another_project(project):
+            return ""
+        return messages.another_project(host, entry_file(folder, host), entry.project, project)
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""

@@ -51,7 +51,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         folder = folders[one.host]
         held = messages.held(one.host, one.entry.held_by) if one.entry.held_by else ""
         left = registries.left_behind(raw, params, one.entry.offer_id)
-        trouble = memory.trouble(folder, one.host) or held or left
+        foreign = memory.foreign(folder, one.host, str(raw["project"]))
+        trouble = memory.trouble(folder, one.host) or held or left or foreign
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
         ends.append(_shown(raw, one.entry, folder, found, check_mode))
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}

@@ -59,6 +59,10 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         is_another = raw["registry_mark"] != params["registry_mark"]
         left = registries.left_behind(raw, params, known[raw["host"]].offer_id)
         memory.refuse(raw["host"], messages.ANOTHER_REGISTRY if is_another else left)
+    for host in hosts:
+        foreign = memory.foreign(host.registry, host.host, host.project)
+        if foreign:
+            memory.refuse(host.host, foreign)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
     try:

@@ -28,6 +28,7 @@ class Entry:
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
     name: str = ""
+    project: str = ""  # empty where nothing was noted: of the usual one, or taken over, or written by hand
     groups: tuple[str, ...] = ()
     verified: bool = False
     adopted: bool = False
@@ -59,6 +60,11 @@ class Entry:
     def is_refused(self) -> bool:
         """Whether its purchase was refused, and so came to nothing."""
         return self.purchase == REFUSED and not self.resource_ids
+
+    def is_of_another_project(self, project: str) -> bool:
+        """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
+        noted = self.project or ("default" if self.name else "")
+        return noted not in ("", project) and not self.is_empty and not self.is_refused
 
     @property
     def was_ready(self) -> bool:
@@ -93,6 +99,7 @@ def read_entry(variables: Variables | None) -> Entry:
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
         journaled_at=_text(known.get("provision_journaled_at")),
         name=_text(known.get("provision_resource_name")),
+        project=_text(known.get("provision_project")),
         groups=_texts(known.get("provision_groups")),
         verified=known.get("provision_verified") is True,
         adopted=known.get("provision_adopted") is True,

@@ -537,6 +537,15 @@ NO_SHARED_REGISTRY = (
 )
 
 
+def another_project(host: str, path: str, noted: str, project: str) -> str:
+    """A host whose file was written for a host of the same name in another project."""
+    return (
+        f"{path} was written for {host} of the project {noted or 'default'}, and here provision_project is {project}."
+        f" If that host is meant, set provision_project to {noted or 'default'}; else give each project a registry of"
+        " its own (provision_registry_dir)."
+    )
+
+
 def not_imported(path: str, offer_id: str) -> str:
     """A host with a shared registry, whose file names a purchase that the registry does not know."""
     return (

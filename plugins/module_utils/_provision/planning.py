@@ -280,4 +280,7 @@ def drift(host: Declaration, entry: Entry) -> str:
     if host.ceiling is not None and entry.price is not None and entry.price > host.limit:
         dear = f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}"
         found = f"{found}; {dear}" if found else dear
+    if entry.name not in ("", host.name):
+        named = f"it was bought as {entry.name}, and provision_resource_name is {host.name}"
+        found = f"{found}; {named}" if found else named
     return messages.drift(host.host, found) if found else ""

@@ -92,6 +92,7 @@ def declared(host: str, folder: Path | str, **more: Any) -> Json:
         "host": host,
         "name": host,
         "resource_id": "",
+        "project": "default",
         "registry_dir": str(folder),
         "inventory_dir": None,
     }

@@ -90,6 +90,24 @@ def test_what_may_be_in_use(fields: dict[str, Any], was_ready: bool) -> None:
     assert entry(X, [M], **fields).was_ready is was_ready
 
 
+@pytest.mark.parametrize(
+    ("noted", "project", "is_another"),
+    [
+        ({"provision_resource_name": "gpu-1"}, "default", False),
+        ({"provision_resource_name": "gpu-1"}, "a", True),
+        ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "a", False),
+        ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "b", True),
+        ({"provision_resource_name": "a-gpu-1", "provision_project": "a"}, "default", True),
+        # Taken over, or written by hand.
+        ({}, "a", False),
+    ],
+)
+def test_whose_entry_it_is(noted: dict[str, Any], project: str, is_another: bool) -> None:
+    assert entry(X, [M], "made", **noted).is_of_another_project(project) is is_another
+    assert not entry(X, [], "refused", **noted).is_of_another_project(project), "nothing of it is anybody's"
+    assert not entry(**noted).is_of_another_project(project)
+
+
 def test_nothing_is_an_empty_entry() -> None:
     assert read_entry(None) == read_entry({}) == Entry(connection=dict.fromkeys(CONNECTION))
 

@@ -417,3 +417,9 @@ def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None
     assert bool(found) == bool(said)
     for each in said:
         assert each in found
+
+
+def test_another_name_is_drift() -> None:
+    known = entry(Y, [M], "made", provision_resource_name="trainer")
+    assert "bought as trainer, and provision_resource_name is gpu-1" in drift(declared(), known)
+    assert drift(declared(name="trainer"), known) == ""
