@@ -50,6 +50,10 @@ def test_a_registry_or_a_name_that_can_be_misread(account: StandIn, project: Att
         with check(f"{host} is ended"):
             assert not any(machine.runs for purchase in bought for machine in purchase.machines)
             assert not bought or not failed(runs[2], host)
+    home = project.folder / "home"
+    for place in (home / "tilde", home / "variable", project.folder / "some" / "where"):
+        with check(str(place)):
+            assert place.is_dir(), "the registry is elsewhere"
     for host in by_name:
         with check(f"{host} is called so"):
             names = [purchase.name for purchase in account.purchases if purchase.offer.vendor == f"v-{host}"]
