@@ -33,7 +33,9 @@ def inventory(project: Project, *words: str, config: dict[str, Any] | None = Non
 @core
 def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
-    run = project.play("compute_index.supply.quote", ANSIBLE_SHOW_CUSTOM_STATS="1")
+    # A quote needs no key.
+    nobody = ("-e", "provision_ssh_public_key_file=/none.pub")
+    run = project.play("compute_index.supply.quote", *nobody, ANSIBLE_SHOW_CUSTOM_STATS="1")
     assert run.returncode == 0, run.output
     lines = [line.strip(' ",') for line in run.output.splitlines()]
     assert "host   GPUs  type                   contract  USD/h  vendor  region" in lines
@@ -42,6 +44,11 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
     assert "or        1  nvidia-h100-sxm5-80gb  ondemand   3.00  nebius  EU" in lines
     assert "USD per hour in total: 4.50" in lines
     assert '"price_per_hour": 4.5' in run.output
+    # What is too dear together is shown, and refused in one sentence, besides that with which each host fails.
+    run = project.play("compute_index.supply.quote", *nobody, "-e", "provision_max_total_price_per_hour=4")
+    assert run.returncode == 2 and run.output.count('"The hosts of this play would cost USD 4.50 per hour') == 3
+    for shown in ("gpu-1 1 nvidia-h100", "gpu-2 1 nvidia-h100", "USD per hour in total: 4.50"):
+        assert shown in run.text, run.output
     assert project.requests(*PROCURE) == 0
 
 
