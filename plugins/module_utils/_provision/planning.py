@@ -276,11 +276,12 @@ def kept_of(offer: Offer) -> dict[str, t.Any]:
 
 def drift(host: Declaration, entry: Entry) -> str:
     """In what a host owns something else than it declares now; empty where it does not."""
-    found = allocation.misfit(host.spec, entry.offer) if entry.offer and not host.offer_id else ""
+    found = [allocation.misfit(host.spec, entry.offer) if entry.offer and not host.offer_id else ""]
     if host.ceiling is not None and entry.price is not None and entry.price > host.limit:
-        dear = f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}"
-        found = f"{found}; {dear}" if found else dear
+        found.append(f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}")
     if entry.name not in ("", host.name):
-        named = f"it was bought as {entry.name}, and provision_resource_name is {host.name}"
-        found = f"{found}; {named}" if found else named
-    return messages.drift(host.host, found) if found else ""
+        found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
+    if host.offer_id and entry.offer_id not in ("", host.offer_id):
+        found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
+    said = "; ".join(filter(None, found))
+    return messages.drift(host.host, said) if said else ""

@@ -402,7 +402,9 @@ def test_no_plan_exceeds_a_ceiling(
             ("region EU instead of US", "instead of L4"),
         ),
         ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}}, {}, 2.0, ()),
-        ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}, "offer_id": X}, FAIR, 2.0, ()),
+        # Whoever names an offer has seen what it is, so the search says nothing.
+        ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}, "offer_id": Y}, FAIR, 2.0, ()),
+        ({"offer_id": X}, FAIR, 2.0, (f"its offer is {Y}", f"provision_offer_id is {X}")),
         (
             {"spec": {"region": "US", "compute": {"gpu_type": "H100"}}, "max_price": 1},
             FAIR,
