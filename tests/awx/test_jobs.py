@@ -260,3 +260,14 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
         controller.run("GPU decommission", {"decommission_hosts": "supply", "decommission_count": "2", **launched})
     )
     assert controller.simulator.billed == []
+
+
+
+
+def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeController) -> None:
+    controller = make_controller()
+    quote = successful(controller.launch("GPU quote", ORDER))
+    first = min(host["expires_at"] for host in quote.artifacts["quote"]["hosts"].values())
+    assert f"These offers can be bought until {first}." in quote.text
+    successful(controller.launch("GPU provision", ORDER))
+    assert "can be bought until" not in successful(controller.launch("GPU quote", ORDER)).text

@@ -440,7 +440,10 @@ def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
     total = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
-    said = [f"USD per hour in total: {amount(total.total)}{unknown}", kept_in[:1].upper() + kept_in[1:]]
+    # Who approves a quote must know how long there is to think.
+    ends = sorted(str(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at"))
+    said = [messages.quoted_until(ends[0])] if ends else []
+    said += [f"USD per hour in total: {amount(total.total)}{unknown}", kept_in[:1].upper() + kept_in[1:]]
     lines = [*table(rows, _COLUMNS), "", *said, *refusals]
     return {
         "lines": lines,

@@ -296,6 +296,11 @@ def plan(offer: Machine) -> str:
     return ", ".join(str(each) for each in facts if each)
 
 
+def quoted_until(expires_at: str) -> str:
+    """A line of a quote: when the first of its offers expires, as the API writes times."""
+    return f"These offers can be bought until {expires_at}."
+
+
 def adopted(host: str, machines: t.Iterable[Machine]) -> str:
     """A machine that the host takes by its name."""
     return f"{host} takes {described(machines)} by its name."
