@@ -28,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import shown_in_awx
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -42,6 +43,9 @@ STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debu
 
 _ASKED = ("provision_hosts", "quote", "awx_job_template_name", "awx_workflow_job_name")
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
+# What a job template of the kit asks in its survey, and the steps that have no other questions.
+_SURVEY = "order_names"
+_SURVEYED = ("named", "end", "ended", "audit")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -87,7 +91,9 @@ class ActionModule(InProcessAction):
             **_hosts.call(task_vars),
         }
         self._task.args.update(gather(task_vars))
-        return super().run(tmp, task_vars)
+        result = super().run(tmp, task_vars)
+        by_survey = task_vars.get("awx_job_id") and (_SURVEY in task_vars or step in _SURVEYED)
+        return t.cast("dict[str, t.Any]", shown_in_awx(result)) if by_survey else result
 
     def _begin_facts(self) -> None:
         """Give the host facts of its own, none yet.

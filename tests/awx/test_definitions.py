@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import forms
 
 import rules
 from conftest import ROOT, definitions
@@ -113,6 +114,15 @@ def test_templates_workflow_and_schedule_name_what_exists() -> None:
         assert (ROOT / "playbooks" / f"{name}.yml").exists()
     # A quote must still be good when it was approved in the last second.
     assert nodes["approve"]["approval"]["timeout"] <= 1500
+
+
+def test_messages_name_what_the_surveys_ask() -> None:
+    asked = {each["variable"]: each["question_name"] for survey in SURVEYS.values() for each in survey["spec"]}
+    # What the answers become in the role.
+    becomes = {"provision_hosts": "order_names"}
+    becomes |= {f"provision_max_{each}": f"order_max_{each}" for each in ("price_per_hour", "total_price_per_hour")}
+    assert {name: asked[becomes.get(name, name)] for name in forms.QUESTIONS} == forms.QUESTIONS
+    assert set(forms.TEMPLATES.values()) <= set(TEMPLATES)
 
 
 def builder(*words: str) -> str:

@@ -18,7 +18,8 @@ from simulator import Fault, Offer
 
 core = pytest.mark.core
 
-ORDER = {"order_names": "2", "order_max_price_per_hour": 4}
+LIMIT = {"order_max_price_per_hour": 4}
+ORDER = {"order_names": "2", **LIMIT}
 
 
 def bought(controller: Controller) -> list[str]:
@@ -262,6 +263,37 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     assert controller.simulator.billed == []
 
 
+LAUNCHED = {"awx_job_id": 7, "awx_job_template_name": "GPU provision"}
+
+
+def test_a_failure_names_what_the_survey_shows(make_controller: MakeController) -> None:
+    controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
+    dear = controller.run("GPU provision", {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED})
+    assert dear.status == "failed"
+    assert "left for this host within its 'USD per hour for one machine, at the most' (USD 4.00 per hour)" in dear.text
+    none = controller.run(
+        "GPU provision", {"order_names": "1", "order_gpu_type": "H100", "order_region": "APAC", **LIMIT, **LAUNCHED}
+    )
+    assert "No offer matches what was asked for." in none.text
+    for job in (dear, none):
+        assert "provision_max" not in job.output and "provision_spec" not in job.output
+
+
+def test_a_failed_machine_ends_before_another_one_is_bought(make_controller: MakeController) -> None:
+    """The way out that its message names, in AWX's words."""
+    controller = make_controller(offers=[Offer(outcome="fails")])
+    order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
+    way = "End it with GPU decommission, 'Machines to end': gpu-1; then launch again for another one."
+    for _launched in range(2):
+        failed = controller.run("GPU provision", order)
+        assert failed.status == "failed"
+        assert "may be billed at USD 2.50 per hour" in failed.text and way in failed.text
+    controller.simulator.add_offer(gpu_price_per_hour=2.0)
+    successful(controller.run("GPU decommission", {"decommission_hosts": "gpu-1", **LAUNCHED}))
+    assert controller.simulator.billed == []
+    again = successful(controller.run("GPU provision", order))
+    assert list(again.artifacts["provision_hosts"]) == ["gpu-1"]
+    assert len(controller.simulator.billed) == 1
 
 
 def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeController) -> None:

@@ -287,6 +287,8 @@ class _Case:
         if attempt.released:
             again = messages.DELETED_AGAIN
         advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+        if owned and self.status.get("phase") == _states.FAILED:
+            advice = messages.end_first(self.host)
         return messages.joined(self.said(), again, money, messages.tried(tried), advice)
 
     def _unsettled(self) -> str:

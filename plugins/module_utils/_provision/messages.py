@@ -349,6 +349,13 @@ def keep_waiting(retries: int) -> str:
     return f"It was looked at {retries} times; run again to go on waiting."
 
 
+def end_first(host: str) -> str:
+    """What has failed and is billed, which each run finds again."""
+    return (
+        f"End it with compute_index.supply.decommission -e decommission_hosts={host}; then run again for another one."
+    )
+
+
 DELETED_AGAIN = "It was deleted again."
 
 

@@ -1,0 +1,68 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same sentences for who sits in front of AWX, where a survey has questions and a job is launched.
+
+The names are those of the playbook awx_setup. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+# The question of a survey, by its variable or by the one of a role that the answer becomes.
+QUESTIONS = {
+    "order_names": "Machines",
+    "provision_hosts": "Machines",
+    "provision_max_price_per_hour": "USD per hour for one machine, at the most",
+    "provision_max_total_price_per_hour": "USD per hour for all machines, at the most",
+    "decommission_hosts": "Machines to end",
+    "decommission_count": "How many machines",
+    "audit_names": "Machines that shall be there",
+}
+TEMPLATES = {
+    "compute_index.supply.provision": "GPU provision",
+    "compute_index.supply.decommission": "GPU decommission",
+    "compute_index.supply.audit": "GPU audit",
+}
+# Results that a person reads, of whatever step; all others are data.
+_READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
+_ASKED = "|".join(QUESTIONS)
+_STARTED = "|".join(map(re.escape, TEMPLATES))
+_Words = t.Union[str, t.Callable[[t.Match[str]], str]]
+_WORDS: tuple[tuple[str, _Words], ...] = (
+    # A command with its options: the first one follows the template's name.
+    (rf"(?<=\w) -e (?=(?:{_ASKED})=)", ", "),
+    (rf"-e (?=(?:{_ASKED})=)", ""),
+    (rf"\b({_ASKED})=", lambda found: f"'{QUESTIONS[found[1]]}': "),
+    (rf"\b({_ASKED})\b", lambda found: f"'{QUESTIONS[found[1]]}'"),
+    (rf"\b({_STARTED})\b", lambda found: TEMPLATES[found[1]]),
+    (r"\bprovision_spec\b", "what was asked for"),
+    (r"\bapi_token \(COMPUTE_INDEX_API_TOKEN\)", "the token in the API's credential"),
+    (r"\bRun (?=(?:the same )?again\b)", "Launch "),
+    (r"\brun (?=(?:the same )?again\b)", "launch "),
+)
+# Ways out that no survey offers: such a sentence keeps its command.
+_COMMAND = r"\bdecommission_(forget|resource_id)="
+_VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
+_ELSEWHERE = "Among the variables of the inventory in AWX: "
+
+
+def in_awx(text: str) -> str:
+    """A sentence with the names of questions, job templates and buttons; one that has them already stays as it is."""
+    if re.search(_COMMAND, text):
+        return text
+    for pattern, words in _WORDS:
+        text = re.sub(pattern, words, text)
+    others = [] if _ELSEWHERE in text else list(dict.fromkeys(_VARIABLE.findall(text)))
+    return f"{text} {_ELSEWHERE}{', '.join(others)}." if others else text
+
+
+def shown_in_awx(result: t.Any, read: bool = False) -> t.Any:
+    """A step's result with all that a person reads put so; ``read``: this part of it is."""
+    if isinstance(result, t.Mapping):
+        return {name: shown_in_awx(part, read or name in _READ) for name, part in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [shown_in_awx(part, read) for part in result]
+    return in_awx(result) if read and isinstance(result, str) else result

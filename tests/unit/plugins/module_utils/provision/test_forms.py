@@ -1,0 +1,65 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What messages say to who sits in front of AWX."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, naming, purchase_messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import in_awx, shown_in_awx
+
+from provision_samples import machine
+
+FOUND = [{**machine(1), "resource_id": "r-1"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (messages.end_first("gpu-1"), "End it with GPU decommission, 'Machines to end': gpu-1; then launch again for"),
+        (
+            messages.lost("gpu-1", ["a", "b"], "404."),
+            "compute_index.supply.decommission -e decommission_hosts=gpu-1 -e decommission_forget=a,b.",
+        ),
+        (
+            messages.unclaimed("gpu-1", "gpu-1", FOUND),
+            "end it by its id: -e decommission_hosts=gpu-1 -e decommission_resource_id=r-1",
+        ),
+        (
+            messages.above_total(5.0, 0, 4.0, 1),
+            "'USD per hour for all machines, at the most' is USD 4.00 per hour.",
+        ),
+        (
+            messages.too_dear("x", 5.0, 4.0),
+            "not within 'USD per hour for one machine, at the most' (USD 4.00 per hour).",
+        ),
+        (messages.NO_MATCH, "No offer matches what was asked for. Ask for less (region, vendor,"),
+        (
+            naming.objection([naming.Part("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None, "", True),
+            "'Machines to end': 'gpu-*' means 2 hosts (gpu-1, gpu-2), and nobody has said how many that shall be."
+            " To end them give 'How many machines': 2.",
+        ),
+        (naming.objection([], [], None), "for example, 'Machines to end': gpu-1,gpu-2."),
+        (purchase_messages.refusal("auth"), "Check the token in the API's credential."),
+        (purchase_messages.AGAIN, "Launch the same again later:"),
+        (
+            messages.namesake("gpu-1", "gpu-1", FOUND),
+            "or a provision_project. Among the variables of the inventory in AWX: provision_adopt,"
+            " provision_resource_name, provision_project.",
+        ),
+    ],
+)
+def test_a_survey_has_questions_and_a_job_is_launched(text: str, part: str) -> None:
+    assert part in in_awx(text)
+    assert in_awx(in_awx(text)) == in_awx(text)
+
+
+def test_data_stay_what_they_are() -> None:
+    told, data = "Run again.", {"name": "provision_spec", "path": "/a/provision_spec"}
+    result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
+    shown = "Launch again."
+    assert shown_in_awx(result) == {
+        "plans": [{"refusal": shown, "offer": data, "attempts": [{"msg": shown}]}],
+        "refusals": {told: shown},
+    }
