@@ -303,3 +303,20 @@ def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeContr
     assert f"These offers can be bought until {first}." in quote.text
     successful(controller.launch("GPU provision", ORDER))
     assert "can be bought until" not in successful(controller.launch("GPU quote", ORDER)).text
+
+
+@core
+@pytest.mark.parametrize("key", ["another", "none"])
+def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeController, key: str) -> None:
+    controller = make_controller()
+    if key == "none":
+        controller.templates["GPU provision"] = {**controller.templates["GPU provision"], "ssh": False}
+    else:
+        controller.inventory_variables["provision_ssh_public_key"] = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA=="
+    job = controller.launch("GPU provision", ORDER)
+    assert (job.status, controller.simulator.purchases) == ("failed", [])
+    assert "This job cannot log in to the machines that it would buy" in job.text
+    assert "Could not open a connection to your authentication agent" in job.text or key == "another"
+    controller.inventory_variables["provision_reach"] = False
+    if key == "none":
+        successful(controller.launch("GPU provision", ORDER))
