@@ -25,6 +25,9 @@ import rules
 Item = dict[str, Any]
 
 TOKEN = "awx-token"
+"""Of a system administrator."""
+ADMIN_TOKEN = "awx-token-of-an-organization"
+"""Of an administrator of all organizations that there are, who is no more than that."""
 SECRET = "$encrypted$"
 ROOT = "/api/v2"
 # What an object of each kind has, beside what it is given.
@@ -33,7 +36,8 @@ DEFAULTS: dict[str, Item] = {
     "execution_environments": {"description": "", "organization": None, "credential": None},
     "credential_types": {"description": "", "managed": False},
     "credentials": {"description": "", "organization": None, "inputs": {}},
-    "projects": {"description": "", "credential": None, "scm_branch": "", "scm_revision": "abc", "scm_type": ""},
+    "projects": {"description": "", "credential": None, "scm_branch": "", "scm_revision": "", "scm_type": ""},
+    "project_updates": {"status": "pending", "failed": False, "finished": None, "event_processing_finished": False},
     "inventories": {"description": "", "kind": "", "host_filter": None, "variables": ""},
     "inventory_sources": {"description": "", "source_vars": ""},
     "job_templates": {"description": "", "job_type": "run", "extra_vars": "---", "ask_variables_on_launch": False},
@@ -41,7 +45,24 @@ DEFAULTS: dict[str, Item] = {
     "workflow_job_template_nodes": {"unified_job_template": None, "extra_data": {}},
     "workflow_approval_templates": {"description": "", "timeout": 0},
     "schedules": {"description": "", "enabled": True, "extra_data": {}},
+    "teams": {"description": ""},
+    "roles": {},
+    "jobs": {},
+    "workflow_jobs": {},
+    "workflow_approvals": {},
 }
+# The roles of an object, and what each of them lets its teams do.
+ALLOWS = {
+    "execute_role": ("execute", "read"),
+    "approval_role": ("approve", "read"),
+    "read_role": ("read",),
+}
+ROLES = {
+    "job_templates": ("execute_role", "read_role"),
+    "workflow_job_templates": ("execute_role", "approval_role", "read_role"),
+}
+# What belongs to no organization, so that an administrator of one cannot make or change it.
+GLOBAL = ("credential_types", "execution_environments")
 UNIFIED = ("projects", "inventory_sources", "job_templates", "workflow_job_templates", "workflow_approval_templates")
 # The scope in which a name is unique.
 SCOPES = {
@@ -53,7 +74,10 @@ SCOPES = {
     "workflow_job_templates": ("organization",),
     "workflow_job_template_nodes": ("workflow_job_template",),
     "schedules": ("unified_job_template",),
+    "teams": ("organization",),
 }
+# Names of these may be there twice.
+UNNAMED = ("workflow_approval_templates", "project_updates", "roles", "jobs", "workflow_jobs", "workflow_approvals")
 REQUIRED = {
     "credentials": ("credential_type", "organization"),
     "projects": ("organization", "scm_url"),
@@ -81,6 +105,10 @@ class FakeAwx:
         self.associations: dict[tuple[int, str], list[int]] = {}
         self.secrets: dict[int, Item] = {}
         """The inputs of credentials as they were given."""
+        self.unreachable = ""
+        """Why no project can be updated; empty: each can."""
+        self.members: dict[str, str] = {}
+        """The teams whose members have tokens, by the token."""
         self.url = ""
         self._server = uvicorn.Server(uvicorn.Config(self._app(), log_level="error", lifespan="off", ws="none"))
         machine = {"fields": [{"id": "ssh_key_data", "secret": True}, {"id": "username"}]}
@@ -115,6 +143,14 @@ class FakeAwx:
         found = [self.items[each] for each in self.associations.get((item["id"], association), [])]
         return [each.get("identifier") or each["name"] for each in found]
 
+    def make(self, kind: str, /, **data: Any) -> Item:
+        """Make an object, as an operator does by hand."""
+        return self._add(kind, data)
+
+    def associate(self, item: Item, association: str, other: Item) -> None:
+        """Associate it with another one, as an operator does by hand."""
+        self._associate(item, association, {"id": other["id"]})
+
     # The objects
 
     def _add(self, kind: str, data: Item) -> Item:
@@ -123,12 +159,34 @@ class FakeAwx:
         item["type"] = {"inventories": "inventory"}.get(kind, kind.removesuffix("s"))
         self._validate(item)
         self.items[number] = item
+        for role in ROLES.get(kind, ()):
+            self._add("roles", {"name": role, "object": number})
+        if kind == "projects":
+            self._update_project(item)
         return item
 
     def _change(self, item: Item, data: Item) -> None:
         changed = {**item, **{key: value for key, value in data.items() if key != "type"}}
         self._validate(changed)
+        moved = item["kind_"] == "projects" and any(item[key] != changed[key] for key in ("scm_url", "scm_branch"))
         item.update(changed)
+        if moved:
+            self._update_project(item)
+
+    def _update_project(self, project: Item) -> Item:
+        """An update that has begun; how it ends is seen by who looks a second time."""
+        return self._add("project_updates", {"name": project["name"], "project": project["id"], "scm_revision": ""})
+
+    def _look(self, update: Item) -> Item:
+        """A project update as it is shown; the next look finds that it has gone on."""
+        shown = self._show(update)
+        if update["finished"] is None:
+            status = "failed" if self.unreachable else "successful"
+            update |= {"status": status, "failed": bool(self.unreachable), "finished": "2026-01-01T03:00:00Z"}
+            update["event_processing_finished"] = True
+            if not self.unreachable:
+                update["scm_revision"] = self.items[update["project"]]["scm_revision"] = "abc"
+        return shown
 
     def _validate(self, item: Item) -> None:
         kind = item["kind_"]
@@ -136,7 +194,7 @@ class FakeAwx:
             if item.get(field) in (None, ""):
                 raise refuse(**{field: ["This field is required."]})
         scope = ("name", "identifier", *SCOPES.get(kind, ()))
-        if kind != "workflow_approval_templates" and any(
+        if kind not in UNNAMED and any(
             other["id"] != item["id"] and all(other.get(key) == item.get(key) for key in scope)
             for other in self.all(kind)
         ):
@@ -167,9 +225,6 @@ class FakeAwx:
         self.secrets[item["id"]] = {**self.secrets.get(item["id"], {}), **given}
         item["inputs"] = {key: SECRET if fields[key].get("secret") else value for key, value in item["inputs"].items()}
 
-    def _validate_projects(self, item: Item) -> None:
-        item["summary_fields"] = {"current_update": {"id": item["id"]}}
-
     def _validate_inventory_sources(self, item: Item) -> None:
         if self.items[item["source_project"]]["scm_type"] == "":
             raise refuse(source_project=["Cannot use manual project for SCM-based inventory."])
@@ -180,7 +235,8 @@ class FakeAwx:
             raise refuse(credential=["Such credentials are disallowed for scm inventory sources."])
 
     def _validate_job_templates(self, item: Item) -> None:
-        if not (self.project / item["playbook"]).is_file():
+        # AWX knows the playbooks of a project only once it has been updated.
+        if not self.items[item["project"]]["scm_revision"] or not (self.project / item["playbook"]).is_file():
             raise refuse(playbook=["Playbook not found for project."])
 
     def _validate_schedules(self, item: Item) -> None:
@@ -200,7 +256,56 @@ class FakeAwx:
         related = {name: f"{item['url']}{name}/" for name in ("survey_spec", "update")}
         if item.get("unified_job_template"):
             related["unified_job_template"] = self.items[item["unified_job_template"]]["url"]
-        return {"summary_fields": {}, **item, "related": related}
+        own = {
+            f"{name}_nodes": self.associations.get((item["id"], f"{name}_nodes"), [])
+            for name in ("success", "failure", "always")
+            if item["kind_"] == "workflow_job_template_nodes"
+        }
+        roles = {each["name"]: {"id": each["id"]} for each in self.all("roles") if each["object"] == item["id"]}
+        return {"summary_fields": {"object_roles": roles}, **item, **own, "related": related}
+
+    def _field(self, item: Item, name: str) -> str:
+        """The value that a search compares, also that of a related object (organization__name)."""
+        first, _, rest = name.partition("__")
+        if rest:
+            other = self.items.get(item.get(first) or 0)
+            return self._field(other, rest) if other else ""
+        return str(item.get(first, ""))
+
+    # Who may do what
+
+    def _may(self, token: str, method: str, path: list[str]) -> bool:
+        """Whether the bearer of a token may do this, by the roles of its team."""
+        kind = path[0]
+        if token == TOKEN:
+            return True
+        if token == ADMIN_TOKEN:
+            makes = method == "POST" and len(path) == 1
+            return method == "GET" or (kind not in GLOBAL and not (makes and kind == "organizations"))
+        if len(path) == 1:
+            return False
+        item = self.items[int(path[1])]
+        wanted = {"launch": "execute", "approve": "approve"}.get(path[-1], "read" if method == "GET" else "")
+        template = item.get("template", item["id"])
+        teams = {each["id"] for each in self.all("teams") if each["name"] == self.members[token]}
+        held = [
+            role["name"]
+            for role in self.all("roles")
+            if role["object"] == template and teams & set(self.associations.get((role["id"], "teams"), []))
+        ]
+        return any(wanted in ALLOWS[role] for role in held)
+
+    def _launch(self, template: Item) -> Item:
+        """The job of a template; of a workflow also the jobs and approvals of all its nodes."""
+        if template["kind_"] == "job_templates":
+            return self._add("jobs", {"name": template["name"], "template": template["id"]})
+        for node in self.all("workflow_job_template_nodes"):
+            step = self.items[node["unified_job_template"]]
+            if node["workflow_job_template"] == template["id"] and step["kind_"] == "job_templates":
+                self._launch(step)
+            elif node["workflow_job_template"] == template["id"]:
+                self._add("workflow_approvals", {"name": step["name"], "template": template["id"]})
+        return self._add("workflow_jobs", {"name": template["name"], "template": template["id"]})
 
     def _list(self, found: list[Item]) -> Item:
         return {"count": len(found), "next": None, "results": [self._show(item) for item in found]}
@@ -230,8 +335,11 @@ class FakeAwx:
 
         @app.middleware("http")
         async def authenticate(request: Request, call_next: Any) -> Response:
-            if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            token = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if token not in (TOKEN, ADMIN_TOKEN, *self.members):
                 return JSONResponse({"detail": "Authentication credentials were not provided."}, 401)
+            if not self._may(token, request.method, request.url.path.removeprefix(ROOT).strip("/").split("/")):
+                return JSONResponse({"detail": "You do not have permission to perform this action."}, 403)
             response: Response = await call_next(request)
             response.headers["X-API-Product-Name"], response.headers["X-API-Product-Version"] = "AWX", "24.6.1"
             return response
@@ -248,7 +356,27 @@ class FakeAwx:
 
         @app.get(ROOT + "/project_updates/{number}/")
         def project_update(number: int) -> Item:
-            return {"id": number, "status": "successful"}
+            return self._look(found("project_updates", number))
+
+        @app.get(ROOT + "/project_updates/{number}/events/")
+        def events(number: int, request: Request) -> Item:
+            kind = "runner_on_failed"
+            failed = self.items[number]["failed"] and kind in request.query_params["event__in"].split(",")
+            stdout = f"\x1b[0;31mfatal: [localhost]: FAILED! => {self.unreachable}\x1b[0m"
+            return {"count": 1, "next": None, "results": [{"event": kind, "stdout": stdout}] if failed else []}
+
+        @app.post(ROOT + "/projects/{number}/update/", status_code=202)
+        def update_project(number: int) -> Item:
+            return self._show(self._update_project(found("projects", number)))
+
+        @app.post(ROOT + "/{kind}/{number}/launch/", status_code=201)
+        def launch(kind: str, number: int) -> Item:
+            return self._show(self._launch(found(kind, number)))
+
+        @app.post(ROOT + "/workflow_approvals/{number}/approve/", status_code=204)
+        def approve(number: int) -> Response:
+            found("workflow_approvals", number)
+            return Response(status_code=204)
 
         @app.get(ROOT + "/{kind}/")
         def search(kind: str, request: Request) -> Item:
@@ -256,7 +384,7 @@ class FakeAwx:
             either = {name.removeprefix("or__"): wanted.pop(name) for name in list(wanted) if name.startswith("or__")}
 
             def has(item: Item, asked: dict[str, str]) -> list[bool]:
-                return [str(item.get(field, "")) == value for field, value in asked.items()]
+                return [self._field(item, field) == value for field, value in asked.items()]
 
             known = [item for item in self.all(kind) if all(has(item, wanted))]
             return self._list([item for item in known if not either or any(has(item, either))])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, definitions
-from fake_awx import TOKEN, FakeAwx
+from fake_awx import ADMIN_TOKEN, TOKEN, FakeAwx, Item
 from packaged import unpack
 from project import MakeProject, Project, Run
 
@@ -37,8 +38,9 @@ def awx() -> Iterator[FakeAwx]:
 
 
 @pytest.fixture
-def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Project:
+def project(make_project: MakeProject, collections: Path, awx: FakeAwx, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A user who may change AWX."""
+    monkeypatch.setattr("project.COMMAND_SECONDS", 600)  # a process for each of some fifty changes, on a busy computer
     project = make_project()
     project.environment |= {
         "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([os.environ["ANSIBLE_COLLECTIONS_PATH"], str(collections)]),
@@ -51,11 +53,11 @@ def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Proje
 
 def set_up(project: Project, **variables: Any) -> Run:
     """Run the playbook."""
-    return project.command("ansible-playbook", SETUP, "-e", json.dumps(variables))
+    return project.command("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
 
 
 def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
-    run = set_up(project, awx_project_url=URL, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
+    run = set_up(project, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
 
     assert run.returncode == 0, run.output
     assert project.simulator.settings.token not in run.output
@@ -108,13 +110,15 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     (schedule,) = awx.all("schedules")
     assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
 
-    again = set_up(project, awx_project_url=URL, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
+    # An administrator of the organization can do that, too.
+    project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
+    again = set_up(project, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
 @pytest.mark.parametrize(
     "variables",
-    [{}, {"awx_project_url": URL, "awx_api_token": ""}, {"awx_project_url": URL, "awx_ssh_key_file": "~/none"}],
+    [{"awx_project_url": ""}, {"awx_api_token": ""}, {"awx_ssh_key_file": "~/none"}],
     ids=["no-project", "no-token", "no-key"],
 )
 def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeAwx, variables: dict[str, Any]) -> None:
@@ -125,9 +129,16 @@ def test_nothing_is_changed_if_something_is_missing(project: Project, awx: FakeA
     assert len(awx.items) == before
 
 
+def test_who_may_not_set_up_is_told_what_is_forbidden(project: Project, awx: FakeAwx) -> None:
+    project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
+    run = set_up(project)
+    assert run.returncode == 2
+    assert "You don't have permission to POST to /api/v2/organizations/ (HTTP 403)" in run.text
+
+
 def test_jobs_share_a_registry_if_one_is_named(project: Project, awx: FakeAwx) -> None:
     url = "postgresql://supply:kept-between-us@db.example.com/supply"
-    run = set_up(project, awx_project_url=URL, awx_registry_url=url)
+    run = set_up(project, awx_registry_url=url)
     assert run.returncode == 0, run.output
     assert "kept-between-us" not in run.output
     credential = awx.one("credentials", "Compute Index Supply API")
@@ -138,9 +149,9 @@ def test_jobs_share_a_registry_if_one_is_named(project: Project, awx: FakeAwx) -
 
 def test_organizations_do_not_get_into_each_others_way(project: Project, awx: FakeAwx) -> None:
     for organization in ("Compute Index Supply", "Research"):
-        run = set_up(project, awx_project_url=URL, awx_organization=organization)
+        run = set_up(project, awx_organization=organization)
         assert run.returncode == 0, run.output
-    again = set_up(project, awx_project_url=URL)
+    again = set_up(project)
     assert (again.returncode, again.changed) == (0, 0), again.output
     templates = awx.all("job_templates")
     assert len(templates) == 2 * len(definitions()["awx_job_templates"])
@@ -151,3 +162,106 @@ def test_organizations_do_not_get_into_each_others_way(project: Project, awx: Fa
     for source in awx.all("inventory_sources"):
         inventory = awx.items[source["inventory"]]
         assert awx.items[source["credential"]]["organization"] == inventory["organization"]
+
+
+def another_pair(project: Project, passphrase: str = "") -> Path:
+    """A second key pair of the user."""
+    file = project.folder / "another"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file)], check=True)
+    return file
+
+
+def test_a_rerun_says_why_the_project_cannot_be_updated_and_then_goes_on(project: Project, awx: FakeAwx) -> None:
+    awx.unreachable = "Repository not found."
+    for _again in range(2):
+        failed = set_up(project)
+        assert failed.returncode == 2
+        assert f"AWX cannot update the project from {URL}." in failed.text
+        assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
+        assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
+        assert awx.all("job_templates") == []
+    awx.unreachable = ""
+    run = set_up(project)
+    assert run.returncode == 0, run.output
+    assert len(awx.all("job_templates")) == len(definitions()["awx_job_templates"])
+
+
+@pytest.mark.core
+def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> None:
+    """Credentials, variables of the inventory, a second approval, and answers of the schedule."""
+    assert set_up(project).returncode == 0
+    organization, provision = (
+        awx.one("organizations", "Compute Index Supply"),
+        awx.one("job_templates", "GPU provision"),
+    )
+    ours = awx.one("credentials", "Compute Index Supply API")
+    vault = awx.make("credential_types", name="Vault", kind="vault", inputs={}, managed=True)
+
+    def credential(name: str, kind: int) -> Item:
+        return awx.make("credentials", name=name, credential_type=kind, organization=organization["id"])
+
+    hub = credential("Hub", awx.one("credentials", "Ansible Galaxy")["credential_type"])
+    awx.associate(organization, "galaxy_credentials", hub)
+    awx.associate(provision, "credentials", credential("Passwords", vault["id"]))
+    # Another account's stands where ours was.
+    awx.associations[provision["id"], "credentials"].remove(ours["id"])
+    awx.associate(provision, "credentials", credential("Other account", ours["credential_type"]))
+    inventory = awx.one("inventories", "Compute Index Supply")
+    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
+    inventory["variables"] += f"provision_ssh_public_key: {project.public_key}\n"
+    approve = awx.one("workflow_job_template_nodes", "approve")
+    workflow = awx.one("workflow_job_templates", "GPU machines")
+    second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
+    awx.associations[approve["id"], "success_nodes"] = [second["id"]]
+    (schedule,) = awx.all("schedules")
+    schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+
+    again = set_up(project)
+
+    assert again.returncode == 0, again.output
+    assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
+    assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
+    variables = json.loads(inventory["variables"])
+    assert (variables["provision_project"], variables["motd"]) == ("research", "for {{ nobody }}")
+    assert variables["provision_poll_delay"] == 30
+    assert awx.names(approve, "success_nodes") == ["second"]
+    assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+
+
+def test_halves_of_different_pairs_are_refused(project: Project, awx: FakeAwx) -> None:
+    before = len(awx.items)
+    other = another_pair(project)
+    other.with_name("another.pub").write_text(project.public_key)
+    run = set_up(project, awx_ssh_key_file=str(other))
+    assert (run.returncode, len(awx.items)) == (2, before)
+    assert f"{other}.pub is not the public half of {other}" in run.text and "Nothing was changed." in run.text
+    assert "PRIVATE KEY" not in run.output
+
+
+def test_a_key_with_a_passphrase_is_refused(project: Project, awx: FakeAwx) -> None:
+    before = len(awx.items)
+    run = set_up(project, awx_ssh_key_file=str(another_pair(project, "secret")))
+    assert (run.returncode, len(awx.items)) == (2, before)
+    assert "or that one has a passphrase" in run.text and "incorrect passphrase" in run.text
+
+
+def test_another_pair_replaces_both_halves_or_none(project: Project, awx: FakeAwx) -> None:
+    """Also after a first run that has not come far."""
+    awx.unreachable = "Repository not found."
+    set_up(project)
+    awx.unreachable = ""
+    inventory, machines = (
+        awx.one("inventories", "Compute Index Supply"),
+        awx.one("credentials", "Compute Index Supply machines"),
+    )
+    other = another_pair(project)
+    refused = set_up(project, awx_ssh_key_file=str(other))
+    assert refused.returncode == 2
+    assert "AWX has the private key of another pair" in refused.text and "Nothing was changed." in refused.text
+    assert json.loads(inventory["variables"])["provision_ssh_public_key"] == project.public_key
+
+    run = set_up(project, awx_ssh_key_file=str(other), awx_update_secrets=True)
+    assert run.returncode == 0, run.output
+    public = other.with_name("another.pub").read_text().strip()
+    assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public
+    assert awx.secrets[machines["id"]] == {"ssh_key_data": other.read_text()}
