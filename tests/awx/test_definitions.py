@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from conftest import ROOT, definitions
 FOUND = definitions()
 SURVEYS: dict[str, Any] = FOUND["awx_surveys"]
 TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templates"]}
+# As AWX's forms call them.
+ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
 # What playbooks hand on by set_stats.
 ARTIFACTS = {"quote", "provision_hosts", "audit"}
 
@@ -41,6 +44,7 @@ def test_awx_takes_the_credential_type() -> None:
     names = ("COMPUTE_INDEX_API_URL", "COMPUTE_INDEX_API_TOKEN", "COMPUTE_INDEX_REGISTRY_URL")
     assert environment == dict(zip(names, ("https://api", "secret", ""), strict=True))
     assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token", "registry_url"]
+
 
 
 ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}
@@ -123,6 +127,16 @@ def test_messages_name_what_the_surveys_ask() -> None:
     becomes |= {f"provision_max_{each}": f"order_max_{each}" for each in ("price_per_hour", "total_price_per_hour")}
     assert {name: asked[becomes.get(name, name)] for name in forms.QUESTIONS} == forms.QUESTIONS
     assert set(forms.TEMPLATES.values()) <= set(TEMPLATES)
+
+
+def test_permissions_name_what_exists_and_let_nobody_buy_without_approval() -> None:
+    guide = (ROOT / "docs" / "awx.md").read_text()
+    for each in FOUND["awx_permissions"]:
+        assert set(each.get("job_templates", [])) <= set(TEMPLATES)
+        assert each.get("workflows", [FOUND["awx_workflow"]["name"]]) == [FOUND["awx_workflow"]["name"]]
+        named = ", ".join(each.get("job_templates", [FOUND["awx_workflow"]["name"]]))
+        assert re.search(rf"\| {ROLES[each['role']]} \| .*{re.escape(named)}", guide)
+        assert each["role"] == "read" or "GPU provision" not in each.get("job_templates", [])
 
 
 def builder(*words: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from conftest import ROOT, definitions
 from fake_awx import ADMIN_TOKEN, TOKEN, FakeAwx, Item
@@ -265,3 +266,33 @@ def test_another_pair_replaces_both_halves_or_none(project: Project, awx: FakeAw
     public = other.with_name("another.pub").read_text().strip()
     assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public
     assert awx.secrets[machines["id"]] == {"ssh_key_data": other.read_text()}
+
+
+def test_teams_may_do_what_they_need(project: Project, awx: FakeAwx) -> None:
+    """Who orders launches and reads what was bought, who approves reads the quote; all else is 403."""
+    teams = {"awx_ordering_teams": ["Research"], "awx_approving_teams": ["Finance"]}
+    run = set_up(project, **teams)
+    assert run.returncode == 0, run.output
+    awx.make("teams", name="Strangers", organization=awx.one("organizations", "Compute Index Supply")["id"])
+    awx.members = {each: each for each in ("Research", "Finance", "Strangers")}
+
+    def ask(team: str, method: str, item: Item, action: str = "") -> bool:
+        url = f"{awx.url}{item['url']}{action and action + '/'}"
+        answer = requests.request(method, url, headers={"Authorization": f"Bearer {team}"}, timeout=10)
+        assert answer.status_code in (200, 201, 204, 403)
+        return answer.status_code != 403
+
+    workflow = awx.one("workflow_job_templates", "GPU machines")
+    assert [ask(team, "POST", workflow, "launch") for team in awx.members] == [True, False, False]
+    (approval,) = awx.all("workflow_approvals")
+    assert [ask(team, "POST", approval, "approve") for team in awx.members] == [False, True, False]
+    for job in ("GPU quote", "GPU provision", "GPU configure"):
+        assert [ask(team, "GET", awx.one("jobs", job)) for team in awx.members] == [True, True, False], job
+    for template in awx.all("job_templates"):
+        launched = [ask(team, "POST", template, "launch") for team in awx.members]
+        assert launched == [template["name"] != "GPU provision", False, False], template["name"]
+
+    again = set_up(project, **teams, awx_audit_names="gpu-1")
+    assert (again.returncode, again.changed) == (0, 1), again.output
+    (schedule,) = awx.all("schedules")
+    assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
