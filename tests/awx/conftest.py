@@ -92,6 +92,8 @@ class Controller:
         self.simulator = project.simulator
         self.key = project.key
         self.folder = project.folder / "jobs"
+        self.source = ROOT / "awx" / "project"
+        """What the project's repository holds."""
         self._numbers = itertools.count(1)
         self.environment = {
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
@@ -146,7 +148,7 @@ class Controller:
         """Run a job with these extra variables."""
         definition = self.templates[template]
         folder = self.folder / str(next(self._numbers))
-        shutil.copytree(ROOT / "awx" / "project", folder / "project")
+        shutil.copytree(self.source, folder / "project")
         self._update_inventory(folder)
         (folder / "env").mkdir()
         (folder / "env" / "extravars").write_text(yaml.dump(unsafe(variables), Dumper=Dumper))
@@ -181,6 +183,7 @@ class Controller:
             envvars={**self.environment, **self.credential, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"},
             quiet=True,
             private_data_dir=str(folder),
+            playbook_dir=str(source.parent),
         )
         if not isinstance(found, dict):
             raise SyncFailed(errors)

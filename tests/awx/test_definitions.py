@@ -46,6 +46,12 @@ def test_awx_takes_the_credential_type() -> None:
     assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token", "registry_url"]
 
 
+def test_the_guide_shows_what_can_be_pasted_into_awx() -> None:
+    guide = (ROOT / "docs" / "awx.md").read_text()
+    inputs, injectors = (yaml.safe_load(block) for block in re.findall("^ *```yaml\n(.*?)```", guide, re.M | re.S))
+    kind = FOUND["awx_credential_type"]
+    assert (inputs, injectors) == (kind["inputs"], kind["injectors"])
+
 
 ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}
 
@@ -134,8 +140,9 @@ def test_permissions_name_what_exists_and_let_nobody_buy_without_approval() -> N
     for each in FOUND["awx_permissions"]:
         assert set(each.get("job_templates", [])) <= set(TEMPLATES)
         assert each.get("workflows", [FOUND["awx_workflow"]["name"]]) == [FOUND["awx_workflow"]["name"]]
-        named = ", ".join(each.get("job_templates", [FOUND["awx_workflow"]["name"]]))
-        assert re.search(rf"\| {ROLES[each['role']]} \| .*{re.escape(named)}", guide)
+        parts = [f"workflow {name}" for name in each.get("workflows", [])] + [", ".join(each.get("job_templates", []))]
+        cell = "; ".join(filter(None, parts))
+        assert re.search(rf"\| {ROLES[each['role']]} \| {re.escape(cell)}( \||:)", guide), cell
         assert each["role"] == "read" or "GPU provision" not in each.get("job_templates", [])
 
 

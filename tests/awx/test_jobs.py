@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 import postgresql
-from conftest import Controller, Job, MakeController, SyncFailed
+from conftest import ROOT, Controller, Job, MakeController, SyncFailed
 from simulator import Fault, Offer
 
 core = pytest.mark.core
@@ -320,3 +323,29 @@ def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeControlle
     controller.inventory_variables["provision_reach"] = False
     if key == "none":
         successful(controller.launch("GPU provision", ORDER))
+
+
+@core
+def test_a_project_can_bring_the_collection(
+    make_controller: MakeController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way without Galaxy: no requirements, and no other place where the collection is."""
+    controller = make_controller()
+    controller.source = tmp_path / "source"
+    shutil.copytree(ROOT / "awx" / "project", controller.source)
+    (controller.source / "collections" / "requirements.yml").unlink()
+    for part in ("meta", "playbooks", "plugins", "roles", "galaxy.yml"):
+        target = controller.source / "collections" / "ansible_collections" / "compute_index" / "supply" / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, target)
+    monkeypatch.delenv("ANSIBLE_COLLECTIONS_PATH")
+    elsewhere = [
+        each for each in os.environ["PYTHONPATH"].split(os.pathsep) if not Path(each, "ansible_collections").exists()
+    ]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(elsewhere))
+
+    order = {"order_names": "1", **LIMIT}
+    jobs = [controller.launch(name, order) for name in ("GPU quote", "GPU provision")]
+    jobs += [controller.launch("GPU decommission", {"decommission_hosts": "gpu-1"})]
+    assert [job.status for job in jobs] == ["successful"] * 3, jobs[-1].output
+    assert (len(bought(controller)), controller.simulator.billed) == (1, [])
