@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a public key for SSH looks like. This module util is private to the collection."""
+"""What keys for SSH look like. This module util is private to the collection."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def check_ssh_public_key(value: str) -> str:
     if kind == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < LEAST_RSA:
         raise ValueError(f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes")
     return key
+
+
+def public_half(private: str) -> str:
+    """Type and key of the public half that a private key in OpenSSH's format holds, also where it is encrypted.
+
+    Empty where that cannot be read (OpenSSH's PROTOCOL.key).
+    """
+    _begin, _mark, rest = private.partition("-----BEGIN OPENSSH PRIVATE KEY-----")
+    body, _mark, _rest = rest.partition("-----END OPENSSH PRIVATE KEY-----")
+    try:
+        data = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    magic, _zero, data = data.partition(b"\0")
+    if magic != b"openssh-key-v1":
+        return ""
+    for _field in ("cipher", "kdf", "options of the kdf"):
+        data = data[4 + int.from_bytes(data[:4], "big") :]
+    count, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
+    blob = data[8 : 8 + length]
+    kind = (_fields(blob) or [b""])[0].decode("ascii", "replace")
+    return f"{kind} {base64.b64encode(blob).decode()}" if count == 1 and kind in _KEY_TYPES else ""
 
 
 def _is_key(kind: str, fields: list[bytes]) -> bool:

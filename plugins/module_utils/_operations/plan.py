@@ -28,9 +28,11 @@ from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
 from .._provision.sums import UNLIMITED, add_up
+from .._registry._files import read_text
 from .._registry._pins import pin
 from .._registry._place import is_shared, ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
+from .._ssh_key import public_half
 from .._text import number_of
 from .._wording import amount, table, usd_short
 from ._memory import Memory, bring_ssh_up_to_date
@@ -93,6 +95,8 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         _named_apart(_finished(case, draft, statuses, registries), params["inventory"])
         for case, draft in zip(cases, plans)
     ]
+    if any(draft.action == BUY for draft in plans) and not params["quote"]:
+        warnings += _other_halves(params["hosts"], hosts)
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     if not (check_mode or params["quote"]):
         warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
@@ -116,6 +120,20 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     if params["slice_of"] and declaration.total_ceiling != UNLIMITED and not is_shared(place):
         objections.append(messages.sliced_total(params["slice_of"]))
     return replace(declaration, objections=tuple(objections))
+
+
+def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
+    """What is odd about pairs of keys, as far as both files can be read; an inline key is not looked at."""
+    pairs = {
+        (os.path.expanduser(str(raw["ssh_public_key_file"])), host.identity_file)
+        for raw, host in zip(raws, hosts)
+        if host.identity_file and not raw["has_ssh_public_key"]
+    }
+    for public, private in sorted(pairs):
+        with contextlib.suppress(OSError, UnicodeError):
+            found = public_half(read_text(private) or "")
+            if found and found.split() != (read_text(public) or "").split()[:2]:
+                yield messages.other_half(public, private)
 
 
 def _shadows(host: Declaration) -> list[str]:

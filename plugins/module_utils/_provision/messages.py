@@ -296,6 +296,14 @@ def plan(offer: Machine) -> str:
     return ", ".join(str(each) for each in facts if each)
 
 
+def other_half(public: str, private: str) -> str:
+    """The machine will let in another key than the one that SSH is told to use."""
+    return (
+        f"{public}, which the machines will let in, is not the public half of {private}, with which SSH will try to log"
+        " in. They belong together unless the user data lets another key in."
+    )
+
+
 def quoted_until(expires_at: str) -> str:
     """A line of a quote: when the first of its offers expires, as the API writes times."""
     return f"These offers can be bought until {expires_at}."

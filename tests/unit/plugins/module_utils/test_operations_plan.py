@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 
@@ -31,16 +33,19 @@ class Offers:
         return []
 
 
-def plans(folder: Path, count: int) -> list[dict[str, Any]]:
+def planned(folder: Path, count: int, **fields: Any) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
-    hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder)) for n in range(count)]
+    hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": ""},
     }
-    found = plan(cast(Market, Offers(count)), params, True)
-    return cast("list[dict[str, Any]]", found["plans"])
+    return plan(cast(Market, Offers(count)), params, True)
+
+
+def plans(folder: Path, count: int) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", planned(folder, count)["plans"])
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
@@ -48,3 +53,19 @@ def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
     assert {one["action"] for one in (*few, *many)} == {"buy"}
     assert len({one["offer_id"] for one in many}) == 100
     assert len(json.dumps(many)) / 100 < 1.1 * len(json.dumps(few)) / 5
+
+
+@pytest.mark.parametrize("options", [["-t", "ed25519", "-N", ""], ["-t", "rsa", "-N", "a passphrase"]])
+def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, options: list[str]) -> None:
+    for name in ("one", "two"):
+        subprocess.run(["ssh-keygen", "-q", "-C", "x", "-f", str(tmp_path / name), *options], check=True)
+
+    def said(private: str, public: str, **fields: Any) -> list[str]:
+        files = {"identity_file": str(tmp_path / private), "ssh_public_key_file": str(tmp_path / public)}
+        return list(planned(tmp_path / "registry", 2, **{"has_ssh_public_key": False, **files, **fields})["warnings"])
+
+    (told,) = said("one", "two.pub")
+    assert f"{tmp_path}/two.pub, which the machines will let in, is not the public half of {tmp_path}/one" in told
+    assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
+    (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
+    assert said("one", "two.pub") == []
