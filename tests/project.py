@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import pytest
 import yaml
 
 import golden
+from launcher import Program
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
@@ -44,6 +46,8 @@ fi
 """
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
 COMMAND_SECONDS = 120
+# A command of ansible-core in which a shell would find nothing to do.
+PLAIN = r"ansible(?:[\w ./=,:-]|'[^']*')*"
 
 
 @dataclass
@@ -129,44 +133,25 @@ class Project:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "own.yml").write_text(yaml.safe_dump(variables))
 
-    def surroundings(self, **environment: str) -> dict[str, Any]:
-        """How a program is run in the project, in the words of `subprocess`."""
-        return {
-            "cwd": self.folder,
-            "env": {**self.environment, **environment},
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-        }
+    def start(self, *words: str, **environment: str) -> Program:
+        """Start a program in the project, in a session of its own."""
+        if words[:2] == ("bash", "-c") and re.fullmatch(PLAIN, words[2]):
+            words = tuple(shlex.split(words[2]))
+        if words[0].startswith("ansible"):
+            words = (tool(words[0]), *words[1:])
+        return Program(words, self.folder, {**self.environment, **environment})
 
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
-        done = subprocess.run(words, **self.surroundings(**environment), timeout=COMMAND_SECONDS, check=False)
-        run = Run(done.returncode, done.stdout)
+        with self.start(*words, **environment) as program:
+            run = Run(program.wait(COMMAND_SECONDS), program.read())
         if self.recorder:
             self.recorder.note(words, run)
         return run
 
-    def command(self, *words: str, **environment: str) -> Run:
-        """Run a command of ansible-core in the project."""
-        return self.run(tool(words[0]), *words[1:], **environment)
-
-    def start_unheard(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start a command of ansible-core in a session of its own, to be killed; nobody reads what it prints."""
-        return subprocess.Popen(
-            [tool(words[0]), *words[1:]],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
     def play(self, *words: str, **environment: str) -> Run:
         """Run ansible-playbook with the project's inventory."""
-        return self.command("ansible-playbook", "-i", str(self.inventory), *words, **environment)
+        return self.run("ansible-playbook", "-i", str(self.inventory), *words, **environment)
 
     def write(self, *plays: dict[str, Any]) -> str:
         """Write a playbook of the project's own, on one line, and return its name."""
@@ -196,7 +181,7 @@ class Project:
             "no_log": True,
         }
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [*steps, dump]}
-        run = self.command("ansible-playbook", self.write(play), *options)
+        run = self.run("ansible-playbook", self.write(play), *options)
         assert run.returncode == 0, run.output
         found = json.loads(results.read_text())
         return [found[name] for name in names], run

@@ -25,7 +25,8 @@ import pytest
 import yaml
 
 from books import Machine, Offer, Purchase
-from project import Project, Run, extra, tool
+from launcher import Program
+from project import Project, Run, extra
 from simulator import Simulator
 from standin import StandIn
 
@@ -63,32 +64,39 @@ class Attacked(Project):
 
     # Runs
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start ansible-playbook, or another command of ansible-core, in a process group of its own."""
-        command = [tool(words[0]), *words[1:]] if words[0].startswith("ansible") else words
-        return subprocess.Popen(command, **self.surroundings(**environment), start_new_session=True)
-
-    def finish(self, process: subprocess.Popen[str], seconds: float = PLAY_SECONDS) -> Run:
+    def finish(self, program: Program, seconds: float = PLAY_SECONDS) -> Run:
         """The end of a command; one that hangs is ended with all that it has started."""
+        late = ""
         try:
-            output, _none = process.communicate(timeout=seconds)
+            program.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.kill(process)
-            self.end_leftovers()
-            output, _none = process.communicate()
-            output += f"\nENDED BY THE TEST after {seconds} seconds\n"
+            self.kill(program)
+            late = f"\nENDED BY THE TEST after {seconds} seconds\n"
         self.end_leftovers()
-        return Run(process.returncode, output)
+        with program:
+            return Run(program.wait(), program.read() + late)
 
     @staticmethod
-    def kill(process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> None:
+    def kill(program: Program, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the process group of a command that `start` has started."""
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(program.pid, number)
+
+    def processes(self) -> list[int]:
+        """The processes of this project's commands: they work in its folder, or have its mark in their environment."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            # Those that ended meanwhile, and those of others.
+            with suppress(OSError):
+                if entry.name.isdigit() and (
+                    (entry / "cwd").readlink() == self.folder or self.mark.encode() in (entry / "environ").read_bytes()
+                ):
+                    found.append(int(entry.name))
+        return found
 
     def end_leftovers(self) -> None:
         """End what this project's commands have started and left, such as workers in sessions of their own."""
-        while pids := marked(self.mark):
+        while pids := self.processes():
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -183,17 +191,6 @@ def write_program(file: Path, script: str) -> None:
     """Write a shell script that can be run."""
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
-
-
-def marked(mark: str) -> list[int]:
-    """The processes that have this name in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        # Those that ended meanwhile, and those of others.
-        with suppress(OSError):
-            if entry.name.isdigit() and f"{mark}=".encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-    return found
 
 
 def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from attack import Attacked, Cases, assert_remembered, core, failed, failures, marked, of, wait_for
+from attack import Attacked, Cases, assert_remembered, core, failed, failures, of, wait_for
 from standin import Answer, Proceed, Request, StandIn, refuse
 
 PROCURE = ("POST", "/procure_offer")
@@ -44,7 +44,7 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     # Itself alone, as the system does that is short of memory: its workers learn nothing of it.
     process.kill()
     killed.append(time.monotonic())
-    process.communicate()
+    process.wait()
     # While that one is dead, a colleague buys one of the offers.
     account.buy(offers["stolen"], "colleague")
     for machine in offers["renamed"].purchase.machines if offers["renamed"].purchase else ():
@@ -88,7 +88,7 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
 def kill_modules(project: Attacked, name: str) -> int:
     """Kill the processes of the modules of this name that the project runs, and say how many there were."""
     killed = 0
-    for pid in marked(project.mark):
+    for pid in project.processes():
         # A shell that has started one has the same words, and tells Ansible how it ended.
         with suppress(OSError):
             program, *words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")

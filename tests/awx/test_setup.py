@@ -54,7 +54,7 @@ def project(make_project: MakeProject, collections: Path, awx: FakeAwx, monkeypa
 
 def set_up(project: Project, **variables: Any) -> Run:
     """Run the playbook."""
-    return project.command("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
+    return project.run("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
 
 
 def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:

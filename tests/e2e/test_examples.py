@@ -31,7 +31,7 @@ def test_the_examples(rent: MakeProject) -> None:
             **({"provision_group": "cluster", "provision_offer_id": cluster.offer_id} if name == "ray" else {}),
         }
         playbook = ("compute_index.supply.provision", "-e", json.dumps(options))
-        run = project.command("ansible-playbook", "-i", f"{name}.yml", *playbook)
+        run = project.run("ansible-playbook", "-i", f"{name}.yml", *playbook)
         assert run.returncode == 0, run.output
         assert "[WARNING]" not in run.output
         user_data[name] = project.simulator.user_data(project.simulator.purchases[-1].resource_ids[0])

@@ -93,7 +93,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 def kill(project: Project, number: signal.Signals, due: Callable[[], bool]) -> None:
     """Start the play, and when it is due send all its processes a signal, as a closed terminal or a reboot does."""
-    with project.start_unheard("ansible-playbook", "-i", str(project.inventory), write_impatient(project)) as process:
+    with project.start("ansible-playbook", "-i", str(project.inventory), write_impatient(project)) as process:
         while process.poll() is None and not due():
             time.sleep(0.002)
         if process.poll() is None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
-from project import COMMAND_SECONDS, tool
+from launcher import Program
+from project import COMMAND_SECONDS
 from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
@@ -53,16 +52,10 @@ class Shop:
         """A play of a controller."""
         return self.project.play(*words, **self.controller(controller))
 
-    def start(self, number: int) -> subprocess.Popen[str]:
+    def start(self, number: int) -> Program:
         """A play that provisions all hosts, in a session of its own."""
-        words = ["-i", str(self.project.inventory), "compute_index.supply.provision", "--forks", "20"]
-        with open(self.output(number), "a") as output:
-            options = {**self.project.surroundings(**self.controller(number)), "stdout": output, "stderr": output}
-            return subprocess.Popen([tool("ansible-playbook"), *words], **options, start_new_session=True)
-
-    def output(self, number: int) -> Path:
-        """What it prints."""
-        return self.project.folder / f"output-{number}.txt"
+        words = ["ansible-playbook", "-i", str(self.project.inventory), "compute_index.supply.provision"]
+        return self.project.start(*words, "--forks", "20", **self.controller(number))
 
     @property
     def live(self) -> list[str]:
@@ -121,13 +114,13 @@ def test_what_another_run_is_buying_is_not_ended(shop: Shop) -> None:
     assert shop.live == ["gpu-1"]
 
 
-def kill(process: subprocess.Popen[str], how: str) -> None:
+def kill(play: Program, how: str) -> None:
     """Kill the play with its workers, or the play alone, whose workers go on buying."""
     if how == "all":
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(play.pid, signal.SIGKILL)
     else:
-        process.kill()
-    process.wait()
+        os.kill(play.pid, signal.SIGKILL)
+    play.wait(COMMAND_SECONDS)
 
 
 @core
@@ -144,6 +137,7 @@ def test_three_runs_buy_six_machines(
     ceiling = len(HOSTS) * PRICE
     shop.declare(HOSTS, **({"provision_max_total_price_per_hour": ceiling} if shop.url else {}))
     runs = {number: shop.start(number) for number in range(3)}
+    started = list(runs.values())
     for _kill in range(2):
         time.sleep(dice.uniform(1, 4))
         number = dice.randrange(3)
@@ -151,12 +145,13 @@ def test_three_runs_buy_six_machines(
             kill(runs[number], dice.choice(["all", "alone"]))
             shop.forget_holds()
             runs[number] = shop.start(number)
+            started.append(runs[number])
         assert len(shop.live) * PRICE <= ceiling
-    for process in runs.values():
-        process.wait(COMMAND_SECONDS)
+    for play in runs.values():
+        play.wait(COMMAND_SECONDS)
     last = shop.project.play("compute_index.supply.provision")
     assert last.returncode == 0, last.output
-    said = "".join(shop.output(number).read_text() for number in runs)
+    said = "".join(play.read() for play in started)
     assert shop.live == HOSTS, said
     assert len(shop.project.simulator.purchases) == len(HOSTS), said
     audit = shop.project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")

@@ -136,7 +136,7 @@ def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, 
     # They need GPUs and the Internet; their inventories are bought by tests/e2e.
     examples = ROOT / "docs" / "examples"
     words = ("-i", str(examples / f"{inventory}.yml"), str(examples / f"{site}.yml"), "--syntax-check")
-    run = project.command("ansible-playbook", *words)
+    run = project.run("ansible-playbook", *words)
     assert run.returncode == 0, run.output
 
 

@@ -21,7 +21,7 @@ def inventory(project: Project, *words: str, config: dict[str, Any] | None = Non
     """What ansible-inventory prints for the inventory plugin alone: a mapping for ``--list`` and ``--host``."""
     file = project.folder / "all.supply.yml"
     file.write_text(yaml.safe_dump({"plugin": "compute_index.supply.resources", **(config or {})}))
-    run = project.command("ansible-inventory", "-i", str(file), *words, **environment)
+    run = project.run("ansible-inventory", "-i", str(file), *words, **environment)
     assert run.returncode == 0, run.output
     # Texts from the network are marked as such in the output.
     return json.loads(run.output, object_hook=lambda found: found.get("__ansible_unsafe", found))
@@ -132,7 +132,7 @@ def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
     elsewhere.write_text("plugin: compute_index.supply.resources\n")
     options = ["-e", "provision_group=supply", "-e", f"ansible_ssh_private_key_file={project.key}"]
     trust = {"ANSIBLE_HOST_KEY_CHECKING": "false"}
-    run = project.command("ansible-playbook", "-i", str(elsewhere), "compute_index.supply.configure", *options, **trust)
+    run = project.run("ansible-playbook", "-i", str(elsewhere), "compute_index.supply.configure", *options, **trust)
     assert run.returncode == 0, run.output
     (resource_id,) = project.simulator.resources
     note = json.loads((project.simulator.home(resource_id) / "compute_index_supply.json").read_text())
@@ -155,9 +155,7 @@ def test_a_failing_api_stops_the_run(project: Project, fault: dict[str, Any], me
     file.write_text("plugin: compute_index.supply.resources\napi_retries: 0\n")
     play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"msg": "it ran"}}]}
     never = {"ANSIBLE_INVENTORY_UNPARSED_FAILED": "false", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "false"}
-    run = project.command(
-        "ansible-playbook", "-i", str(file), "-i", str(project.inventory), project.write(play), **never
-    )
+    run = project.run("ansible-playbook", "-i", str(file), "-i", str(project.inventory), project.write(play), **never)
     assert run.returncode == 4, run.output
     assert message in run.text
     assert "it ran" not in run.output

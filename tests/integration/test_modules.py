@@ -192,7 +192,7 @@ def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     project.declare(["gpu-1"], ansible_connection="local", ansible_python_interpreter="{{ ansible_playbook_python }}")
     names = [f"compute_index.supply.{module}" for module in MODULES]
-    said = project.command("ansible-doc", "--json", *names)
+    said = project.run("ansible-doc", "--json", *names)
     assert said.returncode == 0, said.output
     documents = json.loads(said.output[said.output.index("{") :])
     for name in names:

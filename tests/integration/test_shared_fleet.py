@@ -110,7 +110,7 @@ def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
 def inventory(project: Project, **environment: str) -> dict[str, Any]:
     """What the inventory plugin makes of the account."""
     (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
-    run = project.command("ansible-inventory", "-i", "account.supply.yml", "--list", **environment)
+    run = project.run("ansible-inventory", "-i", "account.supply.yml", "--list", **environment)
     assert run.returncode == 0, run.output
     found: dict[str, Any] = json.loads(
         run.output[run.output.index("{") :], object_hook=lambda each: each.get("__ansible_unsafe", each)

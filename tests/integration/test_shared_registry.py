@@ -72,7 +72,7 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, s
     shop.simulator.settings.procure_seconds = 3
     commands = [purchase(shop, offers[0], "one"), purchase(shop, offers[0 if same else 1], "two")]
     with ThreadPoolExecutor() as pool:
-        runs = list(pool.map(lambda command: shop.command(*command), commands))
+        runs = list(pool.map(lambda command: shop.run(*command), commands))
     assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
     results = {found["outcome"]: found for found in (result(shop, "one"), result(shop, "two"))}
     (bought,) = shop.simulator.purchases
@@ -85,7 +85,7 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, s
 
 def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
     """Kill the play and all its processes, also those in sessions of their own, as soon as it is due."""
-    with project.start_unheard(*command) as process:
+    with project.start(*command) as process:
         deadline = time.monotonic() + 60
         while not due():
             assert process.poll() is None and time.monotonic() < deadline
@@ -116,12 +116,12 @@ def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, reg
     assert rows(registry) == [("buying", first, [])]
     shop.simulator.settings.procure_seconds = 0
     for offer_id in (first, second):
-        assert shop.command(*purchase(shop, offer_id)).returncode == 0
+        assert shop.run(*purchase(shop, offer_id)).returncode == 0
         assert result(shop)["outcome"] == "claimed", "the hold lasts"
     postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET held_until = now()")
-    assert shop.command(*purchase(shop, second)).returncode == 0
+    assert shop.run(*purchase(shop, second)).returncode == 0
     assert result(shop)["outcome"] == "claimed", "another offer is not bought while this one is open"
-    assert shop.command(*purchase(shop, first)).returncode == 0
+    assert shop.run(*purchase(shop, first)).returncode == 0
     assert result(shop)["outcome"] == ("existing" if made else "created")
     (bought,) = shop.simulator.purchases
     assert rows(registry) == [("live", first, bought.resource_ids)]

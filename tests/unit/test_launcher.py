@@ -1,0 +1,80 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that tests start behave as if `subprocess` had started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher import Program
+
+ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
+
+
+def run(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    """How a program ends, and what it prints."""
+    with Program(words, folder, {**os.environ, **environment}) as program:
+        return program.wait(60), program.read()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_how_it_ends_and_what_it_prints(tmp_path: Path) -> None:
+    assert run(tmp_path, "sh", "-c", 'pwd; echo "$WORD" >&2; cat; exit 3', WORD="word") == (3, f"{tmp_path}\nword\n")
+    assert run(tmp_path, "sh", "-c", "kill -TERM $$") == (-signal.SIGTERM, "")
+
+
+def test_a_command_sees_its_own_folder_and_variables(tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").touch()
+    for home in ("one", "two"):
+        code, printed = run(tmp_path, ANSIBLE, "--version", ANSIBLE_HOME=str(tmp_path / home))
+        assert code == 0 and f"config file = {tmp_path / 'ansible.cfg'}" in printed, printed
+        assert f"'{tmp_path / home}/plugins/modules'" in printed, printed
+    code, printed = run(tmp_path, ANSIBLE, "missing.yml")
+    assert code == 1 and "missing.yml could not be found" in printed
+
+
+def test_what_others_have_imported_is_hidden_where_the_environment_says_so(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").write_text("raise ImportError('there is none')\n")
+    assert run(tmp_path, ANSIBLE, "--version")[0] == 0
+    code, _printed = run(tmp_path, ANSIBLE, "--version", PYTHONPATH=str(tmp_path))
+    assert code != 0
+
+
+def test_it_can_be_waited_for_and_killed(tmp_path: Path) -> None:
+    with Program(["sleep", "60"], tmp_path, os.environ) as program:
+        assert program.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.wait(0.05)
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.wait(10) == program.poll() == -signal.SIGINT
+        assert is_alive(program.pid), "its id could be that of another process by now"
+
+
+def test_it_does_not_outlive_whoever_has_started_it(tmp_path: Path) -> None:
+    script = (
+        "import os, launcher; print(launcher.Program(['sleep', '60'], '.', os.environ).pid, flush=True); os._exit(9)"
+    )
+    code, pid = run(tmp_path, sys.executable, "-c", script)
+    with Program(["sleep", "60"], tmp_path, os.environ) as given_up:
+        pass
+    assert code == 9
+    end = time.monotonic() + 10
+    while alive := [each for each in (int(pid), given_up.pid) if is_alive(each)]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.01)
