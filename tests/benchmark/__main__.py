@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace each measured part between its marks there")
     options = parser.parse_args()
     if options.small:
-        options.rounds, options.fleet = 1, [1]
+        options.rounds, options.fleet = 1, []
     return options
 
 
@@ -72,15 +72,14 @@ def measure_tasks(where: Commands, options: argparse.Namespace) -> str:
     with Server(answers, where.folder) as server:
         ways = tasks.ways(server, answers)
         counts = {"separate": 20, "item": 100, "poll": 20, "hosts": 50}
+        some = {name: ways[name] for name in (tasks.PING, tasks.STATUS, tasks.BY_MODULE)}
         if options.small:
             counts = {"separate": 1, "item": 2, "poll": 2, "hosts": 2}
         for kind, count in counts.items():
-            some = (
-                ways if kind != "hosts" else {name: ways[name] for name in (tasks.PING, tasks.STATUS, tasks.BY_MODULE)}
-            )
+            few = kind == "hosts" or (options.small and kind != "separate")
             plays = tasks.Tasks(where, server, kind, count)
-            rows += tasks.rows(kind, plays.measure(some, options.rounds))
-        rows += tasks.payload_rows(where, ways)
+            rows += tasks.rows(kind, plays.measure(some if few else ways, options.rounds))
+        rows += tasks.payload_rows(where, some if options.small else ways)
     return markdown("Tasks (CPU time of one, over TLS)", rows)
 
 
