@@ -36,7 +36,7 @@ sandbox: $(DEMO) $(if $(REGISTRY),.venv/.$(REGISTRY)) ## Run the simulated API i
 		$(if $(REGISTRY),--registry $(REGISTRY)) $(ARGS)
 
 test: .venv/.nox ## Run everything below: lint, sanity, unit, integration, AWX and e2e tests, benchmark (small), docs, release
-	$(NOX) --parallel $(LANES) $(ARGS)
+	SUPPLY_TEST_BRIEF=1 $(NOX) --parallel $(LANES) $(ARGS)
 
 lint: .venv/.nox ## Check style, types, documentation and changelog
 	$(NOX) --session lint
