@@ -105,6 +105,7 @@ def launcher() -> socket.socket:
             with theirs:
                 process = subprocess.Popen(
                     [sys.executable, __file__, str(theirs.fileno())],
+                    cwd="/",  # nobody's project
                     env=os.environ,  # without what libraries have put past it
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

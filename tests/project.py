@@ -9,14 +9,17 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -94,8 +97,10 @@ class Project:
         ssh.mkdir(parents=True)
         self.key = ssh / "id_ed25519"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(self.key)], check=True)
+        self.mark = f"SUPPLY_TEST_{uuid4().hex}"
         self.environment = {
             **os.environ,
+            self.mark: "1",
             "HOME": str(folder / "home"),
             "ANSIBLE_HOME": str(folder / "home" / ".ansible"),
             "ANSIBLE_NOCOLOR": "1",
@@ -148,6 +153,26 @@ class Project:
         if self.recorder:
             self.recorder.note(words, run)
         return run
+
+    def processes(self) -> list[int]:
+        """The processes of this project's commands: they work in its folder, or have its mark in their environment."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            # Those that ended meanwhile, and those of others.
+            with suppress(OSError):
+                if entry.name.isdigit() and (
+                    (entry / "cwd").readlink() == self.folder or self.mark.encode() in (entry / "environ").read_bytes()
+                ):
+                    found.append(int(entry.name))
+        return found
+
+    def end_leftovers(self) -> None:
+        """End what this project's commands have started and left, such as workers in sessions of their own."""
+        while pids := self.processes():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
 
     def play(self, *words: str, **environment: str) -> Run:
         """Run ansible-playbook with the project's inventory."""

@@ -44,9 +44,8 @@ class Attacked(Project):
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, cast(Simulator, account), sockets)
         self.account = account
-        self.mark = f"SUPPLY_ATTACK_{uuid4().hex}"
         # Many failures are expected, and none of their retries shall be waited out.
-        self.environment |= {self.mark: "1", "ANSIBLE_FORKS": "8", "ANSIBLE_RETRY_FILES_ENABLED": "false"}
+        self.environment |= {"ANSIBLE_FORKS": "8", "ANSIBLE_RETRY_FILES_ENABLED": "false"}
 
     def declare(self, hosts: list[str] | dict[str, Any], **variables: Any) -> None:
         """Write the inventory: the group gpu of these hosts, with variables of their own where it is a mapping."""
@@ -81,26 +80,6 @@ class Attacked(Project):
         """Signal the process group of a command that `start` has started."""
         with suppress(ProcessLookupError):
             os.killpg(program.pid, number)
-
-    def processes(self) -> list[int]:
-        """The processes of this project's commands: they work in its folder, or have its mark in their environment."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            # Those that ended meanwhile, and those of others.
-            with suppress(OSError):
-                if entry.name.isdigit() and (
-                    (entry / "cwd").readlink() == self.folder or self.mark.encode() in (entry / "environ").read_bytes()
-                ):
-                    found.append(int(entry.name))
-        return found
-
-    def end_leftovers(self) -> None:
-        """End what this project's commands have started and left, such as workers in sessions of their own."""
-        while pids := self.processes():
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
 
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""

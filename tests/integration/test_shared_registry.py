@@ -94,6 +94,8 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(10)
+    # Workers of newer versions have sessions of their own, and a module would go on.
+    project.end_leftovers()
 
 
 def descendants(pid: int) -> list[int]:
