@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,26 +83,16 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, s
 
 
 def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
-    """Kill the play and all its processes, also those in sessions of their own, as soon as it is due."""
+    """Kill the play and all its processes as soon as it is due."""
     with project.start(*command) as process:
         deadline = time.monotonic() + 60
         while not due():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
-        for pid in [process.pid, *descendants(process.pid)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
     # Workers of newer versions have sessions of their own, and a module would go on.
     project.end_leftovers()
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
-    with suppress(FileNotFoundError):
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [each for child in children for each in (child, *descendants(child))]
-    return []
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["before", "after"])
