@@ -42,7 +42,7 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
     time.sleep(0.4)
     sent = len(account.asked(*PROCURE))
     # Itself alone, as the system does that is short of memory: its workers learn nothing of it.
-    process.kill()
+    os.kill(process.pid, signal.SIGKILL)
     killed.append(time.monotonic())
     process.wait()
     # While that one is dead, a colleague buys one of the offers.
