@@ -169,6 +169,8 @@ def tell(connection: socket.socket, number: int) -> None:
 def become(connection: socket.socket, output: int, words: list[str], cwd: str, env: dict[str, str]) -> None:
     """Become the program; returns if it is a command of ansible-core that a fork can run."""
     os.setsid()
+    # A job in the background of a shell ignores it, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with connection:
         tell(connection, os.getpid())
     os.chdir(cwd)

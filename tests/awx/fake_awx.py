@@ -266,7 +266,7 @@ class FakeAwx:
 
     def _field(self, item: Item, name: str) -> str:
         """The value that a search compares, also that of a related object (organization__name)."""
-        first, _, rest = name.partition("__")
+        first, _mark, rest = name.partition("__")
         if rest:
             other = self.items.get(item.get(first) or 0)
             return self._field(other, rest) if other else ""

@@ -257,7 +257,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     launched = {"awx_job_id": 7}
     refused = controller.run("GPU decommission", {"decommission_hosts": "supply", **launched})
     assert (refused.status, len(controller.simulator.billed)) == ("failed", 2)
-    assert "give decommission_count=2" in refused.text
+    assert "give 'How many machines': 2" in refused.text, refused.text
     wrong = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "3", **launched})
     assert (wrong.status, len(controller.simulator.billed)) == ("failed", 2)
     successful(

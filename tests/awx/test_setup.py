@@ -57,11 +57,40 @@ def set_up(project: Project, **variables: Any) -> Run:
     return project.run("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
 
 
+def check_teams(awx: FakeAwx) -> None:
+    """Who orders launches and reads what was bought, who approves reads the quote; all else is 403."""
+    awx.make("teams", name="Strangers", organization=awx.one("organizations", "Compute Index Supply")["id"])
+    awx.members = {each: each for each in ("Research", "Finance", "Strangers")}
+
+    def ask(team: str, method: str, item: Item, action: str = "") -> bool:
+        url = f"{awx.url}{item['url']}{action and action + '/'}"
+        answer = requests.request(method, url, headers={"Authorization": f"Bearer {team}"}, timeout=10)
+        assert answer.status_code in (200, 201, 204, 403)
+        return answer.status_code != 403
+
+    workflow = awx.one("workflow_job_templates", "GPU machines")
+    assert [ask(team, "POST", workflow, "launch") for team in awx.members] == [True, False, False]
+    (approval,) = awx.all("workflow_approvals")
+    assert [ask(team, "POST", approval, "approve") for team in awx.members] == [False, True, False]
+    for job in ("GPU quote", "GPU provision", "GPU configure"):
+        assert [ask(team, "GET", awx.one("jobs", job)) for team in awx.members] == [True, True, False], job
+    for template in awx.all("job_templates"):
+        launched = [ask(team, "POST", template, "launch") for team in awx.members]
+        assert launched == [template["name"] != "GPU provision", False, False], template["name"]
+
+
 def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
-    run = set_up(project, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
+    registry = "postgresql://supply:kept-between-us@db.example.com/supply"
+    wanted = {
+        "awx_image": "registry.example.com/supply-ee:1",
+        "awx_registry_url": registry,
+        "awx_ordering_teams": ["Research"],
+        "awx_approving_teams": ["Finance"],
+    }
+    run = set_up(project, **wanted)
 
     assert run.returncode == 0, run.output
-    assert project.simulator.settings.token not in run.output
+    assert project.simulator.settings.token not in run.output and "kept-between-us" not in run.output
     found = definitions()
 
     organization = awx.one("organizations", "Compute Index Supply")
@@ -74,7 +103,9 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     assert awx.secrets[credential["id"]] == {
         "url": project.simulator.url,
         "token": project.simulator.settings.token,
+        "registry_url": registry,
     }
+    assert kind["injectors"]["env"]["COMPUTE_INDEX_REGISTRY_URL"] == "{{ registry_url | default('') }}"
     machines = awx.one("credentials", "Compute Index Supply machines")
     assert awx.secrets[machines["id"]] == {"ssh_key_data": project.key.read_text()}
     assert awx.one("projects", "Compute Index Supply")["scm_url"] == URL
@@ -108,13 +139,14 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
             break
         node = awx.one("workflow_job_template_nodes", following[0])
     assert way == ["GPU quote", "Buy what was quoted", "GPU provision", "GPU configure"]
+    check_teams(awx)
+
+    # An administrator of the organization can do that, too. What is given for the schedule is all that changes.
+    project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
+    again = set_up(project, **wanted, awx_audit_names="gpu-1")
+    assert (again.returncode, again.changed) == (0, 1), again.output
     (schedule,) = awx.all("schedules")
     assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
-
-    # An administrator of the organization can do that, too.
-    project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
-    again = set_up(project, awx_image="registry.example.com/supply-ee:1", awx_audit_names="gpu-1")
-    assert (again.returncode, again.changed) == (0, 0), again.output
 
 
 @pytest.mark.parametrize(
@@ -137,23 +169,15 @@ def test_who_may_not_set_up_is_told_what_is_forbidden(project: Project, awx: Fak
     assert "You don't have permission to POST to /api/v2/organizations/ (HTTP 403)" in run.text
 
 
-def test_jobs_share_a_registry_if_one_is_named(project: Project, awx: FakeAwx) -> None:
-    url = "postgresql://supply:kept-between-us@db.example.com/supply"
-    run = set_up(project, awx_registry_url=url)
-    assert run.returncode == 0, run.output
-    assert "kept-between-us" not in run.output
-    credential = awx.one("credentials", "Compute Index Supply API")
-    assert awx.secrets[credential["id"]]["registry_url"] == url
-    injected = awx.one("credential_types", "Compute Index Supply API")["injectors"]["env"]
-    assert injected["COMPUTE_INDEX_REGISTRY_URL"] == "{{ registry_url | default('') }}"
+def another_pair(project: Project, passphrase: str = "") -> Path:
+    """A second key pair of the user."""
+    file = project.folder / "another"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file)], check=True)
+    return file
 
 
-def test_organizations_do_not_get_into_each_others_way(project: Project, awx: FakeAwx) -> None:
-    for organization in ("Compute Index Supply", "Research"):
-        run = set_up(project, awx_organization=organization)
-        assert run.returncode == 0, run.output
-    again = set_up(project)
-    assert (again.returncode, again.changed) == (0, 0), again.output
+def check_organizations(awx: FakeAwx) -> None:
+    """Two of them are apart: each has templates, credentials and machines of its own."""
     templates = awx.all("job_templates")
     assert len(templates) == 2 * len(definitions()["awx_job_templates"])
     for template in templates:
@@ -165,31 +189,9 @@ def test_organizations_do_not_get_into_each_others_way(project: Project, awx: Fa
         assert awx.items[source["credential"]]["organization"] == inventory["organization"]
 
 
-def another_pair(project: Project, passphrase: str = "") -> Path:
-    """A second key pair of the user."""
-    file = project.folder / "another"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file)], check=True)
-    return file
-
-
-def test_a_rerun_says_why_the_project_cannot_be_updated_and_then_goes_on(project: Project, awx: FakeAwx) -> None:
-    awx.unreachable = "Repository not found."
-    for _again in range(2):
-        failed = set_up(project)
-        assert failed.returncode == 2
-        assert f"AWX cannot update the project from {URL}." in failed.text
-        assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
-        assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
-        assert awx.all("job_templates") == []
-    awx.unreachable = ""
-    run = set_up(project)
-    assert run.returncode == 0, run.output
-    assert len(awx.all("job_templates")) == len(definitions()["awx_job_templates"])
-
-
 @pytest.mark.core
 def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> None:
-    """Credentials, variables of the inventory, a second approval, and answers of the schedule."""
+    """Credentials, variables of the inventory, a second approval, answers of the schedule, and another organization."""
     assert set_up(project).returncode == 0
     organization, provision = (
         awx.one("organizations", "Compute Index Supply"),
@@ -208,13 +210,16 @@ def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> Non
     awx.associations[provision["id"], "credentials"].remove(ours["id"])
     awx.associate(provision, "credentials", credential("Other account", ours["credential_type"]))
     inventory = awx.one("inventories", "Compute Index Supply")
-    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
-    inventory["variables"] += f"provision_ssh_public_key: {project.public_key}\n"
     approve = awx.one("workflow_job_template_nodes", "approve")
     workflow = awx.one("workflow_job_templates", "GPU machines")
+    (schedule,) = awx.all("schedules")
+    # What has a name of its own is known now; the other organization has the same names.
+    assert set_up(project, awx_organization="Research").returncode == 0
+    check_organizations(awx)
+    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
+    inventory["variables"] += f"provision_ssh_public_key: {project.public_key}\n"
     second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
     awx.associations[approve["id"], "success_nodes"] = [second["id"]]
-    (schedule,) = awx.all("schedules")
     schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
     again = set_up(project)
@@ -227,6 +232,7 @@ def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> Non
     assert variables["provision_poll_delay"] == 30
     assert awx.names(approve, "success_nodes") == ["second"]
     assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+    check_organizations(awx)
 
 
 def test_halves_of_different_pairs_are_refused(project: Project, awx: FakeAwx) -> None:
@@ -247,9 +253,14 @@ def test_a_key_with_a_passphrase_is_refused(project: Project, awx: FakeAwx) -> N
 
 
 def test_another_pair_replaces_both_halves_or_none(project: Project, awx: FakeAwx) -> None:
-    """Also after a first run that has not come far."""
+    """Also after a first run that has not come far, which says why."""
     awx.unreachable = "Repository not found."
-    set_up(project)
+    failed = set_up(project)
+    assert failed.returncode == 2
+    assert f"AWX cannot update the project from {URL}." in failed.text
+    assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
+    assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
+    assert awx.all("job_templates") == []
     awx.unreachable = ""
     inventory, machines = (
         awx.one("inventories", "Compute Index Supply"),
@@ -263,36 +274,7 @@ def test_another_pair_replaces_both_halves_or_none(project: Project, awx: FakeAw
 
     run = set_up(project, awx_ssh_key_file=str(other), awx_update_secrets=True)
     assert run.returncode == 0, run.output
+    assert len(awx.all("job_templates")) == len(definitions()["awx_job_templates"])
     public = other.with_name("another.pub").read_text().strip()
     assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public
     assert awx.secrets[machines["id"]] == {"ssh_key_data": other.read_text()}
-
-
-def test_teams_may_do_what_they_need(project: Project, awx: FakeAwx) -> None:
-    """Who orders launches and reads what was bought, who approves reads the quote; all else is 403."""
-    teams = {"awx_ordering_teams": ["Research"], "awx_approving_teams": ["Finance"]}
-    run = set_up(project, **teams)
-    assert run.returncode == 0, run.output
-    awx.make("teams", name="Strangers", organization=awx.one("organizations", "Compute Index Supply")["id"])
-    awx.members = {each: each for each in ("Research", "Finance", "Strangers")}
-
-    def ask(team: str, method: str, item: Item, action: str = "") -> bool:
-        url = f"{awx.url}{item['url']}{action and action + '/'}"
-        answer = requests.request(method, url, headers={"Authorization": f"Bearer {team}"}, timeout=10)
-        assert answer.status_code in (200, 201, 204, 403)
-        return answer.status_code != 403
-
-    workflow = awx.one("workflow_job_templates", "GPU machines")
-    assert [ask(team, "POST", workflow, "launch") for team in awx.members] == [True, False, False]
-    (approval,) = awx.all("workflow_approvals")
-    assert [ask(team, "POST", approval, "approve") for team in awx.members] == [False, True, False]
-    for job in ("GPU quote", "GPU provision", "GPU configure"):
-        assert [ask(team, "GET", awx.one("jobs", job)) for team in awx.members] == [True, True, False], job
-    for template in awx.all("job_templates"):
-        launched = [ask(team, "POST", template, "launch") for team in awx.members]
-        assert launched == [template["name"] != "GPU provision", False, False], template["name"]
-
-    again = set_up(project, **teams, awx_audit_names="gpu-1")
-    assert (again.returncode, again.changed) == (0, 1), again.output
-    (schedule,) = awx.all("schedules")
-    assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}

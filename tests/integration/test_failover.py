@@ -140,8 +140,8 @@ def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_pr
 def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make_project: MakeProject) -> None:
     offers = [Offer(gpu_price_per_hour=price, outcome="never_ready") for price in (2.0, 3.0)]
     project = make_project(offers, procure_returns_ids=False, status_resources=None)
-    # After the second purchase nobody can tell what there is. Four lists come before that.
-    project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=5, count=None, status=500))
+    # After the second purchase nobody can tell what there is. Five lists come before that.
+    project.simulator.faults.append(Fault(method="GET", path="/resources$", nth=6, count=None, status=500))
     run = fall_back(project, {"provision_on_failure": "release"}, {"provision_on_failure": "keep"})
     assert run.returncode != 0
     _first, second = project.simulator.purchases
