@@ -49,7 +49,7 @@ _TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
 class HostFile:
     """The memory of one host in a file; see `Registry`. It is locked for each change, never while the API is asked.
 
-    ``who`` is told to other runs while this one is buying.
+    While this run is buying it holds the host, and ``who`` is told to others.
     """
 
     def __init__(self, path: str, who: str = "") -> None:
