@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -93,9 +94,12 @@ def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
     assert (second.returncode, second.changed, shop.requests(*PROCURE)) == (0, 0, 2), second.output
     assert "registry: postgres at " in second.output and "project default" in second.output
 
-    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    show = {"ANSIBLE_SHOW_CUSTOM_STATS": "1"}
+    audit = shop.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true", **show)
     assert audit.returncode == 0, audit.output
     assert "GONE" not in audit.output and "ORPHANS" not in audit.output
+    bought = json.loads(audit.output.split("RUN: ")[1])["audit"]["claimed"]
+    assert [len(row["runs"]) for row in bought] == [1, 1] and f" at {platform.node()} (" in bought[0]["runs"][0]
 
     ended = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu", **another(shop))
     assert ended.returncode == 0, ended.output

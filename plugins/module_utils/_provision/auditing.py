@@ -18,6 +18,7 @@ from .ownership import Claim, Machine, Owners, Proof
 
 Row = dict[str, t.Any]
 
+# Beside these a row has the hosts and what is odd; and `runs` if hosts claim it: those that have bought, where known.
 _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour")
 
 
@@ -68,6 +69,9 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
             (found.claimed if is_known else found.unlisted).append(_row(machine, owner.hosts, near.odd(machine, owner)))
     for rows in (found.claimed, found.unlisted, found.contested):
         rows.sort(key=lambda row: row["hosts"])
+    runs = {claim.host: claim.run for claim in claims}
+    for row in [*found.claimed, *found.unlisted, *found.contested, *found.gone]:
+        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
     return found
 
 

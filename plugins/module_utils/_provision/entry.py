@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .._registry._protocol import HELD_BY, MADE, REFUSED
+from .._registry._protocol import BOUGHT_BY, HELD_BY, MADE, REFUSED
 from .._text import number_of
 
 Variables = t.Mapping[str, t.Any]
@@ -37,6 +37,7 @@ class Entry:
     host_keys: tuple[str, ...] = ()
     ssh_trust: str = "first_use"
     held_by: str = ""  # another run that is buying at this moment
+    bought_by: str = ""  # the run that has bought, where a registry knows it
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
     refused_status: int | None = None
@@ -108,6 +109,7 @@ def read_entry(variables: Variables | None) -> Entry:
         host_keys=_texts(known.get("provision_host_keys")),
         ssh_trust=_text(known.get("provision_ssh_trust")) or "first_use",
         held_by=_text(known.get(HELD_BY)),
+        bought_by=_text(known.get(BOUGHT_BY)),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),

@@ -23,7 +23,7 @@ import enum
 import re
 import typing as t
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._registry._protocol import MADE
 from .entry import Entry
@@ -52,6 +52,7 @@ class Claim:
     unanswered: bool = False
     by_name: bool = False
     bought: bool = False  # the answer was yes, but no id is noted yet
+    run: str = ""  # that has bought it, for a person; empty where nobody knows
 
     @property
     def is_registered(self) -> bool:
@@ -78,7 +79,7 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
 
 def noted_claim(host: str, entry: Entry) -> Claim:
     """The claim of a host of which only its registry entry is known."""
-    return claim_of(host, entry.name or host, entry, by_name=False)
+    return replace(claim_of(host, entry.name or host, entry, by_name=False), run=entry.bought_by)
 
 
 @dataclass(frozen=True)

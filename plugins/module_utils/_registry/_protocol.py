@@ -23,6 +23,8 @@ REFUSED = "refused"
 
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
+# The same of one that several controllers share: the run that has bought, or that has settled the purchase
+BOUGHT_BY = "provision_bought_by"
 
 
 class RegistryError(ValueError):

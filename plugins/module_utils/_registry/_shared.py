@@ -21,6 +21,7 @@ from .._provision import claims, messages, ownership
 from .._provision.ownership import Machine
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
+    BOUGHT_BY,
     HELD_BY,
     LONGEST_POST,
     MADE,
@@ -37,7 +38,7 @@ from ._protocol import (
 _OFFER, _PRICE, _IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
 _PURCHASE, _JOURNALED, _EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
 # These have columns of their own; all other variables stand in the note.
-_COLUMNS = frozenset({_OFFER, _PRICE, _IDS, _PURCHASE, _JOURNALED, _EXPIRED, HELD_BY})
+_COLUMNS = frozenset({_OFFER, _PRICE, _IDS, _PURCHASE, _JOURNALED, _EXPIRED, HELD_BY, BOUGHT_BY})
 _WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought
 
 
@@ -297,6 +298,7 @@ def _variables(row: Row, run: str) -> Variables:
         _PURCHASE: _WORDS.get(row.state, MADE),
         _EXPIRED: row.expired_seen and _utc(row.expired_seen),
         _IDS: row.resource_ids or None,
+        BOUGHT_BY: run_of(row.holder),
     }
     if _is_held(row, run):
         entry[HELD_BY] = run_of(row.holder)
