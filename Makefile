@@ -21,8 +21,8 @@ DEMO := .venv/.demo $(LINK)
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.build/dev" \
 	PYTHONPATH="$(CURDIR)/.build/dev:$(CURDIR)/tests"
 NOX := $(BIN)/nox
-# One more than processors: some sessions wait more than they work.
-LANES = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
+# Two more than processors: some sessions wait more than they work.
+LANES = $$(($$(getconf _NPROCESSORS_ONLN) + 2))
 PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
 
 help: ## Show this list

@@ -186,8 +186,11 @@ def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, re
     assert (allowed.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), allowed.output
 
 
-def test_two_accounts_of_one_api_are_told_apart_by_a_name(shop: Project, registry: str) -> None:
+def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_tokens(shop: Project, registry: str) -> None:
     assert shop.provision().returncode == 0
+    shop.simulator.settings.token = shop.environment["COMPUTE_INDEX_API_TOKEN"] = "a-token-that-replaces-the-first"
+    again = provision_elsewhere(shop)
+    assert (again.returncode, again.changed) == (0, 0), again.output
     theirs = {"COMPUTE_INDEX_ACCOUNT": "research"}
     refused = provision_elsewhere(shop, theirs)
     assert refused.returncode == 2 and "a name is one intent in a project" in refused.text.lower(), refused.output
