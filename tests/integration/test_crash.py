@@ -20,11 +20,15 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
+import postgresql
 from simulator import Fault, Nowhere, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()"
 
 
 class Crash(BaseException):
@@ -55,9 +59,13 @@ class Tracer:
 
 
 def run(
-    simulator: Simulator, offer_id: str, registry: Path | None, tracer: Tracer | None = None
+    simulator: Simulator, offer_id: str, registry: Path | str | None, tracer: Tracer | None = None
 ) -> dict[str, Any] | None:
-    """Buy the offer. Returns the result, None after a crash."""
+    """Buy the offer, with a registry in a file, by the address of a shared one, or with none.
+
+    Returns the result, None after a crash.
+    """
+    shared = registry if isinstance(registry, str) else None
     params = {
         "api_url": simulator.url,
         "api_token": simulator.settings.token,
@@ -73,9 +81,11 @@ def run(
         "max_price_per_hour": 3.0,
         "procure_timeout": 10,
         "settle_timeout": 0.05,
-        "registry_file": registry and str(registry),
+        "registry_file": str(registry) if isinstance(registry, Path) else None,
+        "registry_url": shared,
         "project": "default",
-        "host": "gpu-1",
+        # There each purchase is another host's.
+        "host": offer_id if shared else "gpu-1",
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
     _on_api._client.cache_clear()  # a process that crashed leaves no session to the next one
@@ -107,19 +117,31 @@ def unlock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that a crash left open
-@pytest.mark.parametrize("registered", [False, True], ids=["by-name", "registry"])
-@pytest.mark.parametrize("lost", [False, True], ids=["answered", "answer-lost"])
+@pytest.mark.parametrize(
+    ("memory", "lost"),
+    [("by-name", False), ("by-name", True), ("registry", False), ("registry", True), ("shared", True)],
+)
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
-    lost: bool, registered: bool, tmp_path: Path, unlock: Callable[[], None]
+    memory: str, lost: bool, tmp_path: Path, unlock: Callable[[], None], request: pytest.FixtureRequest
 ) -> None:
+    url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
+
+    def remembered(registry: Path | str, offer_id: str) -> dict[str, Any]:
+        """What the registry has of the host; nobody holds it any more."""
+        if isinstance(registry, Path):
+            return HostFile(str(registry)).read() or {}
+        database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
+        return SharedHost(database, "default", offer_id, simulator.url, run="a third one").read() or {}
+
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
 
-        def fresh() -> tuple[str, Path | None]:
+        def fresh() -> tuple[str, Path | str | None]:
             simulator.faults.clear()
             if lost:
                 simulator.faults.append(Fault(path="/procure_offer", cut="after"))
             offer_id = simulator.add_offer(gpu_price_per_hour=2.0).offer_id
-            return offer_id, tmp_path / offer_id / "compute_index_supply.yml" if registered else None
+            file = tmp_path / offer_id / "compute_index_supply.yml"
+            return offer_id, file if memory == "registry" else url
 
         run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
         tracer = Tracer()
@@ -131,6 +153,10 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             offer_id, registry = fresh()
             crashes += run(simulator, offer_id, registry, Tracer(crash_at=line)) is None
             unlock()
+            if url:
+                # The connections of a process end with it.
+                postgresql.execute(url, CUT)
+                postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now()")
             bought += any(purchase.offer_id == offer_id for purchase in simulator.purchases)
             simulator.faults.clear()
             result = run(simulator, offer_id, registry)
@@ -139,8 +165,8 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before line {line}"
             assert result["resource_ids"] == purchases[0].resource_ids
             if registry is not None:
-                entry = HostFile(str(registry)).read()
-                assert entry is not None and entry["provision_resource_ids"] == purchases[0].resource_ids
+                entry = remembered(registry, offer_id)
+                assert entry["provision_resource_ids"] == purchases[0].resource_ids
                 assert (entry["provision_procured_offer_id"], entry["provision_purchase"]) == (offer_id, "made")
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
         assert crashes > 0.98 * lines, "an answer may arrive in fewer pieces, which takes some lines less"
