@@ -57,14 +57,10 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         return _answer(refused, [], registries, params, check_mode, api.account)
     memory = _Known(registries, hosts)
     known = {host.host: memory.of(host) for host in hosts}
-    for raw in params["hosts"]:
-        is_another = raw["registry_mark"] != params["registry_mark"]
-        left = registries.left_behind(raw, params, known[raw["host"]].offer_id)
-        memory.refuse(raw["host"], messages.ANOTHER_REGISTRY if is_another else left)
-    for host in hosts:
-        foreign = memory.foreign(host.registry, host.host, host.project)
-        if foreign:
-            memory.refuse(host.host, foreign)
+    for raw, host in zip(params["hosts"], hosts):
+        left = registries.left_behind(raw, params, known[host.host].offer_id)
+        is_another = messages.ANOTHER_REGISTRY if raw["registry_mark"] != params["registry_mark"] else ""
+        memory.refuse(host.host, memory.foreign(host.registry, host.host, host.project) or is_another or left)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
     try:
