@@ -57,6 +57,12 @@ def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
 
 
+def price_of(machines: t.Iterable[Machine]) -> float | None:
+    """What they cost together, in USD per hour; None if the price of one is not known."""
+    prices = [each["price_per_hour"] for each in machines]
+    return None if None in prices else round(sum(prices), 6)
+
+
 def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
     """Machines that live, are called as those of this purchase, and were bought with another offer.
 

@@ -18,6 +18,7 @@ from .._wording import usd
 from . import allocation, messages, ownership
 from .declaration import Declaration
 from .entry import Entry
+from .machines import price_of
 from .ownership import Claim, Machine, Owners
 from .sums import UNLIMITED
 
@@ -304,8 +305,7 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
         reason = messages.no_offer_named(host.name, machines)
     if reason:
         return Standing(Kind.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
-    prices = [machine["price_per_hour"] for machine in machines]
-    price = None if None in prices else round(sum(prices), 6)
+    price = price_of(machines)
     failed = not any(_states.is_live(machine["status"]) for machine in machines)
     odd = "" if failed else _unfit(host, machines, price)
     if odd:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from .._provision import claims, messages, ownership
+from .._provision.machines import price_of
 from .._provision.ownership import Machine
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
@@ -256,9 +257,7 @@ def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) 
 
 
 def _take_late(database: Database, row: Row, machines: t.Sequence[Machine]) -> str:
-    prices = [each["price_per_hour"] for each in machines]
-    price = None if None in prices else round(sum(prices), 6)
-    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price)
+    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(machines))
     try:
         database.note(fact, [ownership.id_of(each) for each in machines])
     except Contested as error:
