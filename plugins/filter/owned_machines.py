@@ -70,6 +70,12 @@ _value:
     price_per_hour:
       description: USD per hour for all its machines; V(null) if nobody knows.
       type: float
+    ends_at:
+      description: When its lease is over, in UTC (ISO 8601); V(null) if it has none.
+      type: str
+    at_most:
+      description: USD from the purchase to that end; V(null) without a lease, or if nobody knows the price.
+      type: float
 """
 
 import typing as t

@@ -108,6 +108,11 @@ class SupplyApi:
         """A word that tells two accounts, of the same or of two servers, apart."""
         return self._http.account
 
+    @property
+    def ahead(self) -> float:
+        """Seconds that the API's clock was ahead of this one at its last answer; 0 where it does not tell."""
+        return self._http.ahead or 0.0
+
     # Reads
 
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:

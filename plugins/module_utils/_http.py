@@ -122,6 +122,15 @@ def check_base_url(url: str) -> str:
     return url.strip().rstrip("/")
 
 
+def _ahead(date: str | None) -> float | None:
+    """Seconds that the clock of a ``Date`` header (RFC 9110, 6.6.1) is ahead of this one; None if it is unreadable."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp() - time.time()
+
+
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
     """``Retry-After`` in seconds from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
     text = (value or "").strip()
@@ -162,6 +171,8 @@ class HttpClient:
         self._verify = verify
         self._sleep = sleep
         self._secrets: list[str] = []
+        # Seconds that the server's clock was ahead of this one at its last answer, None if it did not say.
+        self.ahead: float | None = None
         self.hide(token)
         self._session = _transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
@@ -274,6 +285,7 @@ class HttpClient:
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
+            self.ahead = _ahead(response.headers.get("Date"))
             return response, _transport.read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read

@@ -55,6 +55,10 @@ _WANTED = {
     "poll_retries": "provision_poll_retries",
     "registry_dir": "provision_registry_dir",
     "template": "provision_cloud_init_template",
+    "lease": "provision_lease",
+    "lease_max": "provision_lease_max",
+    "lease_unswept": "provision_lease_unswept",
+    "max_bill": "provision_max_bill",
 }
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
 # What others have said of the host, the playbooks among them.

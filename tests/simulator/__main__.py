@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import shlex
 import signal
 import sys
 import threading
+from datetime import datetime, timedelta
 
 from .catalogue import default_offers
 from .instances import loopback_socket
+from .market import utc_now
 from .server import Simulator
 from .settings import Settings
 
@@ -41,7 +44,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--environment-file", metavar="PATH", help="a file for shells, there from when it answers until it ends"
     )
+    parser.add_argument("--clock-file", metavar="PATH", help="a file with the seconds that its clock is ahead")
     return parser.parse_args()
+
+
+def moved(file: str) -> datetime:
+    """The time by the file that says how far it is ahead."""
+    with open(file, encoding="utf-8") as ahead:
+        return utc_now() + timedelta(seconds=float(ahead.read()))
 
 
 def main() -> int:
@@ -49,6 +59,7 @@ def main() -> int:
     options = vars(arguments())
     port, stock, file = options.pop("port"), options.pop("stock"), options.pop("environment_file")
     shared = options.pop("registry") == "postgresql"
+    clock_file = options.pop("clock_file")
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("simulator").setLevel(logging.INFO)
     stop = threading.Event()
@@ -60,7 +71,8 @@ def main() -> int:
         port = 0
     offers = [each for copy in range(stock) for each in default_offers()]
     with contextlib.ExitStack() as running:
-        simulator = running.enter_context(Simulator(Settings(**options), offers, port=port))
+        clock = functools.partial(moved, clock_file) if clock_file else None
+        simulator = running.enter_context(Simulator(Settings(**options), offers, port=port, clock=clock))
         # A line each: neither is broken on 80 columns, so both can be copied.
         exports = (
             f"export COMPUTE_INDEX_API_URL={simulator.url}\n"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,14 @@ class Simulator:
         offers: Iterable[Offer] | None = None,
         *,
         port: int = 0,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
         backend: InstanceBackend | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.market = Market(self.settings, clock)
+        self.market = Market(self.settings, clock or self._now)
         self.backend: InstanceBackend = backend or SshBackend(self.settings)
         self.fleet = Fleet(self.market, self.backend)
-        self.wire = Wire(create_app(self.market, self.fleet), self._disconnect)
+        self.wire = Wire(create_app(self.market, self.fleet), self._disconnect, self.market.clock)
         self.url = ""
         self.offers: dict[str, Offer] = self.market.offers
         """Every offer that was ever listed, by id."""
@@ -68,6 +69,7 @@ class Simulator:
                 ws="none",
                 lifespan="off",
                 proxy_headers=False,
+                date_header=False,  # it has a clock of its own
                 access_log=False,
                 log_level="error",
             )
@@ -103,6 +105,9 @@ class Simulator:
             connection.transport.abort()
         await asyncio.sleep(0)  # lets the connections notice
         await self.fleet.close()
+
+    def _now(self) -> datetime:
+        return utc_now() + timedelta(seconds=self.settings.clock_ahead)
 
     def _disconnect(self, client: tuple[str, int]) -> None:
         for connection in list(self._server.server_state.connections):

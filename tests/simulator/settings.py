@@ -21,6 +21,9 @@ class Settings:
     auth_failure_status: Literal[401, 403] = 401
     """Answer to a missing or wrong token; which of the two is unknown (section 0)."""
 
+    clock_ahead: float = 0
+    """Seconds that the API's clock is ahead of this computer's."""
+
     offer_seconds: float = 1800
     """Life of an offer (section 7: 30 minutes)."""
     reissue: bool = True

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import format_datetime
 from typing import Any
 
 from .faults import Fault, first_in_force
-from .market import utc_now
+from .market import Clock, utc_now
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -48,10 +49,14 @@ class Request:
 
 
 class Wire:
-    """An ASGI application around another. ``disconnect(client)`` closes that client's connection."""
+    """An ASGI application around another. ``disconnect(client)`` closes that client's connection.
 
-    def __init__(self, app: App, disconnect: Callable[[tuple[str, int]], None]) -> None:
+    Answers have the ``Date`` of its clock.
+    """
+
+    def __init__(self, app: App, disconnect: Callable[[tuple[str, int]], None], clock: Clock = utc_now) -> None:
         self.app = app
+        self.clock = clock
         self.disconnect = disconnect
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
@@ -67,6 +72,7 @@ class Wire:
         fault = first_in_force(list(self.faults), request.method, request.path, request.body)
         if fault:
             await asyncio.sleep(fault.delay)
+        send = self._dated(send)
         if fault is None or not fault.cut:
             await deliver(send, await self._reply(fault, scope, request, receive), request)
         else:
@@ -80,6 +86,15 @@ class Wire:
         LOG.info(
             "%s %s %s %.0f ms", request.method, request.path, request.status or "cut", (time.monotonic() - begin) * 1000
         )
+
+    def _dated(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = format_datetime(self.clock(), usegmt=True).encode()
+                message["headers"] = [*message["headers"], (b"date", date)]
+            await send(message)
+
+        return sending
 
     def _note(self, scope: Message, body: bytes) -> Request:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -21,6 +21,7 @@ from .. import _http
 from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
+from .._provision.lease import moment_of, utc
 from .._provision.ownership import Machine
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
@@ -111,6 +112,23 @@ class Registries:
         if not is_shared(place):
             return Entries(*_files.entries(place))
         return entries_of(self._shared(keep=True).counted(), project_of(place), self.account, self._run)
+
+    def swept(self, place: str) -> float | None:
+        """When the leases of the place were enforced last (seconds since the epoch), None if that was never noted.
+
+        Raises RegistryError.
+        """
+        if is_shared(place):
+            moment = self._shared(keep=True).swept(project_of(place))
+            return None if moment is None else moment.timestamp()
+        return moment_of(_files.swept(place))
+
+    def note_sweep(self, place: str, now: float) -> None:
+        """Note that they were enforced now (seconds since the epoch). Raises RegistryError."""
+        if is_shared(place):
+            self._shared(keep=True).note_sweep(project_of(place))
+        else:
+            _files.note_sweep(place, utc(now))
 
     def name(self, place: str) -> str:
         """What a place is called for people, without a secret. Raises RegistryError."""

@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from .. import _decide_spec, _spec, _states
@@ -15,7 +16,7 @@ from .._api import ApiError, Json
 from .._market import Market, price_that_counts
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
-from .._provision import failover, messages, registration
+from .._provision import failover, lease, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
 from .._provision.machines import namesakes, of_offer
@@ -25,6 +26,7 @@ from .._registry._pins import HOST_KEYS, pinned
 from .._registry._place import is_shared
 from .._registry._protocol import MADE, Registry, RegistryError, Variables
 from .._text import number_of
+from ._journal import seconds_of
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 
@@ -223,7 +225,24 @@ class _Case:
             self.plan["trust"],
             self.plan["known_hosts_file"],
         )
+        found.update(registration.lease_facts(self.end(), self.begin, self.price))
         return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
+
+    @property
+    def begin(self) -> float | None:
+        """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
+        told = (self.status.get("procured_at"), self.purchase.get("procured_at"), self.entry.journaled_at)
+        return next((moment for moment in map(seconds_of, filter(None, told)) if moment is not None), None)
+
+    def end(self) -> float | None:
+        """When its lease is over, None if it has none; what cannot be read is told by the plan."""
+        if self.plan["registry"]:
+            try:
+                return lease.end_of(self.entry.leased, self.entry.ends_at, self.begin)
+            except ValueError:
+                return None
+        begin = self.begin if self.begin is not None or self.outcome != "created" else time.time()
+        return None if begin is None else lease.read_lease(self.plan["lease"]).end(begin)
 
     def left_open(self) -> Variables:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import time
 import typing as t
 import uuid
 from dataclasses import replace
@@ -20,10 +21,11 @@ from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
-from .._provision import allocation, messages, ownership, planning, registration
+from .._provision import allocation, lease, messages, ownership, planning, registration
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
+from .._provision.lease import Clock
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.standing import Account, Kind, Standing, standing
@@ -35,6 +37,7 @@ from .._registry._protocol import Registry, RegistryError, Variables
 from .._ssh_key import public_half
 from .._text import number_of
 from .._wording import amount, table, usd_short
+from ._leases import Lifetime, Sweeps, leased, lifetimes_of, lives, warnings_of
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._unlisted import unlisted
@@ -51,10 +54,10 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
 
 
 def _plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
-    hosts = [_declared(raw, registries, params) for raw in params["hosts"]]
+    hosts = [_declared(raw, registries, params, sweeps := Sweeps(registries)) for raw in params["hosts"]]
     if params["forbidden"]:
         refused = [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts]
-        return _answer(refused, [], registries, params, check_mode, api.account)
+        return _answer(refused, [], registries, params, check_mode, api.account, Clock(time.time()), {})
     memory = _Known(registries, hosts)
     known = {host.host: memory.of(host) for host in hosts}
     for raw, host in zip(params["hosts"], hosts):
@@ -81,9 +84,10 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         others=[*prices, *(None for case in cases if memory.trouble(case.host.registry, case.host.host))],
         unread=unread,
         failed=params["failed"],
+        now=(clock := Clock(time.time(), api.ahead)).latest,
     )
     try:
-        changed = False if check_mode else memory.note(cases)
+        changed = False if check_mode else memory.note(cases, clock)
     except RegistryError as error:
         raise Failure(f"{error} {NOTHING_SENT}", error.error_class) from None
     _pin(cases, registries, check_mode)
@@ -94,22 +98,25 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     if any(draft.action == BUY for draft in plans) and not params["quote"]:
         warnings += _other_halves(params["hosts"], hosts)
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
+    warnings += warnings_of(cases, finished, statuses, clock, sweeps)
     if not (check_mode or params["quote"]):
         warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
-    answer = _answer(finished, cases, registries, params, check_mode, api.account)
+    answer = _answer(finished, cases, registries, params, check_mode, api.account, clock, statuses)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
 
-def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params) -> Declaration:
+def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params, sweeps: Sweeps) -> Declaration:
     place = registries.place(raw, params)
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
     missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
     identity = str(raw["identity_file"] or params["identity_file"] or "")
     raw["identity_file"] = identity and os.path.join(params["here"], os.path.expanduser(identity))
-    declaration = read_declaration(raw, place, missing)
+    declaration = read_declaration(raw, place, missing, time.time())
     objections = list(declaration.objections)
+    if declaration.lease and declaration.unswept == "refuse":
+        objections += filter(None, [sweeps.trouble(place, refused=True)])
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
@@ -190,7 +197,7 @@ class _Known(Memory):
                 unread.append(name)
         return prices, unread
 
-    def note(self, cases: t.Sequence[Case]) -> bool:
+    def note(self, cases: t.Sequence[Case], clock: Clock) -> bool:
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
         changed = False
         for case in cases:
@@ -203,7 +210,7 @@ class _Known(Memory):
             if ends:
                 registry.end()
             if adopts:
-                registry.note(_adoption(case.standing))
+                registry.note({**_adoption(case.standing), **leased(case.host, clock)})
             changed = True
         return changed
 
@@ -369,6 +376,8 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registrie
     )
     if is_shared(host.registry):
         # Nothing beside the inventory says this to Ansible.
+        if case.entry.ends_at:
+            found.update({lease.ENDS_AT: case.entry.ends_at, lease.AT_MOST: case.entry.at_most})
         return replace(draft, action=KEEP, facts=found) if registration.is_kept(found, case.entry) else draft
     if not registration.is_registered(found, case.entry, host.known) or case.entry.identity_file != host.identity_file:
         return draft
@@ -392,13 +401,15 @@ def _answer(
     params: Params,
     check_mode: bool,
     account: str,
+    clock: Clock,
+    statuses: t.Mapping[str, Json],
 ) -> Result:
     known = {case.host.host: case for case in cases}
     call = uuid.uuid4().hex
     declarations = {raw["host"]: raw["id"] for raw in params["hosts"]}
     shown = [
         {
-            **_shown(draft, known.get(draft.host), registries, call, check_mode),
+            **_shown(draft, known.get(draft.host), registries, call, check_mode, clock),
             "account": account,
             "declaration": declarations[draft.host],
         }
@@ -415,11 +426,16 @@ def _answer(
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
         "registry": _kept_in([case.host.registry for case in cases], registries, params["here"]),
-        **_login([case.host.registry for case in cases], params["here"], check_mode),
+        **_login(
+            [case.host.registry for case in cases],
+            params["here"],
+            check_mode,
+            leased=any(case.entry.ends_at or (case.host.lease and not case.standing.owns) for case in cases),
+        ),
     }
     answer: Result = {**BLANK, "plans": shown, "common": common}
     if params["quote"]:
-        return {**answer, **quoted(plans, common["registry"])}
+        return {**answer, **quoted(plans, common["registry"], lifetimes_of(plans, known, statuses, clock))}
     if kept:
         answer["ansible_stats"] = {"data": {"provision_hosts": kept}, "per_host": False, "aggregate": True}
     return answer
@@ -437,8 +453,9 @@ _COLUMNS = {**_QUOTE, "vendor": "vendor", "region": "region"}
 _PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
 
 
-def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
+def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Lifetime] | None = None) -> Result:
     """What the hosts would cost: lines for a person, and the artifact ``quote`` for workflows."""
+    lifetimes = lifetimes or {}
     rows: list[Result] = []
     hosts = {}
     for draft in plans:
@@ -447,6 +464,9 @@ def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
         offer = own if owned else draft.offer
         rows.append({**(offer or {"gpu_type": "no offer"}), "host": draft.host})
         known = {name: offer[name] for name in _PUBLISHED if name in offer}
+        life = lifetimes.get(draft.host, Lifetime())
+        known["ends_at"] = None if life.end is None else lease.utc(life.end)
+        known["at_most"] = None if life.bill is None else round(life.bill, 2)
         hosts[draft.host] = {"owned": owned, "refusal": draft.refusal, **known}
     taken = {draft.offer_id for draft in plans}
     spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
@@ -457,7 +477,8 @@ def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
     # Who approves a quote must know how long there is to think.
     ends = sorted(str(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at"))
     said = [messages.quoted_until(ends[0])] if ends else []
-    said += [f"USD per hour in total: {amount(total.total)}{unknown}", kept_in[:1].upper() + kept_in[1:]]
+    said += [f"USD per hour in total: {amount(total.total)}{unknown}", *lives(lifetimes)]
+    said += [kept_in[:1].upper() + kept_in[1:]]
     lines = [*table(rows, _COLUMNS), "", *said, *refusals]
     return {
         "lines": lines,
@@ -473,15 +494,19 @@ def quoted(plans: t.Sequence[Plan], kept_in: str) -> Result:
 _OWNED = {"host": "host", "machines": "machines", "USD/hour": "price_per_hour"}
 
 
-def _login(folders: t.Sequence[str], here: str, check_mode: bool) -> Result:
+_LEASED = {"until": "ends_at", "at most": "at_most"}
+
+
+def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool) -> Result:
     """The columns of the table of what runs, and the command that takes a host's name and logs in; empty without one.
 
     Without a registry nothing keeps the machines' addresses and host keys: then each row has a command of its own.
     """
     path = ssh_config_file(next(filter(None, folders), ""))
+    columns = {**_OWNED, **(_LEASED if leased else {})}
     if not path or (check_mode and not os.path.exists(path)):
-        return {"columns": {**_OWNED, "ssh": "ssh"}, "login": ""}
-    return {"columns": {**_OWNED, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
+        return {"columns": {**columns, "ssh": "ssh"}, "login": ""}
+    return {"columns": {**columns, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
 
 
 def _reached_by(case: Case) -> str:
@@ -513,7 +538,7 @@ def _poll(hosts: t.Sequence[Declaration]) -> Result:
     }
 
 
-def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, check_mode: bool) -> Result:
+def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, check_mode: bool, clock: Clock) -> Result:
     """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
     if case is None:
         return {
@@ -570,7 +595,12 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
         "verify": case.verifies,
         "reach": host.reach,
-        "note": {"provision_offer": planning.kept_of(draft.offer), "provision_groups": list(host.groups)},
+        "lease": host.lease.text,
+        "note": {
+            "provision_offer": planning.kept_of(draft.offer),
+            "provision_groups": list(host.groups),
+            **leased(host, clock),
+        },
     }
 
 

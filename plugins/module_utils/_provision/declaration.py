@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
+from . import lease as leases
+from .lease import AT_MOST, ENDS_AT, LEASED, REAPED_AT, Lease
 from .sums import UNLIMITED
 
 # The variables of the role's users; a test compares them with the role's argument specs.
@@ -30,6 +32,7 @@ VARIABLES = frozenset(
         *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
         *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
+        *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
     }
 )
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
@@ -40,6 +43,7 @@ OTHERS = frozenset(
         *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
+        *(LEASED, ENDS_AT, AT_MOST, REAPED_AT),
     }
 )
 # Names that begin so are ceilings: a mistyped one would limit nothing.
@@ -59,7 +63,11 @@ _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
 @dataclass(frozen=True)
 class Declaration:
-    """A host that shall own an offer. Ceilings are in USD per hour, None where none was given."""
+    """A host that shall own an offer. Ceilings are in USD per hour, None where none was given.
+
+    ``max_bill``: USD for the whole life of its machine, which is as long as the ``lease``; ``bill_limit``: the price
+    per hour that follows from both. ``unswept``: whether one that no sweep would end is bought with a warning, or not.
+    """
 
     host: str
     name: str
@@ -81,6 +89,10 @@ class Declaration:
     registry: str = ""  # the place where it is remembered
     groups: tuple[str, ...] = ()
     identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
+    lease: Lease = field(default_factory=Lease)
+    max_bill: float | None = None
+    bill_limit: float = UNLIMITED
+    unswept: str = "warn"
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
@@ -103,11 +115,18 @@ class Declaration:
     @property
     def limit(self) -> float:
         """The most that its offer may cost. An offer that is named by its id needs no ceiling."""
-        return UNLIMITED if self.ceiling is None else self.ceiling
+        return min(UNLIMITED if self.ceiling is None else self.ceiling, self.bill_limit)
+
+    @property
+    def is_bound_by_bill(self) -> bool:
+        """Whether it is the whole bill that sets this limit."""
+        return self.bill_limit < (UNLIMITED if self.ceiling is None else self.ceiling)
 
 
-def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "") -> Declaration:
+def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "", now: float = 0.0) -> Declaration:
     """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
+
+    ``now``: seconds since the epoch.
 
     ``registry`` is the host's place, empty without a registry. ``missing_key``: the file that should hold the SSH key
     and does not exist.
@@ -116,6 +135,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
     total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
+    lease, max_bill, bill_limit = _lease(raw, found, now)
     spec = raw["spec"] if isinstance(raw["spec"], t.Mapping) else {}
     offer_id = str(raw["offer_id"] or "").strip().lower()
     declaration = Declaration(
@@ -138,6 +158,10 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
         registry=registry,
         groups=tuple(raw["groups"]),
+        lease=lease,
+        max_bill=max_bill,
+        bill_limit=bill_limit,
+        unswept=str(raw["lease_unswept"]),
         identity_file=str(raw["identity_file"] or ""),
         advice=str(raw["advice"] or ""),
         known=raw["known"],
@@ -180,7 +204,32 @@ def _of_duration(name: str, value: t.Any) -> list[str]:
     return []
 
 
-def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
+def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Lease, float | None, float]:
+    """The lease, what the machine may cost in all that time (USD), and so at most per hour (USD)."""
+    bill = _ceiling("provision_max_bill", raw["max_bill"], found, "USD, for the whole lease")
+    lease, longest = (_read_lease(f"provision_{name}", raw[name], found) for name in ("lease", "lease_max"))
+    if lease.moment is not None and lease.moment <= now:
+        found.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
+    if longest.moment is not None:
+        found.append(f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).")
+    elif longest and not lease:
+        found.append(f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.")
+    elif longest and lease.lasts(now) > longest.lasts(now):
+        found.append(f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.")
+    if bill is not None and bill != UNLIMITED and not lease:
+        found.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
+    return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
+
+
+def _read_lease(name: str, value: t.Any, found: list[str]) -> Lease:
+    try:
+        return leases.read_lease(value)
+    except ValueError as error:
+        found.append(f"{name} {error}.")
+        return Lease()
+
+
+def _ceiling(name: str, value: t.Any, found: list[str], unit: str = "USD per hour") -> float | None:
     """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
     text = "" if value is None else str(value).strip()
     if not text:
@@ -189,7 +238,7 @@ def _ceiling(name: str, value: t.Any, found: list[str]) -> float | None:
         return UNLIMITED
     # A float of more digits than there are would be infinite, and limit nothing.
     if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
-        found.append(f"{name} must be a number (USD per hour) or \"unlimited\", not '{text[:60]}'.")
+        found.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
         return 0.0
     return float(text)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from .._registry._protocol import BOUGHT_BY, HELD_BY, MADE, REFUSED
 from .._text import number_of
+from .lease import AT_MOST, ENDS_AT, LEASED, REAPED_AT
 
 Variables = t.Mapping[str, t.Any]
 
@@ -41,6 +43,10 @@ class Entry:
     offer: Variables = field(default_factory=dict)
     connection: Variables = field(default_factory=dict)
     refused_status: int | None = None
+    leased: str = ""  # its lease as it was given at the purchase
+    ends_at: str = ""  # the moment that was noted for its end, or to which that was moved
+    at_most: float | None = None  # USD until then
+    reaped_at: str = ""  # when a sweep has begun to end it
 
     @property
     def is_empty(self) -> bool:
@@ -113,7 +119,16 @@ def read_entry(variables: Variables | None) -> Entry:
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),
+        leased=_text(known.get(LEASED)),
+        ends_at=_moment(known.get(ENDS_AT)),
+        at_most=number_of(known.get(AT_MOST)),
+        reaped_at=_moment(known.get(REAPED_AT)),
     )
+
+
+def _moment(value: t.Any) -> str:
+    """A moment as text; YAML reads one that a person wrote without quotes as a time."""
+    return value.isoformat() if isinstance(value, datetime) else _text(value)
 
 
 def _list(value: t.Any) -> t.Sequence[t.Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .._wording import usd, usd_short
+from .._wording import amount, usd, usd_short
 from .purchase_messages import NO_REASON, NOTHING_SENT, ended
 
 Machine = t.Mapping[str, t.Any]
@@ -223,19 +223,23 @@ NO_MATCH = (
 )
 
 
-def none_left(count: int, limit: float, cheapest: float | None, tried: int) -> str:
-    """Offers match, but none is left for this host within its ceiling."""
+def none_left(count: int, limit: str, cheapest: float | None, tried: int) -> str:
+    """Offers match, but none is left for this host within its ceiling, ``limit`` (see `limit_of`, `bill_of`)."""
     again = f" after {tried} tried" if tried else ""
     return (
-        f"None of the {count} matching offers is left for this host{again} within its provision_max_price_per_hour"
-        f" ({limit_of(limit)}). The cheapest costs {usd(cheapest)}; hosts of a play never share an offer."
-        " Nothing was bought."
+        f"None of the {count} matching offers is left for this host{again} within its {limit}. The cheapest costs"
+        f" {usd(cheapest)}; hosts of a play never share an offer. Nothing was bought."
     )
 
 
 def limit_of(limit: float) -> str:
-    """A ceiling in a sentence."""
-    return "unlimited" if limit == float("inf") else usd(limit)
+    """The ceiling of a host in a sentence."""
+    return f"provision_max_price_per_hour ({'unlimited' if limit == float('inf') else usd(limit)})"
+
+
+def bill_of(bill: float, lease: str, limit: float) -> str:
+    """The same where it follows from the whole bill: USD, and the lease as it was given."""
+    return f"provision_max_bill (USD {amount(bill)} with the lease {lease}, so {usd(round(limit, 6))})"
 
 
 def above_total(total: float, unknown: int, ceiling: float, buyers: int) -> str:
@@ -251,32 +255,30 @@ def unread_total(hosts: t.Iterable[str]) -> str:
     """A ceiling of all hosts, and hosts of other batches that cannot be counted."""
     return (
         "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other batches"
-        f" ({_some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
+        f" ({some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
     )
 
 
-def too_dear(offer_id: str, price: float | None, limit: float) -> str:
-    """The offer that is wanted by its id is above the ceiling."""
-    return (
-        f"Offer {offer_id} costs {usd(price)}, which is not within provision_max_price_per_hour ({limit_of(limit)})."
-        " Nothing was bought."
-    )
+def too_dear(offer_id: str, price: float | None, limit: str) -> str:
+    """The offer that is wanted by its id is above the ceiling, ``limit`` (see `limit_of`, `bill_of`)."""
+    return f"Offer {offer_id} costs {usd(price)}, which is not within {limit}. Nothing was bought."
 
 
 def names_taken(host: str, names: t.Iterable[str]) -> str:
     """A cluster's further machines would take over hosts of the inventory."""
     return (
-        f"The further machines of {host} would be called {_some(names)}, and the inventory has hosts of these names,"
+        f"The further machines of {host} would be called {some(names)}, and the inventory has hosts of these names,"
         " which would be taken over. Rename them, or the host."
     )
 
 
 def all_or_none(hosts: t.Iterable[str]) -> str:
     """Some hosts cannot have what they need, and all or none was asked for."""
-    return f"provision_all_or_nothing: nothing was bought, since {_some(hosts)} cannot have a machine."
+    return f"provision_all_or_nothing: nothing was bought, since {some(hosts)} cannot have a machine."
 
 
-def _some(hosts: t.Iterable[str], most: int = 5) -> str:
+def some(hosts: t.Iterable[str], most: int = 5) -> str:
+    """The first of many names."""
     names = list(hosts)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -284,14 +286,18 @@ def _some(hosts: t.Iterable[str], most: int = 5) -> str:
 # What will be bought
 
 
-def plan(offer: Machine) -> str:
-    """What a host is about to buy, short enough for a line of the terminal; the quote says more."""
+def plan(offer: Machine, lease: str, bill: float | None) -> str:
+    """What a host is about to buy, short enough for a line of the terminal; the quote says more.
+
+    ``lease``: how long, as in ``in 8h``, empty if there is no end; ``bill``: USD in all that time.
+    """
     contract = offer.get("contract_type")
     facts = [
         f"{offer.get('gpu_count')} x {offer.get('gpu_type')}",
-        offer.get("vendor"),
+        "" if lease else offer.get("vendor"),
         usd_short(offer.get("price_per_hour")),
         contract if contract != "ondemand" else "",
+        lease and f"{'unknown price' if bill is None else f'USD {amount(round(bill, 2))}'} {lease}",
     ]
     return ", ".join(str(each) for each in facts if each)
 
@@ -317,6 +323,39 @@ def adopted(host: str, machines: t.Iterable[Machine]) -> str:
 def drift(host: str, what: str) -> str:
     """What a host owns is not what it declares now. It is told, never repaired by replacing."""
     return f"{host} owns something else than it declares: {what}. It stays as it is."
+
+
+# Leases
+
+
+def unswept(swept: str, *, refused: bool) -> str:
+    """A lease that nothing enforces: ``swept`` says when the last sweep was, empty if none is known of."""
+    when = f"the last one was at {swept}" if swept else "none is known of"
+    return (
+        f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
+        f"{f' provision_lease_unswept is refuse. {NOTHING_SENT}' if refused else ' docs/leases.md says how.'}"
+    )
+
+
+def lease_over(host: str, ended: str) -> str:
+    """A machine that runs although its lease is over."""
+    return (
+        f"The lease of {host} was over at {ended}, and its machine is still billed: compute_index.supply.reap ends it,"
+        " compute_index.supply.extend gives it more time."
+    )
+
+
+def unreadable_lease(host: str, why: str) -> str:
+    """A registry entry whose end cannot be read, so that nothing ends its machine."""
+    return f"The lease of {host} cannot be read, so its machine is never ended by it: {why}."
+
+
+def clocks_apart(seconds: float) -> str:
+    """The clocks of the API and of this computer differ. ``seconds``: how far the API's is ahead."""
+    return (
+        f"The API's clock is {round(abs(seconds) / 60)} minutes {'ahead of' if seconds > 0 else 'behind'} this"
+        " computer's. Leases end when they are over by both."
+    )
 
 
 # What became of a purchase

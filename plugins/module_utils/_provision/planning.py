@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._wording import usd
-from . import allocation, messages
+from . import allocation, lease, messages
 from .allocation import Offer, Wish
 from .declaration import Declaration
 from .entry import Entry
@@ -106,17 +106,18 @@ def plan(
     others: t.Sequence[float | None] = (),
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
+    now: float = 0.0,
 ) -> list[Plan]:
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
-    ``failed``: those that have left the play.
+    ``failed``: those that have left the play. ``now``: seconds since the epoch.
     """
     shared = _shared(cases, taken)
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
     offers = _allocated(first, taken)
-    drafts = [_draft(case, found, reason, offers.get(case.host.host)) for case, found, reason in first]
+    drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
     together = add_up([*others, *_costs(cases, drafts)])
     buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
     ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
@@ -206,7 +207,7 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
     return allocation.allocate(wishes, spoken_for | tried)
 
 
-def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
+def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: float) -> Plan:
     """The plan as far as only this host decides it."""
     host, standing = case.host, case.standing
     if not reason and standing.owns:
@@ -215,7 +216,7 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
         # What nobody could look at has an unknown price.
         offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
         if not allocation.within(offer, host.limit):
-            told = messages.too_dear(case.wanted, offer["price_per_hour"], host.limit)
+            told = messages.too_dear(case.wanted, offer["price_per_hour"], _limit_of(host))
             reason = messages.joined(told, host.advice)
     elif not reason and offer is None:
         reason = _none(case, found)
@@ -228,15 +229,29 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None) -> Plan:
         offer,
         [] if case.wanted else [each for each in found.offers if allocation.within(each, host.limit)],
         offer["price_per_hour"],
-        label=messages.plan(offer),
+        label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
     )
+
+
+def _limit_of(host: Declaration) -> str:
+    """The ceiling of the host in a sentence."""
+    if host.is_bound_by_bill and host.max_bill is not None:
+        return messages.bill_of(host.max_bill, host.lease.text, host.limit)
+    return messages.limit_of(host.limit)
+
+
+def _lasts(host: Declaration) -> str:
+    """How long its machine lives, in a word or two; empty if it has no end."""
+    if host.lease.moment is not None:
+        return f"until {lease.said(host.lease.moment)}"
+    return f"in {host.lease.text}" if host.lease else ""
 
 
 def _none(case: Case, found: Found) -> str:
     if not found.offers:
         return messages.NO_MATCH
     cheapest = found.offers[0]["price_per_hour"]
-    return messages.none_left(len(found.offers), case.host.limit, cheapest, len(case.attempts))
+    return messages.none_left(len(found.offers), _limit_of(case.host), cheapest, len(case.attempts))
 
 
 def _after(case: Case, reason: str) -> str:
@@ -283,5 +298,16 @@ def drift(host: Declaration, entry: Entry) -> str:
         found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
     if host.offer_id and entry.offer_id not in ("", host.offer_id):
         found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
+    if not (host.by_name or entry.is_empty) and _lease_differs(host, entry):
+        found.append(f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}")
     said = "; ".join(filter(None, found))
     return messages.drift(host.host, said) if said else ""
+
+
+def _lease_differs(host: Declaration, entry: Entry) -> bool:
+    """Whether another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
+    try:
+        noted = lease.read_lease(entry.leased)
+    except ValueError:
+        return True
+    return (noted.seconds, noted.moment) != (host.lease.seconds, host.lease.moment)

@@ -14,6 +14,7 @@ import typing as t
 
 from .._ssh_config import Machine, quoted
 from .._text import number_of
+from . import lease
 from .entry import CONNECTION, Entry
 
 Variables = dict[str, t.Any]
@@ -100,6 +101,17 @@ def facts(
     }
 
 
+def lease_facts(end: float | None, begin: float | None, price: float | None) -> Variables:
+    """Until when machines that were bought at ``begin`` (both in seconds since the epoch) may live, if that was said.
+
+    And what they cost in all that time at most, in USD, at this price per hour.
+    """
+    if end is None:
+        return {}
+    bill = None if begin is None else lease.most(price, end - begin)
+    return {lease.ENDS_AT: lease.utc(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
+
+
 def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
     """Whether the registry and Ansible (``seen``: the host's own variables) say just that already."""
     return (
@@ -142,7 +154,10 @@ def further(host: str, connections: Connections, trust: str, known_hosts: str) -
 
 
 def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
-    """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines."""
+    """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines.
+
+    ``at_most`` (USD) is what they cost until ``ends_at``; both are None for what lives until somebody ends it.
+    """
     first = variables["provision_instances"][0]
     address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
     return {
@@ -155,6 +170,8 @@ def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
         "ansible_user": user,
         "ssh": f"ssh {user}@{address}" if port == 22 else f"ssh -p {port} {user}@{address}",
         "price_per_hour": number_of(variables.get("provision_price_per_hour")),
+        "ends_at": variables.get(lease.ENDS_AT) or None,
+        "at_most": number_of(variables.get(lease.AT_MOST)),
     }
 
 
@@ -167,6 +184,8 @@ def row_of(host: str, entry: Entry) -> Variables:
             "provision_resource_ids": entry.resource_ids,
             "provision_instances": entry.instances,
             "provision_price_per_hour": entry.price,
+            lease.ENDS_AT: entry.ends_at,
+            lease.AT_MOST: entry.at_most,
         },
     )
 

@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._place import KNOWN_HOSTS, entry_file, ssh_config_file
+from ._place import KNOWN_HOSTS, SWEPT, entry_file, ssh_config_file
 from ._protocol import (
     HELD_BY,
     LONGEST_POST,
@@ -118,6 +118,16 @@ class HostFile:
                 self._hold.release()
             return dict(written)
 
+    def alter(self, changes: Variables) -> Variables:
+        """Merge changes into the file as this run has read it. Raises Claimed; see `Registry`."""
+        with self._changing():
+            entry = _load(self._path)
+            if entry is None or entry != self._known:
+                raise Claimed(self._path, entry or {})
+            whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
+            self._known = _write(self._path, whole)
+            return dict(self._known)
+
     def end(self) -> None:
         """Remove the file, the host keys that were learnt, and the folder if nothing else is in it.
 
@@ -181,6 +191,25 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
             if entry is not None:
                 found[host] = _with_holder(entry, functools.partial(held_by, os.path.join(folder, host)))
     return found, broken
+
+
+def swept(folder: str) -> str:
+    """When the leases of the folder were enforced last, as it was noted; empty if never. Raises RegistryError."""
+    path = os.path.join(folder, SWEPT)
+    try:
+        return (read_text(path) or "").strip()
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"The file {path} cannot be read: {_reason(error)}.") from None
+
+
+def note_sweep(folder: str, moment: str) -> None:
+    """Note when the leases of the folder were enforced, if there is one. Raises RegistryError."""
+    path = os.path.join(folder, SWEPT)
+    try:
+        if os.path.isdir(folder):
+            write_durably(path, f"{moment}\n")
+    except OSError as error:
+        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
 
 
 def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:

@@ -16,6 +16,7 @@ SHARED = "shared:"  # what a place begins with that is no folder, but the projec
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
 SSH_CONFIG = ".ssh_config"
+SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
 KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 
 

@@ -90,6 +90,10 @@ CREATE TABLE compute_index_supply.machine (
     gone_at timestamptz
 );
 CREATE INDEX machine_claim ON compute_index_supply.machine (claim);
+CREATE TABLE compute_index_supply.sweep (
+    project text PRIMARY KEY,
+    swept_at timestamptz NOT NULL
+);
 CREATE TABLE compute_index_supply.meta (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     version integer NOT NULL,
@@ -185,6 +189,16 @@ _KEEP = """
 UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[],
     expired_seen = CASE WHEN %(expired)s THEN coalesce(expired_seen, clock_timestamp()) ELSE expired_seen END
 WHERE claim = %(claim)s AND epoch = %(epoch)s
+"""
+# Whatever else has changed, this is decided by the note as it was read.
+_ALTER = """
+UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[]
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND note = %(known)s AND state NOT IN ('void', 'ended')
+"""
+_SWEPT = "SELECT swept_at FROM compute_index_supply.sweep WHERE project = %(project)s"
+_SWEEP = """
+INSERT INTO compute_index_supply.sweep (project, swept_at) VALUES (%(project)s, clock_timestamp())
+ON CONFLICT (project) DO UPDATE SET swept_at = excluded.swept_at
 """
 _VOID = """
 UPDATE compute_index_supply.purchase SET state = 'void', reason = %(reason)s, ended_at = clock_timestamp(),
@@ -429,6 +443,30 @@ class Database:
         Raises TakenOver: that a purchase was answered must not be noted of the one that another run has sent since.
         """
         return self._change(row, _KEEP, {**self._values(note=changes), "gone": list(gone), "expired": expired})
+
+    def alter(self, row: Row, changes: t.Mapping[str, t.Any], gone: t.Sequence[str]) -> Row:
+        """The same, if the note is still as it was read. Raises TakenOver if it is not."""
+        known = self._values(note=row.note)["note"]
+        return self._change(row, _ALTER, {**self._values(note=changes), "gone": list(gone), "known": known})
+
+    # Leases
+
+    def swept(self, project: str) -> datetime | None:
+        """When the leases of the project were enforced last; None also where nobody has made the tables yet."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> datetime | None:
+            with self._transaction(connection, read_only=True):
+                found = self._execute(connection, _SWEPT, {"project": project}).fetchone()
+                return found[0] if found else None
+
+        try:
+            return t.cast("datetime | None", self._run(step, self._patience, make=False))
+        except _NoTables:
+            return None
+
+    def note_sweep(self, project: str) -> None:
+        """Note that they were enforced now."""
+        self._run(lambda connection: self._write(connection, _SWEEP, {"project": project}), self._patience)
 
     # Ends
 

@@ -83,6 +83,12 @@ class Registry(t.Protocol):
         Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
         """
 
+    def alter(self, changes: Variables) -> Variables:
+        """The same as `note` of what is about no purchase, but only if the entry is still as this run has read it.
+
+        Of two runs that decide at the same moment by what they read, one gets its way. Raises Claimed for the other.
+        """
+
     def end(self) -> None:
         """Remove the entry that this run has read or written last, durably.
 

@@ -135,6 +135,15 @@ class SharedHost:
         except TakenOver:
             raise self._claimed() from None
 
+    def alter(self, changes: Variables) -> Variables:
+        """Change the note of the claim as this run has seen it. Raises Claimed; see `Registry`."""
+        if self._row is None:
+            raise self._claimed()
+        try:
+            return self._seen(self._database.alter(self._row, _note(changes), _gone(changes)))
+        except TakenOver:
+            raise self._claimed() from None
+
     def end(self) -> None:
         """Note that all machines of the claim are gone. Raises Claimed if its purchase is still open."""
         row = self._row

@@ -36,8 +36,15 @@ def test_what_a_host_owns() -> None:
             "ansible_user": "root",
             "ssh": "ssh root@192.0.2.1",
             "price_per_hour": 2.5,
+            "ends_at": None,
+            "at_most": None,
         }
     ]
+
+
+def test_a_lease() -> None:
+    [row] = owned_machines([variables(provision_ends_at="2026-12-01T06:00:00Z", provision_at_most=20)])
+    assert (row["ends_at"], row["at_most"]) == ("2026-12-01T06:00:00Z", 20.0)
 
 
 def test_a_cluster_is_reached_by_its_first_machine() -> None:

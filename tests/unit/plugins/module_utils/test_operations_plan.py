@@ -21,6 +21,7 @@ class Offers:
     """A market with so many offers that fit, on an account without machines."""
 
     account = "account"
+    ahead = 0.0
 
     def __init__(self, count: int) -> None:
         self._offers = [offer(number, region="EU", contract_type="ondemand") for number in range(count)]

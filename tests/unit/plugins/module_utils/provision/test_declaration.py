@@ -163,14 +163,14 @@ def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bill"]
+    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
 )
 def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
     assert f"{name} is no variable of this role, so it would limit nothing" in objections(variables=[name])
 
 
 @pytest.mark.parametrize(
-    "name", ["provision_team", "provision_vm_size", "provision_lease", "provision_xyz", "provision_offers"]
+    "name", ["provision_team", "provision_vm_size", "provision_tenant", "provision_xyz", "provision_offers"]
 )
 def test_other_peoples_variables_are_theirs(name: str) -> None:
     assert objections(variables=[name]) == ""
@@ -370,3 +370,43 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
     if not known.objections:
         assert known.name.strip() and (known.spec or known.offer_id)
         assert known.offer_id or known.ceiling is not None
+
+
+# Leases
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"lease": "8h"}, ""),
+        ({"lease": "8h", "lease_max": "8h"}, ""),
+        ({"lease": "8h", "max_bill": "unlimited"}, ""),
+        ({"lease": "8h", "max_bill": 20}, ""),
+        ({"max_bill": "unlimited"}, ""),
+        ({"lease": "8 hours"}, "provision_lease must be a duration such as 8h"),
+        ({"lease": "8"}, "provision_lease must be a duration such as 8h"),
+        ({"lease": "-1h"}, "provision_lease must be a duration such as 8h"),
+        ({"lease": "0h"}, "provision_lease must be longer than nothing"),
+        ({"lease": "1970-01-01T00:00Z"}, "provision_lease 1970-01-01T00:00Z is over: it is 1970-01-01 01:00 UTC now."),
+        ({"lease": "1970-01-01T09:00"}, "provision_lease must be a duration such as 8h"),
+        ({"lease": "9h", "lease_max": "8h"}, "provision_lease 9h is longer than provision_lease_max 8h."),
+        ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "is longer than provision_lease_max 8h."),
+        ({"lease_max": "8h"}, "provision_lease must say how long the machine may live"),
+        ({"lease": "8h", "lease_max": "2026-01-01T00:00Z"}, "provision_lease_max must be a duration"),
+        ({"max_bill": 20}, "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."),
+        ({"lease": "8h", "max_bill": "3,5"}, "provision_max_bill must be a number (USD, for the whole lease)"),
+    ],
+)
+def test_leases(fields: dict[str, Any], said: str) -> None:
+    found = " ".join(read_declaration(raw(**fields), REGISTRY, now=3600.0).objections)
+    assert said in found if said else found == ""
+
+
+def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
+    found = declared(lease="8h", max_bill="16", max_price="4")
+    assert found.limit == pytest.approx(2.0) and found.limit >= 2.0
+    assert found.is_bound_by_bill
+    assert not declared(lease="8h", max_bill="32.1", max_price="4").is_bound_by_bill
+    assert declared(lease="8h", max_bill="unlimited", max_price="4").limit == 4.0
+    assert declared(lease="8h", max_bill="0", max_price="4").limit == 0.0
+    assert declared(offer_id=offer_id(1), lease="8h", max_bill="16", max_price="").limit == pytest.approx(2.0)

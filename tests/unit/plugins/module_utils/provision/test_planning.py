@@ -425,3 +425,45 @@ def test_another_name_is_drift() -> None:
     known = entry(Y, [M], "made", provision_resource_name="trainer")
     assert "bought as trainer, and provision_resource_name is gpu-1" in drift(declared(), known)
     assert drift(declared(name="trainer"), known) == ""
+
+
+# Leases
+
+
+def test_what_a_lease_costs_at_most_is_said_before_the_purchase() -> None:
+    assert planned(free(lease="8h"))[0].label == "1 x nvidia-h100-sxm5-80gb, USD 1.00/h, USD 8.00 in 8h"
+    (found,) = planned(free(lease="1970-01-02T00:00Z"), now=3600.0 * 22)
+    assert found.label.endswith("USD 1.00/h, USD 2.00 until 1970-01-02 00:00 UTC")
+
+
+@pytest.mark.parametrize(
+    ("fields", "action"), [({"max_bill": "7.99"}, STOP), ({"max_bill": "8"}, BUY), ({"max_bill": "unlimited"}, BUY)]
+)
+def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> None:
+    (found,) = planned(free(lease="8h", **fields))
+    assert found.action == action
+    (wanted,) = planned(free(lease="8h", offer_id=X, **fields))
+    assert wanted.action == action
+    if action == STOP:
+        for each in (found, wanted):
+            assert "provision_max_bill (USD 7.99 with the lease 8h, so USD 0.99875 per hour)" in each.refusal
+
+
+@pytest.mark.parametrize(
+    ("declares", "noted", "said"),
+    [
+        ("8h", "8h", ""),
+        ("480m", "8h", ""),
+        ("2026-12-01T06:00Z", "2026-12-01T07:00+01:00", ""),
+        ("", "", ""),
+        ("9h", "8h", "its lease is 8h, and provision_lease is 9h"),
+        ("8h", "", "its lease is none, and provision_lease is 8h"),
+        ("", "8h", "its lease is 8h, and provision_lease is empty"),
+        ("8h", "eight hours", "its lease is eight hours, and provision_lease is 8h"),
+    ],
+)
+def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
+    known = entry(X, [M], "made", provision_resource_name="gpu-1", provision_leased=noted)
+    found = drift(declared(lease=declares), known)
+    assert said in found if said else found == ""
+    assert drift(declared("", lease=declares), known) == ""

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     facts,
     further,
     is_registered,
+    lease_facts,
     reached_by,
     row,
     row_of,
@@ -171,9 +172,33 @@ def test_a_row(port: Any, ssh: str) -> None:
         "ansible_user": "root",
         "ssh": ssh,
         "price_per_hour": 2.0,
+        "ends_at": None,
+        "at_most": None,
     }
     assert row("gpu-1", found) == expected
     assert row_of("gpu-1", read_entry(found)) == expected
+
+
+def test_a_row_with_a_lease() -> None:
+    lease = lease_facts(8 * 3600.0, 0.0, 2.0)
+    assert lease == {"provision_ends_at": "1970-01-01T08:00:00Z", "provision_at_most": 16.0}
+    found = {**given_to_the_host(), **lease}
+    assert (row("gpu-1", found)["ends_at"], row("gpu-1", found)["at_most"]) == ("1970-01-01T08:00:00Z", 16.0)
+    assert row_of("gpu-1", read_entry(found)) == row("gpu-1", found)
+
+
+@pytest.mark.parametrize(
+    ("end", "begin", "price", "facts"),
+    [
+        (None, 0.0, 2.0, {}),
+        (3600.0, None, 2.0, {"provision_ends_at": "1970-01-01T01:00:00Z", "provision_at_most": None}),
+        (3600.0, 0.0, None, {"provision_ends_at": "1970-01-01T01:00:00Z", "provision_at_most": None}),
+    ],
+)
+def test_a_lease_of_which_not_all_is_known(
+    end: float | None, begin: float | None, price: float | None, facts: dict[str, Any]
+) -> None:
+    assert lease_facts(end, begin, price) == facts
 
 
 def test_a_row_of_an_unknown_price() -> None:

@@ -1,0 +1,149 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a machine may live, and what it costs at most until then."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    Clock,
+    Lease,
+    dearest,
+    end_of,
+    moment_of,
+    most,
+    read_lease,
+    said,
+    until,
+    utc,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
+from hypothesis import given
+from hypothesis import strategies as st
+
+HOUR, DAY = 3600.0, 86_400.0
+NOON = datetime(2026, 11, 26, 12, tzinfo=timezone.utc).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("given_", "seconds", "moment"),
+    [
+        ("8h", 8 * HOUR, None),
+        (" 90m ", 1.5 * HOUR, None),
+        ("3d", 3 * DAY, None),
+        ("1.5h", 1.5 * HOUR, None),
+        ("45s", 45.0, None),
+        ("2026-11-26T12:00Z", None, NOON),
+        ("2026-11-26T12:00:00Z", None, NOON),
+        ("2026-11-26 13:00+01:00", None, NOON),
+        (datetime(2026, 11, 26, 12, tzinfo=timezone.utc), None, NOON),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_leases(given_: Any, seconds: float | None, moment: float | None) -> None:
+    found = read_lease(given_)
+    assert (found.seconds, found.moment, bool(found)) == (seconds, moment, (seconds, moment) != (None, None))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("8 hours", "-1h", "8", "h", "1h30m", "1..5h", "0h", "0.0d", "4000d", "forever", "unlimited", "8H", "8,5h"),
+        *("2026-11-26", "2026-11-26T12:00", "tomorrow", "12:00Z", "{{ x }}", "None", "1e3h"),
+    ],
+)
+def test_what_is_no_lease(text: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        read_lease(text)
+
+
+def test_when_it_is_over() -> None:
+    assert read_lease("8h").end(NOON) == NOON + 8 * HOUR
+    assert read_lease("2026-11-26T12:00Z").end(0.0) == NOON
+    assert Lease().end(NOON) is None
+    assert (read_lease("8h").lasts(5.0), Lease().lasts(5.0)) == (8 * HOUR, math.inf)
+    assert read_lease("2026-11-26T12:00Z").lasts(NOON - 60) == 60.0
+    assert read_lease("2026-11-26T12:00Z").lasts(NOON + 60) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("leased", "noted", "created", "end"),
+    [
+        # The later one holds: clocks differ, and an API needs its time.
+        ("8h", utc(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
+        ("8h", utc(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
+        ("8h", utc(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
+        # An end that was moved is later than what the lease says.
+        ("8h", utc(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
+        # A time is meant as it was said.
+        ("2026-11-26T12:00Z", utc(NOON), NOON + 60, NOON),
+        ("2026-11-26T12:00Z", utc(NOON + DAY), NOON + 60, NOON + DAY),
+        # What a person has written counts as it stands.
+        ("", utc(NOON), NOON + 60, NOON),
+        ("eight", utc(NOON), NOON + 60, NOON),
+        ("8h", "", NOON, None),
+        ("8h", None, NOON, None),
+    ],
+)
+def test_the_end_of_a_machine(leased: str, noted: Any, created: float | None, end: float | None) -> None:
+    assert end_of(leased, noted, created) == end
+
+
+@pytest.mark.parametrize("noted", ["soon", "2026-11-26T12:00", "8h", 5, True])
+def test_an_end_that_cannot_be_read(noted: Any) -> None:
+    with pytest.raises(ValueError, match="no time with its zone"):
+        end_of("8h", noted, NOON)
+
+
+def test_moments() -> None:
+    assert moment_of(utc(NOON)) == NOON
+    assert utc(NOON + 0.2) == "2026-11-26T12:00:01Z"  # never early
+    assert said(NOON + 59.9) == "2026-11-26 12:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("price", "seconds", "usd"),
+    [(2.0, 8 * HOUR, 16.0), (7.2, 8 * HOUR, 57.6), (None, HOUR, None), (2.0, math.inf, None), (0.0, HOUR, 0.0)],
+)
+def test_the_most_that_it_costs(price: float | None, seconds: float, usd: float | None) -> None:
+    assert most(price, seconds) == (None if usd is None else pytest.approx(usd))
+
+
+@given(st.decimals(min_value="0.01", max_value="500", places=2), st.integers(min_value=1, max_value=10_000))
+def test_a_price_that_just_makes_the_bill_passes(price: Any, hours: int) -> None:
+    # As people write both: the product is exact in decimals, and must pass as floats.
+    limit = dearest(float(price * hours), hours * HOUR)
+    assert float(price) <= limit < float(price) + 1e-6
+    assert (dearest(None, HOUR), dearest(5.0, math.inf)) == (UNLIMITED, UNLIMITED)
+
+
+@pytest.mark.parametrize(
+    ("end", "bill", "line"),
+    [
+        (None, None, "until you end it"),
+        (NOON, 57.6, "until 2026-11-26 12:00 UTC, at most USD 57.60"),
+        (NOON, None, "until 2026-11-26 12:00 UTC, at most an unknown sum"),
+    ],
+)
+def test_a_line(end: float | None, bill: float | None, line: str) -> None:
+    assert until(end, bill) == line
+
+
+@pytest.mark.parametrize(
+    ("ahead", "earliest", "latest", "apart"),
+    [
+        (0.0, NOON, NOON, False),
+        (300.0, NOON, NOON + 300, False),
+        (301.0, NOON, NOON + 301, True),
+        (-3600.0, NOON - HOUR, NOON, True),
+    ],
+)
+def test_two_clocks(ahead: float, earliest: float, latest: float, apart: bool) -> None:
+    clock = Clock(NOON, ahead)
+    assert (clock.earliest, clock.latest, clock.is_apart) == (earliest, latest, apart)
