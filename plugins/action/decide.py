@@ -22,10 +22,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import END, ENDED
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import EXTEND
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import shown_in_awx
@@ -45,7 +47,7 @@ _ASKED = ("provision_hosts", "quote", "awx_job_template_name", "awx_workflow_job
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 # What a job template of the kit asks in its survey, and the steps that have no other questions.
 _SURVEY = "order_names"
-_SURVEYED = ("named", "end", "ended", "audit")
+_SURVEYED = ("named", "end", "ended", "audit", "reap", "reaped", "extend")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -75,6 +77,9 @@ class ActionModule(InProcessAction):
             "ended": (ENDED, self._ended),
             "named": (NAMED, self._named),
             "audit": (AUDIT, self._audit),
+            "reap": (REAP, self._reap),
+            "reaped": (REAPED, self._reaped),
+            "extend": (EXTEND, self._extend),
             "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
@@ -82,7 +87,13 @@ class ActionModule(InProcessAction):
         operation, gather = steps[step]
         self.operation = operation  # type: ignore[misc]
         url = self._templar.template(task_vars.get("provision_registry_url"))
-        if not url and step in ("named", "audit", "registry"):  # these run on localhost, for the hosts of the inventory
+        if not url and step in (
+            "named",
+            "audit",
+            "reap",
+            "extend",
+            "registry",
+        ):  # these run on localhost, for the hosts of the inventory
             url = _hosts.registry_url(task_vars)
         self._task.args = {
             **self._task.args,
@@ -238,7 +249,7 @@ class ActionModule(InProcessAction):
             "broken": memory.warnings(),
             "prefix": hosts[0]["prefix"],
             "by_name": not folders[0],
-            "count": str(task_vars.get("decommission_count") or "").strip(),
+            "count": str(task_vars.get(f"{self._task.args.get('verb') or 'decommission'}_count") or "").strip(),
             "by_job": bool(task_vars.get("awx_job_id")),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
@@ -255,6 +266,25 @@ class ActionModule(InProcessAction):
             "hosts": [_hosts.described(host, task_vars) for host in hosts],
             "limited": bool(task_vars.get("ansible_limit")),
         }
+
+    def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
+        hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
+        return {
+            "hosts": [_hosts.described(host, task_vars) for host in hosts],
+            "limited": bool(task_vars.get("ansible_limit")),
+        }
+
+    def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What went wrong: in the sweep's look, and for each host that was to end."""
+        failed = [_hosts.raw(host, task_vars).get("reap__failed") for host in task_vars.get("reap__hosts") or []]
+        return {"trouble": [str(each) for each in (task_vars.get("reap__trouble"), *failed) if each]}
+
+    def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The hosts; one that only the registry knows is where those are that localhost stands for."""
+        known = set(_hosts.inventory(task_vars))
+        named = _hosts.parts(self._task.args.get("hosts"))
+        described = {host: _hosts.described(host if host in known else "localhost", task_vars) for host in named}
+        return {"hosts": [{**each, "host": host} for host, each in described.items()]}
 
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": [_hosts.described(host, task_vars) for host in _hosts.inventory(task_vars)]}

@@ -92,6 +92,24 @@ NAMED: Spec = {
     "by_id": {"type": "bool", "default": False},
     "by_job": {"type": "bool", "default": False},
     "count": {"type": "str", "default": ""},
+    "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
+}
+
+REAP: Spec = {
+    **_HOSTS,
+    "by_name": {"type": "bool", "default": False},
+    "limited": {"type": "bool", "default": False},
+}
+
+REAPED: Spec = {
+    **_STEP,
+    "trouble": {"type": "list", "elements": "str", "default": []},
+}
+
+EXTEND: Spec = {
+    **_HOSTS,
+    "extend_by": {"type": "str", "default": ""},
+    "extend_until": {"type": "str", "default": ""},
 }
 
 REGISTRY: Spec = {**_HOSTS}

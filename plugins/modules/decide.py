@@ -43,10 +43,13 @@ options:
         has not ended for certain.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
         it.
+      - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
+      - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
     type: str
     required: true
-    choices: [declare, plan, quote, judge, release, reached, order, named, end, ended, audit, registry]
+    choices:
+      [declare, plan, quote, judge, release, reached, order, named, end, ended, audit, reap, reaped, extend, registry]
   deleted:
     description:
       - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
@@ -80,6 +83,27 @@ options:
       - For O(step=audit) whether RV(trouble) names machines that nobody claims.
     type: bool
     default: false
+  verb:
+    description:
+      - For O(step=named) what is to happen to the machines.
+    type: str
+    choices: [decommission, extend]
+    default: decommission
+  by_name:
+    description:
+      - For O(step=reap) whether RV(due) has hosts without a registry, too, of whose machines only the name is known.
+    type: bool
+    default: false
+  extend_by:
+    description:
+      - For O(step=extend) how much more time they get, such as V(4h).
+    type: str
+    default: ""
+  extend_until:
+    description:
+      - For O(step=extend) until when they may live, such as V(2026-12-01T06:00Z).
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -175,14 +199,35 @@ audit:
   returned: success
   type: dict
 lines:
-  description: For O(step=audit) the same for people; for O(step=registry) what was made and moved.
+  description:
+    - For O(step=audit), O(step=reap) and O(step=extend) the same for people.
+    - For O(step=registry) what was made and moved.
   returned: success
   type: list
   elements: str
 trouble:
-  description: For O(step=audit) why the audit fails - contested machines, and orphans if asked for; empty otherwise.
+  description:
+    - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) what could
+      not be read or noted; for O(step=extend) whose machines get no more time, and why. Empty otherwise.
   returned: success
   type: str
+due:
+  description:
+    - For O(step=reap) the hosts whose lease is over, with C(until), C(price_per_hour) (USD), C(resource_id), C(groups),
+      and in C(reached) the connection variables of those that no file beside the inventory has.
+  returned: success
+  type: list
+  elements: dict
+reap:
+  description: For O(step=reap) the same as data for a workflow, and how many machines nobody claims.
+  returned: success
+  type: dict
+extended:
+  description:
+    - For O(step=extend) the hosts that got more time, with C(before), C(until), and C(more) and C(at_most) in USD.
+  returned: success
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -203,6 +248,9 @@ def main() -> None:
         "end",
         "ended",
         "audit",
+        "reap",
+        "reaped",
+        "extend",
         "registry",
     ]
     module = AnsibleModule(
@@ -215,6 +263,10 @@ def main() -> None:
             "forget": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "list", "elements": "str", "default": []},
             "fail_on_orphans": {"type": "bool", "default": False},
+            "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
+            "by_name": {"type": "bool", "default": False},
+            "extend_by": {"type": "str", "default": ""},
+            "extend_until": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -66,6 +66,9 @@ def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
         "registry_dir": _value(host, "provision_registry_dir", task_vars),
         "inventory_dir": own.get("inventory_dir"),
         "declares": declares(host, task_vars),
+        "lease": str(_value(host, "provision_lease", task_vars) or ""),
+        "lease_max": str(_value(host, "provision_lease_max", task_vars) or ""),
+        "max_bill": str(_value(host, "provision_max_bill", task_vars) or ""),
         "known": {each: own.get(each) for each in _KNOWN},
     }
 

@@ -11,7 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from conftest import Project
+import pytest
+
+from conftest import Project, Run, core
+from project import extra
 
 HOUR = 3600
 CLOCK = Path(__file__).resolve().parents[1] / "clock"
@@ -43,3 +46,95 @@ def test_a_lease_is_said_before_the_purchase_and_fixed_by_it(project: Project) -
     assert (entry["provision_leased"], entry["provision_at_most"]) == ("8h", 16.0)
     again = project.provision()
     assert (again.returncode, again.changed) == (0, 0)
+
+
+def reap(project: Project, hours: float, *words: str, **variables: Any) -> Run:
+    """A sweep so many hours later."""
+    return project.play("compute_index.supply.reap", *extra(variables), *words, **later(project, hours))
+
+
+def extend(project: Project, hosts: str, *words: str, **variables: Any) -> Run:
+    asked = {"extend_hosts": hosts, **variables}
+    return project.play("compute_index.supply.extend", *extra(asked), *words)
+
+
+@core
+def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2", "gpu-3"])
+    project.declare_host("gpu-1", provision_lease="8h")
+    project.declare_host("gpu-2", provision_lease="3d")
+    assert project.provision().returncode == 0
+    bought = {each.name: each.resource_id for each in project.simulator.resources.values()}
+    early = reap(project, 7.9)
+    assert (early.returncode, early.changed) == (0, 0)
+    assert "No lease is over." in early.output
+    assert re.search(r"2 with time left; the next until [-0-9]+ [:0-9]+ UTC \(gpu-1\)\.", early.text)
+    assert "1 without a lease: gpu-3." in early.text
+    shown = reap(project, 8.1, "--check")
+    assert f"gpu-1: would end {bought['gpu-1']}" in shown.text and "its lease was over at" in shown.text
+    assert shown.returncode == 0 and len(project.simulator.billed) == 3
+    assert project.requests("DELETE", ".*") == 0
+    run = reap(project, 8.1)
+    assert run.returncode == 0, run.output
+    assert f"gpu-1: ends {bought['gpu-1']}, which saves USD 2.00 per hour; its lease was over at" in run.text
+    assert set(project.simulator.billed) == {bought["gpu-2"], bought["gpu-3"]}
+    assert project.registry("gpu-1") is None
+    again = reap(project, 8.2)
+    assert (again.returncode, again.changed) == (0, 0)
+    # The role knows now that somebody sweeps.
+    quoted = project.play("compute_index.supply.quote", **later(project, 8.3))
+    assert "A lease ends nothing by itself" not in quoted.text
+
+
+@core
+def test_more_time(project: Project) -> None:
+    project.declare(["gpu-1"], provision_lease="8h", provision_lease_max="24h", provision_max_bill=40)
+    assert project.provision().returncode == 0
+    before = moment((project.registry("gpu-1") or {})["provision_ends_at"])
+    shown = extend(project, "gpu-1", "--check", extend_by="4h")
+    assert (shown.returncode, moment((project.registry("gpu-1") or {})["provision_ends_at"])) == (0, before)
+    assert re.search(r"gpu-1 .* 8\.00 +24\.00", shown.text), shown.output
+    run = extend(project, "gpu-1", extend_by="4h")
+    assert (run.returncode, run.changed) == (0, 1), run.output
+    entry = project.registry("gpu-1") or {}
+    assert (moment(entry["provision_ends_at"]) - before).total_seconds() == 4 * HOUR
+    assert entry["provision_at_most"] == pytest.approx(24.0, abs=0.01)
+    # Another lease is drift, and moves nothing; an extension is none.
+    assert "owns something else" not in project.provision().text
+    for variables, said in (
+        ({"extend_by": "13h"}, "longer than provision_lease_max (24h)"),
+        ({"extend_by": "9h"}, "would cost up to USD 42.00 in all, and provision_max_bill is USD 40.00"),
+        ({"extend_by": "9 hours"}, "extend_by must be a duration"),
+        ({"extend_until": "2026-01-01T00:00Z"}, "cannot be extended until 2026-01-01 00:00 UTC"),
+        ({}, "extend_by (such as 4h) or extend_until"),
+    ):
+        refused = extend(project, "gpu-1", **variables)
+        assert refused.returncode == 2 and said in refused.text, refused.output
+    assert project.registry("gpu-1") == entry
+    allowed = extend(project, "gpu-1", extend_by="9h", provision_max_bill=50)
+    assert allowed.returncode == 0, allowed.output
+    kept = reap(project, 20)
+    assert "No lease is over." in kept.text and len(project.simulator.billed) == 1
+
+
+def test_the_last_command_on_a_machine(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
+    assert project.provision().returncode == 0
+    failing = "test -e /nowhere || { echo saving $(hostname) >&2; exit 3; }"
+    delayed = reap(project, 8.2, reap_before_end=failing, reap_grace=30)
+    assert delayed.returncode == 2, delayed.output
+    assert len(re.findall("Its lease is over, but reap_before_end failed on it. A sweep after", delayed.text)) >= 2
+    assert len(project.simulator.billed) == 2
+    anyway = reap(project, 8.6, reap_before_end=failing, reap_grace=30)
+    assert anyway.returncode == 0, anyway.output
+    assert project.simulator.billed == []
+
+
+def test_the_last_command_takes_too_long_and_its_output_is_shown(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
+    assert project.provision().returncode == 0
+    slow = reap(project, 8.2, reap_before_end="sleep 30", reap_before_end_timeout=1)
+    assert slow.returncode == 2 and len(project.simulator.billed) == 2, slow.output
+    saved = reap(project, 8.2, reap_before_end="echo checkpoint kept")
+    assert saved.returncode == 0 and "checkpoint kept" in saved.output, saved.output
+    assert project.simulator.billed == []

@@ -15,17 +15,21 @@ from .. import _decide_spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._provision import ending, messages
+from .._provision import ending, lease, messages, reaping
 from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
+from .._provision.lease import Clock
 from .._provision.ownership import Claim
+from .._provision.reaping import Life, State
 from .._provision.standing import Account
 from .._registry._place import entry_file, entry_place
-from .._registry._protocol import MADE, REFUSED, RegistryError, Variables
+from .._registry._protocol import MADE, REFUSED, Registry, RegistryError, Variables
+from .._text import number_of
 from ._journal import seconds_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
 from .offer_status import offer_statuses
+from .reap import created_of
 
 BLANK: Result = {"changed": False, "ends": []}
 BLANK_ENDED: Result = {"changed": False, "left": []}
@@ -45,6 +49,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     memory = Memory(registries, folders.values())
     asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
     seen = _seen(api, asked, _others(params, folders, memory))
+    clock = Clock(time.time(), api.ahead)
     forget = {each.strip().lower() for each in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
@@ -54,8 +59,44 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         foreign = memory.foreign(folder, one.host, str(raw["project"]))
         trouble = memory.trouble(folder, one.host) or held or left or foreign
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
-        ends.append(_shown(raw, one.entry, folder, found, check_mode))
+        label = ""
+        if raw.get("reaped") and found.action in (Action.END, Action.FORGET):
+            found, label = _reaped(raw, one, found, clock, registries.host(folder, one.host), check_mode)
+        ends.append({**_shown(raw, one.entry, folder, found, check_mode), **({"label": label} if label else {})})
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}
+
+
+def _reaped(
+    raw: t.Mapping[str, t.Any], one: Asked, found: End, clock: Clock, registry: Registry | None, check_mode: bool
+) -> tuple[End, str]:
+    """What ends of a host since its lease is over, and a line about it: what it is now, not what the sweep has read.
+
+    The entry is marked before anything is told to end. From then on it gets no more time, so of a sweep and an
+    extension at the same moment one gets its way.
+    """
+    created, entry, host = created_of(found.machines), one.entry, one.host
+    grace = 60.0 * (number_of(raw["reaped"].get("grace")) or 0.0) if raw["reaped"].get("unsaved") else 0.0
+    if registry is not None:
+        entry = read_entry(registry.read())
+        if (entry.offer_id, entry.resource_ids) != (one.entry.offer_id, one.entry.resource_ids):
+            return _stopped(messages.nothing_ended(host, messages.changed_meanwhile(registry.where))), ""
+    lived = _life(raw, one, entry, created, clock)
+    if lived.state is not State.OVER or lived.end is None:
+        return End(Action.NOTHING), messages.lives(host, lease.said(lived.end) if lived.end else "you end it")
+    if grace and lived.end + grace > clock.earliest:
+        return _stopped(messages.waits_for_hook(host, lease.said(lived.end + grace))), ""
+    if registry is not None and not check_mode:
+        try:
+            registry.alter({lease.REAPED_AT: lease.utc(clock.here)})
+        except RegistryError as error:
+            return _stopped(messages.nothing_ended(host, f"{error} The next sweep looks again.")), ""
+    return found, messages.lease_ends(lease.said(lived.end), _label(host, entry, found, check_mode))
+
+
+def _life(raw: t.Mapping[str, t.Any], one: Asked, entry: Entry, created: float | None, clock: Clock) -> Life:
+    if one.by_name:
+        return reaping.life_by_name(str(raw["reaped"].get("lease") or ""), created, clock)
+    return reaping.life(entry, created, clock)
 
 
 def _stopped(reason: str) -> End:

@@ -350,6 +350,76 @@ def unreadable_lease(host: str, why: str) -> str:
     return f"The lease of {host} cannot be read, so its machine is never ended by it: {why}."
 
 
+def owns_no_lease(host: str) -> str:
+    """More time was asked for a host without a machine."""
+    return f"The registry knows no machine of {host}, so there is nothing to extend."
+
+
+def is_reaped(host: str, since: str) -> str:
+    """More time was asked for a machine that a sweep has begun to end."""
+    return (
+        f"A sweep began to end the machine of {host} at {since}, so it gets no more time. If it is still there in a"
+        " quarter of an hour, it may be extended then."
+    )
+
+
+def endless(host: str) -> str:
+    """More time was asked for a machine that has no end."""
+    return f"The machine of {host} has no lease, so nothing ends it. extend_until=<time> gives it an end."
+
+
+def in_the_past(host: str, end: str, now: str) -> str:
+    """The end that was asked for is over."""
+    return f"The machine of {host} cannot be extended until {end}: it is {now} now."
+
+
+def no_shorter(host: str, end: str, before: str) -> str:
+    """The end that was asked for is earlier than the one that it has."""
+    return (
+        f"The machine of {host} may live until {before} already, which is later than {end}. What shall end earlier is"
+        " ended by compute_index.supply.decommission."
+    )
+
+
+def too_long(host: str, end: str, longest: str) -> str:
+    """More time than the longest lease."""
+    return (
+        f"Until {end} the lease of {host} would be longer than provision_lease_max ({longest}), counted from its"
+        " purchase. -e provision_lease_max=<duration> allows more."
+    )
+
+
+def too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> str:
+    """More time than the largest bill allows."""
+    costs = "would cost nobody knows how much" if bill is None else f"would cost up to USD {amount(round(bill, 2))}"
+    return (
+        f"Until {end} the machine of {host} {costs} in all, and provision_max_bill is USD {amount(most)}."
+        " -e provision_max_bill=<USD> allows more."
+    )
+
+
+def lives(host: str, end: str) -> str:
+    """A line for a machine that a sweep leaves alone, although it was told to end it."""
+    return f"{host} has got more time meanwhile, until {end}; nothing ends"
+
+
+def lease_ends(end: str, label: str) -> str:
+    """A line for a machine whose lease is over."""
+    return f"{label}; its lease was over at {end}"
+
+
+def waits_for_hook(host: str, end: str) -> str:
+    """The command that is to be run before the end has failed."""
+    return nothing_ended(
+        host, f"Its lease is over, but reap_before_end failed on it. A sweep after {end} ends it in any case."
+    )
+
+
+NO_REGISTRY_TO_EXTEND = (
+    "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
+)
+
+
 def clocks_apart(seconds: float) -> str:
     """The clocks of the API and of this computer differ. ``seconds``: how far the API's is ahead."""
     return (

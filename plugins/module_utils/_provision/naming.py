@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts did a person name whose machines shall end? A slip of the hand must end nothing.
+"""Which hosts did a person name whose machines shall end, or live longer? A slip of the hand must do nothing.
 
 This module util is private to the collection.
 """
@@ -31,14 +31,33 @@ class Part:
         return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.text) is not None
 
 
+@dataclass(frozen=True)
+class Deed:
+    """What is to happen to the machines: the playbook's name, in words, and that it did not."""
+
+    name: str
+    happens: str
+    nothing: str
+
+
+DEEDS = {
+    each.name: each
+    for each in (
+        Deed("decommission", "end", "Nothing was ended."),
+        Deed("extend", "get more time", "Nothing was extended."),
+    )
+}
+
+
 def objection(
     parts: t.Sequence[Part],
     hosts: t.Collection[str],
     limited: t.Collection[str] | None,
     count: str = "",
     by_job: bool = False,
+    deed: Deed = DEEDS["decommission"],
 ) -> str:
-    """Why nothing ends, empty if these ``hosts``, which the whole pattern matches, do.
+    """Why nothing happens, empty if it does to these ``hosts``, which the whole pattern matches.
 
     ``count``: how many hosts the person expects, empty if nothing was said. Who fills in a form (``by_job``) sees no
     inventory, so there each group and pattern needs it, elsewhere only what ends all hosts, or all but some.
@@ -46,48 +65,47 @@ def objection(
     ``limited``: the hosts that ``--limit`` leaves of the inventory, None without it. A limit narrows groups and
     patterns; whoever is named stands against it.
     """
-    asked = ",".join(part.text for part in parts)
+    asked, name = ",".join(part.text for part in parts), f"{deed.name}_hosts"
     if not parts or not all(re.search(r"\w", part.text) for part in parts):
         return (
-            "decommission_hosts must say whose machines end: names with commas between them, or a group, for example"
-            f" -e decommission_hosts=gpu-1,gpu-2. {_NOTHING}"
+            f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
+            f" -e {name}=gpu-1,gpu-2. {deed.nothing}"
         )
     if parts[0].narrows:
-        return (
-            f"decommission_hosts='{asked}' begins with an exclusion, which ends all others. Name the hosts. {_NOTHING}"
-        )
+        return f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts. {deed.nothing}"
     unmatched = [part.text for part in parts if not part.hosts]
     if unmatched:
         return (
-            f"decommission_hosts='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
-            f" none that a registry knows, and without a registry no machine. {_NOTHING}"
+            f"{name}='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
+            f" none that a registry knows, and without a registry no machine. {deed.nothing}"
         )
     if limited is not None:
         outside = [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
         if outside:
             return (
-                f"decommission_hosts names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
-                f" inventory only: name the hosts by decommission_hosts alone. {_NOTHING}"
+                f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
+                f" inventory only: name the hosts by {name} alone. {deed.nothing}"
             )
     if not hosts:
-        return f"decommission_hosts='{asked}' matches no host. {_NOTHING}"
-    return _unexpected(parts, hosts, asked, count, by_job)
+        return f"{name}='{asked}' matches no host. {deed.nothing}"
+    return _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
-def _unexpected(parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool) -> str:
+def _unexpected(
+    parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: Deed
+) -> str:
     """Why a number must be given, or is not the right one."""
     several = any(part.hosts != (part.text,) for part in parts)
     sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
     if count == str(len(hosts)) or (not count and not sweeping and not (by_job and several)):
         return ""
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
-    said = f"decommission_count says {count}" if count else "nobody has said how many that shall be"
+    said = f"{deed.name}_count says {count}" if count else "nobody has said how many that shall be"
     return (
-        f"decommission_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {said}. To end them give"
-        f" decommission_count={len(hosts)}. {_NOTHING}"
+        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {said}. If all of them shall"
+        f" {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 
 
-_NOTHING = "Nothing was ended."
 _ALL = frozenset({"all", "*"})
 _SHOWN = 5  # names in a sentence

@@ -39,6 +39,8 @@ def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: An
 class Api:
     """The reads of the client. ``hidden``: machines that no list has."""
 
+    ahead = 0.0
+
     def __init__(
         self, *listed: Json, hidden: tuple[Json, ...] = (), phases: Json | None = None, broken: int = 0
     ) -> None:

@@ -38,7 +38,7 @@ FOUND = [{**machine(1), "resource_id": "r-1"}]
         (
             naming.objection([naming.Part("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None, "", True),
             "'Machines to end': 'gpu-*' means 2 hosts (gpu-1, gpu-2), and nobody has said how many that shall be."
-            " To end them give 'How many machines': 2.",
+            " If all of them shall end, give 'How many machines': 2.",
         ),
         (naming.objection([], [], None), "for example, 'Machines to end': gpu-1,gpu-2."),
         (purchase_messages.refusal("auth"), "Check the token in the API's credential."),

@@ -37,7 +37,7 @@ def test_what_was_named(parts: list[Part], hosts: list[str], limited: list[str] 
         ([], [], None, "must say whose machines end"),
         ([Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
         ([ONE, Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
-        ([BUT], ["gpu-1"], None, "begins with an exclusion, which ends all others"),
+        ([BUT], ["gpu-1"], None, "begins with an exclusion, which means all others"),
         ([BUT, ALL], ["gpu-1"], None, "begins with an exclusion"),
         ([Part("&gpu", ("gpu-1",))], ["gpu-1"], None, "begins with an exclusion"),
         ([ONE, NONE], ["gpu-1"], None, "decommission_hosts='gpu-1,gpu-11': gpu-11 matches no host"),

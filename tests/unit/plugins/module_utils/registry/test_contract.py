@@ -253,3 +253,39 @@ def test_names(run: Runs, host: str) -> None:
     run(host).claim(journal(provision_resource_name=host))
     assert kept(run, host)["provision_resource_name"] == host
     assert run("x").read() is None
+
+
+# Leases
+
+
+def test_of_two_runs_that_decide_by_what_they_read_one_gets_its_way(run: Runs) -> None:
+    store = run()
+    store.claim(journal(provision_ends_at="2026-11-27T03:00:00Z"))
+    store.note(made(RESOURCE_ID))
+    first, second = run(), run()
+    assert first.read() == second.read()
+    assert first.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})["provision_ends_at"] == "2026-11-27T05:00:00Z"
+    with pytest.raises(Claimed):
+        second.alter({"provision_reaped_at": "2026-11-27T03:00:00Z"})
+    assert (second.read() or {})["provision_ends_at"] == "2026-11-27T05:00:00Z"
+    second.alter({"provision_reaped_at": "2026-11-27T05:00:00Z"})
+    assert "provision_reaped_at" in kept(run)
+    second.alter({"provision_reaped_at": None})
+    assert "provision_reaped_at" not in kept(run)
+
+
+def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
+    store = run()
+    store.read()
+    with pytest.raises(RegistryError):
+        store.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    other = run()
+    other.read()
+    ending = run()
+    ending.read()
+    ending.end()
+    with pytest.raises(RegistryError):
+        other.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})
+    assert kept(run) == {}

@@ -1,0 +1,135 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""More time for machines whose lease would be over: the registry alone is asked and told.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+
+from .. import _decide_spec, _spec
+from .._operation import Failure, Operation, Params, Result
+from .._provision import lease, messages, reaping
+from .._provision.entry import read_entry
+from .._registry._protocol import Claimed, Registry, RegistryError
+from .._text import number_of
+from .._wording import amount, table
+from ._journal import seconds_of
+from ._leases import Sweeps
+from ._registries import Registries
+
+BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
+
+_EXTENDED = {"host": "host", "until": "before", "now until": "until", "USD more": "more", "at most": "at_most"}
+_TRIES = 5  # of a change to an entry that others change at the same moment
+
+
+def extend(params: Params, check_mode: bool) -> Result:
+    """Move the ends of these hosts' machines, each by itself; ``trouble`` says whose could not be moved, and why."""
+    by, until = _asked(params)
+    with contextlib.closing(Registries.of(params)) as registries:
+        return _extend(registries, params, by, until, check_mode)
+
+
+def _extend(registries: Registries, params: Params, by: float | None, until: float | None, check_mode: bool) -> Result:
+    rows, trouble, changed = [], [], False
+    now, sweeps = time.time(), Sweeps(registries)
+    for raw in params["hosts"]:
+        host, place = raw["host"], registries.place(raw, params)
+        try:
+            wish = reaping.Wish(by, until, lease.read_lease(raw["lease_max"]), _bill(raw["max_bill"]))
+            registry = registries.host(place, host)
+            if registry is None:
+                raise ValueError(messages.NO_REGISTRY_TO_EXTEND)
+            found, before = _extended(registry, host, wish, now, check_mode)
+        except (ValueError, RegistryError) as error:
+            trouble.append(f"{host}: {error}")
+            continue
+        if found.refusal:
+            trouble.append(found.refusal)
+            continue
+        changed |= found.end != before
+        rows.append(_moved(host, found, before))
+    places = (registries.place(raw, params) for raw in params["hosts"])
+    unswept = dict.fromkeys(filter(None, (sweeps.trouble(place, refused=False) for place in places)))
+    return {
+        "changed": changed,
+        "lines": _shown(rows),
+        "trouble": messages.joined(*trouble),
+        "extended": rows,
+        "warnings": list(unswept),
+    }
+
+
+def _asked(params: Params) -> tuple[float | None, float | None]:
+    """How much more, or until when. Raises Failure (invalid)."""
+    by, until = str(params["extend_by"] or "").strip(), str(params["extend_until"] or "").strip()
+    try:
+        if bool(by) == bool(until):
+            raise ValueError(
+                "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
+            )
+        found = lease.read_lease(by or until)
+        if by and found.seconds is None:
+            raise ValueError(f"extend_by must be a duration such as 4h, not '{by}'")
+        if until and found.moment is None:
+            raise ValueError(f"extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '{until}'")
+    except ValueError as error:
+        text = str(error)
+        said = text if text.startswith("extend") else f"extend_{'by' if by else 'until'} {text}"
+        raise Failure(f"{said}. Nothing was extended.", "invalid", **BLANK) from None
+    return found.seconds, found.moment
+
+
+def _bill(value: t.Any) -> float | None:
+    text = str(value or "").strip()
+    if text in ("", "unlimited"):
+        return None
+    bill = number_of(text)
+    if bill is None or bill < 0:
+        raise ValueError(
+            f"provision_max_bill must be a number (USD, for the whole lease) or \"unlimited\", not '{text[:60]}'."
+        )
+    return bill
+
+
+def _extended(
+    registry: Registry, host: str, wish: reaping.Wish, now: float, check_mode: bool
+) -> tuple[reaping.Extension, float | None]:
+    """The extension, noted, and the end before; decided anew if another run changes the entry meanwhile."""
+    for left in reversed(range(_TRIES)):
+        entry = read_entry(registry.read())
+        begin = seconds_of(entry.journaled_at) if entry.journaled_at else None
+        found = reaping.extend(host, entry, begin, wish, now)
+        if found.refusal or check_mode:
+            break
+        try:
+            registry.alter(reaping.noted(found))
+            break
+        except Claimed:
+            if not left:
+                raise
+    return found, lease.moment_of(entry.ends_at)
+
+
+def _moved(host: str, found: reaping.Extension, before: float | None) -> Result:
+    return {
+        "host": host,
+        "before": None if before is None else lease.said(before),
+        "until": None if found.end is None else lease.said(found.end),
+        "more": None if found.more is None else round(found.more, 2),
+        "at_most": None if found.at_most is None else round(found.at_most, 2),
+    }
+
+
+def _shown(rows: t.Sequence[Result]) -> list[str]:
+    more = [row["more"] for row in rows if row["more"] is not None]
+    return [*table(rows, _EXTENDED), "", f"USD more in total: {amount(sum(more))}"] if rows else ["No end was moved."]
+
+
+EXTEND = Operation(extend, {**_spec.API, **_decide_spec.EXTEND}, BLANK)

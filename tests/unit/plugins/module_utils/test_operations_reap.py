@@ -1,0 +1,270 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sweeps and extensions, with registries on disk and an API that answers from a list."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+
+Json = dict[str, Any]
+HOUR = 3600.0
+
+
+class Api:
+    """An account with these machines, whose clock is so far ahead."""
+
+    def __init__(self, *machines: Json, ahead: float = 0.0) -> None:
+        self.machines, self.ahead = list(machines), ahead
+
+    def resources(self) -> list[Json]:
+        return list(self.machines)
+
+
+@pytest.fixture(autouse=True)
+def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(end_operation, "offer_statuses", lambda _api, offers: {each: {} for each in offers})
+
+
+def machine(key: str, name: str, created: float | None = None, **fields: Any) -> Json:
+    moment = None if created is None else utc(created)
+    return {
+        **{"resource_id": key, "name": name, "offer_id": f"o-{key}", "status": "running", "created_at": moment},
+        **{"vendor": "v", "price_per_hour": 2.0, **fields},
+    }
+
+
+def write(folder: Path, host: str, key: str, hours: float | None, leased: str = "8h", **more: Any) -> Path:
+    """The entry of a host whose lease is over in so many hours."""
+    file = folder / host / "compute_index_supply.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ends = {} if hours is None else {"provision_leased": leased, "provision_ends_at": utc(time.time() + hours * HOUR)}
+    entry = {
+        "provision_procured_offer_id": f"o-{key}",
+        "provision_purchase": "made",
+        "provision_resource_ids": [key],
+        "provision_price_per_hour": 2.0,
+        "provision_journaled_at": utc(time.time() - HOUR),
+    }
+    file.write_text(yaml.safe_dump({**entry, **ends, **more}))
+    return file
+
+
+def described(host: str, folder: Path | str, **more: Any) -> Json:
+    known = {"host": host, "name": host, "prefix": "", "project": "default", "registry_dir": str(folder)}
+    rest = {"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "known": {}}
+    return {**known, **rest, **more}
+
+
+def params(spec: Json, *hosts: Json, **given: Any) -> Json:
+    defaults = {name: option.get("default") for name, option in spec.items()}
+    return {**defaults, "hosts": list(hosts), "here": "/", "api_url": "https://api.example.com", **given}
+
+
+def swept(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
+    return reap(api, params(_decide_spec.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
+
+
+def due(answer: Json) -> list[str]:
+    return [each["host"] for each in answer["due"]]
+
+
+def ended(api: Api, host: str, folder: Path | str, check_mode: bool = False, **reaped: Any) -> Json:
+    """What the role decides for a host that a sweep sends to it."""
+    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": ""}
+    declared["reaped"] = {"unsaved": "grace" in reaped, "grace": 30, "lease": "", **reaped}
+    given = params(_decide_spec.END, declared, ids=[host])
+    (found,) = end(api, given, check_mode)["ends"]  # type: ignore[arg-type]
+    return dict(found)
+
+
+# Sweeps
+
+
+def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:
+    for number, hours in enumerate((-1.0, 1.0, None), start=1):
+        write(tmp_path, f"gpu-{number}", f"r{number}", hours)
+    api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in (1, 2, 3)), machine("r9", "other"))
+    answer = swept(api, described("gpu-1", tmp_path))
+    assert (due(answer), answer["trouble"]) == (["gpu-1"], "")
+    text = "\n".join(answer["lines"])
+    assert "1 with time left; the next until" in text and "(gpu-2)." in text and "1 without a lease: gpu-3." in text
+    assert "1 that nobody claims cost USD 2.00 per hour" in text
+    assert max(map(len, answer["lines"])) <= 80
+    assert answer["reap"]["unclaimed"] == 1
+
+
+def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
+    mark = tmp_path / ".compute_index_supply.swept"
+    swept(Api(), described("gpu-1", tmp_path), check_mode=True)
+    assert not mark.exists()
+    swept(Api(), described("gpu-1", tmp_path))
+    assert mark.read_text().startswith("20")
+    # Nothing is made where nothing is kept.
+    swept(Api(), described("gpu-1", tmp_path / "nowhere"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_lease_that_cannot_be_read_ends_nothing_and_is_no_success(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", None, provision_leased="8h", provision_ends_at="soon")
+    (tmp_path / "gpu-2").mkdir()
+    (tmp_path / "gpu-2" / "compute_index_supply.yml").write_text("- no mapping")
+    answer = swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path))
+    assert answer["due"] == []
+    assert "The lease of gpu-1 cannot be read" in answer["trouble"] and "gpu-2" in answer["trouble"]
+
+
+def test_clocks_that_differ_are_told_of_and_the_later_end_holds(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", -0.5)
+    answer = swept(Api(machine("r1", "gpu-1"), ahead=-HOUR), described("gpu-1", tmp_path))
+    assert answer["due"] == []
+    assert answer["warnings"] == [
+        "The API's clock is 60 minutes behind this computer's. Leases end when they are over by both."
+    ]
+
+
+def test_without_a_registry_it_is_only_told(tmp_path: Path) -> None:
+    api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR), machine("r2", "gpu-2"), machine("r3", "gpu-3"))
+    hosts = [described(f"gpu-{n}", "", declares=True, lease="8h" if n < 3 else "") for n in (1, 2, 3)]
+    answer = swept(api, *hosts)
+    assert answer["due"] == []
+    assert any(line.startswith("Over, by their names alone: gpu-1.") for line in answer["lines"])
+    assert "gpu-2" in answer["trouble"] and "does not say when it was made" in answer["trouble"]
+    assert due(swept(api, *hosts, by_name=True)) == ["gpu-1"]
+
+
+def test_a_sweep_is_about_all(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="leave --limit out"):
+        swept(Api(), described("gpu-1", tmp_path), limited=True)
+
+
+# Ends
+
+
+def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", "r1", -1.0)
+    api = Api(machine("r1", "gpu-1"))
+    shown = ended(api, "gpu-1", tmp_path, check_mode=True)
+    assert shown["label"].startswith("gpu-1: would end r1, which saves USD 2.00 per hour; its lease was over at 20")
+    assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
+    assert (ended(api, "gpu-1", tmp_path)["ids"], "provision_reaped_at" in yaml.safe_load(file.read_text())) == (
+        ["r1"],
+        True,
+    )
+
+
+def test_what_got_more_time_since_the_sweep_looked_stays(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", 1.0)
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    assert (found["action"], found["ids"], found["next"]) == ("nothing", [], "")
+    assert "has got more time meanwhile, until" in found["label"]
+
+
+def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the sweep's look and its mark another run moves the end: nothing ends."""
+    file = write(tmp_path, "gpu-1", "r1", -1.0)
+    mark = HostFile.alter
+
+    def late(self: HostFile, changes: Json) -> Json:
+        other = HostFile(str(file))
+        other.read()
+        mark(other, {"provision_ends_at": utc(time.time() + HOUR)})
+        return mark(self, changes)
+
+    monkeypatch.setattr(HostFile, "alter", late)
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    assert (found["action"], found["ids"]) == ("stop", [])
+    assert "The next sweep looks again." in found["refusal"]
+
+
+def test_the_command_before_the_end_delays_it_no_longer_than_its_grace(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0)
+    api = Api(machine("r1", "gpu-1"))
+    found = ended(api, "gpu-1", tmp_path, grace=120)
+    assert (found["action"], found["ids"]) == ("stop", []) and "reap_before_end failed" in found["refusal"]
+    assert ended(api, "gpu-1", tmp_path, grace="54")["ids"] == ["r1"]
+
+
+def test_by_its_name_alone(tmp_path: Path) -> None:
+    api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR))
+    assert ended(api, "gpu-1", "", lease="8h")["ids"] == ["r1"]
+    for lease in ("10h", ""):
+        assert ended(api, "gpu-1", "", lease=lease)["ids"] == []
+
+
+# More time
+
+
+def extended(*hosts: Json, check_mode: bool = False, **given: Any) -> Json:
+    return extend(params(_decide_spec.EXTEND, *hosts, **given), check_mode)
+
+
+def test_each_host_by_itself(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", "r1", 1.0)
+    write(tmp_path, "gpu-2", "r2", None)
+    before = file.read_text()
+    hosts = [described("gpu-1", tmp_path), described("gpu-2", tmp_path), described("gpu-3", "")]
+    shown = extended(*hosts, extend_by="4h", check_mode=True)
+    assert (file.read_text(), shown["changed"]) == (before, True)
+    answer = extended(*hosts, extend_by="4h")
+    assert (answer["changed"], [row["host"] for row in answer["extended"]]) == (True, ["gpu-1"])
+    assert answer["extended"][0]["more"] == 8.0
+    assert "gpu-2 has no lease" in answer["trouble"] and "gpu-3: Only a registry keeps" in answer["trouble"]
+    assert "compute_index.supply.reap does" in answer["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "extend_by (such as 4h) or extend_until"),
+        ({"extend_by": "4h", "extend_until": "2027-01-01T00:00Z"}, "one of them"),
+        ({"extend_by": "4 hours"}, "extend_by must be a duration"),
+        ({"extend_by": "2027-01-01T00:00Z"}, "extend_by must be a duration"),
+        ({"extend_until": "4h"}, "extend_until must be a time with its zone"),
+        ({"extend_until": "2027-01-01"}, "extend_until must be a duration such as 8h, 90m or 3d, or a time"),
+    ],
+)
+def test_what_is_no_time(given: Json, said: str) -> None:
+    with pytest.raises(Failure) as caught:
+        extended(described("gpu-1", "/"), **given)
+    assert said in str(caught.value) and "Nothing was extended." in str(caught.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [("lease_max", "soon"), ("max_bill", "3,5")])
+def test_a_limit_that_cannot_be_read_is_no_limit_to_pass(tmp_path: Path, field: str, value: str) -> None:
+    write(tmp_path, "gpu-1", "r1", 1.0)
+    answer = extended(described("gpu-1", tmp_path, **{field: value}), extend_by="1h")
+    assert answer["extended"] == [] and "gpu-1: " in answer["trouble"]
+
+
+def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "gpu-1", "r1", 1.0)
+    mark, times = HostFile.alter, []
+
+    def late(self: HostFile, changes: Json) -> Json:
+        times.append(1)
+        if len(times) == 1:
+            file.write_text(file.read_text() + "provision_verified: true\n")
+        return mark(self, changes)
+
+    monkeypatch.setattr(HostFile, "alter", late)
+    assert extended(described("gpu-1", tmp_path), extend_by="1h")["changed"]
+    entry = yaml.safe_load(file.read_text())
+    assert (len(times), entry["provision_verified"]) == (2, True)
+    assert extend_operation.BLANK["extended"] == []
