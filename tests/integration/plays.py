@@ -91,9 +91,9 @@ def separate(make_project: MakeProject, offers: dict[str, list[Offer]], **variab
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
-def kill(project: Project, number: signal.Signals, due: Callable[[], bool]) -> None:
-    """Start the play, and when it is due send all its processes a signal, as a closed terminal or a reboot does."""
-    with project.start("ansible-playbook", "-i", str(project.inventory), write_impatient(project)) as process:
+def kill(project: Project, number: signal.Signals, due: Callable[[], bool], book: str = "") -> None:
+    """Start the play, or this playbook, and when it is due send all its processes a signal, as a reboot does."""
+    with project.start("ansible-playbook", "-i", str(project.inventory), book or write_impatient(project)) as process:
         while process.poll() is None and not due():
             time.sleep(0.002)
         if process.poll() is None:

@@ -1,0 +1,203 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sweeps that are disturbed: killed, two at once, beside other plays, on a bad API. No time that is left is taken."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
+
+import pytest
+
+from conftest import MakeProject, Project, core
+from plays import kill
+from simulator import Fault, Offer
+from test_ending import own
+from test_leases import HOUR, extend, later, reap
+
+
+def shift(hours: float) -> str:
+    """The moment in so many hours, for a registry entry."""
+    return (datetime.now(timezone.utc) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def leased(project: Project, *hosts: str, hours: float = -1.0) -> list[str]:
+    """Give each host a machine whose lease is over in so many hours; their ids."""
+    return own(project, *hosts, provision_leased="8h", provision_ends_at=shift(hours), provision_price_per_hour=2.0)
+
+
+@pytest.fixture
+def old(make_project: MakeProject) -> Project:
+    """A project whose API calls all machines ten hours old."""
+    project = make_project([Offer() for _number in range(30)], provision_seconds=0, clock_ahead=-10 * HOUR)
+    return project
+
+
+def at_once(*runs: Any) -> list[Any]:
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return [each.result() for each in [pool.submit(run) for run in runs]]
+
+
+def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Project) -> None:
+    (warm,) = leased(old, "warm-up")
+    (keeps,) = leased(old, "keeps", hours=1.0)
+    old.simulator.settings.clock_ahead = 0
+    sent = old.simulator.requests
+    sent.clear()
+    old.declare(["warm-up", "keeps"])
+    assert old.play("compute_index.supply.reap").returncode == 0
+    assert old.simulator.billed == [keeps]
+
+    def arrived(number: int) -> Callable[[], bool]:
+        return lambda: len(sent) >= number
+
+    count = len(sent)
+    for nth in range(1, count + 1):
+        host = f"gpu-{nth}"
+        old.simulator.settings.clock_ahead = -10 * HOUR
+        leased(old, host)
+        old.simulator.settings.clock_ahead = 0
+        old.declare([host])
+        # Held back for a moment at every second request; the API goes on with it after the kill.
+        old.simulator.faults[:] = [Fault(path="/", nth=nth, delay=0.2)] if nth % 2 else []
+        kill(old, signal.SIGKILL, arrived(len(sent) + nth), "compute_index.supply.reap")
+        old.simulator.faults.clear()
+    old.declare([*(f"gpu-{nth}" for nth in range(1, count + 1)), "keeps"])
+    last = old.play("compute_index.supply.reap")
+    assert last.returncode == 0, last.output
+    assert old.simulator.billed == [keeps] and warm not in old.simulator.billed
+    assert old.registry("keeps") is not None and all(old.registry(f"gpu-{n}") is None for n in range(1, count + 1))
+
+
+@core
+def test_two_sweeps_at_once(old: Project) -> None:
+    leased(old, "gpu-1", "gpu-2", "gpu-3")
+    (keeps,) = leased(old, "keeps", hours=1.0)
+    old.declare(["gpu-1", "gpu-2", "gpu-3", "keeps"])
+    old.simulator.settings.clock_ahead = 0
+    old.simulator.settings.delete_seconds = 1
+    runs = at_once(*[partial(old.play, "compute_index.supply.reap")] * 2)
+    assert old.simulator.billed == [keeps]
+    assert 0 in [run.returncode for run in runs], runs[0].output + runs[1].output
+    again = old.play("compute_index.supply.reap")
+    assert again.returncode == 0, again.output
+    assert [host for host in ("gpu-1", "gpu-2", "gpu-3", "keeps") if old.registry(host)] == ["keeps"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3])
+def test_more_time_that_was_promised_is_given(old: Project, delay: float) -> None:
+    hosts = [f"gpu-{number}" for number in range(1, 7)]
+    ids = dict(zip(hosts, leased(old, *hosts, hours=0), strict=True))
+    old.declare(hosts)
+    old.simulator.settings.clock_ahead = 0
+    # The sweep's second look at the list comes late, so that the extension falls between its look and its mark.
+    old.simulator.faults[:] = [Fault(method="GET", path="/resources", nth=2, delay=delay)]
+    swept, extended = at_once(
+        partial(old.play, "compute_index.supply.reap"), partial(extend, old, ",".join(hosts), extend_by="4h")
+    )
+    for host, machine in ids.items():
+        promised = f'"{host}  ' in extended.output
+        assert promised == (machine in old.simulator.billed), swept.output + extended.output
+    assert extended.returncode == (0 if len(old.simulator.billed) == 6 else 2), extended.output
+
+
+def test_a_sweep_beside_other_plays(make_project: MakeProject) -> None:
+    project = make_project([Offer() for _number in range(4)], provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False)
+    project.declare_host("gpu-1", provision_lease="8h")
+    project.declare_host("gpu-2", provision_lease="12h")
+    assert project.play("compute_index.supply.provision", **later(project, -10)).returncode == 0
+    later(project, 0)
+    ends, keeps = project.simulator.billed
+    decommission = partial(project.play, "compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
+    at_once(partial(project.play, "compute_index.supply.reap"), project.provision, decommission)
+    assert ends not in project.simulator.billed and keeps in project.simulator.billed
+    last = project.provision()
+    assert last.returncode == 0, last.output
+    assert len(project.simulator.billed) == 2 and len(project.simulator.purchases) == 3
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"status": 403}, "answered 403"),
+        ({"status": 503, "count": None}, "answered 503"),
+        ({"cut": "before", "count": None}, "GET /resources"),
+    ],
+)
+def test_an_api_that_cannot_be_read_ends_nothing(old: Project, rule: dict[str, Any], said: str) -> None:
+    leased(old, "gpu-1")
+    old.declare(["gpu-1"])
+    old.simulator.settings.clock_ahead = 0
+    old.simulator.faults[:] = [Fault(method="GET", path="/resources", **rule)]
+    run = old.play("compute_index.supply.reap", COMPUTE_INDEX_API_RETRIES="0")
+    assert run.returncode != 0 and said in run.text, run.output
+    assert len(old.simulator.billed) == 1
+    # Nobody says then that leases are being enforced.
+    assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()
+
+
+def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
+    first, second = leased(old, "gpu-1", "gpu-2")
+    old.declare(["gpu-1", "gpu-2"])
+    old.simulator.settings.clock_ahead = 0
+    old.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{first}", status=403, count=None)]
+    run = old.play("compute_index.supply.reap")
+    assert run.returncode == 2 and "gpu-1: " in run.failure("localhost"), run.output
+    assert "gpu-2: " not in run.failure("localhost")
+    assert old.simulator.billed == [first] and second not in old.simulator.billed
+
+
+def test_what_is_renamed_ends_and_what_the_registry_has_lost_is_told(old: Project) -> None:
+    renamed, lost, theirs = leased(old, "gpu-1", "gpu-2", "colleague")
+    old.simulator.resources[renamed].name = "something-else"
+    for host in ("gpu-2", "colleague"):
+        old.registry_file(host).unlink()
+    old.declare(["gpu-1", "gpu-2"])
+    old.simulator.settings.clock_ahead = 0
+    run = old.play("compute_index.supply.reap")
+    assert run.returncode == 0, run.output
+    assert sorted(old.simulator.billed) == sorted([lost, theirs])
+    assert "2 that nobody claims cost" in run.text
+
+
+def test_without_a_registry(make_project: MakeProject) -> None:
+    project = make_project([Offer() for _number in range(4)], provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2"], provision_registry_dir="", provision_lease="8h", provision_reach=False)
+    bought = project.provision()
+    assert bought.returncode == 0, bought.output
+    told = reap(project, 9)
+    assert told.returncode == 0 and "Over, by their names alone: gpu-1, gpu-2." in told.text, told.output
+    assert len(project.simulator.billed) == 2
+    early = reap(project, 7, reap_by_name=True)
+    assert early.returncode == 0 and len(project.simulator.billed) == 2, early.output
+    late = reap(project, 9, reap_by_name=True)
+    assert late.returncode == 0 and project.simulator.billed == [], late.output
+
+
+@core
+def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, registry: str) -> None:
+    project = make_project([Offer() for _number in range(4)], provision_seconds=0)
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    project.declare(["gpu-1", "gpu-2"])
+    project.declare_host("gpu-1", provision_lease="8h")
+    project.declare_host("gpu-2", provision_lease="3d")
+    bought = project.provision()
+    assert bought.returncode == 0, bought.output
+    ids = {each.name: each.resource_id for each in project.simulator.resources.values()}
+    # Another controller, whose inventory has none of the hosts.
+    project.inventory.write_text(json.dumps({"all": {"vars": {"ansible_ssh_private_key_file": str(project.key)}}}))
+    project.environment["ANSIBLE_HOME"] = str(project.folder / "another")
+    more = extend(project, "gpu-2", extend_by="1d")
+    assert more.returncode == 0 and "compute_index.supply.reap does" in more.text, more.output
+    run = reap(project, 9, reap_before_end="echo kept on $(cat ~/name 2>/dev/null || hostname)")
+    assert run.returncode == 0 and "kept on" in run.output, run.output
+    assert project.simulator.billed == [ids["gpu-2"]]
+    assert extend(project, "gpu-1", extend_by="4h").returncode == 2
+    assert "compute_index.supply.reap does" not in extend(project, "gpu-2", "--check", extend_by="1h").text
