@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The life of two machines of the simulated API: bought, configured, once more without a change, listed, ended.
 
+One of them has a lease. Its end is reached by a clock that is moved: the API's, and that of the plays.
+
 Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
 .build/demo, keeps its keys there, and stops all that it has started.
 """
@@ -20,6 +22,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / ".build" / "demo"
+CLOCK = WORK / "clock"  # the seconds that the API's clock is ahead
+LATER = 9 * 3600
 INVENTORY = WORK / "inventory"
 START_SECONDS = 30
 STOP_SECONDS = 10
@@ -35,6 +39,7 @@ def prepare() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(HERE / "inventory", INVENTORY)
     shutil.copy(HERE / "all.supply.yml", WORK)
+    CLOCK.write_text("0")
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(WORK / "id_ed25519")], check=True
     )
@@ -53,6 +58,8 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
                 "--delete-seconds=2",
                 "--environment-file",
                 str(exports),
+                "--clock-file",
+                str(CLOCK),
             ],
             stdout=log,
             stderr=log,
@@ -84,6 +91,13 @@ def run(command: str, environment: dict[str, str]) -> int:
     if process.returncode != 0:
         sys.exit(f"The demo failed: {command.split()[0]} ended with exit code {process.returncode}.")
     return changed
+
+
+def move_clock(environment: dict[str, str]) -> dict[str, str]:
+    """Let it be later for the API; the variables that say so to plays."""
+    CLOCK.write_text(str(LATER))
+    path = [str(HERE.parent / "clock"), *filter(None, [environment.get("PYTHONPATH")])]
+    return {"SUPPLY_CLOCK_AHEAD": str(LATER), "PYTHONPATH": os.pathsep.join(path)}
 
 
 def requests(line: str) -> int:
@@ -125,13 +139,20 @@ def main() -> None:
         say("4. What runs, as an inventory of its own; and who owns it, at which price?")
         run("ansible-inventory -i all.supply.yml --graph", environment)
         play("compute_index.supply.audit", environment)
-        say("5. End the machines, and wait until they are gone.")
-        play("compute_index.supply.decommission -e decommission_hosts=gpu", environment)
+        say("5. A sweep ends what has outlived its lease. Nothing has yet.")
+        play("compute_index.supply.reap", environment)
+        say("6. Nine hours later: the lease of gpu-1 is over, and a sweep ends it.")
+        environment |= move_clock(environment)
+        play("compute_index.supply.reap", environment)
+        swept = requests("DELETE /resources/")
+        say("7. End the other machine, and wait until it is gone.")
+        play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
         ended = requests("DELETE /resources/")
         say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
-        print(f"The second run changed {changed} things. Machines ended: {ended}; nothing is billed any more.")
-        if (quoted, bought, purchases(), changed, ended) != (0, 2, 2, 0, 2):
-            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, 2 machines ended.")
+        print(f"The second run changed {changed} things. Machines ended: {swept} by the sweep, {ended - swept} by hand.")
+        print("Nothing is billed any more.")
+        if (quoted, bought, purchases(), changed, swept, ended) != (0, 2, 2, 0, 1, 2):
+            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, 1 and 1 machines ended.")
         print(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
         print("`make sandbox` keeps the simulated API running for your own playbooks.")
     finally:
