@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts programs as `subprocess` does, and the commands of ansible-core in less time.
 
-A quarter of a short play's time is the import of what is no part of ansible-core. So this file, run as a program, is a
-process that has imported it and forks for each command. The fork runs the command's own script, which imports all of
-ansible-core and of the collection anew, under the environment and in the folder that it was given. Where that
-environment differs in what those imports could depend on (PYTHONPATH, a locale ...), and for other programs, the fork
-executes the program instead.
+Half of a short play's time is the import of what it always needs. So this file, run as a program, is a process that has
+imported what is no part of ansible-core. For each folder and environment that commands are started with it forks once,
+and that fork imports ansible-core, which reads its settings there; it forks again for each command, and that fork runs
+the command's own script. All of the collection and all plugins are imported by each command. Where the environment
+differs in what the first imports could depend on (PYTHONPATH, a locale ...), and for other programs, the program is
+executed instead.
 
 Each program has a session of its own and a guard. That is a fork, too, which tells how the program ended, keeps its
 process id until nobody asks any more, and kills it if whoever has started it is gone.
@@ -29,6 +30,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 # With what they import themselves, this is what the commands import beside ansible-core. They need not be there.
@@ -41,8 +43,13 @@ IMPORTS = (
     *("pkgutil", "platform", "pprint", "psycopg", "pty", "requests", "resource", "shlex", "syslog", "tarfile"),
     *("tomllib", "typing_extensions", "uuid", "xml.dom.minidom", "xml.etree.ElementTree", "yaml", "zipfile"),
 )
-# Variables that none of these imports looks at.
-HARMLESS = ("ANSIBLE_", "CLUSTER_", "COMPUTE_INDEX_", "HOME", "PATH", "PYTEST_", "SUPPLY_")
+# What most commands import of ansible-core.
+CORE_IMPORTS = ("ansible.cli.playbook", "ansible.executor.process.worker", "ansible.plugins.action")
+# Variables that none of the first imports looks at, and those that ansible-core's do not look at, either.
+OTHERS = ("CLUSTER_", "COMPUTE_INDEX_", "PYTEST_", "SUPPLY_")
+HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
+# So many of the forks that have imported ansible-core are kept.
+KEPT = 4
 
 
 class Program:
@@ -53,10 +60,10 @@ class Program:
         self.returncode: int | None = None
         self.output = tempfile.NamedTemporaryFile()  # noqa: SIM115, it is open as long as the program is asked about
         self.connection, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(launcher(), [b"\n"], [theirs.fileno(), self.output.fileno()])
-        request = {"words": self.words, "cwd": str(cwd), "env": dict(env)}
-        self.connection.sendall(json.dumps(request).encode() + b"\n")
+        with theirs, tempfile.TemporaryFile() as request:
+            request.write(json.dumps({"words": self.words, "cwd": str(cwd), "env": dict(env)}).encode())
+            request.flush()
+            socket.send_fds(launcher(), [b"\n"], [theirs.fileno(), self.output.fileno(), request.fileno()])
         self.pid = self.receive()
 
     def receive(self) -> int:
@@ -118,29 +125,117 @@ def launcher() -> socket.socket:
     return RUNNING[0]
 
 
-def serve(control: socket.socket) -> None:
-    """Fork for each program. Returns in forks that are to run a command's script, and nowhere else."""
+@dataclass
+class Request:
+    """A program to start: its words, its folder and its environment."""
+
+    words: list[str]
+    cwd: str
+    env: dict[str, str]
+
+    @property
+    def for_fork(self) -> bool:
+        """Whether it is a command of ansible-core, in an environment in which a fork of this process can run it."""
+        command = Path(self.words[0])
+        different = {name for name, _value in self.env.items() ^ os.environ.items() if not name.startswith(HARMLESS)}
+        return not different and command.parent == Path(sys.executable).parent and command.name.startswith("ansible")
+
+    @property
+    def settings(self) -> str:
+        """All that ansible-core's imports may depend on."""
+        files = [Path(self.cwd, "ansible.cfg"), Path(self.env.get("HOME", "/"), ".ansible.cfg")]
+        if "ANSIBLE_CONFIG" in self.env:
+            files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
+        texts = [file.read_text() if file.is_file() else None for file in files]
+        env = sorted(each for each in self.env.items() if not each[0].startswith(OTHERS))
+        return json.dumps([self.cwd, env, texts])
+
+
+def serve(control: socket.socket, imported: bool | None = None) -> None:
+    """Fork for each program. Returns in forks that are to run a command's script, and nowhere else.
+
+    ``imported`` says whether ansible-core could be imported here; nothing if it was not tried.
+    """
+    forks: dict[str, socket.socket] = {}
     while True:
-        message, files, _flags, _address = socket.recv_fds(control, 1, 2)
+        message, files, _flags, _address = socket.recv_fds(control, 1, 3)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         if not message:
-            os._exit(0)
-        if not os.fork():
-            control.close()
-            return guard(socket.socket(fileno=files[0]), files[1])
-        for file in files:
-            os.close(file)
+            break
+        request = Request(**json.loads(os.pread(files[-1], os.fstat(files[-1]).st_size, 0)))
+        if imported is None and request.for_fork:
+            # The one that was used last becomes the last one.
+            settings = request.settings
+            fork = forks.pop(settings, None)
+            if not fork:
+                fork, theirs = socket.socketpair()
+                if not os.fork():
+                    close(control, fork, *forks.values(), *files)
+                    return serve(theirs, import_core(request))
+                theirs.close()
+            forks[settings] = fork
+            if len(forks) > KEPT:
+                forks.pop(next(iter(forks))).close()
+            socket.send_fds(fork, [message], files)
+        elif not os.fork():
+            close(control, *forks.values(), files[-1])
+            return guard(socket.socket(fileno=files[0]), files[1], request, bool(imported))
+        close(*files)
+    close(*forks.values())
+    with suppress(ChildProcessError):
+        while os.wait():
+            pass
+    os._exit(0)
 
 
-def guard(connection: socket.socket, output: int) -> None:
+def close(*files: socket.socket | int) -> None:
+    """Close them all."""
+    for file in files:
+        file.close() if isinstance(file, socket.socket) else os.close(file)
+
+
+def import_core(request: Request) -> bool:
+    """Import ansible-core where the command is to run. Whether that was possible: if not, the program says why."""
+    os.environ.clear()
+    os.environ.update(request.env)
+    os.chdir(request.cwd)
+    sys.path[0] = str(Path(request.words[0]).parent)
+    try:
+        for name in CORE_IMPORTS:
+            importlib.import_module(name)
+        forget_temporary()
+    except BaseException:
+        return False
+    finally:
+        os.chdir("/")
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+def forget_temporary() -> None:
+    """Remove ansible-core's temporary folder, which the import has made for one process."""
+    from ansible import constants
+    from ansible.utils.path import cleanup_tmp_file
+
+    atexit.unregister(cleanup_tmp_file)
+    cleanup_tmp_file(constants.DEFAULT_LOCAL_TMP)
+
+
+def make_temporary() -> None:
+    """Let ansible-core have a temporary folder of this process's own, as its import makes it."""
+    from ansible import constants
+
+    constants.set_constant("DEFAULT_LOCAL_TMP", constants.config.get_config_value("DEFAULT_LOCAL_TMP"))
+
+
+def guard(connection: socket.socket, output: int, request: Request, imported: bool) -> None:
     """Start a program and watch it; returns in the program, if it is a command's script."""
-    with connection.makefile("rb") as stream:
-        request = json.loads(stream.readline())
     pid = os.fork()
     if not pid:
-        return become(connection, output, **request)
+        return become(connection, output, request, imported)
     ended = threading.Event()
 
     def kill() -> None:
@@ -166,27 +261,25 @@ def tell(connection: socket.socket, number: int) -> None:
     connection.sendall(number.to_bytes(4, "big", signed=True))
 
 
-def become(connection: socket.socket, output: int, words: list[str], cwd: str, env: dict[str, str]) -> None:
+def become(connection: socket.socket, output: int, request: Request, imported: bool) -> None:
     """Become the program; returns if it is a command of ansible-core that a fork can run."""
     os.setsid()
     # A job in the background of a shell ignores it, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with connection:
         tell(connection, os.getpid())
-    os.chdir(cwd)
+    os.chdir(request.cwd)
     for number in (1, 2):
         os.dup2(output, number)
     os.close(output)
-    different = {name for name, _value in env.items() ^ os.environ.items() if not name.startswith(HARMLESS)}
-    command = Path(words[0])
-    if different or command.parent != Path(sys.executable).parent or not command.name.startswith("ansible"):
+    if not imported:
         for name in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
             signal.signal(name, signal.SIG_DFL)
-        os.execvpe(words[0], words, env)
+        os.execvpe(request.words[0], request.words, request.env)
     os.environ.clear()
-    os.environ.update(env)
-    sys.argv = words
-    sys.path[0] = str(command.parent)
+    os.environ.update(request.env)
+    make_temporary()
+    sys.argv = request.words
 
 
 if __name__ == "__main__":

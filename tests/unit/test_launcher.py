@@ -49,6 +49,23 @@ def test_a_command_sees_its_own_folder_and_variables(tmp_path: Path) -> None:
     assert code == 1 and "missing.yml could not be found" in printed
 
 
+def test_each_command_reads_the_settings_anew_and_has_a_temporary_folder_of_its_own(tmp_path: Path) -> None:
+    settings, play = tmp_path / "ansible.cfg", tmp_path / "play.yml"
+    task = "copy: {content: '{{ lookup(\"config\", \"DEFAULT_FORKS\") }}', dest: '{{ item }}'}"
+    play.write_text(f"[{{hosts: localhost, gather_facts: false, tasks: [{{{task}, loop: [{tmp_path}/forks]}}]}}]")
+    for forks in ("7", "8"):
+        settings.write_text(f"[defaults]\nforks = {forks}\nlocal_tmp = {tmp_path}/local\n")
+        for _time in range(2):
+            code, printed = run(tmp_path, ANSIBLE, "play.yml")
+            assert code == 0, printed
+        assert (tmp_path / "forks").read_text() == forks
+        assert list((tmp_path / "local").iterdir()) == [], "what one has put there is removed at its end"
+    settings.write_text("[defaults\n")
+    for _time in range(2):
+        code, printed = run(tmp_path, ANSIBLE, "play.yml")
+        assert code != 0 and "Error reading config file" in printed, printed
+
+
 def test_what_others_have_imported_is_hidden_where_the_environment_says_so(tmp_path: Path) -> None:
     (tmp_path / "yaml.py").write_text("raise ImportError('there is none')\n")
     assert run(tmp_path, ANSIBLE, "--version")[0] == 0
