@@ -1,13 +1,18 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A crash between any two lines of a purchase: the line is found by tracing, the API and its log are real."""
+"""A crash between any two lines of a purchase: the line is found by tracing, the API and its log are real.
+
+A process that comes afterwards sees only what the crash has left: at the API, in the registry, in the folder. Where
+another crash in the same function has left the same, no second one is sent after it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psycopg
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
@@ -23,12 +29,19 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
-import postgresql
 from simulator import Fault, Nowhere, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()"
+ROWS = """
+SELECT p.state, p.reason, p.quoted, p.charged, p.epoch, p.sent_at IS NULL, p.expired_seen IS NULL, p.noted_at IS NULL,
+    p.ended_at IS NULL, p.note::text, array_agg(m.resource), bool_or(m.gone_at IS NULL)
+FROM compute_index_supply.purchase p LEFT JOIN compute_index_supply.machine m USING (claim) WHERE p.offer = %(offer)s
+GROUP BY p.claim ORDER BY p.claimed_at
+"""
+# What is another one for each purchase: ids, times, and the names of temporary files.
+OWN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+|\.\w+\.tmp")
 
 
 class Crash(BaseException):
@@ -44,6 +57,7 @@ class Tracer:
     def __init__(self, crash_at: int | None = None) -> None:
         self.crash_at = crash_at
         self.lines = 0
+        self.function = ""
         self.times: Counter[tuple[str, int]] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> Tracer | None:
@@ -54,6 +68,7 @@ class Tracer:
             self.times[place] += 1
             self.lines += 1
             if self.lines == self.crash_at:
+                self.function = frame.f_code.co_name
                 raise Crash
         return self
 
@@ -133,7 +148,22 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
         return SharedHost(database, "default", offer_id, simulator.url, run="a third one").read() or {}
 
-    with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
+    def left(registry: Path | str | None, offer_id: str, before: int) -> str:
+        """All that a run has left after so many requests."""
+        asked = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
+        bought = [purchase.resource_ids for purchase in simulator.purchases if purchase.offer_id == offer_id]
+        kept: list[Any] = []
+        if isinstance(registry, Path):
+            kept = [(file.name, file.read_text()) for file in sorted(registry.parent.glob("*"))]
+        elif connection:
+            kept = connection.execute(ROWS, {"offer": offer_id}).fetchall()
+        return OWN.sub("", repr((asked, bought, kept)))
+
+    with contextlib.ExitStack() as opened:
+        simulator = opened.enter_context(
+            Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere())
+        )
+        connection = opened.enter_context(psycopg.connect(url, autocommit=True)) if url else None
 
         def fresh() -> tuple[str, Path | str | None]:
             simulator.faults.clear()
@@ -149,15 +179,22 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         lines = tracer.lines
         assert lines > 100, "the tracer sees the code"
         bought = crashes = 0
+        followed: set[tuple[str, str]] = set()
         for line in range(1, lines + 1):
             offer_id, registry = fresh()
-            crashes += run(simulator, offer_id, registry, Tracer(crash_at=line)) is None
+            tracer, before = Tracer(crash_at=line), len(simulator.requests)
+            crashes += run(simulator, offer_id, registry, tracer) is None
             unlock()
-            if url:
+            if connection:
                 # The connections of a process end with it.
-                postgresql.execute(url, CUT)
-                postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+                connection.execute(CUT)
             bought += any(purchase.offer_id == offer_id for purchase in simulator.purchases)
+            found = tracer.function, left(registry, offer_id, before)
+            if found in followed:
+                continue
+            followed.add(found)
+            if connection:
+                connection.execute("UPDATE compute_index_supply.purchase SET held_until = now()")
             simulator.faults.clear()
             result = run(simulator, offer_id, registry)
             assert result is not None and result["outcome"] in ("created", "existing"), f"line {line}: {result}"
