@@ -25,6 +25,8 @@ import psycopg
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
@@ -148,6 +150,15 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
         return SharedHost(database, "default", offer_id, simulator.url, run="a third one").read() or {}
 
+    def billed(registry: Path | str | None, offer_id: str) -> list[Bill]:
+        """What the ledger has of the offer."""
+        if registry is None:
+            return []
+        if isinstance(registry, Path):
+            return list(_files.ledger(str(registry.parent.parent)).bills)
+        found = Database(registry, {"host": "h", "user": "u", "run": "a fourth one"}).ledger("default").bills
+        return [bill for bill in found if bill.offer_id == offer_id]
+
     def left(registry: Path | str | None, offer_id: str, before: int) -> str:
         """All that a run has left after so many requests."""
         asked = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
@@ -170,7 +181,7 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             if lost:
                 simulator.faults.append(Fault(path="/procure_offer", cut="after"))
             offer_id = simulator.add_offer(gpu_price_per_hour=2.0).offer_id
-            file = tmp_path / offer_id / "compute_index_supply.yml"
+            file = tmp_path / offer_id / "gpu-1" / "compute_index_supply.yml"
             return offer_id, file if memory == "registry" else url
 
         run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
@@ -188,7 +199,12 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             if connection:
                 # The connections of a process end with it.
                 connection.execute(CUT)
-            bought += any(purchase.offer_id == offer_id for purchase in simulator.purchases)
+            mine = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
+            bought += bool(mine)
+            if mine and registry is not None:
+                (bill,) = billed(registry, offer_id)
+                assert bill.runs and bill.price == 2.0, f"line {line}"
+                assert bill.begin is not None and bill.begin <= mine[0].time.timestamp(), f"line {line}"
             found = tracer.function, left(registry, offer_id, before)
             if found in followed:
                 continue
@@ -206,6 +222,9 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
                 assert entry["provision_resource_ids"] == purchases[0].resource_ids
                 assert (entry["provision_procured_offer_id"], entry["provision_purchase"]) == (offer_id, "made")
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
+                (bill,) = billed(registry, offer_id)
+                assert bill.runs and list(bill.resource_ids) == purchases[0].resource_ids
+                assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
         assert crashes > 0.98 * lines, "an answer may arrive in fewer pieces, which takes some lines less"
         assert 0 < bought < lines, "some crashes came before the purchase, some after"
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import time
 import typing as t
-from datetime import datetime, timezone
 
+from .._moments import seconds_of, utc
 from .._registry import _protocol as _registry
 from .._registry._protocol import Claimed, Registry, Variables
 
@@ -99,7 +99,7 @@ class Journal:
         entry = {
             **self._facts,
             "provision_price_per_hour": price,
-            _JOURNALED: _utc(self._now()),
+            _JOURNALED: utc(self._now()),
             _PURCHASE: _registry.SENT,
         }
         self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
@@ -113,8 +113,11 @@ class Journal:
         if self._is_of_this_run and not self.made:
             self._entry = self._registry.note({_STATUS: status})
 
-    def free(self, status: int | None = None) -> None:
-        """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew."""
+    def free(self, status: int | None = None, *, made: bool = False) -> None:
+        """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew.
+
+        ``made``: it failed only after it was made, so that it may have been billed until now.
+        """
         if self._registry is None or self._read_only:
             return
         before = self._entry
@@ -123,6 +126,8 @@ class Journal:
         except Claimed:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
+            if made and not self.made:
+                self._registry.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
             changes: Variables = {_PURCHASE: _registry.REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._registry.note({**changes, **({} if status is None else {_STATUS: status})})
 
@@ -135,7 +140,7 @@ class Journal:
             return
         before = self._registry.read() or {}
         about_this = _registry.offer_of(before) == self._offer_id
-        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: _utc(self._now())}
+        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: utc(self._now())}
         changes: Variables = {} if about_this else dict.fromkeys(before)
         changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
         changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
@@ -155,14 +160,14 @@ class Journal:
         if self._registry is None or not self._entry:
             return 0.0
         if seconds_of(self._entry.get(_EXPIRED)) is None:
-            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: _utc(self._now())}
+            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(self._now())}
             self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
         return self._age(self._entry.get(_EXPIRED))
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
         seen = seconds_of(self._entry.get(_EXPIRED))
-        return _utc((self._now() if seen is None else seen) + later)
+        return utc((self._now() if seen is None else seen) + later)
 
     def _now(self) -> float:
         return self._registry.now() if self._registry else time.time()
@@ -171,17 +176,3 @@ class Journal:
         """Seconds since a moment; 0 if it is none, or lies ahead."""
         seconds = seconds_of(value)
         return 0.0 if seconds is None else max(0.0, self._now() - seconds)
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def seconds_of(value: object) -> float | None:
-    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none."""
-    try:
-        # Python before 3.11 does not know the Z.
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

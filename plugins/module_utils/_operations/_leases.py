@@ -14,12 +14,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .._api import Json
+from .._moments import seconds_of
 from .._provision import lease, messages
 from .._provision.declaration import Declaration
 from .._provision.lease import Clock
 from .._provision.planning import BUY, STOP, Case, Plan
 from .._registry._protocol import RegistryError, Variables
-from ._journal import seconds_of
 from ._registries import Registries
 
 

@@ -23,6 +23,7 @@ from .._operation import Params, Result
 from .._provision import messages
 from .._provision.lease import moment_of, utc
 from .._provision.ownership import Machine
+from .._provision.spending import Ledger
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
 from .._registry._place import (
@@ -129,6 +130,12 @@ class Registries:
             self._shared(keep=True).note_sweep(project_of(place))
         else:
             _files.note_sweep(place, utc(now))
+
+    def ledger(self, place: str, since: float = 0.0) -> Ledger:
+        """What was or may be billed since a moment, of all hosts of the place. Raises RegistryError."""
+        if is_shared(place):
+            return self._shared(keep=True).ledger(project_of(place), since)
+        return _files.ledger(place, since)
 
     def name(self, place: str) -> str:
         """What a place is called for people, without a secret. Raises RegistryError."""

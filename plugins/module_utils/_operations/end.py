@@ -13,6 +13,7 @@ import typing as t
 
 from .. import _decide_spec, _states
 from .._api import ApiError, Json, SupplyApi
+from .._moments import seconds_of
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
 from .._provision import ending, lease, messages, reaping
@@ -23,9 +24,8 @@ from .._provision.ownership import Claim
 from .._provision.reaping import Life, State
 from .._provision.standing import Account
 from .._registry._place import entry_file, entry_place
-from .._registry._protocol import MADE, REFUSED, Registry, RegistryError, Variables
+from .._registry._protocol import GONE, MADE, REFUSED, Registry, RegistryError, Variables
 from .._text import number_of
-from ._journal import seconds_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
 from .offer_status import offer_statuses
@@ -206,7 +206,8 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         said += more
     facts = {**BLANK_ENDED, "left": left}
     try:
-        facts["changed"] = _noted(plan, left, registries)
+        why = params["why"] if plan["ids"] else GONE
+        facts["changed"] = _noted(plan, left, registries, why)
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:
@@ -229,7 +230,7 @@ def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[
     return [machine["resource_id"] for machine in late], said
 
 
-def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries) -> bool:
+def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries, why: str) -> bool:
     """Whether the registry was changed. Raises RegistryError, also if the entry is about something else by now."""
     registry = registries.host(plan["registry"], plan["host"])
     before = registry.read() if registry else None
@@ -244,7 +245,7 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
         # A shared registry keeps what was, and ends only what it knows to be bought.
         bought: Variables = {"provision_resource_ids": list(plan["ids"]), "provision_purchase": MADE}
         registry.note(bought if plan["ids"] else {"provision_purchase": REFUSED})
-    registry.end()
+    registry.end(why)
     return True
 
 

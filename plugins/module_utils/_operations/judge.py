@@ -14,6 +14,7 @@ import typing as t
 from .. import _decide_spec, _spec, _states
 from .._api import ApiError, Json
 from .._market import Market, price_that_counts
+from .._moments import seconds_of
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
 from .._provision import failover, lease, messages, registration
@@ -24,9 +25,8 @@ from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._place import is_shared
-from .._registry._protocol import MADE, Registry, RegistryError, Variables
+from .._registry._protocol import FAILED, GONE, MADE, RELEASED, Registry, RegistryError, Variables
 from .._text import number_of
-from ._journal import seconds_of
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 
@@ -263,7 +263,7 @@ class _Case:
                 named = registration.portable(named)
             after: Variables | None = self._noted({**named, "provision_purchase": MADE})
         elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
-            self.registry.end()
+            self.registry.end(FAILED if self.status.get("phase") == _states.FAILED else GONE)
             after = None
         elif before is not None and self.ids and self.outcome in ("created", "existing", "rejected", ""):
             after = self._noted({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
@@ -431,7 +431,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     warnings = []
     if over and case.registry is not None:
         try:
-            case.registry.end()
+            case.registry.end(RELEASED)
             warnings = bring_ssh_up_to_date([plan["registry"]])
         except RegistryError as error:  # the next run sees that the machines are gone
             warnings = [str(error)]

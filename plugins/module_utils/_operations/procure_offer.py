@@ -518,7 +518,7 @@ class _Purchase:
         if left:
             self._note_left(left)
         elif why is not Why.UNREADABLE:
-            self._free()
+            self._free(made=why is Why.FAILED)
         facts, offer_id = self._facts, self._offer_id
         if why is Why.FAILED:
             nothing = "No resource of it is known." if self._past.sends else NOTHING_BOUGHT
@@ -612,10 +612,10 @@ class _Purchase:
     def _warn(self, text: str) -> None:
         self._facts["warnings"] = [*self._facts["warnings"], text]
 
-    def _free(self) -> None:
+    def _free(self, *, made: bool = False) -> None:
         """Free the host in the registry; that this fails must not hide what happened."""
         try:
-            self._journal.free(self._past.refused)
+            self._journal.free(self._past.refused, made=made)
         except RegistryError as error:
             self._warn(f"{error} The host is not free for another offer until the registry says so.")
 

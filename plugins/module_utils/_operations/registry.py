@@ -18,6 +18,7 @@ from .._registry._pins import HOST_KEYS, pinned
 from .._registry._place import entry_file, known_hosts_file, shared_place
 from .._registry._postgresql import schema
 from .._registry._protocol import (
+    MOVED,
     SENT,
     Claimed,
     Registry,
@@ -69,7 +70,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     if not check_mode:
         if known is None and may_have_bought(entry):
             _move(shared, entry, pinned(known_hosts_file(path)))
-        file.end()
+        file.end(MOVED)
     return messages.moved(name, path, offer_of(entry), may_have_bought(entry), would=check_mode)
 
 

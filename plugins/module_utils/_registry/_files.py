@@ -15,11 +15,16 @@ import tempfile
 import time
 import typing as t
 
+from .._provision.spending import Ledger
+from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._place import KNOWN_HOSTS, SWEPT, entry_file, ssh_config_file
+from ._place import KNOWN_HOSTS, LEDGER, SWEPT, entry_file, host_of, ledger_file, ssh_config_file
 from ._protocol import (
+    FAILED,
+    GONE,
     HELD_BY,
     LONGEST_POST,
+    MADE,
     REFUSED,
     SENT,
     Claimed,
@@ -28,6 +33,7 @@ from ._protocol import (
     may_have_bought,
     offer_of,
     purchase_of,
+    resource_ids_of,
 )
 
 try:
@@ -49,7 +55,8 @@ _TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
 class HostFile:
     """The memory of one host in a file; see `Registry`. It is locked for each change, never while the API is asked.
 
-    While this run is buying it holds the host, and ``who`` is told to others.
+    While this run is buying it holds the host, and ``who`` is told to others. The ledger is written beside it: of a
+    purchase after the entry, of an end before, so that what a crash leaves counts as running.
     """
 
     def __init__(self, path: str, who: str = "") -> None:
@@ -98,8 +105,15 @@ class HostFile:
             renewed = entry == self._known and entry is not None and offer_of(entry) == offer_of(variables)
             if entry is not None and may_have_bought(entry) and not renewed:
                 raise Claimed(self._path, entry)
-            self._known = _write(self._path, variables)
-            return dict(self._known)
+            before = read_text(self._path)
+            claimed = _write(self._path, variables)
+            try:
+                self._enter(_ledger.SENT, claimed)
+            except RegistryError:
+                self._take_back(before)  # nothing is sent
+                raise
+            self._known = claimed
+            return dict(claimed)
 
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
@@ -110,7 +124,14 @@ class HostFile:
             if changes.get("provision_purchase") == REFUSED:
                 self._check_free()
             whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
+            if may_have_bought(entry) and not may_have_bought(whole):
+                made = purchase_of(entry) == MADE
+                self._enter(_ledger.ENDED if made else _ledger.NOTHING, entry, FAILED if made else "")
             written = _write(self._path, whole)
+            if purchase_of(written) == MADE and _billed(written) != _billed(entry):
+                # What cannot be noted here the entry says, and the end repeats it.
+                with contextlib.suppress(RegistryError):
+                    self._enter(_ledger.ADOPTED if "provision_adopted" in changes else _ledger.MADE, written)
             # What another run has changed stays unknown to this one, and stops its next claim.
             if entry == (self._known or {}):
                 self._known = written
@@ -128,7 +149,7 @@ class HostFile:
             self._known = _write(self._path, whole)
             return dict(self._known)
 
-    def end(self) -> None:
+    def end(self, why: str = GONE) -> None:
         """Remove the file, the host keys that were learnt, and the folder if nothing else is in it.
 
         Raises Claimed; see `Registry`.
@@ -138,10 +159,24 @@ class HostFile:
             entry = _load(self._path)
             if entry is not None and entry != self._known:
                 raise Claimed(self._path, entry)
+            if entry is not None and may_have_bought(entry):
+                self._enter(_ledger.ENDED, entry, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)
             self._known = None
+
+    def _enter(self, event: str, entry: Variables, why: str = "") -> None:
+        """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
+        _ledger.append(ledger_file(self._path), _ledger.line_of(event, host_of(self._path), entry, why))
+
+    def _take_back(self, before: str | None) -> None:
+        """Let the file be what it was."""
+        with contextlib.suppress(OSError):
+            if before is None:
+                os.unlink(os.path.realpath(self._path))
+            else:
+                write_durably(self._path, before)
 
     def _take_hold(self) -> None:
         other = self._hold.take()
@@ -210,6 +245,33 @@ def note_sweep(folder: str, moment: str) -> None:
             write_durably(path, f"{moment}\n")
     except OSError as error:
         raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+
+
+def ledger(folder: str, since: float = 0.0) -> Ledger:
+    """What was or may be billed since a moment (seconds since the epoch), of all hosts in a folder, ended or not.
+
+    Raises RegistryError if the folder or its ledger cannot be read.
+    """
+    path = os.path.join(os.path.abspath(folder), LEDGER)
+    for _look in range(2):
+        known, broken = entries(folder)
+        lines, unread = _ledger.read(path)
+        book = _ledger.Book(lines)
+        for host, entry in known.items():
+            book.compare(host, entry)
+        bills = book.bills(since, broken)
+        # What has begun between entries and ledger seems to have no entry, until the next look.
+        if all(bill.registered for bill in bills):
+            break
+    warnings = list(broken.values())
+    if unread > 0:
+        warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
+    return Ledger(tuple(bills), time.time(), tuple(warnings))
+
+
+def _billed(entry: Variables) -> tuple[t.Any, ...]:
+    """What a line of the ledger is about."""
+    return offer_of(entry), purchase_of(entry), resource_ids_of(entry), entry.get("provision_price_per_hour")
 
 
 def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:

@@ -16,7 +16,7 @@ import typing as t
 
 LOCK_TIMEOUT = 20.0  # seconds; the lock of a write is held for the time of a write
 HOLD_TIMEOUT = 0.5  # seconds; who only looks whether a host is held has it for a moment, too
-_PAUSE = 0.02  # seconds
+PAUSE = 0.02  # seconds
 # Ansible does not read files whose name begins with a dot. The first is only used where folders cannot be locked.
 LOCKS = (".compute_index_supply.lock", ".compute_index_supply.buying")
 _WRITING, _BUYING = LOCKS
@@ -45,7 +45,7 @@ def _lock(folder: str) -> int:
                 break
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(handle, target):
+                if is_at(handle, target):
                     return handle
                 os.close(handle)  # the lock of what was removed while this waited is worth nothing
                 break
@@ -56,7 +56,7 @@ def _lock(folder: str) -> int:
                 os.close(handle)
         if time.monotonic() >= deadline:
             raise TimeoutError(f"another process has held the lock of {folder} for {LOCK_TIMEOUT:.0f} seconds")
-        time.sleep(_PAUSE)
+        time.sleep(PAUSE)
 
 
 class Hold:
@@ -83,7 +83,7 @@ class Hold:
             if other and time.monotonic() >= deadline:
                 return other
             if other:
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
         return ""
 
     def other(self) -> str:
@@ -111,7 +111,7 @@ class Hold:
                 return file.read() or _SOMEBODY
         except OSError:
             pass  # no locks here
-        if not _is_at(handle, path):
+        if not is_at(handle, path):
             os.close(handle)
             return _SOMEBODY
         self._handle = handle
@@ -136,7 +136,7 @@ def held_by(folder: str) -> str:
     return ""
 
 
-def _is_at(handle: int, path: str) -> bool:
+def is_at(handle: int, path: str) -> bool:
     """Whether the open file is still the one of this path."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))

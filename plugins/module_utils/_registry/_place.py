@@ -17,6 +17,7 @@ ENTRY = "compute_index_supply.yml"  # in the host's folder
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
 SSH_CONFIG = ".ssh_config"
 SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
+LEDGER = ".compute_index_supply.ledger"
 KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
 
 
@@ -65,6 +66,18 @@ def entry_place(place: str, host: str) -> str:
 def folder_of(entry: str) -> str:
     """The registry of that file."""
     return os.path.dirname(os.path.dirname(entry))
+
+
+def ledger_file(entry: str) -> str:
+    """What was bought under that file and its neighbours: in the registry itself, or beside a file of another name."""
+    folder, name = os.path.split(os.path.abspath(entry))
+    return os.path.join(os.path.dirname(folder) if name == ENTRY else folder, LEDGER)
+
+
+def host_of(entry: str) -> str:
+    """The host of that file, as far as its place tells."""
+    folder, name = os.path.split(os.path.abspath(entry))
+    return os.path.basename(folder) if name == ENTRY else os.path.splitext(name)[0]
 
 
 def ssh_config_file(folder: str) -> str:

@@ -25,9 +25,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
 
+from .._moments import seconds_of
 from .._provision import claims
+from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
-from ._protocol import RegistryError
+from ._protocol import GONE, RegistryError
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -81,6 +83,7 @@ CREATE INDEX purchase_freed ON compute_index_supply.purchase (offer)
     WHERE state IN ('void', 'ended') AND sent_at IS NOT NULL;
 CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price)
     WHERE state IN ('buying', 'live', 'ending', 'stray');
+CREATE INDEX purchase_ended ON compute_index_supply.purchase (project, ended_at) WHERE state = 'ended';
 CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price)
     WHERE state IN ('buying', 'live', 'ending', 'stray');
 CREATE TABLE compute_index_supply.machine (
@@ -147,6 +150,20 @@ _FREED = (
     _ROW + "WHERE p.offer = ANY(%(offers)s) AND p.state IN ('void', 'ended') AND p.sent_at IS NOT NULL"
     " ORDER BY p.claimed_at DESC"
 )
+# What was claimed and never marked was never sent, and what is void was never bought.
+_LEDGER = """
+SELECT p.project, p.host, p.offer, greatest(p.quoted, p.charged)::float8 AS price, p.note, p.reason,
+    extract(epoch FROM p.claimed_at)::float8 AS begin,
+    CASE WHEN p.state = 'ended' THEN extract(epoch FROM p.ended_at)::float8 END AS end,
+    ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim
+        ORDER BY m.place) AS resource_ids
+FROM compute_index_supply.purchase p
+WHERE p.project = %(project)s AND (
+    (p.state IN ('buying', 'live', 'ending', 'stray') AND (p.state <> 'buying' OR p.sent_at IS NOT NULL))
+    OR (p.state = 'ended' AND p.ended_at > to_timestamp(%(since)s)))
+ORDER BY p.claimed_at
+"""
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _CLAIM = """
 INSERT INTO compute_index_supply.purchase
     (claim, project, host, account, offer, state, quoted, holder, held_until, note)
@@ -211,9 +228,11 @@ WHERE offer = %(offer)s AND state = 'buying' AND claim <> %(claim)s
 """
 _NOTE_LOST = """
 INSERT INTO compute_index_supply.purchase
-    (claim, project, host, account, offer, state, reason, charged, holder, held_until, sent_at, noted_at, note)
+    (claim, project, host, account, offer, state, reason, charged, holder, held_until, sent_at, claimed_at, noted_at,
+        note)
 VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim', %(price)s,
-    %(holder)s, clock_timestamp(), clock_timestamp(), clock_timestamp(), %(note)s)
+    %(holder)s, clock_timestamp(), clock_timestamp(),
+    least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
 """
 _NOTE = """
 UPDATE compute_index_supply.purchase SET state = %(state)s, charged = coalesce(%(price)s::numeric, charged),
@@ -231,7 +250,8 @@ UPDATE compute_index_supply.purchase SET state = 'ending'
 WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')
 """
 _END = """
-UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp())
+UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
+    reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END
 WHERE claim = %(claim)s AND state IN ('ending', 'ended')
 """
 _GONE = """
@@ -302,7 +322,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Purchase:
-    """What is bought for whom. ``claim`` is a UUID made by the client; ``price`` is in USD per hour."""
+    """What is bought for whom. ``claim`` is a UUID made by the client; ``price`` is in USD per hour.
+
+    ``begun``: since when it may be billed, in seconds since the epoch, where that was before it was noted.
+    """
 
     claim: str
     project: str
@@ -311,6 +334,7 @@ class Purchase:
     offer: str
     price: float | None = None
     note: dict[str, t.Any] = field(default_factory=dict)
+    begun: float | None = None
 
 
 @dataclass(frozen=True)
@@ -370,6 +394,21 @@ class Database:
     def counted(self, project: str | None = None) -> list[Row]:
         """All claims that may be billed, of one project or of all."""
         return self._read(_COUNTED, {"project": project})
+
+    def ledger(self, project: str, since: float = 0.0) -> Ledger:
+        """What was or may be billed since a moment (seconds since the epoch), of all hosts of a project."""
+        from psycopg.rows import dict_row
+
+        def step(connection: psycopg.Connection[t.Any]) -> Ledger:
+            with self._transaction(connection, read_only=True), connection.cursor(row_factory=dict_row) as cursor:
+                rows = cursor.execute(_LEDGER.encode(), {"project": project, "since": since}).fetchall()
+                now = self._execute(connection, _NOW).fetchone()
+                return Ledger(tuple(map(_bill, rows)), now[0] if now else time.time())
+
+        try:
+            return t.cast(Ledger, self._run(step, self._patience, make=False))
+        except _NoTables:
+            return Ledger((), time.time())
 
     def freed(self, offers: t.Collection[str]) -> list[Row]:
         """The claims of these offers that are over, and under which a purchase was sent; the newest first."""
@@ -478,12 +517,12 @@ class Database:
         """Note that the machines are about to be deleted."""
         self._run(lambda connection: self._write(connection, _BEGIN_END, {"claim": row.claim}), self._patience)
 
-    def end(self, row: Row) -> None:
-        """Note that the machines are gone; only what was about to be deleted ends."""
+    def end(self, row: Row, why: str = GONE) -> None:
+        """Note that the machines are gone, and why; only what was about to be deleted ends."""
 
         def step(connection: psycopg.Connection[t.Any]) -> None:
             with self._transaction(connection):
-                if self._execute(connection, _END, {"claim": row.claim}).rowcount:
+                if self._execute(connection, _END, {"claim": row.claim, "why": why}).rowcount:
                     self._execute(connection, _GONE, {"claim": row.claim})
 
         self._run(step, self._facts_patience)
@@ -802,6 +841,23 @@ _TROUBLES = {
     "shutting down": "is shutting down",
     "could not translate host name": "has an address that cannot be resolved",
 }
+
+
+def _bill(row: t.Mapping[str, t.Any]) -> Bill:
+    """A row of the ledger."""
+    note = row["note"]
+    return Bill(
+        project=row["project"],
+        host=row["host"],
+        offer_id=row["offer"],
+        resource_ids=tuple(row["resource_ids"]),
+        groups=tuple(map(str, note.get("provision_groups") or ())),
+        price=row["price"],
+        begin=row["begin"],
+        end=row["end"],
+        why="" if row["end"] is None else str(row["reason"] or ""),
+        ends_at=seconds_of(note.get("provision_ends_at")),
+    )
 
 
 def _time(moment: datetime) -> str:

@@ -21,6 +21,14 @@ SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
 REFUSED = "refused"
 
+# Why a purchase has ended, in the ledger
+DECOMMISSIONED = "decommissioned"
+REAPED = "reaped"
+RELEASED = "released"  # given back: it never got ready
+FAILED = "failed"  # made, and failed without leaving anything
+GONE = "gone"  # it was found to have ended
+MOVED = "moved"  # into another registry, where it goes on
+
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
 # The same of one that several controllers share: the run that has bought, or that has settled the purchase
@@ -89,10 +97,11 @@ class Registry(t.Protocol):
         Of two runs that decide at the same moment by what they read, one gets its way. Raises Claimed for the other.
         """
 
-    def end(self) -> None:
-        """Remove the entry that this run has read or written last, durably.
+    def end(self, why: str = GONE) -> None:
+        """Remove the entry that this run has read or written last, durably: its purchase has ended for certain.
 
-        What another run has made of it since stays; a store that has one place for both raises Claimed.
+        ``why`` is kept in the ledger. What another run has made of it since stays; a store that has one place for both
+        raises Claimed.
         """
 
     def close(self) -> None:

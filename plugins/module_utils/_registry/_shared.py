@@ -14,15 +14,18 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
+from .._moments import seconds_of
 from .._provision import claims, messages, ownership
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
     BOUGHT_BY,
+    FAILED,
+    GONE,
     HELD_BY,
     LONGEST_POST,
     MADE,
@@ -144,15 +147,15 @@ class SharedHost:
         except TakenOver:
             raise self._claimed() from None
 
-    def end(self) -> None:
-        """Note that all machines of the claim are gone. Raises Claimed if its purchase is still open."""
+    def end(self, why: str = GONE) -> None:
+        """Note that all machines of the claim are gone, and why. Raises Claimed if its purchase is still open."""
         row = self._row
         if row is None:
             return
         if row.state == claims.BUYING:
             raise Claimed(self.where, self._seen(row))
         self._database.begin_end(row)
-        self._database.end(row)
+        self._database.end(row, why)
         self._row = None
 
     def close(self) -> None:
@@ -168,6 +171,8 @@ class SharedHost:
     def _made(self, changes: Variables, offer: str) -> Variables:
         claim = self._claims.get(offer) or str(uuid.uuid4())
         fact = self._purchase(claim, offer, changes.get(_PRICE), _note(changes))
+        # What is taken over was billed before.
+        fact = replace(fact, begun=seconds_of(changes.get(_JOURNALED)))
         row = self._database.note(fact, resource_ids_of(changes), _gone(changes))
         self._let_go()
         return self._seen(row)
@@ -177,7 +182,7 @@ class SharedHost:
             raise self._claimed()
         if row.state != claims.BUYING:  # bought, and failed without leaving anything
             self._database.begin_end(row)
-            self._database.end(row)
+            self._database.end(row, FAILED)
             return {**self._seen(row), _PURCHASE: REFUSED}
         freed = self._database.void(row, "not made", _note(changes))
         self._let_go()

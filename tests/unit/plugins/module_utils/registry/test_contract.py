@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    DECOMMISSIONED,
+    FAILED,
+    GONE,
     MADE,
     REFUSED,
     SENT,
@@ -53,6 +60,15 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
     yield begin
     for store in begun:
         store.close()
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest, run: Runs, tmp_path: Path) -> Callable[..., Ledger]:
+    """``ledger(since)``: what has been bought in the store of ``run``."""
+    if request.node.callspec.params["run"] == "files":
+        return lambda since=0.0: _files.ledger(str(tmp_path), since)
+    database = Database(request.getfixturevalue("registry_url"), {"host": "h", "user": "u", "run": "the reader"})
+    return lambda since=0.0: database.ledger("default", since)
 
 
 def journal(offer_id: str = OFFER_ID, **fields: Any) -> Entry:
@@ -289,3 +305,117 @@ def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
     with pytest.raises(RegistryError):
         other.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})
     assert kept(run) == {}
+
+
+# What was bought
+
+
+def fresh() -> Entry:
+    """A journal of this moment."""
+    return journal(provision_journaled_at=utc(time.time()), provision_groups=["gpu", "train"])
+
+
+def only(found: Ledger) -> Bill:
+    (bill,) = found.bills
+    return bill
+
+
+def test_nothing_was_bought(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    assert ledger().bills == () and ledger().warnings == ()
+    run().read()
+    assert ledger().bills == ()
+    assert ledger().now == pytest.approx(time.time(), abs=5)
+
+
+def test_a_purchase_is_in_the_ledger_from_before_it_is_sent(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store, before = run(), time.time()
+    store.read()
+    store.claim(fresh())
+    bill = only(ledger())
+    assert (bill.project, bill.host, bill.offer_id, bill.price) == ("default", "gpu-1", OFFER_ID, 2.0)
+    assert (bill.groups, bill.resource_ids, bill.end, bill.why) == (("gpu", "train"), (), None, "")
+    assert before - 1 <= (bill.begin or 0) <= time.time() and bill.registered
+    store.note(made(RESOURCE_ID))
+    assert only(ledger()).resource_ids == (RESOURCE_ID,)
+    assert only(ledger()).begin == bill.begin
+
+
+def test_what_came_to_nothing_costs_nothing(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note({"provision_purchase": REFUSED, "provision_refused_status": 409})
+    assert ledger().bills == ()
+    second = run()
+    second.read()
+    second.claim(journal(OTHER_ID))
+    assert [bill.offer_id for bill in ledger().bills] == [OTHER_ID]
+
+
+def test_what_was_made_and_failed_may_have_been_billed(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": MADE})
+    store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED})
+    bill = only(ledger())
+    assert bill.why == FAILED and (bill.begin or 0) <= (bill.end or 0) <= time.time() + 1
+
+
+@pytest.mark.parametrize("why", [DECOMMISSIONED, GONE])
+def test_an_end_is_kept_with_what_has_ended(run: Runs, ledger: Callable[..., Ledger], why: str) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note(made(RESOURCE_ID))
+    before = time.time()
+    store.end(why)
+    bill = only(ledger())
+    assert (bill.why, bill.resource_ids, bill.price) == (why, (RESOURCE_ID,), 2.0)
+    assert before <= (bill.end or 0) <= time.time() + 1
+    store = run()
+    store.read()
+    store.claim(journal(OTHER_ID))
+    assert [each.end is None for each in ledger().bills] == [False, True]
+
+
+def test_a_purchase_that_is_sent_again_has_one_bill_since_the_first_time(
+    run: Runs, ledger: Callable[..., Ledger]
+) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    begin = only(ledger()).begin
+    store.read()
+    store.claim(journal(provision_journaled_at=utc(time.time() + 100), provision_price_per_hour=3.0))
+    bill = only(ledger())
+    assert (bill.begin, bill.price) == (begin, 3.0)
+
+
+def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    long_ago = time.time() // 1 - 86_400
+    adopted = {"provision_adopted": True, "provision_journaled_at": utc(long_ago), "provision_price_per_hour": 4.0}
+    run().note({**made(RESOURCE_ID), **adopted})
+    bill = only(ledger())
+    assert (bill.begin, bill.price, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
+
+
+def test_what_ended_before_is_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    for host, offer_id in (("gpu-1", OFFER_ID), ("gpu-2", OTHER_ID)):
+        store = run(host)
+        store.read()
+        store.claim(journal(offer_id))
+        store.note(made(f"{host}-machine", offer_id=offer_id))
+        if host == "gpu-1":
+            store.end()
+    assert [bill.host for bill in ledger(time.time() - 60).bills] == ["gpu-1", "gpu-2"]
+    assert [bill.host for bill in ledger(time.time() + 60).bills] == ["gpu-2"]
+
+
+def test_a_price_that_nobody_knows(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store = run()
+    store.read()
+    store.claim({name: value for name, value in fresh().items() if name != "provision_price_per_hour"})
+    assert only(ledger()).price is None
+    store.note({**made(RESOURCE_ID), "provision_price_per_hour": 2.5})
+    assert only(ledger()).price == 2.5

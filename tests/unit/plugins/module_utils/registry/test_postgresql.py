@@ -543,3 +543,24 @@ def test_without_psycopg_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(RegistryError, match=r"has no psycopg 3.*install psycopg\[binary\]"):
         Database("postgresql://h/", holder("one"))
+
+
+def test_what_has_ended_long_ago_is_not_read_for_the_ledger_of_a_short_time(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    run().claim(purchase(), NO_CEILING)
+    ended = """
+        INSERT INTO compute_index_supply.purchase
+            (claim, project, host, account, offer, state, holder, held_until, claimed_at, ended_at)
+        SELECT gen_random_uuid(), 'default', 'host ' || n, 'account', 'offer ' || n, 'ended', '{}', now(),
+            now() - n * interval '1 hour', now() - n * interval '1 hour' + interval '30 minutes'
+        FROM generate_series(1, 20000) AS n
+    """
+    postgresql.execute(registry_url, ended)
+    postgresql.execute(registry_url, "ANALYZE compute_index_supply.purchase")
+    assert len(run().ledger("default", time.time() - 36_000).bills) == 1 + 10
+    query = _postgresql._LEDGER.replace("%(project)s", "'default'")
+    since = f"{time.time() - 36_000:.0f}"
+    lines = postgresql.execute(registry_url, "EXPLAIN ANALYZE " + query.replace("%(since)s", since))
+    plan = "\n".join(line for (line,) in lines)
+    assert "purchase_ended" in plan and "Seq Scan on purchase" not in plan, plan

@@ -1,0 +1,23 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moments as texts and as seconds since the epoch. This module util is private to the collection."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+
+def utc(seconds: float) -> str:
+    """A moment as the registry and people write it, down to the second: ``2026-01-31T12:00:00Z``."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(value: object) -> float | None:
+    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none."""
+    try:
+        # Python before 3.11 does not know the Z.
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
+        return None

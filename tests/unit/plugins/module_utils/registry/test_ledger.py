@@ -1,0 +1,303 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger of the file store: lines that are only added, torn ones, and what the entries say beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import multiprocessing
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append, read
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import ledger_file
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    MADE,
+    REFUSED,
+    SENT,
+    RegistryError,
+)
+
+from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
+
+SINCE = "2026-01-31T12:00:00Z"
+BEGIN = seconds_of(SINCE)
+WRITERS, LINES = 4, 25
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "host_vars"
+
+
+def entry_of(folder: Path, host: str = "gpu-1") -> Path:
+    return folder / host / "compute_index_supply.yml"
+
+
+def journal(offer_id: str = OFFER_ID, **fields: Any) -> dict[str, Any]:
+    return {
+        "provision_procured_offer_id": offer_id,
+        "provision_price_per_hour": 2.0,
+        "provision_journaled_at": SINCE,
+        "provision_purchase": SENT,
+        **fields,
+    }
+
+
+def made(offer_id: str = OFFER_ID, **fields: Any) -> dict[str, Any]:
+    return journal(offer_id, provision_purchase=MADE, provision_resource_ids=[RESOURCE_ID], **fields)
+
+
+def write(folder: Path, entry: dict[str, Any], host: str = "gpu-1") -> None:
+    file = entry_of(folder, host)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(entry))
+
+
+def buy(folder: Path, host: str = "gpu-1", offer_id: str = OFFER_ID) -> HostFile:
+    file = HostFile(str(entry_of(folder, host)))
+    file.read()
+    file.claim(journal(offer_id))
+    file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
+    return file
+
+
+def bills(folder: Path) -> list[Bill]:
+    return list(_files.ledger(str(folder)).bills)
+
+
+def events(folder: Path) -> list[str]:
+    return [line["event"] for line in read(str(folder / ".compute_index_supply.ledger"))[0]]
+
+
+# The file
+
+
+def test_lines_are_added_and_the_file_is_the_owners(folder: Path) -> None:
+    path = folder / ".compute_index_supply.ledger"
+    for number in range(3):
+        append(str(path), {"event": "sent", "host": f"ü\u2028{number}"})
+    lines, unread = read(str(path))
+    assert [line["host"] for line in lines] == ["ü\u20280", "ü\u20281", "ü\u20282"] and unread == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read(str(folder / "none")) == ([], 0)
+
+
+def _add_lines(path: str, number: int) -> None:
+    for count in range(LINES):
+        append(path, {"event": "sent", "host": f"gpu-{number}", "name": "x" * 5000, "offer_id": str(count)})
+
+
+def test_lines_of_processes_at_the_same_moment_are_whole(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_add_lines, args=(path, number)) for number in range(WRITERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    lines, unread = read(path)
+    assert unread == 0
+    assert len({(line["host"], line["offer_id"]) for line in lines}) == WRITERS * LINES == len(lines)
+
+
+@pytest.mark.parametrize("cut", [1, 10, -2, -1])
+def test_a_torn_line_harms_no_other(folder: Path, cut: int) -> None:
+    path = folder / ".compute_index_supply.ledger"
+    buy(folder).close()
+    with path.open("a") as file:
+        file.write((json.dumps({"event": "sent", "host": "gpu-2", "offer_id": OTHER_ID}) + "\n")[:cut])
+    whole = cut == -1
+    assert [bill.host for bill in bills(folder)] == ["gpu-1", "gpu-2"][: 1 + whole]
+    buy(folder, "gpu-3", OTHER_ID).close()
+    assert [bill.host for bill in bills(folder) if bill.registered] == ["gpu-1", "gpu-3"]
+    found = _files.ledger(str(folder))
+    assert (len(found.warnings) == 1) is not whole
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"event": "sent"}', '{"host": "gpu-1"}', "\0", '{"a": ' * 2000, "é"])
+def test_what_is_no_line_is_told(folder: Path, line: str) -> None:
+    buy(folder).close()
+    with (folder / ".compute_index_supply.ledger").open("a") as file:
+        file.write(line + "\n\n")
+    found = _files.ledger(str(folder))
+    assert [bill.host for bill in found.bills] == ["gpu-1"]
+    assert "1 line(s) that cannot be read" in found.warnings[0]
+
+
+def test_a_ledger_that_is_replaced_is_not_written_behind(folder: Path) -> None:
+    buy(folder).close()
+    path = folder / ".compute_index_supply.ledger"
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    os.replace(copy, path)
+    buy(folder, "gpu-2", OTHER_ID).close()
+    assert events(folder) == ["sent", "made"] * 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "ledger"),
+    [
+        ("/r/host_vars/gpu-1/compute_index_supply.yml", "/r/host_vars/.compute_index_supply.ledger"),
+        ("/r/own.yml", "/r/.compute_index_supply.ledger"),
+    ],
+)
+def test_where_it_is(entry: str, ledger: str) -> None:
+    assert ledger_file(entry) == ledger
+
+
+# What is noted
+
+
+def test_the_life_of_a_purchase(folder: Path) -> None:
+    file = buy(folder)
+    file.end("decommissioned")
+    assert events(folder) == ["sent", "made", "ended"]
+    (bill,) = bills(folder)
+    assert (bill.begin, bill.why, bill.price, bill.resource_ids) == (BEGIN, "decommissioned", 2.0, (RESOURCE_ID,))
+    file.end()
+    assert events(folder) == ["sent", "made", "ended"]
+
+
+def test_what_changes_nothing_of_the_bill_is_not_noted(folder: Path) -> None:
+    file = buy(folder)
+    file.note({"ansible_host": "192.0.2.1", "provision_instances": [{"a": 1}]})
+    file.note({"provision_price_per_hour": 2.5})
+    assert events(folder) == ["sent", "made", "made"]
+    assert bills(folder)[0].price == 2.5
+
+
+def test_a_refusal_of_what_was_refused_is_not_noted(folder: Path) -> None:
+    file = HostFile(str(entry_of(folder)))
+    file.claim(journal())
+    for _time in range(2):
+        file.note({"provision_purchase": REFUSED})
+    file.end()
+    assert events(folder) == ["sent", "nothing"] and bills(folder) == []
+
+
+def test_nothing_is_claimed_without_a_ledger(folder: Path) -> None:
+    (folder / ".compute_index_supply.ledger").mkdir(parents=True)
+    file = HostFile(str(entry_of(folder)))
+    with contextlib.closing(file), pytest.raises(RegistryError, match=r"The ledger .* cannot be kept: Is a directory"):
+        file.claim(journal())
+    assert not entry_of(folder).exists()
+    before = journal(OTHER_ID, provision_purchase=REFUSED)
+    write(folder, before)
+    file = HostFile(str(entry_of(folder)))
+    file.read()
+    with contextlib.closing(file), pytest.raises(RegistryError):
+        file.claim(journal())
+    assert yaml.safe_load(entry_of(folder).read_text()) == before
+
+
+def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = HostFile(str(entry_of(folder)))
+    file.claim(journal())
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_ledger.os, "write", lambda *_given: full(0))
+        file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
+    assert bills(folder)[0].resource_ids == (RESOURCE_ID,)
+    with monkeypatch.context() as broken:
+        broken.setattr(_ledger.os, "write", lambda *_given: full(0))
+        with pytest.raises(RegistryError, match="No space left on device"):
+            file.end()
+    assert bills(folder)[0].runs
+    file.end()
+    assert not bills(folder)[0].runs and bills(folder)[0].resource_ids == (RESOURCE_ID,)
+
+
+# What entries say beside it
+
+
+def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
+    write(folder, made(provision_groups=["gpu"], provision_ends_at="2026-02-01T00:00:00Z"))
+    (bill,) = bills(folder)
+    assert (bill.begin, bill.price, bill.groups, bill.runs) == (BEGIN, 2.0, ("gpu",), True)
+    assert bill.ends_at == seconds_of("2026-02-01T00:00:00Z")
+    file = HostFile(str(entry_of(folder)))
+    file.read()
+    file.end()
+    (bill,) = bills(folder)
+    assert (bill.begin, bill.price, bill.runs) == (BEGIN, 2.0, False)
+
+
+def test_an_entry_of_a_person_has_no_begin(folder: Path) -> None:
+    write(folder, {"provision_resource_ids": RESOURCE_ID})
+    (bill,) = bills(folder)
+    assert (bill.offer_id, bill.resource_ids, bill.begin, bill.price) == ("", (RESOURCE_ID,), None, None)
+
+
+def test_an_entry_that_was_lost_runs_until_somebody_says_otherwise(folder: Path) -> None:
+    buy(folder).close()
+    entry_of(folder).unlink()
+    (bill,) = bills(folder)
+    assert bill.runs and not bill.registered
+    line = {"event": "ended", "at": "2026-02-01T00:00:00Z", "host": "gpu-1", "offer_id": OFFER_ID}
+    append(str(folder / ".compute_index_supply.ledger"), line)
+    (bill,) = bills(folder)
+    assert (bill.end, bill.registered) == (seconds_of("2026-02-01T00:00:00Z"), True)
+
+
+def test_the_next_purchase_of_a_host_does_not_hide_one_whose_entry_was_lost(folder: Path) -> None:
+    buy(folder).close()
+    entry_of(folder).unlink()
+    buy(folder, offer_id=OTHER_ID).close()
+    assert [(bill.offer_id, bill.registered) for bill in bills(folder)] == [(OFFER_ID, False), (OTHER_ID, True)]
+
+
+def test_an_entry_that_is_still_there_after_its_end_was_noted_runs(folder: Path) -> None:
+    """A crash came between the two."""
+    file = buy(folder)
+    before = entry_of(folder).read_text()
+    file.end("decommissioned")
+    entry_of(folder).parent.mkdir()
+    entry_of(folder).write_text(before)
+    assert bills(folder)[0].runs
+    again = HostFile(str(entry_of(folder)))
+    again.read()
+    first = read(str(folder / ".compute_index_supply.ledger"))[0][-1]["at"]
+    again.end("gone")
+    (bill,) = bills(folder)
+    assert (bill.end, bill.why) == (seconds_of(first), "decommissioned")
+
+
+def test_an_entry_that_cannot_be_read_may_run(folder: Path) -> None:
+    buy(folder).close()
+    entry_of(folder).write_text("[]")
+    found = _files.ledger(str(folder))
+    assert found.bills[0].registered and found.bills[0].runs
+    assert "compute_index_supply.yml" in found.warnings[0]
+
+
+def test_a_purchase_that_came_after_all_counts_from_its_beginning(folder: Path) -> None:
+    file = HostFile(str(entry_of(folder)))
+    file.claim(journal())
+    file.note({"provision_purchase": REFUSED})
+    file.note({**made(), "provision_journaled_at": "2026-02-01T00:00:00Z"})
+    (bill,) = bills(folder)
+    assert (bill.begin, bill.runs) == (BEGIN, True)
+
+
+def test_what_is_sent_after_a_refusal_counts_from_then(folder: Path) -> None:
+    file = HostFile(str(entry_of(folder)))
+    file.claim(journal())
+    file.note({"provision_purchase": REFUSED})
+    file.claim(journal(provision_journaled_at="2026-02-01T00:00:00Z"))
+    (bill,) = bills(folder)
+    assert bill.begin == seconds_of("2026-02-01T00:00:00Z")
