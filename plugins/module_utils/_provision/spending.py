@@ -10,7 +10,21 @@ whichever way they are made. Pure: knows no clock. This module util is private t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+import typing as t
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from fractions import Fraction
+
+from .._moments import seconds_of
+from .._text import number_of, printable
+from .._wording import duration
+from .sums import Sum, add_up
+
+MILLION = 1_000_000  # millionths in a USD
+HOUR, DAY = 3600.0, 86_400.0  # seconds
+UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,16 @@ class Bill:
         """Whether it can be said what it costs."""
         return self.price is not None and self.begin is not None
 
+    def cost(self, since: float, now: float) -> int:
+        """Millionths of a USD at most between these moments; 0 where that is not known."""
+        end = now if self.end is None else min(self.end, now)
+        return 0 if self.begin is None else cost(self.price, max(self.begin, since), end)
+
+    def seconds(self, since: float, now: float) -> float:
+        """How long it was billed at most between these moments."""
+        end = now if self.end is None else min(self.end, now)
+        return 0.0 if self.begin is None else max(0.0, end - max(self.begin, since))
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -57,3 +81,118 @@ class Ledger:
     bills: tuple[Bill, ...]
     now: float
     warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Spent:
+    """What the purchases of a host or a group have cost. ``runs``: USD per hour of what may be billed now."""
+
+    purchases: int = 0
+    seconds: float = 0.0
+    millionths: int = 0
+    unknown: int = 0  # purchases of which nobody knows what they cost
+    runs: Sum = field(default_factory=lambda: add_up(()))
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The costs between two moments, in millionths of a USD; a purchase counts in each of its groups."""
+
+    since: float
+    now: float
+    hosts: t.Mapping[str, Spent]
+    groups: t.Mapping[str, Spent]
+    days: t.Mapping[str, int]
+    months: t.Mapping[str, int]
+    total: int
+    unknown: tuple[Bill, ...]
+    runs: Sum
+
+
+def cost(price: float | None, begin: float, end: float) -> int:
+    """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
+    if price is None or end <= begin:
+        return 0
+    # A price is the decimal that it is written as, not the float next to it.
+    return math.ceil(Fraction(str(price)) * (Fraction(end) - Fraction(begin)) * MILLION / 3600)
+
+
+def dollars(millionths: int) -> float:
+    """The same in USD."""
+    return millionths / MILLION
+
+
+def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
+    """The costs of purchases from one moment to another, both in seconds since the epoch."""
+    known = [bill for bill in bills if bill.end is None or bill.end > since]
+    hosts: dict[str, Spent] = {}
+    groups: dict[str, Spent] = {}
+    days: dict[str, int] = {}
+    months: dict[str, int] = {}
+    for bill in known:
+        parts = list(_days(bill, since, now)) if bill.is_known else []
+        for day, millionths in parts:
+            days[day] = days.get(day, 0) + millionths
+            months[day[:7]] = months.get(day[:7], 0) + millionths
+        for rows, names in ((hosts, [bill.label]), (groups, dict.fromkeys(bill.groups) or [UNGROUPED])):
+            for name in names:
+                row = rows.setdefault(name, Spent())
+                row.purchases += 1
+                row.seconds += bill.seconds(since, now)
+                row.millionths += sum(millionths for _day, millionths in parts)
+                row.unknown += not bill.is_known
+                row.runs = _with(row.runs, bill)
+    return Spending(
+        since=since,
+        now=now,
+        hosts=dict(sorted(hosts.items())),
+        groups=dict(sorted(groups.items())),
+        days=dict(sorted(days.items())),
+        months=dict(sorted(months.items())),
+        total=sum(days.values()),
+        unknown=tuple(bill for bill in known if not bill.is_known),
+        runs=add_up(bill.price for bill in known if bill.runs),
+    )
+
+
+def _with(runs: Sum, bill: Bill) -> Sum:
+    if not bill.runs:
+        return runs
+    more = add_up([runs.total, bill.price])
+    return Sum(more.total, runs.unknown + more.unknown)
+
+
+def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
+    """What the purchase costs on each day (UTC)."""
+    begin = max(t.cast(float, bill.begin), since)
+    end = now if bill.end is None else min(bill.end, now)
+    while begin < end:
+        midnight = min(end, (begin // DAY + 1) * DAY)
+        yield day_of(begin), cost(bill.price, begin, midnight)
+        begin = midnight
+
+
+def day_of(moment: float) -> str:
+    """The day of a moment (UTC): ``2026-01-31``."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d")
+
+
+def since_of(value: object, now: float) -> float:
+    """The moment that a person means by a date, a time, or a duration before now; 0 by nothing.
+
+    Raises ValueError with a reason for a person.
+    """
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return 0.0
+    if re.fullmatch(r"[0-9.]+[smhd]", text):
+        return max(0.0, now - duration(text))
+    moment = None if number_of(text) is not None else seconds_of(text)
+    if moment is None:
+        shown = printable(text, 60)
+        raise ValueError(
+            f"must be a date, an ISO 8601 time (UTC unless it says) or a duration such as 30d, not '{shown}'"
+        )
+    if not 0 <= moment <= now:
+        raise ValueError(f"must lie in the past, not '{printable(text, 60)}'")
+    return moment

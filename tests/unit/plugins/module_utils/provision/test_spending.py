@@ -1,0 +1,164 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What purchases have cost at most, and that all ways to add it up agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
+    Bill,
+    cost,
+    dollars,
+    since_of,
+    spent,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def at(text: str) -> float:
+    moment = seconds_of(text)
+    assert moment is not None
+    return moment
+
+
+NOW = at("2026-03-01T12:00:00Z")
+BILL = Bill("default", "gpu-1", "o", ("r",), ("gpu",), 2.4, at("2026-02-27T18:00:00Z"))
+
+
+def ended(when: str, **fields: Any) -> Bill:
+    return replace(BILL, end=at(when), why="decommissioned", **fields)
+
+
+@pytest.mark.parametrize(
+    ("bill", "since", "days"),
+    [
+        pytest.param(BILL, 0.0, {"2026-02-27": 14.4, "2026-02-28": 57.6, "2026-03-01": 28.8}, id="it runs"),
+        pytest.param(ended("2026-02-27T19:00:00Z"), 0.0, {"2026-02-27": 2.4}, id="it has ended"),
+        pytest.param(ended("2026-02-28T00:00:00Z"), 0.0, {"2026-02-27": 14.4}, id="at midnight"),
+        pytest.param(BILL, at("2026-02-28T12:00:00Z"), {"2026-02-28": 28.8, "2026-03-01": 28.8}, id="since a moment"),
+        pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before that"),
+        pytest.param(replace(BILL, begin=NOW + 5), 0.0, {}, id="by a clock that is ahead"),
+        pytest.param(ended("2026-04-01T00:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 28.8}, id="not yet"),
+        pytest.param(replace(BILL, price=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
+        pytest.param(replace(BILL, price=None), 0.0, {}, id="price unknown"),
+        pytest.param(replace(BILL, begin=None), 0.0, {}, id="beginning unknown"),
+    ],
+)
+def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
+    found = spent([bill], NOW, since)
+    assert {day: dollars(millionths) for day, millionths in found.days.items()} == days
+    assert dollars(found.total) == round(sum(days.values()), 6)
+    is_over = bill.end is not None and bill.end <= since
+    assert len(found.unknown) == (not bill.is_known) and len(found.hosts) == (not is_over)
+
+
+def test_rows() -> None:
+    bills = [
+        BILL,
+        ended("2026-02-27T19:00:00Z", offer_id="p", groups=("gpu", "train")),
+        replace(BILL, host="gpu-2", price=None),
+        replace(BILL, host="gpu-2", project="red", groups=(), price=1.0, begin=at("2026-03-01T11:00:00Z")),
+    ]
+    found = spent(bills, NOW)
+    assert list(found.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
+    first, second, third = found.hosts.values()
+    assert (first.purchases, first.seconds, dollars(first.millionths)) == (2, 43 * 3600.0, 103.2)
+    assert (first.runs, second.runs, third.runs) == (Sum(2.4), Sum(0.0, 1), Sum(1.0))
+    assert (second.unknown, second.millionths, second.purchases) == (1, 0, 1)
+    assert {name: (row.purchases, dollars(row.millionths)) for name, row in found.groups.items()} == {
+        "gpu": (3, 103.2),
+        "train": (1, 2.4),
+        "ungrouped": (1, 1.0),
+    }
+    assert {month: dollars(millionths) for month, millionths in found.months.items()} == {
+        "2026-02": 74.4,
+        "2026-03": 29.8,
+    }
+    assert (dollars(found.total), found.runs, [bill.host for bill in found.unknown]) == (104.2, Sum(3.4, 1), ["gpu-2"])
+
+
+@pytest.mark.parametrize(
+    ("price", "seconds", "millionths"),
+    [(3.6, 1, 1000), (0.57, 3600, 570_000), (0.1, 1, 28), (1e-9, 1, 1), (2.5, 0, 0), (2.5, -1, 0), (None, 9, 0)],
+)
+def test_it_is_rounded_up(price: float | None, seconds: float, millionths: int) -> None:
+    assert cost(price, 100.0, 100.0 + seconds) == millionths
+
+
+prices = st.one_of(st.none(), st.floats(0, 500, allow_nan=False), st.sampled_from([0.0, 0.1, 2.95]))
+moments = st.floats(NOW - 90 * 86_400, NOW + 5 * 86_400, allow_nan=False)
+bills = st.builds(
+    Bill,
+    project=st.sampled_from(["default", "red"]),
+    host=st.sampled_from(["gpu-1", "gpu-2"]),
+    offer_id=st.uuids().map(str),
+    groups=st.lists(st.sampled_from(["gpu", "train"]), max_size=3).map(tuple),
+    price=prices,
+    begin=st.none() | moments,
+    end=st.none() | moments,
+)
+
+
+@given(st.lists(bills, max_size=6), st.just(0.0) | moments)
+def test_all_sums_agree(found: list[Bill], since: float) -> None:
+    spending = spent(found, NOW, since)
+    assert spending.total == sum(spending.days.values()) == sum(spending.months.values())
+    assert spending.total == sum(row.millionths for row in spending.hosts.values())
+    assert sum(row.unknown for row in spending.hosts.values()) == len(spending.unknown)
+    exact = sum(bill.cost(since, NOW) for bill in found)
+    assert exact <= spending.total <= exact + sum(2 + len(spending.days) for _bill in found)
+    assert spending.runs.unknown == sum(row.runs.unknown for row in spending.hosts.values())
+
+
+@given(st.lists(bills, max_size=6), moments)
+def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -> None:
+    """But for what is rounded up on the day that is cut."""
+    later = spent(found, NOW, since)
+    before = spent([replace(bill, end=min(bill.end or NOW, since)) for bill in found], NOW)
+    whole = spent(found, NOW)
+    assert 0 <= later.total + before.total - whole.total <= len(found) or since > NOW
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("", 0.0),
+        (None, 0.0),
+        (" 30d ", NOW - 30 * 86_400),
+        ("12h", NOW - 43_200),
+        ("90m", NOW - 5400),
+        ("99999d", 0.0),
+        ("2026-02-01", at("2026-02-01T00:00:00Z")),
+        ("2026-02-01T10:00:00Z", at("2026-02-01T10:00:00Z")),
+        ("2026-02-01 10:00:00+02:00", at("2026-02-01T08:00:00Z")),
+        ("2026-02-01T10:00", at("2026-02-01T10:00:00Z")),
+    ],
+)
+def test_since_when(value: object, moment: float) -> None:
+    assert since_of(value, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        *(
+            (value, "must be a date, an ISO 8601 time")
+            for value in ("30", "30 days", "-1d", "2026", "yesterday", "1.5")
+        ),
+        *((value, "must be a date, an ISO 8601 time") for value in ("2026-02-30", "2026-13-01", "d", True)),
+        ("1.2.3d", "must be a number of seconds"),
+        ("2026-03-02", "must lie in the past"),
+        ("1960-01-01", "must lie in the past"),
+        (utc(NOW + 60), "must lie in the past"),
+    ],
+)
+def test_what_is_no_moment(value: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        since_of(value, NOW)
