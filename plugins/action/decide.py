@@ -29,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import shown_in_awx
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
@@ -47,7 +48,10 @@ _ASKED = ("provision_hosts", "quote", "awx_job_template_name", "awx_workflow_job
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 # What a job template of the kit asks in its survey, and the steps that have no other questions.
 _SURVEY = "order_names"
-_SURVEYED = ("named", "end", "ended", "audit", "reap", "reaped", "extend")
+_SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
+
+# These run on localhost, for the hosts of the inventory.
+_OF_ALL = ("named", "audit", "spend", "reap", "extend", "registry")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -80,6 +84,7 @@ class ActionModule(InProcessAction):
             "reap": (REAP, self._reap),
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
+            "spend": (SPEND, self._audit),
             "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
@@ -87,13 +92,7 @@ class ActionModule(InProcessAction):
         operation, gather = steps[step]
         self.operation = operation  # type: ignore[misc]
         url = self._templar.template(task_vars.get("provision_registry_url"))
-        if not url and step in (
-            "named",
-            "audit",
-            "reap",
-            "extend",
-            "registry",
-        ):  # these run on localhost, for the hosts of the inventory
+        if not url and step in _OF_ALL:
             url = _hosts.registry_url(task_vars)
         self._task.args = {
             **self._task.args,

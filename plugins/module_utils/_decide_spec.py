@@ -123,3 +123,9 @@ AUDIT: Spec = {
     "fail_on_orphans": {"type": "bool", "default": False},
     "limited": {"type": "bool", "default": False},
 }
+
+SPEND: Spec = {
+    **_HOSTS,
+    "since": {"type": "str", "default": ""},
+    "limited": {"type": "bool", "default": False},
+}

@@ -68,6 +68,14 @@ def _is_within(edits: int, one: str, other: str) -> bool:
     )
 
 
+def age(seconds: float) -> str:
+    """A duration where there is little room: ``45m``, ``30h``, ``12d``."""
+    for unit, least in (("d", 2 * 86_400), ("h", 2 * 3600), ("m", 60)):
+        if seconds >= least:
+            return f"{seconds // _UNITS[unit]:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"
+
+
 def amount(price: float) -> str:
     """A sum of USD: at least cents, more digits only where there are any."""
     cents, digits = f"{price:.6f}"[:-4], f"{price:.6f}"[-4:]
@@ -84,11 +92,26 @@ def usd(price: float | None) -> str:
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
 
 
-def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
-    """The lines of a table with a column for each key."""
+def table(
+    rows: t.Sequence[t.Mapping[str, t.Any]],
+    columns: t.Mapping[str, str],
+    *,
+    most: int | None = None,
+    shorten: t.Sequence[str] = (),
+) -> list[str]:
+    """The lines of a table with a column for each key.
+
+    If they are longer than ``most``, the texts of these columns, by their titles, are shortened in turn.
+    """
     if not rows:
         return []
     cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
+    for title in shorten if most else ():
+        number = list(columns).index(title)
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - (most or 0))
+        for line in cells[1:]:
+            line[number] = shortened(line[number], max(room, _LEAST))
     widths = [max(map(len, column)) for column in zip(*cells)]
     right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
     return [
@@ -97,6 +120,17 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str])
         ).rstrip()
         for line in cells
     ]
+
+
+_LEAST = 6  # characters that are left of a shortened text
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or as much of its beginning and its end as there is room for."""
+    if len(text) <= most:
+        return text
+    head = most // 2
+    return f"{text[:head]}~{text[len(text) - (most - head - 1) :]}"
 
 
 def _is_number(value: t.Any) -> bool:

@@ -46,10 +46,26 @@ options:
       - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
       - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
+      - V(spend) - what has been spent, by the registries of the inventory's hosts? It asks the API nothing.
     type: str
     required: true
     choices:
-      [declare, plan, quote, judge, release, reached, order, named, end, ended, audit, reap, reaped, extend, registry]
+      - declare
+      - plan
+      - quote
+      - judge
+      - release
+      - reached
+      - order
+      - named
+      - end
+      - ended
+      - audit
+      - spend
+      - reap
+      - reaped
+      - extend
+      - registry
   deleted:
     description:
       - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
@@ -72,6 +88,11 @@ options:
     type: list
     elements: str
     default: []
+  since:
+    description:
+      - For O(step=spend) a date, an ISO 8601 time, or a duration before now such as V(30d). Without it all counts.
+    type: str
+    default: ''
   names:
     description:
       - For O(step=audit) the names of machines that should be there, where there is no registry.
@@ -198,9 +219,17 @@ audit:
       price is unknown.
   returned: success
   type: dict
+spend:
+  description:
+    - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
+      C(days) and C(months) (UTC) are mappings of its parts, C(purchases) is a list of all that was bought.
+    - C(price_per_hour) is what may be billed now. C(unknown) counts purchases of which price or beginning is unknown;
+      they are in no sum.
+  returned: success
+  type: dict
 lines:
   description:
-    - For O(step=audit), O(step=reap) and O(step=extend) the same for people.
+    - For O(step=audit), O(step=spend), O(step=reap) and O(step=extend) the same for people.
     - For O(step=registry) what was made and moved.
   returned: success
   type: list
@@ -251,6 +280,7 @@ def main() -> None:
         "reap",
         "reaped",
         "extend",
+        "spend",
         "registry",
     ]
     module = AnsibleModule(
@@ -261,6 +291,7 @@ def main() -> None:
             "hosts": {"type": "raw"},
             "group": {"type": "str", "default": "gpu"},
             "forget": {"type": "list", "elements": "str", "default": []},
+            "since": {"type": "str", "default": ""},
             "names": {"type": "list", "elements": "str", "default": []},
             "fail_on_orphans": {"type": "bool", "default": False},
             "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},

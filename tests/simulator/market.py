@@ -304,6 +304,19 @@ class Market:
         resource.synced_at = None
         return resource
 
+    def bill(self) -> dict[str, float]:
+        """USD that each purchase has cost until now, by its offer: for each machine its share."""
+        now, found = self.clock(), {}
+        for purchase in list(self.purchases):
+            price, ends = purchase.offer.total_price(purchase.offer.fresh_price) or 0.0, []
+            for each in purchase.resources:
+                end = min(now, each.deleted_at or now)
+                if each.deleted_at is None and each.status_at(now) == "deleted":
+                    end = purchase.time + timedelta(seconds=purchase.provision_seconds)
+                ends.append((end - purchase.time).total_seconds())
+            found[purchase.offer_id] = price * sum(ends) / max(1, len(ends)) / 3600
+        return found
+
     def vanish(self, resource_id: str) -> Resource:
         """End a machine at once: its vendor took it away."""
         resource = self.resource(resource_id)

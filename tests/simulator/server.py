@@ -120,6 +120,11 @@ class Simulator:
         now = self.market.clock()
         return [name for name, each in list(self.resources.items()) if each.status_at(now) != "deleted"]
 
+    @property
+    def bill(self) -> dict[str, float]:
+        """USD that each purchase has cost until now, by its offer."""
+        return self.market.bill()
+
     def add_offer(self, **fields: Any) -> Offer:
         """List an offer with these fields of ``Offer``; the others have its defaults."""
         return self.market.list_offer(Offer(**fields))

@@ -496,6 +496,38 @@ def unnamed(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> st
     return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"
 
 
+# What was spent
+
+UPPER_BOUNDS = "Upper bounds in USD: from before a purchase was sent to its confirmed end."
+SPEND_NEEDS_REGISTRY = (
+    "What was spent is known to a registry only, and none is kept (provision_registry_dir is empty, and there is no"
+    " provision_registry_url). Nothing was sent."
+)
+
+
+def spend_limited() -> str:
+    """A limit does not take part of a ledger away."""
+    return "What was spent is told of whole registries: leave --limit out. Nothing was sent."
+
+
+def no_ledger(hosts: t.Iterable[str]) -> str:
+    """Hosts that are not counted."""
+    return f"Not counted, since they keep no registry: {some(hosts)}."
+
+
+def unregistered(host: str, offer_id: str, ids: t.Iterable[str]) -> str:
+    """A purchase without an end whose registry entry is gone."""
+    return (
+        f"The registry has no entry of {host}'s offer {offer_id or 'unknown'} ({ids_of(ids)}) any more, and no end of"
+        " it was noted: it counts up to now. Does it still run? If not, add its end to the ledger (docs/spend.md)."
+    )
+
+
+def unpriced(hosts: t.Iterable[str]) -> str:
+    """Purchases that are in no sum."""
+    return f"In no sum, since price or beginning is unknown: {some(hosts)}."
+
+
 # Why nothing ends for a host
 
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fractions import Fraction
 
-from .._moments import seconds_of
+from .._moments import seconds_of, utc
 from .._text import number_of, printable
 from .._wording import duration
 from .sums import Sum, add_up
@@ -91,7 +91,7 @@ class Spent:
     seconds: float = 0.0
     millionths: int = 0
     unknown: int = 0  # purchases of which nobody knows what they cost
-    runs: Sum = field(default_factory=lambda: add_up(()))
+    runs: Sum = field(default_factory=lambda: Sum(0.0))
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,48 @@ class Spending:
     total: int
     unknown: tuple[Bill, ...]
     runs: Sum
+    bills: tuple[Bill, ...]
+
+    @property
+    def published(self) -> dict[str, t.Any]:
+        """What a workflow gets: USD, hours and USD per hour."""
+        return {
+            "since": utc(self.since) if self.since else None,
+            "until": utc(self.now),
+            "usd": dollars(self.total),
+            "price_per_hour": self.runs.total,
+            "unknown": len(self.unknown),
+            "hosts": {name: _row(row) for name, row in self.hosts.items()},
+            "groups": {name: _row(row) for name, row in self.groups.items()},
+            "days": {day: dollars(millionths) for day, millionths in self.days.items()},
+            "months": {month: dollars(millionths) for month, millionths in self.months.items()},
+            "purchases": [self._purchase(bill) for bill in self.bills],
+        }
+
+    def _purchase(self, bill: Bill) -> dict[str, t.Any]:
+        return {
+            "host": bill.host,
+            "project": bill.project,
+            "offer_id": bill.offer_id,
+            "resource_ids": list(bill.resource_ids),
+            "groups": list(bill.groups),
+            "price_per_hour": bill.price,
+            "begin": None if bill.begin is None else utc(bill.begin),
+            "end": None if bill.end is None else utc(math.ceil(bill.end)),
+            "why": bill.why,
+            "registered": bill.registered,
+            "usd": dollars(bill.cost(self.since, self.now)) if bill.is_known else None,
+        }
+
+
+def _row(row: Spent) -> dict[str, t.Any]:
+    return {
+        "purchases": row.purchases,
+        "hours": round(row.seconds / HOUR, 6),
+        "usd": dollars(row.millionths),
+        "price_per_hour": row.runs.total,
+        "unknown": row.unknown,
+    }
 
 
 def cost(price: float | None, begin: float, end: float) -> int:
@@ -120,6 +162,11 @@ def cost(price: float | None, begin: float, end: float) -> int:
 def dollars(millionths: int) -> float:
     """The same in USD."""
     return millionths / MILLION
+
+
+def cents(millionths: int) -> float:
+    """The same rounded up to cents, for the eye."""
+    return -(-millionths // 10_000) / 100
 
 
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
@@ -151,7 +198,8 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         months=dict(sorted(months.items())),
         total=sum(days.values()),
         unknown=tuple(bill for bill in known if not bill.is_known),
-        runs=add_up(bill.price for bill in known if bill.runs),
+        runs=add_up([0.0, *(bill.price for bill in known if bill.runs)]),
+        bills=tuple(known),
     )
 
 
@@ -189,10 +237,7 @@ def since_of(value: object, now: float) -> float:
         return max(0.0, now - duration(text))
     moment = None if number_of(text) is not None else seconds_of(text)
     if moment is None:
-        shown = printable(text, 60)
-        raise ValueError(
-            f"must be a date, an ISO 8601 time (UTC unless it says) or a duration such as 30d, not '{shown}'"
-        )
+        raise ValueError(f"must be a date, an ISO 8601 time or a duration such as 30d, not '{printable(text, 60)}'")
     if not 0 <= moment <= now:
         raise ValueError(f"must lie in the past, not '{printable(text, 60)}'")
     return moment

@@ -107,3 +107,22 @@ def test_what_is_no_duration_is_said(text: str) -> None:
 )
 def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
     assert _wording.lasting(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0s"), (59, "59s"), (60, "1m"), (7199, "119m"), (7200, "2h"), (172_799, "47h"), (172_800, "2d")],
+)
+def test_an_age_is_short(seconds: float, text: str) -> None:
+    assert _wording.age(seconds) == text
+
+
+def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
+    rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
+    columns = {"A": "a", "B": "b", "C": "c"}
+    assert max(map(len, _wording.table(rows, columns))) == 78
+    lines = _wording.table(rows, columns, most=60, shorten=("A", "B"))
+    assert max(map(len, lines)) == 60 and lines[1].startswith("xxxxxxx~xxxx-1  provisioning  whole")
+    lines = _wording.table(rows, columns, most=48, shorten=("A", "B"))
+    assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
+    assert _wording.table(rows, columns, most=100, shorten=("A",)) == _wording.table(rows, columns)

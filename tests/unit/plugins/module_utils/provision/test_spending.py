@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     Bill,
+    cents,
     cost,
     dollars,
     since_of,
@@ -82,6 +83,22 @@ def test_rows() -> None:
         "2026-03": 29.8,
     }
     assert (dollars(found.total), found.runs, [bill.host for bill in found.unknown]) == (104.2, Sum(3.4, 1), ["gpu-2"])
+
+
+def test_what_is_published() -> None:
+    found = spent([ended("2026-02-27T19:00:00.5Z"), replace(BILL, price=None, begin=None)], NOW, at("2026-02-01"))
+    published = found.published
+    assert (published["since"], published["until"]) == ("2026-02-01T00:00:00Z", "2026-03-01T12:00:00Z")
+    assert (published["usd"], published["unknown"], published["price_per_hour"]) == (2.400334, 1, 0.0)
+    first, second = published["purchases"]
+    assert (first["begin"], first["end"], first["usd"]) == ("2026-02-27T18:00:00Z", "2026-02-27T19:00:01Z", 2.400334)
+    assert (second["begin"], second["end"], second["usd"]) == (None, None, None)
+    assert published["hosts"]["gpu-1"]["purchases"] == 2
+
+
+@pytest.mark.parametrize(("millionths", "shown"), [(0, 0.0), (1, 0.01), (10_000, 0.01), (2_400_334, 2.41)])
+def test_cents(millionths: int, shown: float) -> None:
+    assert cents(millionths) == shown
 
 
 @pytest.mark.parametrize(

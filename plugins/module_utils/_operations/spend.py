@@ -1,0 +1,92 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has been spent by the registries of a call, at most? This module util is private to the collection."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .. import _decide_spec, _spec
+from .._moments import utc
+from .._operation import Failure, Operation, Params, Result, given
+from .._provision import messages
+from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of, spent
+from .._provision.sums import Sum
+from .._registry._protocol import RegistryError
+from .._wording import amount, table
+from ._registries import Registries
+
+BLANK: Result = {"changed": False, "spend": {}, "lines": []}
+DAYS = 31  # days that are shown; the result has all
+WIDTH = 80
+
+
+def spend(params: Params, check_mode: bool) -> Result:
+    """The costs of all purchases since ``since``, as figures and as lines for people. Raises Failure."""
+    if params["limited"]:
+        raise Failure(messages.spend_limited(), "invalid", **BLANK)
+    since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
+    registries = Registries.of(params)
+    try:
+        places = {host["host"]: registries.place(host, params) for host in params["hosts"]}
+        ledgers = [registries.ledger(place, since) for place in dict.fromkeys(filter(None, places.values()))]
+    except RegistryError as error:
+        raise Failure(str(error), error.error_class, **BLANK) from None
+    finally:
+        registries.close()
+    if not ledgers:
+        raise Failure(messages.SPEND_NEEDS_REGISTRY, "invalid", **BLANK)
+    found = spent([bill for each in ledgers for bill in each.bills], max(each.now for each in ledgers), since)
+    uncounted = [host["host"] for host in params["hosts"] if host["declares"] and not places[host["host"]]]
+    return {
+        **BLANK,
+        "spend": found.published,
+        "lines": _lines(found),
+        "warnings": list(_warnings(ledgers, found, uncounted)),
+    }
+
+
+def _warnings(ledgers: t.Iterable[Ledger], found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
+    for each in ledgers:
+        yield from each.warnings
+    for bill in found.bills:
+        if not bill.registered:
+            yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)
+    if found.unknown:
+        yield messages.unpriced(dict.fromkeys(bill.label for bill in found.unknown))
+    if uncounted:
+        yield messages.no_ledger(uncounted)
+
+
+def _lines(found: Spending) -> list[str]:
+    since = f"Since {utc(found.since)}, until" if found.since else "Until"
+    lines = [messages.UPPER_BOUNDS, f"{since} now, {utc(found.now)}; what runs counts up to now.", ""]
+    for title, rows in (("host", found.hosts), ("group", found.groups)):
+        columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
+        shown = [{"name": name, **_row(row)} for name, row in rows.items()]
+        lines += [*table(shown, columns, most=WIDTH, shorten=[title]), ""] if shown else []
+    for title, sums in (("month", found.months), ("day", dict(list(found.days.items())[-DAYS:]))):
+        shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
+        lines += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
+    if len(found.days) > DAYS:
+        lines += [f"The last {DAYS} of {len(found.days)} days; the result has all of them.", ""]
+    return [*lines, f"USD in total: {amount(cents(found.total))}; now {_per_hour(found.runs)} per hour"]
+
+
+def _row(row: Spent) -> Result:
+    usd: t.Any = cents(row.millionths)
+    return {
+        "purchases": row.purchases,
+        "hours": round(row.seconds / HOUR, 2),
+        "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
+        "usd": f"{amount(usd)} + unknown" if row.unknown else usd,
+    }
+
+
+def _per_hour(runs: Sum) -> str:
+    return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
+
+
+SPEND = Operation(spend, {**_spec.API, **_decide_spec.SPEND}, BLANK)

@@ -1,0 +1,206 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was spent: a ledger that misses nothing, whatever was killed, and never says less than the bill."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import PROCURE, MakeProject, Project, Run, core
+from plays import kill
+from project import extra
+from simulator import Offer
+
+FIRST = "Upper bounds in USD: from before a purchase was sent to its confirmed end."
+
+
+def spend(project: Project, **variables: Any) -> tuple[dict[str, Any], Run]:
+    """What the playbook publishes, and what it printed. No purchase is missing, or there for less than its bill."""
+    billed = project.simulator.bill
+    run = project.play("compute_index.supply.spend", *extra(variables), ANSIBLE_SHOW_CUSTOM_STATS="1")
+    assert run.returncode == 0, run.output
+    shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
+    assert shown, run.output
+    found = json.loads(shown[1])["spend"]
+    told = {each["offer_id"]: each["usd"] for each in found["purchases"]}
+    assert billed == {offer_id: min(usd, told[offer_id]) for offer_id, usd in billed.items()}
+    assert found["usd"] == pytest.approx(sum(told.values()), abs=1e-5)
+    return found, run
+
+
+def lines(run: Run) -> list[str]:
+    """The lines that a play has shown to people."""
+    return [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', run.output, re.MULTILINE)]
+
+
+def decommission(project: Project, hosts: str) -> Run:
+    return project.play("compute_index.supply.decommission", "-e", f"decommission_hosts={hosts}")
+
+
+@pytest.fixture(params=["files", "shared"])
+def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
+    """Three hosts that are not reached by SSH, with either registry."""
+    project = make_project([Offer() for _number in range(8)], provision_seconds=0)
+    url = request.getfixturevalue("registry") if request.param == "shared" else ""
+    project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=url)
+    return project
+
+
+@core
+def test_from_the_purchase_to_the_end(fleet: Project) -> None:
+    nothing, _run = spend(fleet)
+    assert (nothing["usd"], nothing["purchases"]) == (0.0, [])
+    assert fleet.provision("--limit", "gpu-1,gpu-2").returncode == 0
+
+    published, run = spend(fleet)
+    assert published["price_per_hour"] == 5.0 and published["since"] is None
+    assert set(published["hosts"]) == {"gpu-1", "gpu-2"} and published["groups"]["gpu"]["purchases"] == 2
+    assert list(published["months"]) == [next(iter(published["days"]))[:7]]
+    said = lines(run)
+    assert said[0] == FIRST and max(map(len, said)) <= 80
+
+    assert decommission(fleet, "gpu-1").returncode == 0
+    published, _run = spend(fleet, spend_since="1h")
+    first, second = sorted(published["purchases"], key=lambda each: str(each["host"]))
+    assert (first["why"], second["why"], second["end"]) == ("decommissioned", "", None)
+    assert 0 < first["usd"] < 2.5 / 60
+    assert published["hosts"]["gpu-1"]["price_per_hour"] == 0.0 and published["price_per_hour"] == 2.5
+
+    assert fleet.provision().returncode == 0
+    published, _run = spend(fleet)
+    assert len(published["purchases"]) == 4 and published["hosts"]["gpu-1"]["purchases"] == 2
+
+
+def test_the_api_is_asked_nothing_and_needs_no_token(fleet: Project) -> None:
+    assert fleet.provision("--limit", "gpu-1").returncode == 0
+    asked = len(fleet.simulator.requests)
+    run = fleet.play("compute_index.supply.spend", COMPUTE_INDEX_API_TOKEN="")
+    assert run.returncode == 0 and run.changed == 0, run.output
+    assert FIRST in run.output and "USD in total: 0.0" in run.output
+    assert len(fleet.simulator.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        ("30 days", "spend_since must be a date, an ISO 8601 time or a duration such as 30d, not '30 days'"),
+        ("2026-02-30", "spend_since must be a date"),
+        ("2999-01-01", "spend_since must lie in the past"),
+    ],
+)
+@core
+def test_bad_input_is_told(project: Project, since: str, said: str) -> None:
+    run = project.play("compute_index.supply.spend", *extra({"spend_since": since}))
+    assert run.returncode == 2 and said in run.failure("localhost"), run.output
+    assert project.simulator.requests == []
+
+
+def test_without_a_registry_nothing_can_be_told(project: Project) -> None:
+    run = project.play("compute_index.supply.spend", "-e", '{"provision_registry_dir": ""}')
+    assert run.returncode == 2 and "What was spent is known to a registry only" in run.failure("localhost")
+    run = project.play("compute_index.supply.spend", "--limit", "gpu-1")
+    assert run.returncode == 2 and "leave --limit out" in run.text
+
+
+def test_names_of_any_length_fit(project: Project) -> None:
+    host = "a-very-long-name-of-a-host-of-the-training-cluster-number-0000001.example.com"
+    project.declare([host], provision_reach=False, provision_resource_name="short")
+    assert project.provision().returncode == 0
+    published, run = spend(project)
+    assert list(published["hosts"]) == [host]
+    assert max(map(len, lines(run))) <= 80
+
+
+def test_what_the_registry_forgot_by_hand_counts_until_somebody_says_otherwise(project: Project) -> None:
+    project.declare(["gpu-1"], provision_reach=False)
+    assert project.provision().returncode == 0
+    project.registry_file("gpu-1").unlink()
+    project.simulator.vanish(next(iter(project.simulator.resources)))
+    published, run = spend(project)
+    (one,) = published["purchases"]
+    assert not one["registered"] and one["end"] is None
+    assert "no end of it was noted: it counts up to now" in run.text
+    ledger = project.folder / "host_vars" / ".compute_index_supply.ledger"
+    end = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    line = {"event": "ended", "at": end, "host": "gpu-1", "offer_id": one["offer_id"]}
+    with ledger.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    published, run = spend(project)
+    assert published["purchases"][0]["end"] and "no end of it" not in run.text
+
+
+def test_an_entry_of_an_earlier_version_counts_since_its_journal(project: Project) -> None:
+    project.declare(["gpu-1"], provision_reach=False)
+    assert project.provision().returncode == 0
+    (project.folder / "host_vars" / ".compute_index_supply.ledger").unlink()
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    entry["provision_journaled_at"] = "2026-01-01T00:00:00Z"
+    project.registry_file("gpu-1").write_text(yaml.safe_dump(entry))
+    published, _run = spend(project)
+    assert published["purchases"][0]["begin"] == "2026-01-01T00:00:00Z"
+    assert decommission(project, "gpu-1").returncode == 0
+    published, _run = spend(project)
+    assert published["purchases"][0]["begin"] == "2026-01-01T00:00:00Z" and published["purchases"][0]["end"]
+
+
+def test_an_adopted_machine_was_billed_before(project: Project) -> None:
+    offer_id = next(iter(project.simulator.offers))
+    bought = project.simulator.market.procure(offer_id, {"ssh_public_key": "", "resource_name": "gpu-1"})
+    assert bought is not None
+    bought.provision_seconds = 0
+    bought.time -= datetime.timedelta(hours=3)
+    project.declare(["gpu-1"], provision_reach=False, provision_adopt=True, provision_poll_retries=1)
+    project.provision()
+    published, _run = spend(project)
+    assert 7.5 < published["purchases"][0]["usd"] < 8
+
+
+def test_what_is_given_back_was_billed(make_project: MakeProject) -> None:
+    project = make_project([Offer(outcome="fails"), Offer(outcome="taken", gpu_price_per_hour=2.6)])
+    project.declare(["gpu-1"], provision_reach=False, provision_on_failure="release")
+    project.provision()
+    published, _run = spend(project)
+    (one,) = published["purchases"]
+    assert one["why"] == "released" and one["usd"] > 0
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_after_a_kill_nothing_is_missing(make_project: MakeProject, number: int) -> None:
+    project = make_project(procure_seconds=0.3, provision_seconds=0.5)
+    project.declare(["gpu-1"], provision_reach=False)
+    dice = random.Random(number)
+    due = [
+        lambda: project.requests(*PROCURE) == 1,
+        lambda: bool(project.simulator.purchases),
+        lambda: project.requests("GET", "/offers/.*/status") > 1,
+        lambda: project.registry("gpu-1") is not None,
+    ][number]
+    kill(project, dice.choice([signal.SIGKILL, signal.SIGTERM]), due)
+    published, _run = spend(project)
+    assert project.provision().returncode == 0
+    published, _run = spend(project)
+    assert len(published["purchases"]) == len(project.simulator.purchases) == 1
+
+
+def test_plays_at_the_same_moment_lose_no_line(fleet: Project) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda host: fleet.provision("--limit", host), ["gpu-1", "gpu-2", "gpu-3"]))
+    assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
+    published, _run = spend(fleet)
+    assert len(published["purchases"]) == 3
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda host: decommission(fleet, host), ["gpu-1", "gpu-2", "gpu-3"]))
+    assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
+    published, _run = spend(fleet)
+    assert [each["why"] for each in published["purchases"]] == ["decommissioned"] * 3
