@@ -200,6 +200,14 @@ left:
   returned: always
   type: list
   elements: str
+usd:
+  description: For O(step=ended) what the host's machines have cost at most, in USD; V(null) if unknown.
+  returned: always
+  type: float
+cost:
+  description: For O(step=ended) the same in a sentence; empty if nothing was bought, or if not all has ended.
+  returned: always
+  type: str
 hosts:
   description: For O(step=named) the hosts.
   returned: always
@@ -213,10 +221,11 @@ add:
 audit:
   description:
     - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
-      C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown) and C(trouble), which is empty
-      where registry and API agree.
-    - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD; C(unpriced) counts the machines whose
-      price is unknown.
+      C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown), C(created_at), C(hours) (its age),
+      C(usd) (what it has cost until now, by its age and its price) and C(trouble), which is empty where registry and
+      API agree.
+    - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) those of the costs until now;
+      C(unpriced) counts the machines whose price is unknown.
   returned: success
   type: dict
 spend:

@@ -69,7 +69,11 @@ def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     said = lines(run)
     assert said[0] == FIRST and max(map(len, said)) <= 80
 
-    assert decommission(fleet, "gpu-1").returncode == 0
+    run = decommission(fleet, "gpu-1")
+    assert run.returncode == 0 and "gpu-1 has cost at most USD 0.0" in run.text, run.output
+    audited = fleet.play("compute_index.supply.audit")
+    assert "USD so far, by age and price: 0.0" in audited.text, audited.output
+    assert max(map(len, lines(audited))) <= 80
     published, _run = spend(fleet, spend_since="1h")
     first, second = sorted(published["purchases"], key=lambda each: str(each["host"]))
     assert (first["why"], second["why"], second["end"]) == ("decommissioned", "", None)
@@ -110,6 +114,15 @@ def test_without_a_registry_nothing_can_be_told(project: Project) -> None:
     assert run.returncode == 2 and "What was spent is known to a registry only" in run.failure("localhost")
     run = project.play("compute_index.supply.spend", "--limit", "gpu-1")
     assert run.returncode == 2 and "leave --limit out" in run.text
+
+
+def test_without_a_registry_an_end_says_what_the_api_says(project: Project) -> None:
+    project.declare(["gpu-1"], provision_reach=False, provision_registry_dir="")
+    assert project.provision().returncode == 0
+    for resource in project.simulator.resources.values():
+        resource.purchase.time -= datetime.timedelta(hours=2)
+    run = decommission(project, "gpu-1")
+    assert run.returncode == 0 and "gpu-1 has cost at most USD 4.01: 2.00 hours at USD 2.00 per hour" in run.text
 
 
 def test_names_of_any_length_fit(project: Project) -> None:

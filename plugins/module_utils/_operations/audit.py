@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 import typing as t
 
 from .. import _decide_spec
@@ -15,14 +17,18 @@ from .._provision import messages
 from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
-from .._wording import amount, table
+from .._provision.spending import HOUR
+from .._wording import age, amount, table
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
-_OWNED = {"host": "hosts", "state": "status", "USD/hour": "price_per_hour", "resource": "resource_id"}
-_NAMED = {"name": "name", "state": "status", "USD/hour": "price_per_hour", "resource": "resource_id"}
+_RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
+_OWNED = {"host": "hosts", **_RUNS}
+_NAMED = {"name": "name", **_RUNS}
+_GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
+WIDTH = 80
 
 
 @with_registries
@@ -34,7 +40,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     memory = Memory(registries, folders.values())
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
-    found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names})
+    found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names}, time.time())
     warnings = memory.warnings()
     return {
         **BLANK,
@@ -59,18 +65,29 @@ def _lines(found: Audit) -> list[str]:
         ("ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have", found.unlisted, _OWNED),
         ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
         ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
-        ("GONE: claimed, but ended or unknown to the API", found.gone, _OWNED),
+        ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
     lines = []
     for title, rows, columns in sections:
-        lines += [title, *table(rows, columns), ""] if rows else []
+        first = next(iter(columns))
+        shown = [_shown(row) for row in rows]
+        lines += [title, *table(shown, columns, most=WIDTH, shorten=(first, "state")), ""] if rows else []
     published = found.published
     odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
     lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
+    so_far = [amount(published["usd"][name]) for name in ("claimed", "orphans", "total")]
+    lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
     return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+
+
+def _shown(row: Row) -> Row:
+    """The row with its age and its cost as there is room for them."""
+    hours, usd = row["hours"], row["usd"]
+    so_far = None if usd is None else math.ceil(round(usd * 100, 4)) / 100
+    return {**row, "age": None if hours is None else age(hours * HOUR), "so_far": so_far}
 
 
 def _trouble(found: Audit, fail_on_orphans: bool) -> str:

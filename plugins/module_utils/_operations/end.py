@@ -20,8 +20,10 @@ from .._provision import ending, lease, messages, reaping
 from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
+from .._provision.machines import price_of
 from .._provision.ownership import Claim
 from .._provision.reaping import Life, State
+from .._provision.spending import HOUR, cents, cost, dollars
 from .._provision.standing import Account
 from .._registry._place import entry_file, entry_place
 from .._registry._protocol import GONE, MADE, REFUSED, Registry, RegistryError, Variables
@@ -32,7 +34,7 @@ from .offer_status import offer_statuses
 from .reap import created_of
 
 BLANK: Result = {"changed": False, "ends": []}
-BLANK_ENDED: Result = {"changed": False, "left": []}
+BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": ""}
 
 _NEXT = {Action.END: "end.yml", Action.FORGET: "note.yml", Action.NOTHING: "", Action.STOP: "stop.yml"}
 
@@ -165,6 +167,7 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "next": _NEXT[found.action],
         "ids": list(found.ids),
         "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
+        **_costs(entry, found),
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
         "label": _label(host, entry, found, check_mode),
@@ -175,6 +178,15 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "registry": "" if entry.is_empty else folder,
         "registry_file": "" if entry.is_empty else entry_file(folder, host),
     }
+
+
+def _costs(entry: Entry, found: End) -> Result:
+    """At which price the host's machines were billed (USD per hour), and since when; nothing of what was not bought."""
+    if entry.is_refused or found.action not in (Action.END, Action.FORGET):
+        return {"price_per_hour": None, "began": ""}
+    known = [price for price in (entry.price, price_of(found.machines)) if price is not None and price > 0]
+    made = min(filter(None, (str(each.get("created_at") or "") for each in found.machines)), default="")
+    return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made}
 
 
 def _label(host: str, entry: Entry, found: End, check_mode: bool) -> str:
@@ -214,8 +226,21 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         classes = [each["error_class"] for each in answers if each.get("error_class")]
         msg = messages.not_over(plan["host"], said, left, entry_place(plan["registry"], plan["host"]))
         raise Failure(msg, next(iter(classes), "unavailable"), **facts)
+    facts.update(_has_cost(plan))
     warnings = leave_out_of_ssh(plan["host"], plan["registry_file"]) if plan["registry_file"] else []
     return {**facts, "warnings": warnings} if warnings else facts
+
+
+def _has_cost(plan: t.Mapping[str, t.Any]) -> Result:
+    """What the host's machines have cost at most, now that their end is certain, and a line about it."""
+    began, price, now = seconds_of(plan["began"]), plan["price_per_hour"], time.time()
+    if not plan["began"]:
+        return {}
+    if began is None or price is None:
+        return {"cost": messages.unknown_cost(plan["host"])}
+    millionths = cost(price, began, now)
+    said = messages.has_cost(plan["host"], cents(millionths), max(0.0, now - began) / HOUR, price)
+    return {"usd": dollars(millionths), "cost": said}
 
 
 def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[str]]:

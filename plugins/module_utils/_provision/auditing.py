@@ -12,14 +12,17 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _states
+from .._moments import seconds_of
 from . import messages, ownership
 from .ending import told_by_name
 from .ownership import Claim, Machine, Owners, Proof
+from .spending import HOUR, cost, dollars
 
 Row = dict[str, t.Any]
 
-# Beside these a row has the hosts and what is odd; and `runs` if hosts claim it: those that have bought, where known.
-_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour")
+# Beside these a row has the hosts, its age in hours, what it has cost (USD), and what is odd; and `runs` if hosts claim
+# it: those that have bought, where known.
+_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Audit:
 
     @property
     def published(self) -> Row:
-        """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour."""
+        """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour, ``usd`` in USD."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
         billed = claimed + self.orphans
         return {
@@ -47,11 +50,16 @@ class Audit:
             "orphans": self.orphans,
             "gone": self.gone,
             "price_per_hour": {"claimed": _sum(claimed), "orphans": _sum(self.orphans), "total": _sum(billed)},
+            "usd": {
+                "claimed": _sum(claimed, "usd"),
+                "orphans": _sum(self.orphans, "usd"),
+                "total": _sum(billed, "usd"),
+            },
             "unpriced": sum(row["price_per_hour"] is None for row in billed),
         }
 
 
-def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str]) -> Audit:
+def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
     """Each machine of the account with those who own it. What is ending is billed no more, and needs nobody."""
     claims = list(claims)
     billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
@@ -72,6 +80,8 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
     runs = {claim.host: claim.run for claim in claims}
     for row in [*found.claimed, *found.unlisted, *found.contested, *found.gone]:
         row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
+    for row in [*found.claimed, *found.unlisted, *found.contested, *found.orphans]:
+        row.update(_so_far(row, now))
     return found
 
 
@@ -136,9 +146,20 @@ def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> list[Row]
 
 
 def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
-    return {"hosts": list(hosts), **{name: machine.get(name) for name in _SHOWN}, "trouble": trouble}
+    shown = {name: machine.get(name) for name in _SHOWN}
+    return {"hosts": list(hosts), **shown, "hours": None, "usd": None, "trouble": trouble}
 
 
-def _sum(rows: t.Iterable[Row]) -> float:
-    """USD per hour; unknown prices count nothing here and are counted apart."""
-    return round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
+def _so_far(row: Row, now: float) -> Row:
+    """The age of a machine that runs, and what it has cost by its price; None where the API does not tell."""
+    begin = seconds_of(row["created_at"])
+    if begin is None:
+        return {"hours": None, "usd": None}
+    price = row["price_per_hour"]
+    usd = None if price is None else dollars(cost(price, begin, now))
+    return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
+
+
+def _sum(rows: t.Iterable[Row], what: str = "price_per_hour") -> float:
+    """What is unknown counts nothing here; unknown prices are counted apart."""
+    return round(sum(row[what] or 0.0 for row in rows), 6)

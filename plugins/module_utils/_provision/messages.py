@@ -505,6 +505,16 @@ SPEND_NEEDS_REGISTRY = (
 )
 
 
+def has_cost(host: str, dollars: float, hours: float, price: float) -> str:
+    """A line at the end of a host's machines."""
+    return f"{host} has cost at most USD {amount(dollars)}: {hours:.2f} hours at {usd(price)}."
+
+
+def unknown_cost(host: str) -> str:
+    """The same where price or beginning is not known."""
+    return f"What {host} has cost is not known: its price or its beginning is not."
+
+
 def spend_limited() -> str:
     """A limit does not take part of a ledger away."""
     return "What was spent is told of whole registries: leave --limit out. Nothing was sent."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
 from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import bring_ssh_up_to_date
@@ -22,6 +24,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 
 Json = dict[str, Any]
+NOW = 1_800_000_000.0
+NOTHING = {"changed": False, "left": [], "usd": None, "cost": ""}
 
 
 def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
@@ -248,7 +252,7 @@ def still(key: str) -> Json:
 def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", resource_ids=["r", "s"], procured_offer_id="o")
     (plan,) = plans(Api(machine("r"), machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, check_mode=True) == {"changed": True, "left": []}
+    assert after(Api(), plan, check_mode=True) == {**NOTHING, "changed": True}
     with pytest.raises(Failure) as failure:
         after(Api(), plan, gone("r"), still("s"))
     assert "s may run. Not known to have ended for gpu-1: s." in str(failure.value)
@@ -257,9 +261,38 @@ def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
     assert (kept["provision_resource_ids"], kept["provision_procured_offer_id"]) == (["s"], "o")
 
     (plan,) = plans(Api(machine("s")), declared("gpu-1", tmp_path))["ends"]
-    assert after(Api(), plan, gone("s")) == {"changed": True, "left": []}
+    assert after(Api(), plan, gone("s")) == {**NOTHING, "changed": True}
     assert not file.parent.exists()
-    assert after(Api(), plan, gone("s")) == {"changed": False, "left": []}
+    assert after(Api(), plan, gone("s")) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("entry", "made", "usd", "said"),
+    [
+        pytest.param({"price_per_hour": 3.0}, None, 6.0, "USD 6.00: 2.00 hours at USD 3.00 per hour", id="registered"),
+        pytest.param({"price_per_hour": 2.0}, None, 4.8, "USD 4.80: 2.00 hours at USD 2.40 per hour", id="dearer now"),
+        pytest.param({}, None, 4.8, "USD 4.80: 2.00 hours", id="only the API has a price"),
+        pytest.param({"journaled_at": None}, NOW - 3600, 2.4, "USD 2.40: 1.00 hours", id="the API has a beginning"),
+        pytest.param({"journaled_at": None}, None, None, "", id="nothing is known"),
+        pytest.param({"journaled_at": "yesterday"}, None, None, "is not known", id="no moment"),
+    ],
+)
+def test_an_end_says_what_it_has_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Json, made: float | None, usd: float | None, said: str
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    kept = {"resource_ids": ["r"], "procured_offer_id": "o", "journaled_at": utc(NOW - 7200), **entry}
+    write(tmp_path, "gpu-1", **{name: value for name, value in kept.items() if value is not None})
+    api = Api(machine("r", created_at=None if made is None else utc(made)))
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    found = after(Api(), plan, gone("r"))
+    assert found["usd"] == usd and said in found["cost"] and bool(said) == bool(found["cost"])
+
+
+def test_what_was_refused_has_cost_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", procured_offer_id="o", purchase="refused", journaled_at="2026-01-31T12:00:00Z")
+    (plan,) = plans(Api(), declared("gpu-1", tmp_path))["ends"]
+    assert after(Api(), plan)["cost"] == ""
 
 
 def test_ssh_forgets_a_host_that_has_ended_and_no_other(tmp_path: Path) -> None:
@@ -388,13 +421,15 @@ def look(api: Api, *hosts: Json, **given: Any) -> Json:
     return audit(api, params(_decide_spec.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
 
 
-def test_an_audit_has_a_section_for_each_kind(tmp_path: Path) -> None:
+def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "gpu-9", resource_ids=["s"])
     write(tmp_path, "gpu-8", resource_ids=["gone"])
     write(tmp_path, "gpu-7", text="[]")
     api = Api(
-        machine("r"), machine("s", offer="p"), machine("t", "stray", "q"), machine("u", "eve", "a"),
+        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"), machine("t", "stray", "q"),
+        machine("u", "eve", "a"),
         machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
     )  # fmt: skip
@@ -402,36 +437,47 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path) -> None:
     found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
     assert found["lines"] == [
         "CLAIMED by a host of the inventory",
-        "host   state    USD/hour  resource",
-        "ann    running         -  x",
-        "gpu-1  running      2.40  r",
+        "host   state    USD/h  age   USD  resource",
+        "ann    running      -  -       -  x",
+        "gpu-1  running   2.40  3h   7.21  r",
         "",
         "ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have",
-        "host   state    USD/hour  resource",
-        "gpu-9  running      2.40  s",
+        "host   state    USD/h  age  USD  resource",
+        "gpu-9  running   2.40  -    -    s",
         "",
         "CONTESTED: whose it is, a person must say",
-        "host  state    USD/hour  resource",
-        "eve   running      2.40  u",
-        "eve   running      2.40  v",
+        "host  state    USD/h  age  USD  resource",
+        "eve   running   2.40  -    -    u",
+        "eve   running   2.40  -    -    v",
         "",
         "ORPHANS: billed, and nobody claims them",
-        "name   state    USD/hour  resource",
-        "stray  running      2.40  t",
-        "wish   running      2.40  w",
+        "name   state    USD/h  age  USD  resource",
+        "stray  running   2.40  -    -    t",
+        "wish   running   2.40  -    -    w",
         "",
         "GONE: claimed, but ended or unknown to the API",
-        "host   state  USD/hour  resource",
-        "gpu-8  -      -         gone",
+        "host   state  resource",
+        "gpu-8  -      gone",
         "",
         "u: several offers have machines of this name",
         "v: several offers have machines of this name",
         "",
+        "USD so far, by age and price: 7.21 claimed + 0.00 orphans = 7.21",
         "USD per hour: 9.60 claimed + 4.80 orphans = 14.40, and 1 of unknown price",
     ]
     assert "gpu-7" in found["warnings"][0]
     assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
     assert api.asked == ["list"]
+
+
+def test_lines_of_an_audit_have_80_characters_at_most(tmp_path: Path) -> None:
+    host, id_ = "a-very-long-name-of-a-host-0000000001.example.com", "00000000-0000-4000-8000-00000000000"
+    write(tmp_path, host, resource_ids=[f"{id_}1"])
+    old = {"created_at": "2020-01-01T00:00:00Z", "status": "provisioning", "price_per_hour": 23.6}
+    found = look(Api(machine(f"{id_}1", **old), machine(f"{id_}2", host, "p", **old)), listed(host, tmp_path))
+    tables = [line for line in found["lines"] if id_ in line and "name of a host" not in line]
+    assert len(tables) == 2 and max(map(len, tables)) <= 80
+    assert found["audit"]["claimed"][0]["hosts"] == [host]
 
 
 def test_orphans_are_trouble_only_if_asked_for(tmp_path: Path) -> None:

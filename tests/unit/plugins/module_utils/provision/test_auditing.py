@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.au
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
 
+NOW = 1_800_000_000.0
 SEVERAL = "several hosts claim it"
 UNNAMED = "it belongs to the host's offer, but the registry does not name it"
 OFFERS = "several offers have machines of this name"
@@ -114,7 +115,7 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
 def test_each_machine_has_an_owner_or_is_an_orphan(
     machines: list[Any], claims: list[Claim], claimed: list[Any], contested: list[Any], orphans: list[Any]
 ) -> None:
-    found = audit(machines, claims, {claim.host for claim in claims})
+    found = audit(machines, claims, {claim.host for claim in claims}, NOW)
     assert (brief(found.claimed), brief(found.contested), brief(found.orphans)) == (claimed, contested, orphans)
     assert found.unlisted == []
     # Those with the name of a host that owns another machine, which is rather bought twice.
@@ -122,14 +123,14 @@ def test_each_machine_has_an_owner_or_is_an_orphan(
 
 
 def test_hosts_that_only_the_registry_knows_have_a_section() -> None:
-    found = audit([machine("r"), machine("s", offer="p")], [owns("a", "r"), owns("b", "s")], {"b"})
+    found = audit([machine("r"), machine("s", offer="p")], [owns("a", "r"), owns("b", "s")], {"b"}, NOW)
     assert (brief(found.claimed), brief(found.unlisted)) == ([("s", ["b"], "")], [("r", ["a"], "")])
     assert [row["hosts"] for row in found.published["claimed"]] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize("status", [None, "deleting", "deleted"])
 def test_what_is_claimed_by_id_and_has_ended_is_gone(status: str | None) -> None:
-    found = audit([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"})
+    found = audit([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"}, NOW)
     assert (found.claimed, found.orphans, brief(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
 
@@ -143,10 +144,10 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("v", None, "x", price_per_hour=None),
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
-    published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}).published
+    published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
     assert published["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "total": 4.3}
     assert published["unpriced"] == 2
-    assert published.keys() == {"claimed", "orphans", "gone", "price_per_hour", "unpriced"}
+    assert published.keys() == {"claimed", "orphans", "gone", "price_per_hour", "usd", "unpriced"}
 
 
 def test_thousands_of_machines_and_hosts() -> None:
@@ -154,6 +155,24 @@ def test_thousands_of_machines_and_hosts() -> None:
     machines = [machine(f"r{n}", f"h{n}", f"o{n}") for n in range(count)]
     claims = [owns(f"h{n}", f"r{n}", offer=f"o{n}") if n % 2 else named(f"h{n}") for n in range(count)]
     began = time.process_time()
-    found = audit(machines, claims, {claim.host for claim in claims})
+    found = audit(machines, claims, {claim.host for claim in claims}, NOW)
     assert len(found.claimed) == count
     assert time.process_time() - began < 3
+
+
+def test_age_and_cost_so_far() -> None:
+    day_ago = "2027-01-14T08:00:00Z"
+    machines = [
+        machine("r", created_at=day_ago),
+        machine("s", created_at=day_ago, price_per_hour=None),
+        machine("t", created_at=None),
+        machine("u", created_at="yesterday"),
+        machine("v", offer="x", created_at="2027-01-15T08:00:01Z"),
+        machine("w", created_at=day_ago, status="deleting"),
+    ]
+    published = audit(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
+    shown = [(row["hours"], row["usd"]) for row in published["claimed"]]
+    assert shown == [(24.0, 48.0), (24.0, None), (None, None), (None, None)]
+    assert [(row["hours"], row["usd"]) for row in published["orphans"]] == [(0.0, 0.0)]
+    assert [(row["hours"], row["usd"]) for row in published["gone"]] == [(None, None)]
+    assert published["usd"] == {"claimed": 48.0, "orphans": 0.0, "total": 48.0}
