@@ -61,9 +61,14 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils import _wording
 
 
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    return _wording.table(rows, columns)
+
+
 class FilterModule:
     """Ansible's way to find the filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filters of this file by their names."""
-        return {"table": _wording.table}
+        return {"table": table}

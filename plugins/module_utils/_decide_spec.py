@@ -9,7 +9,6 @@ module util is private to the collection.
 
 from __future__ import annotations
 
-from ._registry._protocol import DECOMMISSIONED
 from ._spec import PROCURE_OFFER, Spec
 
 _STEP: Spec = {
@@ -76,8 +75,6 @@ ENDED: Spec = {
     **_STEP,
     "ends": {"type": "list", "elements": "dict", "default": []},
     "deleted": {"type": "list", "elements": "dict", "default": []},
-    # What the ledger says of why it ended
-    "why": {"type": "str", "default": DECOMMISSIONED},
 }
 
 NAMED: Spec = {

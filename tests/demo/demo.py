@@ -149,7 +149,9 @@ def main() -> None:
         play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
         ended = requests("DELETE /resources/")
         say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
-        print(f"The second run changed {changed} things. Machines ended: {swept} by the sweep, {ended - swept} by hand.")
+        print(
+            f"The second run changed {changed} things. Machines ended: {swept} by the sweep, {ended - swept} by hand."
+        )
         print("Nothing is billed any more.")
         if (quoted, bought, purchases(), changed, swept, ended) != (0, 2, 2, 0, 1, 2):
             sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, 1 and 1 machines ended.")

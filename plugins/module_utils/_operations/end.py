@@ -26,7 +26,16 @@ from .._provision.reaping import Life, State
 from .._provision.spending import HOUR, cents, cost, dollars
 from .._provision.standing import Account
 from .._registry._place import entry_file, entry_place
-from .._registry._protocol import GONE, MADE, REFUSED, Registry, RegistryError, Variables
+from .._registry._protocol import (
+    DECOMMISSIONED,
+    GONE,
+    MADE,
+    REAPED,
+    REFUSED,
+    Registry,
+    RegistryError,
+    Variables,
+)
 from .._text import number_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
@@ -175,6 +184,7 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "pending": found.pending,
+        "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty else folder,
         "registry_file": "" if entry.is_empty else entry_file(folder, host),
     }
@@ -218,8 +228,8 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         said += more
     facts = {**BLANK_ENDED, "left": left}
     try:
-        why = params["why"] if plan["ids"] else GONE
-        facts["changed"] = _noted(plan, left, registries, why)
+        why = REAPED if plan.get("reaped") else DECOMMISSIONED
+        facts["changed"] = _noted(plan, left, registries, why if plan["ids"] else GONE)
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:

@@ -13,13 +13,13 @@ import time
 import typing as t
 
 from .. import _decide_spec, _spec
+from .._moments import seconds_of
 from .._operation import Failure, Operation, Params, Result
 from .._provision import lease, messages, reaping
 from .._provision.entry import read_entry
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from .._wording import amount, table
-from ._journal import seconds_of
 from ._leases import Sweeps
 from ._registries import Registries
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from .. import _decide_spec, _spec, _states
 from .._api import SupplyApi
+from .._moments import seconds_of
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
 from .._provision import lease, messages, ownership, reaping, registration
@@ -26,7 +27,6 @@ from .._registry._pins import pin
 from .._registry._place import is_shared
 from .._registry._protocol import RegistryError
 from .._wording import table, usd
-from ._journal import seconds_of
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
 
