@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import stat
 import subprocess
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ import yaml
 from conftest import PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
+ROOT = Path(__file__).parents[2]
 LOOK = ("GET", "/offers/[^/]+/status")
 BOTH = ("compute_index.supply.provision", "compute_index.supply.configure")
 
@@ -433,3 +436,41 @@ def test_the_shell_template_makes_a_script(project: Project) -> None:
     assert "printf '%s\\n' 'ops ALL=(ALL) /bin/a' 'ops ALL=(ALL) /bin/b' > /etc/sudoers.d/90-ops" in user_data
     assert "90-ml" not in user_data
     assert "base64 --decode >> /etc/c <<'END_OF_FILE'\naGVsbG8K\n" in user_data and "chmod 0640 /etc/c" in user_data
+
+
+@core
+@pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
+def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project: Project, template: str) -> None:
+    texts = []
+    for host, idle_after in (("gpu-1", ""), ("gpu-2", "8h")):
+        project.declare([host])
+        run = project.provision(
+            provision_cloud_init_template=template,
+            provision_idle_after=idle_after,
+            provision_idle_gpu_percent="7",
+            provision_commands=["echo own"],
+            provision_reach=False,
+        )
+        assert run.returncode == 0, run.output
+        assert "cloud_init holds" not in run.text
+        texts.append(project.simulator.user_data(project.simulator.purchases[-1].resource_ids[0]) or "")
+    without, text = texts
+    assert "supply-" not in without and "supply_keep" not in without
+    assert len(text) < 18_000, "a quarter of what the API takes"
+    if template == "startup.sh.j2":
+        parts = re.findall(r"^base64 --decode > (\S+) <<'END_OF_FILE'\n(\S+)\n", text, re.MULTILINE)
+        files = {path: base64.b64decode(content).decode() for path, content in parts}
+        commands = text.splitlines()[-2:]
+        assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+        assert "chmod 0755 /usr/local/bin/supply-keep" in text
+    else:
+        user_data = yaml.safe_load(text)
+        files = {file["path"]: file["content"] for file in user_data["write_files"]}
+        commands = user_data["runcmd"]
+        assert user_data["write_files"][0]["permissions"] == "0755"
+    assert commands == ["systemctl enable --now supply-idle.timer || true", "echo own"]
+    units = [f"/etc/systemd/system/supply-idle.{kind}" for kind in ("service", "timer")]
+    assert [*files] == ["/usr/local/bin/supply-keep", *units]
+    script = (ROOT / "roles" / "provision" / "files" / "supply_keep.py").read_text()
+    assert files["/usr/local/bin/supply-keep"] == f"#!/usr/bin/python3 -I\n{script}"
+    assert "\nExecStart=/usr/local/bin/supply-keep --sample 7\n" in files[units[0]]

@@ -33,6 +33,7 @@ VARIABLES = frozenset(
         *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
+        *("provision_idle_after", "provision_idle_gpu_percent"),
     }
 )
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
