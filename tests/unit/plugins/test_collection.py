@@ -78,8 +78,9 @@ def test_each_playbook_has_its_section() -> None:
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
     operation = getattr(importlib.import_module(names[0]), module.upper(), None)
-    if operation is None:  # one measures the machine that it runs on, the others work on the controller only
-        assert module in ("machine_info", "wait_for_boot", "decide")
-        assert (PLUGINS / "action" / f"{module}.py").exists() == (module != "machine_info")
+    if operation is None:  # two look at the machine that they run on, the others work on the controller only
+        on_machine = module in ("machine_info", "activity_info")
+        assert on_machine or module in ("wait_for_boot", "decide")
+        assert (PLUGINS / "action" / f"{module}.py").exists() != on_machine
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation

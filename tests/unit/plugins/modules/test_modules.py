@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common import warnings
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _version
+from ansible_collections.compute_index.supply.plugins.module_utils import _activity, _http, _version
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from request_queue import RequestQueue
@@ -508,3 +509,15 @@ def test_a_module_is_documented_with_an_example(module: str) -> None:
 
 def test_the_version_is_that_of_the_manifest() -> None:
     assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"] == _version.VERSION
+
+
+def test_what_is_no_machine_of_ours_is_not_idle(run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("activity_info", check_mode=True)
+    documented = yaml.safe_load(SOURCES["activity_info"].RETURN).keys()
+    assert (done.code, done.result["changed"], done.result["state"]) == (0, False, "unknown")
+    assert done.result.keys() - {"changed", "invocation"} == documented
+
+    monkeypatch.setattr(SOURCES["activity_info"]._activity, "look", partial(_activity.look, "/nowhere"))
+    done = run("activity_info")
+    assert (done.code, done.result["state"], done.result["since"]) == (0, "unknown", None)
+    assert done.result["evidence"] == "the machine does not tell how long it has been running"

@@ -1,0 +1,241 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a machine is in use: what its sampler has noted, and who else is there right now. Knows no Ansible.
+
+The sampler is ``supply-keep`` of the role provision. It judges over time, and a connection such as ours must not count
+there; so whoever has just come is only seen here. Whatever cannot be told is ``unknown``: ``idle`` may end a machine.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ._text import number_of, one_line
+
+ACTIVE, IDLE, UNKNOWN = "active", "idle", "unknown"
+
+STATE = "run/supply-idle/state.json"
+KEEPS = "var/lib/supply-keep"
+STALE_SECONDS = 300.0  # five times the sampler's period
+MOST_KEPT = 31 * 86_400.0  # seconds; supply-keep takes 30 days
+_MOST_FILES = 1000
+_MOST_BYTES = 65_536
+_SECONDS = 1.0  # by which two readings of a clock may differ
+# The process of a connection that has logged in. Those with a word in brackets have not, or stand for another one.
+_SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found on a machine; None for what could not be read."""
+
+    boot: str  # the id of this boot
+    uptime: float  # seconds since it, by a clock that nobody can set
+    clock: float  # seconds since 1970
+    state: str | None = None  # the sampler's file
+    keeps: t.Mapping[str, str | None] | None = field(default_factory=dict)  # those of supply-keep, by user id
+    others: int | None = 0  # SSH connections beside the one that looks
+    load: float | None = 0.0  # the average of the last minute
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What follows from it."""
+
+    state: str
+    evidence: str
+    since: float | None = None  # when it was last in use, in seconds since 1970
+    idle_seconds: float = 0.0  # 0 unless it is idle
+    keep_until: float | None = None  # seconds since 1970
+
+    def result(self) -> dict[str, t.Any]:
+        """For a module: times in UTC."""
+        return {
+            "state": self.state,
+            "since": _utc(self.since),
+            "idle_seconds": int(self.idle_seconds),
+            "keep_until": _utc(self.keep_until),
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What the sampler has noted; times are seconds since the boot."""
+
+    at: float
+    active: float  # the last use
+    why: str  # what that was
+    seen: str
+    load: float  # above which the machine is in use
+
+
+def judge(look: Look) -> Activity:
+    """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
+    until, complaint = None, ""
+    try:
+        until = _kept_until(look)
+    except ValueError as error:
+        complaint = str(error)
+    try:
+        sample = _sample(look)
+        if complaint:
+            raise ValueError(complaint)
+        now = _use_now(look, sample)
+    except ValueError as error:
+        return Activity(UNKNOWN, str(error), keep_until=until)
+    if now:
+        return Activity(ACTIVE, now, since=look.clock, keep_until=until)
+    idle = look.uptime - sample.active
+    since = look.clock - idle
+    if sample.active >= sample.at:
+        return Activity(ACTIVE, sample.why, since=since, keep_until=until)
+    evidence = f"{sample.seen}; last in use at {_minute(since)} ({sample.why})"
+    if until is not None:
+        return Activity(ACTIVE, f"supply-keep until {_minute(until)}; {evidence}", since=since, keep_until=until)
+    return Activity(IDLE, evidence, since=since, idle_seconds=idle)
+
+
+def _sample(look: Look) -> _Sample:
+    if look.state is None:
+        raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
+    try:
+        found = json.loads(look.state)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("what the sampler has noted cannot be understood")
+    at, active, load = (_number(found.get(name)) for name in ("at", "active", "load"))
+    if at is None or active is None or load is None or not 0 <= active <= at:
+        raise ValueError("what the sampler has noted cannot be understood")
+    age = look.uptime - at
+    if found.get("boot") != look.boot or age < -_SECONDS:
+        raise ValueError("what the sampler has noted is not of this boot")
+    if age > STALE_SECONDS:
+        raise ValueError(f"the sampler has noted nothing for {age:.0f} seconds")
+    why, seen = (one_line(str(found.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
+
+
+def _use_now(look: Look, sample: _Sample) -> str:
+    """What is in use at this moment, which is less than it takes to count as use; empty for nothing."""
+    if look.others is None or look.load is None:
+        raise ValueError("other processes of the machine cannot be seen")
+    if look.others:
+        return f"{look.others} other SSH connection{'' if look.others == 1 else 's'} now"
+    # Written so that what is no number counts.
+    return "" if look.load <= sample.load else f"load {look.load:.2f} now"
+
+
+def _kept_until(look: Look) -> float | None:
+    """The last moment that somebody has asked for, by the clock as it is now; None if that is over."""
+    if look.keeps is None:
+        raise ValueError("the folder of supply-keep cannot be read")
+    last = 0.0
+    for name, text in look.keeps.items():
+        try:
+            found = json.loads(text or "")
+            wanted = (_number(found.get("until")), _number(found.get("uptime")))
+        except (ValueError, RecursionError, AttributeError):
+            wanted = (None, None)
+        until, uptime = wanted
+        if until is None or uptime is None:
+            raise ValueError(f"what supply-keep has noted for the user {one_line(name, 40)} cannot be understood")
+        left = until - look.clock
+        if found.get("boot") == look.boot:
+            left = max(left, uptime - look.uptime)  # the clock may have been set meanwhile
+        if left > MOST_KEPT:
+            raise ValueError(
+                f"what supply-keep has noted for the user {one_line(name, 40)} is too late; is the clock right?"
+            )
+        last = max(last, left)
+    return look.clock + last if last > 0 else None
+
+
+def _number(value: t.Any) -> float | None:
+    return None if isinstance(value, str) else number_of(value)
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _minute(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+# What is on the machine
+
+
+def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> Look:
+    """Read it all. ``pid``: a process of the connection that looks. Raises ValueError where there is no Linux."""
+    uptime = number_of((_read(root, "proc/uptime") or "").partition(" ")[0])
+    boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()
+    if uptime is None or not boot:
+        raise ValueError("the machine does not tell how long it has been running")
+    return Look(
+        boot=boot,
+        uptime=uptime,
+        clock=time.time() if clock is None else clock,
+        state=_read(root, STATE),
+        keeps=_keeps(root),
+        others=_others(root, os.getpid() if pid is None else pid),
+        load=number_of((_read(root, "proc/loadavg") or "").partition(" ")[0]),
+    )
+
+
+def _keeps(root: str) -> dict[str, str | None] | None:
+    """The files of supply-keep. Everybody may write there: nothing is followed, and nothing is waited for."""
+    try:
+        names = os.listdir(os.path.join(root, KEEPS))
+    except OSError:
+        return None
+    # One that is being written begins with a dot.
+    names = [name for name in names if not name.startswith(".")]
+    if len(names) > _MOST_FILES:
+        return None
+    found = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
+    gone = {name for name in names if not os.path.lexists(os.path.join(root, KEEPS, name))}
+    return {name: text for name, text in found.items() if name not in gone}
+
+
+def _others(root: str, pid: int) -> int | None:
+    """How many processes of SSH connections there are that ``pid`` does not come from."""
+    if _read(root, "proc/1/cmdline") is None:
+        return None  # the system hides the processes of others
+    own = set()
+    while pid > 0 and pid not in own:
+        own.add(pid)
+        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    try:
+        pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
+    except OSError:
+        return None
+    titles = ((_read(root, f"proc/{each}/cmdline") or "").strip("\0 ") for each in pids if each not in own)
+    return sum(bool(_SSH.fullmatch(title)) for title in titles)
+
+
+def _read(root: str, name: str) -> str | None:
+    """The beginning of a plain file."""
+    try:
+        file = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        return os.read(file, _MOST_BYTES).decode(errors="replace")
+    except OSError:
+        return None
+    finally:
+        os.close(file)

@@ -1,0 +1,97 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: activity_info
+short_description: Tells whether the machine that it runs on is in use
+version_added: 1.0.0
+description:
+  - Reads what the sampler has noted that the role P(compute_index.supply.provision#role) installs with
+    O(compute_index.supply.provision#role:main:provision_idle_after), and looks who else is on the machine right now.
+  - What cannot be told is never V(idle). A sampler that has noted nothing for five minutes is V(unknown), and so is a
+    machine that has none. What the sampler itself could not tell, such as a GPU of which C(nvidia-smi) says nothing,
+    has counted as use.
+  - The connection that the module comes by is not counted.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options: {}
+notes:
+  - It needs no rights on the machine. If the system hides the processes of other users (C(hidepid)), the answer is
+    V(unknown) without C(become).
+seealso:
+  - module: compute_index.supply.machine_info
+"""
+
+EXAMPLES = r"""
+- name: Which machines does nobody use?
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Ask the machine
+      compute_index.supply.activity_info:
+      register: activity
+
+    - name: Show those that were idle for two hours
+      ansible.builtin.debug:
+        msg: "{{ inventory_hostname }} is idle since {{ activity.since }}: {{ activity.evidence }}"
+      when: activity.state == 'idle' and activity.idle_seconds >= 7200
+"""
+
+RETURN = r"""
+state:
+  description:
+    - V(active), V(idle) or V(unknown).
+    - V(active) also while somebody is connected at this moment, and while C(supply-keep) is in force.
+  returned: success
+  type: str
+  sample: idle
+since:
+  description: When the machine was last in use, in UTC (ISO 8601). V(null) if that is unknown.
+  returned: success
+  type: str
+  sample: "2026-11-27T03:00:00Z"
+idle_seconds:
+  description: For how long it has been idle; V(0) unless RV(state) is V(idle).
+  returned: success
+  type: int
+  sample: 28800
+keep_until:
+  description: Until when somebody on the machine has asked to keep it (C(supply-keep)), in UTC. V(null) if nobody has.
+  returned: success
+  type: str
+evidence:
+  description: What was seen.
+  returned: success
+  type: str
+  sample: 8 GPUs at 0 %, no SSH connection, load 0.02; last in use at 2026-11-27 03:00 UTC (GPU 7 at 97 %)
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _activity
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    try:
+        activity = _activity.judge(_activity.look())
+    except ValueError as error:
+        activity = _activity.Activity(_activity.UNKNOWN, str(error))
+    module.exit_json(changed=False, **activity.result())
+
+
+if __name__ == "__main__":
+    main()
