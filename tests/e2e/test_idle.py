@@ -1,0 +1,188 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a real machine is in use, as its timer notes it and a play reads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Machine, MakeProject, Project
+from simulator import Offer
+
+#: Eight GPUs; files say how busy the last one is, and who has memory of one.
+SMI = """#!/bin/sh
+case "$1" in
+  --query-gpu=*) printf '0\\n0\\n0\\n0\\n0\\n0\\n0\\n'; cat /run/gpu ;;
+  --query-compute-apps=*) cat /run/apps ;;
+esac
+"""
+#: All machines of this computer have its load, which tests make.
+SCENE = """
+echo '0.00 0.01 0.02 1/2 3' > /run/loadavg; mount --bind /run/loadavg /proc/loadavg
+echo 0 > /run/gpu; : > /run/apps
+"""
+#: A test must not wait for five minutes.
+SOON = "sed -i 's/^SSH_SECONDS = 300 /SSH_SECONDS = 2 /' /usr/local/bin/supply-keep"
+ALONE = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}
+
+
+def ask(project: Project, **environment: str) -> dict[str, Any]:
+    """What the module says."""
+    answer = project.folder / "activity.json"
+    tasks = [
+        {"compute_index.supply.activity_info": {}, "register": "activity"},
+        {
+            "ansible.builtin.copy": {"dest": str(answer), "content": "{{ activity | to_json }}"},
+            "delegate_to": "localhost",
+        },
+    ]
+    play = {"hosts": "gpu", "gather_facts": False, "tasks": tasks}
+    run = project.play(project.write(play), **environment)
+    assert run.returncode == 0, run.output
+    found: dict[str, Any] = json.loads(answer.read_text())
+    return found
+
+
+class Site:
+    """A machine, looked at without leaving a connection open."""
+
+    def __init__(self, project: Project, address: str) -> None:
+        self.project, self.machine = project, Machine(project, address)
+
+    def ssh(self, *words: str) -> list[str]:
+        options = ["-i", str(self.project.key), "-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
+        options += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+        return ["ssh", *options, *words]
+
+    def run(self, script: str, user: str = "root") -> str:
+        command = self.ssh(f"{user}@{self.machine.address}", script)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def disconnect(self) -> None:
+        """End the connections that Ansible keeps."""
+        for socket in Path(self.project.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"]).iterdir():
+            subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "machine"], check=True)
+
+    def ask(self) -> tuple[str, str]:
+        """What the module says, by a connection of its own."""
+        found = ask(self.project, **ALONE)
+        return found["state"], found["evidence"]
+
+    def sample(self) -> None:
+        """What the timer does once a minute."""
+        self.run("systemctl start supply-idle.service")
+
+    @contextmanager
+    def connected(self, user: str, kind: str) -> Iterator[None]:
+        """Somebody is connected, for long: with a terminal (-tt), without (-T), or only to forward ports (-N)."""
+        script = [] if kind == "-N" else ["sleep 60"]
+        command = self.ssh(kind, f"{user}@{self.machine.address}", *script)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
+            try:
+                time.sleep(4)
+                assert other.poll() is None
+                yield
+            finally:
+                other.kill()
+        time.sleep(1)
+
+
+def rented(rent: MakeProject, template: str) -> Site:
+    """A machine with the sampler, that nobody has used since its boot a moment ago."""
+    project = rent([Offer()])
+    project.declare(
+        ["gpu-1"],
+        provision_cloud_init_template=template,
+        provision_idle_after="8h",
+        provision_users=[{"name": "ml", "shell": "/bin/bash", "ssh_authorized_keys": [project.public_key]}],
+        provision_files=[{"path": "/usr/local/bin/nvidia-smi", "content": SMI, "permissions": "0755"}],
+    )
+    run = project.provision()
+    assert run.returncode == 0, run.output
+    assert "WARNING: cloud-init finished with errors" not in run.text
+    entry = project.registry("gpu-1")
+    assert entry is not None
+    site = Site(project, entry["ansible_host"])
+    timer = "supply-idle.timer; systemctl {} supply-idle.timer"
+    assert site.run(f"systemctl is-enabled {timer.format('is-active')}").split() == ["enabled", "active"]
+    site.run("ls /run/cloud-init/enabled /run/cloud-init/result.json")
+    # The timer has taken one by itself, and says when it takes the next.
+    deadline = time.monotonic() + 30
+    further = "systemctl show --value --property=NextElapseUSecRealtime supply-idle.timer"
+    while not ("why" in site.run("cat /run/supply-idle/state.json || true") and site.run(further).strip()):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert ask(project)["state"] == "active"
+    site.run(SCENE)
+    for _sample in range(2):
+        site.sample()
+    return site
+
+
+@pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
+def test_reading_whether_a_machine_is_in_use_is_no_use(rent: MakeProject, template: str) -> None:
+    site = rented(rent, template)
+    seen = set()
+    for pipelining in ("false", "true"):  # without it a module has a terminal
+        found = ask(site.project, ANSIBLE_PIPELINING=pipelining)
+        assert (found["state"], found["keep_until"], found["changed"]) == ("idle", None, False), found
+        assert found["evidence"].startswith("8 GPUs at 0 %, no SSH connection, load 0.01, network "), found
+        assert 0 < found["idle_seconds"] < 300
+        seen.add(found["since"][:16])
+        # The connection that Ansible keeps is there.
+        site.sample()
+    assert len(seen) <= 2, "it counts from the same moment, rounded to minutes"
+
+
+def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
+    site = rented(rent, "cloud-config.yaml.j2")
+    # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
+    site.disconnect()
+    site.run(f"systemctl stop supply-idle.timer; {SOON}")
+    for user, kind in (("ml", "-tt"), ("root", "-T"), ("ml", "-N")):
+        with site.connected(user, kind):
+            site.sample()
+            assert site.ask() == ("active", "1 other SSH connection now"), (user, kind)
+        assert site.ask() == ("active", "an SSH connection"), (user, kind)
+        site.sample()
+        state, evidence = site.ask()
+        assert (state, "(an SSH connection)" in evidence) == ("idle", True), evidence
+
+    site.run("systemd-run --unit=works sh -c 'while :; do :; done'; systemd-run --unit=sleeps sleep infinity")
+    for unit, state in (("works", "active"), ("sleeps", "idle")):
+        site.run(f"systemctl show --value --property=MainPID {unit} > /run/apps")
+        for _sample in range(2):
+            site.sample()
+        assert site.ask()[0] == state, unit
+    for gpu, said in (("97", "GPU 7 at 97 %"), ("[N/A]", "gpus cannot be told: nvidia-smi says '[N/A]' of GPU 7")):
+        site.run(f"echo '{gpu}' > /run/gpu")
+        site.sample()
+        assert site.ask() == ("active", said)
+    site.run("rm /usr/local/bin/nvidia-smi")
+    site.sample()
+    assert site.ask() == ("active", "gpus cannot be told: nvidia-smi cannot be run (No such file or directory)")
+
+
+def test_a_user_keeps_a_machine_and_a_dead_sampler_ends_none(rent: MakeProject) -> None:
+    site = rented(rent, "cloud-config.yaml.j2")
+    said = site.run("supply-keep 6h", user="ml")
+    assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
+    found = ask(site.project)
+    assert (found["state"], found["idle_seconds"]) == ("active", 0), found
+    assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")
+    site.run("supply-keep off", user="ml")
+    assert ask(site.project)["state"] == "idle"
+    site.run("systemctl stop supply-idle.timer; rm /run/supply-idle/state.json")
+    found = ask(site.project)
+    assert (found["state"], found["since"], found["idle_seconds"]) == ("unknown", None, 0), found
