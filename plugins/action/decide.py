@@ -213,7 +213,11 @@ class ActionModule(InProcessAction):
             one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts
         )
         return {
-            "hosts": [{**one, "declares": _hosts.declares(one["host"], task_vars)} for one in hosts],
+            # What a machine says of itself is read raw, too.
+            "hosts": [
+                {**one, "declares": _hosts.declares(one["host"], task_vars), "activity": own.get("reap__activity")}
+                for one, own in ((one, batch.get(one["host"]) or {}) for one in hosts)
+            ],
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
             "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],

@@ -56,6 +56,8 @@ _WANTED = {
     "registry_dir": "provision_registry_dir",
     "template": "provision_cloud_init_template",
     "lease": "provision_lease",
+    "idle_after": "provision_idle_after",
+    "idle_gpu_percent": "provision_idle_gpu_percent",
     "lease_max": "provision_lease_max",
     "lease_unswept": "provision_lease_unswept",
     "max_bill": "provision_max_bill",

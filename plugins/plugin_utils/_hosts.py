@@ -67,6 +67,7 @@ def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
         "inventory_dir": own.get("inventory_dir"),
         "declares": declares(host, task_vars),
         "lease": str(_value(host, "provision_lease", task_vars) or ""),
+        "idle_after": str(_value(host, "provision_idle_after", task_vars) or ""),
         "lease_max": str(_value(host, "provision_lease_max", task_vars) or ""),
         "max_bill": str(_value(host, "provision_max_bill", task_vars) or ""),
         "known": {each: own.get(each) for each in _KNOWN},

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import Machine, MakeProject, Project
+from project import extra
 from simulator import Offer
 
 #: Eight GPUs; files say how busy the last one is, and who has memory of one.
@@ -172,6 +173,27 @@ def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
     site.run("rm /usr/local/bin/nvidia-smi")
     site.sample()
     assert site.ask() == ("active", "gpus cannot be told: nvidia-smi cannot be run (No such file or directory)")
+
+
+def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
+    site = rented(rent, "cloud-config.yaml.j2")
+
+    def sweep(said: str, **variables: str) -> None:
+        run = site.project.play("compute_index.supply.reap", *extra(variables))
+        assert run.returncode == 0 and said in run.text, run.output
+
+    sweep("idle: 8 GPUs at 0 %")
+    soon = {"provision_idle_after": "1s", "reap_before_end": "echo kept on $(hostname)"}
+    said = site.run("supply-keep 6h", user="ml")
+    assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
+    sweep("active: supply-keep until ", **soon)
+    site.run("supply-keep off", user="ml")
+    site.run("systemctl stop supply-idle.timer; mv /run/supply-idle/state.json /run/state.json")
+    sweep("unknown: ", **soon)
+    assert len(site.project.simulator.billed) == 1
+    site.run("mv /run/state.json /run/supply-idle/state.json")
+    sweep("; it was idle: 8 GPUs at 0 %", **soon)
+    assert site.project.simulator.billed == [] and site.project.registry("gpu-1") is None
 
 
 def test_a_user_keeps_a_machine_and_a_dead_sampler_ends_none(rent: MakeProject) -> None:

@@ -51,6 +51,11 @@ def leased(host: Declaration, clock: Clock) -> Variables:
     return {} if end is None else {lease.LEASED: host.lease.text, lease.ENDS_AT: lease.utc(end)}
 
 
+def idles(host: Declaration) -> Variables:
+    """What the registry keeps of how long a machine may be idle whose first boot installs what notes that."""
+    return {lease.IDLES: host.idle_after} if host.idle_after else {}
+
+
 def _end(case: Case, status: Json | None) -> float | None:
     """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
     entry, created = case.entry, _created(case, status)

@@ -22,7 +22,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.machines import price_of
 from .._provision.ownership import Claim
-from .._provision.reaping import Life, State
+from .._provision.reaping import Idleness, Life, State
 from .._provision.spending import HOUR, cents, cost, dollars
 from .._provision.standing import Account
 from .._registry._place import entry_file, entry_place
@@ -80,33 +80,46 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
 def _reaped(
     raw: t.Mapping[str, t.Any], one: Asked, found: End, clock: Clock, registry: Registry | None, check_mode: bool
 ) -> tuple[End, str]:
-    """What ends of a host since its lease is over, and a line about it: what it is now, not what the sweep has read.
+    """What ends of a host since its time is over, and a line about it: what it is now, not what the sweep has read.
 
     The entry is marked before anything is told to end. From then on it gets no more time, so of a sweep and an
     extension at the same moment one gets its way.
     """
-    created, entry, host = created_of(found.machines), one.entry, one.host
-    grace = 60.0 * (number_of(raw["reaped"].get("grace")) or 0.0) if raw["reaped"].get("unsaved") else 0.0
+    asked, entry, host = raw["reaped"], one.entry, one.host
+    grace = 60.0 * (number_of(asked.get("grace")) or 0.0) if asked.get("unsaved") else 0.0
     if registry is not None:
         entry = read_entry(registry.read())
         if (entry.offer_id, entry.resource_ids) != (one.entry.offer_id, one.entry.resource_ids):
             return _stopped(messages.nothing_ended(host, messages.changed_meanwhile(registry.where))), ""
-    lived = _life(raw, one, entry, created, clock)
-    if lived.state is not State.OVER or lived.end is None:
+    lived, idleness = _life(asked, one, entry, created_of(found.machines), clock), _idleness(raw)
+    is_over, ends_late = lived.state is State.OVER, lived.end is not None and lived.end + grace > clock.earliest
+    if not (is_over or idleness.is_over()):
         return End(Action.NOTHING), messages.lives(host, lease.said(lived.end) if lived.end else "you end it")
-    if grace and lived.end + grace > clock.earliest:
-        return _stopped(messages.waits_for_hook(host, lease.said(lived.end + grace))), ""
+    if grace and not idleness.is_over(grace) and (ends_late or not is_over):
+        return _stopped(messages.waits_for_hook(host, number_of(asked.get("grace")) or 0.0)), ""
     if registry is not None and not check_mode:
         try:
             registry.alter({lease.REAPED_AT: lease.utc(clock.here)})
         except RegistryError as error:
             return _stopped(messages.nothing_ended(host, f"{error} The next sweep looks again.")), ""
-    return found, messages.lease_ends(lease.said(lived.end), _label(host, entry, found, check_mode))
+    why = messages.lease_over_since(lease.said(lived.end or 0.0)) if is_over else messages.was_idle(idleness.evidence)
+    return found, f"{_label(host, entry, found, check_mode)}; {why}"
 
 
-def _life(raw: t.Mapping[str, t.Any], one: Asked, entry: Entry, created: float | None, clock: Clock) -> Life:
+def _idleness(raw: t.Mapping[str, t.Any]) -> Idleness:
+    """What the machine said of its use."""
+    told = raw.get("activity") or {}
+    return Idleness(
+        number_of(raw["reaped"].get("idle")) or 0.0,
+        str(told.get("state") or "unknown"),
+        number_of(told.get("idle_seconds")) or 0.0,
+        str(told.get("evidence") or ""),
+    )
+
+
+def _life(asked: t.Mapping[str, t.Any], one: Asked, entry: Entry, created: float | None, clock: Clock) -> Life:
     if one.by_name:
-        return reaping.life_by_name(str(raw["reaped"].get("lease") or ""), created, clock)
+        return reaping.life_by_name(str(asked.get("lease") or ""), created, clock)
     return reaping.life(entry, created, clock)
 
 

@@ -37,7 +37,7 @@ from .._registry._protocol import Registry, RegistryError, Variables
 from .._ssh_key import public_half
 from .._text import number_of
 from .._wording import amount, table, usd_short
-from ._leases import Lifetime, Sweeps, leased, lifetimes_of, lives, warnings_of
+from ._leases import Lifetime, Sweeps, idles, leased, lifetimes_of, lives, warnings_of
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._unlisted import unlisted
@@ -600,6 +600,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "provision_offer": planning.kept_of(draft.offer),
             "provision_groups": list(host.groups),
             **leased(host, clock),
+            **idles(host),
         },
     }
 

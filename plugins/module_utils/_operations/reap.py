@@ -44,6 +44,7 @@ class _Host:
     entry: Entry
     machines: tuple[Machine, ...]
     life: Life
+    idle: float = 0.0  # seconds that it may be idle; 0 for what nobody watches
 
     @property
     def price(self) -> float | None:
@@ -68,19 +69,22 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
     account = Account.of([*memory.claims(), *map(named_claim, nameable)], api.resources())
     clock = Clock(time.time(), api.ahead)
-    known = [_of_entry(*each, account, clock) for each in memory.all() if not _is_void(each[2])]
+    limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
+    known = [_of_entry(*each, account, clock, limits) for each in memory.all() if not _is_void(each[2])]
     named = [_of_name(each, account, clock) for each in nameable]
     trouble = list(memory.warnings())
     trouble += [messages.unreadable_lease(each.host, each.life.reason) for each in _in(State.UNKNOWN, [*known, *named])]
     if not check_mode:
         trouble += _noted(registries, folders.values(), clock)
-        _pin(_in(State.OVER, known), registries)
     due = _in(State.OVER, known) + (_in(State.OVER, named) if params["by_name"] else [])
+    watched = [each for each in [*known, *(named if params["by_name"] else [])] if each.idle and each not in due]
+    if not check_mode:
+        _pin([*due, *watched], registries)
     return {
         **BLANK,
-        "due": [_due(each, registries) for each in due],
-        "hosts": [each.host for each in due],
-        "lines": _lines(due, known, named, account.unclaimed, by_name=params["by_name"]),
+        "due": [*(_due(each, registries, 0) for each in due), *(_due(each, registries, each.idle) for each in watched)],
+        "hosts": [each.host for each in [*due, *watched]],
+        "lines": _lines(due, known, named, watched, account.unclaimed, by_name=params["by_name"]),
         "trouble": messages.joined(*trouble),
         "warnings": [messages.clocks_apart(clock.ahead)] if clock.is_apart else [],
         "reap": {"over": [_row(each) for each in due], "unclaimed": len(account.unclaimed)},
@@ -99,11 +103,23 @@ def _is_void(entry: Entry) -> bool:
     return entry.is_empty or entry.is_refused
 
 
-def _of_entry(folder: str, host: str, entry: Entry, account: Account, clock: Clock) -> _Host:
+def _of_entry(
+    folder: str, host: str, entry: Entry, account: Account, clock: Clock, limits: t.Mapping[str, str]
+) -> _Host:
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:
         found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
-    return _Host(host, folder, entry, tuple(found), reaping.life(entry, created_of(found), clock))
+    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase.
+    idle = _seconds(limits.get(host, entry.idles)) if entry.instances else 0.0
+    return _Host(host, folder, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
+
+
+def _seconds(text: str) -> float:
+    """A duration, 0 of none; what cannot be read ends nothing, and is an error of the declaration."""
+    try:
+        return lease.read_duration(text) or 0.0
+    except ValueError:
+        return 0.0
 
 
 def _of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> _Host:
@@ -111,7 +127,8 @@ def _of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> _Hos
     host = raw["host"]
     own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
     life = reaping.life_by_name(str(raw["lease"] or ""), created_of(own), clock) if own else Life(State.ENDLESS)
-    return _Host(host, "", read_entry(None), tuple(own), life)
+    idle = _seconds(str(raw["idle_after"])) if len(own) == 1 else 0.0
+    return _Host(host, "", read_entry(None), tuple(own), life, idle)
 
 
 def _in(state: State, hosts: t.Iterable[_Host]) -> list[_Host]:
@@ -137,8 +154,11 @@ def _pin(hosts: t.Iterable[_Host], registries: Registries) -> None:
                 continue  # then ssh asks nobody, and the command fails
 
 
-def _due(each: _Host, registries: Registries) -> Result:
-    """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does."""
+def _due(each: _Host, registries: Registries, idle: float) -> Result:
+    """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does.
+
+    ``idle``: seconds that it may be idle; 0 for one whose time is over in any case.
+    """
     entry = each.entry
     reached: Result = {}
     if is_shared(each.place) and entry.instances:
@@ -147,7 +167,7 @@ def _due(each: _Host, registries: Registries) -> Result:
             entry.offer_id, entry.resource_ids, entry.instances, entry.price, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
-    return {**_row(each), "groups": list(entry.groups), "reached": reached}
+    return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle}
 
 
 def _row(each: _Host) -> Result:
@@ -163,6 +183,7 @@ def _lines(
     due: t.Sequence[_Host],
     known: t.Sequence[_Host],
     named: t.Sequence[_Host],
+    watched: t.Sequence[_Host],
     unclaimed: t.Sequence[Machine],
     *,
     by_name: bool,
@@ -177,6 +198,8 @@ def _lines(
     endless = [each.host for each in _in(State.ENDLESS, [*known, *named]) if each.machines]
     if endless:
         lines.append(f"{len(endless)} without a lease: {messages.some(endless)}.")
+    if watched:
+        lines.append(f"{len(watched)} asked whether they are idle: {messages.some([each.host for each in watched])}.")
     over = [] if by_name else [each.host for each in _in(State.OVER, named)]
     if over:
         lines.append(f"Over, by their names alone: {messages.some(over)}. -e reap_by_name=true ends them.")

@@ -18,7 +18,7 @@ from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
 from . import lease as leases
-from .lease import AT_MOST, ENDS_AT, LEASED, REAPED_AT, Lease
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .sums import UNLIMITED
 
 # The variables of the role's users; a test compares them with the role's argument specs.
@@ -44,7 +44,7 @@ OTHERS = frozenset(
         *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
-        *(LEASED, ENDS_AT, AT_MOST, REAPED_AT),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT),
     }
 )
 # Names that begin so are ceilings: a mistyped one would limit nothing.
@@ -94,6 +94,7 @@ class Declaration:
     max_bill: float | None = None
     bill_limit: float = UNLIMITED
     unswept: str = "warn"
+    idle_after: str = ""  # how long its machine may be idle, as it was given
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
@@ -163,6 +164,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         max_bill=max_bill,
         bill_limit=bill_limit,
         unswept=str(raw["lease_unswept"]),
+        idle_after=str(raw["idle_after"] or "").strip(),
         identity_file=str(raw["identity_file"] or ""),
         advice=str(raw["advice"] or ""),
         known=raw["known"],
@@ -170,6 +172,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     found += _of_names(raw["variables"])
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
+    found += _of_idleness(raw)
     found += _of_host(declaration, raw)
     found += _of_first_boot(raw)
     # Where two find fault with a variable, the words of this file are for people.
@@ -220,6 +223,18 @@ def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Le
     if bill is not None and bill != UNLIMITED and not lease:
         found.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
+
+
+def _of_idleness(raw: t.Mapping[str, t.Any]) -> list[str]:
+    found: list[str] = []
+    try:
+        leases.read_duration(raw["idle_after"])
+    except ValueError as error:
+        found.append(f"provision_idle_after {error}.")
+    percent = str(raw["idle_gpu_percent"]).strip()
+    if not re.fullmatch("[0-9]{1,2}", percent):
+        found.append(f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'.")
+    return found
 
 
 def _read_lease(name: str, value: t.Any, found: list[str]) -> Lease:

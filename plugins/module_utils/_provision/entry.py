@@ -14,7 +14,7 @@ from datetime import datetime
 
 from .._registry._protocol import BOUGHT_BY, HELD_BY, MADE, REFUSED
 from .._text import number_of
-from .lease import AT_MOST, ENDS_AT, LEASED, REAPED_AT
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 
 Variables = t.Mapping[str, t.Any]
 
@@ -46,6 +46,7 @@ class Entry:
     leased: str = ""  # its lease as it was given at the purchase
     ends_at: str = ""  # the moment that was noted for its end, or to which that was moved
     at_most: float | None = None  # USD until then
+    idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a sweep has begun to end it
 
     @property
@@ -122,6 +123,7 @@ def read_entry(variables: Variables | None) -> Entry:
         leased=_text(known.get(LEASED)),
         ends_at=_moment(known.get(ENDS_AT)),
         at_most=number_of(known.get(AT_MOST)),
+        idles=_text(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
     )
 

@@ -24,6 +24,7 @@ from .sums import UNLIMITED
 LEASED = "provision_leased"
 ENDS_AT = "provision_ends_at"
 AT_MOST = "provision_at_most"  # USD from the purchase to that end
+IDLES = "provision_idles"  # how long it may be idle, as it was given: its first boot has installed what notes that
 # The moment at which a sweep has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
 
@@ -75,6 +76,14 @@ def read_lease(value: t.Any) -> Lease:
             f" '{printable(text, 60)}'"
         )
     return Lease(text, moment=moment)
+
+
+def read_duration(value: t.Any) -> float | None:
+    """The seconds of a duration with its unit, None of nothing. Raises ValueError with a reason for a person."""
+    found = read_lease(value)
+    if found.moment is not None:
+        raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{found.text}'")
+    return found.seconds
 
 
 def moment_of(value: t.Any) -> float | None:

@@ -403,15 +403,22 @@ def lives(host: str, end: str) -> str:
     return f"{host} has got more time meanwhile, until {end}; nothing ends"
 
 
-def lease_ends(end: str, label: str) -> str:
-    """A line for a machine whose lease is over."""
-    return f"{label}; its lease was over at {end}"
+def lease_over_since(end: str) -> str:
+    """Why a machine ends, in a line."""
+    return f"its lease was over at {end}"
 
 
-def waits_for_hook(host: str, end: str) -> str:
+def was_idle(evidence: str) -> str:
+    """The same of one that nobody has used."""
+    return f"it was idle: {evidence}"
+
+
+def waits_for_hook(host: str, minutes: float) -> str:
     """The command that is to be run before the end has failed."""
     return nothing_ended(
-        host, f"Its lease is over, but reap_before_end failed on it. A sweep after {end} ends it in any case."
+        host,
+        f"Its time is over, but reap_before_end failed on it. When it has been over for {minutes:g} minutes, a sweep"
+        " ends it in any case.",
     )
 
 

@@ -68,6 +68,20 @@ def _life(end: float | None, clock: Clock, grace: float) -> Life:
 
 
 @dataclass(frozen=True)
+class Idleness:
+    """What a machine says of its use (`activity_info`), and for how many seconds it may be idle (``limit``)."""
+
+    limit: float
+    state: str = "unknown"
+    seconds: float = 0.0
+    evidence: str = ""
+
+    def is_over(self, grace: float = 0.0) -> bool:
+        """Whether it was idle for so long. What is unknown is not."""
+        return self.state == "idle" and self.seconds >= self.limit + grace > 0
+
+
+@dataclass(frozen=True)
 class Wish:
     """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
 

@@ -63,6 +63,8 @@ def raw(**fields: Any) -> dict[str, Any]:
         "groups": ["gpu"],
         "template": "cloud-config.yaml.j2",
         "lease": "",
+        "idle_after": "",
+        "idle_gpu_percent": 5,
         "lease_max": "",
         "lease_unswept": "warn",
         "max_bill": "",

@@ -66,8 +66,8 @@ def write(folder: Path, host: str, key: str, hours: float | None, leased: str = 
 
 def described(host: str, folder: Path | str, **more: Any) -> Json:
     known = {"host": host, "name": host, "prefix": "", "project": "default", "registry_dir": str(folder)}
-    rest = {"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "known": {}}
-    return {**known, **rest, **more}
+    rest = {"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""}
+    return {**known, **rest, "known": {}, **more}
 
 
 def params(spec: Json, *hosts: Json, **given: Any) -> Json:
@@ -83,9 +83,11 @@ def due(answer: Json) -> list[str]:
     return [each["host"] for each in answer["due"]]
 
 
-def ended(api: Api, host: str, folder: Path | str, check_mode: bool = False, **reaped: Any) -> Json:
+def ended(
+    api: Api, host: str, folder: Path | str, check_mode: bool = False, activity: Json | None = None, **reaped: Any
+) -> Json:
     """What the role decides for a host that a sweep sends to it."""
-    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": ""}
+    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": "", "activity": activity}
     declared["reaped"] = {"unsaved": "grace" in reaped, "grace": 30, "lease": "", **reaped}
     given = params(_decide_spec.END, declared, ids=[host])
     (found,) = end(api, given, check_mode)["ends"]  # type: ignore[arg-type]
@@ -206,6 +208,56 @@ def test_by_its_name_alone(tmp_path: Path) -> None:
     assert ended(api, "gpu-1", "", lease="8h")["ids"] == ["r1"]
     for lease in ("10h", ""):
         assert ended(api, "gpu-1", "", lease=lease)["ids"] == []
+
+
+# Idle machines
+
+IDLE = {"state": "idle", "idle_seconds": 8 * HOUR, "evidence": "8 GPUs at 0 %, no SSH connection, load 0.02"}
+
+
+def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
+    instance = {"resource_id": "r", "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    write(tmp_path, "gpu-1", "r1", 1.0, provision_idles="8h", provision_instances=[instance])
+    write(tmp_path, "gpu-2", "r2", None, provision_idles="8h", provision_instances=[instance])
+    write(tmp_path, "gpu-3", "r3", -1.0, provision_idles="8h", provision_instances=[instance])
+    write(tmp_path, "gpu-4", "r4", None, provision_idles="8h")  # it never got ready
+    write(tmp_path, "gpu-5", "r5", None, provision_idles="8h", provision_instances=[instance])
+    api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in range(1, 6)))
+    # Who declares a host says how long its machine may be idle; of others it is known from the purchase.
+    hosts = [described("gpu-2", tmp_path, declares=True, idle_after="90m"), described("gpu-5", tmp_path, declares=True)]
+    answer = swept(api, *hosts)
+    assert {each["host"]: each["idle"] for each in answer["due"]} == {"gpu-3": 0, "gpu-1": 28800.0, "gpu-2": 5400.0}
+    assert "2 asked whether they are idle: gpu-1, gpu-2." in answer["lines"]
+
+
+@pytest.mark.parametrize(
+    ("activity", "ids"),
+    [
+        (IDLE, ["r1"]),
+        ({**IDLE, "idle_seconds": 8 * HOUR - 1}, []),
+        ({**IDLE, "state": "active"}, []),
+        ({**IDLE, "state": "unknown"}, []),
+        ({"unreachable": True}, []),
+        (None, []),
+    ],
+)
+def test_only_what_was_idle_for_so_long_ends(tmp_path: Path, activity: Json | None, ids: list[str]) -> None:
+    write(tmp_path, "gpu-1", "r1", 1.0)
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=activity, idle=8 * HOUR)
+    assert found["ids"] == ids
+    assert not ids or found["label"].endswith("; it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
+
+
+def test_idleness_without_a_limit_ends_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", 1.0)
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=IDLE, idle=0)["ids"] == []
+
+
+def test_the_last_command_delays_the_end_of_an_idle_machine_too(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", None)
+    api, late = Api(machine("r1", "gpu-1")), {**IDLE, "idle_seconds": 9 * HOUR}
+    assert ended(api, "gpu-1", tmp_path, activity=IDLE, idle=8 * HOUR, grace=30)["action"] == "stop"
+    assert ended(api, "gpu-1", tmp_path, activity=late, idle=8 * HOUR, grace=30)["ids"] == ["r1"]
 
 
 # More time

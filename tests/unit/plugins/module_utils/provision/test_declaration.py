@@ -410,3 +410,18 @@ def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
     assert declared(lease="8h", max_bill="unlimited", max_price="4").limit == 4.0
     assert declared(lease="8h", max_bill="0", max_price="4").limit == 0.0
     assert declared(offer_id=offer_id(1), lease="8h", max_bill="16", max_price="").limit == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"idle_after": "8h"}, ""),
+        ({"idle_after": "8h", "idle_gpu_percent": "0"}, ""),
+        ({"idle_after": "8 hours"}, "provision_idle_after must be a duration"),
+        ({"idle_after": "2026-12-01T06:00Z"}, "provision_idle_after must be a duration"),
+        ({"idle_gpu_percent": 100}, "provision_idle_gpu_percent must be a whole number from 0 to 99, not '100'."),
+        ({"idle_gpu_percent": "-1"}, "provision_idle_gpu_percent must be a whole number"),
+    ],
+)
+def test_idleness(fields: dict[str, Any], said: str) -> None:
+    assert said in objections(**fields) if said else objections(**fields) == ""
