@@ -116,8 +116,9 @@ class Controller:
 
     def launch(self, template: str, answers: dict[str, Any] | None = None, **options: Any) -> Job:
         """Launch a job template with the answers of its survey."""
-        survey = self.surveys[self.templates[template]["survey"]]
-        return self.run(template, rules.accept(survey, answers or {}), **options)
+        survey = self.templates[template].get("survey")
+        accepted = rules.accept(self.surveys[survey], answers or {}) if survey else {}
+        return self.run(template, accepted, **options)
 
     def launch_workflow(self, answers: dict[str, Any], approve: Callable[[dict[str, Any]], bool] = bool) -> list[Job]:
         """Launch the workflow; ``approve`` sees the artifacts. The jobs that ran, in their order."""

@@ -25,7 +25,7 @@ TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templ
 # As AWX's forms call them.
 ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
 # What playbooks hand on by set_stats.
-ARTIFACTS = {"quote", "provision_hosts", "audit"}
+ARTIFACTS = {"quote", "provision_hosts", "audit", "reap", "spend"}
 
 
 @pytest.mark.parametrize("name", SURVEYS)
@@ -116,8 +116,9 @@ def test_the_rules_refuse_a_wrong_injector(injectors: dict[str, Any]) -> None:
 def test_templates_workflow_and_schedule_name_what_exists() -> None:
     nodes = {node["identifier"]: node for node in FOUND["awx_workflow"]["nodes"]}
     assert {node["template"] for node in nodes.values() if "template" in node} <= set(TEMPLATES)
-    assert {each["survey"] for each in (*TEMPLATES.values(), FOUND["awx_workflow"])} <= set(SURVEYS)
-    assert FOUND["awx_schedule"]["template"] in TEMPLATES
+    asked = {each.get("survey") for each in (*TEMPLATES.values(), FOUND["awx_workflow"])}
+    assert asked - {None} <= set(SURVEYS)
+    assert {each["template"] for each in FOUND["awx_schedules"]} <= set(TEMPLATES)
     for template in TEMPLATES.values():
         for play in yaml.safe_load((ROOT / "awx" / "project" / template["playbook"]).read_text()):
             name = play["ansible.builtin.import_playbook"].removeprefix("compute_index.supply.")
@@ -131,6 +132,7 @@ def test_messages_name_what_the_surveys_ask() -> None:
     # What the answers become in the role.
     becomes = {"provision_hosts": "order_names"}
     becomes |= {f"provision_max_{each}": f"order_max_{each}" for each in ("price_per_hour", "total_price_per_hour")}
+    becomes |= {f"provision_{each}": f"order_{each}" for each in ("lease", "max_bill")}
     assert {name: asked[becomes.get(name, name)] for name in forms.QUESTIONS} == forms.QUESTIONS
     assert set(forms.TEMPLATES.values()) <= set(TEMPLATES)
 

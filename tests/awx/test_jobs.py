@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -241,6 +242,37 @@ def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) ->
         successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1,gpu-2"}))
         assert controller.simulator.billed == []
         assert "FAILED - RETRYING" not in jobs[2].output
+
+
+@core
+@pytest.mark.parametrize("shares", [True, False], ids=["registry", "by name"])
+def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeController, shares: bool) -> None:
+    controller = make_controller()
+    clock = Path(__file__).resolve().parents[1] / "clock"
+    controller.environment["PYTHONPATH"] = f"{clock}{os.pathsep}{os.environ['PYTHONPATH']}"
+
+    def sweep(hours: int) -> Job:
+        controller.simulator.settings.clock_ahead = 3600 * hours
+        controller.environment["SUPPLY_CLOCK_AHEAD"] = str(3600 * hours)
+        return successful(controller.launch("GPU reap"))
+
+    with postgresql.server() if shares else contextlib.nullcontext("") as url:
+        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
+        too_dear = controller.launch("GPU quote", {**ORDER, "order_lease": "8h", "order_max_bill": 15})
+        assert too_dear.status == "failed" and "with the lease 8h" in too_dear.text, too_dear.output
+        bought = successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h", "order_max_bill": 20}))
+        assert all(bool(host["ends_at"]) for host in bought.artifacts["provision_hosts"].values())
+        if not shares:
+            # Nothing remembers what the survey said.
+            assert "2 that nobody claims cost USD 4.50 per hour" in sweep(9).text
+            assert len(controller.simulator.billed) == 2
+            return
+        more = controller.run("GPU extend", {"extend_hosts": "gpu-2", "extend_by": "4h", "awx_job_id": 7})
+        assert "USD more in total: 10.00" in successful(more).text
+        assert sweep(9).artifacts["reap"]["over"][0]["host"] == "gpu-1"
+        assert [controller.simulator.resources[each].name for each in controller.simulator.billed] == ["gpu-2"]
+        sweep(13)
+        assert controller.simulator.billed == []
 
 
 def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:

@@ -76,7 +76,8 @@ def check_teams(awx: FakeAwx) -> None:
         assert [ask(team, "GET", awx.one("jobs", job)) for team in awx.members] == [True, True, False], job
     for template in awx.all("job_templates"):
         launched = [ask(team, "POST", template, "launch") for team in awx.members]
-        assert launched == [template["name"] != "GPU provision", False, False], template["name"]
+        orders = template["name"] not in ("GPU provision", "GPU extend", "GPU reap")
+        assert launched == [orders, template["name"] == "GPU extend", False], template["name"]
 
 
 def check_why_it_failed(project: Project, awx: FakeAwx) -> None:
@@ -106,6 +107,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
         "awx_registry_url": registry,
         "awx_ordering_teams": ["Research"],
         "awx_approving_teams": ["Finance"],
+        "awx_extending_teams": ["Finance"],
         "awx_ssh_key_file": str(pair),
     }
     run = set_up(project, **wanted, awx_update_secrets=True)
@@ -143,8 +145,9 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     assert len(awx.all("job_templates")) == len(found["awx_job_templates"])
     for definition in found["awx_job_templates"]:
         template = awx.one("job_templates", definition["name"])
-        assert awx.surveys[template["id"]] == found["awx_surveys"][definition["survey"]]
-        assert (template["survey_enabled"], template["allow_simultaneous"]) == (True, False)
+        survey = found["awx_surveys"].get(definition.get("survey"))
+        assert awx.surveys.get(template["id"]) == survey
+        assert (template["survey_enabled"], template["allow_simultaneous"]) == (survey is not None, False)
         assert template["job_type"] == definition.get("job_type", "run")
         expected = {credential["name"], machines["name"]} if definition.get("ssh") else {credential["name"]}
         assert set(awx.names(template, "credentials")) == expected
@@ -161,8 +164,9 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
         node = awx.one("workflow_job_template_nodes", following[0])
     assert way == ["GPU quote", "Buy what was quoted", "GPU provision", "GPU configure"]
     check_teams(awx)
+    assert awx.one("schedules", "GPU reap every quarter of an hour")["rrule"].endswith("FREQ=MINUTELY;INTERVAL=15")
 
-    (schedule,) = awx.all("schedules")
+    schedule = awx.one("schedules", "GPU audit every night")
     # What has a name of its own is known now; the other organization has the same names.
     assert set_up(project, awx_organization="Research").returncode == 0
     check_organizations(awx)
@@ -237,7 +241,7 @@ def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> Non
     inventory = awx.one("inventories", "Compute Index Supply")
     approve = awx.one("workflow_job_template_nodes", "approve")
     workflow = awx.one("workflow_job_templates", "GPU machines")
-    (schedule,) = awx.all("schedules")
+    schedule = awx.one("schedules", "GPU audit every night")
     inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
     inventory["variables"] += f"provision_ssh_public_key: {project.public_key}\n"
     second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])

@@ -17,14 +17,21 @@ QUESTIONS = {
     "provision_hosts": "Machines",
     "provision_max_price_per_hour": "USD per hour for one machine, at the most",
     "provision_max_total_price_per_hour": "USD per hour for all machines, at the most",
+    "provision_lease": "How long a machine may live",
+    "provision_max_bill": "USD for the whole life of one machine, at the most",
     "decommission_hosts": "Machines to end",
     "decommission_count": "How many machines",
+    "extend_hosts": "Machines that get more time",
+    "extend_by": "How much more time",
+    "extend_count": "How many machines get more time",
     "audit_names": "Machines that shall be there",
 }
 TEMPLATES = {
     "compute_index.supply.provision": "GPU provision",
     "compute_index.supply.decommission": "GPU decommission",
     "compute_index.supply.audit": "GPU audit",
+    "compute_index.supply.reap": "GPU reap",
+    "compute_index.supply.extend": "GPU extend",
 }
 # Results that a person reads, of whatever step; all others are data.
 _READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})

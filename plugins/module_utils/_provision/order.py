@@ -21,9 +21,11 @@ _NOT_GIVEN = frozenset({"", "any", "none"})
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply"})
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The variable of the role, by the answer.
-_CEILINGS = {
+_AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
     "order_max_total_price_per_hour": "provision_max_total_price_per_hour",
+    "order_lease": "provision_lease",
+    "order_max_bill": "provision_max_bill",
 }
 APPROVAL = "Quote again, and approve the new quote."
 
@@ -84,7 +86,7 @@ def published(asked: t.Any) -> dict[str, Variables]:
 def ordered(answers: Answers) -> Variables:
     """The variables of the role that the answers give; without a GPU type each host's own search stays."""
     given = {name: text for name, text in ((name, str(each).strip()) for name, each in answers.items()) if _given(text)}
-    found: Variables = {variable: given[name] for name, variable in _CEILINGS.items() if name in given}
+    found: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
     if "order_gpu_type" in given:
         compute: Variables = {
             "gpu_type": given["order_gpu_type"],
