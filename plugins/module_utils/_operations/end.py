@@ -71,7 +71,9 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         trouble = memory.trouble(folder, one.host) or held or left or foreign
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
         label = ""
-        if raw.get("reaped") and found.action in (Action.END, Action.FORGET):
+        if raw.get("reaped") and raw["reaped"].get("place", folder) != folder:
+            found = _stopped(messages.remembered_elsewhere(one.host, raw["reaped"]["place"], folder))
+        elif raw.get("reaped") and found.action in (Action.END, Action.FORGET):
             found, label = _reaped(raw, one, found, clock, registries.host(folder, one.host), check_mode)
         ends.append({**_shown(raw, one.entry, folder, found, check_mode), **({"label": label} if label else {})})
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}

@@ -167,7 +167,7 @@ def _due(each: _Host, registries: Registries, idle: float) -> Result:
             entry.offer_id, entry.resource_ids, entry.instances, entry.price, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
-    return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle}
+    return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place}
 
 
 def _row(each: _Host) -> Result:

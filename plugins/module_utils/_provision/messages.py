@@ -413,6 +413,15 @@ def was_idle(evidence: str) -> str:
     return f"it was idle: {evidence}"
 
 
+def remembered_elsewhere(host: str, place: str, own: str) -> str:
+    """The variables of a host lead to another registry than the one in which its machine was found."""
+    return nothing_ended(
+        host,
+        f"Its time is over by the registry {place}, but its own variables lead to {own or 'none'}: set"
+        " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added.",
+    )
+
+
 def waits_for_hook(host: str, minutes: float) -> str:
     """The command that is to be run before the end has failed."""
     return nothing_ended(

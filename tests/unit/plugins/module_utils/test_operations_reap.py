@@ -210,6 +210,14 @@ def test_by_its_name_alone(tmp_path: Path) -> None:
         assert ended(api, "gpu-1", "", lease=lease)["ids"] == []
 
 
+def test_a_host_whose_variables_lead_elsewhere_is_no_success(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0)
+    (due_,) = swept(Api(machine("r1", "gpu-1")), described("localhost", tmp_path))["due"]
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_["place"])
+    assert found["action"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_["place"])["ids"] == ["r1"]
+
+
 # Idle machines
 
 IDLE = {"state": "idle", "idle_seconds": 8 * HOUR, "evidence": "8 GPUs at 0 %, no SSH connection, load 0.02"}
