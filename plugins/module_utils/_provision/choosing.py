@@ -1,0 +1,126 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Second choices: what a host takes if there is nothing of what it wants most, and why it did not get that.
+
+Prices are in USD per hour. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._text import number_of
+from .._wording import usd
+from . import allocation
+from .allocation import Offer
+from .sums import UNLIMITED
+
+Spec = t.Mapping[str, t.Any]
+
+LISTED, CHEAPEST = "listed", "cheapest"
+CEILING = "max_price_per_hour"  # of one choice, beside what the API knows of a search
+# The limits of a search that are left out, one at a time, to tell why it finds nothing.
+_LIMITS = (("region", ""), ("contract_type", "compute"))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the searches of a host, and what its offer may cost."""
+
+    spec: Spec
+    ceiling: float = UNLIMITED
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the market has for a choice. ``wider``: what it has without one of its limits, where it has nothing."""
+
+    offers: t.Sequence[Offer] = ()
+    wider: t.Sequence[Offer] = ()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The offers of all choices, preferred first; and for each its number (from 1) and its ceiling, by its id."""
+
+    offers: t.Sequence[Offer] = ()
+    numbers: t.Mapping[str, int] = field(default_factory=dict)
+    ceilings: t.Mapping[str, float] = field(default_factory=dict)
+
+
+def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LISTED) -> Chosen:
+    """The offers that may be bought, best first: as the choices are listed, or by the price of a GPU.
+
+    An offer that several searches find belongs to the first of them that lets it be bought.
+    """
+    offers: list[Offer] = []
+    numbers: dict[str, int] = {}
+    ceilings: dict[str, float] = {}
+    for number, (choice, found) in enumerate(zip(choices, seen), start=1):
+        for offer in found.offers:
+            offer_id = offer["offer_id"]
+            if offer_id not in numbers and allocation.within(offer, choice.ceiling):
+                offers.append(offer)
+                numbers[offer_id], ceilings[offer_id] = number, choice.ceiling
+    if order == CHEAPEST:
+        offers.sort(key=_per_gpu)
+    return Chosen(offers, numbers, ceilings)
+
+
+def _per_gpu(offer: Offer) -> tuple[bool, float]:
+    """The price of one GPU; what is unknown comes last."""
+    price = number_of(offer["price_per_hour"])
+    return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
+
+
+def why_not(choice: Choice, seen: Seen, limit: float) -> str:
+    """Why a choice came to nothing, in a few words; ``limit`` is the host's own ceiling."""
+    most = min(limit, choice.ceiling)
+    if seen.offers:
+        known = [price for price in (number_of(offer["price_per_hour"]) for offer in seen.offers) if price is not None]
+        if any(price <= most for price in known):
+            return "given to other hosts, or tried before"
+        return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
+    region, contract = (str(choice.spec.get("region") or ""), _contract(choice.spec))
+    elsewhere = sorted({str(each["region"]) for each in seen.wider if _differs(each.get("region"), region)})
+    if elsewhere:
+        return f"only elsewhere ({', '.join(elsewhere)})"
+    others = sorted(
+        {str(each["contract_type"]) for each in seen.wider if _differs(each.get("contract_type"), contract)}
+    )
+    return f"only {', '.join(others)}" if others else "none"
+
+
+def without_limits(spec: Spec) -> t.Iterator[Spec]:
+    """The search without each of the limits that it has, one at a time."""
+    for name, section in _LIMITS:
+        inner = spec.get(section) if section else spec
+        if isinstance(inner, t.Mapping) and inner.get(name):
+            rest = {key: value for key, value in inner.items() if key != name}
+            yield {**spec, section: rest} if section else rest
+
+
+def named(choice: Choice) -> str:
+    """A choice in a few words: what it searches for."""
+    compute = choice.spec.get("compute")
+    wanted = compute if isinstance(compute, t.Mapping) else {}
+    words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
+    words += [str(each) for each in (_contract(choice.spec), choice.spec.get("region")) if each]
+    return ", ".join(words)
+
+
+def misfit(choices: t.Sequence[Choice], offer: Offer) -> str:
+    """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
+    found = [allocation.misfit(choice.spec, offer) for choice in choices]
+    return "" if not all(found) else next(iter(found), "")
+
+
+def _contract(spec: Spec) -> str:
+    compute = spec.get("compute")
+    return str(compute.get("contract_type") or "") if isinstance(compute, t.Mapping) else ""
+
+
+def _differs(has: t.Any, asked: str) -> bool:
+    return bool(asked and has) and str(has).strip().lower() != asked.strip().lower()

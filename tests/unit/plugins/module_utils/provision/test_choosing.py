@@ -1,0 +1,123 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host takes if there is nothing of what it wants most, and why it did not get that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
+    CHEAPEST,
+    LISTED,
+    Choice,
+    Seen,
+    choose,
+    misfit,
+    named,
+    why_not,
+    without_limits,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import SPEC, offer, offer_id
+
+H100 = Choice({"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}})
+A100 = Choice({"compute": {"gpu_type": "A100", "gpu_count": 2}}, ceiling=3.0)
+ONE, TWO, PAIR = offer(1, 4.0), offer(2, 5.0), offer(3, 3.0, gpu_count=2)
+DEAR = offer(4, 3.5, gpu_count=2)
+
+
+@pytest.mark.parametrize(
+    ("order", "seen", "ids"),
+    [
+        (LISTED, [Seen([ONE, TWO]), Seen([PAIR])], [1, 2, 3]),
+        (CHEAPEST, [Seen([ONE, TWO]), Seen([PAIR])], [3, 1, 2]),
+        # Above the choice's own ceiling, or of an unknown price.
+        (LISTED, [Seen(), Seen([PAIR, DEAR])], [3]),
+        (LISTED, [Seen([offer(5, None)]), Seen([offer(6, None, gpu_count=2)])], [5]),
+        # Found twice.
+        (LISTED, [Seen([PAIR]), Seen([PAIR])], [3]),
+        (LISTED, [Seen(), Seen()], []),
+    ],
+)
+def test_what_may_be_bought_best_first(order: str, seen: Sequence[Seen], ids: list[int]) -> None:
+    found = choose([H100, A100], seen, order)
+    assert [each["offer_id"] for each in found.offers] == [offer_id(number) for number in ids]
+
+
+def test_each_offer_has_the_number_and_the_ceiling_of_its_choice() -> None:
+    found = choose([H100, A100], [Seen([ONE]), Seen([PAIR, ONE])])
+    assert found.numbers == {offer_id(1): 1, offer_id(3): 2}
+    assert found.ceilings == {offer_id(1): UNLIMITED, offer_id(3): 3.0}
+
+
+EU, US = {"region": "EU"}, {"region": "US"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "seen", "limit", "said"),
+    [
+        (H100, Seen(), 4.0, "none"),
+        (H100, Seen([TWO, offer(9, 4.1)]), 4.0, "dearer than your ceiling (cheapest: USD 4.10 per hour)"),
+        (A100, Seen([DEAR]), 9.0, "dearer than your ceiling (cheapest: USD 3.50 per hour)"),
+        (H100, Seen([ONE]), 4.0, "given to other hosts, or tried before"),
+        (H100, Seen([offer(5, None)]), 4.0, "only at an unknown price"),
+        (
+            H100,
+            Seen(wider=[offer(5, 2.0, region="US"), offer(6, 2.0, region="APAC")]),
+            4.0,
+            "only elsewhere (APAC, US)",
+        ),
+        (H100, Seen(wider=[offer(5, 2.0, region="eu", contract_type="spot")]), 4.0, "only spot"),
+        (A100, Seen(wider=[offer(5, 2.0, region="US")]), 4.0, "none"),
+    ],
+)
+def test_why_not(choice: Choice, seen: Seen, limit: float, said: str) -> None:
+    assert why_not(choice, seen, limit) == said
+
+
+def test_a_search_is_widened_by_one_limit_at_a_time() -> None:
+    compute = {"gpu_type": "H100", "gpu_count": 1}
+    assert list(without_limits(H100.spec)) == [
+        {"compute": {**compute, "contract_type": "ondemand"}},
+        {"region": "EU", "compute": compute},
+    ]
+    assert (
+        list(without_limits(A100.spec)) == list(without_limits({})) == list(without_limits({"compute": "H100"})) == []
+    )
+
+
+def test_words() -> None:
+    assert named(H100) == "1 x H100, ondemand, EU"
+    assert named(A100) == "2 x A100"
+    assert named(Choice({})) == "1 x any GPU"
+
+
+def test_what_is_one_of_the_choices_fits() -> None:
+    assert misfit([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
+    assert "gpu_type nvidia-l4 instead of H100" in misfit([H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2})
+    assert misfit([], {"gpu_type": "x"}) == ""
+
+
+prices = st.none() | st.floats(min_value=0, max_value=100)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), prices, prices), max_size=12), st.sampled_from([LISTED, CHEAPEST]))
+def test_nothing_above_a_ceiling_is_ever_chosen(
+    market: list[tuple[int, float | None, float | None]], order: str
+) -> None:
+    choices = [Choice(SPEC, ceiling) for ceiling in (10.0, UNLIMITED, 0.0)]
+    offers: list[list[Mapping[str, Any]]] = [[], [], []]
+    for number, (place, price, _other) in enumerate(market):
+        offers[place].append(offer(number, price))
+    found = choose(choices, [Seen(each) for each in offers], order)
+    for each in found.offers:
+        ceiling = found.ceilings[each["offer_id"]]
+        assert ceiling == UNLIMITED or each["price_per_hour"] <= ceiling
+    numbers = [found.numbers[each["offer_id"]] for each in found.offers]
+    assert order == CHEAPEST or numbers == sorted(numbers)
