@@ -92,26 +92,34 @@ def usd(price: float | None) -> str:
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
 
 
-def table(
-    rows: t.Sequence[t.Mapping[str, t.Any]],
-    columns: t.Mapping[str, str],
-    *,
-    most: int | None = None,
-    shorten: t.Sequence[str] = (),
-) -> list[str]:
-    """The lines of a table with a column for each key.
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
+    """The lines of a table with a column for each key."""
+    return _laid_out(_cells(rows, columns), rows, columns)
 
-    If they are longer than ``most``, the texts of these columns, by their titles, are shortened in turn.
-    """
-    if not rows:
-        return []
-    cells = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
-    for title in shorten if most else ():
+
+def narrow_table(
+    rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], most: int, shorten: t.Sequence[str]
+) -> list[str]:
+    """The same, with texts of some columns, by their titles, shortened in turn where lines would be longer."""
+    cells = _cells(rows, columns)
+    for title in shorten if rows else ():
         number = list(columns).index(title)
         widths = [max(map(len, column)) for column in zip(*cells)]
-        room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - (most or 0))
+        room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - most)
         for line in cells[1:]:
             line[number] = shortened(line[number], max(room, _LEAST))
+    return _laid_out(cells, rows, columns)
+
+
+def _cells(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[list[str]]:
+    return [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
+
+
+def _laid_out(
+    cells: list[list[str]], rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]
+) -> list[str]:
+    if not rows:
+        return []
     widths = [max(map(len, column)) for column in zip(*cells)]
     right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
     return [

@@ -18,7 +18,7 @@ from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._provision.spending import HOUR
-from .._wording import age, amount, table
+from .._wording import age, amount, narrow_table
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
 
@@ -71,7 +71,7 @@ def _lines(found: Audit) -> list[str]:
     for title, rows, columns in sections:
         first = next(iter(columns))
         shown = [_shown(row) for row in rows]
-        lines += [title, *table(shown, columns, most=WIDTH, shorten=(first, "state")), ""] if rows else []
+        lines += [title, *narrow_table(shown, columns, WIDTH, (first, "state")), ""] if rows else []
     published = found.published
     odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
     lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []

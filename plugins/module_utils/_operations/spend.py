@@ -15,7 +15,7 @@ from .._provision import messages
 from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of, spent
 from .._provision.sums import Sum
 from .._registry._protocol import RegistryError
-from .._wording import amount, table
+from .._wording import amount, narrow_table, table
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "spend": {}, "lines": []}
@@ -66,7 +66,7 @@ def _lines(found: Spending) -> list[str]:
     for title, rows in (("host", found.hosts), ("group", found.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]
-        lines += [*table(shown, columns, most=WIDTH, shorten=[title]), ""] if shown else []
+        lines += [*narrow_table(shown, columns, WIDTH, [title]), ""] if shown else []
     for title, sums in (("month", found.months), ("day", dict(list(found.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
         lines += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []

@@ -121,8 +121,8 @@ def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}
     assert max(map(len, _wording.table(rows, columns))) == 78
-    lines = _wording.table(rows, columns, most=60, shorten=("A", "B"))
+    lines = _wording.narrow_table(rows, columns, 60, ("A", "B"))
     assert max(map(len, lines)) == 60 and lines[1].startswith("xxxxxxx~xxxx-1  provisioning  whole")
-    lines = _wording.table(rows, columns, most=48, shorten=("A", "B"))
+    lines = _wording.narrow_table(rows, columns, 48, ("A", "B"))
     assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
-    assert _wording.table(rows, columns, most=100, shorten=("A",)) == _wording.table(rows, columns)
+    assert _wording.narrow_table(rows, columns, 100, ("A",)) == _wording.table(rows, columns)
