@@ -42,6 +42,8 @@ _WANTED = {
     "offer_id": "provision_offer_id",
     "max_price": "provision_max_price_per_hour",
     "max_total_price": "provision_max_total_price_per_hour",
+    "max_account_price": "provision_max_account_price_per_hour",
+    "budget": "provision_budget",
     "attempts": "provision_max_attempts",
     "all_or_nothing": "provision_all_or_nothing",
     "adopt": "provision_adopt",

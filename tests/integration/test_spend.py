@@ -217,3 +217,96 @@ def test_plays_at_the_same_moment_lose_no_line(fleet: Project) -> None:
     assert [run.returncode for run in runs] == [0, 0, 0], [run.output for run in runs]
     published, _run = spend(fleet)
     assert [each["why"] for each in published["purchases"]] == ["decommissioned"] * 3
+
+
+# Ceilings
+
+
+def buy_by_hand(project: Project, name: str) -> float:
+    """Somebody else buys a machine on the account; what it costs per hour."""
+    offer = next(each for each in project.simulator.offers.values() if each.purchase is None)
+    assert project.simulator.market.procure(offer.offer_id, {"ssh_public_key": "", "resource_name": name})
+    return offer.total_price(offer.gpu_price_per_hour) or 0.0
+
+
+@core
+def test_the_account_has_a_ceiling(fleet: Project) -> None:
+    buy_by_hand(fleet, "of-somebody-else")
+    run = fleet.provision(provision_max_account_price_per_hour=9.99)
+    assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
+    said = "All machines of the account would cost USD 10.00 per hour together, of which USD 2.50 per hour are live"
+    assert said in run.text, run.output
+    run = fleet.provision(provision_max_account_price_per_hour=10)
+    assert run.returncode == 0, run.output
+    assert len(fleet.simulator.purchases) == 4
+    again = fleet.provision(provision_max_account_price_per_hour=1)
+    assert (again.returncode, again.changed) == (0, 0), "who owns a machine buys nothing"
+
+
+def test_a_purchase_looks_at_the_account_once_more(project: Project) -> None:
+    """What others have bought since the plan counts, too."""
+    buy_by_hand(project, "of-somebody-else")
+    offer_id = next(key for key, each in project.simulator.offers.items() if each.purchase is None)
+    options = {"offer_id": offer_id, "ssh_public_key": project.public_key, "resource_name": "gpu-1"}
+    tasks = [
+        {"compute_index.supply.procure_offer": {**options, "max_account_price_per_hour": most}} for most in (4.49, 4.5)
+    ]
+    (above, below), _run = project.tasks(*tasks)
+    assert above["failed"] and above["error_class"] == "price" and above["outcome"] == "not_sent"
+    assert "all machines of the account would cost USD 4.50 per hour together" in above["msg"]
+    assert below["outcome"] == "created"
+
+
+def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: MakeProject, registry: str) -> None:
+    """With a shared registry the sum is compared with the claim."""
+    project = make_project([Offer() for _number in range(8)], provision_seconds=0, procure_seconds=1)
+    hosts = ["gpu-1", "gpu-2", "gpu-3", "gpu-4"]
+    project.declare(hosts, provision_reach=False, provision_registry_url=registry)
+    buy_by_hand(project, "of-somebody-else")
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(
+            pool.map(lambda host: project.provision("--limit", host, provision_max_account_price_per_hour=7.5), hosts)
+        )
+    assert sorted(run.returncode for run in runs) == [0, 0, 2, 2], [run.output for run in runs]
+    assert len(project.simulator.purchases) == 3
+
+
+@core
+def test_a_project_has_a_budget(fleet: Project) -> None:
+    run = fleet.provision(provision_budget=0.4, provision_lease="4m")
+    assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
+    assert "of project default would cost USD 0.5" in run.text, run.output
+    assert "provision_budget is USD 0.40. Nothing was bought." in run.text
+    run = fleet.provision(provision_budget=0.55, provision_lease="4m")
+    assert run.returncode == 0, run.output
+    published, _run = spend(fleet)
+    assert published["usd"] < 0.1
+    assert decommission(fleet, "gpu-1").returncode == 0
+    run = fleet.provision(provision_budget=0.4, provision_lease="4m")
+    assert run.returncode == 2 and " for what runs and 0.1" in run.text, run.output
+    assert fleet.provision(provision_budget=1, provision_lease="4m").returncode == 0
+
+
+def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project) -> None:
+    project.declare(["gpu-1"], provision_reach=False, provision_budget=0.01)
+    run = project.provision()
+    assert run.returncode == 2 and project.requests(*PROCURE) == 0
+    assert "The month 20" in run.text and "for what would be bought" in run.text
+    quote = project.play("compute_index.supply.quote")
+    assert quote.returncode == 2 and "provision_budget is USD 0.01" in quote.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"provision_budget": 100, "provision_registry_dir": ""}, "provision_budget needs a registry"),
+        ({"provision_budget": "100 USD"}, "provision_budget must be a number (USD a month)"),
+        ({"provision_max_account_price_per_hour": "10/h"}, "provision_max_account_price_per_hour must be a number"),
+        ({"provision_max_acount_price_per_hour": 10}, "Is provision_max_account_price_per_hour meant?"),
+    ],
+    ids=str,
+)
+def test_a_ceiling_that_is_none_buys_nothing(project: Project, variables: dict[str, Any], said: str) -> None:
+    run = project.provision(**variables)
+    assert run.returncode == 2 and said in run.text, run.output
+    assert project.simulator.requests == []

@@ -71,9 +71,13 @@ class Memory:
 
     def further(self) -> list[Claim]:
         """What a shared registry notes for others than the hosts of these places, and beside what these have."""
+        return [noted_claim(name, entry) for name, entry in self.beside()]
+
+    def beside(self) -> t.Iterable[tuple[str, Entry]]:
+        """The entries of these, by names for people."""
         here = {project_of(place) for place in self._entries if is_shared(place)}
         others = {name: entry for (project, name), entry in self._further.items() if project not in here}
-        return [noted_claim(name, entry) for name, entry in {**others, **self._strays}.items()]
+        return {**others, **self._strays}.items()
 
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""

@@ -21,13 +21,15 @@ from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
-from .._provision import allocation, lease, messages, ownership, planning, registration
+from .._provision import allocation, ceilings, lease, messages, ownership, planning, registration
+from .._provision.ceilings import Live
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import Clock
 from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
+from .._provision.spending import Ledger
 from .._provision.standing import Account, Kind, Standing, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._files import read_text
@@ -85,6 +87,8 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         unread=unread,
         failed=params["failed"],
         now=(clock := Clock(time.time(), api.ahead)).latest,
+        live=_live(account, cases, memory),
+        spent=_spent(registries, cases, clock.latest),
     )
     try:
         changed = False if check_mode else memory.note(cases, clock)
@@ -120,9 +124,20 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
-    if params["slice_of"] and declaration.total_ceiling != UNLIMITED and not is_shared(place):
-        objections.append(messages.sliced_total(params["slice_of"]))
+    if params["slice_of"] and not is_shared(place):
+        objections += [messages.sliced_total(params["slice_of"], name) for name in _ceilings_of_all(declaration)]
     return replace(declaration, objections=tuple(objections))
+
+
+def _ceilings_of_all(host: Declaration) -> t.Iterator[str]:
+    """The variables of the host that limit others, too."""
+    for name, ceiling in (
+        ("provision_max_total_price_per_hour", host.total_ceiling),
+        ("provision_max_account_price_per_hour", host.account_ceiling),
+        ("provision_budget", host.budget),
+    ):
+        if ceiling != UNLIMITED:
+            yield name
 
 
 def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
@@ -197,6 +212,12 @@ class _Known(Memory):
                 unread.append(name)
         return prices, unread
 
+    def billed(self) -> t.Iterator[Entry]:
+        """What is or may be billed by all that is remembered here, but for the hosts that are planned."""
+        for _name, entry in [*self.others(), *self.beside()]:
+            if not (entry.is_empty or entry.is_refused):
+                yield entry
+
     def note(self, cases: t.Sequence[Case], clock: Clock) -> bool:
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
         changed = False
@@ -259,6 +280,46 @@ def _account(
         advice = ADVICE.get(error.error_class, "")
         return Account.of(claims, None, messages.joined(str(error), advice, "Nothing was bought."))
     return Account.of(claims, machines + unlisted(api, _ids_of_failed(known, statuses), machines))
+
+
+def _live(account: Account, cases: t.Sequence[Case], memory: _Known) -> Live:
+    """What is billed on the account or is being bought, beside what the cases would buy; if anybody wants to know."""
+    if all(case.host.account_ceiling == UNLIMITED for case in cases):
+        return Live()
+    if account.machines is None:
+        return Live(unreadable=account.unreadable or messages.NOT_ASKED_FOR)
+    billed = [machine for machine, _owner in account.machines if not _states.is_gone(machine["status"])]
+    known = [*memory.billed(), *(case.entry for case in cases if case.may_be_billed)]
+    noted = {mark for entry in known for mark in _marks(entry)}
+    owned: list[ownership.Machine] = []
+    foreign: list[ownership.Machine] = []
+    for machine in billed:
+        own = {ownership.id_of(machine), ownership.offer_of(machine)}
+        (foreign if noted.isdisjoint(own) else owned).append(machine)
+    listed = {mark for machine in owned for mark in (ownership.id_of(machine), ownership.offer_of(machine))}
+    buying = {case.entry.offer_id for case in cases if case.buys}
+    unlisted = [entry for entry in known if entry.offer_id not in buying and listed.isdisjoint(_marks(entry))]
+    prices = [machine["price_per_hour"] for machine in owned]
+    return Live((*prices, *(entry.price for entry in unlisted)), tuple(each["price_per_hour"] for each in foreign))
+
+
+def _marks(entry: Entry) -> set[str]:
+    return {*entry.resource_ids, entry.offer_id} - {""}
+
+
+def _spent(registries: Registries, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
+    """The ledgers of this month, where a host has a budget and would buy, by the places of their registries."""
+    _name, begin, _end = ceilings.month_of(now)
+    found: dict[str, Ledger] = {}
+    for case in cases:
+        place = case.host.registry
+        if case.host.budget == UNLIMITED or not case.buys or place in found:
+            continue
+        try:
+            found[place] = registries.ledger(place, begin)
+        except RegistryError as error:
+            found[place] = Ledger((), now, unreadable=str(error))
+    return found
 
 
 def _asks_for_the_list(host: Declaration, entry: Entry, statuses: t.Mapping[str, Json]) -> bool:
@@ -558,7 +619,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
     buying = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
     following = files.get(draft.action, buying)
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
-    total = host.total_ceiling
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
     return {
@@ -571,7 +631,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price,
-        "limit": draft.limit,
+        "ceilings": _ceilings(draft, host),
         "resource_ids": list(draft.resource_ids),
         "label": draft.label or _label(draft),
         "refusal": draft.refusal,
@@ -584,8 +644,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "may_release": host.on_failure == "release" and unused and not check_mode,
         "registry": host.registry,
         "registry_file": host.registry_file,
-        # A file knows nothing of other controllers, so there the sum is checked here alone.
-        "total": total if is_shared(host.registry) and total != UNLIMITED else None,
         "known_hosts_file": known_hosts,
         "trust": host.trust,
         "identity_file": host.identity_file,
@@ -603,6 +661,17 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             **idles(host),
         },
     }
+
+
+def _ceilings(draft: Plan, host: Declaration) -> dict[str, float]:
+    """What the purchase is told of prices per hour; what is not limited is left out.
+
+    A file knows nothing of other controllers, so there the sum of the project is checked here alone.
+    """
+    told = {"offer": draft.limit, "account": draft.account_limit}
+    if is_shared(host.registry) and host.total_ceiling != UNLIMITED:
+        told["project"] = host.total_ceiling
+    return {name: limit for name, limit in told.items() if limit is not None}
 
 
 def _label(draft: Plan) -> str:

@@ -25,6 +25,7 @@ from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import machines as _machines
 from .._provision import purchase_messages as say
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
+from .._provision.sums import add_up
 from .._registry._files import HostFile
 from .._registry._place import shared_place
 from .._registry._postgresql import Ceilings
@@ -63,8 +64,10 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     if account and account != api.account:
         raise Failure(say.another_account(order["offer_id"]), "invalid", **BLANK)
     alone = bool(params.get(AS_MODULE))
+    of_account = given("max_account_price_per_hour", params.get("max_account_price_per_hour"), _check_ceiling)
     terms = _Terms(
         given("max_price_per_hour", params["max_price_per_hour"], _check_ceiling),
+        None if params.get("registry_url") else of_account,
         given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         given("settle_timeout", params["settle_timeout"], _input.check_seconds),
         0 if alone else max(0, params["api_retries"]),
@@ -87,13 +90,15 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
 
 @dataclasses.dataclass(frozen=True)
 class _Terms:
-    """What the offer may cost (USD per hour), how long its purchase and its outcome are waited for (seconds), how often
-    an API that asks for it is come back to, how often a lost purchase is sent again, and for which host it is.
+    """What the offer may cost (USD per hour), and with it all of the account, where no registry counts that; how long
+    its purchase and its outcome are waited for (seconds), how often an API that asks for it is come back to, how often
+    a lost purchase is sent again, and for which host it is.
 
     A module's process does not see that Ansible was killed, so it does neither of the two.
     """
 
     ceiling: float | None
+    account_ceiling: float | None
     procure_timeout: float
     settle_timeout: float
     returns: int
@@ -164,8 +169,8 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
             return Registries.of(params).host(shared_place(project), host, Ceilings(*ceilings))
         except RegistryError as error:
             raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
-    if any(ceiling is not None for ceiling in ceilings):
-        msg = "max_total_price_per_hour and max_account_price_per_hour need registry_url, which knows what is bought."
+    if ceilings[0] is not None:
+        msg = "max_total_price_per_hour needs registry_url, which knows what is bought."
         raise Failure(f"{msg} {say.NOTHING_SENT}", "invalid", **BLANK)
     return HostFile(params["registry_file"], this_run()) if params.get("registry_file") else None
 
@@ -320,6 +325,7 @@ class _Purchase:
         """Send the purchase, if price, journal and parent allow it. None if its outcome is still to be seen."""
         try:
             self._quote()
+            self._check_account()
         except Failure as objection:
             self._do_not_send(objection)
             return None
@@ -356,6 +362,21 @@ class _Purchase:
             raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
         if price > ceiling:
             msg = f"Offer {self._offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
+            raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+
+    def _check_account(self) -> None:
+        """Compare all that is live on the account, with this purchase, with its ceiling. Raises Failure."""
+        ceiling, facts = self._terms.account_ceiling, self._facts
+        if ceiling is None:
+            return
+        try:
+            listed = self._api.resources()
+        except ApiError as error:
+            raise Failure.of(error, f"{say.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **facts) from None
+        live = [each["price_per_hour"] for each in listed if not _states.is_gone(each["status"])]
+        together = add_up([*live, facts["price_per_hour"]])
+        if together.exceeds(ceiling):
+            msg = say.above_account(self._offer_id, together, ceiling)
             raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
 
     def _claim(self) -> bool:

@@ -18,6 +18,7 @@ from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
 from . import lease as leases
+from . import messages
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .sums import UNLIMITED
 
@@ -31,6 +32,7 @@ VARIABLES = frozenset(
         *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
         *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
         *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
+        *("provision_max_account_price_per_hour", "provision_budget"),
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
         *("provision_idle_after", "provision_idle_gpu_percent"),
@@ -67,7 +69,8 @@ class Declaration:
     """A host that shall own an offer. Ceilings are in USD per hour, None where none was given.
 
     ``max_bill``: USD for the whole life of its machine, which is as long as the ``lease``; ``bill_limit``: the price
-    per hour that follows from both. ``unswept``: whether one that no sweep would end is bought with a warning, or not.
+    per hour that follows from both. ``budget``: USD a calendar month (UTC) for all of its project. ``unswept``: whether
+    one that no sweep would end is bought with a warning, or not.
     """
 
     host: str
@@ -77,6 +80,8 @@ class Declaration:
     offer_id: str = ""
     ceiling: float | None = None
     total_ceiling: float = UNLIMITED
+    account_ceiling: float = UNLIMITED
+    budget: float = UNLIMITED
     max_attempts: int = 3
     cluster_name: str = ""
     all_or_nothing: bool = False
@@ -137,6 +142,8 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
     total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
+    account = _ceiling("provision_max_account_price_per_hour", raw["max_account_price"], found)
+    budget = _ceiling("provision_budget", raw["budget"], found, "USD a month")
     lease, max_bill, bill_limit = _lease(raw, found, now)
     spec = raw["spec"] if isinstance(raw["spec"], t.Mapping) else {}
     offer_id = str(raw["offer_id"] or "").strip().lower()
@@ -148,6 +155,8 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         offer_id=offer_id,
         ceiling=ceiling,
         total_ceiling=UNLIMITED if total is None else total,
+        account_ceiling=UNLIMITED if account is None else account,
+        budget=UNLIMITED if budget is None else budget,
         max_attempts=_count("provision_max_attempts", raw["attempts"], found, least=1),
         cluster_name=str(raw["cluster_name"] or ""),
         all_or_nothing=truth(raw["all_or_nothing"]),
@@ -169,6 +178,8 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         advice=str(raw["advice"] or ""),
         known=raw["known"],
     )
+    if declaration.budget != UNLIMITED and declaration.by_name:
+        found.append(messages.no_budget_without_registry())
     found += _of_names(raw["variables"])
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])

@@ -14,6 +14,7 @@ import typing as t
 
 from .._wording import amount, usd, usd_short
 from .purchase_messages import NO_REASON, NOTHING_SENT, ended
+from .sums import Sum
 
 Machine = t.Mapping[str, t.Any]
 
@@ -257,6 +258,59 @@ def unread_total(hosts: t.Iterable[str]) -> str:
         "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other batches"
         f" ({some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
     )
+
+
+NOT_ASKED_FOR = "They were not asked for."
+
+
+def unread_account(said: str) -> str:
+    """A ceiling of the account, whose machines cannot be listed."""
+    return (
+        f"The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds is not"
+        f" known: {said} {NOTHING_SENT} Try again later."
+    )
+
+
+def above_account(live: Sum, together: Sum, ceiling: float) -> str:
+    """All machines of the account would cost more than was agreed to, whoever has bought them."""
+    prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
+    return (
+        f"All machines of the account would cost {usd(together.total)}{prices} together, of which {usd(live.total)} are"
+        f" live or being bought already; provision_max_account_price_per_hour is {usd(ceiling)}. Nothing was bought."
+        " compute_index.supply.audit shows what runs, and whose it is: end what nobody needs, or raise the ceiling."
+    )
+
+
+def no_budget_without_registry() -> str:
+    """A budget, and nothing that knows what was spent."""
+    return (
+        "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
+        " spent."
+    )
+
+
+def above_budget(project: str, name: str, budget: float, spent: float, runs: float, wanted: float, total: float) -> str:
+    """A month of a project would cost more than was agreed to."""
+    return (
+        f"The month {name} of project {project} would cost USD {amount(total)}: {amount(spent)} spent till now,"
+        f" {amount(runs)} for what runs and {amount(wanted)} for what would be bought, until their leases or the month"
+        f" are over. provision_budget is USD {amount(budget)}. Nothing was bought. End what nobody needs, give a"
+        " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
+    )
+
+
+def unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]) -> str:
+    """What a month costs cannot be told."""
+    return (
+        f"What the month {name} of project {project} costs is not known, since price or beginning of {some(hosts)} is"
+        f" not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was bought."
+        " compute_index.supply.spend shows what is known."
+    )
+
+
+def unread_ledger(said: str) -> str:
+    """A budget, and a ledger that cannot be read."""
+    return f"What was spent cannot be read, so whether provision_budget holds is not known: {said} {NOTHING_SENT}"
 
 
 def too_dear(offer_id: str, price: float | None, limit: str) -> str:
@@ -707,11 +761,11 @@ def changed_meanwhile(registry: str) -> str:
     return f"The registry's entry in {registry} has changed meanwhile, and stays: another run may be buying for it."
 
 
-def sliced_total(template: str) -> str:
+def sliced_total(template: str, name: str) -> str:
     """A ceiling for all hosts, in a job that sees only some of them."""
     return (
         f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
-        " (provision_max_total_price_per_hour) would hold for each slice by itself. Let jobs share a registry, or set"
+        f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
         " Job Slicing of the template to 1."
     )
 

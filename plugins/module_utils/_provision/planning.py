@@ -11,11 +11,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._registry._place import is_shared
 from .._wording import usd
-from . import allocation, lease, messages
+from . import allocation, ceilings, lease, messages
 from .allocation import Offer, Wish
+from .ceilings import Cap, Live, Wanted
 from .declaration import Declaration
 from .entry import Entry
+from .spending import Ledger
 from .standing import Kind, Standing
 from .sums import UNLIMITED, Sum, add_up
 
@@ -81,7 +84,8 @@ class Case:
 class Plan:
     """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer.
 
-    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere.
+    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``account_limit``: USD per hour
+    that all of the account may cost, of which a shared registry counts only its own; None for no limit.
     """
 
     host: str
@@ -95,6 +99,7 @@ class Plan:
     label: str = ""
     refusal: str = ""
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
+    account_limit: float | None = None
 
 
 def plan(
@@ -107,21 +112,34 @@ def plan(
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
     now: float = 0.0,
+    live: Live | None = None,
+    spent: t.Mapping[str, Ledger] | None = None,
 ) -> list[Plan]:
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
-    ``failed``: those that have left the play. ``now``: seconds since the epoch.
+    ``failed``: those that have left the play. ``now``: seconds since the epoch. ``live``: what is billed on the account
+    beside what the cases buy. ``spent``: the ledgers of hosts that have a budget, by the places of their registries.
     """
     shared = _shared(cases, taken)
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
     together = add_up([*others, *_costs(cases, drafts)])
-    buyers = [case for case, draft in zip(cases, drafts) if draft.action == BUY]
-    ceiling = min((case.host.total_ceiling for case in buyers), default=UNLIMITED)
-    capped = [_capped(case, draft, ceiling, together, len(buyers), unread) for case, draft in zip(cases, drafts)]
+    buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
+    ceiling = min((case.host.total_ceiling for case, _draft in buyers), default=UNLIMITED)
+    caps = [ceilings.of_play(ceiling, together, len(buyers), unread)]
+    live = _with_stopped(live or Live(), cases, drafts)
+    account_ceiling = min((case.host.account_ceiling for case, _draft in buyers), default=UNLIMITED)
+    caps.append(ceilings.of_account(account_ceiling, live, [draft.price for _case, draft in buyers]))
+    budgets = _budgets(buyers, spent or {}, now)
+    rest = ceilings.among_registered(account_ceiling, live)
+    limits = [rest if is_shared(case.host.registry) else _given(account_ceiling) for case in cases]
+    capped = [
+        _capped(case, draft, [*caps, budgets.get(_purse(case), Cap())], limit)
+        for case, draft, limit in zip(cases, drafts, limits)
+    ]
     stopped = [*failed, *(draft.host for draft in capped if draft.action == STOP)]
     return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
 
@@ -264,18 +282,61 @@ def _after(case: Case, reason: str) -> str:
     return messages.joined(last, reason, money, messages.tried(tried))
 
 
-def _capped(case: Case, draft: Plan, ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Plan:
-    """The plan below the ceiling of all hosts, the lowest that any of the buyers has declared."""
+def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], account_limit: float | None) -> Plan:
+    """The plan below the ceilings of all hosts, each the lowest that any of the buyers has declared."""
     if draft.action != BUY:
         return draft
-    refusal = ""
-    if ceiling != UNLIMITED and unread:
-        refusal = messages.unread_total(unread)
-    elif together.exceeds(ceiling):
-        refusal = messages.above_total(together.total, together.unknown, ceiling, buyers)
+    refusal = next(filter(None, (cap.refusal for cap in caps)), "")
     if refusal:
         return replace(draft, action=STOP, refusal=_after(case, refusal))
-    return replace(draft, limit=allocation.share(draft.price, case.host.limit, ceiling, together, buyers))
+    limit: float | None = case.host.limit
+    for cap in caps:
+        most = UNLIMITED if limit is None else limit
+        limit = allocation.share(draft.price, most, cap.left, Sum(0.0), cap.buyers)
+    return replace(draft, limit=limit, account_limit=account_limit)
+
+
+def _given(ceiling: float) -> float | None:
+    return None if ceiling == UNLIMITED else ceiling
+
+
+def _with_stopped(live: Live, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> Live:
+    """With purchases under way that will not go on in this play, and may be billed all the same."""
+    stopped = [
+        case.entry.price
+        for case, draft in zip(cases, drafts)
+        if case.buys and case.may_be_billed and draft.action != BUY
+    ]
+    return replace(live, registered=(*live.registered, *stopped))
+
+
+_Purse = tuple[str, str]  # the place of a registry, and a project
+
+
+def _purse(case: Case) -> _Purse:
+    return case.host.registry, case.host.project
+
+
+def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[_Purse, Cap]:
+    """What the budget of each project says, the lowest that any of its buyers has declared."""
+    of: dict[_Purse, list[tuple[Case, Plan]]] = {}
+    for case, draft in buyers:
+        of.setdefault(_purse(case), []).append((case, draft))
+    found = {}
+    for (place, project), pairs in of.items():
+        budget = min(case.host.budget for case, _draft in pairs)
+        if budget == UNLIMITED:
+            continue
+        wanted = [Wanted(c.host.host, draft.offer_id, draft.price, c.host.lease.end(now)) for c, draft in pairs]
+        ledger = spent[place]
+        bills = [bill for bill in ledger.bills if bill.project == project]
+        month = ceilings.month(bills, wanted, max(now, ledger.now))
+        found[place, project] = (
+            Cap(messages.unread_ledger(ledger.unreadable))
+            if ledger.unreadable
+            else ceilings.of_month(budget, project, month, len(pairs))
+        )
+    return found
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str]) -> Plan:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._wording import usd
+from .sums import Sum
 
 Machine = t.Mapping[str, t.Any]
 
@@ -65,6 +66,18 @@ def another_account(offer_id: str) -> str:
     return (
         f"Offer {offer_id} was planned with another token or api_url than this host has. All hosts of a play use one"
         f" account: set both for all of them. {NOTHING_SENT}"
+    )
+
+
+ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
+
+
+def above_account(offer_id: str, together: Sum, ceiling: float) -> str:
+    """All machines of the account would cost more than was agreed to, with this one."""
+    prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
+    return (
+        f"With offer {offer_id} all machines of the account would cost {usd(together.total)}{prices} together, and"
+        f" max_account_price_per_hour is {usd(ceiling)}."
     )
 
 

@@ -76,11 +76,15 @@ class Bill:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The purchases of a project; ``now`` is the moment of the clock that theirs come from."""
+    """The purchases of a registry; ``now`` is the moment of the clock that theirs come from.
+
+    ``unreadable``: why there are none to be seen.
+    """
 
     bills: tuple[Bill, ...]
     now: float
     warnings: tuple[str, ...] = ()
+    unreadable: str = ""
 
 
 @dataclass

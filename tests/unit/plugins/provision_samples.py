@@ -42,6 +42,8 @@ def raw(**fields: Any) -> dict[str, Any]:
         "refused": "",
         "advice": "",
         "max_total_price": "",
+        "max_account_price": "",
+        "budget": "",
         "attempts": 3,
         "all_or_nothing": False,
         "adopt": False,

@@ -324,6 +324,33 @@ def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: R
     assert_failed(buy(max_price_per_hour=1.9), "price", "not_sent")
 
 
+@pytest.mark.parametrize(
+    ("resources", "ceiling", "said"),
+    [
+        ([], 2.0, ""),
+        ([resource(OTHER_ID), resource("gone", status="deleted")], 4.0, ""),
+        ([resource(OTHER_ID), resource("x", status="deleting")], 5.99, "cost USD 6.00 per hour together"),
+        ([resource(OTHER_ID, pricing_total_hourly=None)], 100.0, "USD 2.00 per hour and 1 unknown price(s) together"),
+        ([resource(OTHER_ID)], 3.99, "and max_account_price_per_hour is USD 3.99 per hour. Nothing was bought."),
+    ],
+)
+def test_all_of_the_account_is_looked_at_right_before_a_purchase(
+    queue: RequestQueue, buy: Any, resources: list[Any], ceiling: float, said: str
+) -> None:
+    free(queue).expect("GET", "/resources", resources)
+    if said:
+        assert said in assert_failed(buy(max_account_price_per_hour=ceiling), "price", "not_sent")
+    else:
+        queue.expect(*POST, procurement())
+        assert buy(max_account_price_per_hour=ceiling)["outcome"] == "created"
+
+
+def test_an_account_that_cannot_be_listed_is_bought_nothing_for(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect("GET", "/resources", {}, 403)
+    msg = assert_failed(buy(max_account_price_per_hour=10), "auth", "not_sent", 403)
+    assert msg.endswith("So whether max_account_price_per_hour holds is not known. Nothing was bought.")
+
+
 def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any) -> None:
     free(queue, total_price_per_hour=None, gpu_price_per_hour=None).expect(*POST, procurement())
     result = buy()
@@ -349,6 +376,7 @@ def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any
         ({"max_price_per_hour": -1}, "max_price_per_hour must be USD per hour"),
         ({"max_price_per_hour": float("nan")}, "max_price_per_hour must be USD per hour"),
         ({"max_price_per_hour": float("inf")}, "max_price_per_hour must be USD per hour"),
+        ({"max_account_price_per_hour": -1}, "max_account_price_per_hour must be USD per hour"),
         ({"procure_timeout": 0}, "procure_timeout must be a number of seconds"),
         ({"procure_timeout": 1e10}, "procure_timeout must be a number of seconds"),
         ({"settle_timeout": -1}, "settle_timeout must be a number of seconds"),

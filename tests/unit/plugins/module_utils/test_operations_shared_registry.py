@@ -249,7 +249,7 @@ def test_a_sum_above_its_ceiling_is_not_sent(queue: RequestQueue, buy: Any, regi
 
 def test_a_ceiling_of_a_sum_needs_the_shared_registry(queue: RequestQueue, buy: Any) -> None:
     result = buy(registry_url=None, max_total_price_per_hour=3.0)
-    assert outcome(result) == ("not_sent", "invalid", []) and "need registry_url" in result["msg"]
+    assert outcome(result) == ("not_sent", "invalid", []) and "needs registry_url" in result["msg"]
 
 
 def test_a_database_that_is_away_before_the_claim_stops_the_purchase(queue: RequestQueue, buy: Any) -> None:

@@ -80,11 +80,19 @@ def test_ceilings(said: Any, read: float | None) -> None:
     ],
 )
 def test_what_is_no_ceiling_lets_nothing_pass(said: Any) -> None:
-    known = declared(max_price=said, max_total_price=said)
-    assert (known.ceiling, known.total_ceiling) == (0.0, 0.0)
-    assert len(known.objections) == 2
+    known = declared(max_price=said, max_total_price=said, max_account_price=said, budget=said)
+    assert (known.ceiling, known.total_ceiling, known.account_ceiling, known.budget) == (0.0, 0.0, 0.0, 0.0)
+    assert len(known.objections) == 4
     assert "provision_max_price_per_hour" in known.objections[0]
     assert "provision_max_total_price_per_hour" in known.objections[1]
+    assert "provision_max_account_price_per_hour" in known.objections[2]
+    assert "provision_budget must be a number (USD a month)" in known.objections[3]
+
+
+def test_a_budget_needs_a_registry() -> None:
+    assert "provision_budget needs a registry" in declared("", budget=100).objections[0]
+    assert not declared("", budget="unlimited").objections and not declared(budget=100).objections
+    assert declared().budget == UNLIMITED == declared().account_ceiling
 
 
 @given(
@@ -346,6 +354,7 @@ _values = st.recursive(
 _fields = st.sampled_from(
     [
         *("host", "name", "project", "spec", "offer_id", "max_price", "max_total_price", "attempts", "all_or_nothing"),
+        *("max_account_price", "budget"),
         *(
             "adopt",
             "cluster_name",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import Live
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
@@ -23,11 +24,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     kept_of,
     plan,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import declared, entry, host, machine_id, offer, offer_id
+from provision_samples import REGISTRY, declared, entry, host, machine_id, offer, offer_id
 
 M, X, Y = machine_id(1), offer_id(1), offer_id(2)
 CHEAP, FAIR, DEAR = offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)
@@ -467,3 +469,63 @@ def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
     found = drift(declared(lease=declares), known)
     assert said in found if said else found == ""
     assert drift(declared("", lease=declares), known) == ""
+
+
+# Ceilings that see more than the play
+
+
+def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
+    hosts = [free("gpu-1", max_account_price=10), free("gpu-2", max_account_price="unlimited")]
+    plans = planned(*hosts, live=Live((2.0,), (5.0,)))
+    assert actions(plans) == [(BUY, X), (BUY, Y)]
+    assert [each.limit for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
+    assert [each.account_limit for each in plans] == [10.0, 10.0]
+    shared = declared("shared:default", host="gpu-1", max_account_price=10)
+    (found,) = planned(case(shared), live=Live((2.0,), (5.0,)))
+    assert found.account_limit == 5.0, "the registry counts the rest"
+    plans = planned(*hosts, live=Live((2.0,), (5.01,)))
+    assert [each.action for each in plans] == [STOP, STOP]
+    assert "USD 10.01 per hour together, of which USD 7.01 per hour are live" in plans[0].refusal
+
+
+def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
+    plans = planned(owner("gpu-1", max_account_price=1), live=Live((50.0,), (None,)))
+    assert [(each.action, each.account_limit) for each in plans] == [(WAIT, None)]
+
+
+def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
+    plans = planned(opened("gpu-1", max_account_price=3), live=Live((2.0,)))
+    assert actions(plans) == [(BUY, X)]
+    hosts = [opened("gpu-1", max_price=0.5), free("gpu-2", max_account_price=3)]
+    plans = planned(*hosts, live=Live())
+    assert [each.action for each in plans] == [STOP, STOP] and "USD 4.00 per hour together" in plans[1].refusal
+
+
+def test_an_account_that_cannot_be_listed_sells_nothing() -> None:
+    plans = planned(free(max_account_price=10), live=Live(unreadable="It is down."))
+    assert [each.action for each in plans] == [STOP] and "It is down." in plans[0].refusal
+
+
+NIGHT = 1_772_150_400.0  # 2026-02-27T00:00:00Z; 48 hours of the month are left
+RUNS = Bill("default", "gpu-9", "old", price=1.0, begin=NIGHT - 36_000)
+
+
+def test_a_budget_is_a_projects_and_a_months() -> None:
+    spent = {REGISTRY: Ledger((RUNS,), NIGHT)}
+    assert actions(planned(free(budget=106), now=NIGHT, spent=spent)) == [(BUY, X)], "10 + 48 + 48"
+    (dear,) = planned(free(budget=105.99), now=NIGHT, spent=spent)
+    assert dear.action == STOP and "The month 2026-02 of project default would cost USD 106.00" in dear.refusal
+    assert actions(planned(free(budget=105, lease="4h"), now=NIGHT, spent=spent)) == [(BUY, X)]
+    assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, spent=spent)) == [(BUY, X)]
+    hosts = [free("gpu-1", budget=150), free("gpu-2", budget=""), free("gpu-3", project="red")]
+    assert [each.action for each in planned(*hosts, now=NIGHT, spent=spent)] == [STOP, STOP, BUY]
+
+
+def test_the_price_may_not_rise_beyond_a_budget() -> None:
+    (found,) = planned(free(budget=72, max_price=4), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT)})
+    assert found.limit == 1.5
+
+
+def test_what_was_spent_must_be_readable() -> None:
+    (found,) = planned(free(budget=100), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT, unreadable="It is torn.")})
+    assert found.action == STOP and "What was spent cannot be read" in found.refusal and "It is torn." in found.refusal

@@ -1,0 +1,197 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ceilings of the account and of a month: what counts, what is left for buyers, and that nothing unknown passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
+    Cap,
+    Live,
+    Wanted,
+    among_registered,
+    month,
+    month_of,
+    of_account,
+    of_month,
+    of_play,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def at(text: str) -> float:
+    moment = seconds_of(text)
+    assert moment is not None
+    return moment
+
+
+NOW = at("2026-02-27T00:00:00Z")  # the month has 48 hours left
+HOUR = 3600.0
+
+
+def bill(begin: float | None = -10, end: float | None = None, price: float | None = 2.0, **fields: Any) -> Bill:
+    """A purchase; its moments are hours from now."""
+    moments = [None if each is None else NOW + each * HOUR for each in (begin, end)]
+    known = {"project": "default", "host": "gpu-9", "offer_id": "old", **fields}
+    return Bill(price=price, begin=moments[0], end=moments[1], **known)
+
+
+# The play
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "together", "unread", "cap"),
+    [
+        (UNLIMITED, Sum(9.0, 1), ["gpu-2"], Cap(buyers=2)),
+        (9.0, Sum(9.0), [], Cap(left=0.0, buyers=2)),
+        (10.0, Sum(9.0), [], Cap(left=1.0, buyers=2)),
+    ],
+)
+def test_of_a_play(ceiling: float, together: Sum, unread: list[str], cap: Cap) -> None:
+    assert of_play(ceiling, together, 2, unread) == cap
+
+
+def test_a_play_is_refused() -> None:
+    assert "(gpu-2) cannot be counted" in of_play(9.0, Sum(1.0), 1, ["gpu-2"]).refusal
+    assert "USD 9.01 per hour together" in of_play(9.0, Sum(9.01), 1, []).refusal
+    assert "1 unknown price(s)" in of_play(9.0, Sum(1.0, 1), 1, []).refusal
+
+
+# The account
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "live", "wanted", "left", "said"),
+    [
+        (UNLIMITED, Live(unreadable="down"), [None], UNLIMITED, ""),
+        (10.0, Live(), [4.0], 6.0, ""),
+        (10.0, Live((2.0,), (4.0,)), [2.0, 2.0], 0.0, ""),
+        (10.0, Live((2.0,), (4.01,)), [2.0, 2.0], None, "USD 10.01 per hour together, of which USD 6.01 per hour are"),
+        (10.0, Live((2.0,), (None,)), [2.0], None, "and 1 unknown price(s)"),
+        (10.0, Live(), [None], None, "and 1 unknown price(s)"),
+        (10.0, Live(unreadable="It is down."), [2.0], None, "is not known: It is down. Nothing was sent."),
+    ],
+)
+def test_of_an_account(ceiling: float, live: Live, wanted: list[float | None], left: float | None, said: str) -> None:
+    cap = of_account(ceiling, live, wanted)
+    assert said in cap.refusal and bool(said) == bool(cap.refusal)
+    if left is not None:
+        assert cap.left == left
+        assert cap.buyers == (1 if ceiling == UNLIMITED else len(wanted))
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "live", "limit"),
+    [(UNLIMITED, Live((), (3.0,)), None), (10.0, Live((9.0,), (3.1,)), 6.9), (1.0, Live((), (3.0,)), 0.0)],
+)
+def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Live, limit: float | None) -> None:
+    assert among_registered(ceiling, live) == limit
+
+
+# A month
+
+
+@pytest.mark.parametrize(
+    ("now", "name", "begin", "end"),
+    [
+        ("2026-02-27T00:00:00Z", "2026-02", "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"),
+        ("2026-12-31T23:59:59Z", "2026-12", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        ("2028-02-01T00:00:00Z", "2028-02", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+    ],
+)
+def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> None:
+    assert month_of(at(now)) == (name, at(begin), at(end))
+
+
+@pytest.mark.parametrize(
+    ("bills", "wanted", "spent", "runs", "bought"),
+    [
+        pytest.param([], [], 0.0, 0.0, 0.0, id="nothing"),
+        pytest.param([bill(-10, -5)], [], 10.0, 0.0, 0.0, id="it has ended"),
+        pytest.param([bill(-1000, -990)], [], 0.0, 0.0, 0.0, id="in the last month"),
+        pytest.param([bill(-1000, -620)], [], 8.0, 0.0, 0.0, id="partly in the last month"),
+        pytest.param([bill()], [], 20.0, 96.0, 0.0, id="it runs"),
+        pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="until its lease is over"),
+        pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="its lease is longer than the month"),
+        pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),
+        pytest.param([], [Wanted("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
+        pytest.param([], [Wanted("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
+        pytest.param(
+            [bill(host="gpu-1", offer_id="new")], [Wanted("gpu-1", "new", 3.0)], 20.0, 0.0, 144.0, id="once more"
+        ),
+    ],
+)
+def test_what_a_month_costs(bills: list[Bill], wanted: list[Wanted], spent: float, runs: float, bought: float) -> None:
+    found = month(bills, wanted, NOW)
+    assert [dollars(each) for each in (found.spent, found.runs, found.wanted)] == [spent, runs, bought]
+    assert dollars(found.total) == spent + runs + bought and found.unknown == ()
+
+
+def test_what_is_not_known_is_named() -> None:
+    bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
+    assert month(bills, [Wanted("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+
+
+@pytest.mark.parametrize(
+    ("budget", "bills", "wanted", "left", "said"),
+    [
+        (UNLIMITED, [bill(price=None)], [], UNLIMITED, ""),
+        (100.0, [], [Wanted("h", "o", 2.0)], 4 / 48, ""),
+        (100.0, [bill(-10, -5)], [Wanted("h", "o", 2.0, NOW + 45 * HOUR)], 0.0, ""),
+        (99.99, [bill(-10, -5)], [Wanted("h", "o", 2.0, NOW + 45 * HOUR)], None, "would cost USD 100.00: 10.00 spent"),
+        (100.0, [bill(price=None)], [], None, "price or beginning of gpu-9 is not"),
+        (0.0, [], [Wanted("h", "o", 2.0)], None, "provision_budget is USD 0.00"),
+    ],
+)
+def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Wanted], left: float | None, said: str) -> None:
+    cap = of_month(budget, "default", month(bills, wanted, NOW), max(1, len(wanted)))
+    assert said in cap.refusal and bool(said) == bool(cap.refusal)
+    if left is not None:
+        assert cap.left == pytest.approx(left)
+
+
+hours = st.floats(-700, 60, allow_nan=False)
+bills = st.builds(
+    bill,
+    begin=hours,
+    end=st.none() | hours,
+    price=st.floats(0, 50),
+    offer_id=st.uuids().map(str),
+    ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
+)
+purchases = st.builds(
+    Wanted,
+    host=st.just("gpu-1"),
+    offer_id=st.uuids().map(str),
+    price=st.floats(0, 50),
+    end=st.none() | hours.map(lambda each: NOW + each * HOUR),
+)
+
+
+@given(st.lists(bills, max_size=4), st.lists(purchases, min_size=1, max_size=3), st.floats(0, 5000), st.floats(0, 48))
+def test_what_passes_stays_within_the_budget(
+    known: list[Bill], wanted: list[Wanted], budget: float, later: float
+) -> None:
+    """Whenever in the month one looks: each machine ends with its lease, if that is still to come."""
+    cap = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
+    if cap.refusal:
+        return
+    moment, begin = NOW + later * HOUR, month_of(NOW)[1]
+    ends = {each.offer_id: each.ends_at if each.end is None else each.end for each in known}
+    total = 0
+    for each in known:
+        end = ends[each.offer_id]
+        if end is None or (each.end is None and end <= NOW):
+            end = moment
+        total += cost(each.price, max(begin, each.begin or 0.0), min(end, moment))
+    for each_wanted in wanted:
+        end = each_wanted.end if each_wanted.end is not None and each_wanted.end > NOW else moment
+        total += cost(each_wanted.price, NOW, min(end, moment))
+    assert dollars(total) <= budget + 1e-4
