@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -227,6 +228,58 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
                 assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
         assert crashes > 0.98 * lines, "an answer may arrive in fewer pieces, which takes some lines less"
         assert 0 < bought < lines, "some crashes came before the purchase, some after"
+
+
+def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(
+    tmp_path: Path, unlock: Callable[[], None]
+) -> None:
+    """The ledger never ends a machine before it has ended, and the next run ends what a crash has left."""
+
+    def noted(folder: Path, tracer: Tracer | None) -> bool:
+        """Note the end of the host's machine; whether that was not interrupted."""
+        before = sys.gettrace()
+        if tracer:
+            sys.settrace(tracer)
+        try:
+            file = HostFile(str(folder / "gpu-1" / "compute_index_supply.yml"))
+            if file.read():
+                file.end("decommissioned")
+        except Crash:
+            return False
+        finally:
+            sys.settrace(before)
+        return True
+
+    with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
+
+        def fresh() -> tuple[Path, datetime]:
+            offer_id = simulator.add_offer(gpu_price_per_hour=2.0).offer_id
+            folder = tmp_path / offer_id
+            assert run(simulator, offer_id, folder / "gpu-1" / "compute_index_supply.yml")
+            resource = simulator.purchases[-1].resources[0]
+            simulator.vanish(resource.resource_id)
+            assert resource.deleted_at is not None
+            return folder, resource.deleted_at
+
+        noted(fresh()[0], None)
+        tracer = Tracer()
+        noted(fresh()[0], tracer)
+        assert tracer.lines > 50, "the tracer sees the code"
+        running = crashes = 0
+        for line in range(1, tracer.lines + 1):
+            folder, deleted_at = fresh()
+            crashes += not noted(folder, Tracer(crash_at=line))
+            unlock()
+            (bill,) = _files.ledger(str(folder)).bills
+            running += bill.runs
+            assert bill.end is None or bill.end >= deleted_at.timestamp(), f"line {line}"
+            assert noted(folder, None)
+            unlock()
+            (bill,) = _files.ledger(str(folder)).bills
+            assert bill.end is not None and bill.end >= deleted_at.timestamp(), f"line {line}"
+            assert (bill.why, bill.registered) == ("decommissioned", True)
+            assert not (folder / "gpu-1" / "compute_index_supply.yml").exists()
+        assert crashes > 0.98 * tracer.lines and 0 < running < tracer.lines
 
 
 def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: Path) -> None:

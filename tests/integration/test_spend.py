@@ -310,3 +310,16 @@ def test_a_ceiling_that_is_none_buys_nothing(project: Project, variables: dict[s
     run = project.provision(**variables)
     assert run.returncode == 2 and said in run.text, run.output
     assert project.simulator.requests == []
+
+
+def test_what_is_moved_into_a_shared_registry_goes_on_there(project: Project, registry: str) -> None:
+    project.declare(["gpu-1"], provision_reach=False)
+    assert project.provision().returncode == 0
+    begin = spend(project)[0]["purchases"][0]["begin"]
+    moved = project.play("compute_index.supply.registry", *extra({"provision_registry_url": registry}))
+    assert moved.returncode == 0, moved.output
+    published, _run = spend(project, provision_registry_url=registry)
+    (one,) = published["purchases"]
+    assert (one["begin"], one["end"], one["price_per_hour"]) == (begin, None, 2.0)
+    lines_of = (project.folder / "host_vars" / ".compute_index_supply.ledger").read_text().splitlines()
+    assert json.loads(lines_of[-1])["why"] == "moved"
