@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from attack import SPEC, Attacked, Make, failed, failures, wait_for
 from books import Machine, Purchase
@@ -193,15 +195,26 @@ class World:
         assert all(machine.runs for machine in self.strangers), "the machine of a stranger was ended"
         for name, project in self.projects.items():
             spent, memory = 0.0, project.memory
+            ledger = {bill.offer_id: bill for bill in _files.ledger(str(project.folder / "host_vars")).bills}
             for host in HOSTS:
                 live = self.live(name, host)
                 assert len(live) < 2, f"{host} of {name} has {len(live)} machines"
                 spent += sum(machine.price or 0 for machine in live)
                 for purchase in self.of(name, host):
+                    self.check_bill(host, purchase, ledger.get(purchase.offer.offer_id))
                     assert purchase.offer.total is not None and purchase.offer.total <= CEILING, "above the ceiling"
                     for machine in purchase.machines:
                         self.check_machine(acted, name, host, purchase, machine, memory)
             assert spent <= TOTAL + 1e-6, f"{name} spends {spent}, above its total"
+
+    def check_bill(self, host: str, purchase: Purchase, bill: Bill | None) -> None:
+        """The ledger has each purchase, for at least as long as it is billed, at no lower a price."""
+        offer_id = purchase.offer.offer_id
+        assert bill is not None and bill.begin is not None, f"offer {offer_id} of {host} is not in the ledger"
+        assert bill.begin <= purchase.made, f"offer {offer_id} of {host} is billed since {purchase.made}: {bill}"
+        assert bill.price is not None and bill.price >= (purchase.offer.total or 0.0), f"{host}: {bill}"
+        for machine in purchase.machines:
+            assert bill.end is None or (machine.ended or time.time()) <= bill.end, f"{machine.name} of {host}: {bill}"
 
     def check_machine(
         self, acted: str, name: str, host: str, purchase: Purchase, machine: Machine, memory: str

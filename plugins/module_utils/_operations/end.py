@@ -292,9 +292,13 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
     if left:
         return registry.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before
     if entry.is_open:
-        # A shared registry keeps what was, and ends only what it knows to be bought.
-        bought: Variables = {"provision_resource_ids": list(plan["ids"]), "provision_purchase": MADE}
-        registry.note(bought if plan["ids"] else {"provision_purchase": REFUSED})
+        # A shared registry keeps what was, and ends only what it knows to be bought. What was there, or is forgotten,
+        # may have been billed.
+        bought: Variables = {"provision_purchase": MADE}
+        if plan["ids"]:
+            bought["provision_resource_ids"] = list(plan["ids"])
+        may_be_bought = plan["ids"] or plan["gone"] or plan["forgotten"]
+        registry.note(bought if may_be_bought else {"provision_purchase": REFUSED})
     registry.end(why)
     return True
 

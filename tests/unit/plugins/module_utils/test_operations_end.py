@@ -22,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 Json = dict[str, Any]
 NOW = 1_800_000_000.0
@@ -287,6 +288,24 @@ def test_an_end_says_what_it_has_cost(
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
     found = after(Api(), plan, gone("r"))
     assert found["usd"] == usd and said in found["cost"] and bool(said) == bool(found["cost"])
+
+
+@pytest.mark.parametrize(
+    ("machines", "phases", "forget", "bills"),
+    [
+        pytest.param([machine("r", status="deleted")], {"o": "ended"}, [], ["gone"], id="it was there, and has ended"),
+        pytest.param([], {}, ["o"], ["gone"], id="a person says that it is gone"),
+        pytest.param([], {"o": "expired"}, [], [], id="nothing came of it"),
+    ],
+)
+def test_a_purchase_that_nobody_settled_is_billed_unless_nothing_came_of_it(
+    tmp_path: Path, machines: list[Json], phases: Json, forget: list[str], bills: list[str]
+) -> None:
+    write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at="2026-01-31T12:00:00Z")
+    (plan,) = plans(Api(*machines, phases=phases), declared("gpu-1", tmp_path), forget=forget)["ends"]
+    assert plan["next"] == "note.yml", plan["refusal"]
+    after(Api(), plan)
+    assert [bill.why for bill in ledger(str(tmp_path)).bills] == bills
 
 
 def test_what_was_refused_has_cost_nothing(tmp_path: Path) -> None:
