@@ -100,15 +100,19 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str])
 def narrow_table(
     rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], most: int, shorten: t.Sequence[str]
 ) -> list[str]:
-    """The same, with texts of some columns, by their titles, shortened in turn where lines would be longer."""
-    cells = _cells(rows, columns)
+    """The same, with texts of some columns, by their titles, shortened in turn where lines would be longer.
+
+    What was shortened stands below the table as a whole.
+    """
+    cells, whole = _cells(rows, columns), []
     for title in shorten if rows else ():
         number = list(columns).index(title)
         widths = [max(map(len, column)) for column in zip(*cells)]
         room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - most)
         for line in cells[1:]:
-            line[number] = shortened(line[number], max(room, _LEAST))
-    return _laid_out(cells, rows, columns)
+            text, line[number] = line[number], shortened(line[number], max(room, _LEAST))
+            whole += [f"~ {text}"] if line[number] != text else []
+    return [*_laid_out(cells, rows, columns), *dict.fromkeys(whole)]
 
 
 def _cells(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[list[str]]:

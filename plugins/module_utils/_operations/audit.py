@@ -78,7 +78,7 @@ def _lines(found: Audit) -> list[str]:
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
-    so_far = [amount(published["usd"][name]) for name in ("claimed", "orphans", "total")]
+    so_far = [amount(_cents(published["usd"][name])) for name in ("claimed", "orphans", "total")]
     lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
     return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
 
@@ -86,8 +86,13 @@ def _lines(found: Audit) -> list[str]:
 def _shown(row: Row) -> Row:
     """The row with its age and its cost as there is room for them."""
     hours, usd = row["hours"], row["usd"]
-    so_far = None if usd is None else math.ceil(round(usd * 100, 4)) / 100
+    so_far = None if usd is None else _cents(usd)
     return {**row, "age": None if hours is None else age(hours * HOUR), "so_far": so_far}
+
+
+def _cents(usd: float) -> float:
+    """Rounded up to cents, for the eye."""
+    return math.ceil(round(usd * 100, 4)) / 100
 
 
 def _trouble(found: Audit, fail_on_orphans: bool) -> str:

@@ -123,6 +123,8 @@ def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
     assert max(map(len, _wording.table(rows, columns))) == 78
     lines = _wording.narrow_table(rows, columns, 60, ("A", "B"))
     assert max(map(len, lines)) == 60 and lines[1].startswith("xxxxxxx~xxxx-1  provisioning  whole")
+    assert lines[3:] == [f"~ {'x' * 30}-1"]
     lines = _wording.narrow_table(rows, columns, 48, ("A", "B"))
     assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
+    assert lines[3:] == [f"~ {'x' * 30}-1", "~ provisioning"]
     assert _wording.narrow_table(rows, columns, 100, ("A",)) == _wording.table(rows, columns)
