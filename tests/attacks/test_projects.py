@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
-from attack import SPEC, Attacked, Cases, Make, as_play, core, failed, failures
+from attack import SPEC, Attacked, Cases, Make, as_play, failed, failures
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
 
@@ -22,7 +22,6 @@ def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:
     return {name: project.finish(started[name]) for name, project in projects.items()}
 
 
-@core
 def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None:
     named, unnamed = ("gpu-1", "gpu-2"), ("bare-1",)
     projects = {name: make(name) for name in "ab"}

@@ -126,7 +126,7 @@ def kill(play: Program, how: str) -> None:
 @core
 @pytest.mark.parametrize(
     ("store", "seed"),
-    [(store, SEED + i) for store, rounds in (("shared", ROUNDS), ("files", (ROUNDS + 1) // 3)) for i in range(rounds)],
+    [(store, SEED + i) for store, rounds in (("shared", ROUNDS), ("files", (ROUNDS + 2) // 3)) for i in range(rounds)],
 )
 def test_three_runs_buy_six_machines(
     make_project: MakeProject, request: pytest.FixtureRequest, store: str, seed: int

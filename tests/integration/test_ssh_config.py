@@ -28,8 +28,7 @@ def hosts(file: Path) -> list[str]:
     return re.findall(r"^Host (.*)$", file.read_text(), re.MULTILINE) if file.exists() else []
 
 
-@core
-@pytest.mark.parametrize("folder", ["host_vars", "100% of it's here"])
+@pytest.mark.parametrize("folder", ["host_vars", pytest.param("100% of it's here", marks=core)])
 def test_the_command_that_is_shown_logs_in_until_the_machine_has_ended(project: Project, folder: str) -> None:
     project.declare(["gpu-1", "gpu-2"])
     variables = {} if folder == "host_vars" else {"provision_registry_dir": folder}
