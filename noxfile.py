@@ -171,6 +171,41 @@ def ansible_core(session: nox.Session, core: str) -> str:
     return f"ansible-core~={core}.0"
 
 
+# Of what runs side by side the longest comes first, so that the others fill the gaps.
+
+
+def add_awx(core: str) -> None:
+    """Add the session of AWX's jobs on this version of ansible-core."""
+
+    python = CORE_PYTHONS[core] or False
+
+    @nox.session(name=f"awx-{core}", python=python, tags=["awx"], default=core in IN_TEST, allow_parallel=True)
+    def awx(session: nox.Session) -> None:
+        """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
+        # What does not depend on ansible-core, or is expensive, runs on the newest.
+        marks = [] if core == NEWEST_CORE else ["-m", "core"]
+        command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
+        session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
+        if core == NEWEST_CORE:  # where the tests of AWX can be collected, too
+            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
+
+
+for core in reversed(AWX_CORES):
+    add_awx(core)
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
+def e2e(session: nox.Session) -> None:
+    """Run real playbooks against real machines, where root can boot them on Debian."""
+    core = ansible_core(session, NEWEST_CORE)
+    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    # Most of the time boots and connections are waited for.
+    spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
+    command = ["pytest", *spread, "--durations=4", "tests/e2e"]
+    session.run(*command, *session.posargs, env=environment())
+
+
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
@@ -279,38 +314,6 @@ def nightly(session: nox.Session) -> None:
         session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)
         session.run("pytest", *spread, "tests/integration/test_at_once.py", "-k", "six_machines", env=env)
         seed += worlds
-
-
-def add_awx(core: str) -> None:
-    """Add the session of AWX's jobs on this version of ansible-core."""
-
-    python = CORE_PYTHONS[core] or False
-
-    @nox.session(name=f"awx-{core}", python=python, tags=["awx"], default=core in IN_TEST, allow_parallel=True)
-    def awx(session: nox.Session) -> None:
-        """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
-        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
-        # What does not depend on ansible-core, or is expensive, runs on the newest.
-        marks = [] if core == NEWEST_CORE else ["-m", "core"]
-        command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
-        session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
-        if core == NEWEST_CORE:  # where the tests of AWX can be collected, too
-            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
-
-
-for core in AWX_CORES:
-    add_awx(core)
-
-
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
-def e2e(session: nox.Session) -> None:
-    """Run real playbooks against real machines, where root can boot them on Debian."""
-    core = ansible_core(session, NEWEST_CORE)
-    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
-    # Most of the time boots and connections are waited for.
-    spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
-    command = ["pytest", *spread, "--durations=4", "tests/e2e"]
-    session.run(*command, *session.posargs, env=environment())
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
