@@ -39,6 +39,7 @@ _ARGUMENTS = _SPEC["argument_specs"]["main"]["options"]
 _WANTED = {
     "project": "provision_project",
     "spec": "provision_spec",
+    "spec_order": "provision_spec_order",
     "offer_id": "provision_offer_id",
     "max_price": "provision_max_price_per_hour",
     "max_total_price": "provision_max_total_price_per_hour",

@@ -205,7 +205,8 @@ class _Case:
             later=self.is_later,
             released=released,
             release=bool(self.plan["may_release"]),
-            left=int(self.plan["left"]) - 1,
+            # What was not sent was no attempt.
+            left=int(self.plan["left"]) - (self.outcome != "not_sent"),
         )
 
     def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:

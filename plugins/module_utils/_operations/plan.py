@@ -21,7 +21,7 @@ from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
-from .._provision import allocation, ceilings, lease, messages, ownership, planning, registration
+from .._provision import ceilings, choosing, lease, messages, ownership, planning, registration
 from .._provision.ceilings import Live
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
@@ -42,8 +42,8 @@ from .._wording import amount, table, usd_short
 from ._leases import Lifetime, Sweeps, idles, leased, lifetimes_of, lives, warnings_of
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
+from ._searches import Searches
 from ._unlisted import unlisted
-from .offer_info import offer_info
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": []}
@@ -80,7 +80,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     prices, unread = memory.prices(params["others"])
     plans = planning.plan(
         cases,
-        _Searches(api, warnings).of,
+        Searches(api, warnings).of,
         {case.wanted: _read(api, case) for case in cases if case.buys and case.wanted},
         taken=memory.taken(known.values()),
         others=[*prices, *(None for case in cases if memory.trouble(case.host.registry, case.host.host))],
@@ -102,6 +102,8 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     if any(draft.action == BUY for draft in plans) and not params["quote"]:
         warnings += _other_halves(params["hosts"], hosts)
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
+    if not params["quote"]:
+        warnings += [draft.missed for draft in finished]
     warnings += warnings_of(cases, finished, statuses, clock, sweeps)
     if not (check_mode or params["quote"]):
         warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
@@ -355,7 +357,7 @@ def _fitting(api: Market, case: Case) -> Case:
     if not found.adopted or found.kind is Kind.FAILED or len(found.machines) != 1:
         return case
     try:
-        odd = allocation.misfit(host.spec, api.offer(found.offer_id))
+        odd = choosing.misfit(host.choices, api.offer(found.offer_id))
     except ApiError:
         return case
     if not odd:
@@ -371,39 +373,6 @@ def _pin(cases: t.Sequence[Case], registries: Registries, check_mode: bool) -> N
             with contextlib.suppress(OSError):  # then the key that answers is the first one here
                 path = registries.known_hosts(case.host.registry, case.host.host, case.entry.offer_id)
                 pin(path, case.entry.host_keys)
-
-
-class _Searches:
-    """Each different search is sent once."""
-
-    def __init__(self, api: Market, warnings: list[str]) -> None:
-        self._api = api
-        self._warnings = warnings
-        self._found: list[tuple[t.Any, Found]] = []
-
-    def of(self, host: Declaration) -> Found:
-        """What the host's search finds, cheapest first, without what is not what was asked for."""
-        for spec, found in self._found:
-            if spec == host.spec:
-                return found
-        found = self._search(host.spec)
-        self._found.append((host.spec, found))
-        return found
-
-    def _search(self, spec: t.Mapping[str, t.Any]) -> Found:
-        try:
-            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
-        except Failure as error:
-            return Found(said=str(error))
-        except ApiError as error:
-            return Found(said=messages.joined(str(error), ADVICE.get(error.error_class, "")))
-        self._warnings += answer.get("warnings") or []
-        offers = [offer for offer in answer["offers"] if offer["offer_id"]]
-        fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]
-        if offers and not fitting:
-            odd = allocation.misfit(spec, offers[0])
-            return Found(said=f"The API answers the search with {len(offers)} offers of another kind ({odd}).")
-        return Found(fitting)
 
 
 def _read(api: Market, case: Case) -> Found:
@@ -534,7 +503,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
     total = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
-    refusals = dict.fromkeys(draft.refusal for draft in plans if draft.refusal)
+    refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
     # Who approves a quote must know how long there is to think.
     ends = sorted(str(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at"))
     said = [messages.quoted_until(ends[0])] if ends else []

@@ -19,6 +19,7 @@ from .._ssh_config import UNREADABLE
 from .._wording import duration, nearest
 from . import lease as leases
 from . import messages
+from .choosing import CEILING, LISTED, Choice
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .sums import UNLIMITED
 
@@ -35,7 +36,7 @@ VARIABLES = frozenset(
         *("provision_max_account_price_per_hour", "provision_budget"),
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
-        *("provision_idle_after", "provision_idle_gpu_percent"),
+        *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
     }
 )
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
@@ -76,7 +77,8 @@ class Declaration:
     host: str
     name: str
     project: str = "default"
-    spec: t.Mapping[str, t.Any] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    order: str = LISTED
     offer_id: str = ""
     ceiling: float | None = None
     total_ceiling: float = UNLIMITED
@@ -145,13 +147,14 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     account = _ceiling("provision_max_account_price_per_hour", raw["max_account_price"], found)
     budget = _ceiling("provision_budget", raw["budget"], found, "USD a month")
     lease, max_bill, bill_limit = _lease(raw, found, now)
-    spec = raw["spec"] if isinstance(raw["spec"], t.Mapping) else {}
+    choices = _choices(raw["spec"], found)
     offer_id = str(raw["offer_id"] or "").strip().lower()
     declaration = Declaration(
         host=host,
         name=name,
         project=str(raw["project"]),
-        spec=spec,
+        choices=choices,
+        order=str(raw["spec_order"]),
         offer_id=offer_id,
         ceiling=ceiling,
         total_ceiling=UNLIMITED if total is None else total,
@@ -196,6 +199,21 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         )
     # What the playbook refuses needs no second reason.
     return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(found))
+
+
+def _choices(value: t.Any, found: list[str]) -> tuple[Choice, ...]:
+    """The searches of a host, the preferred one first: a mapping is the only one."""
+    specs = value if isinstance(value, (list, tuple)) else [value] if value else []
+    if not all(isinstance(spec, t.Mapping) and spec for spec in specs):
+        found.append("provision_spec must be a search (a mapping), or a list of them.")
+        return ()
+    choices = []
+    for number, spec in enumerate(specs):
+        name = f"provision_spec[{number}].{CEILING}" if len(specs) > 1 else f"provision_spec.{CEILING}"
+        ceiling = _ceiling(name, spec.get(CEILING), found)
+        own = {key: each for key, each in spec.items() if key != CEILING}
+        choices.append(Choice(own, UNLIMITED if ceiling is None else ceiling))
+    return tuple(choices)
 
 
 def truth(value: t.Any) -> bool:
@@ -284,13 +302,14 @@ def _of_names(names: t.Iterable[str]) -> list[str]:
 
 def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
     found = []
-    if not (declaration.spec or declaration.offer_id):
+    if not (declaration.choices or declaration.offer_id):
         found.append("provision_spec (a search) or provision_offer_id (one offer) must say what to buy.")
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
-    if not declaration.offer_id and declaration.ceiling is None:
+    bound = declaration.choices and all(choice.ceiling != UNLIMITED for choice in declaration.choices)
+    if not declaration.offer_id and declaration.ceiling is None and not bound:
         found.append('provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited".')
-    if declaration.spec and not declaration.spec.get("compute"):
+    if not all(choice.spec.get("compute") for choice in declaration.choices):
         found.append("provision_spec needs a section compute: a volume alone is no machine that one can log in to.")
     return found
 

@@ -218,10 +218,25 @@ def no_offer_found(said: str) -> str:
     return f"{said} Nothing was bought."
 
 
-NO_MATCH = (
-    "No offer matches provision_spec. Ask for less (region, vendor, contract_type, another gpu_type), or try again"
-    " later. Nothing was bought."
-)
+def no_match(why: str) -> str:
+    """Nothing on the market is what a host searches for; ``why`` says where there is something, or none."""
+    where = "" if why == "none" else f"; there is {why}"
+    return (
+        f"No offer matches provision_spec{where}. Ask for less (region, vendor, contract_type, another gpu_type), or"
+        " try again later. Nothing was bought."
+    )
+
+
+def no_choice(reasons: t.Iterable[str]) -> str:
+    """The same of a host with several searches, each with its reason."""
+    return (
+        f"None of the searches of provision_spec has an offer for this host. {'; '.join(reasons)}. Nothing was bought."
+    )
+
+
+def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) -> str:
+    """Why a host gets something else than what it wants most."""
+    return f"{host} gets choice {number} ({what}): {'; '.join(reasons)}."
 
 
 def none_left(count: int, limit: str, cheapest: float | None, tried: int) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from .._registry._place import is_shared
 from .._wording import usd
-from . import allocation, ceilings, lease, messages
+from . import allocation, ceilings, choosing, lease, messages
 from .allocation import Offer, Wish
 from .ceilings import Cap, Live, Wanted
+from .choosing import Seen
 from .declaration import Declaration
 from .entry import Entry
 from .spending import Ledger
@@ -23,6 +24,8 @@ from .standing import Kind, Standing
 from .sums import UNLIMITED, Sum, add_up
 
 KEEP, WAIT, BUY, STOP = "keep", "wait", "buy", "stop"
+
+_LOOKS = 3  # times as many offers may be found to be gone as may be tried
 
 _OFFER_KEPT = (
     "gpu_count",
@@ -38,11 +41,23 @@ _OFFER_KEPT = (
 
 @dataclass(frozen=True)
 class Found:
-    """What a search, or the look at one offer, has brought. ``said``: why it failed. ``is_gone``: the offer is."""
+    """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
+
+    ``said``: why that failed. ``is_gone``: the offer is. ``seen``: what there is for each choice of the host.
+    """
 
     offers: t.Sequence[Offer] = ()
     said: str = ""
     is_gone: bool = False
+    seen: t.Sequence[Seen] = ()
+    numbers: t.Mapping[str, int] = field(default_factory=dict)
+    ceilings: t.Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, host: Declaration, seen: t.Sequence[Seen]) -> Found:
+        """What was found for the choices of a host."""
+        chosen = choosing.choose(host.choices, seen, host.order)
+        return cls(chosen.offers, seen=seen, numbers=chosen.numbers, ceilings=chosen.ceilings)
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,9 @@ class Case:
     @property
     def left(self) -> int:
         """How many offers may still be tried."""
-        return self.host.max_attempts - len(self.attempts)
+        sent = [each for each in self.attempts if each.get("outcome") != "not_sent"]
+        # What was not sent costs nothing, but a search may bring ever new offers that cannot be had.
+        return min(self.host.max_attempts - len(sent), _LOOKS * self.host.max_attempts - len(self.attempts))
 
     @property
     def verifies(self) -> bool:
@@ -85,7 +102,8 @@ class Plan:
     """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer.
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``account_limit``: USD per hour
-    that all of the account may cost, of which a shared registry counts only its own; None for no limit.
+    that all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
+    why it gets no better choice than this.
     """
 
     host: str
@@ -100,6 +118,7 @@ class Plan:
     refusal: str = ""
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     account_limit: float | None = None
+    missed: str = ""
 
 
 def plan(
@@ -247,6 +266,8 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
         offer,
         [] if case.wanted else [each for each in found.offers if allocation.within(each, host.limit)],
         offer["price_per_hour"],
+        min(host.limit, found.ceilings.get(offer["offer_id"], UNLIMITED)),
+        missed=_missed(host, found, found.numbers.get(offer["offer_id"], 1)),
         label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
     )
 
@@ -266,10 +287,31 @@ def _lasts(host: Declaration) -> str:
 
 
 def _none(case: Case, found: Found) -> str:
-    if not found.offers:
-        return messages.NO_MATCH
-    cheapest = found.offers[0]["price_per_hour"]
-    return messages.none_left(len(found.offers), _limit_of(case.host), cheapest, len(case.attempts))
+    host = case.host
+    if len(host.choices) > 1:
+        return messages.no_choice(_reasons(host, found, len(host.choices)))
+    if not found.offers and found.seen and not found.seen[0].offers:
+        return messages.no_match(choosing.why_not(host.choices[0], found.seen[0], host.limit))
+    offers = found.offers or (found.seen[0].offers if found.seen else ())
+    if not offers:
+        return messages.no_match("none")
+    cheapest = offers[0]["price_per_hour"]
+    return messages.none_left(len(offers), _limit_of(host), cheapest, len(case.attempts))
+
+
+def _reasons(host: Declaration, found: Found, count: int) -> list[str]:
+    """Why each of the first choices came to nothing."""
+    pairs = zip(host.choices[:count], found.seen)
+    return [f"{choosing.named(choice)}: {choosing.why_not(choice, seen, host.limit)}" for choice, seen in pairs]
+
+
+def _missed(host: Declaration, found: Found, number: int) -> str:
+    """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
+    if number < 2 or host.order == choosing.CHEAPEST:
+        return ""
+    return messages.later_choice(
+        host.host, number, choosing.named(host.choices[number - 1]), _reasons(host, found, number - 1)
+    )
 
 
 def _after(case: Case, reason: str) -> str:
@@ -289,7 +331,7 @@ def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], account_limit: float
     refusal = next(filter(None, (cap.refusal for cap in caps)), "")
     if refusal:
         return replace(draft, action=STOP, refusal=_after(case, refusal))
-    limit: float | None = case.host.limit
+    limit = draft.limit
     for cap in caps:
         most = UNLIMITED if limit is None else limit
         limit = allocation.share(draft.price, most, cap.left, Sum(0.0), cap.buyers)
@@ -352,7 +394,7 @@ def kept_of(offer: Offer) -> dict[str, t.Any]:
 
 def drift(host: Declaration, entry: Entry) -> str:
     """In what a host owns something else than it declares now; empty where it does not."""
-    found = [allocation.misfit(host.spec, entry.offer) if entry.offer and not host.offer_id else ""]
+    found = [choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""]
     if host.ceiling is not None and entry.price is not None and entry.price > host.limit:
         found.append(f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}")
     if entry.name not in ("", host.name):

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from .. import _states
 from .._wording import usd
-from . import allocation, messages, ownership
+from . import choosing, messages, ownership
 from .declaration import Declaration
 from .entry import Entry
 from .machines import price_of
@@ -323,4 +323,4 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     own = dict(known) if isinstance(known, t.Mapping) else {}
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
-    return allocation.misfit(host.spec, {**own, "vendor": machines[0].get("vendor")})
+    return choosing.misfit(host.choices, {**own, "vendor": machines[0].get("vendor")})

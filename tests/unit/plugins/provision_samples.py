@@ -37,6 +37,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "name": "gpu-1",
         "project": "default",
         "spec": SPEC,
+        "spec_order": "listed",
         "offer_id": "",
         "max_price": 4,
         "refused": "",

@@ -92,7 +92,7 @@ def test_what_is_omitted_is_refused(name: str, value: Any) -> None:
     [
         ({"provision_on_failure": "drop"}, "provision_on_failure must be one of"),
         ({"provision_host_key_trust": "no"}, "provision_host_key_trust must be one of"),
-        ({"provision_spec": 7}, "provision_spec"),
+        ({"provision_spec_order": "dearest"}, "provision_spec_order must be one of"),
         ({"provision_reach": "perhaps"}, "provision_reach"),
         ({"provision_users": 7}, "provision_users"),
     ],

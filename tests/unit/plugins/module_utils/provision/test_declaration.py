@@ -377,8 +377,8 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
     known = read_declaration(raw(**fields), folder)
     assert all(isinstance(each, str) and each for each in known.objections)
     if not known.objections:
-        assert known.name.strip() and (known.spec or known.offer_id)
-        assert known.offer_id or known.ceiling is not None
+        assert known.name.strip() and (known.choices or known.offer_id)
+        assert known.offer_id or known.ceiling is not None or all(c.ceiling != UNLIMITED for c in known.choices)
 
 
 # Leases
@@ -433,4 +433,47 @@ def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
     ],
 )
 def test_idleness(fields: dict[str, Any], said: str) -> None:
+    assert said in objections(**fields) if said else objections(**fields) == ""
+
+
+# Second choices
+
+
+H100, A100 = ({"compute": {"gpu_type": name}} for name in ("H100", "A100"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "ceilings"),
+    [
+        (H100, [UNLIMITED]),
+        ([H100], [UNLIMITED]),
+        ([H100, {**A100, "max_price_per_hour": "2.5"}], [UNLIMITED, 2.5]),
+        ({**H100, "max_price_per_hour": 3}, [3.0]),
+        ({}, []),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -> None:
+    found = declared(spec=spec, offer_id=offer_id(1))
+    assert [choice.ceiling for choice in found.choices] == ceilings
+    assert all("max_price_per_hour" not in choice.spec for choice in found.choices)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"spec": [H100, "A100"]}, "provision_spec must be a search (a mapping), or a list of them."),
+        ({"spec": "H100"}, "provision_spec must be a search (a mapping), or a list of them."),
+        ({"spec": [H100, {}]}, "provision_spec must be a search (a mapping), or a list of them."),
+        ({"spec": [H100, {"region": "EU"}]}, "provision_spec needs a section compute"),
+        (
+            {"spec": [H100, {**A100, "max_price_per_hour": "3,5"}]},
+            "provision_spec[1].max_price_per_hour must be a number (USD per hour)",
+        ),
+        ({"spec": [{**H100, "max_price_per_hour": 3}, A100], "max_price": ""}, "provision_max_price_per_hour must say"),
+        ({"spec": [{**H100, "max_price_per_hour": 3}], "max_price": ""}, ""),
+    ],
+)
+def test_what_is_no_list_of_searches(fields: dict[str, Any], said: str) -> None:
     assert said in objections(**fields) if said else objections(**fields) == ""

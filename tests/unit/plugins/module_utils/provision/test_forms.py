@@ -34,7 +34,7 @@ FOUND = [{**machine(1), "resource_id": "r-1"}]
             messages.too_dear("x", 5.0, messages.limit_of(4.0)),
             "not within 'USD per hour for one machine, at the most' (USD 4.00 per hour).",
         ),
-        (messages.NO_MATCH, "No offer matches what was asked for. Ask for less (region, vendor,"),
+        (messages.no_match("none"), "No offer matches what was asked for. Ask for less (region, vendor,"),
         (
             naming.objection([naming.Part("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None, "", True),
             "'Machines to end': 'gpu-*' means 2 hosts (gpu-1, gpu-2), and nobody has said how many that shall be."

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import Live
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
@@ -529,3 +530,62 @@ def test_the_price_may_not_rise_beyond_a_budget() -> None:
 def test_what_was_spent_must_be_readable() -> None:
     (found,) = planned(free(budget=100), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT, unreadable="It is torn.")})
     assert found.action == STOP and "What was spent cannot be read" in found.refusal and "It is torn." in found.refusal
+
+
+# Second choices
+
+H100 = {"compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}
+A100 = {"compute": {"gpu_type": "A100", "gpu_count": 1}, "max_price_per_hour": 2.5}
+
+
+def chosen(*cases: Case, seen: Sequence[Seen], **more: Any) -> list[Plan]:
+    return plan(cases, lambda one: Found.of(one, seen), {}, **more)
+
+
+def test_a_host_takes_what_it_wants_most() -> None:
+    (found,) = chosen(free(spec=[H100, A100]), seen=[Seen([FAIR]), Seen([CHEAP])])
+    assert (found.action, found.offer_id, found.missed) == (BUY, FAIR["offer_id"], "")
+    (cheapest,) = chosen(free(spec=[H100, A100], spec_order="cheapest"), seen=[Seen([FAIR]), Seen([CHEAP])])
+    assert (cheapest.offer_id, cheapest.missed) == (CHEAP["offer_id"], "")
+
+
+def test_a_later_choice_says_why() -> None:
+    dear = Seen([offer(8, 4.1)])
+    (found,) = chosen(free(spec=[H100, A100]), seen=[dear, Seen([FAIR])])
+    assert (found.offer_id, found.limit) == (FAIR["offer_id"], 2.5)
+    assert found.missed == (
+        "gpu-1 gets choice 2 (1 x A100): 1 x H100, ondemand: dearer than your ceiling (cheapest: USD 4.10 per hour)."
+    )
+
+
+def test_the_lower_ceiling_of_host_and_choice_holds() -> None:
+    (below,) = chosen(free(spec=[A100], max_price=2), seen=[Seen([offer(8, 2.4)])])
+    (above,) = chosen(free(spec=[A100], max_price=9), seen=[Seen([offer(8, 2.6)])])
+    assert (below.action, above.action) == (STOP, STOP)
+    (own,) = chosen(free(spec=[A100], max_price=""), seen=[Seen([offer(8, 2.4)])])
+    assert (own.action, own.limit) == (BUY, 2.5)
+
+
+def test_hosts_that_share_their_choices_get_different_offers() -> None:
+    seen = [Seen([CHEAP]), Seen([FAIR])]
+    found = Found.of(host(spec=[H100, A100]), seen)
+    plans = plan([free("gpu-1", spec=[H100, A100]), free("gpu-2", spec=[H100, A100])], lambda _one: found, {})
+    assert [each.offer_id for each in plans] == [CHEAP["offer_id"], FAIR["offer_id"]]
+    assert "1 x H100, ondemand: given to other hosts, or tried before" in plans[1].missed
+
+
+def test_no_choice_has_an_offer() -> None:
+    seen = [Seen(wider=[offer(8, 1.0, contract_type="spot")]), Seen()]
+    (found,) = chosen(free(spec=[H100, A100]), seen=seen)
+    assert found.action == STOP
+    assert "1 x H100, ondemand: only spot; 1 x A100: none. Nothing was bought." in found.refusal
+    (single,) = chosen(free(spec=H100), seen=seen[:1])
+    assert "No offer matches provision_spec; there is only spot. Ask for less" in single.refusal
+
+
+def test_what_was_not_sent_is_no_attempt() -> None:
+    gone = [{"offer_id": offer_id(number), "outcome": "not_sent", "msg": ""} for number in range(20, 28)]
+    assert case(host(), attempts=gone[:2]).left == 3
+    assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).left == 2
+    # But not for ever.
+    assert case(host(), attempts=gone).left == 1

@@ -1,0 +1,74 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The searches of all hosts of a play. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._api import ApiError, Json
+from .._market import Market
+from .._on_api import ADVICE
+from .._operation import Failure
+from .._provision import allocation, choosing, messages
+from .._provision.choosing import Seen
+from .._provision.declaration import Declaration
+from .._provision.planning import Found
+from .offer_info import offer_info
+
+
+class Searches:
+    """Each different search is sent once."""
+
+    def __init__(self, api: Market, warnings: list[str]) -> None:
+        self._api = api
+        self._warnings = warnings
+        self._sent: list[tuple[t.Any, tuple[list[Json], str]]] = []
+        self._found: list[tuple[t.Any, Found]] = []
+
+    def of(self, host: Declaration) -> Found:
+        """What the host's searches find, best first, without what is not what was asked for."""
+        for choices, found in self._found:
+            if choices == (host.choices, host.order):
+                return found
+        found = self._choose(host)
+        self._found.append(((host.choices, host.order), found))
+        return found
+
+    def _choose(self, host: Declaration) -> Found:
+        seen = []
+        for choice in host.choices:
+            offers, said = self._search(choice.spec)
+            if said:
+                return Found(said=said)
+            seen.append(Seen(offers, [] if offers else self._beyond(choice.spec)))
+        return Found.of(host, seen)
+
+    def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Json]:
+        """What there is beyond each limit of a search, only to say so."""
+        return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider)[0]]
+
+    def _search(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], str]:
+        """The offers that fit, cheapest first, or why there is no answer."""
+        for known, answer in self._sent:
+            if known == spec:
+                return answer
+        answer = self._ask(spec)
+        self._sent.append((spec, answer))
+        return answer
+
+    def _ask(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], str]:
+        try:
+            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
+        except Failure as error:
+            return [], str(error)
+        except ApiError as error:
+            return [], messages.joined(str(error), ADVICE.get(error.error_class, ""))
+        self._warnings += answer.get("warnings") or []
+        offers = [offer for offer in answer["offers"] if offer["offer_id"]]
+        fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]
+        if offers and not fitting:
+            odd = allocation.misfit(spec, offers[0])
+            return [], f"The API answers the search with {len(offers)} offers of another kind ({odd})."
+        return fitting, ""
