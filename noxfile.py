@@ -248,9 +248,10 @@ def add_sanity(core: str) -> None:
         rest = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).name != "shims"]
         pythons = [str(Path(python).parent) for python in PYTHONS.values()]
         env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
-        # There the others do without pylint, and import the plugins only by the Python that they run on.
+        # There the others do without what looks at style, and import the plugins only by the Python that they run on.
         own = next(version for version in SANITY_CORES[core] if version in PYTHONS)
-        brief = ["--skip-test", "pylint", "--python", own] if BRIEF and core != NEWEST_CORE else []
+        style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
+        brief = [*style, "--python", own] if BRIEF and core != NEWEST_CORE else []
         session.run("ansible-test", "sanity", "--local", *brief, *session.posargs, env=env)
 
 
