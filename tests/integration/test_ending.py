@@ -348,12 +348,12 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     run = project.play("compute_index.supply.audit", ANSIBLE_SHOW_CUSTOM_STATS="1")
 
     assert run.returncode == 0, run.output
-    assert "ONLY THE REGISTRY KNOWS" in run.text and re.search(rf"gpu-2 \w+ 2\.00 {second}", run.text)
+    assert "ONLY THE REGISTRY KNOWS" in run.text and re.search(rf"gpu-2 \w+ 2\.00 \d+s 0\.01 {second}", run.text)
     assert "machine-3 running 3.10" in run.text
     assert "GONE: claimed, but ended or unknown to the API" in run.text and first in run.text
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
-    assert stats["audit"].keys() == {"claimed", "orphans", "gone", "price_per_hour", "unpriced"}
+    assert stats["audit"].keys() == {"claimed", "orphans", "gone", "price_per_hour", "usd", "unpriced"}
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]
     assert stats["audit"]["price_per_hour"] == {"claimed": 2, "orphans": 3.1, "total": 5.1}
 
