@@ -304,7 +304,7 @@ def test_two_machines_of_one_name_are_shown(project: Project) -> None:
         ("", "decommission_hosts must say whose machines end"),
         ([], "decommission_hosts must say whose machines end"),
         ("*", "decommission_hosts must say whose machines end"),
-        ("!gpu-2", "begins with an exclusion, which ends all others"),
+        ("!gpu-2", "begins with an exclusion, which means all others"),
         ("gpu-1,gpu-11", "gpu-11 matches no host"),
         ("gpux*", "gpux* matches no host"),
         ("gpu:!gpu-11", "!gpu-11 matches no host"),

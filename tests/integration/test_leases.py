@@ -123,7 +123,7 @@ def test_the_last_command_on_a_machine(project: Project) -> None:
     failing = "test -e /nowhere || { echo saving $(hostname) >&2; exit 3; }"
     delayed = reap(project, 8.2, reap_before_end=failing, reap_grace=30)
     assert delayed.returncode == 2, delayed.output
-    assert len(re.findall("Its lease is over, but reap_before_end failed on it. A sweep after", delayed.text)) >= 2
+    assert len(re.findall("Its time is over, but reap_before_end failed on it. When it has", delayed.text)) >= 2
     assert len(project.simulator.billed) == 2
     anyway = reap(project, 8.6, reap_before_end=failing, reap_grace=30)
     assert anyway.returncode == 0, anyway.output
