@@ -38,6 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._spec import 
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
 
 preload()  # before Ansible forks its workers
 
@@ -102,6 +103,8 @@ class ActionModule(InProcessAction):
         }
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
+        if result.get("waiting") and in_terminal():
+            display.display(f"  {result['waiting']}")
         by_survey = task_vars.get("awx_job_id") and (_SURVEY in task_vars or step in _SURVEYED)
         return t.cast("dict[str, t.Any]", shown_in_awx(result)) if by_survey else result
 

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 import os
+import random
 import re
+import time
 import typing as t
 import uuid
 from pathlib import Path
@@ -24,6 +27,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
@@ -60,6 +64,8 @@ _WANTED = {
     "template": "provision_cloud_init_template",
     "lease": "provision_lease",
     "idle_after": "provision_idle_after",
+    "wait": "provision_wait",
+    "wait_delay": "provision_wait_delay",
     "idle_gpu_percent": "provision_idle_gpu_percent",
     "lease_max": "provision_lease_max",
     "lease_unswept": "provision_lease_unswept",
@@ -106,6 +112,7 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),
+        **_waits(given["provision_wait"], given["provision_wait_delay"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
@@ -114,6 +121,17 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
         "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
+    """From when on, how often and at which distance (seconds) the market is looked at, for the task that does it.
+
+    A part of the distance is random, so that many controllers do not come at once. What is wrong is told by the plan.
+    """
+    now = time.time()
+    patience = read_patience(wait, delay, now, [])
+    pause = math.ceil(patience.delay * random.uniform(1.0, 1.1))
+    return {"declared_at": now, "looks": looks(patience, now), "pause": pause}
 
 
 def registry_mark(url: t.Any) -> str:

@@ -1,11 +1,15 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Second choices: what is bought where there is nothing of what is wanted most, and what is said of it."""
+"""Second choices and waiting: what is bought where there is nothing of what is wanted most, or nothing yet."""
 
 from __future__ import annotations
 
-from conftest import MakeProject, core
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from conftest import MakeProject, Project, Run, core
 from simulator import Offer
 
 A100 = "nvidia-a100-sxm4-80gb"
@@ -29,7 +33,7 @@ def test_second_choices(make_project: MakeProject) -> None:
     shown = project.play("compute_index.supply.quote")
     assert shown.returncode == 2, shown.output
     assert (
-        "gpu-2 gets choice 3 (1 x A100): 1 x H100, ondemand, EU: only elsewhere (US); 1 x H100, US: given to other hosts"
+        "gpu-2 gets choice 3 (1 x A100): 1 x H100, ondemand, EU: only elsewhere (US); 1 x H100, US: given to other"
     ) in shown.text
     assert "None of the searches of provision_spec has an offer for this host." in shown.failure("gpu-3")
     # The market is asked once for each search, and once without each limit of the one that finds nothing.
@@ -53,3 +57,57 @@ def test_the_cheapest_gpu_of_all_choices(make_project: MakeProject) -> None:
     assert run.returncode == 0, run.output
     (purchase,) = project.simulator.purchases
     assert purchase.offer_id == offers[1].offer_id
+
+
+def waits(project: Project, **variables: Any) -> Run:
+    usual = {"provision_wait": "30s", "provision_wait_delay": "1s", "provision_reach": False}
+    return project.provision(**{**usual, **variables})
+
+
+@core
+def test_offers_are_waited_for(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=9.0)])
+    project.declare(["gpu-1", "gpu-2"])
+
+    def sell() -> None:
+        """Sell what fits once two looks have found too little."""
+        while project.requests("POST", "/get_offers") < 3:
+            time.sleep(0.05)
+        assert project.simulator.purchases == [], "nothing is bought, and so billed, while it is waited"
+        project.simulator.add_offer(gpu_price_per_hour=3.0)
+
+    with ThreadPoolExecutor() as pool:
+        selling = pool.submit(sell)
+        run = waits(project)
+        selling.result()
+    assert run.returncode == 0, run.output
+    assert len(project.simulator.billed) == 2
+    assert re.search(r"waiting for 1 \(gpu-2\): 2 offers, the cheapest at USD 2.00/h\. Next look 2", run.text), (
+        run.output
+    )
+
+
+def test_time_is_up(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0)])
+    project.declare(["gpu-1", "gpu-2"])
+    checked = project.provision("--check", provision_wait="1h")
+    assert checked.returncode == 2 and "waiting for" not in checked.text
+    run = waits(project, provision_wait="3s")
+    assert run.returncode == 2 and len(project.simulator.billed) == 1, run.output
+    assert "They were waited for since" in run.failure("gpu-2") and "1 offer, the cheapest at" in run.failure("gpu-2")
+
+
+@core
+def test_a_later_run_looks_again(make_project: MakeProject) -> None:
+    project = make_project([Offer(gpu_price_per_hour=2.0)])
+    project.declare(["gpu-1", "gpu-2"])
+    asks = {"provision_wait": "2099-01-01T00:00Z", "provision_wait_delay": 0}
+    first = waits(project, **asks)
+    assert first.returncode == 0, first.output
+    assert "gpu-2: no offer yet, a later run looks again until 2099-01-01 00:00 UTC" in first.text
+    assert (len(project.simulator.billed), project.registry("gpu-2")) == (1, None)
+    project.simulator.add_offer(gpu_price_per_hour=3.0)
+    second = waits(project, **asks)
+    assert second.returncode == 0 and len(project.simulator.billed) == 2, second.output
+    wrong = waits(project, provision_wait="8h", provision_wait_delay=0)
+    assert wrong.returncode == 0, "what is owned needs no waiting"

@@ -17,6 +17,8 @@ from .._provision.declaration import Declaration
 from .._provision.planning import Found
 from .offer_info import offer_info
 
+_Answer = tuple[list[Json], str, bool]  # with why there is none, and whether that may pass
+
 
 class Searches:
     """Each different search is sent once."""
@@ -24,7 +26,7 @@ class Searches:
     def __init__(self, api: Market, warnings: list[str]) -> None:
         self._api = api
         self._warnings = warnings
-        self._sent: list[tuple[t.Any, tuple[list[Json], str]]] = []
+        self._sent: list[tuple[t.Any, _Answer]] = []
         self._found: list[tuple[t.Any, Found]] = []
 
     def of(self, host: Declaration) -> Found:
@@ -39,9 +41,9 @@ class Searches:
     def _choose(self, host: Declaration) -> Found:
         seen = []
         for choice in host.choices:
-            offers, said = self._search(choice.spec)
+            offers, said, passes = self._search(choice.spec)
             if said:
-                return Found(said=said)
+                return Found(said=said, is_passing=passes)
             seen.append(Seen(offers, [] if offers else self._beyond(choice.spec)))
         return Found.of(host, seen)
 
@@ -49,7 +51,7 @@ class Searches:
         """What there is beyond each limit of a search, only to say so."""
         return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider)[0]]
 
-    def _search(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], str]:
+    def _search(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         """The offers that fit, cheapest first, or why there is no answer."""
         for known, answer in self._sent:
             if known == spec:
@@ -58,17 +60,17 @@ class Searches:
         self._sent.append((spec, answer))
         return answer
 
-    def _ask(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], str]:
+    def _ask(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         try:
             answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
         except Failure as error:
-            return [], str(error)
+            return [], str(error), False
         except ApiError as error:
-            return [], messages.joined(str(error), ADVICE.get(error.error_class, ""))
+            return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
         self._warnings += answer.get("warnings") or []
         offers = [offer for offer in answer["offers"] if offer["offer_id"]]
         fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]
         if offers and not fitting:
             odd = allocation.misfit(spec, offers[0])
-            return [], f"The API answers the search with {len(offers)} offers of another kind ({odd})."
-        return fitting, ""
+            return [], f"The API answers the search with {len(offers)} offers of another kind ({odd}).", False
+        return fitting, "", False

@@ -27,7 +27,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import Clock
-from .._provision.planning import BUY, KEEP, STOP, WAIT, Case, Found, Plan
+from .._provision.planning import BUY, KEEP, LATER, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
 from .._provision.standing import Account, Kind, Standing, standing
@@ -44,9 +44,10 @@ from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
 from ._unlisted import unlisted
+from ._waiting import told, waits
 from .offer_status import offer_statuses
 
-BLANK: Result = {"changed": False, "plans": []}
+BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
 
 @with_registries
@@ -90,6 +91,10 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         live=_live(account, cases, memory),
         spent=_spent(registries, cases, clock.latest),
     )
+    waiting = {} if check_mode else waits(cases, plans, params, clock.here, account.unreadable)
+    if waiting:
+        return {**BLANK, "waits": True, **waiting}
+    plans = told(cases, plans, params)
     try:
         changed = False if check_mode else memory.note(cases, clock)
     except RegistryError as error:
@@ -466,8 +471,11 @@ def _answer(
     answer: Result = {**BLANK, "plans": shown, "common": common}
     if params["quote"]:
         return {**answer, **quoted(plans, common["registry"], lifetimes_of(plans, known, statuses, clock))}
-    if kept:
-        answer["ansible_stats"] = {"data": {"provision_hosts": kept}, "per_host": False, "aggregate": True}
+    data: Result = {"provision_hosts": kept} if kept else {}
+    if any(case.host.patience.is_of_many_runs for case in cases):
+        data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
+    if data:
+        answer["ansible_stats"] = {"data": data, "per_host": False, "aggregate": True}
     return answer
 
 
@@ -584,7 +592,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         }
     host = case.host
     facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {}
-    files = {KEEP: _reached_by(case), STOP: "stop.yml"}
+    files = {KEEP: _reached_by(case), STOP: "stop.yml", LATER: "later.yml"}
     buying = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
     following = files.get(draft.action, buying)
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
@@ -603,6 +611,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "ceilings": _ceilings(draft, host),
         "resource_ids": list(draft.resource_ids),
         "label": draft.label or _label(draft),
+        "error_class": "capacity" if draft.lacks and draft.action == STOP else "",
         "refusal": draft.refusal,
         "owned": case.standing.owns,
         "wanted": bool(host.offer_id),

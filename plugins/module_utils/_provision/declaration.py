@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 
 from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
+from .._text import number_of
 from .._wording import duration, nearest
 from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .sums import UNLIMITED
+from .waiting import Patience, read_patience
 
 # The variables of the role's users; a test compares them with the role's argument specs.
 VARIABLES = frozenset(
@@ -37,6 +39,7 @@ VARIABLES = frozenset(
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
         *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
+        *("provision_wait", "provision_wait_delay"),
     }
 )
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
@@ -101,6 +104,7 @@ class Declaration:
     max_bill: float | None = None
     bill_limit: float = UNLIMITED
     unswept: str = "warn"
+    patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
@@ -176,6 +180,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
         max_bill=max_bill,
         bill_limit=bill_limit,
         unswept=str(raw["lease_unswept"]),
+        patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, found),
         idle_after=str(raw["idle_after"] or "").strip(),
         identity_file=str(raw["identity_file"] or ""),
         advice=str(raw["advice"] or ""),

@@ -234,6 +234,21 @@ def no_choice(reasons: t.Iterable[str]) -> str:
     )
 
 
+def looked_for_later(host: str, until: str) -> str:
+    """A line for a host that has no offer yet, and for which a later run looks again."""
+    return f"{host}: no offer yet, a later run looks again until {until}"
+
+
+def waits(hosts: t.Sequence[str], since: str, seen: str, again: str, until: str) -> str:
+    """What is waited for, in a line of the terminal."""
+    return f"Since {since} waiting for {len(hosts)} ({some(hosts)}): {seen}. Next look {again}, until {until}."
+
+
+def waited(since: str, seen: str) -> str:
+    """What was seen while offers were waited for."""
+    return f"They were waited for since {since}. Seen: {seen}." if seen else f"They were waited for since {since}."
+
+
 def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) -> str:
     """Why a host gets something else than what it wants most."""
     return f"{host} gets choice {number} ({what}): {'; '.join(reasons)}."

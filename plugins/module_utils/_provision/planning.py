@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._registry._place import is_shared
+from .._text import number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, messages
 from .allocation import Offer, Wish
@@ -23,7 +24,7 @@ from .spending import Ledger
 from .standing import Kind, Standing
 from .sums import UNLIMITED, Sum, add_up
 
-KEEP, WAIT, BUY, STOP = "keep", "wait", "buy", "stop"
+KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
 _LOOKS = 3  # times as many offers may be found to be gone as may be tried
 
@@ -43,12 +44,14 @@ _OFFER_KEPT = (
 class Found:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
-    ``said``: why that failed. ``is_gone``: the offer is. ``seen``: what there is for each choice of the host.
+    ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
+    each choice of the host.
     """
 
     offers: t.Sequence[Offer] = ()
     said: str = ""
     is_gone: bool = False
+    is_passing: bool = False
     seen: t.Sequence[Seen] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
     ceilings: t.Mapping[str, float] = field(default_factory=dict)
@@ -103,7 +106,8 @@ class Plan:
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``account_limit``: USD per hour
     that all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
-    why it gets no better choice than this.
+    why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``market``: the prices
+    of all that its searches have found.
     """
 
     host: str
@@ -119,6 +123,8 @@ class Plan:
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
     account_limit: float | None = None
     missed: str = ""
+    lacks: bool = False
+    market: tuple[float | None, ...] = ()
 
 
 def plan(
@@ -159,8 +165,10 @@ def plan(
         _capped(case, draft, [*caps, budgets.get(_purse(case), Cap())], limit)
         for case, draft, limit in zip(cases, drafts, limits)
     ]
+    capped = [_later(case, draft, now) for case, draft in zip(cases, capped)]
     stopped = [*failed, *(draft.host for draft in capped if draft.action == STOP)]
-    return [_honest(case, _all_or_none(case, draft, stopped)) for case, draft in zip(cases, capped)]
+    later = [draft.host for draft in capped if draft.action == LATER]
+    return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, capped)]
 
 
 _First = tuple[Case, Found, str]  # with why nothing can be bought, if that is known already
@@ -255,10 +263,13 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
         if not allocation.within(offer, host.limit):
             told = messages.too_dear(case.wanted, offer["price_per_hour"], _limit_of(host))
             reason = messages.joined(told, host.advice)
-    elif not reason and offer is None:
+    lacks = found.is_passing or (not reason and offer is None)
+    if not reason and offer is None:
         reason = _none(case, found)
     if reason or offer is None:
-        return Plan(host.host, STOP, case.wanted, refusal=_after(case, reason), offer=offer or {})
+        market = tuple(number_of(each["price_per_hour"]) for seen in found.seen for each in seen.offers)
+        refused = Plan(host.host, STOP, case.wanted, refusal=_after(case, reason), offer=offer or {})
+        return replace(refused, lacks=lacks, market=market)
     return Plan(
         host.host,
         BUY,
@@ -381,9 +392,22 @@ def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger
     return found
 
 
-def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str]) -> Plan:
-    if draft.action != BUY or not case.host.all_or_nothing or not stopped:
+def _later(case: Case, draft: Plan, now: float) -> Plan:
+    """A host for which there is no offer is looked for again by a later run, if that was asked for."""
+    if not (draft.lacks and case.host.patience.comes_back(now)) or case.attempts:
         return draft
+    return replace(draft, action=LATER, refusal="", label=_label_later(case))
+
+
+def _label_later(case: Case) -> str:
+    return messages.looked_for_later(case.host.host, lease.said(case.host.patience.until or 0.0))
+
+
+def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Sequence[str]) -> Plan:
+    if draft.action != BUY or not case.host.all_or_nothing or not (stopped or later):
+        return draft
+    if not stopped:
+        return replace(draft, action=LATER, label=_label_later(case))
     return replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
 
 

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
+    LATER,
     STOP,
     WAIT,
     Case,
@@ -589,3 +590,27 @@ def test_what_was_not_sent_is_no_attempt() -> None:
     assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).left == 2
     # But not for ever.
     assert case(host(), attempts=gone).left == 1
+
+
+# Waiting
+
+
+def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
+    asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "max_price": "0.5"}
+    (found,) = planned(free(**asks))
+    assert (found.action, found.refusal, found.lacks) == (LATER, "", True)
+    assert found.label == "gpu-1: no offer yet, a later run looks again until 1970-01-02 00:00 UTC"
+    (over,) = planned(free(**asks), now=24 * 3600.0)
+    assert (over.action, over.lacks) == (STOP, True)
+    (wrong,) = planned(case(declared(**{**asks, "max_price": "3,5"})))
+    assert (wrong.action, wrong.lacks) == (STOP, False)
+
+
+def test_all_or_nothing_waits_for_all() -> None:
+    asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "all_or_nothing": True}
+    plans = planned(free("gpu-1", **asks), free("gpu-2", **asks, max_price="0.5"))
+    assert [each.action for each in plans] == [LATER, LATER]
+    some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price="0.5"))
+    assert [each.action for each in some] == [BUY, LATER]
+    (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), Kind.STOP, reason="A fault."))
+    assert first.action == STOP

@@ -1,0 +1,56 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of a play that wait for offers, and what was seen meanwhile.
+
+The looks of one task follow each other in one process, which remembers them. This module util is private to the
+collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from .._operation import Params, Result
+from .._provision import lease, messages, waiting
+from .._provision.planning import Case, Plan
+from .._provision.waiting import Look
+
+_HISTORY: dict[str, list[Look]] = {}  # by the first declaration of those that wait
+
+
+def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
+    """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
+    if params["quote"] or params["attempts"] or params["failed"]:
+        return {}
+    lacking = [
+        (case, draft)
+        for case, draft in zip(cases, plans)
+        if (draft.lacks or (trouble and not case.standing.owns)) and case.host.patience.has_time(now)
+    ]
+    if not lacking:
+        return {}
+    seen = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
+    history = _HISTORY.setdefault(_key(params), [])
+    history.append(seen)
+    hosts = [case.host.host for case, _draft in lacking]
+    since, again = lease.said(history[0].moment), lease.said(now + lacking[0][0].host.patience.delay)
+    until = max(case.host.patience.until or 0.0 for case, _draft in lacking)
+    return {"waiting": messages.waits(hosts, since, trouble or seen.said, again, lease.said(until))}
+
+
+def told(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params) -> list[Plan]:
+    """The plans, in which those that have waited in vain say what was seen."""
+    history = _HISTORY.get(_key(params))
+    if not history:
+        return list(plans)
+    said = messages.waited(lease.said(history[0].moment), waiting.by_hour(history))
+    return [
+        replace(draft, refusal=messages.joined(draft.refusal, said)) if draft.lacks and draft.refusal else draft
+        for draft in plans
+    ]
+
+
+def _key(params: Params) -> str:
+    return str(next(iter(params["ids"]), ""))
