@@ -156,6 +156,7 @@ class ActionModule(InProcessAction):
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
+            "forks": int(task_vars.get("ansible_forks") or 0),
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:

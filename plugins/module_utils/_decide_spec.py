@@ -45,6 +45,7 @@ PLAN: Spec = {
     "identity_file": {"type": "str", "default": ""},
     "quote": {"type": "bool", "default": False},
     "slice_of": {"type": "str", "default": ""},
+    "forks": {"type": "int", "default": 0},
 }
 
 JUDGE: Spec = {

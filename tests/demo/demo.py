@@ -148,6 +148,8 @@ def main() -> None:
         say("7. End the other machine, and wait until it is gone.")
         play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
         ended = requests("DELETE /resources/")
+        say("8. What has it cost, at most?")
+        play("compute_index.supply.spend", environment)
         say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
         print(
             f"The second run changed {changed} things. Machines ended: {swept} by the sweep, {ended - swept} by hand."

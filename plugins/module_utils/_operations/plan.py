@@ -109,12 +109,18 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     if not params["quote"]:
         warnings += [draft.missed for draft in finished]
+        warnings.append(_waves(sum(draft.action == BUY for draft in finished), params["forks"]))
     warnings += warnings_of(cases, finished, statuses, clock, sweeps)
     if not (check_mode or params["quote"]):
         warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
     warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
     answer = _answer(finished, cases, registries, params, check_mode, api.account, clock, statuses)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
+
+
+def _waves(buyers: int, forks: int) -> str:
+    """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
+    return messages.few_forks(buyers, forks) if 0 < forks < buyers else ""
 
 
 def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params, sweeps: Sweeps) -> Declaration:

@@ -394,6 +394,14 @@ def other_half(public: str, private: str) -> str:
     )
 
 
+def few_forks(buyers: int, forks: int) -> str:
+    """More hosts buy than can do so at once."""
+    return (
+        f"{buyers} hosts buy, {forks} at a time: a purchase may take minutes, and offers expire after half an hour. Let"
+        f" them all buy at once: --forks {buyers}, or forks in ansible.cfg."
+    )
+
+
 def quoted_until(expires_at: str) -> str:
     """A line of a quote: when the first of its offers expires, as the API writes times."""
     return f"These offers can be bought until {expires_at}."

@@ -40,7 +40,7 @@ def planned(folder: Path, count: int, **fields: Any) -> dict[str, Any]:
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": ""},
+        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5},
     }
     return plan(cast(Market, Offers(count)), params, True)
 
@@ -70,3 +70,9 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, optio
     assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
     (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     assert said("one", "two.pub") == []
+
+
+@pytest.mark.parametrize(("count", "said"), [(5, []), (6, ["6 hosts buy, 5 at a time: a purchase may take minutes"])])
+def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: int, said: list[str]) -> None:
+    warnings = planned(tmp_path, count)["warnings"]
+    assert [each[: len(said[0])] for each in warnings if "at a time" in each] == said if said else warnings == []
