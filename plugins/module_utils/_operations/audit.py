@@ -19,6 +19,7 @@ from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._provision.spending import HOUR
 from .._wording import age, amount, narrow_table
+from ._leases import Sweeps
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
 
@@ -41,7 +42,10 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
     found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names}, time.time())
-    warnings = memory.warnings()
+    sweeps = Sweeps(registries)
+    leased = dict.fromkeys(folder for folder, _host, entry in memory.all() if entry.ends_at)
+    unswept = dict.fromkeys(filter(None, (sweeps.trouble(folder, refused=False) for folder in leased)))
+    warnings = [*memory.warnings(), *unswept]
     return {
         **BLANK,
         "audit": found.published,

@@ -513,3 +513,11 @@ def test_hosts_without_a_declaration_claim_nothing() -> None:
 def test_an_audit_has_no_limit() -> None:
     with pytest.raises(Failure, match="leave --limit out"):
         look(Api(), limited=True)
+
+
+def test_an_audit_tells_of_leases_that_nobody_enforces(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", ends_at="2099-01-01T00:00:00Z")
+    (told,) = look(Api(machine("r")), listed("gpu-1", tmp_path))["warnings"]
+    assert "compute_index.supply.reap does, and must run at least once an hour; none is known of" in told
+    (tmp_path / ".compute_index_supply.swept").write_text("2099-01-01T00:00:00Z\n")
+    assert look(Api(machine("r")), listed("gpu-1", tmp_path))["warnings"] == []
