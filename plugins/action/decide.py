@@ -157,6 +157,7 @@ class ActionModule(InProcessAction):
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
             "forks": int(task_vars.get("ansible_forks") or 0),
+            "looks": int(self._task.retries or 0),
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:

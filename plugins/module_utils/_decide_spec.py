@@ -46,6 +46,7 @@ PLAN: Spec = {
     "quote": {"type": "bool", "default": False},
     "slice_of": {"type": "str", "default": ""},
     "forks": {"type": "int", "default": 0},
+    "looks": {"type": "int", "default": 0},
 }
 
 JUDGE: Spec = {

@@ -68,6 +68,8 @@ def waits(project: Project, **variables: Any) -> Run:
 def test_offers_are_waited_for(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=9.0)])
     project.declare(["gpu-1", "gpu-2"])
+    # Hosts need not agree; the first one does not wait.
+    project.declare_host("gpu-2", provision_wait="30s")
 
     def sell() -> None:
         """Sell what fits once two looks have found too little."""
@@ -78,7 +80,7 @@ def test_offers_are_waited_for(make_project: MakeProject) -> None:
 
     with ThreadPoolExecutor() as pool:
         selling = pool.submit(sell)
-        run = waits(project)
+        run = project.provision(provision_wait_delay="1s", provision_reach=False)
         selling.result()
     assert run.returncode == 0, run.output
     assert len(project.simulator.billed) == 2

@@ -22,7 +22,9 @@ _HISTORY: dict[str, list[Look]] = {}  # by the first declaration of those that w
 
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
     """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
-    if params["quote"] or params["attempts"] or params["failed"]:
+    history = _HISTORY.setdefault(_key(params), [])
+    # The task ends badly if it is to look again more often than it may.
+    if params["quote"] or params["attempts"] or params["failed"] or len(history) >= params["looks"]:
         return {}
     lacking = [
         (case, draft)
@@ -32,7 +34,6 @@ def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now:
     if not lacking:
         return {}
     seen = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
-    history = _HISTORY.setdefault(_key(params), [])
     history.append(seen)
     hosts = [case.host.host for case, _draft in lacking]
     since, again = lease.said(history[0].moment), lease.said(now + lacking[0][0].host.patience.delay)

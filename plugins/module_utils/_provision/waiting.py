@@ -63,9 +63,9 @@ def read_patience(wait: t.Any, delay: t.Any, begin: float, found: list[str]) -> 
 
 
 def looks(patience: Patience, now: float) -> int:
-    """How often a run may look at the most."""
+    """How often a run may look again at the most; another host of the play may wait where this one does not."""
     if patience.until is None or patience.delay <= 0:
-        return 0
+        return MOST_LOOKS
     return min(MOST_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)
 
 

@@ -40,7 +40,7 @@ def planned(folder: Path, count: int, **fields: Any) -> dict[str, Any]:
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5},
+        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
     }
     return plan(cast(Market, Offers(count)), params, True)
 

@@ -46,9 +46,9 @@ def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
         (Patience(NOW + HOUR, 600.0), NOW, True, False, 8),
         (Patience(NOW + HOUR, 600.0), NOW + 3000, True, False, 3),
         (Patience(NOW + HOUR, 600.0), NOW + 3001, False, False, 3),
-        (Patience(NOW + HOUR, 0.0), NOW, False, True, 0),
-        (Patience(NOW + HOUR, 0.0), NOW + HOUR, False, False, 0),
-        (Patience(None), NOW, False, False, 0),
+        (Patience(NOW + HOUR, 0.0), NOW, False, True, 100_000),
+        (Patience(NOW + HOUR, 0.0), NOW + HOUR, False, False, 100_000),
+        (Patience(None), NOW, False, False, 100_000),
         (Patience(NOW + 1e12, 1.0), NOW, True, False, 100_000),
     ],
 )
