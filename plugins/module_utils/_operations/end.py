@@ -95,7 +95,8 @@ def _reaped(
             return _stopped(messages.nothing_ended(host, messages.changed_meanwhile(registry.where))), ""
     lived, idleness = _life(asked, one, entry, created_of(found.machines), clock), _idleness(raw)
     is_over, ends_late = lived.state is State.OVER, lived.end is not None and lived.end + grace > clock.earliest
-    if not (is_over or idleness.is_over()):
+    is_idle = idleness.is_over() and lived.state is not State.UNKNOWN
+    if not (is_over or is_idle):
         return End(Action.NOTHING), messages.lives(host, lease.said(lived.end) if lived.end else "you end it")
     if grace and not idleness.is_over(grace) and (ends_late or not is_over):
         return _stopped(messages.waits_for_hook(host, number_of(asked.get("grace")) or 0.0)), ""

@@ -47,6 +47,11 @@ class _Host:
     idle: float = 0.0  # seconds that it may be idle; 0 for what nobody watches
 
     @property
+    def may_be_idle(self) -> bool:
+        """Whether it is asked: its time is not over in any case, and what is odd about it ends nothing."""
+        return bool(self.idle) and self.life.state in (State.LIVES, State.ENDLESS)
+
+    @property
     def price(self) -> float | None:
         """USD per hour of all its machines; None if one of them is unknown."""
         prices = [machine["price_per_hour"] for machine in self.machines]
@@ -77,7 +82,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     if not check_mode:
         trouble += _noted(registries, folders.values(), clock)
     due = _in(State.OVER, known) + (_in(State.OVER, named) if params["by_name"] else [])
-    watched = [each for each in [*known, *(named if params["by_name"] else [])] if each.idle and each not in due]
+    watched = [each for each in [*known, *(named if params["by_name"] else [])] if each.may_be_idle]
     if not check_mode:
         _pin([*due, *watched], registries)
     return {
@@ -109,8 +114,9 @@ def _of_entry(
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:
         found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
-    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase.
-    idle = _seconds(limits.get(host, entry.idles)) if entry.instances else 0.0
+    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
+    # several machines only the first would be asked, so those of a cluster never are.
+    idle = _seconds(limits.get(host, entry.idles)) if len(entry.instances) == 1 else 0.0
     return _Host(host, folder, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
 
 

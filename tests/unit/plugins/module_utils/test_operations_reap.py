@@ -230,7 +230,10 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
     write(tmp_path, "gpu-3", "r3", -1.0, provision_idles="8h", provision_instances=[instance])
     write(tmp_path, "gpu-4", "r4", None, provision_idles="8h")  # it never got ready
     write(tmp_path, "gpu-5", "r5", None, provision_idles="8h", provision_instances=[instance])
-    api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in range(1, 6)))
+    write(tmp_path, "gpu-6", "r6", None, provision_idles="8h", provision_instances=[instance, instance])  # a cluster
+    odd = {"provision_ends_at": "soon", "provision_instances": [instance]}
+    write(tmp_path, "gpu-7", "r7", None, provision_idles="8h", **odd)
+    api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in range(1, 8)))
     # Who declares a host says how long its machine may be idle; of others it is known from the purchase.
     hosts = [described("gpu-2", tmp_path, declares=True, idle_after="90m"), described("gpu-5", tmp_path, declares=True)]
     answer = swept(api, *hosts)
@@ -254,6 +257,11 @@ def test_only_what_was_idle_for_so_long_ends(tmp_path: Path, activity: Json | No
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=activity, idle=8 * HOUR)
     assert found["ids"] == ids
     assert not ids or found["label"].endswith("; it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
+
+
+def test_a_lease_that_cannot_be_read_is_for_a_person_idle_or_not(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", None, provision_leased="8h", provision_ends_at="soon")
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=IDLE, idle=8 * HOUR)["ids"] == []
 
 
 def test_idleness_without_a_limit_ends_nothing(tmp_path: Path) -> None:
