@@ -224,6 +224,7 @@ audit:
       C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown), C(created_at), C(hours) (its age),
       C(usd) (what it has cost until now, by its age and its price) and C(trouble), which is empty where registry and
       API agree.
+    - C(leases) has by host C(ends_at) and C(at_most) (USD) of the machines that have a last day.
     - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) those of the costs until now;
       C(unpriced) counts the machines whose price is unknown.
   returned: success

@@ -18,7 +18,7 @@ from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
 from .._provision.spending import HOUR
-from .._wording import age, amount, narrow_table
+from .._wording import age, amount, narrow_table, table
 from ._leases import Sweeps
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
@@ -29,6 +29,7 @@ _RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_
 _OWNED = {"host": "hosts", **_RUNS}
 _NAMED = {"name": "name", **_RUNS}
 _GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
+_LEASES = 10  # that are shown
 WIDTH = 80
 
 
@@ -44,12 +45,14 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names}, time.time())
     sweeps = Sweeps(registries)
     leased = dict.fromkeys(folder for folder, _host, entry in memory.all() if entry.ends_at)
+    ends = [(entry.ends_at, host, entry.at_most) for _folder, host, entry in memory.all() if entry.ends_at]
+    leases = sorted(ends, key=lambda each: each[:2])
     unswept = dict.fromkeys(filter(None, (sweeps.trouble(folder, refused=False) for folder in leased)))
     warnings = [*memory.warnings(), *unswept]
     return {
         **BLANK,
-        "audit": found.published,
-        "lines": _lines(found),
+        "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
+        "lines": [*_of_leases(leases), *_lines(found)],
         "trouble": messages.joined(*memory.unread, _trouble(found, params["fail_on_orphans"])),
         "warnings": warnings,
     }
@@ -85,6 +88,20 @@ def _lines(found: Audit) -> list[str]:
     so_far = [amount(_cents(published["usd"][name])) for name in ("claimed", "orphans", "total")]
     lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
     return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+
+
+def _of_leases(leases: t.Sequence[tuple[str, str, float | None]]) -> list[str]:
+    """The machines that have a last day, those that end first."""
+    if not leases:
+        return []
+    shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
+    more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
+    return [
+        "LEASES, what ends first",
+        *table(shown, {"host": "host", "until": "until", "USD at most": "bill"}),
+        *more,
+        "",
+    ]
 
 
 def _shown(row: Row) -> Row:
