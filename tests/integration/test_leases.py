@@ -138,3 +138,10 @@ def test_the_last_command_takes_too_long_and_its_output_is_shown(project: Projec
     saved = reap(project, 8.2, reap_before_end="echo checkpoint kept")
     assert saved.returncode == 0 and "checkpoint kept" in saved.output, saved.output
     assert project.simulator.billed == []
+
+
+@pytest.mark.parametrize("lease", ["8 hours", "-1h", "2026-01-01T00:00Z", "8"])
+def test_a_lease_that_is_none_costs_nothing(project: Project, lease: str) -> None:
+    run = project.provision(provision_lease=lease)
+    assert run.returncode == 2 and "provision_lease" in run.failure("gpu-1"), run.output
+    assert project.simulator.requests == []

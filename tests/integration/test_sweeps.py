@@ -143,6 +143,15 @@ def test_an_api_that_cannot_be_read_ends_nothing(old: Project, rule: dict[str, A
     assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()
 
 
+def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None:
+    leased(old, "gpu-1")
+    old.declare(["gpu-1"])
+    old.simulator.settings.clock_ahead = 0
+    old.simulator.faults[:] = [Fault(method="GET", path="/resources$", status=200, body=b"[]", count=None)]
+    run = old.play("compute_index.supply.reap")
+    assert run.returncode == 0 and old.simulator.billed == [], run.output
+
+
 def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
     first, second = leased(old, "gpu-1", "gpu-2")
     old.declare(["gpu-1", "gpu-2"])
