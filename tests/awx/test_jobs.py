@@ -309,7 +309,7 @@ def test_a_failure_names_what_the_survey_shows(make_controller: MakeController) 
     none = controller.run(
         "GPU provision", {"order_names": "1", "order_gpu_type": "H100", "order_region": "APAC", **LIMIT, **LAUNCHED}
     )
-    assert "No offer matches what was asked for." in none.text
+    assert "No offer matches what was asked for: only elsewhere (EU)." in none.text
     for job in (dear, none):
         assert "provision_max" not in job.output and "provision_spec" not in job.output
 

@@ -220,7 +220,7 @@ def no_offer_found(said: str) -> str:
 
 def no_match(why: str) -> str:
     """Nothing on the market is what a host searches for; ``why`` says where there is something, or none."""
-    where = "" if why == "none" else f"; there is {why}"
+    where = "" if why == "none" else f": {why}"
     return (
         f"No offer matches provision_spec{where}. Ask for less (region, vendor, contract_type, another gpu_type), or"
         " try again later. Nothing was bought."

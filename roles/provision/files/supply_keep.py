@@ -168,7 +168,7 @@ class Sample:
 
     def load(self) -> tuple:
         load = float(read("proc/loadavg").split()[1])
-        return f"load {load:.2f}" if not load <= LOAD else "", f"load {load:.2f}"
+        return "" if load <= LOAD else f"load {load:.2f}", f"load {load:.2f}"
 
     def network(self) -> tuple:
         lines = [line.split(":") for line in read("proc/net/dev").splitlines()[2:]]

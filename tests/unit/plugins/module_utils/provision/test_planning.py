@@ -581,7 +581,7 @@ def test_no_choice_has_an_offer() -> None:
     assert found.action == STOP
     assert "1 x H100, ondemand: only spot; 1 x A100: none. Nothing was bought." in found.refusal
     (single,) = chosen(free(spec=H100), seen=seen[:1])
-    assert "No offer matches provision_spec; there is only spot. Ask for less" in single.refusal
+    assert "No offer matches provision_spec: only spot. Ask for less" in single.refusal
 
 
 def test_what_was_not_sent_is_no_attempt() -> None:
