@@ -177,7 +177,7 @@ class SupplyApi:
         if 200 <= answer.status < 300 and answer.is_json:
             return answer.data
         place = self._http.redact(answer.location) if answer.location else ""
-        raise _error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
+        raise error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
     def _without_secrets(self, answer: Json) -> Json:
         """The answer's sentences, which a server may have made of what it was sent, without secrets and on a line."""
@@ -196,7 +196,7 @@ def path_to(*parts: str) -> str:
 # Errors
 
 
-def _error_of(request: str, answer: Answer, detail: str) -> ApiError:
+def error_of(request: str, answer: Answer, detail: str) -> ApiError:
     """The error of an answer that is no success, or is none that can be read."""
     status = answer.status
     facts: dict[str, t.Any] = {"status_code": status, "retry_after": answer.retry_after}

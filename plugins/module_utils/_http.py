@@ -178,6 +178,12 @@ class HttpClient:
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
+    def with_token(self, token: str) -> HttpClient:
+        """A client of the same server with another token."""
+        agent = self._session.headers["User-Agent"]
+        how: dict[str, t.Any] = {"timeout": self._timeout, "retries": self._retries, "verify": self._verify}
+        return HttpClient(self._base_url, token, agent, **how, sleep=self._sleep)
+
     def hide(self, *secrets: str) -> None:
         """Let `redact` take these texts away too. One of a letter or two would only garble every message."""
         self._secrets.extend(secret for secret in secrets if len(secret) > 2)

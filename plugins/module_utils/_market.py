@@ -60,13 +60,7 @@ class Market(SupplyApi):
 
         Unknown prices come last, and after them the offers without an id, which nobody can buy.
         """
-        try:
-            import yaml  # here, since no other request needs it and a module is started for each task
-        except ImportError:
-            message = "The search is sent as YAML, and this Python has no PyYAML."
-            raise ApiError(message, "invalid", sent=False) from None
-        body = yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
-        data = self._read("POST", "/get_offers", body=body, content_type="application/yaml")
+        data = self._read("POST", "/get_offers", body=search_body(spec), content_type="application/yaml")
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
         offers.sort(key=_place)
         count = data.get("total_count") if isinstance(data, dict) else None
@@ -87,6 +81,16 @@ class Market(SupplyApi):
         how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
         return self._without_secrets(read_procurement(answer))
+
+
+def search_body(spec: t.Mapping[str, t.Any]) -> bytes:
+    """The body of POST /get_offers. Raises ApiError where there is no PyYAML."""
+    try:
+        import yaml  # here, since no other request needs it and a module is started for each task
+    except ImportError:
+        message = "The search is sent as YAML, and this Python has no PyYAML."
+        raise ApiError(message, "invalid", sent=False) from None
+    return yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
 
 
 def _place(offer: Json) -> tuple[bool, bool, float]:
