@@ -27,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
@@ -52,7 +53,7 @@ _SURVEY = "order_names"
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
 # These run on localhost, for the hosts of the inventory.
-_OF_ALL = ("named", "audit", "spend", "reap", "extend", "registry")
+_OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "registry")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -86,6 +87,7 @@ class ActionModule(InProcessAction):
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
             "spend": (SPEND, self._audit),
+            "probe": (PROBE, self._probe),
             "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
@@ -293,6 +295,10 @@ class ActionModule(InProcessAction):
         named = _hosts.parts(self._task.args.get("hosts"))
         described = {host: _hosts.described(host if host in known else "localhost", task_vars) for host in named}
         return {"hosts": [{**each, "host": host} for host, each in described.items()]}
+
+    def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The registries that know what machines were to be called, and which have ended."""
+        return {"hosts": self._audit(task_vars)["hosts"]}
 
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": [_hosts.described(host, task_vars) for host in _hosts.inventory(task_vars)]}

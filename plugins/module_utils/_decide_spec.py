@@ -123,6 +123,12 @@ AUDIT: Spec = {
     "limited": {"type": "bool", "default": False},
 }
 
+PROBE: Spec = {
+    **_HOSTS,
+    "recording": {"type": "str", "default": ""},
+    "wrong_token": {"type": "bool", "default": True},
+}
+
 SPEND: Spec = {
     **_HOSTS,
     "since": {"type": "str", "default": ""},

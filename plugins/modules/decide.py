@@ -47,6 +47,7 @@ options:
       - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
       - V(spend) - what has been spent, by the registries of the inventory's hosts? It asks the API nothing.
+      - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
     type: str
     required: true
     choices:
@@ -65,6 +66,7 @@ options:
       - reap
       - reaped
       - extend
+      - probe
       - registry
   deleted:
     description:
@@ -125,6 +127,17 @@ options:
       - For O(step=extend) until when they may live, such as V(2026-12-01T06:00Z).
     type: str
     default: ""
+  recording:
+    description:
+      - For O(step=probe) a file for what was asked and answered, without what tells whose account it was; only its
+        owner may read it. Check mode writes none.
+    type: str
+    default: ""
+  wrong_token:
+    description:
+      - For O(step=probe) whether one request is sent with a token that is wrong on purpose.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -237,9 +250,16 @@ spend:
       they are in no sum.
   returned: success
   type: dict
+probe:
+  description:
+    - For O(step=probe) the ids of assumptions that are C(confirmed), C(contradicted) and C(not_seen), and how many
+      C(requests) were sent. C(findings) has C(id), C(verdict) and C(evidence) of each, and in C(switches) the settings
+      of the development simulator that behave like that.
+  returned: success
+  type: dict
 lines:
   description:
-    - For O(step=audit), O(step=spend), O(step=reap) and O(step=extend) the same for people.
+    - For O(step=audit), O(step=spend), O(step=reap), O(step=extend) and O(step=probe) the same for people.
     - For O(step=registry) what was made and moved.
   returned: success
   type: list
@@ -291,6 +311,7 @@ def main() -> None:
         "reaped",
         "extend",
         "spend",
+        "probe",
         "registry",
     ]
     module = AnsibleModule(
@@ -308,6 +329,8 @@ def main() -> None:
             "by_name": {"type": "bool", "default": False},
             "extend_by": {"type": "str", "default": ""},
             "extend_until": {"type": "str", "default": ""},
+            "recording": {"type": "str", "default": ""},
+            "wrong_token": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -1,0 +1,274 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What does the API really do? Asks it by reads only, and compares the answers with what is assumed of it.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import typing as t
+from dataclasses import asdict, replace
+
+from .. import _decide_spec, _states
+from .._api import ApiError, Json, SupplyApi, error_of, id_of, path_to, read_detail, read_resource
+from .._http import PASSING, Answer, HttpClient, TransportError
+from .._market import search_body
+from .._on_api import on_api
+from .._operation import Failure, Params, Result
+from .._probe import (
+    CATALOGS,
+    CONFIRMED,
+    CONTRADICTED,
+    ENVELOPES,
+    NOT_SEEN,
+    Exchange,
+    Finding,
+    Seen,
+    findings,
+    items_in,
+)
+from .._provision.ownership import Claim
+from .._recording import redacted
+from .._registry._protocol import RegistryError
+from .._version import VERSION
+from .._wording import table
+from ._memory import Memory
+from ._registries import Registries, with_registries
+
+BLANK: Result = {"changed": False, "probe": {}, "lines": []}
+WIDTH = 80
+MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
+LONGEST_WAIT = 30.0  # seconds before one of these
+FORMAT = 1  # of the recording; the simulator reads it
+
+NOBODY = "00000000-0000-4000-8000-0000000000aa"  # an id that nothing has
+WRONG_TOKEN = "a-wrong-token-of-the-probe"
+# What no offer can be: free. And what is no GPU.
+_NO_PRICE, _NO_GPU = 0.0001, "no-such-gpu"
+_MOST_TYPES = 8  # families that one search names
+_COLUMNS = {"assumption": "id", "verdict": "verdict", "evidence": "evidence"}
+
+
+class Prober(SupplyApi):
+    """Sends reads only, whatever the mode, and keeps what came of each."""
+
+    def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
+        super().__init__(http, read_only=True)
+        self.exchanges: list[Exchange] = []
+        self._repeats = 0
+        self._lost = ""
+
+    def get(self, name: str, *parts: str, **query: str) -> Exchange:
+        """GET of the path of these parts."""
+        return self._look(self._http, name, "GET", path_to(*parts), query)
+
+    def search(self, name: str, **compute: t.Any) -> Exchange:
+        """POST /get_offers, which is a read."""
+        return self._look(self._http, name, "POST", "/get_offers", {}, {"compute": compute})
+
+    def get_as_stranger(self, name: str, *parts: str) -> Exchange:
+        """GET with a token that nobody has."""
+        return self._look(self._http.with_token(WRONG_TOKEN), name, "GET", path_to(*parts), {})
+
+    def get_first(self, name: str, *parts: str) -> Exchange:
+        """GET that must succeed, or tell of itself that there is no such path. Raises ApiError.
+
+        Without it there is nothing to be seen: no answer, a token that is refused, another server.
+        """
+        found = self.get(name, *parts)
+        if found.status is None:
+            raise ApiError(f"GET {found.path} brought no answer: {self._lost}.", "unavailable", passing=True)
+        answer = Answer(found.status or 0, found.is_json, found.data, found.retry_after)
+        if not found.is_success and (not found.is_error or found.status in (401, 403, 429)):
+            raise error_of(f"GET {found.path}", answer, read_detail(answer, self._http.redact))
+        return found
+
+    def _look(
+        self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None = None
+    ) -> Exchange:
+        found = self._look_once(http, name, method, path, query, spec)
+        if (found.status is None or found.status in PASSING) and self._repeats < MOST_REPEATS:
+            self._repeats += 1
+            time.sleep(min(found.retry_after or 1.0, LONGEST_WAIT))
+            found = self._look_once(http, name, method, path, query, spec)
+        return found
+
+    def _look_once(
+        self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None
+    ) -> Exchange:
+        begin = time.monotonic()
+        body: dict[str, t.Any] = {} if spec is None else {"body": search_body(spec), "content_type": "application/yaml"}
+        answer = Answer(0, False, None)
+        try:
+            answer = http.exchange(method, path, query=query or None, repeatable=True, retries=0, **body)
+        except TransportError as error:
+            self._lost = str(error)
+        seconds = time.monotonic() - begin
+        facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json}
+        ahead = http.ahead if answer.status else None
+        rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": ahead, "seconds": seconds}
+        found = Exchange(name, method, path, query, spec, **rest)
+        self.exchanges.append(found)
+        return found
+
+
+@with_registries
+def probe(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
+    file = _checked(params["recording"], params["here"])
+    folders = [registries.place(each, params) for each in params["hosts"]]
+    memory = Memory(registries, folders)
+    wished = dict(pair for claim in memory.claims() for pair in _wishes(claim))
+    ended = _ended(registries, folders)
+    _look_around(api, ended, params["wrong_token"])
+    found = findings(Seen(tuple(api.exchanges), wished, ended))
+    exchanges, clean = redacted(api.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
+    if file and not check_mode:
+        _write(file, {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges})
+    return {
+        **BLANK,
+        "changed": bool(file) and not check_mode,
+        "probe": _published(clean, api.exchanges),
+        "lines": _lines(clean, api.exchanges, params["recording"] if file and not check_mode else ""),
+        "warnings": memory.warnings(),
+    }
+
+
+def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
+    """The names that were asked for, by machine."""
+    for key in claim.resource_ids:
+        yield key, claim.name
+
+
+def _ended(registries: Registries, folders: t.Iterable[str]) -> str:
+    """The machine that ended last, by the ledgers; empty if they know none."""
+    bills = []
+    for place in dict.fromkeys(filter(None, folders)):
+        with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
+            bills += [each for each in registries.ledger(place).bills if each.end is not None and each.resource_ids]
+    last = max(bills, key=lambda bill: bill.end or 0.0, default=None)
+    return last.resource_ids[0] if last else ""
+
+
+# The reads
+
+
+def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
+    """All that reads can tell, in at most 26 requests beside the repeats."""
+    listed = api.get_first("resources", "resources")
+    gpus = api.get("gpus", "available_gpus")
+    for kind in CATALOGS:
+        api.get(kind, f"available_{kind}")
+    offer = _look_at_market(api, list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else [])
+    if offer:
+        api.get("offer", "offers", offer)
+        api.get("offer_status", "offers", offer, "status")
+        api.get("resources_of_offer", "resources", offer_id=offer)
+    api.get("unknown_offer", "offers", NOBODY)
+    api.get("unknown_resource", "resources", NOBODY)
+    _look_at_machines(api, items_in(listed.data, *ENVELOPES) if listed.is_success else [])
+    if ended:
+        api.get("ended", "resources", ended)
+    if wrong_token:
+        api.get_as_stranger("wrong_token", "resources")
+
+
+def _look_at_market(api: Prober, families: list[str]) -> str:
+    """Searches; the id of an offer that was found, empty if there is none."""
+    types = " | ".join(families[:_MOST_TYPES]) or "H100"
+    found = api.search("search", gpu_type=types, gpu_count=1)
+    if found.is_error and len(families) > 1:
+        api.exchanges[-1] = replace(found, name="several_types")
+        types = families[0]
+        found = api.search("search", gpu_type=types, gpu_count=1)
+    api.search("without_count", gpu_type=types)
+    eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
+    if not any((each.get("node_count") or 1) != 1 for each in items_in(eight.data, "offers")):
+        api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
+    api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
+    api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
+    offers = [each for look in (found, eight) for each in items_in(look.data, "offers")]
+    return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
+
+
+def _look_at_machines(api: Prober, listed: list[Json]) -> None:
+    """A machine that runs, twice, and one that is on its way, with the status of their offers."""
+    machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
+    running = next((each for each in machines if each["access"].get("external_ip")), None)
+    under_way = next((each for each in machines if not each["access"].get("external_ip")), None)
+    if running:
+        api.get("fresh_resource", "resources", running["resource_id"], force_refresh="true")
+        api.get("resource", "resources", running["resource_id"])
+    if running and running["offer_id"]:
+        api.get("bought_status", "offers", running["offer_id"], "status")
+    if under_way:
+        api.get("under_way", "resources", under_way["resource_id"])
+    if under_way and under_way["offer_id"]:
+        api.get("under_way_status", "offers", under_way["offer_id"], "status")
+
+
+# What is told
+
+
+def _published(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange]) -> Result:
+    verdicts: dict[str, list[str]] = {"confirmed": [], "contradicted": [], "not_seen": []}
+    for each in found:
+        verdicts[each.verdict.replace(" ", "_")].append(each.id)
+    return {**verdicts, "findings": _plain(found), "requests": len(exchanges)}
+
+
+def _plain(found: t.Iterable[Finding]) -> list[Json]:
+    return [asdict(each) for each in found]
+
+
+def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], recording: str) -> list[str]:
+    rows = [{**asdict(each), "verdict": _loud(each.verdict)} for each in found]
+    verdicts = [each.verdict for each in found]
+    slowest = max(exchanges, key=lambda each: each.seconds)
+    return [
+        *table(rows, _COLUMNS, most=WIDTH, shorten=("evidence",)),
+        "",
+        f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
+        *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
+        ", ".join(f"{verdicts.count(each)} {each}" for each in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
+    ]
+
+
+def _loud(verdict: str) -> str:
+    return verdict.upper() if verdict == CONTRADICTED else verdict
+
+
+# The recording
+
+
+def _checked(recording: str, here: str) -> str:
+    """Where the recording goes, empty if there shall be none. Raises Failure."""
+    name = recording.strip()
+    file = os.path.join(here, os.path.expanduser(name)) if name else ""
+    if file and (os.path.isdir(file) or not os.access(os.path.dirname(file), os.W_OK)):
+        raise Failure(f"probe_recording: no file can be written at {file}. Nothing was sent.", "invalid")
+    return file
+
+
+def _write(file: str, recording: Json) -> None:
+    """Write the recording for its owner only, in place of one that was there. Raises Failure."""
+    temporary = f"{file}.{os.getpid()}.tmp"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as written:
+            json.dump(recording, written, indent=1)
+            written.write("\n")
+        os.replace(temporary, file)
+    except OSError as error:
+        raise Failure(f"probe_recording: {file} cannot be written: {error.strerror}.", "invalid") from None
+
+
+PROBE = on_api(Prober, probe, _decide_spec.PROBE, BLANK)

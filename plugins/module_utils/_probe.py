@@ -1,0 +1,683 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the API really does: from recorded exchanges to a verdict on each assumption of ``docs/api.md``.
+
+Pure: whoever has the exchanges, has the findings. A finding may also say how switches of the tests' simulator stand.
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from . import _states
+from ._api import id_of, read_detail
+from ._connection import parse_ssh_command
+from ._http import Answer
+from ._market import price_per_hour
+from ._moments import seconds_of
+from ._text import one_line
+
+CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
+CATALOGS = ("vendors", "regions", "contracts", "storage")
+ENVELOPES = ("resources", "items", "data", "results")
+OFFER_LIFE = 1800  # seconds
+SSH_COMMAND = "ssh root@{ip} -p {port}"
+SYNC = 30  # seconds for which the API may repeat what it saw of a machine
+_CLOCKS_AGREE = 5  # seconds; an answer takes time, and a Date has no fractions
+_VOCABULARIES = {
+    "available": "A",
+    "provisioning_started": "A",
+    "provisioning_in_progress": "A",
+    "pending": "B",
+    "provisioning": "B",
+}
+_PROCUREMENT_WORDS = frozenset({*_VOCABULARIES, "ready", "failed"})
+# Words and commands that can tell nothing of whoever has the account
+_PLAIN = re.compile(r"[a-z]{1,40}([ _-][a-z]{1,40}){0,5}")
+_PLAIN_COMMAND = re.compile(r"ssh( (root@)?\{ip\}| -l ?root| -p ?\{port\}){1,3}")
+_RESOURCE_WORDS = frozenset({"running", "provisioning", "deleting", "deleted", "failed", "terminated"})
+_STATUS_FIELDS = frozenset(
+    {
+        *("offer_id", "status", "created_at", "procurement_status", "instances", "resources", "resource_ids"),
+        *("failure_reason", "procured_at"),
+    }
+)
+_TEXT, _NUMBER, _TEXT_OR_NULL, _NUMBER_OR_NULL = "text", "number", "text or null", "number or null"
+# The fields that the collection lives by; only those without "or null" must be there.
+_FORMS: dict[str, dict[str, str]] = {
+    "search": {
+        **dict.fromkeys(("offer_id", "gpu_type", "vendor", "region", "created_at"), _TEXT),
+        **{"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL},
+        **{"expires_at": _TEXT_OR_NULL, "total_price_per_hour": _NUMBER_OR_NULL},
+    },
+    "offer": {
+        **dict.fromkeys(("offer_id", "gpu_type", "vendor", "region", "status", "created_at"), _TEXT),
+        **{"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL},
+    },
+    "offer_status": {
+        **dict.fromkeys(("offer_id", "status", "procurement_status"), _TEXT),
+        **{"instances": "list", "failure_reason": _TEXT_OR_NULL, "procured_at": _TEXT_OR_NULL},
+    },
+    "resource": {
+        **dict.fromkeys(("resource_id", "status", "vendor", "created_at"), _TEXT),
+        **{"name": _TEXT_OR_NULL, "access": "object or null", "pricing_total_hourly": _NUMBER_OR_NULL},
+        **{"offer_history": "list or null", "spec": "object or null", "last_synced_at": _TEXT_OR_NULL},
+    },
+}
+
+Json = dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request of the probe, and what came of it. ``name`` tells what it was for.
+
+    ``status`` is None where no answer arrived. ``seconds`` is how long it took, ``ahead`` how many seconds the clock of
+    its ``Date`` was ahead (None without one), ``retry_after`` how many the API asked to wait.
+    """
+
+    name: str
+    method: str
+    path: str
+    query: t.Mapping[str, str] = field(default_factory=dict)
+    spec: t.Mapping[str, t.Any] | None = None
+    status: int | None = 200
+    data: t.Any = None
+    is_json: bool = True
+    retry_after: float | None = None
+    ahead: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it brought what was asked for."""
+        return self.status is not None and 200 <= self.status < 300 and self.is_json
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the API answered that it will not do it."""
+        return self.status is not None and 400 <= self.status < 500
+
+    @property
+    def detail(self) -> str:
+        """The API's explanation of an error."""
+        return read_detail(Answer(self.status or 0, self.is_json, self.data))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All exchanges; the names that a registry has asked for, by the id of the machine; and a machine that ended."""
+
+    exchanges: tuple[Exchange, ...]
+    wished: t.Mapping[str, str] = field(default_factory=dict)
+    ended: str = ""
+
+    def last(self, name: str) -> Exchange | None:
+        """The last exchange of this name that was answered."""
+        return next((each for each in reversed(self.exchanges) if each.name == name and each.status is not None), None)
+
+    def data(self, name: str) -> t.Any:
+        """What it brought, None if nothing."""
+        found = self.last(name)
+        return found.data if found is not None and found.is_success else None
+
+    def objects(self, *names: str) -> list[Json]:
+        """The answers of these names that are objects."""
+        return [each for each in map(self.data, names) if isinstance(each, dict)]
+
+    def offers(self, *names: str) -> list[Json]:
+        """The offers of searches."""
+        return [offer for name in names or ("search", "without_count") for offer in items_in(self.data(name), "offers")]
+
+    @property
+    def resources(self) -> list[Json]:
+        """The machines of the account, as far as they were listed."""
+        return items_in(self.data("resources"), *ENVELOPES)
+
+    @property
+    def statuses(self) -> list[Json]:
+        """The status answers of offers, bought and not."""
+        return self.objects("offer_status", "bought_status", "under_way_status")
+
+    @property
+    def machines(self) -> list[Json]:
+        """The machines that were read by themselves."""
+        return self.objects("resource", "fresh_resource", "under_way")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How an assumption stands. ``switches``: the simulator's settings that behave like that, as far as was seen."""
+
+    id: str
+    verdict: str
+    evidence: str
+    switches: Json = field(default_factory=dict)
+
+
+class Verdict(t.NamedTuple):
+    """What a rule says."""
+
+    verdict: str
+    evidence: str
+    switches: Json
+
+
+Rule = t.Callable[[Seen], "Verdict | None"]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, and the rule."""
+
+    id: str
+    switches: tuple[str, ...]
+    rule: Rule
+
+
+def items_in(data: t.Any, *envelopes: str) -> list[Json]:
+    """The objects of a list, bare or in an envelope; none where there is no list."""
+    found = data if isinstance(data, list) else []
+    if isinstance(data, dict):
+        found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
+    return [each for each in found if isinstance(each, dict)]
+
+
+def findings(seen: Seen) -> list[Finding]:
+    """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
+    found = []
+    for each in ASSUMPTIONS:
+        verdict = each.rule(seen) or Verdict(NOT_SEEN, "", {})
+        found.append(Finding(each.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
+    return found
+
+
+def _stands(as_believed: bool, evidence: str, **switches: t.Any) -> Verdict:
+    return Verdict(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _named(words: t.Iterable[str], most: int = 4) -> str:
+    words = list(dict.fromkeys(words))
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+# Token, clock, errors
+
+
+def _wrong_token(seen: Seen) -> Verdict | None:
+    answer = seen.last("wrong_token")
+    if answer is None:
+        return None
+    if answer.status in (401, 403):
+        evidence = f"{answer.status}: {answer.detail}" if answer.detail else str(answer.status)
+        return _stands(answer.status == 401, evidence, auth_failure_status=answer.status)
+    return _stands(False, f"a wrong token is answered with {answer.status}")
+
+
+def _clock(seen: Seen) -> Verdict | None:
+    answered = [each for each in seen.exchanges if each.status is not None]
+    known = [each.ahead for each in answered if each.ahead is not None]
+    if not known:
+        return _stands(False, "no answer has a Date") if answered else None
+    # The quickest answer tells most; half a second is what a Date has lost on average.
+    ahead = round(max(known) + 0.5)
+    if abs(ahead) <= _CLOCKS_AGREE:
+        return _stands(True, "the clocks agree", clock_ahead=0)
+    return _stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
+
+
+def _timestamps(seen: Seen) -> Verdict | None:
+    objects = [*seen.offers(), *seen.statuses, *seen.machines, *seen.resources]
+    moments = [each.get("created_at") for each in objects]
+    forms = {_form_of_time(each) for each in moments if isinstance(each, str) and seconds_of(each) is not None}
+    if not forms:
+        return None
+    named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
+    evidence = "they end with " + _named(named[each] for each in sorted(forms))
+    return _stands(forms == {"Z"}, evidence, **({"timestamps": next(iter(forms))} if len(forms) == 1 else {}))
+
+
+def _form_of_time(text: str) -> str:
+    if text.endswith(("Z", "z")):
+        return "Z"
+    return "offset" if re.search(r"[+-]\d\d:?\d\d$", text) and "T" in text else "naive"
+
+
+def _unknown_id(seen: Seen) -> Verdict | None:
+    answers = list(filter(None, map(seen.last, ("unknown_offer", "unknown_resource"))))
+    if not answers:
+        return None
+    evidence = _named(f"{each.status}{': ' + each.detail if each.detail else ''}" for each in answers)
+    return _stands(all(each.status == 404 for each in answers), evidence)
+
+
+def _error_body(seen: Seen) -> Verdict | None:
+    errors = [each for each in seen.exchanges if each.is_error]
+    if not errors:
+        return None
+    bare = [each for each in errors if not isinstance(each.data, dict) or "detail" not in each.data]
+    if bare:
+        return _stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
+    kinds = _named(_kind(each.data["detail"]) for each in errors)
+    return _stands(True, f"detail is: {kinds}")
+
+
+def _busy(seen: Seen) -> Verdict | None:
+    busy = [each for each in seen.exchanges if each.status in (429, 503)]
+    if not busy:
+        return None
+    waits = [each.retry_after for each in busy if each.retry_after is not None]
+    evidence = f"{_several(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
+    return _stands(len(waits) == len(busy), evidence)
+
+
+# The market
+
+
+def _gpus(seen: Seen) -> Verdict | None:
+    answer = seen.last("gpus")
+    if answer is None:
+        return None
+    data = seen.data("gpus")
+    if not isinstance(data, dict) or not all(isinstance(each, list) for each in data.values()):
+        return _stands(False, f"answered {answer.status} with {_kind(answer.data)}")
+    return _stands(True, f"{len(data)} families")
+
+
+def _catalogs(seen: Seen) -> Verdict | None:
+    found = {kind: seen.data(kind) for kind in CATALOGS if seen.data(kind) is not None}
+    if not found:
+        return None
+    wrapped = [kind for kind, data in found.items() if not isinstance(data, list)]
+    if not wrapped:
+        return _stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists", discovery_envelope=False)
+    modelled = all(isinstance(found[kind], dict) and kind in found[kind] for kind in found)
+    evidence = f"in an object: {_named(wrapped)}"
+    return _stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
+
+
+def _search_envelope(seen: Seen) -> Verdict | None:
+    answer = seen.last("search")
+    if answer is None or not answer.is_success:
+        return None
+    data = answer.data if isinstance(answer.data, dict) else {}
+    if not isinstance(data.get("offers"), list):
+        return _stands(False, f"no list of offers, but {_kind(answer.data)}")
+    count = data.get("total_count")
+    return _stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
+
+
+def _sorted(seen: Seen) -> Verdict | None:
+    prices = [price for price in map(price_per_hour, seen.offers("search")) if price is not None]
+    if len(prices) < 2:
+        return None
+    return _stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
+
+
+def _several_types(seen: Seen) -> Verdict | None:
+    answer = seen.last("several_types") or seen.last("search")
+    kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
+    if answer is None or "|" not in kinds:
+        return None
+    return _stands(answer.is_success, _outcome(answer))
+
+
+def _gpu_count(seen: Seen) -> Verdict | None:
+    answer = seen.last("without_count")
+    # An error tells something only beside the same search that was understood.
+    if answer is None or seen.data("search") is None:
+        return None
+    if answer.is_success:
+        counts = sorted({str(offer.get("gpu_count")) for offer in seen.offers("without_count")})
+        return _stands(
+            True, f"accepted; offers of {_named(counts)} GPUs" if counts else "accepted", gpu_count_required=False
+        )
+    return _stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
+
+
+def _clusters(seen: Seen) -> Verdict | None:
+    listed = _count_of_clusters(seen.offers("search", "without_count", "eight_gpus"))
+    asked = _count_of_clusters(seen.offers("nodes"))
+    if listed:
+        return _stands(True, f"{_several(listed, 'cluster')} among the offers", lists_clusters=True)
+    if asked:
+        return _stands(False, "only a search with node_count lists them", lists_clusters=False)
+    return None
+
+
+def _count_of_clusters(offers: t.Iterable[Json]) -> int:
+    nodes = [each.get("node_count") for each in offers]
+    return sum(1 for each in nodes if isinstance(each, int) and each > 1)
+
+
+def _total_price(seen: Seen) -> Verdict | None:
+    offers = seen.offers()
+    if not offers:
+        return None
+    has = sum("total_price_per_hour" in each for each in offers)
+    evidence = f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour"
+    return _stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
+
+
+def _offer_life(seen: Seen) -> Verdict | None:
+    lives = set()
+    for offer in seen.offers():
+        begin, end = seconds_of(offer.get("created_at")), seconds_of(offer.get("expires_at"))
+        if begin is not None and end is not None:
+            lives.add(round(end - begin))
+    if not lives:
+        return None
+    shortest = min(lives)
+    evidence = f"{shortest} s" if len(lives) == 1 else f"{shortest} to {max(lives)} s"
+    return _stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
+
+
+def _no_match(seen: Seen) -> Verdict | None:
+    answer = seen.last("no_match")
+    if answer is None or (answer.is_success and seen.offers("no_match")):
+        return None
+    is_list = isinstance(answer.data, dict) and answer.data.get("offers") == []
+    return _stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
+
+
+def _invalid(seen: Seen) -> Verdict | None:
+    answer = seen.last("invalid")
+    return None if answer is None else _stands(answer.status == 422, _outcome(answer))
+
+
+def _fresh_price(seen: Seen) -> Verdict | None:
+    for details in seen.objects("offer"):
+        listed = [each for each in seen.offers() if each.get("offer_id") == details.get("offer_id")]
+        prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
+        if prices[1] is not None:
+            return _stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
+    return None
+
+
+def _usd(price: float | None) -> str:
+    return "no price" if price is None else f"USD {price:g}"
+
+
+# Purchases
+
+
+def _vocabulary(seen: Seen) -> Verdict | None:
+    words = {word for word in _procurement_words(seen) if word in _VOCABULARIES}
+    kinds = {_VOCABULARIES[word] for word in words}
+    if not kinds:
+        return None
+    switch = {"vocabulary": next(iter(kinds))} if len(kinds) == 1 else {}
+    return _stands(kinds == {"A"}, _named(sorted(words)), **switch)
+
+
+def _odd_words(seen: Seen) -> Verdict | None:
+    words = _procurement_words(seen)
+    odd = [word for word in words if word not in _PROCUREMENT_WORDS]
+    if odd:
+        return _stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
+    under_way = {_states.word(each.get("procurement_status")) for each in seen.objects("under_way_status")}
+    if under_way & _VOCABULARIES.keys():
+        return _stands(True, _named(words), odd_word=None)
+    return _stands(True, _named(words)) if words else None
+
+
+def _procurement_words(seen: Seen) -> list[str]:
+    return [word for each in seen.statuses if (word := _states.word(each.get("procurement_status")))]
+
+
+def _status_resources(seen: Seen) -> Verdict | None:
+    for status in seen.objects("bought_status", "under_way_status"):
+        for name in ("resource_ids", "resources"):
+            if isinstance(status.get(name), list) and status[name]:
+                form = "resource_objects" if isinstance(status[name][0], dict) else name
+                evidence = f"{name} has {'objects' if form == 'resource_objects' else 'ids'}"
+                is_modelled = (name, form) != ("resource_ids", "resource_objects")
+                return _stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
+    if seen.objects("bought_status"):
+        return _stands(False, "the status of a bought offer names none", status_resources=None)
+    if any("resource_ids" in each for each in seen.objects("offer_status")):
+        return _stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
+    return None
+
+
+def _progress(seen: Seen) -> Verdict | None:
+    for status in seen.objects("under_way_status", "bought_status"):
+        texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
+        telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
+        if telling and _PLAIN.fullmatch(telling[0]):
+            return _stands(telling[0] == "progress", f"in {telling[0]}", progress_field=telling[0])
+    return None
+
+
+def _address(seen: Seen) -> Verdict | None:
+    places = _places_of_ports(seen)
+    if places is None:
+        return None
+    in_command, in_access = places
+    if in_command and in_access:
+        return _stands(True, "in ssh_command and in access.ssh_port", address_in="both")
+    if in_command or in_access:
+        where = "ssh_command" if in_command else "access"
+        return _stands(False, f"only in {where}", address_in=where)
+    return _stands(False, "in neither")
+
+
+def _places_of_ports(seen: Seen) -> tuple[bool, bool] | None:
+    """Whether a running machine has a command of ssh in the status, and a port beside it; None if none was seen."""
+    instances = [each for status in seen.statuses for each in items_in(status.get("instances")) if _is_reachable(each)]
+    machines = [access for each in seen.machines if (access := _access(each)) and access.get("external_ip")]
+    if not instances or not machines:
+        return None
+    in_command = any(isinstance(each.get("ssh_command"), str) for each in instances)
+    return in_command, any(isinstance(each.get("ssh_port"), int) for each in machines)
+
+
+def _is_reachable(instance: Json) -> bool:
+    return isinstance(instance.get("external_ip"), str)
+
+
+def _access(resource: Json) -> Json:
+    access = resource.get("access")
+    return access if isinstance(access, dict) else {}
+
+
+def _ssh_command(seen: Seen) -> Verdict | None:
+    instances = [each for status in seen.statuses for each in items_in(status.get("instances"))]
+    # Where the instances have none, the resource's own may lack the port.
+    given = instances or [_access(each) for each in seen.machines]
+    for command in (each.get("ssh_command") for each in given):
+        target = parse_ssh_command(command)
+        if target.host is None:
+            continue
+        form = str(command).replace(target.host, "{ip}")
+        if target.port is not None:
+            form = re.sub(rf"(?<!\d){target.port}(?!\d)", "{port}", form)
+        if not _PLAIN_COMMAND.fullmatch(form):
+            return _stands(False, "a form of its own")
+        return _stands(form == SSH_COMMAND, form, ssh_command=form)
+    return None
+
+
+# Machines
+
+
+def _list_bare(seen: Seen) -> Verdict | None:
+    answer = seen.last("resources")
+    if answer is None or not answer.is_success:
+        return None
+    if isinstance(answer.data, list):
+        return _stands(True, f"a bare list of {len(answer.data)}", list_envelope=None)
+    data = answer.data if isinstance(answer.data, dict) else {}
+    name = next((name for name in ENVELOPES if isinstance(data.get(name), list)), None)
+    if name is None:
+        return _stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
+    return _stands(False, f"an object with {_named(data)}", list_envelope=name)
+
+
+def _list_complete(seen: Seen) -> Verdict | None:
+    answer = seen.last("resources")
+    if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
+        return None
+    if isinstance(answer.data, list):
+        return _stands(True, f"{len(answer.data)} at once", page_size=None)
+    count, following = answer.data.get("total_count"), answer.data.get("next")
+    size = len(items_in(answer.data, *ENVELOPES))
+    if following or (isinstance(count, int) and count > size):
+        links = "next" in answer.data
+        evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
+        return _stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
+    if "next" in answer.data or "total_count" in answer.data:
+        return Verdict(NOT_SEEN, f"{size} on one page, which may be one of several", {})
+    return _stands(True, f"{size} at once", page_size=None)
+
+
+def _list_filter(seen: Seen) -> Verdict | None:
+    answer = seen.last("resources_of_offer")
+    # Without any machine nothing can be left out.
+    if answer is None or not answer.is_success or not seen.resources:
+        return None
+    others = items_in(answer.data, *ENVELOPES)
+    return _stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
+
+
+def _names(seen: Seen) -> Verdict | None:
+    known = {each["resource_id"]: each.get("name") for each in seen.resources if id_of(each.get("resource_id"))}
+    pairs = [(wish, known[key]) for key, wish in seen.wished.items() if key in known]
+    if not pairs:
+        return None
+    kept = sum(name == wish or (isinstance(name, str) and name.startswith(f"{wish}-")) for wish, name in pairs)
+    evidence = f"{kept} of {_several(len(pairs), 'machine')} have the name that was asked for"
+    return _stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
+
+
+def _spec_known(seen: Seen) -> Verdict | None:
+    specs = [each["spec"] for each in seen.machines if isinstance(each.get("spec"), dict)]
+    if not specs:
+        return None
+    fields = list(dict.fromkeys(name for each in specs for name in each))
+    return _stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
+
+
+def _sync(seen: Seen) -> Verdict | None:
+    fresh, plain = (
+        seconds_of(each[0].get("last_synced_at")) if (each := seen.objects(name)) else None
+        for name in ("fresh_resource", "resource")
+    )
+    if fresh is None or plain is None:
+        return None
+    if plain == fresh:
+        return _stands(True, "a second look is a repetition of the first", sync_seconds=SYNC)
+    if plain > fresh:
+        return _stands(False, "each look is a new one", sync_seconds=0)
+    return _stands(False, "force_refresh shows something newer than the look after it")
+
+
+def _resource_words(seen: Seen) -> Verdict | None:
+    words = [word for each in [*seen.resources, *seen.machines] if (word := _states.word(each.get("status")))]
+    if not words:
+        return None
+    odd = [word for word in words if word not in _RESOURCE_WORDS]
+    return _stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
+
+
+def _deleted_listed(seen: Seen) -> Verdict | None:
+    listed = [each for each in seen.resources if _states.is_gone(_states.word(each.get("status")))]
+    if listed:
+        return _stands(False, f"{len(listed)} of them listed", deleted_listed=True)
+    complete = _list_complete(seen)
+    if not seen.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
+        return None
+    return _stands(True, "one that ended is not listed", deleted_listed=False)
+
+
+def _deleted_readable(seen: Seen) -> Verdict | None:
+    answer = seen.last("ended")
+    if answer is None:
+        return None
+    word = _states.word(answer.data.get("status")) if isinstance(answer.data, dict) else None
+    if answer.is_success and _states.is_gone(word):
+        return _stands(True, f"{answer.status}, {word}", deleted_readable=True)
+    if answer.status == 404:
+        return _stands(False, _outcome(answer), deleted_readable=False)
+    return _stands(False, f"{answer.status}, {word or _kind(answer.data)}")
+
+
+# Forms
+
+
+def _kind(value: t.Any) -> str:
+    """What a value of JSON is, for people."""
+    if isinstance(value, bool):
+        return "yes or no"
+    kinds: list[tuple[t.Any, str]] = [(str, _TEXT), ((int, float), _NUMBER), (list, "list"), (dict, "object")]
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+
+
+def _outcome(answer: Exchange) -> str:
+    """An answer in a few words."""
+    if answer.is_success:
+        offers = answer.data.get("offers") if isinstance(answer.data, dict) else None
+        what = _several(len(offers), "offer") if isinstance(offers, list) else _kind(answer.data)
+        return f"{answer.status}, {what}"
+    return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
+
+
+def _fields(seen: Seen) -> Verdict | None:
+    wrong, count = [], 0
+    for name, forms in _FORMS.items():
+        objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)
+        for each in objects:
+            count += 1
+            for key, form in forms.items():
+                found = _kind(each.get(key))
+                if found not in form.split(" or "):
+                    wrong.append(f"{key} is {found if key in each else 'missing'}")
+    if not count:
+        return None
+    return _stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
+
+
+ASSUMPTIONS: tuple[Assumption, ...] = (
+    Assumption("wrong-token", ("auth_failure_status",), _wrong_token),
+    Assumption("clock", ("clock_ahead",), _clock),
+    Assumption("timestamps", ("timestamps",), _timestamps),
+    Assumption("unknown-id", (), _unknown_id),
+    Assumption("error-body", (), _error_body),
+    Assumption("busy", (), _busy),
+    Assumption("fields", (), _fields),
+    Assumption("gpus", (), _gpus),
+    Assumption("catalogs", ("discovery_envelope",), _catalogs),
+    Assumption("search", (), _search_envelope),
+    Assumption("search-order", (), _sorted),
+    Assumption("search-types", (), _several_types),
+    Assumption("search-count", ("gpu_count_required",), _gpu_count),
+    Assumption("search-clusters", ("lists_clusters",), _clusters),
+    Assumption("search-no-match", (), _no_match),
+    Assumption("search-invalid", (), _invalid),
+    Assumption("offer-life", ("offer_seconds",), _offer_life),
+    Assumption("total-price", ("total_price",), _total_price),
+    Assumption("offer-price", (), _fresh_price),
+    Assumption("vocabulary", ("vocabulary",), _vocabulary),
+    Assumption("odd-words", ("odd_word",), _odd_words),
+    Assumption("status-ids", ("status_resources",), _status_resources),
+    Assumption("progress", ("progress_field",), _progress),
+    Assumption("ssh-port", ("address_in",), _address),
+    Assumption("ssh-command", ("ssh_command",), _ssh_command),
+    Assumption("list-bare", ("list_envelope",), _list_bare),
+    Assumption("list-pages", ("page_size", "page_links"), _list_complete),
+    Assumption("list-filter", (), _list_filter),
+    Assumption("names", ("keeps_name",), _names),
+    Assumption("states", (), _resource_words),
+    Assumption("spec", ("spec_known",), _spec_known),
+    Assumption("sync", ("sync_seconds",), _sync),
+    Assumption("deleted-listed", ("deleted_listed",), _deleted_listed),
+    Assumption("deleted-read", ("deleted_readable",), _deleted_readable),
+)

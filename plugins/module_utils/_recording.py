@@ -1,0 +1,248 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recording of the API that can be shown to others: nothing in it tells whose account it was made with.
+
+What is kept is what is known to be harmless: figures, times, and the API's own words. Ids, addresses, names, keys and
+texts become stand-ins, the same for the same everywhere, also within sentences. Pure. This module util is private to
+the collection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+from dataclasses import replace
+
+from ._api import without_user_data
+from ._connection import parse_ssh_command
+from ._probe import Exchange, Finding
+
+Json = dict[str, t.Any]
+
+#: Fields that hold words of the API or of its vendors' catalogues.
+_WORDS = frozenset(
+    {
+        *("gpu_type", "gpu_family", "vendor", "region", "vendor_region", "contract_type", "type", "status"),
+        *("procurement_status", "resource_type", "link_type", "offer_type", "role", "deployment_type"),
+        *("storage_class", "vendor_class", "class", "loc"),
+    }
+)
+#: What is the API's own whatever a machine is called.
+_OWN_WORDS = frozenset(
+    {
+        *("available", "procured", "failed", "expired", "pending", "provisioning", "ready", "running", "deleting"),
+        *("provisioning_started", "provisioning_in_progress", "deleted", "terminated", "vm", "container", "missing"),
+        *("ondemand", "spot", "US", "EU", "APAC", "Other", "primary", "single", "cluster", "block_disk", "filesystem"),
+        *("standard", "performance", "economy", "premium", "body", "path", "query", "compute", "gpu_type"),
+    }
+)
+_SENTENCES = frozenset({"detail", "msg", "message", "progress", "error", "failure_reason"})
+_ADDRESSES = frozenset({"external_ip", "internal_ip", "ip", "ip_address", "address", "host", "hostname", "fqdn"})
+_NAMES = frozenset({"name", "resource_name", "cluster_name", "user", "username", "owner", "project", "account"})
+_CATALOGS = frozenset({"gpus", "vendors", "regions", "contracts", "storage"})
+_COMMANDS = frozenset({"ssh", "root", "-p", "-l"})
+
+_FIELD = re.compile(r"[a-z]{1,24}(_[a-z]{1,24}){0,5}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.|/-]{0,47}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
+_IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)")
+_IPV6 = re.compile(r"(?i)(?<![0-9a-z:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-z:])")
+_EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
+_WHOLE = 6  # characters from which a text is replaced within words, too
+_HIDDEN = "********"
+
+
+def redacted(
+    exchanges: t.Iterable[Exchange], found: t.Iterable[Finding], secrets: t.Iterable[str]
+) -> tuple[list[Json], list[Finding]]:
+    """Both as plain values without what is somebody's own; ``secrets`` are texts that must not stand in them."""
+    looks = [(each, without_user_data(each.data)) for each in exchanges]
+    stand_ins = _StandIns(secrets)
+    for each, data in looks:
+        stand_ins.collect_of(each, data)
+    clean = [replace(each, evidence=stand_ins.sentence(each.evidence)) for each in found]
+    return [stand_ins.exchange(each, data) for each, data in looks], clean
+
+
+class _StandIns:
+    """What was found to be somebody's own, each with what stands for it."""
+
+    def __init__(self, secrets: t.Iterable[str]) -> None:
+        self._known: dict[str, str] = {secret: _HIDDEN for secret in secrets if secret}
+        self._names: dict[str, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._counts: dict[str, int] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    # What is somebody's own
+
+    def collect_of(self, exchange: Exchange, data: t.Any) -> None:
+        """Give a stand-in to all ids, addresses and names of an exchange."""
+        for value in [*_ids_in(exchange.path), *exchange.query.values()]:
+            if value not in ("true", "false"):
+                self._id(value)
+        if exchange.name in _CATALOGS:
+            self._collect_patterns(repr(data))
+        else:
+            self._collect(data, "")
+        self._pattern = None
+
+    def _collect(self, value: t.Any, field: str) -> None:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                self._collect_patterns(key)
+                self._collect(part, key)
+        elif isinstance(value, list):
+            for part in value:
+                self._collect(part, field)
+        elif isinstance(value, str) and value:
+            self._collect_text(value, field)
+
+    def _collect_text(self, text: str, field: str) -> None:
+        self._collect_patterns(text)
+        if _is_id(field):
+            self._id(text)
+        elif field in _ADDRESSES:
+            self._address(text)
+        elif field == "ssh_command":
+            self._address(parse_ssh_command(text).host or "")
+        elif field not in _WORDS and field not in _SENTENCES and not _TIME.fullmatch(text):
+            self._name(text, "name" if field in _NAMES else "text")
+
+    def _collect_patterns(self, text: str) -> None:
+        for found in _UUID.findall(text):
+            self._id(found)
+        for found in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
+            if _is_address(found):
+                self._address(found)
+
+    def _id(self, text: str) -> None:
+        if text and text not in self._known:
+            number = self._next("id")
+            self._known[text] = f"{_UUID_STAND_IN}{number:012x}" if _UUID.fullmatch(text) else f"id-{number}"
+
+    def _address(self, text: str) -> None:
+        if text and text not in self._known:
+            number = self._next("address")
+            name = f"host-{number}.example.com"
+            if _is_address(text):
+                name = f"2001:db8::{number:x}" if ":" in text else f"192.0.2.{number}" if number < 255 else name
+            self._known[text] = name
+
+    def _name(self, text: str, kind: str = "text") -> str:
+        if text in self._known:
+            return self._known[text]
+        if text not in self._names:
+            self._names[text] = f"{kind}-{self._next(kind)}"
+        return self._names[text]
+
+    def _next(self, kind: str) -> int:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return self._counts[kind]
+
+    # Without it
+
+    def exchange(self, each: Exchange, data: t.Any) -> Json:
+        """An exchange without what is somebody's own; ``data`` is its answer without user data."""
+        is_catalog = each.name in _CATALOGS
+        return {
+            **{"name": each.name, "method": each.method},
+            "path": "/".join(self._known.get(part, part) for part in each.path.split("/")),
+            "query": {key: self._known.get(value, value) for key, value in each.query.items()},
+            "spec": each.spec and self._rewritten(each.spec, "", True),
+            **{"status": each.status, "seconds": round(each.seconds, 3)},
+            "ahead": None if each.ahead is None else round(each.ahead),
+            **{"retry_after": each.retry_after, "is_json": each.is_json},
+            "data": self._rewritten(data, "", is_catalog),
+        }
+
+    def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
+        """The value with stand-ins. In a catalogue all words are the market's."""
+        if isinstance(value, dict):
+            return {self._key(key, is_catalog): self._rewritten(part, key, is_catalog) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._rewritten(part, field, is_catalog) for part in value]
+        if isinstance(value, str):
+            return self._text(value, field, is_catalog)
+        if isinstance(value, int) and not isinstance(value, bool) and (_is_id(field) or field in _NAMES):
+            return self._numbers.setdefault(value, len(self._numbers) + 1)
+        return value
+
+    def _key(self, key: str, is_catalog: bool) -> str:
+        pattern = _WORD if is_catalog else _FIELD
+        return key if pattern.fullmatch(key) and self._is_free(key) else self._name(key)
+
+    def _text(self, text: str, field: str, is_catalog: bool) -> str:
+        if not text or _TIME.fullmatch(text):
+            return text
+        if (is_catalog or field in _WORDS) and _WORD.fullmatch(text) and self._is_free(text):
+            return text
+        if field == "ssh_command":
+            return " ".join(map(self._word_of_command, text.split()))
+        if field in _SENTENCES and text not in self._known:
+            return self.sentence(text)
+        return self._name(text)
+
+    def _is_free(self, text: str) -> bool:
+        """Whether nothing of somebody's own is in a word."""
+        if text in _OWN_WORDS:
+            return True
+        return self._names.keys().isdisjoint(text.split()) and not any(_holds(text, each) for each in self._known)
+
+    def sentence(self, text: str) -> str:
+        """A sentence of the API in which stand-ins replace what is somebody's own."""
+        if self._pattern is None:
+            # The longer first, since a name may be a part of an address; a short one only as a word of its own.
+            own = sorted({*self._known, *self._names} - _OWN_WORDS, key=len, reverse=True)
+            self._pattern = re.compile("|".join([*map(_place_of, own), _EMAIL, _LONG]))
+        return self._pattern.sub(self._instead, text)
+
+    def _instead(self, found: re.Match[str]) -> str:
+        text = found[0]
+        known = self._known.get(text) or self._names.get(text)
+        if known is None and _FIELD.fullmatch(text) and self._is_free(text):
+            return text
+        return known or ("person@example.com" if "@" in text else _HIDDEN)
+
+    def _word_of_command(self, word: str) -> str:
+        """A command of ssh keeps the form that it has: how options stand, and no more."""
+        if word in _COMMANDS or re.fullmatch(r"(-p)?\d{1,5}", word):
+            return word
+        user, at, host = word.rpartition("@")
+        if host in self._known:
+            return f"{user if user in ('', 'root') else self._name(user)}{at}{self._known[host]}"
+        return self._name(word)
+
+
+_UUID_STAND_IN = "00000000-0000-4000-8000-"
+
+
+def _ids_in(path: str) -> list[str]:
+    """The ids in a path of the API."""
+    parts = path.split("/")[1:]
+    return parts[1:2] if parts[0] in ("offers", "resources") else []
+
+
+def _is_id(field: str) -> bool:
+    return field in ("id", "ids", "uuid") or field.endswith(("_id", "_ids", "_uuid"))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return len(text) > len("::") and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _place_of(text: str) -> str:
+    """Where a text stands, as a regular expression: anywhere if it is long, else as a word."""
+    found = re.escape(text)
+    return found if len(text) >= _WHOLE else rf"(?<![A-Za-z0-9]){found}(?![A-Za-z0-9])"
+
+
+def _holds(text: str, other: str) -> bool:
+    return other in text and re.search(_place_of(other), text) is not None
