@@ -18,13 +18,14 @@ from datetime import datetime, timedelta
 
 from .catalogue import default_offers
 from .instances import loopback_socket
+from .like import Unreadable, switches
 from .market import utc_now
 from .server import Simulator
 from .settings import Settings
 
 
 def arguments() -> argparse.Namespace:
-    """The switches that somebody plays with; all others are for tests."""
+    """The switches that somebody plays with, and those of a recording; all others are for tests."""
     parser = argparse.ArgumentParser(
         prog="python -m simulator",
         description="A sandbox of the Supply API with machines on this computer.",
@@ -45,6 +46,13 @@ def arguments() -> argparse.Namespace:
         "--environment-file", metavar="PATH", help="a file for shells, there from when it answers until it ends"
     )
     parser.add_argument("--clock-file", metavar="PATH", help="a file with the seconds that its clock is ahead")
+    parser.add_argument("--like", metavar="RECORDING", help="behave as the API that the playbook probe has recorded")
+    like = parser.parse_args().like
+    try:
+        # What an option says beats what was seen.
+        parser.set_defaults(**switches(like) if like else {})
+    except Unreadable as error:
+        parser.error(str(error))
     return parser.parse_args()
 
 
@@ -59,7 +67,7 @@ def main() -> int:
     options = vars(arguments())
     port, stock, file = options.pop("port"), options.pop("stock"), options.pop("environment_file")
     shared = options.pop("registry") == "postgresql"
-    clock_file = options.pop("clock_file")
+    clock_file, _like = options.pop("clock_file"), options.pop("like")
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("simulator").setLevel(logging.INFO)
     stop = threading.Event()

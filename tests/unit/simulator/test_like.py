@@ -1,0 +1,223 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The closed loop: what the probe records of a simulator sets the same switches in another."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+
+from simulator import Offer, Settings
+from simulator.__main__ import arguments
+from simulator.like import Unreadable, switches
+
+Make = Callable[..., Any]
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+
+VALUES: dict[str, list[Any]] = {
+    "auth_failure_status": [401, 403],
+    "clock_ahead": [0, 90, -3600],
+    "offer_seconds": [1800, 600],
+    "gpu_count_required": [False, True],
+    "lists_clusters": [True, False],
+    "total_price": [True, False],
+    "keeps_name": [True, False],
+    "vocabulary": ["A", "B"],
+    "odd_word": [None, "warming up"],
+    "status_resources": ["resource_ids", "resources", "resource_objects", None],
+    "progress_field": ["progress", "message", "note_of_vendor"],
+    "address_in": ["both", "ssh_command", "access"],
+    "ssh_command": ["ssh root@{ip} -p {port}", "ssh -p {port} root@{ip}", "ssh -p{port} -l root {ip}", "ssh root@{ip}"],
+    "sync_seconds": [30, 0],
+    "list_envelope": [None, "resources", "items", "data", "results"],
+    "page_size": [None, 1, 2],
+    "page_links": [True, False],
+    "spec_known": [True, False],
+    "discovery_envelope": [False, True],
+    "deleted_readable": [True, False],
+    "deleted_listed": [False, True],
+    "timestamps": ["Z", "offset", "naive"],
+}
+# What a value is seen beside.
+BESIDE = {"page_links": {"page_size": 2}}
+# Reads can only be made as long as something lives, and see what they see of it within a moment.
+TOLERANCE = {"clock_ahead": 1}
+
+
+class Account:
+    """A simulated account with four machines, the first of which is a host's: three run, and one is on its way."""
+
+    def __init__(self, simulate: Make, folder: Path, **settings: Any) -> None:
+        offers = [Offer(gpu_price_per_hour=2), Offer(gpu_count=8), Offer(gpu_count=16, node_count=2), Offer()]
+        ahead = timedelta(seconds=settings.get("clock_ahead", 0))
+        self.api = simulate(offers, lambda: datetime.now(timezone.utc) + ahead, **settings)
+        self.folder, self.simulator = folder, self.api.simulator
+        self.machines = self.simulator.populate(3)
+        slow = self.simulator.add_offer(outcome="never_ready")
+        self.simulator.settings.provision_seconds = 3600
+        self.simulator.market.procure(slow.offer_id, {"ssh_public_key": "", "resource_name": "slow"})
+        # Two thirds of it are over.
+        slow.purchase.time -= timedelta(seconds=2400)
+
+    def remember(self, host: str, machine: Any, name: str, ended: bool = False) -> None:
+        """Note a machine in the registry of files, or that it has ended, in the ledger."""
+        file = self.folder / host / "compute_index_supply.yml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        entry = {
+            "provision_procured_offer_id": machine.purchase.offer_id,
+            "provision_purchase": "made",
+            "provision_resource_ids": [machine.resource_id],
+            "provision_resource_name": name,
+        }
+        file.write_text(yaml.safe_dump(entry))
+        if ended:
+            registry = HostFile(str(file))
+            registry.read()
+            registry.end("decommissioned")
+
+    def probe(self, **params: Any) -> dict[str, Any]:
+        """The result of the probe."""
+        host = {"host": "gpu-1", "project": "default", "registry_dir": str(self.folder), "inventory_dir": None}
+        spec = PROBE.argument_spec
+        defaults = {name: option.get("default") for name, option in spec.items()}
+        own = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
+        return PROBE.perform({**defaults, **own, "hosts": [host], "here": str(self.folder), **params}, False)
+
+
+@pytest.fixture
+def account(simulate: Make, tmp_path: Path) -> Callable[..., Account]:
+    """``account(**settings)``: an account of which a registry knows a machine."""
+
+    def make(**settings: Any) -> Account:
+        made = Account(simulate, tmp_path, **settings)
+        made.remember("gpu-1", made.machines[0], "machine-1")
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(("switch", "value"), [(name, value) for name, values in VALUES.items() for value in values])
+def test_what_was_recorded_sets_the_same_switch(account: Make, tmp_path: Path, switch: str, value: Any) -> None:
+    found = account(**{**BESIDE.get(switch, {}), switch: value})
+    if switch.startswith("deleted"):
+        found.remember("gpu-2", found.machines[1], "machine-2", ended=True)
+        found.simulator.vanish(found.machines[1].resource_id)
+    result = found.probe(recording="recording.json")
+    assert not result.get("failed"), result["msg"]
+    seen = switches(str(tmp_path / "recording.json"))
+    expected = pytest.approx(value, abs=TOLERANCE[switch]) if switch in TOLERANCE else value
+    assert seen.get(switch, "not decided") == expected, "\n".join(result["lines"])
+    Settings(**seen)
+    changing = [each for each in found.simulator.requests if each.method != "GET" and each.path != "/get_offers"]
+    assert changing == [] and len(found.simulator.requests) <= 26
+    assert max(map(len, result["lines"])) <= 80
+
+
+def test_every_switch_that_an_assumption_names_is_tried() -> None:
+    named = {name for each in ASSUMPTIONS for name in each.switches}
+    assert named == VALUES.keys()
+    assert all(getattr(Settings, name) == values[0] or name == "list_envelope" for name, values in VALUES.items())
+
+
+def test_what_an_api_like_the_recorded_one_does_is_recorded_alike(account: Make, tmp_path: Path) -> None:
+    settings = {name: values[-1] for name, values in VALUES.items() if name not in ("ssh_command", "address_in")}
+    settings |= {"page_size": 3, "clock_ahead": 0, "deleted_listed": False, "lists_clusters": True}
+    account(**settings).probe(recording="first.json")
+    first = switches(str(tmp_path / "first.json"))
+    account(**first).probe(recording="second.json")
+    assert switches(str(tmp_path / "second.json")) == first
+
+
+def test_a_recording_shows_nothing_of_the_account(account: Make, tmp_path: Path) -> None:
+    found = account()
+    found.probe(recording="recording.json")
+    file = tmp_path / "recording.json"
+    own = [found.simulator.settings.token, "machine-", *found.simulator.offers, *found.simulator.resources]
+    own += [found.simulator.url, str(tmp_path)]
+    assert [each for each in own if each in file.read_text()] == []
+    assert file.stat().st_mode & 0o777 == 0o600
+    names = [each["name"] for each in json.loads(file.read_text())["exchanges"]]
+    assert len(set(names)) == len(names) == len(found.simulator.requests)
+
+
+# The page
+
+
+def rows(*titles: str) -> list[list[str]]:
+    """The cells of the page's tables that have these titles."""
+    found: list[list[str]] = []
+    for table in re.findall(r"(?:^\|.*\n)+", PAGE.read_text(), re.MULTILINE):
+        lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
+        if tuple(lines[0]) == titles:
+            found += lines[2:]
+    return found
+
+
+def test_the_page_has_what_the_probe_finds() -> None:
+    beliefs = rows("id", "belief", "source", "switch", "if it is otherwise")
+    assert [(each[0], tuple(re.findall(r"`(\w+)`", each[3]))) for each in beliefs] == [
+        (f"`{each.id}`", each.switches) for each in ASSUMPTIONS
+    ]
+    assert all(all(each) for each in beliefs)
+
+
+def test_the_page_names_every_switch_of_the_simulator_once() -> None:
+    unseen = [name for each in rows("switch", "belief") for name in re.findall(r"`(\w+)`", each[0])]
+    seen = [name for each in ASSUMPTIONS for name in each.switches]
+    assert sorted([*seen, *unseen, "token"]) == sorted(each.name for each in fields(Settings))
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("no JSON", "Expecting value"),
+        ("[]", "no recording of the playbook probe"),
+        ('{"format": 2, "findings": []}', "in the format 1"),
+        ('{"format": 1, "findings": [{"switches": {"vocabulary": "C"}}]}', "no setting vocabulary='C'"),
+        ('{"format": 1, "findings": [{"switches": {"token": "t"}}]}', "no setting token='t'"),
+        ('{"format": 1, "findings": [{"switches": {"new": 1}}]}', "no setting new=1"),
+        ('{"format": 1, "findings": [{"switches": {"page_size": true}}]}', "no setting page_size=True"),
+        (None, "No such file"),
+    ],
+)
+def test_what_is_no_recording_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "recording.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(Unreadable, match=re.escape(said)):
+        switches(str(file))
+
+
+def test_the_sandbox_is_like_a_recording_but_for_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = {"vocabulary": "B", "page_size": 3, "clock_ahead": -5, "ssh_command": "ssh root@{ip}"}
+    recording = {"format": 1, "findings": [{"switches": {name: value}} for name, value in found.items()]}
+    (tmp_path / "recording.json").write_text(json.dumps(recording))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["simulator", "--like", "recording.json", "--vocabulary", "A"])
+    given = vars(arguments())
+    assert {name: given[name] for name in found} == {**found, "vocabulary": "A"}
+
+
+def test_the_sandbox_says_what_is_wrong_with_a_recording(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulator", "--like", "nowhere.json"])
+    with pytest.raises(SystemExit):
+        arguments()
+    assert "nowhere.json" in capsys.readouterr().err
