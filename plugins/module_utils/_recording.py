@@ -26,7 +26,7 @@ _WORDS = frozenset(
     {
         *("gpu_type", "gpu_family", "vendor", "region", "vendor_region", "contract_type", "type", "status"),
         *("procurement_status", "resource_type", "link_type", "offer_type", "role", "deployment_type"),
-        *("storage_class", "vendor_class", "class", "loc"),
+        *("storage_class", "vendor_class", "class"),
     }
 )
 #: What is the API's own whatever a machine is called.
@@ -38,7 +38,7 @@ _OWN_WORDS = frozenset(
         *("standard", "performance", "economy", "premium", "body", "path", "query", "compute", "gpu_type"),
     }
 )
-_SENTENCES = frozenset({"detail", "msg", "message", "progress", "error", "failure_reason"})
+_SENTENCES = frozenset({"detail", "loc", "msg", "message", "progress", "error", "failure_reason"})
 _ADDRESSES = frozenset({"external_ip", "internal_ip", "ip", "ip_address", "address", "host", "hostname", "fqdn"})
 _NAMES = frozenset({"name", "resource_name", "cluster_name", "user", "username", "owner", "project", "account"})
 _CATALOGS = frozenset({"gpus", "vendors", "regions", "contracts", "storage"})
@@ -191,7 +191,9 @@ class _StandIns:
         """Whether nothing of somebody's own is in a word."""
         if text in _OWN_WORDS:
             return True
-        return self._names.keys().isdisjoint(text.split()) and not any(_holds(text, each) for each in self._known)
+        # Vendors and types of GPUs are words that a name may be a part of.
+        is_named = any(f" {each} " in f" {text} " for each in self._names)
+        return not is_named and not any(_holds(text, each) for each in self._known)
 
     def sentence(self, text: str) -> str:
         """A sentence of the API in which stand-ins replace what is somebody's own."""

@@ -1,0 +1,177 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recordings: nothing that is somebody's own comes out, and what comes out still tells what the API does."""
+
+from __future__ import annotations
+
+import json
+import string
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import Exchange, Finding, Seen, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._recording import redacted
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samples
+
+TOKEN = samples.TOKEN
+STAND_INS = [ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32")]
+
+
+def record(data: Any, name: str = "resource", path: str = "/resources/x", **fields: Any) -> Any:
+    """The answer of a single exchange, redacted."""
+    ((exchange,), _found) = redacted([Exchange(name, "GET", path, data=data, **fields)], [], [TOKEN])
+    return exchange["data"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"status": "running", "gpu_count": 8}, {"status": "running", "gpu_count": 8}),
+        ({"created_at": "2026-01-31T12:00:00.5+00:00"}, {"created_at": "2026-01-31T12:00:00.5+00:00"}),
+        ({"status": "warming up"}, {"status": "warming up"}),
+        ({"resource_id": samples.RESOURCE_ID}, {"resource_id": "00000000-0000-4000-8000-000000000002"}),
+        ({"resource_id": "abc-123", "status": "abc-123"}, {"resource_id": "id-2", "status": "id-2"}),
+        ({"resource_id": 4711, "owner": 4711, "gpu_count": 4711}, {"resource_id": 1, "owner": 1, "gpu_count": 4711}),
+        ({"name": "trainer"}, {"name": "name-1"}),
+        ({"name": None, "access": None, "spec": {}}, {"name": None, "access": None, "spec": {}}),
+        ({"name": "running", "status": "running"}, {"name": "name-1", "status": "running"}),
+        ({"name": "trainer", "status": "trainer starts"}, {"name": "name-1", "status": "text-1"}),
+        ({"customer": "ACME"}, {"customer": "text-1"}),
+        ({"trainer": 1, "name": "trainer"}, {"name-1": 1, "name": "name-1"}),
+        ({"Trainer 1": 1}, {"text-1": 1}),
+        ({"cloud_init": "#!/bin/sh", "status_message": "x", "sshPublicKey": "ssh-x"}, {}),
+        ({"external_ip": "203.0.113.7"}, {"external_ip": "192.0.2.1"}),
+        ({"external_ip": "2a02::7"}, {"external_ip": "2001:db8::1"}),
+        ({"external_ip": "gpu.example.org"}, {"external_ip": "host-1.example.com"}),
+        ({"detail": "10.1.2.3 is busy, 10.1.2.3!"}, {"detail": "192.0.2.1 is busy, 192.0.2.1!"}),
+        ({"detail": "ask me@example.org"}, {"detail": "ask person@example.com"}),
+        ({"detail": f"no {TOKEN}."}, {"detail": "no ********."}),
+        ({"detail": "no AAAAC3NzaC1lZDI1NTE5AAAAI"}, {"detail": "no ********"}),
+        ({"detail": "provisioning_in_progress at 12:00:00"}, {"detail": "provisioning_in_progress at 12:00:00"}),
+        ([{"loc": ["body", 1], "msg": "Field required"}], [{"loc": ["body", 1], "msg": "Field required"}]),
+        ([1.5, True, None, "x y"], [1.5, True, None, "text-1"]),
+    ],
+)
+def test_what_stays_and_what_is_replaced(data: Any, expected: Any) -> None:
+    assert record(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("ssh root@203.0.113.7 -p 22022", "ssh root@192.0.2.1 -p 22022"),
+        ("ssh -p22022 -l root 203.0.113.7", "ssh -p22022 -l root 192.0.2.1"),
+        ("ssh alice@203.0.113.7", "ssh text-1@192.0.2.1"),
+        ("ssh -i ~/.ssh/acme root@203.0.113.7", "ssh text-1 text-2 root@192.0.2.1"),
+        ("ssh 'root@203.0.113.7", "ssh text-1@192.0.2.1"),
+    ],
+)
+def test_a_command_of_ssh_keeps_its_form(command: str, expected: str) -> None:
+    assert record({"ssh_command": command}) == {"ssh_command": expected}
+
+
+def test_catalogues_stay() -> None:
+    gpus = {"H100": ["nvidia-h100-sxm5-80gb"], "RTX 4090": ["nvidia-rtx4090-pcie-24gb"]}
+    assert record(gpus, "gpus", "/available_gpus") == gpus
+    storage = [{"name": "Fast Disk", "vendor_region": "fr-par-2", "price": 0.08, "id": samples.OFFER_ID}]
+    (kept,) = record(storage, "storage", "/available_storage")
+    assert kept == {**storage[0], "id": "00000000-0000-4000-8000-000000000001"}
+
+
+def test_the_same_gets_the_same_everywhere() -> None:
+    other = {"detail": f"Resource {samples.RESOURCE_ID} (trainer) not found", "name": "trainer"}
+    looks = [
+        Exchange("resource", "GET", f"/resources/{samples.RESOURCE_ID}", data=samples.resource()),
+        Exchange("unknown_resource", "GET", "/resources/nobody", status=404, data=other),
+        Exchange("resources_of_offer", "GET", "/resources", {"offer_id": samples.OFFER_ID}, data=[]),
+    ]
+    found = [Finding("unknown-id", "confirmed", f"404: {other['detail']}", {})]
+    (first, second, third), (finding,) = redacted(looks, found, [TOKEN])
+    key = first["data"]["resource_id"]
+    assert first["path"] == f"/resources/{key}"
+    assert second["data"]["detail"] == f"Resource {key} (name-1) not found"
+    assert finding.evidence == f"404: Resource {key} (name-1) not found"
+    assert third["query"] == {"offer_id": first["data"]["offer_history"][0]["offer_id"]}
+    assert first["data"]["access"]["ssh_command"] == f"ssh root@{first['data']['access']['external_ip']}"
+
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).filter(
+    lambda each: not any(each in net for net in STAND_INS if net.version == each.version) and len(str(each)) > 6
+)
+LETTERS = string.ascii_lowercase + string.digits
+OWN_TEXTS = st.text(LETTERS, min_size=5, max_size=12).map(lambda text: f"q{text}z")
+OWN = st.fixed_dictionaries(
+    {
+        "id": st.one_of(st.uuids().map(str), OWN_TEXTS.map(lambda text: f"i-{text}")),
+        "offer": st.uuids().map(str),
+        "address": st.one_of(ADDRESSES.map(str), OWN_TEXTS.map(lambda text: f"{text}.example.org")),
+        "name": st.one_of(OWN_TEXTS, st.tuples(OWN_TEXTS, OWN_TEXTS).map(" ".join), OWN_TEXTS.map(str.upper)),
+        "customer": OWN_TEXTS.map(lambda text: f"{text} & sons"),
+        "key": st.binary(min_size=32, max_size=32).map(lambda key: samples.public_key("ssh-ed25519", key)),
+        "token": st.text(string.ascii_letters + string.digits + "-_.", min_size=12, max_size=40),
+    }
+)
+PLACES = ["{id}", "{offer}", "{address}", "{name}", "{token}", "{customer}"]
+SENTENCES = st.lists(st.sampled_from([*PLACES, "machine", "1/2", "(", "x"]), max_size=8)
+SEPARATORS = st.sampled_from([" ", "", "/", ":", ", ", "-", "_", "="])
+FIELDS = st.sampled_from(["note", "tags", "host", "status", "type", "vendor", "message", "spec", "uuid", "loc"])
+VALUES = st.recursive(
+    st.sampled_from([*PLACES, "running", "key"]),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(FIELDS, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def filled(value: Any, own: dict[str, str]) -> Any:
+    """The value with what is somebody's own in the place of its fields."""
+    if isinstance(value, dict):
+        return {filled(key, own): filled(part, own) for key, part in value.items()}
+    if isinstance(value, list):
+        return [filled(part, own) for part in value]
+    return value.format(**own) if isinstance(value, str) else value
+
+
+@given(OWN, SENTENCES, SEPARATORS, VALUES, st.booleans())
+def test_nothing_that_is_somebodys_own_comes_out(
+    own: dict[str, str], words: list[str], separator: str, values: Any, as_keys: bool
+) -> None:
+    sentence = filled(separator.join(words), own)
+    resource = {
+        **samples.resource(own["id"], own["address"], name=own["name"]),
+        "customer": own["customer"],
+        "ssh_public_key": own["key"],
+        "cloud_init": f"#!/bin/sh\necho {own['token']}",
+        "extra": filled(values, own),
+        **({own[name]: 1 for name in ("id", "offer", "address", "name", "token")} if as_keys else {}),
+    }
+    resource["offer_history"][0]["offer_id"] = own["offer"]
+    looks = [
+        Exchange("resources", "GET", "/resources", data=[resource]),
+        Exchange("bought_status", "GET", f"/offers/{own['offer']}/status", data={"progress": sentence, "x": sentence}),
+        Exchange("wrong_token", "GET", "/resources", status=401, data={"detail": sentence}),
+        Exchange("invalid", "POST", "/get_offers", status=422, data={"detail": [{"msg": sentence, "loc": [sentence]}]}),
+    ]
+    found = [Finding("error-body", "confirmed", sentence, {})]
+    exchanges, clean = redacted(looks, found, [own["token"]])
+    written = json.dumps([exchanges, [each.evidence for each in clean]])
+    kept = {name: value for name, value in own.items() if value in written}
+    assert not kept
+    assert own["key"].split()[1] not in written
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(ANYTHING)
+def test_whatever_an_api_answers_can_be_recorded(data: Any) -> None:
+    exchanges, _found = redacted([Exchange("resource", "GET", "/resources/x", data=data)], [], [TOKEN])
+    assert findings(Seen((Exchange("resource", "GET", "/resources/x", data=data),)))
+    json.dumps(exchanges)
