@@ -1,0 +1,323 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From exchanges to findings: each rule by a table. What a simulator does is tried by the tests of the simulator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import (
+    ASSUMPTIONS,
+    CATALOGS,
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_SEEN,
+    Exchange,
+    Finding,
+    Seen,
+    findings,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samples
+
+SECOND = "2026-01-31T12:00:0{}Z"
+NAMES = (
+    *("resources", "gpus", *CATALOGS, "search", "several_types", "without_count", "eight_gpus", "nodes", "no_match"),
+    *("invalid", "offer", "offer_status", "resources_of_offer", "unknown_offer", "unknown_resource", "fresh_resource"),
+    *("resource", "bought_status", "under_way", "under_way_status", "ended", "wrong_token"),
+)
+
+
+def look(name: str, data: Any = None, status: int | None = 200, **fields: Any) -> Exchange:
+    return Exchange(name, "GET", f"/{name}", status=status, data=data, **fields)
+
+
+def offers(*found: Any, **fields: Any) -> dict[str, Any]:
+    """The answer to a search."""
+    return {"offers": list(found), "total_count": len(found), "filters_applied": {}, **fields}
+
+
+def found(assumption: str, *looks: Exchange, **seen: Any) -> Finding:
+    (finding,) = [each for each in findings(Seen(looks, **seen)) if each.id == assumption]
+    return finding
+
+
+KEY = samples.RESOURCE_ID
+BUSY = {"status": 429, "data": {"detail": "slow down"}}
+LIST = look("resources", [samples.resource()])
+
+
+@pytest.mark.parametrize(
+    ("assumption", "looks", "verdict", "evidence", "switches"),
+    [
+        (
+            "wrong-token",
+            [look("wrong_token", {"detail": "no"}, 401)],
+            CONFIRMED,
+            "401: no",
+            {"auth_failure_status": 401},
+        ),
+        ("wrong-token", [look("wrong_token", {}, 403)], CONTRADICTED, "403", {"auth_failure_status": 403}),
+        ("wrong-token", [look("wrong_token", [])], CONTRADICTED, "a wrong token is answered with 200", {}),
+        ("wrong-token", [look("wrong_token", None, None)], NOT_SEEN, "", {}),
+        (
+            "clock",
+            [look("gpus", ahead=-0.9), look("offer", ahead=-0.2)],
+            CONFIRMED,
+            "the clocks agree",
+            {"clock_ahead": 0},
+        ),
+        ("clock", [look("gpus", ahead=59.4)], CONTRADICTED, "its clock is 60 s ahead", {"clock_ahead": 60}),
+        ("clock", [look("gpus", ahead=-60.3)], CONTRADICTED, "its clock is 60 s behind", {"clock_ahead": -60}),
+        ("clock", [look("gpus")], CONTRADICTED, "no answer has a Date", {}),
+        (
+            "timestamps",
+            [look("search", offers({"created_at": "2026-01-31T12:00:00Z"}, {"created_at": "2026-01-31T12:00:00"}))],
+            CONTRADICTED,
+            "they end with a Z, no zone",
+            {},
+        ),
+        ("timestamps", [look("search", offers({"created_at": "yesterday"}))], NOT_SEEN, "", {}),
+        ("unknown-id", [look("unknown_offer", {"detail": "gone"}, 404)], CONFIRMED, "404: gone", {}),
+        (
+            "unknown-id",
+            [look("unknown_offer", {}, 404), look("unknown_resource", {}, 422)],
+            CONTRADICTED,
+            "404, 422",
+            {},
+        ),
+        ("error-body", [look("invalid", {"detail": []}, 422)], CONFIRMED, "detail is: list", {}),
+        (
+            "error-body",
+            [look("invalid", is_json=False, status=400)],
+            CONTRADICTED,
+            "400 without a detail (invalid)",
+            {},
+        ),
+        ("busy", [look("gpus", retry_after=3.0, **BUSY)], CONFIRMED, "1 answer 429 or 503, 1 with Retry-After", {}),
+        ("busy", [look("gpus", **BUSY)], CONTRADICTED, "1 answer 429 or 503, 0 with Retry-After", {}),
+        ("fields", [look("offer", samples.offer())], CONFIRMED, "as expected in 1 answer", {}),
+        (
+            "fields",
+            [look("offer", samples.offer(gpu_count="8", vendor=None))],
+            CONTRADICTED,
+            "vendor is null, gpu_count is text",
+            {},
+        ),
+        (
+            "fields",
+            [look("offer_status", {})],
+            CONTRADICTED,
+            "offer_id is missing, status is missing, procurement_",
+            {},
+        ),
+        ("gpus", [look("gpus", {"H100": ["a"], "L4": []})], CONFIRMED, "2 families", {}),
+        ("gpus", [look("gpus", ["H100"])], CONTRADICTED, "answered 200 with list", {}),
+        (
+            "catalogs",
+            [look("vendors", {"vendors": []})],
+            CONTRADICTED,
+            "in an object: vendors",
+            {"discovery_envelope": True},
+        ),
+        ("catalogs", [look("vendors", {"names": []})], CONTRADICTED, "in an object: vendors", {}),
+        ("catalogs", [look("vendors", {"detail": "no"}, 404)], NOT_SEEN, "", {}),
+        ("search", [look("search", offers({}))], CONFIRMED, "1 offer, total_count 1", {}),
+        ("search", [look("search", offers({}, total_count=9))], CONTRADICTED, "1 offer, total_count 9", {}),
+        ("search", [look("search", [{}])], CONTRADICTED, "no list of offers, but list", {}),
+        (
+            "search-order",
+            [look("search", offers(*({"gpu_price_per_hour": price, "gpu_count": 1} for price in (2, 1))))],
+            CONTRADICTED,
+            "2 prices, the first 2, the last 1",
+            {},
+        ),
+        (
+            "search-types",
+            [
+                look("several_types", {"detail": "no"}, 422, spec={"compute": {"gpu_type": "A | B"}}),
+                look("search", offers()),
+            ],
+            CONTRADICTED,
+            "422: no",
+            {},
+        ),
+        ("search-count", [look("without_count", {"detail": "no"}, 422)], NOT_SEEN, "", {}),
+        ("search-count", [look("search", offers()), look("without_count", {}, 500)], NOT_SEEN, "", {}),
+        ("search-no-match", [look("no_match", {"detail": "none"}, 404)], CONTRADICTED, "404: none", {}),
+        ("search-no-match", [look("no_match", offers({}))], NOT_SEEN, "", {}),
+        ("search-invalid", [look("invalid", {"detail": "no"}, 400)], CONTRADICTED, "400: no", {}),
+        ("search-invalid", [look("invalid", offers())], CONTRADICTED, "200, 0 offers", {}),
+        (
+            "offer-price",
+            [look("offer", samples.offer(total_price_per_hour=3)), look("search", offers(samples.offer()))],
+            CONTRADICTED,
+            "USD 3 there, USD 2 in the search",
+            {},
+        ),
+        (
+            "total-price",
+            [look("search", offers({"total_price_per_hour": None}, {}))],
+            CONTRADICTED,
+            "1 of 2 offers have total_price_per_hour",
+            {},
+        ),
+        ("vocabulary", [look("bought_status", samples.status("ready"))], NOT_SEEN, "", {}),
+        (
+            "vocabulary",
+            [look("offer_status", samples.status("available")), look("bought_status", samples.status("provisioning"))],
+            CONTRADICTED,
+            "available, provisioning",
+            {},
+        ),
+        (
+            "odd-words",
+            [look("bought_status", samples.status("Moved to H4x0r"))],
+            CONTRADICTED,
+            "moved to h4x0r",
+            {},
+        ),
+        ("odd-words", [look("bought_status", samples.status("ready"))], CONFIRMED, "ready", {}),
+        (
+            "status-ids",
+            [look("offer_status", samples.status(resource_ids=[]))],
+            CONFIRMED,
+            "resource_ids, empty before the purchase",
+            {"status_resources": "resource_ids"},
+        ),
+        (
+            "status-ids",
+            [look("bought_status", samples.status("ready", resource_ids=[{"resource_id": KEY}]))],
+            CONTRADICTED,
+            "resource_ids has objects",
+            {},
+        ),
+        (
+            "ssh-command",
+            [look("resource", samples.resource())],
+            CONTRADICTED,
+            "ssh root@{ip}",
+            {"ssh_command": "ssh root@{ip}"},
+        ),
+        (
+            "ssh-command",
+            [look("resource", samples.resource(access={"ssh_command": "ssh -i key joe@203.0.113.7"}))],
+            CONTRADICTED,
+            "a form of its own",
+            {},
+        ),
+        ("ssh-port", [look("resource", samples.resource())], NOT_SEEN, "", {}),
+        (
+            "list-bare",
+            [look("resources", {"machines": []})],
+            CONTRADICTED,
+            "no list that the collection knows: machines",
+            {},
+        ),
+        (
+            "list-pages",
+            [look("resources", {"items": [{}], "total_count": 1})],
+            NOT_SEEN,
+            "1 on one page, which may be one of several",
+            {},
+        ),
+        (
+            "list-pages",
+            [look("resources", {"items": [{}], "next": "/resources?cursor=x"})],
+            CONTRADICTED,
+            "1 of more, a link to the next page",
+            {"page_size": 1, "page_links": True},
+        ),
+        (
+            "list-filter",
+            [LIST, look("resources_of_offer", [{}])],
+            CONTRADICTED,
+            "1 machine for an offer that was not",
+            {},
+        ),
+        ("list-filter", [look("resources", []), look("resources_of_offer", [])], NOT_SEEN, "", {}),
+        ("states", [look("resources", [{"status": "Booting"}, {}])], CONTRADICTED, "unknown: booting", {}),
+        (
+            "sync",
+            [
+                look("fresh_resource", {"last_synced_at": SECOND.format(2)}),
+                look("resource", {"last_synced_at": SECOND.format(1)}),
+            ],
+            CONTRADICTED,
+            "force_refresh shows something newer",
+            {},
+        ),
+        ("deleted-read", [look("ended", {"status": "running"})], CONTRADICTED, "200, running", {}),
+    ],
+)
+def test_verdicts(
+    assumption: str, looks: list[Exchange], verdict: str, evidence: str, switches: dict[str, Any]
+) -> None:
+    finding = found(assumption, *looks)
+    assert (finding.verdict, finding.switches) == (verdict, switches)
+    assert finding.evidence.startswith(evidence) and bool(finding.evidence) == bool(evidence)
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict", "switches"),
+    [
+        (["gpu-1"], CONFIRMED, {"keeps_name": True}),
+        (["gpu-1-2"], CONFIRMED, {"keeps_name": True}),
+        (["other"], CONTRADICTED, {"keeps_name": False}),
+        ([None], CONTRADICTED, {"keeps_name": False}),
+        (["gpu-1", "other"], CONTRADICTED, {}),
+        ([], NOT_SEEN, {}),
+    ],
+)
+def test_names_are_those_that_a_registry_has_asked_for(
+    names: list[str | None], verdict: str, switches: dict[str, Any]
+) -> None:
+    machines = [samples.resource(f"r-{number}", name=name) for number, name in enumerate(names)]
+    finding = found("names", look("resources", machines), wished={"r-0": "gpu-1", "r-1": "gpu-1", "r-9": "x"})
+    assert (finding.verdict, finding.switches) == (verdict, switches)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        ([samples.resource()], CONFIRMED),
+        ([samples.resource(status="deleted")], CONTRADICTED),
+        ({"items": [samples.resource()], "next": "?page=2"}, NOT_SEEN),
+    ],
+)
+def test_a_machine_that_ended_may_be_on_the_next_page(data: Any, verdict: str) -> None:
+    assert found("deleted-listed", look("resources", data), ended=samples.SECOND_RESOURCE_ID).verdict == verdict
+
+
+def test_nothing_seen_is_no_verdict() -> None:
+    assert {each.verdict for each in findings(Seen(()))} == {NOT_SEEN}
+    assert len({each.id for each in ASSUMPTIONS}) == len(ASSUMPTIONS)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+FIELDS = st.sampled_from(
+    [
+        *("offers", "total_count", "resources", "items", "next", "instances", "resource_ids", "status", "detail"),
+        *("procurement_status", "created_at", "expires_at", "gpu_price_per_hour", "node_count", "access", "spec"),
+        *("external_ip", "ssh_command", "ssh_port", "last_synced_at", "progress", "name", "resource_id", "offer_id"),
+    ]
+)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5))
+LOOKS = st.builds(
+    look,
+    st.sampled_from(NAMES),
+    JSON,
+    st.sampled_from([200, 200, 200, 401, 404, 422, 429, 500, None]),
+    is_json=st.sampled_from([True, True, True, False]),
+)
+
+
+@given(st.lists(LOOKS, max_size=8))
+def test_no_answer_breaks_a_rule(looks: list[Exchange]) -> None:
+    found = findings(Seen(tuple(looks), {"x": "y"}, "z"))
+    assert [each.id for each in found] == [each.id for each in ASSUMPTIONS]
+    assert {each.verdict for each in found} <= {CONFIRMED, CONTRADICTED, NOT_SEEN}
