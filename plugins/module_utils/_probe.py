@@ -68,6 +68,21 @@ _FORMS: dict[str, dict[str, str]] = {
         **{"offer_history": "list or null", "spec": "object or null", "last_synced_at": _TEXT_OR_NULL},
     },
 }
+# All others that the API's pages show, or that the collection reads
+_OFFER = ("gpu_family", "boot_disk_in_gb", "vcpu_count", "memory_in_gb", "total_price_per_hour", "expires_at")
+_FURTHER: dict[str, tuple[str, ...]] = {
+    "search": (
+        *_OFFER,
+        *("vendor_region", "type", "storage_details", "storage_price_per_hour", "deployment_type", "node_count"),
+        *("gpus_per_node", "infiniband_bandwidth_gbps", "cluster_storage_gb"),
+    ),
+    "offer": (*_OFFER, "procured_at"),
+    "offer_status": ("created_at", "resource_ids", "resources", "progress", "message", "status_message"),
+    "resource": (
+        *("resource_type", "vendor_region", "status_message", "linked_resources", "valid_from", "valid_to"),
+        "offer_id",
+    ),
+}
 
 Json = dict[str, t.Any]
 
@@ -632,17 +647,32 @@ def _outcome(answer: Exchange) -> str:
 
 def _fields(seen: Seen) -> Verdict | None:
     wrong, count = [], 0
-    for name, forms in _FORMS.items():
-        objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)
-        for each in objects:
-            count += 1
-            for key, form in forms.items():
-                found = _kind(each.get(key))
-                if found not in form.split(" or "):
-                    wrong.append(f"{key} is {found if key in each else 'missing'}")
+    for name, each in _described(seen):
+        count += 1
+        for key, form in _FORMS[name].items():
+            found = _kind(each.get(key))
+            if found not in form.split(" or "):
+                wrong.append(f"{key} is {found if key in each else 'missing'}")
     if not count:
         return None
     return _stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
+
+
+def _more_fields(seen: Seen) -> Verdict | None:
+    described = list(_described(seen))
+    more = [(key, each[key]) for name, each in described for key in each if key not in (*_FORMS[name], *_FURTHER[name])]
+    if not described:
+        return None
+    # A name that is no word of the API's might be one of the account's.
+    named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
+    return _stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
+
+
+def _described(seen: Seen) -> t.Iterator[tuple[str, Json]]:
+    """The objects whose fields are on the API's pages, by the names of their exchanges."""
+    for name in _FORMS:
+        objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)
+        yield from ((name, each) for each in objects)
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
@@ -653,6 +683,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("error-body", (), _error_body),
     Assumption("busy", (), _busy),
     Assumption("fields", (), _fields),
+    Assumption("more-fields", (), _more_fields),
     Assumption("gpus", (), _gpus),
     Assumption("catalogs", ("discovery_envelope",), _catalogs),
     Assumption("search", (), _search_envelope),

@@ -54,13 +54,17 @@ _EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
 _LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
 _WHOLE = 6  # characters from which a text is replaced within words, too
 _HIDDEN = "********"
+_MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
 
 
 def redacted(
     exchanges: t.Iterable[Exchange], found: t.Iterable[Finding], secrets: t.Iterable[str]
 ) -> tuple[list[Json], list[Finding]]:
-    """Both as plain values without what is somebody's own; ``secrets`` are texts that must not stand in them."""
-    looks = [(each, without_user_data(each.data)) for each in exchanges]
+    """Both without what is somebody's own, the exchanges as plain values with the beginnings of long lists.
+
+    ``secrets`` are texts that must not stand in them.
+    """
+    looks = [(each, _cut(without_user_data(each.data))) for each in exchanges]
     stand_ins = _StandIns(secrets)
     for each, data in looks:
         stand_ins.collect_of(each, data)
@@ -221,6 +225,13 @@ class _StandIns:
 
 
 _UUID_STAND_IN = "00000000-0000-4000-8000-"
+
+
+def _cut(value: t.Any) -> t.Any:
+    """The value with the beginnings of its lists."""
+    if isinstance(value, dict):
+        return {key: _cut(part) for key, part in value.items()}
+    return [_cut(part) for part in value[:_MOST_ITEMS]] if isinstance(value, list) else value
 
 
 def _ids_in(path: str) -> list[str]:

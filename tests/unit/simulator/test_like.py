@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, Exchange, Seen, findings
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
 from simulator import Offer, Settings
@@ -151,6 +151,20 @@ def test_a_recording_shows_nothing_of_the_account(account: Make, tmp_path: Path)
     assert file.stat().st_mode & 0o777 == 0o600
     names = [each["name"] for each in json.loads(file.read_text())["exchanges"]]
     assert len(set(names)) == len(names) == len(found.simulator.requests)
+
+
+def test_a_recording_tells_the_same_as_what_was_recorded(account: Make, tmp_path: Path) -> None:
+    found = account(
+        **{name: values[-1] for name, values in VALUES.items() if name not in ("clock_ahead", "keeps_name")}
+    )
+    found.probe(recording="recording.json")
+    recording = json.loads((tmp_path / "recording.json").read_text())
+    again = findings(Seen(tuple(Exchange(**each) for each in recording["exchanges"])))
+    kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
+    # These need what the registry knew.
+    needy = {"names", "deleted-listed", "deleted-read"}
+    told = {each.id: (each.verdict, each.switches) for each in again if each.id not in needy}
+    assert told == {name: each for name, each in kept.items() if name not in needy}
 
 
 # The page

@@ -106,7 +106,7 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
-    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 25 not seen"
+    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 26 not seen"
 
 
 def test_a_busy_api_is_asked_again_a_few_times(queue: RequestQueue, perform: Perform, waits: list[float]) -> None:

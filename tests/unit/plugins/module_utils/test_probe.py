@@ -115,6 +115,15 @@ LIST = look("resources", [samples.resource()])
             "offer_id is missing, status is missing, procurement_",
             {},
         ),
+        (
+            "more-fields",
+            [look("offer", samples.offer(kind="vm"))],
+            CONTRADICTED,
+            "vendor_region (text), kind (text)",
+            {},
+        ),
+        ("more-fields", [look("offer_status", {"status": "x", "gpu-1": []})], CONTRADICTED, "a list", {}),
+        ("more-fields", [look("offer_status", {"progress": None})], CONFIRMED, "none in 1 answer", {}),
         ("gpus", [look("gpus", {"H100": ["a"], "L4": []})], CONFIRMED, "2 families", {}),
         ("gpus", [look("gpus", ["H100"])], CONTRADICTED, "answered 200 with list", {}),
         (

@@ -100,6 +100,11 @@ def test_the_same_gets_the_same_everywhere() -> None:
     assert first["data"]["access"]["ssh_command"] == f"ssh root@{first['data']['access']['external_ip']}"
 
 
+def test_a_list_is_cut_before_it_fills_a_disk() -> None:
+    machines = [samples.resource(f"r-{number}") for number in range(5000)]
+    assert len(record({"items": machines, "total_count": 5000}, "resources", "/resources")["items"]) == 20
+
+
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).filter(
     lambda each: not any(each in net for net in STAND_INS if net.version == each.version) and len(str(each)) > 6
 )
