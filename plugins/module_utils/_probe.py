@@ -187,11 +187,12 @@ Rule = t.Callable[[Seen], "Verdict | None"]
 
 @dataclass(frozen=True)
 class Assumption:
-    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, and the rule."""
+    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, rule, and needs."""
 
     id: str
     switches: tuple[str, ...]
     rule: Rule
+    needs: str = "the API's answer"
 
 
 def items_in(data: t.Any, *envelopes: str) -> list[Json]:
@@ -206,7 +207,7 @@ def findings(seen: Seen) -> list[Finding]:
     """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
     found = []
     for each in ASSUMPTIONS:
-        verdict = each.rule(seen) or Verdict(NOT_SEEN, "", {})
+        verdict = each.rule(seen) or Verdict(NOT_SEEN, f"needs {each.needs}", {})
         found.append(Finding(each.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
     return found
 
@@ -676,39 +677,39 @@ def _described(seen: Seen) -> t.Iterator[tuple[str, Json]]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("wrong-token", ("auth_failure_status",), _wrong_token),
+    Assumption("wrong-token", ("auth_failure_status",), _wrong_token, "a request with a wrong token"),
     Assumption("clock", ("clock_ahead",), _clock),
-    Assumption("timestamps", ("timestamps",), _timestamps),
+    Assumption("timestamps", ("timestamps",), _timestamps, "an offer or a machine"),
     Assumption("unknown-id", (), _unknown_id),
     Assumption("error-body", (), _error_body),
-    Assumption("busy", (), _busy),
+    Assumption("busy", (), _busy, "an answer 429 or 503"),
     Assumption("fields", (), _fields),
     Assumption("more-fields", (), _more_fields),
     Assumption("gpus", (), _gpus),
     Assumption("catalogs", ("discovery_envelope",), _catalogs),
     Assumption("search", (), _search_envelope),
-    Assumption("search-order", (), _sorted),
-    Assumption("search-types", (), _several_types),
-    Assumption("search-count", ("gpu_count_required",), _gpu_count),
-    Assumption("search-clusters", ("lists_clusters",), _clusters),
-    Assumption("search-no-match", (), _no_match),
+    Assumption("search-order", (), _sorted, "two offers with a price"),
+    Assumption("search-types", (), _several_types, "a catalogue of several families"),
+    Assumption("search-count", ("gpu_count_required",), _gpu_count, "a search that is understood"),
+    Assumption("search-clusters", ("lists_clusters",), _clusters, "a cluster on the market"),
+    Assumption("search-no-match", (), _no_match, "a search that matches nothing"),
     Assumption("search-invalid", (), _invalid),
-    Assumption("offer-life", ("offer_seconds",), _offer_life),
-    Assumption("total-price", ("total_price",), _total_price),
-    Assumption("offer-price", (), _fresh_price),
-    Assumption("vocabulary", ("vocabulary",), _vocabulary),
-    Assumption("odd-words", ("odd_word",), _odd_words),
-    Assumption("status-ids", ("status_resources",), _status_resources),
-    Assumption("progress", ("progress_field",), _progress),
-    Assumption("ssh-port", ("address_in",), _address),
-    Assumption("ssh-command", ("ssh_command",), _ssh_command),
+    Assumption("offer-life", ("offer_seconds",), _offer_life, "an offer"),
+    Assumption("total-price", ("total_price",), _total_price, "an offer"),
+    Assumption("offer-price", (), _fresh_price, "an offer"),
+    Assumption("vocabulary", ("vocabulary",), _vocabulary, "an offer"),
+    Assumption("odd-words", ("odd_word",), _odd_words, "an offer"),
+    Assumption("status-ids", ("status_resources",), _status_resources, "an offer that was bought"),
+    Assumption("progress", ("progress_field",), _progress, "a machine that is on its way"),
+    Assumption("ssh-port", ("address_in",), _address, "a running machine"),
+    Assumption("ssh-command", ("ssh_command",), _ssh_command, "a running machine"),
     Assumption("list-bare", ("list_envelope",), _list_bare),
     Assumption("list-pages", ("page_size", "page_links"), _list_complete),
-    Assumption("list-filter", (), _list_filter),
-    Assumption("names", ("keeps_name",), _names),
-    Assumption("states", (), _resource_words),
-    Assumption("spec", ("spec_known",), _spec_known),
-    Assumption("sync", ("sync_seconds",), _sync),
-    Assumption("deleted-listed", ("deleted_listed",), _deleted_listed),
-    Assumption("deleted-read", ("deleted_readable",), _deleted_readable),
+    Assumption("list-filter", (), _list_filter, "a machine, and an offer"),
+    Assumption("names", ("keeps_name",), _names, "a machine that a registry knows"),
+    Assumption("states", (), _resource_words, "a machine"),
+    Assumption("spec", ("spec_known",), _spec_known, "a machine"),
+    Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
+    Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),
+    Assumption("deleted-read", ("deleted_readable",), _deleted_readable, "a machine that a registry saw end"),
 )

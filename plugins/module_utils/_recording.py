@@ -45,12 +45,15 @@ _CATALOGS = frozenset({"gpus", "vendors", "regions", "contracts", "storage"})
 _COMMANDS = frozenset({"ssh", "root", "-p", "-l"})
 
 _FIELD = re.compile(r"[a-z]{1,24}(_[a-z]{1,24}){0,5}")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.|/-]{0,47}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}( [A-Za-z0-9_.-]{1,20}){0,2}")
+_OF_CATALOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.|/-]{0,199}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 _IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)")
 _IPV6 = re.compile(r"(?i)(?<![0-9a-z:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-z:])")
 _EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_URL = r"[a-z]{2,12}://\S+"
+_MAC = r"(?i:(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})"
 _LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
 _WHOLE = 6  # characters from which a text is replaced within words, too
 _HIDDEN = "********"
@@ -177,13 +180,14 @@ class _StandIns:
         return value
 
     def _key(self, key: str, is_catalog: bool) -> str:
-        pattern = _WORD if is_catalog else _FIELD
+        pattern = _OF_CATALOG if is_catalog else _FIELD
         return key if pattern.fullmatch(key) and self._is_free(key) else self._name(key)
 
     def _text(self, text: str, field: str, is_catalog: bool) -> str:
         if not text or _TIME.fullmatch(text):
             return text
-        if (is_catalog or field in _WORDS) and _WORD.fullmatch(text) and self._is_free(text):
+        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
+        if pattern and pattern.fullmatch(text) and self._is_free(text):
             return text
         if field == "ssh_command":
             return " ".join(map(self._word_of_command, text.split()))
@@ -204,7 +208,7 @@ class _StandIns:
         if self._pattern is None:
             # The longer first, since a name may be a part of an address; a short one only as a word of its own.
             own = sorted({*self._known, *self._names} - _OWN_WORDS, key=len, reverse=True)
-            self._pattern = re.compile("|".join([*map(_place_of, own), _EMAIL, _LONG]))
+            self._pattern = re.compile("|".join([*map(_place_of, own), _URL, _MAC, _EMAIL, _LONG]))
         return self._pattern.sub(self._instead, text)
 
     def _instead(self, found: re.Match[str]) -> str:
@@ -212,7 +216,8 @@ class _StandIns:
         known = self._known.get(text) or self._names.get(text)
         if known is None and _FIELD.fullmatch(text) and self._is_free(text):
             return text
-        return known or ("person@example.com" if "@" in text else _HIDDEN)
+        is_person = "@" in text and "://" not in text
+        return known or ("person@example.com" if is_person else _HIDDEN)
 
     def _word_of_command(self, word: str) -> str:
         """A command of ssh keeps the form that it has: how options stand, and no more."""

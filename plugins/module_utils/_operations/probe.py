@@ -127,6 +127,9 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     wished = dict(pair for claim in memory.claims() for pair in _wishes(claim))
     ended = _ended(registries, folders)
     _look_around(api, ended, params["wrong_token"])
+    if not any(each.is_success for each in api.exchanges):
+        said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
+        raise Failure(said, "protocol")
     found = findings(Seen(tuple(api.exchanges), wished, ended))
     exchanges, clean = redacted(api.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     if file and not check_mode:

@@ -109,6 +109,13 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     assert result["lines"][-1] == "5 confirmed, 4 contradicted, 26 not seen"
 
 
+def test_a_server_that_knows_no_path_is_another_one(queue: RequestQueue, perform: Perform) -> None:
+    queue.expect("GET", "/resources", GONE, 404)
+    expect_nothing_more(queue)
+    result = perform(PROBE)
+    assert result["failed"] and result["msg"].startswith("None of 15 reads") and "Check api_url." in result["msg"]
+
+
 def test_a_busy_api_is_asked_again_a_few_times(queue: RequestQueue, perform: Perform, waits: list[float]) -> None:
     queue.expect("GET", "/resources", GONE, 429, headers={"Retry-After": "7"})
     queue.expect("GET", "/resources", [])
