@@ -352,10 +352,10 @@ def _gpu_count(seen: Seen) -> Verdict | None:
     if answer is None or seen.data("search") is None:
         return None
     if answer.is_success:
-        counts = sorted({str(offer.get("gpu_count")) for offer in seen.offers("without_count")})
-        return _stands(
-            True, f"accepted; offers of {_named(counts)} GPUs" if counts else "accepted", gpu_count_required=False
-        )
+        singles = [each for each in seen.offers("without_count") if _nodes(each) == 1]
+        counts = sorted({str(each["gpu_count"]) for each in singles if each.get("gpu_count") is not None})
+        evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
+        return _stands(counts in ([], ["1"]), evidence, gpu_count_required=False)
     return _stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
 
 
@@ -370,8 +370,13 @@ def _clusters(seen: Seen) -> Verdict | None:
 
 
 def _count_of_clusters(offers: t.Iterable[Json]) -> int:
-    nodes = [each.get("node_count") for each in offers]
-    return sum(1 for each in nodes if isinstance(each, int) and each > 1)
+    return sum(_nodes(each) > 1 for each in offers)
+
+
+def _nodes(offer: Json) -> int:
+    """The machines of an offer."""
+    nodes = offer.get("node_count")
+    return nodes if isinstance(nodes, int) and nodes > 1 else 1
 
 
 def _total_price(seen: Seen) -> Verdict | None:

@@ -57,6 +57,7 @@ _MAC = r"(?i:(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})"
 _LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
 _WHOLE = 6  # characters from which a text is replaced within words, too
 _HIDDEN = "********"
+_CHOSEN = frozenset({"odd_word", "progress_field"})  # switches whose value may be any word
 _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
 
 
@@ -71,8 +72,7 @@ def redacted(
     stand_ins = _StandIns(secrets)
     for each, data in looks:
         stand_ins.collect_of(each, data)
-    clean = [replace(each, evidence=stand_ins.sentence(each.evidence)) for each in found]
-    return [stand_ins.exchange(each, data) for each, data in looks], clean
+    return [stand_ins.exchange(each, data) for each, data in looks], list(map(stand_ins.finding, found))
 
 
 class _StandIns:
@@ -166,6 +166,13 @@ class _StandIns:
             **{"retry_after": each.retry_after, "is_json": each.is_json},
             "data": self._rewritten(data, "", is_catalog),
         }
+
+    def finding(self, each: Finding) -> Finding:
+        """A finding without what is somebody's own; a switch that holds a word of the API's choice may be left out."""
+        switches = {
+            name: value for name, value in each.switches.items() if name not in _CHOSEN or self._is_free(str(value))
+        }
+        return replace(each, evidence=self.sentence(each.evidence), switches=switches)
 
     def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
         """The value with stand-ins. In a catalogue all words are the market's."""

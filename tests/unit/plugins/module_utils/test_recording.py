@@ -103,6 +103,13 @@ def test_the_same_gets_the_same_everywhere() -> None:
     assert first["data"]["access"]["ssh_command"] == f"ssh root@{first['data']['access']['external_ip']}"
 
 
+def test_a_switch_does_not_hold_the_name_of_a_machine() -> None:
+    looks = [Exchange("resource", "GET", "/resources/x", data={"name": "trainer"})]
+    words = ({"odd_word": "trainer"}, {"odd_word": "trainer starts"}, {"odd_word": "warming up"}, {"odd_word": None})
+    _exchanges, clean = redacted(looks, [Finding("odd-words", "contradicted", "", each) for each in words], [TOKEN])
+    assert [each.switches for each in clean] == [{}, {}, *words[2:]]
+
+
 def test_a_list_is_cut_before_it_fills_a_disk() -> None:
     machines = [samples.resource(f"r-{number}") for number in range(5000)]
     assert len(record({"items": machines, "total_count": 5000}, "resources", "/resources")["items"]) == 20
