@@ -49,7 +49,7 @@ _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LONGEST_ODD = 60  # characters of what is no id
 
-_RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
+RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
 
 _ERROR_CLASSES = {
     400: "invalid",
@@ -131,7 +131,7 @@ class SupplyApi:
         seen: set[str] = set()
         for _page in range(MOST_PAGES):
             data = self._read("GET", "/resources", query=query, retries=retries)
-            page = list_in(data, _RESOURCE_ENVELOPES, "GET /resources")
+            page = list_in(data, RESOURCE_ENVELOPES, "GET /resources")
             items += page
             following = _next_page(data)
             if following is None:

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import _states
-from ._api import id_of, read_detail
+from ._api import RESOURCE_ENVELOPES, Json, id_of
 from ._connection import parse_ssh_command
-from ._http import Answer
 from ._market import price_per_hour
 from ._moments import seconds_of
+from ._seen import Exchange, Finding, Seen, items_in
 from ._text import one_line
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 CATALOGS = ("vendors", "regions", "contracts", "storage")
-ENVELOPES = ("resources", "items", "data", "results")
 OFFER_LIFE = 1800  # seconds
 SSH_COMMAND = "ssh root@{ip} -p {port}"
 SYNC = 30  # seconds for which the API may repeat what it saw of a machine
@@ -84,95 +83,6 @@ _FURTHER: dict[str, tuple[str, ...]] = {
     ),
 }
 
-Json = dict[str, t.Any]
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A request of the probe, and what came of it. ``name`` tells what it was for.
-
-    ``status`` is None where no answer arrived. ``seconds`` is how long it took, ``ahead`` how many seconds the clock of
-    its ``Date`` was ahead (None without one), ``retry_after`` how many the API asked to wait.
-    """
-
-    name: str
-    method: str
-    path: str
-    query: t.Mapping[str, str] = field(default_factory=dict)
-    spec: t.Mapping[str, t.Any] | None = None
-    status: int | None = 200
-    data: t.Any = None
-    is_json: bool = True
-    retry_after: float | None = None
-    ahead: float | None = None
-    seconds: float = 0.0
-
-    @property
-    def is_success(self) -> bool:
-        """Whether it brought what was asked for."""
-        return self.status is not None and 200 <= self.status < 300 and self.is_json
-
-    @property
-    def is_error(self) -> bool:
-        """Whether the API answered that it will not do it."""
-        return self.status is not None and 400 <= self.status < 500
-
-    @property
-    def detail(self) -> str:
-        """The API's explanation of an error."""
-        return read_detail(Answer(self.status or 0, self.is_json, self.data))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """All exchanges; the names that a registry has asked for, by the id of the machine; and a machine that ended."""
-
-    exchanges: tuple[Exchange, ...]
-    wished: t.Mapping[str, str] = field(default_factory=dict)
-    ended: str = ""
-
-    def last(self, name: str) -> Exchange | None:
-        """The last exchange of this name that was answered."""
-        return next((each for each in reversed(self.exchanges) if each.name == name and each.status is not None), None)
-
-    def data(self, name: str) -> t.Any:
-        """What it brought, None if nothing."""
-        found = self.last(name)
-        return found.data if found is not None and found.is_success else None
-
-    def objects(self, *names: str) -> list[Json]:
-        """The answers of these names that are objects."""
-        return [each for each in map(self.data, names) if isinstance(each, dict)]
-
-    def offers(self, *names: str) -> list[Json]:
-        """The offers of searches."""
-        return [offer for name in names or ("search", "without_count") for offer in items_in(self.data(name), "offers")]
-
-    @property
-    def resources(self) -> list[Json]:
-        """The machines of the account, as far as they were listed."""
-        return items_in(self.data("resources"), *ENVELOPES)
-
-    @property
-    def statuses(self) -> list[Json]:
-        """The status answers of offers, bought and not."""
-        return self.objects("offer_status", "bought_status", "under_way_status")
-
-    @property
-    def machines(self) -> list[Json]:
-        """The machines that were read by themselves."""
-        return self.objects("resource", "fresh_resource", "under_way")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """How an assumption stands. ``switches``: the simulator's settings that behave like that, as far as was seen."""
-
-    id: str
-    verdict: str
-    evidence: str
-    switches: Json = field(default_factory=dict)
-
 
 class Verdict(t.NamedTuple):
     """What a rule says."""
@@ -193,14 +103,6 @@ class Assumption:
     switches: tuple[str, ...]
     rule: Rule
     needs: str = "the API's answer"
-
-
-def items_in(data: t.Any, *envelopes: str) -> list[Json]:
-    """The objects of a list, bare or in an envelope; none where there is no list."""
-    found = data if isinstance(data, list) else []
-    if isinstance(data, dict):
-        found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
-    return [each for each in found if isinstance(each, dict)]
 
 
 def findings(seen: Seen) -> list[Finding]:
@@ -537,7 +439,7 @@ def _list_bare(seen: Seen) -> Verdict | None:
     if isinstance(answer.data, list):
         return _stands(True, f"a bare list of {len(answer.data)}", list_envelope=None)
     data = answer.data if isinstance(answer.data, dict) else {}
-    name = next((name for name in ENVELOPES if isinstance(data.get(name), list)), None)
+    name = next((name for name in RESOURCE_ENVELOPES if isinstance(data.get(name), list)), None)
     if name is None:
         return _stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
     return _stands(False, f"an object with {_named(data)}", list_envelope=name)
@@ -550,7 +452,7 @@ def _list_complete(seen: Seen) -> Verdict | None:
     if isinstance(answer.data, list):
         return _stands(True, f"{len(answer.data)} at once", page_size=None)
     count, following = answer.data.get("total_count"), answer.data.get("next")
-    size = len(items_in(answer.data, *ENVELOPES))
+    size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
     if following or (isinstance(count, int) and count > size):
         links = "next" in answer.data
         evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
@@ -565,7 +467,7 @@ def _list_filter(seen: Seen) -> Verdict | None:
     # Without any machine nothing can be left out.
     if answer is None or not answer.is_success or not seen.resources:
         return None
-    others = items_in(answer.data, *ENVELOPES)
+    others = items_in(answer.data, *RESOURCE_ENVELOPES)
     return _stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
 
 

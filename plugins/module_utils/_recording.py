@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from ._api import without_user_data
 from ._connection import parse_ssh_command
-from ._probe import Exchange, Finding
+from ._seen import Exchange, Finding
 
 Json = dict[str, t.Any]
 

@@ -16,26 +16,16 @@ import typing as t
 from dataclasses import asdict, replace
 
 from .. import _decide_spec, _states
-from .._api import ApiError, Json, SupplyApi, error_of, id_of, path_to, read_detail, read_resource
+from .._api import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, id_of, path_to, read_detail, read_resource
 from .._http import PASSING, Answer, HttpClient, TransportError
 from .._market import search_body
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._probe import (
-    CATALOGS,
-    CONFIRMED,
-    CONTRADICTED,
-    ENVELOPES,
-    NOT_SEEN,
-    Exchange,
-    Finding,
-    Seen,
-    findings,
-    items_in,
-)
+from .._probe import CATALOGS, CONFIRMED, CONTRADICTED, NOT_SEEN, findings
 from .._provision.ownership import Claim
 from .._recording import redacted
 from .._registry._protocol import RegistryError
+from .._seen import Exchange, Finding, Seen, items_in
 from .._version import VERSION
 from .._wording import table
 from ._memory import Memory
@@ -175,7 +165,7 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
         api.get("resources_of_offer", "resources", offer_id=offer)
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
-    _look_at_machines(api, items_in(listed.data, *ENVELOPES) if listed.is_success else [])
+    _look_at_machines(api, items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else [])
     if ended:
         api.get("ended", "resources", ended)
     if wrong_token:

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, Exchange, Seen, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, findings
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Seen
 
 from simulator import Offer, Settings
 from simulator.__main__ import arguments

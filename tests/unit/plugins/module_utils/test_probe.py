@@ -14,11 +14,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._probe import
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
-    Exchange,
-    Finding,
-    Seen,
     findings,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Finding, Seen
 from hypothesis import given
 from hypothesis import strategies as st
 
