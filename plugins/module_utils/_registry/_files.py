@@ -61,8 +61,9 @@ class HostFile:
 
     def __init__(self, path: str, who: str = "") -> None:
         self._path = os.path.abspath(path)
+        self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
-        self._hold = Hold(os.path.dirname(os.path.realpath(self._path)), who)
+        self._hold = Hold(self._folder, who)
 
     @property
     def where(self) -> str:
@@ -197,7 +198,7 @@ class HostFile:
         if not HAS_YAML:
             raise RegistryError(MISSING_YAML)
         try:
-            with locked(self._path) if make or os.path.lexists(self._path) else contextlib.nullcontext():
+            with locked(self._path) if make or os.path.isdir(self._folder) else contextlib.nullcontext():
                 yield
         except OSError as error:
             raise RegistryError(f"The registry file {self._path} cannot be kept: {_reason(error)}.") from None
