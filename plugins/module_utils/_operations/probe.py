@@ -27,7 +27,7 @@ from .._recording import redacted
 from .._registry._protocol import RegistryError
 from .._seen import Exchange, Finding, Seen, items_in
 from .._version import VERSION
-from .._wording import table
+from .._wording import narrow_table
 from ._memory import Memory
 from ._registries import Registries, with_registries
 
@@ -225,7 +225,7 @@ def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], recordin
     verdicts = [each.verdict for each in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
     return [
-        *table(rows, _COLUMNS, most=WIDTH, shorten=("evidence",)),
+        *narrow_table(rows, _COLUMNS, WIDTH, ("evidence",)),
         "",
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
