@@ -43,6 +43,6 @@ def fits(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if isinstance(kind, UnionType) or get_origin(kind) is not None:
         return any(fits(value, each) for each in get_args(kind))
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is kind
+    if isinstance(value, bool):  # which Python takes for a number
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
