@@ -45,4 +45,4 @@ def fits(value: Any, kind: Any) -> bool:
         return any(fits(value, each) for each in get_args(kind))
     if isinstance(value, bool):  # which Python takes for a number
         return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+    return isinstance(kind, type) and isinstance(value, (int, float) if kind is float else kind)
