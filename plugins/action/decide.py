@@ -83,7 +83,7 @@ class ActionModule(InProcessAction):
             "ended": (ENDED, self._ended),
             "named": (NAMED, self._named),
             "audit": (AUDIT, self._audit),
-            "reap": (REAP, self._reap),
+            "reap": (REAP, self._audit),
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
             "spend": (SPEND, self._audit),
@@ -271,13 +271,6 @@ class ActionModule(InProcessAction):
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters)
 
     def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
-        hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
-        return {
-            "hosts": [_hosts.described(host, task_vars) for host in hosts],
-            "limited": bool(task_vars.get("ansible_limit")),
-        }
-
-    def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
         hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
         return {
             "hosts": [_hosts.described(host, task_vars) for host in hosts],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from datetime import datetime, timezone
 
 
@@ -13,11 +14,21 @@ def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seconds_of(value: object) -> float | None:
-    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none."""
+def seconds_of(value: object, *, zoned: bool = False) -> float | None:
+    """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none.
+
+    One without a zone is taken for UTC, as the API means it; with ``zoned`` it is none, since a person may not.
+    """
     try:
         # Python before 3.11 does not know the Z.
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        if zoned and not moment.tzinfo:
+            return None
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def first_of(told: t.Iterable[object]) -> float | None:
+    """The first of these that is a moment, in seconds since the epoch; None if none is."""
+    return next((moment for moment in map(seconds_of, filter(None, told)) if moment is not None), None)

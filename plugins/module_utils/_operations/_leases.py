@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._api import Json
-from .._moments import seconds_of
+from .._moments import first_of, seconds_of
 from .._provision import lease, messages
 from .._provision.declaration import Declaration
 from .._provision.lease import Clock
@@ -44,6 +44,10 @@ class Sweeps:
             return ""
         return messages.unswept("" if swept is None else lease.said(swept), refused=refused)
 
+    def warnings(self, places: t.Iterable[str]) -> list[str]:
+        """The same of several places, each sentence once."""
+        return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
+
 
 def leased(host: Declaration, clock: Clock) -> Variables:
     """What the registry keeps of a lease that begins now."""
@@ -67,7 +71,7 @@ def _end(case: Case, status: Json | None) -> float | None:
 def _created(case: Case, status: Json | None) -> float | None:
     """When the host's machine was bought, by the API; None where that does not tell."""
     told = [(status or {}).get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)]
-    return next((moment for moment in map(seconds_of, filter(None, told)) if moment is not None), None)
+    return first_of(told)
 
 
 def warnings_of(

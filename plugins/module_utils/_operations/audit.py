@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import typing as t
 
@@ -17,7 +16,7 @@ from .._provision import messages
 from .._provision.auditing import Audit, Row
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
-from .._provision.spending import HOUR
+from .._provision.spending import HOUR, MILLION, cents
 from .._wording import age, amount, narrow_table, table
 from ._leases import Sweeps
 from ._memory import Memory, named_claim
@@ -43,11 +42,10 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
     found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names}, time.time())
-    sweeps = Sweeps(registries)
-    leased = dict.fromkeys(folder for folder, _host, entry in memory.all() if entry.ends_at)
-    ends = [(entry.ends_at, host, entry.at_most) for _folder, host, entry in memory.all() if entry.ends_at]
+    leased = [(folder, host, entry) for folder, host, entry in memory.all() if entry.ends_at]
+    ends = [(entry.ends_at, host, entry.at_most) for _folder, host, entry in leased]
     leases = sorted(ends, key=lambda each: each[:2])
-    unswept = dict.fromkeys(filter(None, (sweeps.trouble(folder, refused=False) for folder in leased)))
+    unswept = Sweeps(registries).warnings(folder for folder, _host, _entry in leased)
     warnings = [*memory.warnings(), *unswept]
     return {
         **BLANK,
@@ -85,7 +83,7 @@ def _lines(found: Audit) -> list[str]:
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
-    so_far = [amount(_cents(published["usd"][name])) for name in ("claimed", "orphans", "total")]
+    so_far = [amount(_shown_usd(published["usd"][name])) for name in ("claimed", "orphans", "total")]
     lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
     return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
 
@@ -107,13 +105,13 @@ def _of_leases(leases: t.Sequence[tuple[str, str, float | None]]) -> list[str]:
 def _shown(row: Row) -> Row:
     """The row with its age and its cost as there is room for them."""
     hours, usd = row["hours"], row["usd"]
-    so_far = None if usd is None else _cents(usd)
+    so_far = None if usd is None else _shown_usd(usd)
     return {**row, "age": None if hours is None else age(hours * HOUR), "so_far": so_far}
 
 
-def _cents(usd: float) -> float:
-    """Rounded up to cents, for the eye."""
-    return math.ceil(round(usd * 100, 4)) / 100
+def _shown_usd(usd: float) -> float:
+    """A sum of whole millionths, rounded up to cents."""
+    return cents(round(usd * MILLION))
 
 
 def _trouble(found: Audit, fail_on_orphans: bool) -> str:

@@ -20,7 +20,7 @@ from .._provision import ending, lease, messages, reaping
 from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
-from .._provision.machines import price_of
+from .._provision.machines import created_of, price_of
 from .._provision.ownership import Claim
 from .._provision.reaping import Idleness, Life, State
 from .._provision.spending import HOUR, cents, cost, dollars
@@ -40,7 +40,6 @@ from .._text import number_of
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
 from .offer_status import offer_statuses
-from .reap import created_of
 
 BLANK: Result = {"changed": False, "ends": []}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": ""}

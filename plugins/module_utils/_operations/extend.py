@@ -16,9 +16,10 @@ from .. import _decide_spec, _spec
 from .._moments import seconds_of
 from .._operation import Failure, Operation, Params, Result
 from .._provision import lease, messages, reaping
+from .._provision.declaration import read_bill
 from .._provision.entry import read_entry
+from .._provision.sums import UNLIMITED
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import number_of
 from .._wording import amount, table
 from ._leases import Sweeps
 from ._registries import Registries
@@ -38,12 +39,13 @@ def extend(params: Params, check_mode: bool) -> Result:
 
 def _extend(registries: Registries, params: Params, by: float | None, until: float | None, check_mode: bool) -> Result:
     rows, trouble, changed = [], [], False
-    now, sweeps = time.time(), Sweeps(registries)
+    now = time.time()
+    places = {raw["host"]: registries.place(raw, params) for raw in params["hosts"]}
     for raw in params["hosts"]:
-        host, place = raw["host"], registries.place(raw, params)
+        host = raw["host"]
         try:
             wish = reaping.Wish(by, until, lease.read_lease(raw["lease_max"]), _bill(raw["max_bill"]))
-            registry = registries.host(place, host)
+            registry = registries.host(places[host], host)
             if registry is None:
                 raise ValueError(messages.NO_REGISTRY_TO_EXTEND)
             found, before = _extended(registry, host, wish, now, check_mode)
@@ -55,14 +57,12 @@ def _extend(registries: Registries, params: Params, by: float | None, until: flo
             continue
         changed |= found.end != before
         rows.append(_moved(host, found, before))
-    places = (registries.place(raw, params) for raw in params["hosts"])
-    unswept = dict.fromkeys(filter(None, (sweeps.trouble(place, refused=False) for place in places)))
     return {
         "changed": changed,
         "lines": _shown(rows),
         "trouble": messages.joined(*trouble),
         "extended": rows,
-        "warnings": list(unswept),
+        "warnings": Sweeps(registries).warnings(places.values()),
     }
 
 
@@ -87,15 +87,12 @@ def _asked(params: Params) -> tuple[float | None, float | None]:
 
 
 def _bill(value: t.Any) -> float | None:
-    text = str(value or "").strip()
-    if text in ("", "unlimited"):
-        return None
-    bill = number_of(text)
-    if bill is None or bill < 0:
-        raise ValueError(
-            f"provision_max_bill must be a number (USD, for the whole lease) or \"unlimited\", not '{text[:60]}'."
-        )
-    return bill
+    """The largest bill that a host declares, in USD; None for no limit. Raises ValueError."""
+    found: list[str] = []
+    bill = read_bill(value, found)
+    if found:
+        raise ValueError(" ".join(found))
+    return None if bill == UNLIMITED else bill
 
 
 def _extended(

@@ -14,7 +14,7 @@ import typing as t
 from .. import _decide_spec, _spec, _states
 from .._api import ApiError, Json
 from .._market import Market, price_that_counts
-from .._moments import seconds_of
+from .._moments import first_of
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
 from .._provision import failover, lease, messages, registration
@@ -233,7 +233,7 @@ class _Case:
     def begin(self) -> float | None:
         """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
         told = (self.status.get("procured_at"), self.purchase.get("procured_at"), self.entry.journaled_at)
-        return next((moment for moment in map(seconds_of, filter(None, told)) if moment is not None), None)
+        return first_of(told)
 
     def end(self) -> float | None:
         """When its lease is over, None if it has none; what cannot be read is told by the plan."""

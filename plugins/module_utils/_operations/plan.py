@@ -57,7 +57,8 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
 
 
 def _plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
-    hosts = [_declared(raw, registries, params, sweeps := Sweeps(registries)) for raw in params["hosts"]]
+    sweeps = Sweeps(registries)
+    hosts = [_declared(raw, registries, params, sweeps) for raw in params["hosts"]]
     if params["forbidden"]:
         refused = [Plan(host.host, STOP, refusal=params["forbidden"]) for host in hosts]
         return _answer(refused, [], registries, params, check_mode, api.account, Clock(time.time()), {})
@@ -79,6 +80,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     cases = [_fitting(api, _case(host, known[host.host], statuses, account, memory, params)) for host in hosts]
     warnings: list[str] = []
     prices, unread = memory.prices(params["others"])
+    clock = Clock(time.time(), api.ahead)
     plans = planning.plan(
         cases,
         Searches(api, warnings).of,
@@ -87,7 +89,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         others=[*prices, *(None for case in cases if memory.trouble(case.host.registry, case.host.host))],
         unread=unread,
         failed=params["failed"],
-        now=(clock := Clock(time.time(), api.ahead)).latest,
+        now=clock.latest,
         live=_live(account, cases, memory),
         spent=_spent(registries, cases, clock.latest),
     )

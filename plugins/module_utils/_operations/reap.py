@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from .. import _decide_spec, _spec, _states
 from .._api import SupplyApi
-from .._moments import seconds_of
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
 from .._provision import lease, messages, ownership, reaping, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
+from .._provision.machines import created_of, price_of
 from .._provision.ownership import Machine
 from .._provision.reaping import Life, State
 from .._provision.standing import Account
@@ -54,14 +54,7 @@ class _Host:
     @property
     def price(self) -> float | None:
         """USD per hour of all its machines; None if one of them is unknown."""
-        prices = [machine["price_per_hour"] for machine in self.machines]
-        return self.entry.price if not prices else None if None in prices else sum(prices)
-
-
-def created_of(machines: t.Iterable[Machine]) -> float | None:
-    """When the last of these machines was made, by the API; None where that does not tell."""
-    moments = [seconds_of(machine["created_at"]) for machine in machines if machine.get("created_at")]
-    return max((moment for moment in moments if moment is not None), default=None)
+        return price_of(self.machines) if self.machines else self.entry.price
 
 
 @with_registries

@@ -244,7 +244,7 @@ def _of_duration(name: str, value: t.Any) -> list[str]:
 
 def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Lease, float | None, float]:
     """The lease, what the machine may cost in all that time (USD), and so at most per hour (USD)."""
-    bill = _ceiling("provision_max_bill", raw["max_bill"], found, "USD, for the whole lease")
+    bill = read_bill(raw["max_bill"], found)
     lease, longest = (_read_lease(f"provision_{name}", raw[name], found) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
         found.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
@@ -257,6 +257,11 @@ def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Le
     if bill is not None and bill != UNLIMITED and not lease:
         found.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
+
+
+def read_bill(value: t.Any, found: list[str]) -> float | None:
+    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``found``."""
+    return _ceiling("provision_max_bill", value, found, "USD, for the whole lease")
 
 
 def _of_idleness(raw: t.Mapping[str, t.Any]) -> list[str]:

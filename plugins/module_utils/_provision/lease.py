@@ -14,8 +14,10 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
+from .. import _moments
+from .._moments import seconds_of
 from .._text import printable
 from .._wording import amount, duration
 from .sums import UNLIMITED
@@ -88,26 +90,19 @@ def read_duration(value: t.Any) -> float | None:
 
 def moment_of(value: t.Any) -> float | None:
     """The moment that a text means, None if it is none or has no zone, which would make it a guess."""
-    if not isinstance(value, (str, datetime)):
-        return None
-    try:
-        # Python before 3.11 does not know the Z.
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
-        return moment.timestamp() if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+    if isinstance(value, str):
+        value = value.upper()  # also of the T and the Z
+    return seconds_of(value, zoned=True) if isinstance(value, (str, datetime)) else None
 
 
 def utc(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
-    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=math.ceil(moment))).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    return _moments.utc(math.ceil(moment))
 
 
 def said(moment: float) -> str:
     """A moment for people."""
-    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=moment)).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _states
+from .._moments import seconds_of
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Kind = t.TypeVar("Kind", bound=Machine)
@@ -55,6 +56,12 @@ def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
 def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     """The ids of those that have not been told to be gone."""
     return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
+
+
+def created_of(machines: t.Iterable[Machine]) -> float | None:
+    """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
+    moments = [seconds_of(each["created_at"]) for each in machines if each.get("created_at")]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def price_of(machines: t.Iterable[Machine]) -> float | None:

@@ -124,7 +124,7 @@ class HostFile:
                 raise Claimed(self._path, entry)
             if changes.get("provision_purchase") == REFUSED:
                 self._check_free()
-            whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
+            whole = _merged(entry, changes)
             if may_have_bought(entry) and not may_have_bought(whole):
                 made = purchase_of(entry) == MADE
                 self._enter(_ledger.ENDED if made else _ledger.NOTHING, entry, FAILED if made else "")
@@ -146,8 +146,7 @@ class HostFile:
             entry = _load(self._path)
             if entry is None or entry != self._known:
                 raise Claimed(self._path, entry or {})
-            whole = {name: value for name, value in {**entry, **changes}.items() if value is not None}
-            self._known = _write(self._path, whole)
+            self._known = _write(self._path, _merged(entry, changes))
             return dict(self._known)
 
     def end(self, why: str = GONE) -> None:
@@ -268,6 +267,11 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
     return Ledger(tuple(bills), time.time(), tuple(warnings))
+
+
+def _merged(entry: Variables, changes: Variables) -> Variables:
+    """The entry with the changes, of which None removes a key."""
+    return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
 def _billed(entry: Variables) -> tuple[t.Any, ...]:
