@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts programs as `subprocess` does, and the commands of ansible-core in less time.
 
-Half of a short play's time is the import of what it always needs. So this file, run as a program, is a process that has
-imported what is no part of ansible-core. For each folder and environment that commands are started with it forks once,
-and that fork imports ansible-core, which reads its settings there; it forks again for each command, and that fork runs
-the command's own script. All of the collection and all plugins are imported by each command. Where the environment
-differs in what the first imports could depend on (PYTHONPATH, a locale ...), and for other programs, the program is
-executed instead.
+Two thirds of a short play's time are what is the same for all: the import of ansible-core, and its reading of the YAML
+in which its plugins say what settings they have. So this file, run as a program, is a process that has imported what is
+no part of ansible-core. For each set of settings that commands are started with it forks once, and that fork imports
+ansible-core, which reads its settings then, loads its plugins, and what the collection's plugins import, which Ansible
+compiles anew in each process; it forks again for each command, and that fork reads the settings anew and runs the
+command's own script, which loads the collection's plugins. Where the environment differs in what the first imports
+could depend on (PYTHONPATH, a locale ...), and for other programs, the program is executed instead.
 
 Each program has a session of its own and a guard. That is a fork, too, which tells how the program ended, keeps its
 process id until nobody asks any more, and kills it if whoever has started it is gone.
@@ -43,11 +44,20 @@ IMPORTS = (
     *("pkgutil", "platform", "pprint", "psycopg", "pty", "requests", "resource", "shlex", "syslog", "tarfile"),
     *("tomllib", "typing_extensions", "uuid", "xml.dom.minidom", "xml.etree.ElementTree", "yaml", "zipfile"),
 )
-# What most commands import of ansible-core.
-CORE_IMPORTS = ("ansible.cli.playbook", "ansible.executor.process.worker", "ansible.plugins.action")
+# What most commands import of ansible-core, beside its plugins.
+CORE_IMPORTS = (
+    *("ansible.cli.playbook", "ansible.executor.process.worker", "ansible.modules", "ansible.playbook.included_file"),
+    *("ansible.playbook.handler_task_include", "ansible.playbook.role_include", "ansible.plugins.action.normal"),
+    *("ansible.utils.shlex", "ansible.utils.version"),
+)
+# Each play loads all of them, or the first ones.
+PLUGINS = ("become", "callback", "connection", "inventory", "shell", "strategy", "vars")
+COLLECTION = "ansible_collections.compute_index.supply"
 # Variables that none of the first imports looks at, and those that ansible-core's do not look at, either.
 OTHERS = ("CLUSTER_", "COMPUTE_INDEX_", "PYTEST_", "SUPPLY_")
 HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
+# Variables that only matter in settings that each command reads anew, as long as no file has settings.
+RENEWED = ("ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR", "HOME")
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
 
@@ -146,9 +156,10 @@ class Request:
         files = [Path(self.cwd, "ansible.cfg"), Path(self.env.get("HOME", "/"), ".ansible.cfg")]
         if "ANSIBLE_CONFIG" in self.env:
             files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
-        texts = [file.read_text() if file.is_file() else None for file in files]
-        env = sorted(each for each in self.env.items() if not each[0].startswith(OTHERS))
-        return json.dumps([self.cwd, env, texts])
+        texts = [file.read_text() for file in files if file.is_file()]
+        without = OTHERS if texts else (*OTHERS, *RENEWED)
+        env = sorted(each for each in self.env.items() if not each[0].startswith(without))
+        return json.dumps([env, [self.cwd, *texts] if texts else None])
 
 
 def serve(control: socket.socket, imported: bool | None = None) -> None:
@@ -205,6 +216,7 @@ def import_core(request: Request) -> bool:
     try:
         for name in CORE_IMPORTS:
             importlib.import_module(name)
+        load_plugins()
         forget_temporary()
     except BaseException:
         return False
@@ -224,11 +236,40 @@ def forget_temporary() -> None:
     cleanup_tmp_file(constants.DEFAULT_LOCAL_TMP)
 
 
-def make_temporary() -> None:
-    """Let ansible-core have a temporary folder of this process's own, as its import makes it."""
-    from ansible import constants
+def load_plugins() -> None:
+    """Load plugins of ansible-core, what says where its others are, and what the collection's import.
 
-    constants.set_constant("DEFAULT_LOCAL_TMP", constants.config.get_config_value("DEFAULT_LOCAL_TMP"))
+    Each command says anew where collections are.
+    """
+    from ansible.plugins import loader
+    from ansible.utils.collection_loader import _collection_finder
+
+    loader.init_plugin_loader()
+    importlib.import_module("ansible_collections.ansible.builtin")
+    for kind in PLUGINS:
+        for _plugin in getattr(loader, f"{kind}_loader").all(class_only=True):
+            pass
+    with suppress(ImportError):  # where it cannot be found
+        root = Path(importlib.import_module(COLLECTION).__path__[0])
+        for file in root.glob("plugins/*_utils/**/*.py"):
+            importlib.import_module(".".join((COLLECTION, *file.relative_to(root).with_suffix("").parts)))
+    _collection_finder._AnsibleCollectionFinder._remove()
+
+
+def read_settings() -> None:
+    """Let ansible-core read its settings again, as its import does; a temporary folder of its own is among them."""
+    from ansible import constants
+    from ansible.plugins import loader
+
+    names = list(constants.config.get_configuration_definitions())
+    paths = {id(getattr(constants, name)): name for name in names}
+    for name in names:
+        constants.set_constant(name, constants.config.get_config_value(name, variables=vars(constants)))
+    for each in vars(loader).values():
+        if isinstance(each, loader.PluginLoader):
+            if id(each.config) in paths:
+                each.config = getattr(constants, paths[id(each.config)])
+            each._clear_caches()
 
 
 def guard(connection: socket.socket, output: int, request: Request, imported: bool) -> None:
@@ -278,7 +319,7 @@ def become(connection: socket.socket, output: int, request: Request, imported: b
         os.execvpe(request.words[0], request.words, request.env)
     os.environ.clear()
     os.environ.update(request.env)
-    make_temporary()
+    read_settings()
     sys.argv = request.words
 
 
