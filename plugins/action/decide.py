@@ -27,7 +27,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
@@ -72,7 +71,7 @@ class ActionModule(InProcessAction):
         if step == "declare":  # for each host, and no business of the API's
             self._begin_facts()
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **declared(task_vars, self._templar)}
-        steps: dict[t.Any, tuple[Operation, t.Callable[[Variables], dict[str, t.Any]]]] = {
+        steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
             "judge": (JUDGE, self._judge),
@@ -87,13 +86,13 @@ class ActionModule(InProcessAction):
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
             "spend": (SPEND, self._audit),
-            "probe": (PROBE, self._probe),
+            "probe": (None, self._probe),
             "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
         operation, gather = steps[step]
-        self.operation = operation  # type: ignore[misc]
+        self.operation = operation or _of_probe()  # type: ignore[misc]
         url = self._templar.template(task_vars.get("provision_registry_url"))
         if not url and step in _OF_ALL:
             url = _hosts.registry_url(task_vars)
@@ -309,6 +308,13 @@ class ActionModule(InProcessAction):
         play = _play(self._task)
         strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
         return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+def _of_probe() -> Operation:
+    """The operation of the probe. Its rules take long to import, and most plays have no such step."""
+    from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
+
+    return PROBE
 
 
 def _batch(task_vars: Variables) -> dict[str, Variables]:
