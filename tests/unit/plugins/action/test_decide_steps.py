@@ -16,12 +16,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operation im
 
 
 def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
-    with pytest.raises(AnsibleActionFail, match=r"must be one of declare, plan, .*probe, .*, not 'prob'"):
+    with pytest.raises(AnsibleActionFail, match=r"must be one of declare, plan, .*probe, probe_purchase.*, not 'prob'"):
         decide.ActionModule.run(Mock(_task=Mock(args={"step": "prob"})), None, {})
 
 
-def test_the_probe_is_found_when_it_is_asked_for() -> None:
-    assert isinstance(decide._of_probe(), Operation)
+@pytest.mark.parametrize("step", ["probe", "probe_purchase", "probe_ended"])
+def test_the_probe_is_found_when_it_is_asked_for(step: str) -> None:
+    assert isinstance(decide._of_probe(step), Operation)
 
 
 def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:
