@@ -99,6 +99,11 @@ def test_an_api_that_cannot_be_reached_is_a_failure(project: Project) -> None:
 # With a purchase
 
 
+def ids_of(project: Project) -> list[str]:
+    """The machines of the probe's host by the registry."""
+    return (project.registry(HOST) or {}).get("provision_resource_ids") or []
+
+
 @pytest.fixture
 def shop(make_project: MakeProject) -> Project:
     """A project whose API offers two kinds of machine."""
@@ -141,33 +146,35 @@ def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject, in_pr
     assert HOST in spent.output, spent.output
 
 
-@pytest.mark.parametrize("after", ["probe", "decommission"])
-def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, after: str) -> None:
-    project = make_project([Offer(gpu_price_per_hour=1.2)], provision_seconds=6)
+@pytest.mark.parametrize(
+    ("when", "after"), [("in its purchase", "probe"), ("in its purchase", "decommission"), ("booting", "probe")]
+)
+def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, when: str, after: str) -> None:
+    project = make_project([Offer(gpu_price_per_hour=1.2)], provision_seconds=6, procure_seconds=3)
     program = project.start("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.probe", *BUY)
-    deadline = time.monotonic() + 60
-    while not (project.registry(HOST) or {}).get("provision_resource_ids"):
+    deadline = time.monotonic() + 100
+    # The ids are noted once the purchase is answered.
+    while not (ids_of(project) if when == "booting" else project.simulator.purchases):
         assert time.monotonic() < deadline and program.poll() is None, program.read()
         time.sleep(0.05)
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     project.end_leftovers()
-    assert states(project) != ["deleted"]
+    (bought,) = project.simulator.purchases
     noted = project.registry(HOST) or {}
-    assert noted["provision_ends_at"] and noted["provision_price_per_hour"] == 1.2
+    assert noted["provision_procured_offer_id"] == bought.offer_id and noted["provision_ends_at"]
+    assert ids_of(project) == (bought.resource_ids if when == "booting" else [])
 
-    # There is nothing else to buy, and it needs nothing.
+    # There is something else to buy, and it needs nothing.
     project.simulator.add_offer(gpu_price_per_hour=1.5)
-    words = BUY if after == "probe" else ("-e", f"decommission_hosts={HOST}")
-    published, _lines, run = (
-        told(project, *words)
-        if after == "probe"
-        else ({}, [], project.play("compute_index.supply.decommission", *words))
-    )
+    if after == "probe":
+        published, _lines, run = told(project, *BUY)
+        assert {"post-time", "sold"} <= set(published["not_seen"]) and "end-answer" in published["confirmed"]
+    else:
+        run = project.play("compute_index.supply.decommission", "-e", f"decommission_hosts={HOST}")
     assert run.returncode == 0, run.output
     assert len(project.simulator.purchases) == 1 and states(project) == ["deleted"]
     assert project.registry(HOST) is None
-    assert after != "probe" or {"post-time", "sold"} <= set(published["not_seen"])
 
 
 @pytest.mark.parametrize("outcome", ["fails", "rejected"])
@@ -179,7 +186,7 @@ def test_one_that_fails_is_ended_and_the_play_fails(make_project: MakeProject, o
     # There is no second try.
     assert project.requests(*PROCURE) == 1
     assert states(project) == (["deleted"] if outcome == "fails" else [])
-    assert project.registry(HOST) is None or not project.registry(HOST)["provision_resource_ids"]
+    assert ids_of(project) == []
     assert lines and published and (project.folder / "r.json").exists()
     assert ("boot-time" if outcome == "fails" else "post-answer") in published["contradicted"]
 
@@ -191,7 +198,7 @@ def test_one_that_cannot_be_ended_is_told_with_its_id_price_and_command(shop: Pr
     said = run.failure(HOST)
     assert run.returncode != 0 and "MAY STILL BE BILLED" in said, run.output
     assert resource_id in said and "USD 1.20 per hour" in said and f"decommission_hosts={HOST}" in said
-    assert shop.registry(HOST)["provision_resource_ids"] == [resource_id]
+    assert ids_of(shop) == [resource_id]
     assert "end-answer" in published["contradicted"]
 
     shop.simulator.faults.clear()
