@@ -418,6 +418,17 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             "not gone 301 s after the DELETE",
             {},
         ),
+        (
+            "end-time",
+            [
+                look("life_resource", {"status": "running"}),
+                look("deletion", {"status": "deleting"}, at=1),
+                look("life_resource", {"status": "deleted"}, at=3),
+            ],
+            CONFIRMED,
+            "gone within 2 s after the DELETE",
+            {"delete_seconds": 0},
+        ),
         ("status-ids", [look("life_status", samples.status("available", resource_ids=[]))], NOT_SEEN, "", {}),
         (
             "status-ids",
