@@ -17,6 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins import action
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
@@ -27,7 +28,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
@@ -53,7 +53,7 @@ _SURVEY = "order_names"
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
 # These run on localhost, for the hosts of the inventory.
-_OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "registry")
+_OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -72,7 +72,7 @@ class ActionModule(InProcessAction):
         if step == "declare":  # for each host, and no business of the API's
             self._begin_facts()
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **declared(task_vars, self._templar)}
-        steps: dict[t.Any, tuple[Operation, t.Callable[[Variables], dict[str, t.Any]]]] = {
+        steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
             "judge": (JUDGE, self._judge),
@@ -87,13 +87,15 @@ class ActionModule(InProcessAction):
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
             "spend": (SPEND, self._audit),
-            "probe": (PROBE, self._probe),
+            "probe": (None, self._probe),
+            "probe_purchase": (None, self._probe_purchase),
+            "probe_ended": (None, self._probe_ended),
             "registry": (REGISTRY, self._registry),
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
         operation, gather = steps[step]
-        self.operation = operation  # type: ignore[misc]
+        self.operation = operation or _of_probe(step)  # type: ignore[misc]
         url = self._templar.template(task_vars.get("provision_registry_url"))
         if not url and step in _OF_ALL:
             url = _hosts.registry_url(task_vars)
@@ -290,8 +292,30 @@ class ActionModule(InProcessAction):
         return {"hosts": [{**each, "host": host} for host, each in described.items()]}
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The registries that know what machines were to be called, and which have ended."""
-        return {"hosts": self._audit(task_vars)["hosts"]}
+        """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
+        own = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
+        answers = [each for each in (own.get("probe__ssh") or {}).get("results") or [] if "state" in each]
+        return {
+            "hosts": self._audit(task_vars)["hosts"],
+            "log": _probe_log(),
+            "name": str((own.get("provision__declared") or {}).get("name") or ""),
+            "lets_in": answers[0].get("elapsed") if answers else None,
+        }
+
+    def _probe_purchase(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The host for it, which the play has added; and what was given beside the inventory."""
+        return {
+            "hosts": [_hosts.described(PROBE_HOST, task_vars)],
+            "log": _probe_log(),
+            "limited": bool(task_vars.get("ansible_limit")),
+            # A host that a play has added is of no file.
+            "is_known": bool(_hosts.raw(PROBE_HOST, task_vars).get("inventory_file")),
+            "extra": list(load_extra_vars(loader=self._loader)),
+        }
+
+    def _probe_ended(self, task_vars: Variables) -> dict[str, t.Any]:
+        own = _hosts.raw(task_vars["inventory_hostname"], task_vars)
+        return {"trouble": str(own.get("probe__trouble") or ""), "unended": str(own.get("probe__unended") or "")}
 
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": [_hosts.described(host, task_vars) for host in _hosts.inventory(task_vars)]}
@@ -309,6 +333,19 @@ class ActionModule(InProcessAction):
         play = _play(self._task)
         strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
         return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+def _of_probe(step: str) -> Operation:
+    """The operation of a step of the probe. Its rules take long to import, and most plays have no such step."""
+    from ansible_collections.compute_index.supply.plugins.module_utils._operations import probe, probe_purchase
+
+    steps = {"probe": probe.PROBE, "probe_purchase": probe_purchase.PROBE_PURCHASE}
+    return {**steps, "probe_ended": probe_purchase.PROBE_ENDED}[step]
+
+
+def _probe_log() -> str:
+    """Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end."""
+    return os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log")
 
 
 def _batch(task_vars: Variables) -> dict[str, Variables]:

@@ -127,6 +127,27 @@ PROBE: Spec = {
     **_HOSTS,
     "recording": {"type": "str", "default": ""},
     "wrong_token": {"type": "bool", "default": True},
+    # Of a machine that was bought for it: the file of what its tasks were answered, its name, and for how many seconds
+    # it was waited for until it let in
+    "log": {"type": "str", "default": ""},
+    "name": {"type": "str", "default": ""},
+    "lets_in": {"type": "float"},
+}
+
+PROBE_PURCHASE: Spec = {
+    **_HOSTS,
+    "buy": {"type": "bool", "default": False},
+    "max_usd": {"type": "str", "default": ""},
+    "log": {"type": "str", "default": ""},
+    "limited": {"type": "bool", "default": False},
+    "is_known": {"type": "bool", "default": False},
+    "extra": {"type": "list", "elements": "str", "default": []},
+}
+
+PROBE_ENDED: Spec = {
+    **_STEP,
+    "trouble": {"type": "str", "default": ""},
+    "unended": {"type": "str", "default": ""},
 }
 
 SPEND: Spec = {

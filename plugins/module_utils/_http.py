@@ -69,6 +69,11 @@ class Answer:
     location: str | None = None  # where a redirect that was not followed points to
 
 
+#: Is told of each attempt: method, path, query, when it began (seconds since the epoch), the answer that came if one
+#: did, and how far the server's clock was ahead (seconds, None if it did not say). It must not raise.
+Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | None", "float | None"], None]
+
+
 def is_busy(status: int | None, retry_after: float | None) -> bool:
     """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
     return status == 429 or (status == 503 and retry_after is not None)
@@ -171,6 +176,7 @@ class HttpClient:
         self._verify = verify
         self._sleep = sleep
         self._secrets: list[str] = []
+        self.observer: Observer | None = None
         # Seconds that the server's clock was ahead of this one at its last answer, None if it did not say.
         self.ahead: float | None = None
         self.hide(token)
@@ -221,7 +227,7 @@ class HttpClient:
             answer: Answer | None = None
             failure: TransportError | None = None
             try:
-                answer = self._send(method, path, query, body, content_type, timeout or self._timeout)
+                answer = self._observed(method, path, query, body, content_type, timeout or self._timeout)
                 busy = repeat_if_busy and is_busy(answer.status, answer.retry_after)
                 again = answer.status in PASSING if repeatable else busy
             except TransportError as error:
@@ -241,6 +247,17 @@ class HttpClient:
         """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
         pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
         return max(pause, retry_after or 0.0)
+
+    def _observed(self, method: str, path: str, query: dict[str, str] | None, *rest: t.Any) -> Answer:
+        """`_send`, told to who observes, whatever comes of it."""
+        if self.observer is None:
+            return self._send(method, path, query, *rest)
+        began, answer = time.time(), None
+        try:
+            answer = self._send(method, path, query, *rest)
+            return answer
+        finally:
+            self.observer(method, path, query, began, answer, self.ahead if answer else None)
 
     def _send(
         self,

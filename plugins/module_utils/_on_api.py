@@ -14,6 +14,7 @@ import typing as t
 
 from . import _http, _input, _spec
 from ._api import USER_AGENT, ApiError, SupplyApi
+from ._log import LOG, observer_of
 from ._operation import Failure, Operation, Params, Result, given
 
 ADVICE = {
@@ -61,6 +62,8 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )
+    file = os.environ.get(LOG)
+    http.observer = observer_of(file, http.redact) if file else None
     return api(http, read_only=check_mode)
 
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass
 
-from . import _states
+from . import _life, _states
 from ._api import RESOURCE_ENVELOPES, Json, id_of
 from ._connection import parse_ssh_command
 from ._market import price_per_hour
 from ._moments import seconds_of
-from ._seen import Exchange, Finding, Seen, items_in
+from ._seen import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding, Seen, Verdict, items_in, stands
 from ._text import one_line
 
-CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
 SSH_COMMAND = "ssh root@{ip} -p {port}"
@@ -84,25 +82,8 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 }
 
 
-class Verdict(t.NamedTuple):
-    """What a rule says."""
-
-    verdict: str
-    evidence: str
-    switches: Json
-
-
-Rule = t.Callable[[Seen], "Verdict | None"]
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, rule, and needs."""
-
-    id: str
-    switches: tuple[str, ...]
-    rule: Rule
-    needs: str = "the API's answer"
+# The same, as the tasks of a purchase have asked for it
+_LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
 
 
 def findings(seen: Seen) -> list[Finding]:
@@ -112,10 +93,6 @@ def findings(seen: Seen) -> list[Finding]:
         verdict = each.rule(seen) or Verdict(NOT_SEEN, f"needs {each.needs}", {})
         found.append(Finding(each.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
     return found
-
-
-def _stands(as_believed: bool, evidence: str, **switches: t.Any) -> Verdict:
-    return Verdict(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
 
 
 def _several(count: int, noun: str) -> str:
@@ -136,20 +113,20 @@ def _wrong_token(seen: Seen) -> Verdict | None:
         return None
     if answer.status in (401, 403):
         evidence = f"{answer.status}: {answer.detail}" if answer.detail else str(answer.status)
-        return _stands(answer.status == 401, evidence, auth_failure_status=answer.status)
-    return _stands(False, f"a wrong token is answered with {answer.status}")
+        return stands(answer.status == 401, evidence, auth_failure_status=answer.status)
+    return stands(False, f"a wrong token is answered with {answer.status}")
 
 
 def _clock(seen: Seen) -> Verdict | None:
     answered = [each for each in seen.exchanges if each.status is not None]
     known = [each.ahead for each in answered if each.ahead is not None]
     if not known:
-        return _stands(False, "no answer has a Date") if answered else None
+        return stands(False, "no answer has a Date") if answered else None
     # The quickest answer tells most; half a second is what a Date has lost on average.
     ahead = round(max(known) + 0.5)
     if abs(ahead) <= _CLOCKS_AGREE:
-        return _stands(True, "the clocks agree", clock_ahead=0)
-    return _stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
+        return stands(True, "the clocks agree", clock_ahead=0)
+    return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
 
 
 def _timestamps(seen: Seen) -> Verdict | None:
@@ -160,7 +137,7 @@ def _timestamps(seen: Seen) -> Verdict | None:
         return None
     named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
     evidence = "they end with " + _named(named[each] for each in sorted(forms))
-    return _stands(forms == {"Z"}, evidence, **({"timestamps": next(iter(forms))} if len(forms) == 1 else {}))
+    return stands(forms == {"Z"}, evidence, **({"timestamps": next(iter(forms))} if len(forms) == 1 else {}))
 
 
 def _form_of_time(text: str) -> str:
@@ -174,7 +151,7 @@ def _unknown_id(seen: Seen) -> Verdict | None:
     if not answers:
         return None
     evidence = _named(f"{each.status}{': ' + each.detail if each.detail else ''}" for each in answers)
-    return _stands(all(each.status == 404 for each in answers), evidence)
+    return stands(all(each.status == 404 for each in answers), evidence)
 
 
 def _error_body(seen: Seen) -> Verdict | None:
@@ -183,9 +160,9 @@ def _error_body(seen: Seen) -> Verdict | None:
         return None
     bare = [each for each in errors if not isinstance(each.data, dict) or "detail" not in each.data]
     if bare:
-        return _stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
+        return stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
     kinds = _named(_kind(each.data["detail"]) for each in errors)
-    return _stands(True, f"detail is: {kinds}")
+    return stands(True, f"detail is: {kinds}")
 
 
 def _busy(seen: Seen) -> Verdict | None:
@@ -194,7 +171,7 @@ def _busy(seen: Seen) -> Verdict | None:
         return None
     waits = [each.retry_after for each in busy if each.retry_after is not None]
     evidence = f"{_several(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
-    return _stands(len(waits) == len(busy), evidence)
+    return stands(len(waits) == len(busy), evidence)
 
 
 # The market
@@ -206,8 +183,8 @@ def _gpus(seen: Seen) -> Verdict | None:
         return None
     data = seen.data("gpus")
     if not isinstance(data, dict) or not all(isinstance(each, list) for each in data.values()):
-        return _stands(False, f"answered {answer.status} with {_kind(answer.data)}")
-    return _stands(True, f"{len(data)} families")
+        return stands(False, f"answered {answer.status} with {_kind(answer.data)}")
+    return stands(True, f"{len(data)} families")
 
 
 def _catalogs(seen: Seen) -> Verdict | None:
@@ -216,10 +193,10 @@ def _catalogs(seen: Seen) -> Verdict | None:
         return None
     wrapped = [kind for kind, data in found.items() if not isinstance(data, list)]
     if not wrapped:
-        return _stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists", discovery_envelope=False)
+        return stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists", discovery_envelope=False)
     modelled = all(isinstance(found[kind], dict) and kind in found[kind] for kind in found)
     evidence = f"in an object: {_named(wrapped)}"
-    return _stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
+    return stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
 
 
 def _search_envelope(seen: Seen) -> Verdict | None:
@@ -228,16 +205,16 @@ def _search_envelope(seen: Seen) -> Verdict | None:
         return None
     data = answer.data if isinstance(answer.data, dict) else {}
     if not isinstance(data.get("offers"), list):
-        return _stands(False, f"no list of offers, but {_kind(answer.data)}")
+        return stands(False, f"no list of offers, but {_kind(answer.data)}")
     count = data.get("total_count")
-    return _stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
+    return stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
 
 
 def _sorted(seen: Seen) -> Verdict | None:
     prices = [price for price in map(price_per_hour, seen.offers("search")) if price is not None]
     if len(prices) < 2:
         return None
-    return _stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
+    return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
 
 def _several_types(seen: Seen) -> Verdict | None:
@@ -245,7 +222,7 @@ def _several_types(seen: Seen) -> Verdict | None:
     kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
     if answer is None or "|" not in kinds:
         return None
-    return _stands(answer.is_success, _outcome(answer))
+    return stands(answer.is_success, _outcome(answer))
 
 
 def _gpu_count(seen: Seen) -> Verdict | None:
@@ -257,17 +234,17 @@ def _gpu_count(seen: Seen) -> Verdict | None:
         singles = [each for each in seen.offers("without_count") if _nodes(each) == 1]
         counts = sorted({str(each["gpu_count"]) for each in singles if each.get("gpu_count") is not None})
         evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
-        return _stands(counts in ([], ["1"]), evidence, gpu_count_required=False)
-    return _stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
+        return stands(counts in ([], ["1"]), evidence, gpu_count_required=False)
+    return stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
 
 
 def _clusters(seen: Seen) -> Verdict | None:
     listed = _count_of_clusters(seen.offers("search", "without_count", "eight_gpus"))
     asked = _count_of_clusters(seen.offers("nodes"))
     if listed:
-        return _stands(True, f"{_several(listed, 'cluster')} among the offers", lists_clusters=True)
+        return stands(True, f"{_several(listed, 'cluster')} among the offers", lists_clusters=True)
     if asked:
-        return _stands(False, "only a search with node_count lists them", lists_clusters=False)
+        return stands(False, "only a search with node_count lists them", lists_clusters=False)
     return None
 
 
@@ -287,7 +264,7 @@ def _total_price(seen: Seen) -> Verdict | None:
         return None
     has = sum("total_price_per_hour" in each for each in offers)
     evidence = f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour"
-    return _stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
+    return stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
 
 
 def _offer_life(seen: Seen) -> Verdict | None:
@@ -300,7 +277,7 @@ def _offer_life(seen: Seen) -> Verdict | None:
         return None
     shortest = min(lives)
     evidence = f"{shortest} s" if len(lives) == 1 else f"{shortest} to {max(lives)} s"
-    return _stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
+    return stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
 
 
 def _no_match(seen: Seen) -> Verdict | None:
@@ -308,12 +285,12 @@ def _no_match(seen: Seen) -> Verdict | None:
     if answer is None or (answer.is_success and seen.offers("no_match")):
         return None
     is_list = isinstance(answer.data, dict) and answer.data.get("offers") == []
-    return _stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
+    return stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
 
 
 def _invalid(seen: Seen) -> Verdict | None:
     answer = seen.last("invalid")
-    return None if answer is None else _stands(answer.status == 422, _outcome(answer))
+    return None if answer is None else stands(answer.status == 422, _outcome(answer))
 
 
 def _fresh_price(seen: Seen) -> Verdict | None:
@@ -321,7 +298,7 @@ def _fresh_price(seen: Seen) -> Verdict | None:
         listed = [each for each in seen.offers() if each.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
         if prices[1] is not None:
-            return _stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
+            return stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
     return None
 
 
@@ -338,18 +315,17 @@ def _vocabulary(seen: Seen) -> Verdict | None:
     if not kinds:
         return None
     switch = {"vocabulary": next(iter(kinds))} if len(kinds) == 1 else {}
-    return _stands(kinds == {"A"}, _named(sorted(words)), **switch)
+    return stands(kinds == {"A"}, _named(sorted(words)), **switch)
 
 
 def _odd_words(seen: Seen) -> Verdict | None:
     words = _procurement_words(seen)
     odd = [word for word in words if word not in _PROCUREMENT_WORDS]
     if odd:
-        return _stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
-    under_way = {_states.word(each.get("procurement_status")) for each in seen.objects("under_way_status")}
-    if under_way & _VOCABULARIES.keys():
-        return _stands(True, _named(words), odd_word=None)
-    return _stands(True, _named(words)) if words else None
+        return stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
+    if {_states.word(each.get("procurement_status")) for each in seen.under_way} & _VOCABULARIES.keys():
+        return stands(True, _named(words), odd_word=None)
+    return stands(True, _named(words)) if words else None
 
 
 def _procurement_words(seen: Seen) -> list[str]:
@@ -357,26 +333,26 @@ def _procurement_words(seen: Seen) -> list[str]:
 
 
 def _status_resources(seen: Seen) -> Verdict | None:
-    for status in seen.objects("bought_status", "under_way_status"):
+    for status in (*seen.bought, *seen.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
                 form = "resource_objects" if isinstance(status[name][0], dict) else name
                 evidence = f"{name} has {'objects' if form == 'resource_objects' else 'ids'}"
                 is_modelled = (name, form) != ("resource_ids", "resource_objects")
-                return _stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
-    if seen.objects("bought_status"):
-        return _stands(False, "the status of a bought offer names none", status_resources=None)
+                return stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
+    if seen.bought:
+        return stands(False, "the status of a bought offer names none", status_resources=None)
     if any("resource_ids" in each for each in seen.objects("offer_status")):
-        return _stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
+        return stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
     return None
 
 
 def _progress(seen: Seen) -> Verdict | None:
-    for status in seen.objects("under_way_status", "bought_status"):
+    for status in (*seen.under_way, *seen.bought):
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
         if telling and _PLAIN.fullmatch(telling[0]):
-            return _stands(telling[0] == "progress", f"in {telling[0]}", progress_field=telling[0])
+            return stands(telling[0] == "progress", f"in {telling[0]}", progress_field=telling[0])
     return None
 
 
@@ -386,11 +362,11 @@ def _address(seen: Seen) -> Verdict | None:
         return None
     in_command, in_access = places
     if in_command and in_access:
-        return _stands(True, "in ssh_command and in access.ssh_port", address_in="both")
+        return stands(True, "in ssh_command and in access.ssh_port", address_in="both")
     if in_command or in_access:
         where = "ssh_command" if in_command else "access"
-        return _stands(False, f"only in {where}", address_in=where)
-    return _stands(False, "in neither")
+        return stands(False, f"only in {where}", address_in=where)
+    return stands(False, "in neither")
 
 
 def _places_of_ports(seen: Seen) -> tuple[bool, bool] | None:
@@ -424,8 +400,8 @@ def _ssh_command(seen: Seen) -> Verdict | None:
         if target.port is not None:
             form = re.sub(rf"(?<!\d){target.port}(?!\d)", "{port}", form)
         if not _PLAIN_COMMAND.fullmatch(form):
-            return _stands(False, "a form of its own")
-        return _stands(form == SSH_COMMAND, form, ssh_command=form)
+            return stands(False, "a form of its own")
+        return stands(form == SSH_COMMAND, form, ssh_command=form)
     return None
 
 
@@ -437,12 +413,12 @@ def _list_bare(seen: Seen) -> Verdict | None:
     if answer is None or not answer.is_success:
         return None
     if isinstance(answer.data, list):
-        return _stands(True, f"a bare list of {len(answer.data)}", list_envelope=None)
+        return stands(True, f"a bare list of {len(answer.data)}", list_envelope=None)
     data = answer.data if isinstance(answer.data, dict) else {}
     name = next((name for name in RESOURCE_ENVELOPES if isinstance(data.get(name), list)), None)
     if name is None:
-        return _stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
-    return _stands(False, f"an object with {_named(data)}", list_envelope=name)
+        return stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
+    return stands(False, f"an object with {_named(data)}", list_envelope=name)
 
 
 def _list_complete(seen: Seen) -> Verdict | None:
@@ -450,16 +426,16 @@ def _list_complete(seen: Seen) -> Verdict | None:
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
         return None
     if isinstance(answer.data, list):
-        return _stands(True, f"{len(answer.data)} at once", page_size=None)
+        return stands(True, f"{len(answer.data)} at once", page_size=None)
     count, following = answer.data.get("total_count"), answer.data.get("next")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
     if following or (isinstance(count, int) and count > size):
         links = "next" in answer.data
         evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
-        return _stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
+        return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
     if "next" in answer.data or "total_count" in answer.data:
         return Verdict(NOT_SEEN, f"{size} on one page, which may be one of several", {})
-    return _stands(True, f"{size} at once", page_size=None)
+    return stands(True, f"{size} at once", page_size=None)
 
 
 def _list_filter(seen: Seen) -> Verdict | None:
@@ -468,17 +444,19 @@ def _list_filter(seen: Seen) -> Verdict | None:
     if answer is None or not answer.is_success or not seen.resources:
         return None
     others = items_in(answer.data, *RESOURCE_ENVELOPES)
-    return _stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
+    return stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
 
 
 def _names(seen: Seen) -> Verdict | None:
-    known = {each["resource_id"]: each.get("name") for each in seen.resources if id_of(each.get("resource_id"))}
+    lists = [items_in(each.data, *RESOURCE_ENVELOPES) for each in seen.all("life_list") if each.is_success]
+    listed = [each for found in (*lists, seen.resources) for each in found]
+    known = {each["resource_id"]: each.get("name") for each in listed if id_of(each.get("resource_id"))}
     pairs = [(wish, known[key]) for key, wish in seen.wished.items() if key in known]
     if not pairs:
         return None
     kept = sum(name == wish or (isinstance(name, str) and name.startswith(f"{wish}-")) for wish, name in pairs)
     evidence = f"{kept} of {_several(len(pairs), 'machine')} have the name that was asked for"
-    return _stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
+    return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
 
 
 def _spec_known(seen: Seen) -> Verdict | None:
@@ -486,21 +464,27 @@ def _spec_known(seen: Seen) -> Verdict | None:
     if not specs:
         return None
     fields = list(dict.fromkeys(name for each in specs for name in each))
-    return _stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
+    return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
 
 
 def _sync(seen: Seen) -> Verdict | None:
-    fresh, plain = (
-        seconds_of(each[0].get("last_synced_at")) if (each := seen.objects(name)) else None
-        for name in ("fresh_resource", "resource")
-    )
+    fresh, plain = (seconds_of(each.get("last_synced_at")) for each in _two_looks(seen))
     if fresh is None or plain is None:
         return None
     if plain == fresh:
-        return _stands(True, "a second look is a repetition of the first", sync_seconds=SYNC)
+        return stands(True, "a second look is a repetition of the first", sync_seconds=SYNC)
     if plain > fresh:
-        return _stands(False, "each look is a new one", sync_seconds=0)
-    return _stands(False, "force_refresh shows something newer than the look after it")
+        return stands(False, "each look is a new one", sync_seconds=0)
+    return stands(False, "force_refresh shows something newer than the look after it")
+
+
+def _two_looks(seen: Seen) -> tuple[Json, Json]:
+    """A machine as it was seen by force_refresh, and in the look after that; empty where there are no such looks."""
+    if seen.objects("fresh_resource") and seen.objects("resource"):
+        return seen.objects("fresh_resource")[0], seen.objects("resource")[0]
+    looks = [each for each in seen.all("life_resource") if each.fields]
+    pairs = [two for two in zip(looks, looks[1:]) if [bool(each.query) for each in two] == [True, False]]
+    return (pairs[0][0].fields, pairs[0][1].fields) if pairs else ({}, {})
 
 
 def _resource_words(seen: Seen) -> Verdict | None:
@@ -508,17 +492,17 @@ def _resource_words(seen: Seen) -> Verdict | None:
     if not words:
         return None
     odd = [word for word in words if word not in _RESOURCE_WORDS]
-    return _stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
+    return stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
 
 
 def _deleted_listed(seen: Seen) -> Verdict | None:
     listed = [each for each in seen.resources if _states.is_gone(_states.word(each.get("status")))]
     if listed:
-        return _stands(False, f"{len(listed)} of them listed", deleted_listed=True)
+        return stands(False, f"{len(listed)} of them listed", deleted_listed=True)
     complete = _list_complete(seen)
     if not seen.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
         return None
-    return _stands(True, "one that ended is not listed", deleted_listed=False)
+    return stands(True, "one that ended is not listed", deleted_listed=False)
 
 
 def _deleted_readable(seen: Seen) -> Verdict | None:
@@ -527,10 +511,10 @@ def _deleted_readable(seen: Seen) -> Verdict | None:
         return None
     word = _states.word(answer.data.get("status")) if isinstance(answer.data, dict) else None
     if answer.is_success and _states.is_gone(word):
-        return _stands(True, f"{answer.status}, {word}", deleted_readable=True)
+        return stands(True, f"{answer.status}, {word}", deleted_readable=True)
     if answer.status == 404:
-        return _stands(False, _outcome(answer), deleted_readable=False)
-    return _stands(False, f"{answer.status}, {word or _kind(answer.data)}")
+        return stands(False, _outcome(answer), deleted_readable=False)
+    return stands(False, f"{answer.status}, {word or _kind(answer.data)}")
 
 
 # Forms
@@ -563,7 +547,7 @@ def _fields(seen: Seen) -> Verdict | None:
                 wrong.append(f"{key} is {found if key in each else 'missing'}")
     if not count:
         return None
-    return _stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
+    return stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
 
 
 def _more_fields(seen: Seen) -> Verdict | None:
@@ -573,14 +557,15 @@ def _more_fields(seen: Seen) -> Verdict | None:
         return None
     # A name that is no word of the API's might be one of the account's.
     named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
-    return _stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
+    return stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
 
 
 def _described(seen: Seen) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in _FORMS:
         objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)
-        yield from ((name, each) for each in objects)
+        lived = seen.life(_LIVED[name]) if name in _LIVED else []
+        yield from ((name, each) for each in (*objects, *lived))
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
@@ -619,4 +604,5 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
     Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),
     Assumption("deleted-read", ("deleted_readable",), _deleted_readable, "a machine that a registry saw end"),
+    *_life.ASSUMPTIONS,
 )

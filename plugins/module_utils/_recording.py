@@ -161,7 +161,7 @@ class _StandIns:
             "path": "/".join(self._known.get(part, part) for part in each.path.split("/")),
             "query": {key: self._known.get(value, value) for key, value in each.query.items()},
             "spec": each.spec and self._rewritten(each.spec, "", True),
-            **{"status": each.status, "seconds": round(each.seconds, 3)},
+            **{"status": each.status, "seconds": round(each.seconds, 3), "at": round(each.at, 3)},
             "ahead": None if each.ahead is None else round(each.ahead),
             **{"retry_after": each.retry_after, "is_json": each.is_json},
             "data": self._rewritten(data, "", is_catalog),

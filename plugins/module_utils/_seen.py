@@ -8,19 +8,24 @@ Pure. This module util is private to the collection.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ._api import RESOURCE_ENVELOPES, Json, read_detail
+from . import _states
+from ._api import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
 from ._http import Answer
+
+CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request of the probe, and what came of it. ``name`` tells what it was for.
+    """A request, and what came of it. ``name`` tells what it was for.
 
     ``status`` is None where no answer arrived. ``seconds`` is how long it took, ``ahead`` how many seconds the clock of
-    its ``Date`` was ahead (None without one), ``retry_after`` how many the API asked to wait.
+    its ``Date`` was ahead (None without one), ``retry_after`` how many the API asked to wait, ``at`` when it began by
+    this clock (seconds since the epoch).
     """
 
     name: str
@@ -34,6 +39,7 @@ class Exchange:
     retry_after: float | None = None
     ahead: float | None = None
     seconds: float = 0.0
+    at: float = 0.0
 
     @property
     def is_success(self) -> bool:
@@ -46,6 +52,16 @@ class Exchange:
         return self.status is not None and 400 <= self.status < 500
 
     @property
+    def end(self) -> float:
+        """When its answer was there, or was given up."""
+        return self.at + self.seconds
+
+    @property
+    def fields(self) -> Json:
+        """The object that it brought, an empty one if it brought none."""
+        return self.data if self.is_success and isinstance(self.data, dict) else {}
+
+    @property
     def detail(self) -> str:
         """The API's explanation of an error."""
         return read_detail(Answer(self.status or 0, self.is_json, self.data))
@@ -53,15 +69,26 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Seen:
-    """All exchanges; the names that a registry has asked for, by the id of the machine; and a machine that ended."""
+    """All exchanges; the names that a registry has asked for, by the id of the machine; a machine that ended; and how
+    many seconds it was waited for until a machine that was bought let in, None if it never did or none was bought.
+    """
 
     exchanges: tuple[Exchange, ...]
     wished: t.Mapping[str, str] = field(default_factory=dict)
     ended: str = ""
+    lets_in: float | None = None
 
     def last(self, name: str) -> Exchange | None:
         """The last exchange of this name that was answered."""
         return next((each for each in reversed(self.exchanges) if each.name == name and each.status is not None), None)
+
+    def all(self, name: str) -> list[Exchange]:
+        """All exchanges of this name that were answered."""
+        return [each for each in self.exchanges if each.name == name and each.status is not None]
+
+    def life(self, name: str) -> list[Json]:
+        """The objects that all exchanges of this name brought."""
+        return [each.fields for each in self.all(name) if each.fields]
 
     def data(self, name: str) -> t.Any:
         """What it brought, None if nothing."""
@@ -84,12 +111,22 @@ class Seen:
     @property
     def statuses(self) -> list[Json]:
         """The status answers of offers, bought and not."""
-        return self.objects("offer_status", "bought_status", "under_way_status")
+        return [*self.objects("offer_status", "bought_status", "under_way_status"), *self.life("life_status")]
+
+    @property
+    def under_way(self) -> list[Json]:
+        """The status answers of offers whose machines are on their way."""
+        return [*self.objects("under_way_status"), *_in_phase(self.life("life_status"), _states.GOING_ON)]
+
+    @property
+    def bought(self) -> list[Json]:
+        """The status answers of offers whose machines are ready."""
+        return [*self.objects("bought_status"), *_in_phase(self.life("life_status"), _states.READY)]
 
     @property
     def machines(self) -> list[Json]:
         """The machines that were read by themselves."""
-        return self.objects("resource", "fresh_resource", "under_way")
+        return [*self.objects("resource", "fresh_resource", "under_way"), *self.life("life_resource")]
 
 
 @dataclass(frozen=True)
@@ -100,6 +137,61 @@ class Finding:
     verdict: str
     evidence: str
     switches: Json = field(default_factory=dict)
+
+
+class Verdict(t.NamedTuple):
+    """What a rule says."""
+
+    verdict: str
+    evidence: str
+    switches: Json
+
+
+Rule = t.Callable[[Seen], "Verdict | None"]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, rule, and needs."""
+
+    id: str
+    switches: tuple[str, ...]
+    rule: Rule
+    needs: str = "the API's answer"
+
+
+def stands(as_believed: bool, evidence: str, **switches: t.Any) -> Verdict:
+    """The verdict of a rule that has seen something."""
+    return Verdict(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
+
+
+def phase_of(status: Json) -> str:
+    """The phase that a status answer tells, in the words of `_states`; empty if it tells none."""
+    try:
+        return str(read_status(status, "")["phase"])
+    except ApiError:
+        return ""
+
+
+def _in_phase(found: t.Iterable[Json], phase: str) -> list[Json]:
+    return [each for each in found if phase_of(each) == phase]
+
+
+#: What the tasks of a purchase ask, in the paths and methods of the API; the first that fits.
+_LIFE = (
+    ("POST", r"/procure_offer", "purchase"),
+    ("DELETE", r"/resources/[^/]+", "deletion"),
+    ("POST", r"/get_offers", "life_search"),
+    ("GET", r"/offers/[^/]+/status", "life_status"),
+    ("GET", r"/offers/[^/]+", "life_offer"),
+    ("GET", r"/resources/[^/]+", "life_resource"),
+    ("GET", r"/resources", "life_list"),
+)
+
+
+def named_by_path(method: str, path: str) -> str:
+    """What an exchange of a purchase was for."""
+    return next((name for verb, form, name in _LIFE if verb == method and re.fullmatch(form, path)), "life_other")
 
 
 def items_in(data: t.Any, *envelopes: str) -> list[Json]:

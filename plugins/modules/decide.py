@@ -48,6 +48,8 @@ options:
       - V(audit) - what runs on the account, what does it cost, and who owns it?
       - V(spend) - what has been spent, by the registries of the inventory's hosts? It asks the API nothing.
       - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
+      - V(probe_purchase) - what would a machine be, and cost, whose life the probe may follow? V(probe_ended) - fails
+        if that did not go as it should, above all if the machine may still be billed.
     type: str
     required: true
     choices:
@@ -67,6 +69,8 @@ options:
       - reaped
       - extend
       - probe
+      - probe_purchase
+      - probe_ended
       - registry
   deleted:
     description:
@@ -138,6 +142,16 @@ options:
       - For O(step=probe) whether one request is sent with a token that is wrong on purpose.
     type: bool
     default: true
+  buy:
+    description:
+      - For O(step=probe_purchase) whether a machine may be bought. O(max_usd) must be given then.
+    type: bool
+    default: false
+  max_usd:
+    description:
+      - For O(step=probe_purchase) the most that the machine may cost in its whole life, in USD.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -242,6 +256,12 @@ audit:
       C(unpriced) counts the machines whose price is unknown.
   returned: success
   type: dict
+purchase:
+  description:
+    - For O(step=probe_purchase) the C(spec) of the search for the cheapest kind of machine, C(max_usd), and in C(log)
+      the file in which its tasks note what they are answered. Empty if none is bought.
+  returned: success
+  type: dict
 spend:
   description:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
@@ -260,6 +280,7 @@ probe:
 lines:
   description:
     - For O(step=audit), O(step=spend), O(step=reap), O(step=extend) and O(step=probe) the same for people.
+    - For O(step=probe_purchase) what is bought, and how to end it if the run is interrupted.
     - For O(step=registry) what was made and moved.
   returned: success
   type: list
@@ -312,6 +333,8 @@ def main() -> None:
         "extend",
         "spend",
         "probe",
+        "probe_purchase",
+        "probe_ended",
         "registry",
     ]
     module = AnsibleModule(
@@ -331,6 +354,8 @@ def main() -> None:
             "extend_until": {"type": "str", "default": ""},
             "recording": {"type": "str", "default": ""},
             "wrong_token": {"type": "bool", "default": True},
+            "buy": {"type": "bool", "default": False},
+            "max_usd": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -28,13 +28,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation, Result
 
 ENVIRONMENT = "COMPUTE_INDEX_IN_PROCESS"  # 0 makes all tasks take the module's way
 VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or a task
 
-# What a play's environment may set without a process of its own: what requests looks up at each request.
-_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+# What a play's environment may set without a process of its own: what is looked up at each request.
+_HARMLESS = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", LOG.lower()})
 
 display = Display()
 
@@ -82,7 +83,7 @@ class InProcessAction(ActionBase):
             return f"the connection is {self._connection.transport}"
         if self._connection.become is not None:
             return "the task has become"
-        if any(name.lower() not in _PROXIES for name in environment):
+        if any(name.lower() not in _HARMLESS for name in environment):
             return "the task has an environment"
         if not self._is_our_python(task_vars):
             return "the host has another Python"

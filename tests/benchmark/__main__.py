@@ -93,6 +93,12 @@ def measure_latency(where: Commands, options: argparse.Namespace) -> str:
     return markdown(title, fleet.latency_rows(where, 1 if options.small else 50, options.rounds))
 
 
+def measure_posts(where: Commands, options: argparse.Namespace) -> str:
+    title = "A first run with purchases that take long (wall time; plain HTTP, no SSH)"
+    hosts, seconds = (2, 0.5) if options.small else (20, 10)
+    return markdown(title, fleet.post_rows(where, hosts, seconds, options.rounds))
+
+
 def measure_registry(where: Commands, options: argparse.Namespace) -> str:
     title = "A registry in PostgreSQL (CPU time of the controller; plain HTTP, no SSH, 50 forks)"
     hosts, ended = (2, 10) if options.small else (100, 100_000)
@@ -118,6 +124,7 @@ SECTIONS = {
     "tasks": measure_tasks,
     "fleet": measure_fleet,
     "latency": measure_latency,
+    "posts": measure_posts,
     "registry": measure_registry,
     "seen": measure_seen,
     "inventories": measure_inventories,

@@ -27,6 +27,8 @@ OF_FEW = "1.3" if version("ansible-core").startswith("2.16.") else "1.15"
 """The goal of larger fleets: what a host costs there, beside one of 50."""
 LATENCY = 0.2
 """Seconds."""
+BEYOND = "16 s beyond"
+"""The goal of a fleet whose purchases take 10 s each."""
 CALLBACKS = Path(__file__).with_name("callback")
 COLUMNS = 80
 # A warning of a line for each machine, which a user's own setting decides on.
@@ -83,6 +85,24 @@ def latency_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
 
 def wall(commands: Commands, hosts: int, environment: dict[str, str], latency: float = 0) -> float:
     return provision(commands, hosts, (FIRST,), latency=latency, environment=environment)[FIRST].wall
+
+
+def post_rows(commands: Commands, hosts: int, post: float, rounds: int) -> list[Row]:
+    """How long the first run takes with a fork for each host, if a purchase is answered at once, and if it takes long.
+
+    Each holds a fork of Ansible's.
+    """
+
+    def first(seconds: float) -> float:
+        return provision(commands, hosts, (FIRST,), post=seconds, forks=hosts)[FIRST].wall
+
+    at_once, later = in_turn({"at once": partial(first, 0), "later": partial(first, post)}, rounds).values()
+    beyond = statistics.median(late - early for early, late in zip(at_once, later, strict=True))
+    what = f"{hosts_of(hosts)}, {hosts} fork{'s' if hosts > 1 else ''}: purchases answered"
+    return [
+        Row(f"{what} at once", at_once, "s"),
+        Row(f"{what} after {post:g} s", later, "s", f"{beyond:.3g} s beyond", BEYOND),
+    ]
 
 
 def seen_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:

@@ -29,12 +29,13 @@ def play(
     runs: Sequence[str],
     variables: Mapping[str, Any],
     environment: Mapping[str, str],
+    forks: int = 50,
 ) -> dict[str, Usage]:
     """Run a playbook once or twice, in a folder of its own, with so many hosts in the group ``gpu``."""
     inventory = Path(tempfile.mkdtemp(dir=commands.folder), "hosts.json")
     group = {"hosts": {f"gpu-{number}": {} for number in range(hosts)}, "vars": variables}
     inventory.write_text(json.dumps({"gpu": group}))
-    words = ("ansible-playbook", "-i", str(inventory), "--forks=50", playbook)
+    words = ("ansible-playbook", "-i", str(inventory), f"--forks={forks}", playbook)
     return {run: commands.run(*words, **environment) for run in runs}
 
 
@@ -44,13 +45,15 @@ def provision(
     runs: Sequence[str] = RUNS,
     *,
     latency: float = 0,
+    post: float = 0,
+    forks: int = 50,
     key: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Usage]:
     """Buy, and find it all done.
 
-    The API answers ``latency`` seconds later. With a private ``key`` the machines are simulated ones that are reached
-    over SSH, without it they are only addresses.
+    The API answers ``latency`` seconds later, and a purchase takes it ``post`` seconds. With a private ``key`` the
+    machines are simulated ones that are reached over SSH, without it they are only addresses.
     """
     variables: dict[str, Any] = {
         "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}},
@@ -62,12 +65,12 @@ def provision(
     if key:
         variables["ansible_ssh_private_key_file"] = str(key)
     offers, backend = [Offer() for _number in range(hosts)], None if key else Nowhere()
-    with Simulator(Settings(token=TOKEN), offers, backend=backend) as simulator:
+    with Simulator(Settings(token=TOKEN, procure_seconds=post), offers, backend=backend) as simulator:
         if latency:
             simulator.faults.append(Fault(delay=latency, count=None))
         api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN}
         api |= environment or {}
-        usages = play(commands, "compute_index.supply.provision", hosts, runs, variables, api)
+        usages = play(commands, "compute_index.supply.provision", hosts, runs, variables, api, forks)
         if len(simulator.purchases) != hosts:
             raise RuntimeError(f"{len(simulator.purchases)} machines were bought for {hosts} hosts")
     return usages

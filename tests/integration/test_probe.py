@@ -6,23 +6,46 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import time
 from typing import Any
 
-from conftest import MakeProject, Project, Run, core
-from simulator import Offer
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._life import ASSUMPTIONS
+
+from conftest import PROCURE, MakeProject, Project, Run, core
+from simulator import Fault, Offer
 from simulator.like import switches
+
+HOST = "supply-probe"
+OF_PURCHASE = [each.id for each in ASSUMPTIONS]
+BUY = ("-e", "probe_buy=true", "-e", "probe_max_usd=2", "-e", "provision_poll_delay=1")
 
 
 def probe(project: Project, *words: str) -> tuple[dict[str, Any], list[str], Run]:
     """What the playbook publishes, the lines that it shows to people, and its run."""
     before = len(project.simulator.requests)
-    run = project.play("compute_index.supply.probe", *words, ANSIBLE_SHOW_CUSTOM_STATS="1")
-    shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
-    lines = [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', run.output, re.MULTILINE)]
+    published, lines, run = told(project, *words)
     sent = project.simulator.requests[before:]
     assert {(each.method, each.path) for each in sent if each.method != "GET"} <= {("POST", "/get_offers")}
+    return published, lines, run
+
+
+def told(project: Project, *words: str, **environment: str) -> tuple[dict[str, Any], list[str], Run]:
+    """The same, of one that may buy."""
+    run = project.play("compute_index.supply.probe", *words, ANSIBLE_SHOW_CUSTOM_STATS="1", **environment)
+    shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
+    last = run.output.rpartition("TASK [Show it]")[2]
+    lines = [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', last, re.MULTILINE)]
     return json.loads(shown[1])["probe"] if shown else {}, lines, run
+
+
+def states(project: Project) -> list[str]:
+    """The states of all machines that were ever bought."""
+    now = project.simulator.market.clock()
+    return [each.status_at(now) for each in project.simulator.resources.values()]
 
 
 @core
@@ -42,9 +65,9 @@ def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> No
     assert run.returncode == 0 and run.changed == 1, run.output
     assert published["contradicted"] == ["wrong-token", "vocabulary", "list-bare", "deleted-read"]
     assert {"names", "deleted-listed", "ssh-port", "sync"} <= set(published["confirmed"])
-    assert set(published["not_seen"]) <= {"busy", "search-clusters"}
+    assert set(published["not_seen"]) == {"busy", "search-clusters", *OF_PURCHASE}
     assert max(map(len, lines)) <= 80
-    assert lines[-1] == f"{len(published['confirmed'])} confirmed, 4 contradicted, 2 not seen"
+    assert lines[-1] == f"{len(published['confirmed'])} confirmed, 4 contradicted, 13 not seen"
     seen = switches(str(file))
     assert {name: seen[name] for name in settings} == settings
 
@@ -71,3 +94,162 @@ def test_an_api_that_cannot_be_reached_is_a_failure(project: Project) -> None:
     project.environment["COMPUTE_INDEX_API_URL"] = "http://127.0.0.1:9"
     _published, _lines, run = probe(project)
     assert run.returncode != 0 and "GET /resources brought no answer" in run.text, run.output
+
+
+# With a purchase
+
+
+def ids_of(project: Project) -> list[str]:
+    """The machines of the probe's host by the registry."""
+    return (project.registry(HOST) or {}).get("provision_resource_ids") or []
+
+
+@pytest.fixture
+def shop(make_project: MakeProject) -> Project:
+    """A project whose API offers two kinds of machine."""
+    return make_project([Offer(), Offer(gpu_type="L4", gpu_price_per_hour=1.2), Offer(gpu_count=8)])
+
+
+@core
+@pytest.mark.parametrize("in_process", ["1", "0"])
+def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject, in_process: str) -> None:
+    offers = [Offer(), Offer(gpu_type="L4", gpu_price_per_hour=1.2), Offer(gpu_type="L4", node_count=2, gpu_count=2)]
+    settings = {"procure_seconds": 2.5, "procure_returns_ids": False, "vocabulary": "B", "ssh_delay_seconds": 7}
+    project = make_project(offers, provision_seconds=5, delete_seconds=1, **settings)
+    words = (*BUY, "-e", "probe_recording=recording.json")
+    published, lines, run = told(project, *words, COMPUTE_INDEX_IN_PROCESS=in_process)
+    assert run.returncode == 0, run.output
+    (purchase,) = project.simulator.purchases
+    assert purchase.offer is offers[1] and purchase.request["resource_name"] == HOST
+    assert states(project) == ["deleted"] and project.registry(HOST) is None
+    assert f"decommission_hosts={HOST}" in run.text and "USD 1.20 in 1h" in run.text
+    assert published["contradicted"] == ["vocabulary", "post-ids"]
+    of_life = {"post-time", "post-moment", "post-answer", "sold", "boot-time", "lets-in", "listed", "running-price"}
+    of_life |= {"names", "sync", "states", "progress", "ssh-port", "end-answer", "end-time", "deleted-read"}
+    assert of_life <= set(published["confirmed"])
+    assert max(map(len, lines)) <= 80
+
+    file = project.folder / "recording.json"
+    seen = switches(str(file))
+    exact = {"procure_returns_ids": False, "vocabulary": "B", "purchase_at": "start", "procure_answer": "procured"}
+    assert {name: seen[name] for name in exact} == exact
+    assert seen["procure_seconds"] in (2, 3) and 3 <= seen["provision_seconds"] <= 8
+    if in_process == "1":  # modules take so long that it lets in at once
+        assert 3 <= seen["ssh_delay_seconds"] <= 9
+    own = [project.simulator.settings.token, *project.simulator.offers, *project.simulator.resources, HOST]
+    own += project.public_key.split()[1:2]
+    assert not [each for each in own if each in file.read_text()]
+    # What the tasks were answered goes with Ansible's own files.
+    assert not list((project.folder / "home").rglob("probe.log"))
+
+    spent = project.play("compute_index.supply.spend")
+    assert HOST in spent.output, spent.output
+
+
+@pytest.mark.parametrize(
+    ("when", "after"), [("in its purchase", "probe"), ("in its purchase", "decommission"), ("booting", "probe")]
+)
+def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, when: str, after: str) -> None:
+    project = make_project([Offer(gpu_price_per_hour=1.2)], provision_seconds=6, procure_seconds=3)
+    program = project.start("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.probe", *BUY)
+    deadline = time.monotonic() + 100
+    # The ids are noted once the purchase is answered.
+    while not (ids_of(project) if when == "booting" else project.simulator.purchases):
+        assert time.monotonic() < deadline and program.poll() is None, program.read()
+        time.sleep(0.05)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    project.end_leftovers()
+    (bought,) = project.simulator.purchases
+    noted = project.registry(HOST) or {}
+    assert noted["provision_procured_offer_id"] == bought.offer_id and noted["provision_ends_at"]
+    assert ids_of(project) == (bought.resource_ids if when == "booting" else [])
+
+    # There is something else to buy, and it needs nothing.
+    project.simulator.add_offer(gpu_price_per_hour=1.5)
+    if after == "probe":
+        published, _lines, run = told(project, *BUY)
+        assert {"post-time", "sold"} <= set(published["not_seen"]) and "end-answer" in published["confirmed"]
+    else:
+        run = project.play("compute_index.supply.decommission", "-e", f"decommission_hosts={HOST}")
+    assert run.returncode == 0, run.output
+    assert len(project.simulator.purchases) == 1 and states(project) == ["deleted"]
+    assert project.registry(HOST) is None
+
+
+@pytest.mark.parametrize("outcome", ["fails", "rejected"])
+def test_one_that_fails_is_ended_and_the_play_fails(make_project: MakeProject, outcome: Any) -> None:
+    project = make_project([Offer(outcome=outcome, error="no capacity"), Offer(gpu_price_per_hour=3)])
+    published, lines, run = told(project, *BUY[:3], "probe_max_usd=4", *BUY[4:], "-e", "probe_recording=r.json")
+    assert run.returncode != 0 and "The purchase did not go as it should" in run.failure(HOST), run.output
+    assert "no capacity" in run.failure(HOST) and "has ended since" in run.failure(HOST)
+    # There is no second try.
+    assert project.requests(*PROCURE) == 1
+    assert states(project) == (["deleted"] if outcome == "fails" else [])
+    assert ids_of(project) == []
+    assert lines and published and (project.folder / "r.json").exists()
+    assert ("boot-time" if outcome == "fails" else "post-answer") in published["contradicted"]
+
+
+def test_one_that_cannot_be_ended_is_told_with_its_id_price_and_command(shop: Project) -> None:
+    shop.simulator.faults.append(Fault(method="DELETE", status=503, body={"detail": "down"}, count=None))
+    published, _lines, run = told(shop, *BUY)
+    (resource_id,) = shop.simulator.resources
+    said = run.failure(HOST)
+    assert run.returncode != 0 and "MAY STILL BE BILLED" in said, run.output
+    assert resource_id in said and "USD 1.20 per hour" in said and f"decommission_hosts={HOST}" in said
+    assert ids_of(shop) == [resource_id]
+    assert "end-answer" in published["contradicted"]
+
+    shop.simulator.faults.clear()
+    ended = shop.play("compute_index.supply.decommission", "-e", f"decommission_hosts={HOST}")
+    assert ended.returncode == 0 and states(shop) == ["deleted"], ended.output
+
+
+def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
+    published, _lines, run = told(shop, "-e", "probe_buy=true", "-e", "probe_max_usd=1.19")
+    assert run.returncode != 0 and "The purchase did not go as it should" in run.failure(HOST), run.output
+    assert "1.19" in run.failure(HOST) and not shop.requests(*PROCURE) and not shop.requests("DELETE", ".*")
+    assert "post-time" in published["not_seen"]
+
+
+def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
+    published, lines, run = told(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
+    assert run.returncode == 0 and not shop.requests(*PROCURE), run.output
+    assert "1 x nvidia-l4-pcie-24gb, USD 1.20/h, USD 1.20 in 1h" in run.text
+    assert not (shop.folder / "recording.json").exists() and shop.registry(HOST) is None
+    assert "post-time" in published["not_seen"] and lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-e", "probe_buy=true"], "probe_max_usd must be the most that the machine of probe_buy may cost"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=unlimited"], "probe_max_usd must be the most"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=nan"], "probe_max_usd must be the most"),
+        (["-e", "probe_buy=true", "-e", "probe_max_usd=0"], "probe_max_usd must be the most"),
+        ([*BUY, "--limit", "gpu-1"], "which --limit leaves out"),
+        ([*BUY, "-e", "provision_max_bill=900"], "probe_buy decides on provision_max_bill by itself"),
+        ([*BUY, "-e", "provision_registry_dir="], "probe_buy needs a registry"),
+        ([*BUY, "-i", f"{HOST},"], f"take {HOST} out of the inventory"),
+    ],
+)
+def test_what_is_not_in_order_is_refused_before_anything_is_sent(shop: Project, words: list[str], said: str) -> None:
+    _published, _lines, run = told(shop, *words)
+    assert run.returncode != 0 and said in run.text and "Nothing was sent." in run.text, run.output
+    assert shop.simulator.requests == []
+
+
+def test_without_leave_nothing_is_bought(shop: Project) -> None:
+    published, _lines, run = probe(shop, "-e", "probe_buy=false")
+    assert run.returncode == 0 and "post-time" in published["not_seen"], run.output
+
+
+def test_with_a_shared_registry_that_knows_the_purchase(shop: Project, registry: str) -> None:
+    shop.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    made = shop.play("compute_index.supply.registry")
+    assert made.returncode == 0, made.output
+    published, _lines, run = told(shop, *BUY, "-e", "provision_registry_dir=")
+    assert run.returncode == 0 and states(shop) == ["deleted"], run.output
+    assert {"names", "deleted-read", "post-time"} <= set(published["confirmed"])
+    assert not shop.registry_file(HOST).exists()

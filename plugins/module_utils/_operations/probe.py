@@ -15,17 +15,17 @@ import time
 import typing as t
 from dataclasses import asdict, replace
 
-from .. import _decide_spec, _states
+from .. import _decide_spec, _life, _log, _states
 from .._api import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, id_of, path_to, read_detail, read_resource
 from .._http import PASSING, Answer, HttpClient, TransportError
 from .._market import search_body
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._probe import CATALOGS, CONFIRMED, CONTRADICTED, NOT_SEEN, findings
+from .._probe import CATALOGS, findings
 from .._provision.ownership import Claim
 from .._recording import redacted
 from .._registry._protocol import RegistryError
-from .._seen import Exchange, Finding, Seen, items_in
+from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
 from .._version import VERSION
 from .._wording import narrow_table
 from ._memory import Memory
@@ -92,7 +92,7 @@ class Prober(SupplyApi):
     def _look_once(
         self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None
     ) -> Exchange:
-        begin = time.monotonic()
+        begin, at = time.monotonic(), time.time()
         body: dict[str, t.Any] = {} if spec is None else {"body": search_body(spec), "content_type": "application/yaml"}
         answer = Answer(0, False, None)
         try:
@@ -100,7 +100,7 @@ class Prober(SupplyApi):
         except TransportError as error:
             self._lost = str(error)
         seconds = time.monotonic() - begin
-        facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json}
+        facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json, "at": at}
         ahead = http.ahead if answer.status else None
         rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": ahead, "seconds": seconds}
         found = Exchange(name, method, path, query, spec, **rest)
@@ -120,17 +120,27 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     if not any(each.is_success for each in api.exchanges):
         said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
         raise Failure(said, "protocol")
-    found = findings(Seen(tuple(api.exchanges), wished, ended))
-    exchanges, clean = redacted(api.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
+    life = _lived(params["log"])
+    all_seen = Seen((*life, *api.exchanges), wished, ended, params["lets_in"])
+    # What was bought for this has ended, so that no registry knows any more what it was to be called.
+    wished.update({key: str(params["name"]) for key in _life.bought_ids(all_seen) if params["name"]})
+    found = findings(all_seen)
+    exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     if file and not check_mode:
         _write(file, {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges})
     return {
         **BLANK,
         "changed": bool(file) and not check_mode,
         "probe": _published(clean, api.exchanges),
-        "lines": _lines(clean, api.exchanges, params["recording"] if file and not check_mode else ""),
+        "lines": _lines(clean, api.exchanges, len(life), params["recording"] if file and not check_mode else ""),
         "warnings": memory.warnings(),
     }
+
+
+def _lived(log: str) -> list[Exchange]:
+    """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
+    lines = _log.lines_of(log) if log else []
+    return [Exchange(named_by_path(each["method"], each["path"]), **each) for each in lines]
 
 
 def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
@@ -220,7 +230,7 @@ def _plain(found: t.Iterable[Finding]) -> list[Json]:
     return [asdict(each) for each in found]
 
 
-def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], recording: str) -> list[str]:
+def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], lived: int, recording: str) -> list[str]:
     rows = [{**asdict(each), "verdict": _loud(each.verdict)} for each in found]
     verdicts = [each.verdict for each in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
@@ -228,6 +238,7 @@ def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], recordin
         *narrow_table(rows, _COLUMNS, WIDTH, ("evidence",)),
         "",
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
+        *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
         ", ".join(f"{verdicts.count(each)} {each}" for each in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
     ]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
@@ -16,7 +18,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, findings
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Seen
@@ -52,10 +60,24 @@ VALUES: dict[str, list[Any]] = {
     "deleted_listed": [False, True],
     "timestamps": ["Z", "offset", "naive"],
 }
+# Only a purchase shows these.
+OF_PURCHASE: dict[str, list[Any]] = {
+    "procure_seconds": [0, 3],
+    "purchase_at": ["start", "end"],
+    "procure_answer": ["procured", "provisioning_in_progress"],
+    "procure_returns_ids": [True, False],
+    "provision_seconds": [0, 3],
+    "ssh_delay_seconds": [0, 3],
+    "delete_seconds": [0, 3],
+}
+# What a machine that was bought for it shows as well as one that was there.
+OF_LIFE = ("vocabulary", "odd_word", "status_resources", "progress_field", "address_in", "ssh_command", "keeps_name")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f test"
 # What a value is seen beside.
-BESIDE = {"page_links": {"page_size": 2}}
+BESIDE = {"page_links": {"page_size": 2}, "purchase_at": {"procure_seconds": 3}}
+BESIDE |= {each: {"provision_seconds": 3} for each in ("vocabulary", "odd_word", "progress_field")}
 # Reads can only be made as long as something lives, and see what they see of it within a moment.
-TOLERANCE = {"clock_ahead": 1}
+TOLERANCE = {"clock_ahead": 1, **{name: 1.4 for name in OF_PURCHASE if name.endswith("seconds")}}
 
 
 class Account:
@@ -129,8 +151,109 @@ def test_what_was_recorded_sets_the_same_switch(account: Make, tmp_path: Path, s
 
 def test_every_switch_that_an_assumption_names_is_tried() -> None:
     named = {name for each in ASSUMPTIONS for name in each.switches}
-    assert named == VALUES.keys()
-    assert all(getattr(Settings, name) == values[0] or name == "list_envelope" for name, values in VALUES.items())
+    every = VALUES | OF_PURCHASE
+    assert named == every.keys()
+    assert all(getattr(Settings, name) == values[0] or name == "list_envelope" for name, values in every.items())
+
+
+# A purchase
+
+
+class Purchase:
+    """An account without machines, and what the tasks of a purchase do there, with a log beside it."""
+
+    def __init__(self, simulator: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.simulator, self.folder, self.log = simulator, folder, str(folder / "probe.log")
+        self.monkeypatch = monkeypatch
+
+    def perform(self, operation: Any, **params: Any) -> Any:
+        """The result of a module."""
+        defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
+        own = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
+        result = operation.perform({**defaults, **own, **params}, False)
+        assert not result.get("failed"), result["msg"]
+        return result
+
+    def live(self) -> float:
+        """Buy a machine, wait for it, look at it, end it; for how many seconds it was waited for until it let in."""
+        (offer_id,) = self.simulator.offers
+        self.perform(PROCURE_OFFER, offer_id=offer_id, ssh_public_key=KEY, resource_name="supply-probe")
+        while not (ready := self.perform(OFFER_STATUS, offer_id=offer_id))["ready"]:
+            time.sleep(0.3)
+        (resource_id,) = self.simulator.resources
+        self.perform(RESOURCE_INFO)
+        begin = time.monotonic()
+        address = ready["instances"][0]
+        while socket.socket().connect_ex((address["external_ip"], self.simulator.resources[resource_id].address.port)):
+            time.sleep(0.1)
+        waited = time.monotonic() - begin
+        self.perform(RESOURCE_INFO, resource_id=resource_id, force_refresh=True)
+        self.perform(RESOURCE_INFO, resource_id=resource_id)
+        self.perform(DELETE_RESOURCE, resource_id=resource_id, wait=True)
+        return waited
+
+    def probe(self, waited: float) -> Any:
+        """What the probe makes of that. Its own reads are no part of it."""
+        self.monkeypatch.delenv(LOG)
+        known = {"log": self.log, "name": "supply-probe", "lets_in": waited}
+        return self.perform(PROBE, recording="recording.json", here=str(self.folder), **known)
+
+
+@pytest.fixture
+def purchase(simulate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Purchase]:
+    """``purchase(**settings)``: an account with one offer."""
+    monkeypatch.setattr(delete_resource, "PAUSE", 0.3)
+
+    def make(**settings: Any) -> Purchase:
+        made = Purchase(simulate([Offer()], **settings).simulator, tmp_path, monkeypatch)
+        monkeypatch.setenv(LOG, made.log)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("switch", "value"),
+    [(name, value) for name, values in OF_PURCHASE.items() for value in values]
+    + [(name, value) for name in OF_LIFE for value in VALUES[name]],
+)
+def test_what_a_purchase_shows_sets_the_same_switch(
+    purchase: Callable[..., Purchase], tmp_path: Path, switch: str, value: Any
+) -> None:
+    made = purchase(**{**BESIDE.get(switch, {}), switch: value})
+    result = made.probe(made.live())
+    seen = switches(str(tmp_path / "recording.json"))
+    expected = pytest.approx(value, abs=TOLERANCE[switch]) if switch in TOLERANCE else value
+    assert seen.get(switch, "not decided") == expected, "\n".join(result["lines"])
+    Settings(**seen)
+    assert len(made.simulator.purchases) == 1
+    assert [each.path for each in made.simulator.requests if each.method == "DELETE"] == [
+        f"/resources/{each}" for each in made.simulator.resources
+    ]
+
+
+def test_a_recording_of_a_purchase_shows_nothing_of_the_account(
+    purchase: Callable[..., Purchase], tmp_path: Path
+) -> None:
+    made = purchase()
+    result = made.probe(made.live())
+    seen = {*("post-time", "post-answer", "post-ids", "sold", "boot-time", "lets-in", "listed", "running-price")}
+    seen |= {"end-answer", "end-time", "names", "sync", "states"}
+    assert seen <= set(result["probe"]["confirmed"]), "\n".join(result["lines"])
+    file = tmp_path / "recording.json"
+    own = [made.simulator.settings.token, *made.simulator.offers, *made.simulator.resources, "supply-probe"]
+    own += [made.simulator.url, str(tmp_path), KEY.split()[1]]
+    assert [each for each in own if each in file.read_text()] == []
+    log = Path(made.log)
+    assert made.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+    recording = json.loads(file.read_text())
+    again = findings(Seen(tuple(Exchange(**each) for each in recording["exchanges"])))
+    kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
+    needy = {"names", "lets-in"}
+    assert {each.id: (each.verdict, each.switches) for each in again if each.id not in needy} == {
+        name: each for name, each in kept.items() if name not in needy
+    }
 
 
 def test_what_an_api_like_the_recorded_one_does_is_recorded_alike(account: Make, tmp_path: Path) -> None:

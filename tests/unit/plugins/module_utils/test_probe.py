@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import (
-    ASSUMPTIONS,
-    CATALOGS,
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, CATALOGS, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._seen import (
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
-    findings,
+    Exchange,
+    Finding,
+    Seen,
+    named_by_path,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Finding, Seen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ NAMES = (
     *("resources", "gpus", *CATALOGS, "search", "several_types", "without_count", "eight_gpus", "nodes", "no_match"),
     *("invalid", "offer", "offer_status", "resources_of_offer", "unknown_offer", "unknown_resource", "fresh_resource"),
     *("resource", "bought_status", "under_way", "under_way_status", "ended", "wrong_token"),
+    *("purchase", "life_status", "life_resource", "life_list", "life_offer", "deletion"),
 )
 
 
@@ -47,6 +49,8 @@ def found(assumption: str, *looks: Exchange, **seen: Any) -> Finding:
 KEY = samples.RESOURCE_ID
 BUSY = {"status": 429, "data": {"detail": "slow down"}}
 LIST = look("resources", [samples.resource()])
+AT = 1769860800.0
+BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource_ids": [samples.RESOURCE_ID]}
 
 
 @pytest.mark.parametrize(
@@ -273,6 +277,166 @@ LIST = look("resources", [samples.resource()])
             {},
         ),
         ("deleted-read", [look("ended", {"status": "running"})], CONTRADICTED, "200, running", {}),
+        # What a purchase shows
+        ("post-time", [look("purchase", None, None, seconds=600.4)], CONTRADICTED, "no answer within 600 s", {}),
+        ("post-time", [look("purchase", {"detail": "gone"}, 410, seconds=3)], NOT_SEEN, "", {}),
+        ("post-time", [look("purchase", {"status": "failed"}, seconds=3)], NOT_SEEN, "", {}),
+        (
+            "post-time",
+            [look("purchase", {"detail": "busy"}, 429), look("purchase", BOUGHT, seconds=42.3)],
+            CONFIRMED,
+            "answered after 42 s",
+            {"procure_seconds": 42},
+        ),
+        ("post-time", [look("purchase", BOUGHT, seconds=700)], CONTRADICTED, "answered", {"procure_seconds": 700}),
+        ("post-moment", [look("purchase", BOUGHT, at=AT - 1, seconds=1.5)], NOT_SEEN, "", {}),
+        (
+            "post-moment",
+            [look("purchase", BOUGHT, at=AT - 1, seconds=20)],
+            CONFIRMED,
+            "procured_at is 1 s after the request, the answer 20 s",
+            {"purchase_at": "start"},
+        ),
+        (
+            "post-moment",
+            [look("purchase", BOUGHT, at=AT - 110, seconds=20, ahead=90)],
+            CONTRADICTED,
+            "procured_at is 20 s after the request, the answer 20 s",
+            {"purchase_at": "end"},
+        ),
+        ("post-answer", [look("purchase", {"status": "Failed"})], CONTRADICTED, "failed", {}),
+        ("post-answer", [look("purchase", {"detail": "gone"}, 410)], NOT_SEEN, "", {}),
+        ("post-ids", [look("purchase", BOUGHT)], CONFIRMED, "resource_ids has 1", {"procure_returns_ids": True}),
+        (
+            "post-ids",
+            [look("purchase", {"status": "procured", "resource_ids": None})],
+            CONTRADICTED,
+            "no resource_ids",
+            {"procure_returns_ids": False},
+        ),
+        ("sold", [look("life_status", samples.status("ready"), at=5)], NOT_SEEN, "", {}),
+        (
+            "sold",
+            [
+                look("life_status", samples.status("available"), at=5),
+                look("purchase", BOUGHT, at=6, seconds=1),
+                look("life_status", samples.status("ready"), at=8),
+            ],
+            CONFIRMED,
+            "bought by each of 1 statuses",
+            {},
+        ),
+        (
+            "sold",
+            [look("purchase", BOUGHT, at=6, seconds=1), look("life_status", samples.status("available"), at=9)],
+            CONTRADICTED,
+            "not bought by its status 2 s after the answer",
+            {},
+        ),
+        (
+            "boot-time",
+            [
+                look("purchase", BOUGHT, at=AT, seconds=1),
+                look("life_status", samples.status("provisioning_started", status="procured"), at=AT + 2),
+                look("life_status", samples.status("ready"), at=AT + 400),
+            ],
+            CONTRADICTED,
+            "ready 400 s after the purchase",
+            {"provision_seconds": 400},
+        ),
+        (
+            "boot-time",
+            [look("purchase", BOUGHT, at=AT, seconds=90), look("life_status", samples.status("ready"), at=AT + 91)],
+            CONFIRMED,
+            "ready within 91 s after the purchase",
+            {"provision_seconds": 0},
+        ),
+        (
+            "boot-time",
+            [look("purchase", BOUGHT, at=AT), look("life_status", samples.status("failed"), at=AT + 9)],
+            CONTRADICTED,
+            "failed 9 s after the purchase",
+            {},
+        ),
+        ("lets-in", [look("life_status", samples.status("ready"))], NOT_SEEN, "", {}),
+        (
+            "lets-in",
+            [look("life_status", samples.status("ready"), at=5), look("life_resource", samples.resource(), at=9)],
+            CONTRADICTED,
+            "SSH did not answer",
+            {},
+        ),
+        ("listed", [look("purchase", BOUGHT), look("life_list", {}, 500, at=2)], NOT_SEEN, "", {}),
+        (
+            "listed",
+            [look("purchase", BOUGHT), look("life_list", [], at=2), look("life_list", [samples.resource()], at=9)],
+            CONTRADICTED,
+            "not listed 2 s after the answer",
+            {},
+        ),
+        (
+            "listed",
+            [look("life_list", []), look("purchase", BOUGHT, at=1), look("life_list", [samples.resource()], at=9)],
+            CONFIRMED,
+            "listed 8 s after the answer",
+            {},
+        ),
+        (
+            "running-price",
+            [look("life_offer", samples.offer()), look("life_resource", samples.resource(pricing_total_hourly=9))],
+            CONTRADICTED,
+            "USD 9 of the machine, USD 2 of its offer",
+            {},
+        ),
+        (
+            "running-price",
+            [look("life_offer", samples.offer()), look("life_resource", {"status": "running"})],
+            CONTRADICTED,
+            "pricing_total_hourly is missing",
+            {},
+        ),
+        ("end-answer", [look("deletion", {"detail": "no"}, 409)], CONTRADICTED, "409: no", {}),
+        ("end-answer", [look("deletion", None, 204, is_json=False)], CONTRADICTED, "204 without a status", {}),
+        ("end-answer", [look("deletion", {"status": "queued"})], CONTRADICTED, "200, queued", {}),
+        ("end-answer", [look("deletion", {"status": "Deleting"})], CONFIRMED, "200, deleting", {}),
+        ("end-time", [look("deletion", {"detail": "no"}, 409)], NOT_SEEN, "", {}),
+        (
+            "end-time",
+            [
+                look("deletion", {"status": "deleting"}, at=1),
+                look("life_resource", {"status": "deleting"}, at=2),
+                look("life_resource", {"detail": "none"}, 404, at=43),
+            ],
+            CONFIRMED,
+            "gone 42 s after the DELETE",
+            {"delete_seconds": 42},
+        ),
+        (
+            "end-time",
+            [look("deletion", {"status": "deleting"}, at=1), look("life_resource", {"status": "deleting"}, at=302)],
+            CONTRADICTED,
+            "not gone 301 s after the DELETE",
+            {},
+        ),
+        (
+            "end-time",
+            [
+                look("life_resource", {"status": "running"}),
+                look("deletion", {"status": "deleting"}, at=1),
+                look("life_resource", {"status": "deleted"}, at=3),
+            ],
+            CONFIRMED,
+            "gone within 2 s after the DELETE",
+            {"delete_seconds": 0},
+        ),
+        ("status-ids", [look("life_status", samples.status("available", resource_ids=[]))], NOT_SEEN, "", {}),
+        (
+            "status-ids",
+            [look("life_status", samples.status("ready", resource_ids=None))],
+            CONTRADICTED,
+            "the status of a bought offer names none",
+            {"status_resources": None},
+        ),
     ],
 )
 def test_verdicts(
@@ -281,6 +445,37 @@ def test_verdicts(
     finding = found(assumption, *looks)
     assert (finding.verdict, finding.switches) == (verdict, switches)
     assert finding.evidence.startswith(evidence or "needs ")
+
+
+@pytest.mark.parametrize(
+    ("waited", "evidence", "seconds"),
+    [
+        (0.0, "SSH answered less than a second after it was ready", 0),
+        (30.0, "SSH answered 34 s after it was ready", 34),
+    ],
+)
+def test_how_long_a_machine_lets_nobody_in(waited: float, evidence: str, seconds: int) -> None:
+    looks = look("life_status", samples.status("ready"), at=5), look("life_resource", samples.resource(), at=39)
+    finding = found("lets-in", *looks, lets_in=waited)
+    assert finding.verdict == CONFIRMED and finding.evidence.startswith(evidence)
+    assert finding.switches == {"ssh_delay_seconds": seconds}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/procure_offer", "purchase"),
+        ("DELETE", f"/resources/{samples.RESOURCE_ID}", "deletion"),
+        ("POST", "/get_offers", "life_search"),
+        ("GET", samples.STATUS_PATH, "life_status"),
+        ("GET", samples.OFFER_PATH, "life_offer"),
+        ("GET", f"/resources/{samples.RESOURCE_ID}", "life_resource"),
+        ("GET", "/resources", "life_list"),
+        ("GET", "/available_gpus", "life_other"),
+    ],
+)
+def test_what_an_exchange_of_a_purchase_was_for(method: str, path: str, name: str) -> None:
+    assert named_by_path(method, path) == name
 
 
 @pytest.mark.parametrize(
@@ -339,6 +534,6 @@ LOOKS = st.builds(
 
 @given(st.lists(LOOKS, max_size=8))
 def test_no_answer_breaks_a_rule(looks: list[Exchange]) -> None:
-    found = findings(Seen(tuple(looks), {"x": "y"}, "z"))
+    found = findings(Seen(tuple(looks), {"x": "y"}, "z", 1.0))
     assert [each.id for each in found] == [each.id for each in ASSUMPTIONS]
     assert {each.verdict for each in found} <= {CONFIRMED, CONTRADICTED, NOT_SEEN}

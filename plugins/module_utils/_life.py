@@ -1,0 +1,218 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only a purchase shows of the API: from the exchanges of one machine's life to verdicts, as in `_probe`.
+
+Pure. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import _states
+from ._api import RESOURCE_ENVELOPES, Json, id_of
+from ._market import price_per_hour
+from ._moments import seconds_of
+from ._seen import Assumption, Exchange, Seen, Verdict, items_in, phase_of, stands
+
+LONGEST_POST = 600  # seconds; the default of procure_timeout
+LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
+LONGEST_DELAY = 60  # seconds from there until it lets in
+LONGEST_END = 300  # seconds; the default of decommission_wait_timeout
+_TELLING = 2.0  # seconds that a purchase must take to tell when it happened
+_ANSWERS = ("procured", "provisioning_in_progress")
+_NEEDS = "a purchase (probe_buy)"
+
+
+def _purchase(seen: Seen) -> Exchange | None:
+    """The last purchase that was answered, None if none was sent or answered."""
+    return seen.last("purchase")
+
+
+def _made(seen: Seen) -> Exchange | None:
+    """The purchase that was accepted, None if none was."""
+    found = _purchase(seen)
+    return found if found and found.fields and _states.word(found.fields.get("status")) != "failed" else None
+
+
+def _since(seen: Seen, name: str, moment: float) -> list[Exchange]:
+    """The exchanges of this name that began at a moment or later and were answered."""
+    return [each for each in seen.all(name) if each.at >= moment]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 1 else "less than a second"
+
+
+def _post_time(seen: Seen) -> Verdict | None:
+    sent = [each for each in seen.exchanges if each.name == "purchase"]
+    if not sent:
+        return None
+    last = sent[-1]
+    if last.status is None:
+        return stands(False, f"no answer within {_seconds(last.seconds)}")
+    if not _made(seen):
+        return None
+    evidence = f"answered after {_seconds(last.seconds)}"
+    return stands(last.seconds <= LONGEST_POST, evidence, procure_seconds=round(last.seconds))
+
+
+def _post_moment(seen: Seen) -> Verdict | None:
+    made = _made(seen)
+    moment = _procured_at(seen)
+    if made is None or moment is None or made.seconds < _TELLING:
+        return None
+    after = moment - made.at
+    is_early = after < made.seconds / 2
+    evidence = f"procured_at is {max(0.0, after):.0f} s after the request, the answer {_seconds(made.seconds)}"
+    return stands(is_early, evidence, purchase_at="start" if is_early else "end")
+
+
+def _procured_at(seen: Seen) -> float | None:
+    """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
+    made = _made(seen)
+    if made is None:
+        return None
+    told = [made.fields, *(each.fields for each in _since(seen, "life_status", made.end))]
+    moments = [moment for each in told if (moment := seconds_of(each.get("procured_at"))) is not None]
+    return moments[0] - (made.ahead or 0.0) if moments else None
+
+
+def _post_answer(seen: Seen) -> Verdict | None:
+    found = _purchase(seen)
+    word = _states.word(found.fields.get("status")) if found else None
+    if word is None:
+        return None
+    return stands(word == _ANSWERS[0], word, **({"procure_answer": word} if word in _ANSWERS else {}))
+
+
+def _post_ids(seen: Seen) -> Verdict | None:
+    made = _made(seen)
+    if made is None:
+        return None
+    count = len(_texts(made.fields.get("resource_ids")))
+    evidence = f"resource_ids has {count}" if count else "no resource_ids"
+    return stands(count > 0, evidence, procure_returns_ids=count > 0)
+
+
+def _sold(seen: Seen) -> Verdict | None:
+    made = _made(seen)
+    looks = [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+    if made is None or not looks:
+        return None
+    unsold = [each for each in looks if phase_of(each.fields) == _states.UNBOUGHT]
+    if unsold:
+        return stands(False, f"not bought by its status {_seconds(unsold[-1].at - made.end)} after the answer")
+    return stands(True, f"bought by each of {len(looks)} statuses")
+
+
+def _boot_time(seen: Seen) -> Verdict | None:
+    made = _made(seen)
+    looks = [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+    if made is None or not looks:
+        return None
+    phases = [phase_of(each.fields) for each in looks]
+    begin = made.at if (moment := _procured_at(seen)) is None else min(max(made.at, moment), made.end)
+    if _states.READY not in phases:
+        last = "failed" if _states.FAILED in phases else "not ready"
+        return stands(False, f"{last} {_seconds(looks[-1].at - begin)} after the purchase")
+    number = phases.index(_states.READY)
+    seconds = looks[number].at - begin
+    # One that is ready at the first look has been so for nobody knows how long.
+    switch = 0 if number == 0 else round(seconds)
+    evidence = f"ready {'within ' if number == 0 else ''}{_seconds(seconds)} after the purchase"
+    return stands(seconds <= LONGEST_BOOT, evidence, provision_seconds=switch)
+
+
+def _lets_in(seen: Seen) -> Verdict | None:
+    ready = [each for each in seen.all("life_status") if phase_of(each.fields) == _states.READY]
+    # The first look at the machine comes once it has let in.
+    looks = _since(seen, "life_resource", ready[0].end) if ready else []
+    if not looks:
+        return None
+    if seen.lets_in is None:
+        return stands(False, "SSH did not answer")
+    seconds = looks[0].at - ready[0].at if seen.lets_in else 0
+    evidence = f"SSH answered {_seconds(seconds)} after it was ready"
+    return stands(seconds <= LONGEST_DELAY, evidence, ssh_delay_seconds=round(seconds))
+
+
+def _listed(seen: Seen) -> Verdict | None:
+    made = _made(seen)
+    looks = [each for each in _since(seen, "life_list", made.end) if each.is_success] if made else []
+    ids = bought_ids(seen)
+    if made is None or not looks or not ids:
+        return None
+    first = looks[0]
+    listed = {id_of(each.get("resource_id")) for each in items_in(first.data, *RESOURCE_ENVELOPES)}
+    when = f"{_seconds(first.at - made.end)} after the answer"
+    return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
+
+
+def _running_price(seen: Seen) -> Verdict | None:
+    prices = [price_per_hour(each) for each in seen.life("life_offer")]
+    if not prices or prices[-1] is None:
+        return None
+    told = [each.get("pricing_total_hourly") for each in seen.life("life_resource")]
+    numbers = [each for each in told if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    if not told:
+        return None
+    if not numbers:
+        return stands(False, "pricing_total_hourly is missing")
+    is_same = abs(numbers[0] - prices[-1]) < 1e-6
+    return stands(is_same, f"USD {numbers[0]:g} of the machine, USD {prices[-1]:g} of its offer")
+
+
+def _end_answer(seen: Seen) -> Verdict | None:
+    deletion = seen.last("deletion")
+    if deletion is None:
+        return None
+    word = _states.word(deletion.fields.get("status"))
+    if word is None:
+        detail = f": {deletion.detail}" if deletion.detail else ""
+        return stands(False, f"{deletion.status}{detail or ' without a status'}")
+    return stands(_states.is_ending(word), f"{deletion.status}, {word}")
+
+
+def _end_time(seen: Seen) -> Verdict | None:
+    deletion = seen.last("deletion")
+    if deletion is None or not deletion.is_success:
+        return None
+    looks = _since(seen, "life_resource", deletion.end)
+    gone = [each for each in looks if each.status == 404 or _states.is_gone(_states.word(each.fields.get("status")))]
+    if not looks:
+        return None
+    if not gone:
+        return stands(False, f"not gone {_seconds(looks[-1].at - deletion.at)} after the DELETE")
+    seconds = gone[0].at - deletion.at
+    is_first = gone[0] is looks[0]
+    evidence = f"gone {'within ' if is_first else ''}{_seconds(seconds)} after the DELETE"
+    return stands(seconds <= LONGEST_END, evidence, delete_seconds=0 if is_first else round(seconds))
+
+
+def bought_ids(seen: Seen) -> set[str]:
+    """The ids of the machines whose life was followed."""
+    answers: list[Json] = [each.fields for each in seen.all("purchase")]
+    named = [key for each in answers for key in _texts(each.get("resource_ids"))]
+    ended = [each.path.rpartition("/")[2] for each in seen.exchanges if each.name == "deletion"]
+    return {*named, *ended}
+
+
+def _texts(value: t.Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+ASSUMPTIONS: tuple[Assumption, ...] = (
+    Assumption("post-time", ("procure_seconds",), _post_time, _NEEDS),
+    Assumption("post-moment", ("purchase_at",), _post_moment, f"{_NEEDS} that takes time"),
+    Assumption("post-answer", ("procure_answer",), _post_answer, _NEEDS),
+    Assumption("post-ids", ("procure_returns_ids",), _post_ids, _NEEDS),
+    Assumption("sold", (), _sold, _NEEDS),
+    Assumption("boot-time", ("provision_seconds",), _boot_time, _NEEDS),
+    Assumption("lets-in", ("ssh_delay_seconds",), _lets_in, _NEEDS),
+    Assumption("listed", (), _listed, _NEEDS),
+    Assumption("running-price", (), _running_price, _NEEDS),
+    Assumption("end-answer", (), _end_answer, _NEEDS),
+    Assumption("end-time", ("delete_seconds",), _end_time, _NEEDS),
+)

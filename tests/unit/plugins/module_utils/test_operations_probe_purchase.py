@@ -1,0 +1,105 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the probe would buy, when it refuses to, and how it says what became of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
+    OWN,
+    PROBE_ENDED,
+    PROBE_PURCHASE,
+)
+
+import samples
+from request_queue import RequestQueue
+
+Perform = Callable[..., dict[str, Any]]
+PLAYBOOK = Path(__file__).parents[4] / "playbooks" / "parts" / "bought_reads.yml"
+PLACE = {"host": PROBE_HOST, "project": "default", "registry_dir": "/registry", "inventory_dir": None}
+LEAVE = {"buy": True, "max_usd": "3", "hosts": [PLACE], "log": "/log"}
+
+
+def offer(kind: Any, price: float | None, **fields: Any) -> dict[str, Any]:
+    one = {"gpu_type": kind, "gpu_price_per_hour": price, "total_price_per_hour": price, "gpu_count": 1}
+    return samples.offer(**{**one, **fields})
+
+
+def expect(queue: RequestQueue, families: list[str], *offers: Any, status: int = 200) -> None:
+    compute = {"gpu_type": " | ".join(families), "gpu_count": 1, "contract_type": "ondemand"}
+    queue.expect("POST", "/get_offers", {"offers": list(offers)}, status, body={"compute": compute})
+
+
+def test_the_cheapest_kind_of_all_families_is_chosen(queue: RequestQueue, perform: Perform) -> None:
+    families = [f"F{number}" for number in range(10)]
+    queue.expect("GET", "/available_gpus", {each: [] for each in families})
+    expect(queue, families[:8], offer("nvidia-l4", 1.5), offer("{{ evil }}", 0.1), offer("unpriced", None))
+    expect(queue, families[8:], status=422)
+    expect(queue, ["F8"], offer("pair", 0.2, gpu_count=2), offer("cluster", 0.2, node_count=2))
+    expect(queue, ["F9"], offer("nvidia-t4", 1.25, node_count=1))
+    result = perform(PROBE_PURCHASE, **LEAVE)
+    spec = {"compute": {"gpu_type": "nvidia-t4", "gpu_count": 1, "contract_type": "ondemand"}}
+    assert result["purchase"] == {"spec": spec, "max_usd": 3.0, "log": "/log"}
+    assert result["hosts"] == [PROBE_HOST] and result["changed"] is False
+    assert "USD 1.25 per hour" in result["lines"][0] and f"decommission_hosts={PROBE_HOST}" in result["lines"][1]
+
+
+@pytest.mark.parametrize("gpus", [{"L4": []}, {}])
+def test_without_an_offer_nothing_is_bought(queue: RequestQueue, perform: Perform, gpus: dict[str, Any]) -> None:
+    queue.expect("GET", "/available_gpus", gpus)
+    if gpus:
+        expect(queue, ["L4"], offer("unpriced", None))
+    result = perform(PROBE_PURCHASE, **LEAVE)
+    assert result["failed"] and result["error_class"] == "capacity" and "Nothing was bought" in result["msg"]
+    assert result["hosts"] == []
+
+
+def test_without_leave_nothing_is_asked(queue: RequestQueue, perform: Perform) -> None:
+    result = perform(PROBE_PURCHASE, **{**LEAVE, "buy": False, "max_usd": ""})
+    assert (result["hosts"], result["purchase"], result["lines"]) == ([], {}, []) and not queue.calls
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({"max_usd": each}, "a number of USD above 0") for each in ("", "x", "-1", "0", "inf", "nan", "unlimited")),
+        ({"limited": True}, "--limit"),
+        ({"is_known": True}, "out of the inventory"),
+        ({"extra": ["provision_lease", "other", "provision_spec"]}, "decides on provision_lease, provision_spec"),
+        ({"hosts": [{**PLACE, "registry_dir": ""}]}, "needs a registry"),
+    ],
+)
+def test_what_is_refused(queue: RequestQueue, perform: Perform, given: dict[str, Any], said: str) -> None:
+    result = perform(PROBE_PURCHASE, **{**LEAVE, **given})
+    assert result["failed"] and said in result["msg"] and result["msg"].endswith("Nothing was sent.")
+    assert result["error_class"] == "invalid" and not queue.calls
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, ""),
+        (
+            {"trouble": "It failed."},
+            "did not go as it should: It failed. What it may have bought has ended since",
+        ),
+        ({"trouble": "It failed.", "unended": "r-1 runs."}, "MAY STILL BE BILLED: r-1 runs. End it: ansible-playbook"),
+    ],
+)
+def test_what_is_said_at_the_end(perform: Perform, found: dict[str, str], said: str) -> None:
+    result = perform(PROBE_ENDED, **found)
+    assert bool(result.get("failed")) is bool(said) and said in result.get("msg", "")
+
+
+def test_what_extra_variables_must_not_overrule_is_what_the_play_sets() -> None:
+    (play,) = [each for each in yaml.safe_load(PLAYBOOK.read_text()) if "vars" in each]
+    facts = play["tasks"][0]["ansible.builtin.set_fact"]
+    assert facts.keys() == OWN
+    assert facts["provision_max_attempts"] == 1 and facts["provision_lease"] == "1h"
