@@ -32,7 +32,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import shown_in_awx
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -40,16 +39,15 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 preload()  # before Ansible forks its workers
 
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_ASKED = ("provision_hosts", "quote", "awx_job_template_name", "awx_workflow_job_name")
-_APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
-# What a job template of the kit asks in its survey, and the steps that have no other questions.
-_SURVEY = "order_names"
+_ASKED = ("provision_hosts", "order_names", "awx_job_template_name", "awx_workflow_job_name")
+# The steps of job templates that need no answer.
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
 # These run on localhost, for the hosts of the inventory.
@@ -71,7 +69,7 @@ class ActionModule(InProcessAction):
         step = self._task.args.get("step")
         if step == "declare":  # for each host, and no business of the API's
             self._begin_facts()
-            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **declared(task_vars, self._templar)}
+            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **self._declared(task_vars)}
         steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
@@ -109,8 +107,10 @@ class ActionModule(InProcessAction):
         result = super().run(tmp, task_vars)
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
-        by_survey = task_vars.get("awx_job_id") and (_SURVEY in task_vars or step in _SURVEYED)
-        return t.cast("dict[str, t.Any]", shown_in_awx(result)) if by_survey else result
+        return in_its_words(result, task_vars, step in _SURVEYED)
+
+    def _declared(self, task_vars: Variables) -> dict[str, t.Any]:
+        return declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
 
     def _begin_facts(self) -> None:
         """Give the host facts of its own, none yet.
@@ -197,15 +197,12 @@ class ActionModule(InProcessAction):
         return {"plans": plans, "purchases": purchases, "offers": offers}
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What was asked for, by whatever variable; and extra variables, which beat all that a play sets."""
-        asked = {name: value for name, value in task_vars.items() if name in _ASKED or str(name).startswith("order_")}
-        extra = load_extra_vars(loader=self._loader)
+        """Which hosts were asked for, by whatever variable."""
         group = str(task_vars.get("provision_group") or "gpu")
         return {
-            "variables": asked,
-            "extra": {name: extra[name] for name in _APPROVED if name in extra},
+            "variables": {name: task_vars[name] for name in _ASKED if name in task_vars},
             "group": group,
-            "members": list((task_vars.get("groups") or {}).get(group) or []),
+            "has_members": bool((task_vars.get("groups") or {}).get(group)),
         }
 
     # What each step of an end needs

@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
+from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 ATTEMPT = 15  # seconds that one attempt to connect may take
 QUIET = 10.0  # seconds that need no word
@@ -55,7 +56,8 @@ class ActionModule(ActionBase):
             if step.pause is None:
                 result = _result(wait, step, report, time.monotonic() - start)
                 # Ansible's own line does not say whose warning it is.
-                return {**result, "warnings": [f"{host}: {step.warning}"]} if step.warning else result
+                warnings = {"warnings": [f"{host}: {step.warning}"]} if step.warning else {}
+                return in_its_words({**result, **warnings}, task_vars or {})
             progress.tell(step.msg, step.urgent)
             time.sleep(step.pause)
             if os.getppid() != parent:

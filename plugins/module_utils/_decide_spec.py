@@ -62,9 +62,8 @@ JUDGE: Spec = {
 ORDER: Spec = {
     **_STEP,
     "variables": {"type": "dict", "default": {}},
-    "extra": {"type": "dict", "default": {}},
     "group": {"type": "str", "required": True},
-    "members": {"type": "list", "elements": "str", "default": []},
+    "has_members": {"type": "bool", "default": False},
 }
 
 END: Spec = {

@@ -35,7 +35,7 @@ options:
         workflows, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?
       - V(release) - what follows once machines were given back?
-      - V(order) - what do extra variables and surveys ask for?
+      - V(order) - which hosts do extra variables and surveys ask for?
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(end) - which machines of each host end?

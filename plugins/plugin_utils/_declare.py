@@ -26,6 +26,7 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -72,10 +73,8 @@ _WANTED = {
     "max_bill": "provision_max_bill",
 }
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
-# What others have said of the host, the playbooks among them.
+# What others have said of the host.
 _SAID = {
-    "refused": "provision__refused",
-    "advice": "provision__advice",
     "connection": "ansible_connection",
     "inventory_dir": "inventory_dir",
 }
@@ -85,8 +84,12 @@ _KNOWN = (
 )
 
 
-def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
-    """The values that the host has now, under an id of their own. Raises AnsibleActionFail."""
+def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str, t.Any]:
+    """The values that the host has now, under an id of their own. Raises AnsibleActionFail.
+
+    Where a playbook of the collection says which group its play is for, the ``extra`` variables may have an order for
+    the host. It is read here, since a loop that hands it to each host costs more than all that a declaration takes.
+    """
 
     def value(name: str) -> t.Any:
         try:
@@ -99,16 +102,21 @@ def declared(task_vars: Variables, templar: t.Any) -> dict[str, t.Any]:
             raise AnsibleActionFail(f"{name} cannot be omit, which only options of modules understand. Leave it out.")
         return json.loads(text)
 
-    given = {name: value(name) for name in _ARGUMENTS}
+    host, group = str(task_vars["inventory_hostname"]), value("provision__group")
+    asked = order.asked_for(host, extra) if group else {}
+    if group and group not in task_vars["group_names"]:  # localhost stands for an empty group
+        asked = {"refused": messages.no_hosts(group)}
+    given = {**{name: value(name) for name in _ARGUMENTS}, **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
         "registry_mark": registry_mark(given["provision_registry_url"]),
-        "host": str(task_vars["inventory_hostname"]),
+        "host": host,
         "groups": list(task_vars["group_names"]),
         # In files of variables a name may be a number.
-        "variables": [name for name in map(str, task_vars) if re.match("provision_[^_]", name)],
+        "variables": [name for name in map(str, [*task_vars, *asked]) if re.match("provision_[^_]", name)],
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
+        **{key: asked.get(key) or "" for key in ("refused", "advice")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),

@@ -105,6 +105,7 @@ class Controller:
         found = definitions()
         self.templates = {each["name"]: each for each in found["awx_job_templates"]}
         self.workflow = found["awx_workflow"]
+        self.forks = found["awx_job_forks"]
         self.surveys = found["awx_surveys"]
         values = {"url": project.simulator.url, "token": project.simulator.settings.token}
         self.credential = rules.inject(found["awx_credential_type"]["injectors"], values)
@@ -154,11 +155,11 @@ class Controller:
         self._update_inventory(folder)
         (folder / "env").mkdir()
         (folder / "env" / "extravars").write_text(yaml.dump(unsafe(variables), Dumper=Dumper))
-        words = ["--check", "--diff"] if definition.get("job_type") == "check" else []
+        words = ["--forks", str(self.forks), *(["--check", "--diff"] if definition.get("job_type") == "check" else [])]
         runner = ansible_runner.run(
             private_data_dir=str(folder),
             playbook=definition["playbook"],
-            cmdline=" ".join(words) or None,
+            cmdline=" ".join(words),
             envvars={**self.environment, **self.credential},
             ssh_key=self.key.read_text() if definition.get("ssh") else None,
             settings={"job_timeout": JOB_SECONDS, "pexpect_timeout": 1},

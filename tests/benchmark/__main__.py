@@ -105,6 +105,11 @@ def measure_registry(where: Commands, options: argparse.Namespace) -> str:
     return markdown(title, shared.registry_rows(where, hosts, ended, options.rounds))
 
 
+def measure_check(where: Commands, options: argparse.Namespace) -> str:
+    title = "Names of a survey in check mode, as AWX's kit runs it (wall time; plain HTTP)"
+    return markdown(title, fleet.check_rows(where, 2 if options.small else 500, 1))
+
+
 def measure_seen(where: Commands, options: argparse.Namespace) -> str:
     title = (
         f"What a first run forks (no SSH), and prints on {fleet.COLUMNS} columns (simulated machines that SSH reaches)"
@@ -125,6 +130,7 @@ SECTIONS = {
     "fleet": measure_fleet,
     "latency": measure_latency,
     "posts": measure_posts,
+    "check": measure_check,
     "registry": measure_registry,
     "seen": measure_seen,
     "inventories": measure_inventories,

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .measure import Commands, in_turn, ratio
-from .provision import FIRST, RUNS, SECOND, peer, provision
+from .provision import FIRST, RUNS, SECOND, check, peer, provision
 from .table import Row
 from .tasks import MODULES
 
@@ -35,6 +35,8 @@ COLUMNS = 80
 SILENT = {"ANSIBLE_PYTHON_INTERPRETER": "auto_silent"}
 FORKS, LINES = "7", {2: "70", 10: "160"}
 """The goals of what a host's first purchase forks, and of the lines that it prints."""
+CHECK = "30 s"
+"""The goal of a job in check mode."""
 
 
 def hosts_of(count: int) -> str:
@@ -102,6 +104,15 @@ def post_rows(commands: Commands, hosts: int, post: float, rounds: int) -> list[
     return [
         Row(f"{what} at once", at_once, "s"),
         Row(f"{what} after {post:g} s", later, "s", f"{beyond:.3g} s beyond", BEYOND),
+    ]
+
+
+def check_rows(commands: Commands, hosts: int, rounds: int) -> list[Row]:
+    """How long a job takes that only shows what many machines would cost."""
+    usages = [check(commands, hosts) for _round in range(rounds)]
+    return [
+        Row(f"{hosts} names", [usage.wall for usage in usages], "s", "", CHECK),
+        Row(f"{hosts} names, CPU time of a host", [usage.cpu / hosts for usage in usages], "s"),
     ]
 
 

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from simulator import Fault, Nowhere, Offer, Settings, Simulator
 
@@ -18,6 +21,7 @@ from .measure import Commands, Usage
 from .server import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f benchmark"
+KIT = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "first run", "second run"
 RUNS = (FIRST, SECOND)
 
@@ -74,6 +78,28 @@ def provision(
         if len(simulator.purchases) != hosts:
             raise RuntimeError(f"{len(simulator.purchases)} machines were bought for {hosts} hosts")
     return usages
+
+
+def check(commands: Commands, hosts: int) -> Usage:
+    """What the job template GPU provision (check) of AWX runs for so many names of its survey, with the kit's forks."""
+    folder = Path(tempfile.mkdtemp(dir=commands.folder))
+    forks = yaml.safe_load((KIT / "playbooks" / "vars" / "awx" / "templates.yml").read_text())["awx_job_forks"]
+    # As awx_setup writes them; no machine is reached, so the job needs no key.
+    inventory = {"provision_registry_dir": "", "provision_ssh_public_key": KEY, "provision_reach": False}
+    (folder / "hosts.json").write_text(json.dumps({"all": {"vars": inventory}}))
+    answers = {"order_names": str(hosts), "order_gpu_type": "H100", "order_gpu_count": "1", "order_region": "any"}
+    answers |= {"order_contract_type": "ondemand", "order_max_price_per_hour": "5"}
+    answers |= {"awx_job_id": "7", "awx_job_template_name": "GPU provision (check)"}
+    project = shutil.copytree(KIT / "awx" / "project", folder / "project")
+    words = ("ansible-playbook", "-i", str(folder / "hosts.json"), f"--forks={forks}", "--check", "--diff")
+    offers = [Offer() for _number in range(hosts)]
+    with Simulator(Settings(token=TOKEN), offers, backend=Nowhere()) as simulator:
+        api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN}
+        api |= {"ANSIBLE_CONFIG": str(project / "ansible.cfg")}
+        usage = commands.run(*words, "-e", json.dumps(answers), str(project / "provision.yml"), **api)
+        if simulator.purchases or usage.output.count('"status": "planned"') != hosts:
+            raise RuntimeError(f"{hosts} purchases were not planned:\n{usage.output[-4000:]}")
+    return usage
 
 
 def peer(commands: Commands, hosts: int) -> dict[str, Usage]:

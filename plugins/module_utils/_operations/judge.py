@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from functools import cached_property
 
 from .. import _decide_spec, _spec, _states
 from .._api import ApiError, Json
@@ -20,7 +21,7 @@ from .._operation import Failure, Operation, Params, Result
 from .._provision import failover, lease, messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Attempt, Verdict
-from .._provision.machines import namesakes, of_offer
+from .._provision.machines import bought_with, namesakes, of_offer
 from .._provision.ownership import base_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
@@ -96,6 +97,25 @@ class _Listed:
                 self._machines = None
         return self._machines
 
+    def akin(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
+        """The machines of this name, this offer and these ids, and those that are called as they are."""
+        machines, index = self.all(), self._index
+        if machines is None:
+            return None
+        words = [("offer", offer_id), *(("id", each) for each in ids)]
+        own = {place for word in words for place in index.get(word, ())}
+        names = {name, *(machines[place]["name"] for place in own)}
+        return [machines[place] for place in sorted(own.union(*(index.get(("name", each), ()) for each in names)))]
+
+    # Thousands of hosts look among thousands of machines.
+    @cached_property
+    def _index(self) -> dict[tuple[str, t.Any], list[int]]:
+        found: dict[tuple[str, t.Any], list[int]] = {}
+        for place, each in enumerate(self.all() or ()):
+            for word in (("id", each["resource_id"]), ("name", each["name"]), ("offer", bought_with(each))):
+                found.setdefault(word, []).append(place)
+        return found
+
 
 class _Case:
     """A host with its plan, its purchase, and what is known of its offer since."""
@@ -169,8 +189,10 @@ class _Case:
 
     def _namesakes(self, listed: _Listed) -> tuple[list[Json], bool]:
         """Machines of the host's name that another purchase has made meanwhile, and whether this one is the later."""
-        machines = listed.all() if self.outcome == "created" else None
-        return namesakes(machines, self.plan["name"], self.plan["offer_id"], self.ids) if machines else ([], False)
+        if self.outcome != "created":
+            return [], False
+        bought = (self.plan["name"], self.plan["offer_id"], self.ids)
+        return namesakes(listed.akin(*bought) or (), *bought)
 
     def _left(self, listed: _Listed) -> list[str] | None:
         """What of an offer that is over may be billed, None if nobody can tell."""

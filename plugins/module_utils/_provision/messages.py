@@ -49,6 +49,14 @@ def not_declared(host: str) -> str:
     )
 
 
+def no_hosts(group: str) -> str:
+    """A play that is for nobody, which would look like success."""
+    return (
+        f"There is no host in the group '{group}'. Add some to the inventory, or give provision_hosts (names, or how"
+        f" many). {NOTHING_SENT}"
+    )
+
+
 def nothing_below(host: str) -> str:
     """A line for a host that stops; its own task says why."""
     return f"{host}: nothing, see below"

@@ -27,6 +27,8 @@ _AS_THEY_ARE = {
     "order_lease": "provision_lease",
     "order_max_bill": "provision_max_bill",
 }
+# Extra variables that beat what was approved.
+_APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 APPROVAL = "Quote again, and approve the new quote."
 
 
@@ -81,6 +83,19 @@ def published(asked: t.Any) -> dict[str, Variables]:
         for name, found in made
         if isinstance(found, t.Mapping) and found.get("ansible_host")
     }
+
+
+def asked_for(host: str, extra: Answers) -> Variables:
+    """The variables of the role that ``extra`` variables ask for: an order (order_*), and what was approved (quote).
+
+    An extra variable of the role's own name beats them. ``refused`` and ``advice`` are those of `approved`.
+    """
+    quote = extra.get("quote")
+    own = {name: extra[name] for name in _APPROVED if name in extra}
+    found = ordered({name: value for name, value in extra.items() if name.startswith("order_")})
+    if quote:
+        found.update(approved(host, quote, own))
+    return {name: value for name, value in found.items() if not (name.startswith("provision_") and name in extra)}
 
 
 def ordered(answers: Answers) -> Variables:

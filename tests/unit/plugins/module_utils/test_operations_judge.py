@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Listed, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
 
-from provision_samples import offer_id
+from provision_samples import machine, offer_id
 
 X, Y = offer_id(1), offer_id(2)
 MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
@@ -75,3 +76,31 @@ def test_a_purchase_without_an_end_says_what_may_be_billed(
 ) -> None:
     said = judged(purchase, registry, tmp_path)
     assert said.startswith(begin) and end in said, said
+
+
+class Account:
+    """An API that lists these machines."""
+
+    def __init__(self, machines: list[dict[str, Any]]) -> None:
+        self.machines = machines
+
+    def resources(self) -> list[dict[str, Any]]:
+        return self.machines
+
+
+def test_few_of_many_machines_are_compared_with_a_purchase() -> None:
+    """And the same ones are found as among all: of its name, and of the names that the API gave to its own machines."""
+    own = {**machine(1, "gpu-1"), "resource_id": "5"}
+    numbered = {**machine(1, "gpu-1-2"), "resource_id": "6"}
+    others = [
+        {**machine(number, name), "resource_id": f"r-{number}"}
+        for number, name in ((2, "gpu-1"), (3, "gpu-1-2"), (4, "gpu-2"), (5, None))
+    ]
+    many = [{**machine(9, f"other-{number}"), "resource_id": f"o-{number}"} for number in range(1000)]
+    listed = [*others[:2], own, *many, numbered, *others[2:]]
+    api: Any = Account(listed)
+    bought = ("gpu-1", offer_id(1), ["5", "6"])
+    akin = _Listed(api).akin(*bought) or []
+    assert [each["resource_id"] for each in akin] == ["r-2", "r-3", "5", "6"]
+    assert namesakes(akin, *bought) == namesakes(listed, *bought)
+    assert [each["resource_id"] for each in namesakes(akin, *bought)[0]] == ["r-2", "r-3"]

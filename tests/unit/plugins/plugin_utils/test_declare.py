@@ -34,13 +34,15 @@ def as_template(value: Any) -> Any:
     return [as_template(part) for part in value] if isinstance(value, list) else value
 
 
-def gathered(odd: dict[Any, Any] | None = None, **variables: Any) -> dict[str, Any]:
+def gathered(
+    odd: dict[Any, Any] | None = None, extra: dict[str, Any] | None = None, **variables: Any
+) -> dict[str, Any]:
     """The declaration of a host with the defaults of the role and these variables; ``odd`` names need not be texts."""
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     known = {"inventory_hostname": "gpu-1", "group_names": ["gpu"], "inventory_dir": "/inventory", **defaults}
     known.update({"provision_spec": SPEC, "provision_max_price_per_hour": 4, **variables, **(odd or {})})
     known = as_template(known)
-    return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known))
+    return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known), extra or {})
 
 
 def test_all_is_gathered_that_is_read() -> None:
@@ -128,3 +130,25 @@ def test_a_key_or_cloud_config_is_told_of_but_not_repeated() -> None:
     found = gathered(provision_ssh_public_key="ssh-ed25519 AAAA", provision_cloud_init={"runcmd": ["secret"]})
     assert found["has_ssh_public_key"] and found["has_cloud_init"]
     assert "secret" not in str(found) and "AAAA" not in str(found)
+
+
+def test_a_playbooks_host_declares_what_was_ordered_for_it() -> None:
+    order = {"order_gpu_type": "A100", "order_max_price_per_hour": "2", "advice": "none of ours"}
+    assert (gathered(extra=order)["spec"], gathered(extra=order)["max_price"]) == (SPEC, 4)
+    found = gathered(extra=order, provision__group="gpu")
+    assert found["spec"] == {"compute": {"gpu_type": "A100", "gpu_count": 1, "contract_type": "ondemand"}}
+    assert (found["max_price"], found["refused"], found["advice"]) == ("2", "", "")
+    assert "provision_max_price_per_hour" in found["variables"]
+
+
+def test_what_was_approved_is_declared_or_refused() -> None:
+    quote = {"hosts": {"gpu-1": {"offer_id": "some", "price_per_hour": 2}}}
+    found = gathered(extra={"quote": quote}, provision__group="gpu")
+    assert (found["offer_id"], found["max_price"]) == ("some", 2)
+    assert found["advice"] == "Quote again, and approve the new quote."
+    nothing = gathered(extra={"quote": {"hosts": {}}, "refused": ""}, provision__group="gpu")
+    assert "The quote names no offer with a price for gpu-1" in nothing["refused"]
+
+
+def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:
+    assert "There is no host in the group 'nobody'" in gathered(provision__group="nobody")["refused"]

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     APPROVAL,
     approved,
+    asked_for,
     names,
     ordered,
     published,
@@ -123,6 +124,29 @@ def test_nothing_else_is_bought(host: str, quote: dict[str, Any], own: dict[str,
     (refused,) = approved(host, quote, own).items()
     assert refused[0] == "refused"
     assert said in refused[1] and f"Nothing was bought for {host}." in refused[1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "found"),
+    [
+        ({}, {}),
+        ({"order_max_price_per_hour": 3, "order_names": "2"}, {"provision_max_price_per_hour": "3"}),
+        ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": 2}, {}),
+        (
+            {"order_max_price_per_hour": 3, "quote": QUOTE},
+            {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, "advice": APPROVAL},
+        ),
+        ({"quote": QUOTE, "provision_offer_id": X, "provision_max_price_per_hour": 2}, {"advice": APPROVAL}),
+    ],
+)
+def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, Any], found: dict[str, Any]) -> None:
+    assert asked_for("gpu-1", extra) == found
+
+
+@pytest.mark.parametrize("name", ["refused", "advice"])
+def test_no_extra_variable_hides_a_refusal(name: str) -> None:
+    (refused,) = asked_for("gpu-3", {"quote": QUOTE, name: ""})
+    assert refused == "refused"
 
 
 @pytest.mark.parametrize("name", ["all", "localhost", "Ungrouped", "supply", "gpu"])

@@ -1,0 +1,58 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Renders user data as ansible.builtin.template does, without its copy of all variables."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: user_data
+short_description: Renders a template of user data
+version_added: 1.0.0
+author:
+  - Contributors to the compute_index.supply collection
+description:
+  - The result is that of P(ansible.builtin.template#lookup). That one copies all variables first, with the lists of all
+    hosts in them, so that each host of a large play takes longer.
+  - The role P(compute_index.supply.provision#role) renders its template of user data by it.
+options:
+  _terms:
+    description: Paths of templates, found as P(ansible.builtin.template#lookup) finds them.
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show what a machine would be given
+  ansible.builtin.debug:
+    msg: "{{ lookup('compute_index.supply.user_data', 'my-cloud-config.yaml.j2') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: The text of each template.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.plugins.loader import lookup_loader
+from ansible.plugins.lookup import LookupBase
+
+
+class _Variables(dict[str, t.Any]):
+    """Variables that nobody changes deep inside, so that only the mapping itself is to be copied."""
+
+    def __deepcopy__(self, memo: t.Any) -> dict[str, t.Any]:
+        return dict(self)
+
+
+class LookupModule(LookupBase):
+    """Ansible's way to find the plugin."""
+
+    def run(
+        self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **_options: t.Any
+    ) -> list[t.Any]:
+        """The text of each template."""
+        template = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
+        return t.cast("list[t.Any]", template.run(terms, variables=_Variables(variables or {})))
