@@ -28,7 +28,7 @@ RUNNING = BUILD / "running"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top: files, and folders.
 SHIPPED = {
-    *("CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt"),
+    *(".ansible-lint", "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt"),
     *("requirements.txt", "awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"),
 }
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
