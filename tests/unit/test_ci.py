@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a public host runs is what the Makefile and noxfile.py know."""
+"""What a public host runs is what the Makefile and noxfile.py know; and the version has its entry in the changelog."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml"))
@@ -78,3 +79,11 @@ def test_each_night_the_versions_in_between_are_tested_too() -> None:
 def test_only_targets_that_there_are_are_called(workflow: str) -> None:
     called = [command.split() for failing in (True, False) for command in commands(workflow, may_fail=failing)]
     assert called and all(make == "make" and target in TARGETS for make, target, *_rest in called)
+
+
+def test_the_version_has_its_entry_in_the_changelog() -> None:
+    galaxy = yaml.safe_load((ROOT / "galaxy.yml").read_text())
+    releases = yaml.safe_load((ROOT / "changelogs" / "changelog.yaml").read_text())["releases"]
+    assert galaxy["version"] == VERSION
+    assert releases[VERSION]["changes"]["release_summary"]
+    assert f"## v{VERSION}\n" in (ROOT / "CHANGELOG.md").read_text().replace("\\", "")
