@@ -23,6 +23,8 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.build
 NOX := $(BIN)/nox
 # Two more than processors: some sessions wait more than they work.
 LANES = $$(($$(getconf _NPROCESSORS_ONLN) + 2))
+# Where Red Hat's certification of partners runs ansible-test sanity.
+SANITY_OF_CERTIFICATION := sanity-2.16 sanity-2.18 sanity-2.20
 PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
 
 help: ## Show this list
@@ -56,7 +58,8 @@ awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated A
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
 	$(NOX) --session e2e -- $(ARGS)
 
-nightly: .venv/.nox ## Run random plays against an API that fails, for an hour (ARGS=5: five minutes)
+nightly: .venv/.nox ## Run unit and integration tests on the versions in between, and random plays for an hour (ARGS=5: only these, 5 minutes)
+	$(if $(ARGS),,$(NOX) --tags nightly)
 	$(NOX) --session nightly -- $(ARGS)
 
 benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (more than an hour; ARGS=--small only sees that it runs)
@@ -71,8 +74,8 @@ docs: .venv/.nox ## Build the documentation site in .build/docs/html
 build: .venv/.nox ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build
 
-release: .venv/.nox ## Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks
-	$(NOX) --session release
+release: .venv/.nox ## Build the tarball, install it into an empty place, run the demo from there, Galaxy's checks, and Red Hat's
+	$(NOX) --session release certification $(SANITY_OF_CERTIFICATION)
 
 clean: ## Remove all that these commands have made
 	rm -rf .venv .build .ansible tests/output

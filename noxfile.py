@@ -34,17 +34,17 @@ SHIPPED = {
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {
     "2.16": ("3.11", "3.12", "3.10"),
+    "2.17": ("3.11", "3.12", "3.10"),
+    "2.18": ("3.11", "3.12", "3.13"),
     "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.13", "3.12", "3.14"),
 }
-# Each version of ansible-test sanity asks for something else, so it has more of them.
-SANITY_CORES = {
-    "2.16": CORES["2.16"],
-    "2.18": ("3.11", "3.12", "3.13"),
-    "2.19": CORES["2.19"],
-    "2.20": ("3.12", "3.13", "3.14"),
-    "2.21": CORES["2.21"],
-}
+# A version that is not there yet, but as a pre-release. CI says what is wrong on it, and does not fail.
+COMING = {"2.22": ("3.13", "3.14")}
+ALL_CORES = {**CORES, **COMING}
+# Where ansible-test sanity runs.
+SANITY_CORES = ("2.16", "2.18", "2.19", "2.20", "2.21", *COMING)
 # Those that AWX's execution environments have, and the newest.
 AWX_CORES = ("2.16", "2.18", "2.21")
 
@@ -78,10 +78,11 @@ FOUND = {version: find_python(version) for version in ("3.9", "3.10", "3.11", "3
 PYTHONS = {version: path for version, path in FOUND.items() if path}
 CORE_PYTHONS = {
     core: next((PYTHONS[version] for version in versions if version in PYTHONS), None)
-    for core, versions in SANITY_CORES.items()
+    for core, versions in ALL_CORES.items()
 }
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
-# `make test` takes the oldest and the newest, which differ most; `make unit` and so on take all.
+# `make test` takes the oldest and the newest, which differ most; `make nightly` those in between; `make unit` and so on
+# take all.
 IN_TEST = (next(iter(CORES)), NEWEST_CORE)
 # In `make test` the oldest does not repeat what takes time and is the same on all of them.
 BRIEF = "SUPPLY_TEST_BRIEF" in os.environ
@@ -165,10 +166,15 @@ def ansible_core(session: nox.Session, core: str) -> str:
     """Return the requirement of this version of ansible-core, or skip the session where no Python can run it."""
     if not CORE_PYTHONS[core]:
         kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
-        versions = sorted(SANITY_CORES[core], key=lambda version: int(version.partition(".")[2]))
+        versions = sorted(ALL_CORES[core], key=lambda version: int(version.partition(".")[2]))
         needed = f"Python {versions[0]} to {versions[-1]}"
         session.skip(f"SKIPPED {kind} on ansible-core {core}: needs {needed}, found {found}")
-    return f"ansible-core~={core}.0"
+    return f"ansible-core~={core}.0{'rc1' if core in COMING else ''}"
+
+
+def tags_of(core: str, *tags: str) -> list[str]:
+    """Return the tags, unless this version is to come: that one is taken by the names of its sessions only."""
+    return [] if core in COMING else list(tags)
 
 
 # Of what runs side by side the longest comes first, so that the others fill the gaps.
@@ -234,9 +240,9 @@ def lint(session: nox.Session) -> None:
 def add_sanity(core: str) -> None:
     """Add the session that runs this version's ansible-test sanity."""
 
-    python = CORE_PYTHONS[core] or False
+    python, tags = CORE_PYTHONS[core] or False, tags_of(core, "sanity")
 
-    @nox.session(name=f"sanity-{core}", python=python, tags=["sanity"], default=core in IN_TEST, allow_parallel=True)
+    @nox.session(name=f"sanity-{core}", python=python, tags=tags, default=core in IN_TEST, allow_parallel=True)
     def sanity(session: nox.Session) -> None:
         """Run all sanity tests of ansible-test, on every Python found; in `make test` that is left to the newest."""
         install(session, ansible_core(session, core))
@@ -249,7 +255,7 @@ def add_sanity(core: str) -> None:
         pythons = [str(Path(python).parent) for python in PYTHONS.values()]
         env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
         # There the others do without what looks at style, and import the plugins only by the Python that they run on.
-        own = next(version for version in SANITY_CORES[core] if version in PYTHONS)
+        own = next(version for version in ALL_CORES[core] if version in PYTHONS)
         style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
         brief = [*style, "--python", own] if BRIEF and core != NEWEST_CORE else []
         session.run("ansible-test", "sanity", "--local", *brief, *session.posargs, env=env)
@@ -263,20 +269,29 @@ def add_tests(core: str) -> None:
     """Add the sessions of this version of ansible-core."""
     # Without a Python the session needs no environment: it only says why it is skipped.
     python = CORE_PYTHONS[core] or False
+    in_test = core in IN_TEST
+    nightly = () if in_test else ("nightly",)
 
-    @nox.session(name=f"unit-{core}", python=python, tags=["unit"], default=core in IN_TEST, allow_parallel=True)
+    @nox.session(
+        name=f"unit-{core}", python=python, tags=tags_of(core, "unit", *nightly), default=in_test, allow_parallel=True
+    )
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # In `make test` each has one processor, and nobody reads what lines it covers.
+        # In `make test` each has one processor, and nobody reads what lines it covers, nor of those that were picked.
         alone = [] if session.parallel else ["--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if alone and core == NEWEST_CORE else []
+        coverage = ["--cov", "--cov-report=term"] if alone and core == NEWEST_CORE and not session.posargs else []
         brief = SAME_ON_ALL if BRIEF and core != NEWEST_CORE else ()
-        session.run("pytest", *alone, *coverage, *brief, "tests/unit", *session.posargs, env=environment())
-        if core == NEWEST_CORE:
+        # To collect all takes longer than to run a few, so whoever names files gets only these.
+        named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
+        tests = () if named else ("tests/unit",)
+        session.run("pytest", *alone, *coverage, *brief, *tests, *session.posargs, env=environment())
+        if core == NEWEST_CORE and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
-    @nox.session(name=f"integration-{core}", python=python, tags=["integration"], default=core in IN_TEST)
+    @nox.session(
+        name=f"integration-{core}", python=python, tags=tags_of(core, "integration", *nightly), default=in_test
+    )
     def integration(session: nox.Session) -> None:
         """Run real playbooks against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
@@ -295,7 +310,7 @@ def add_tests(core: str) -> None:
         session.run(*command, env={**environment(), **way, **rounds})
 
 
-for core in CORES:
+for core in ALL_CORES:
     add_tests(core)
 
 
@@ -388,11 +403,25 @@ def release(session: nox.Session) -> None:
     if extra := {file.name for file in (place / COLLECTION).iterdir()} - SHIPPED:
         session.error(f"the tarball holds what no user needs (see build_ignore in galaxy.yml): {extra}")
     session.run("python", "tests/demo/demo.py", env=env)
+    check_upload(session, tarball, env)
+
+
+def check_upload(session: nox.Session, tarball: Path, env: dict[str, str | None]) -> None:
+    """Run Galaxy's checks of uploads, which leave a file where they run, and fail at whatever they complain of."""
     env |= {"GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true", "GALAXY_IMPORTER_REQUIRE_V1_OR_GREATER": "true"}
-    session.chdir(place)  # where it leaves a file
+    session.chdir(session.create_tmp())
     output = session.run("python", "-m", "galaxy_importer.main", str(tarball), env=env, silent=True, log=False)
     print(output)
     # ansible-lint takes the template in the name of an imported playbook for a file's name. Ansible does not.
     complaints = [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]
     if complaints := [line for line in complaints if not re.search(r"Failed to find parts/\{\{ .* playbook\.$", line)]:
         session.error(f"galaxy-importer complains: {complaints}")
+
+
+@nox.session(python=CORE_PYTHONS["2.18"] or False, default=False)
+def certification(session: nox.Session) -> None:
+    """Run the checks of uploads in the versions that Red Hat's certification of partners has pinned."""
+    install(session, ansible_core(session, "2.18"), "tests/requirements-certification.txt")
+    home = make_home(session)
+    tarball = build_tarball(session, "ansible-galaxy")
+    check_upload(session, tarball, {**environment(), "HOME": home, "ANSIBLE_HOME": f"{home}/.ansible"})

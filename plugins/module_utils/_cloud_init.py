@@ -4,16 +4,17 @@
 """What user data (cloud-init) must look like, checked before money is spent.
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
-What cloud-init itself would stumble over stands in ``_cloud_config``.
+What cloud-init itself knows and would stumble over stands in ``_cloud_config``.
 
 This module util is private to the collection.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from . import _cloud_config
 
@@ -23,6 +24,32 @@ except ImportError:
     yaml = None  # type: ignore[assignment]
 
 MOST_BYTES = 65_536
+
+_KINDS: dict[str, Callable[[t.Any], bool]] = {
+    "a list": lambda value: isinstance(value, list),
+    "a mapping": lambda value: isinstance(value, dict),
+    "nothing": lambda value: value is None,
+    "text": lambda value: isinstance(value, (str, bytes)),  # YAML's !!binary is bytes
+    "true or false": lambda value: isinstance(value, bool),
+    "an absolute path": lambda value: isinstance(value, str) and value.startswith("/"),
+    "b64, gz, gz+b64 or text/plain": lambda value: (
+        isinstance(value, str)
+        and bool(re.fullmatch(r"(gz(ip)?\+)?b(ase)?64|gz(ip)?|text/plain|", value.strip().lower()))
+    ),
+    "octal digits in quotes, such as '0644'": lambda value: (
+        isinstance(value, str) and bool(re.fullmatch("(0o)?[0-7]{3,5}", value))
+    ),
+    "poweroff, reboot or halt": lambda value: value in ("poweroff", "reboot", "halt"),
+}
+
+
+def _inner(place: str) -> list[str]:
+    """The keys of a mapping at this place whose values are looked at."""
+    parts = (each.rpartition(".") for each in _cloud_config.FITS if not each.endswith("[]"))
+    return [key for around, _mark, key in parts if around == place]
+
+
+_INNER = {place: _inner(place) for place in _cloud_config.FITS}
 
 # Only what hardly anything else looks like. Repetitions have a limit or a fixed end, so that no line takes long.
 _SECRETS = {
@@ -90,22 +117,46 @@ def _check_yaml(text: str) -> list[str]:
         raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
     warnings = []
     if isinstance(document, dict):
-        for misfit in _cloud_config.misfits(document, _cloud_config.MUST, "must"):
-            raise ValueError(misfit)
-        unknown = [key for key in keys if key.owner is node and key.text not in _cloud_config.KNOWN_KEYS]
+        misfits = [list(_misfits(key, key, document[key])) for key in _cloud_config.FITS if key in document]
+        for stops, misfit in (each for found in misfits for each in found):
+            if stops:
+                raise ValueError(misfit)
+        unknown = [key for key in keys if key.owner is node and key.text not in _cloud_config.KEYS]
         warnings += [
             f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}" for key in unknown
         ]
-        misfits = _cloud_config.misfits(document, _cloud_config.SHOULD, "should")
-        warnings += [f"cloud_init may not do what it is meant to: {misfit}." for misfit in misfits]
+        firsts = [found[0][1] for found in misfits if found]
+        warnings += [f"cloud_init may not do what it is meant to: {misfit}." for misfit in firsts]
     again = [key for key in keys if key.again]
     warnings += [f"cloud_init holds {key}, a second time; only the last one counts." for key in again]
     return warnings
 
 
+def _misfits(place: str, where: str, value: t.Any) -> Iterator[tuple[bool, str]]:
+    """What does not fit at a place, and whether cloud-init stops there. Without the document's own words."""
+    fits = _cloud_config.FITS[place]
+    if not _is_any(fits, value):
+        stops = place in _cloud_config.STOPS and not _is_any(_cloud_config.STOPS[place], value)
+        hint = " (quote a text that holds ': ')" if isinstance(value, dict) and "text" in fits else ""
+        kinds = " or ".join(kind for kind in fits if kind != "nothing")
+        yield stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
+    elif isinstance(value, list) and f"{place}[]" in _cloud_config.FITS:
+        for number, item in enumerate(value):
+            yield from _misfits(f"{place}[]", f"{where}[{number}]", item)
+    elif isinstance(value, dict):
+        for key in _INNER.get(place, ()):
+            if key in value or f"{place}.{key}" in _cloud_config.NEEDED:
+                yield from _misfits(f"{place}.{key}", f"{where}.{key}", value.get(key))
+
+
+def _is_any(kinds: Iterable[str], value: t.Any) -> bool:
+    return any(_KINDS[kind](value) for kind in kinds)
+
+
 def _meant(key: _Key) -> str:
-    nearest = _cloud_config.nearest_key(key.text)
-    return f"; did you mean {nearest}?" if nearest else "."
+    """The known key that an unknown one may be meant to be."""
+    nearest = difflib.get_close_matches(key.text[:40].lower(), sorted(_cloud_config.KEYS), 1, 0.75)
+    return f"; did you mean {nearest[0]}?" if nearest else "."
 
 
 class _Key(t.NamedTuple):

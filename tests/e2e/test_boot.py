@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from conftest import MakeProject
+from conftest import Backend, MakeProject
 from simulator import Offer
+from tools import make_cloud_config
 
 # What each host adds to the user data.
 USER_DATA: dict[str, dict[str, Any]] = {
@@ -44,3 +46,9 @@ def test_the_first_boot_is_waited_for(rent: MakeProject) -> None:
         "running, cloud-init is still running after 20 seconds (in stage modules-final).",
     ):
         assert f'"msg": "{said}' in run.output, run.output
+
+
+def test_what_is_known_of_a_cloud_config_is_what_this_cloud_init_says_itself(backend: Backend, tmp_path: Path) -> None:
+    make_cloud_config.main(backend.image / "usr/lib/python3/dist-packages/cloudinit", tmp_path / "made.py")
+    made, kept = (file.read_text().split('"""') for file in (tmp_path / "made.py", make_cloud_config.TARGET))
+    assert made[2:] == kept[2:]  # behind the docstring, which names the version
