@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Draws the README's terminal: what ``quote`` and ``provision`` print on 80 columns, without an inventory.
 
-`make pictures` runs both against the simulated API, in an empty folder, and writes docs/pictures/terminal-*.svg. What they
-print is drawn as it is, but for times; ``⋮`` stands for tasks that are left out.
+`make pictures` runs both against the simulated API, in an empty folder, and writes docs/pictures/terminal-*.svg. What
+they print is drawn as it is, but for times; ``⋮`` stands for tasks that are left out.
 """
 
 from __future__ import annotations
