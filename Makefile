@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test lint sanity unit integration awx e2e nightly benchmark format docs build release clean
+.PHONY: help demo sandbox test lint sanity unit integration awx e2e nightly benchmark format docs pictures build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -68,8 +68,12 @@ benchmark: .venv/.nox ## Measure what tasks, plays and inventories cost (more th
 format: .venv/.nox ## Repair the style of the Python code
 	$(NOX) --session lint -- --fix
 
-docs: .venv/.nox ## Build the documentation site in .build/docs/html
-	$(NOX) --session docs
+docs: .venv/.nox ## Build the documentation site in .build/docs/html, and check its links and pages
+	$(NOX) --session docs -- $(ARGS)
+
+pictures: $(DEMO) ## Draw the pictures in docs/pictures anew: the diagrams, and what the README's terminal prints
+	@$(RUN) $(BIN)/python tests/tools/draw.py
+	@$(RUN) $(BIN)/python tests/demo/terminal.py
 
 build: .venv/.nox ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build

@@ -334,7 +334,10 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
 def docs(session: nox.Session) -> None:
-    """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference."""
+    """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference.
+
+    Then its links are followed, and pages are opened in a browser, if there is one; -- FOLDER keeps pictures of them.
+    """
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
     source = copy_checkout("docs")
     front = (source / "README.md").read_text() + (source / "docs/site/contents.md").read_text()
@@ -344,9 +347,11 @@ def docs(session: nox.Session) -> None:
     (source / "reference").mkdir(mode=0o755)
     session.run("antsibull-docs", "collection", *reference, "compute_index.supply", env=env)
     shutil.rmtree(BUILD / "docs" / "html", ignore_errors=True)
-    options = ["--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
+    options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
     folders = ["--doctree-dir", str(BUILD / "docs" / "doctrees"), str(source), str(BUILD / "docs" / "html")]
     session.run("sphinx-build", *options, *folders, env=env)
+    session.run("python", "docs/site/check_links.py", str(BUILD / "docs" / "html"))
+    session.run("python", "docs/site/check_pages.py", str(BUILD / "docs" / "html"), *session.posargs)
 
 
 def build_tarball(session: nox.Session, galaxy: str) -> Path:

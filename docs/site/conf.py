@@ -5,17 +5,20 @@
 
 The pages are the Markdown files of the repository at their own places, so that their links lead somewhere on a git host
 and here; the front page is README.md with contents.md behind it. antsibull-docs has written the reference beside them.
+Each section of docs/playbooks.md becomes a page of the reference, too.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import yaml
 from docutils import nodes
 from sphinx.addnodes import pending_xref, toctree
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
 SOURCE = Path(__file__).parents[2]
@@ -54,9 +57,41 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 
 
+def split_playbooks(app: Sphinx, config: Config) -> None:
+    """Give each playbook of docs/playbooks.md a page beside it, and leave a list of them there."""
+    page = SOURCE / "docs" / "playbooks.md"
+    introduction, *sections = re.split(r"^## `(\w+)`\n+", page.read_text(), flags=re.MULTILINE)
+    rows, names = ["| playbook | what it does |", "|---|---|"], sections[::2]
+    for name, section in zip(names, sections[1::2], strict=True):
+        summary = " ".join(section.split()).partition(". ")[0]
+        rows.append(f"| [{name}](playbook-{name}.md) | {summary} |")
+        usage = "The examples of [the playbooks](playbooks.md) share an inventory.\n"
+        text = f"# {NAME}.{name} playbook\n\n{section}\n{usage}"
+        page.with_name(f"playbook-{name}.md").write_text(text)
+    tree = ["```{toctree}", ":hidden:", *(f"{name} playbook <playbook-{name}>" for name in names), "```"]
+    page.write_text("\n".join([introduction, *rows, "", *tree, ""]))
+
+
 def stay_here(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Make links to the repository's pages, which README files need for Galaxy, links within the site."""
-    source[0] = source[0].replace(PAGES, "../" * docname.count("/"))
+    """Make links to the repository's pages, which README files need for Galaxy, links within the site.
+
+    A picture is shown by the theme's switch, where a git host asks the browser whether it is dark.
+    """
+    up = "../" * docname.count("/")
+    source[0] = re.sub(r"playbooks\.md#(\w+)", r"playbook-\1.md", source[0].replace(PAGES, up))
+
+    def both(found: re.Match[str]) -> str:
+        alt = f'alt="{found["alt"]}" src="{up}docs/pictures/{found["name"]}'
+        themes = "".join(f'<img class="only-{theme}" {alt}-{theme}.svg">' for theme in ("light", "dark"))
+        return f'<div class="picture {found["name"]}">{themes}</div>'
+
+    picture = r'<picture>.*?<img alt="(?P<alt>[^"]*)" src="[^"]*?pictures/(?P<name>\w+)-light\.svg">\s*</picture>'
+    source[0] = re.sub(picture, both, source[0], flags=re.DOTALL)
+
+
+def copy_pictures(app: Sphinx, exception: Exception | None) -> None:
+    """Put the pictures where the pages look for them."""
+    shutil.copytree(SOURCE / "docs" / "pictures", Path(app.outdir, "docs", "pictures"), dirs_exist_ok=True)
 
 
 def trim_reference(app: Sphinx, doctree: nodes.document) -> None:
@@ -65,6 +100,10 @@ def trim_reference(app: Sphinx, doctree: nodes.document) -> None:
         return
     for contents in [topic for topic in doctree.findall(nodes.topic) if "contents" in topic["classes"]]:
         contents.parent.remove(contents)
+    for title in doctree.findall(nodes.title):
+        title.attributes.pop("refid", None)  # it would lead to its line of the contents
+        if title.astext().lower() == NAME:  # antsibull-docs begins each word with a capital
+            title.children = [nodes.Text(NAME)]
     for tree in doctree.findall(toctree):
         tree["entries"] = [(" ".join(page.rpartition("/")[2].rsplit("_", 1)), page) for _title, page in tree["entries"]]
 
@@ -94,7 +133,9 @@ def link_ansible(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: n
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("config-inited", split_playbooks)
     app.connect("source-read", stay_here)
     app.connect("doctree-read", trim_reference, priority=400)  # before Sphinx gathers the tables of contents
     app.connect("doctree-read", link_plugins)
     app.connect("missing-reference", link_ansible)
+    app.connect("build-finished", copy_pictures)

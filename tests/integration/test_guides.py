@@ -28,12 +28,14 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeProject, Project
+from demo import terminal
 from simulator import Fault
 from simulator.catalogue import default_offers
+from tools import draw
 
 ROOT = Path(__file__).parents[2]
 # These describe what other tests run, or what nobody can run here.
-NO_GUIDES = {"api", "architecture", "awx", "examples", "guarantees", "performance"}
+NO_GUIDES = {"api", "architecture", "awx", "examples", "guarantees", "parts", "performance"}
 PAGES = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.stem not in NO_GUIDES)]
 MOST_NOT_RUN = 2  # blocks of a page
 BLOCK = re.compile(r"((?:^<!-- .*? -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -138,6 +140,22 @@ def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, 
     words = ("-i", str(examples / f"{inventory}.yml"), str(examples / f"{site}.yml"), "--syntax-check")
     run = project.run("ansible-playbook", *words)
     assert run.returncode == 0, run.output
+
+
+def test_the_terminal_of_the_readme_shows_what_is_printed(make_project: MakeProject) -> None:
+    project = make_project(default_offers(), provision_seconds=0)
+    runs = {
+        playbook: project.run(
+            *terminal.command(playbook),
+            ANSIBLE_FORCE_COLOR="1",
+            ANSIBLE_PRIVATE_KEY_FILE=str(project.key),
+        )
+        for playbook in terminal.SHOWN
+    }
+    screen = terminal.screen_of({playbook: run.output for playbook, run in runs.items()})
+    for theme in draw.THEMES:
+        drawn = (draw.PICTURES / f"terminal-{theme}.svg").read_text()
+        assert drawn == terminal.picture(screen, theme), f"make pictures\n{[run.output for run in runs.values()]}"
 
 
 def test_what_a_guide_shows_must_be_printed() -> None:

@@ -18,8 +18,9 @@ from ansible_collections.compute_index.supply.plugins.doc_fragments.api import M
 ROOT = Path(__file__).parents[3]
 PLUGINS = ROOT / "plugins"
 MODULE_UTILS = [file for file in (PLUGINS / "module_utils").rglob("*.py") if file.stat().st_size]
-DOCUMENTED = sorted(file for kind in ("filter", "inventory", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py"))
+DOCUMENTED = sorted(file for kind in ("filter", "inventory", "lookup", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py"))
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+PLAYBOOKS = sorted(file.stem for file in (ROOT / "playbooks").glob("*.yml"))
 
 
 def documentation(file: Path) -> dict[str, Any]:
@@ -70,8 +71,30 @@ def test_the_example_of_a_role_is_a_play_of_it(role: str) -> None:
 
 def test_each_playbook_has_its_section() -> None:
     named = re.findall("^## `(.*)`$", (ROOT / "docs" / "playbooks.md").read_text(), re.MULTILINE)
-    assert sorted(named) == sorted(file.stem for file in (ROOT / "playbooks").glob("*.yml"))
-    assert all(f"| playbook `{name}` |" in (ROOT / "README.md").read_text() for name in named)
+    assert sorted(named) == PLAYBOOKS
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_the_section_of_a_playbook_has_its_variables_and_their_defaults(name: str) -> None:
+    section = re.split("^## `(.*)`$", (ROOT / "docs" / "playbooks.md").read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \| ", section[section.index(name) + 1], re.MULTILINE)
+    said = {variable: default.strip("`") for names, default in rows for variable in re.findall(r"`(\w+)`", names)}
+    own = re.findall(
+        rf"\b({name}_[a-z](?:_?[a-z])*) \| default\((\w*)", (ROOT / "playbooks" / f"{name}.yml").read_text()
+    )
+    assert {variable for variable, _default in own} <= said.keys()
+    assert [(variable, said[variable]) for variable, default in own if default] == [each for each in own if each[1]]
+    # What a survey or an extra variable gives is read elsewhere, too.
+    files = [file for folder in ("playbooks", "plugins", "roles") for file in (ROOT / folder).rglob("*.[py]*")]
+    read = {word for file in files for word in re.findall(r"\w+", file.read_text())}
+    assert said.keys() <= read
+
+
+def test_all_parts_are_listed() -> None:
+    page = (ROOT / "docs" / "parts.md").read_text()
+    listed = re.findall(r"^\| (role|module|filter|inventory|lookup)\b.*?[.\[](\w+)[`\]]", page, re.MULTILINE)
+    plugins = [(file.parent.name.removesuffix("s"), file.stem) for file in DOCUMENTED]
+    assert sorted(listed) == sorted([*plugins, *(("role", role) for role in ROLES)])
 
 
 @pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))
