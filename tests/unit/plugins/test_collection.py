@@ -18,7 +18,9 @@ from ansible_collections.compute_index.supply.plugins.doc_fragments.api import M
 ROOT = Path(__file__).parents[3]
 PLUGINS = ROOT / "plugins"
 MODULE_UTILS = [file for file in (PLUGINS / "module_utils").rglob("*.py") if file.stat().st_size]
-DOCUMENTED = sorted(file for kind in ("filter", "inventory", "lookup", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py"))
+DOCUMENTED = sorted(
+    file for kind in ("filter", "inventory", "lookup", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py")
+)
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
 PLAYBOOKS = sorted(file.stem for file in (ROOT / "playbooks").glob("*.yml"))
 
