@@ -10,14 +10,15 @@ name: user_data
 short_description: Renders a template of user data
 version_added: 1.0.0
 author:
-  - Contributors to the compute_index.supply collection
+  - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - The result is that of P(ansible.builtin.template#lookup). That one copies all variables first, with the lists of all
+  - The result is that of C(ansible.builtin.template). That one copies all variables first, with the lists of all
     hosts in them, so that each host of a large play takes longer.
   - The role P(compute_index.supply.provision#role) renders its template of user data by it.
+  - It takes the options of C(ansible.builtin.template), too.
 options:
   _terms:
-    description: Paths of templates, found as P(ansible.builtin.template#lookup) finds them.
+    description: Paths of templates, found as C(ansible.builtin.template) finds them.
     required: true
 """
 
@@ -51,8 +52,8 @@ class LookupModule(LookupBase):
     """Ansible's way to find the plugin."""
 
     def run(
-        self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **_options: t.Any
+        self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
         """The text of each template."""
         template = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-        return t.cast("list[t.Any]", template.run(terms, variables=_Variables(variables or {})))
+        return t.cast("list[t.Any]", template.run(terms, variables=_Variables(variables or {}), **options))

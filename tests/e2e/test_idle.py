@@ -205,6 +205,6 @@ def test_a_user_keeps_a_machine_and_a_dead_sampler_ends_none(rent: MakeProject) 
     assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")
     site.run("supply-keep off", user="ml")
     assert ask(site.project)["state"] == "idle"
-    site.run("systemctl stop supply-idle.timer; rm /run/supply-idle/state.json")
+    site.run("systemctl stop supply-idle.timer supply-idle.service; rm /run/supply-idle/state.json")
     found = ask(site.project)
     assert (found["state"], found["since"], found["idle_seconds"]) == ("unknown", None, 0), found

@@ -98,6 +98,18 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project,
 
 
 @core
+def test_user_data_is_rendered_as_by_template(project: Project) -> None:
+    (project.folder / "boot.j2").write_text("{{ inventory_hostname }} {{ more }} {{ template_path | basename }}\n")
+    looks = [
+        f"{{{{ lookup('{name}', 'boot.j2', template_vars={{'more': groups.gpu}}) }}}}"
+        for name in ("compute_index.supply.user_data", "ansible.builtin.template")
+    ]
+    inventory = ("-i", str(project.inventory))
+    (found,), _run = project.tasks({"ansible.builtin.debug": {"msg": looks}}, options=inventory)
+    assert found["msg"] == ["localhost ['gpu-1'] boot.j2\n"] * 2, found
+
+
+@core
 def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
 
