@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_each_playbook_has_its_section() -> None:
     assert sorted(named) == PLAYBOOKS
 
 
+@functools.cache
+def words() -> set[str]:
+    """All words of playbooks, plugins and roles."""
+    files = [file for folder in ("playbooks", "plugins", "roles") for file in (ROOT / folder).rglob("*")]
+    texts = [file.read_text() for file in files if file.suffix in (".py", ".yml")]
+    return {word for text in texts for word in re.findall(r"\w+", text)}
+
+
 @pytest.mark.parametrize("name", PLAYBOOKS)
 def test_the_section_of_a_playbook_has_its_variables_and_their_defaults(name: str) -> None:
     section = re.split("^## `(.*)`$", (ROOT / "docs" / "playbooks.md").read_text(), flags=re.MULTILINE)
@@ -86,10 +95,7 @@ def test_the_section_of_a_playbook_has_its_variables_and_their_defaults(name: st
     )
     assert {variable for variable, _default in own} <= said.keys()
     assert [(variable, said[variable]) for variable, default in own if default] == [each for each in own if each[1]]
-    # What a survey or an extra variable gives is read elsewhere, too.
-    files = [file for folder in ("playbooks", "plugins", "roles") for file in (ROOT / folder).rglob("*.[py]*")]
-    read = {word for file in files for word in re.findall(r"\w+", file.read_text())}
-    assert said.keys() <= read
+    assert said.keys() <= words()  # what a survey or an extra variable gives is read elsewhere, too
 
 
 def test_all_parts_are_listed() -> None:
