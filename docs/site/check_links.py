@@ -23,9 +23,9 @@ class Page(HTMLParser):
         self.links: set[str] = set()
         self.feed(file.read_text())
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Called for each tag that begins."""
-        for name, value in attributes:
+        for name, value in attrs:
             if name == "id" or (name == "name" and tag == "a"):
                 self.anchors.add(value or "")
             elif name in ("href", "src"):
