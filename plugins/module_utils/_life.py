@@ -21,6 +21,7 @@ LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
 LONGEST_DELAY = 60  # seconds from there until it lets in
 LONGEST_END = 300  # seconds; the default of decommission_wait_timeout
 _TELLING = 2.0  # seconds that a purchase must take to tell when it happened
+_ROUNDED = 0.002  # seconds; a recording has milliseconds
 _ANSWERS = ("procured", "provisioning_in_progress")
 _NEEDS = "a purchase (probe_buy)"
 
@@ -38,7 +39,7 @@ def _made(seen: Seen) -> Exchange | None:
 
 def _since(seen: Seen, name: str, moment: float) -> list[Exchange]:
     """The exchanges of this name that began at a moment or later and were answered."""
-    return [each for each in seen.all(name) if each.at >= moment]
+    return [each for each in seen.all(name) if each.at >= moment - _ROUNDED]
 
 
 def _seconds(value: float) -> str:
