@@ -212,6 +212,55 @@ def e2e(session: nox.Session) -> None:
     session.run(*command, *session.posargs, env=environment())
 
 
+def add_tests(core: str) -> None:
+    """Add the sessions of this version of ansible-core."""
+    # Without a Python the session needs no environment: it only says why it is skipped.
+    python = CORE_PYTHONS[core] or False
+    in_test = core in IN_TEST
+    nightly = () if in_test else ("nightly",)
+
+    @nox.session(
+        name=f"unit-{core}", python=python, tags=tags_of(core, "unit", *nightly), default=in_test, allow_parallel=True
+    )
+    def unit(session: nox.Session) -> None:
+        """Run the unit tests."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
+        # In `make test` each has one processor, and nobody reads what lines it covers, nor of those that were picked.
+        alone = [] if session.parallel else ["--numprocesses=auto"]
+        coverage = ["--cov", "--cov-report=term"] if alone and core == NEWEST_CORE and not session.posargs else []
+        brief = SAME_ON_ALL if BRIEF and core != NEWEST_CORE else ()
+        # To collect all takes longer than to run a few, so whoever names files gets only these.
+        named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
+        tests = () if named else ("tests/unit",)
+        session.run("pytest", *alone, *coverage, *brief, *tests, *session.posargs, env=environment())
+        if core == NEWEST_CORE and not session.posargs:
+            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
+
+    @nox.session(
+        name=f"integration-{core}", python=python, tags=tags_of(core, "integration", *nightly), default=in_test
+    )
+    def integration(session: nox.Session) -> None:
+        """Run real playbooks against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
+        # What is the same everywhere runs on the newest.
+        marks = [] if core == NEWEST_CORE else ["-m", "core"]
+        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
+        # so that the long ones, which come first, do not end last.
+        spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
+        # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
+        command = ["pytest", *spread, "--durations=8", "tests/attacks", "tests/integration", *marks, *session.posargs]
+        # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
+        # of the modules take both ways everywhere.
+        way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
+        # Runs that are killed at random; the newest has more of them, and `make nightly` ever new ones.
+        rounds = {"SUPPLY_TEST_ROUNDS": "1"} if BRIEF and core != NEWEST_CORE else {}
+        session.run(*command, env={**environment(), **way, **rounds})
+
+
+for core in reversed(ALL_CORES):
+    add_tests(core)
+
+
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
@@ -261,57 +310,8 @@ def add_sanity(core: str) -> None:
         session.run("ansible-test", "sanity", "--local", *brief, *session.posargs, env=env)
 
 
-for core in SANITY_CORES:
+for core in reversed(SANITY_CORES):
     add_sanity(core)
-
-
-def add_tests(core: str) -> None:
-    """Add the sessions of this version of ansible-core."""
-    # Without a Python the session needs no environment: it only says why it is skipped.
-    python = CORE_PYTHONS[core] or False
-    in_test = core in IN_TEST
-    nightly = () if in_test else ("nightly",)
-
-    @nox.session(
-        name=f"unit-{core}", python=python, tags=tags_of(core, "unit", *nightly), default=in_test, allow_parallel=True
-    )
-    def unit(session: nox.Session) -> None:
-        """Run the unit tests."""
-        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # In `make test` each has one processor, and nobody reads what lines it covers, nor of those that were picked.
-        alone = [] if session.parallel else ["--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if alone and core == NEWEST_CORE and not session.posargs else []
-        brief = SAME_ON_ALL if BRIEF and core != NEWEST_CORE else ()
-        # To collect all takes longer than to run a few, so whoever names files gets only these.
-        named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
-        tests = () if named else ("tests/unit",)
-        session.run("pytest", *alone, *coverage, *brief, *tests, *session.posargs, env=environment())
-        if core == NEWEST_CORE and not session.posargs:
-            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
-
-    @nox.session(
-        name=f"integration-{core}", python=python, tags=tags_of(core, "integration", *nightly), default=in_test
-    )
-    def integration(session: nox.Session) -> None:
-        """Run real playbooks against the simulated API."""
-        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
-        # What is the same everywhere runs on the newest.
-        marks = [] if core == NEWEST_CORE else ["-m", "core"]
-        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
-        # so that the long ones, which come first, do not end last.
-        spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
-        # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
-        command = ["pytest", *spread, "--durations=8", "tests/attacks", "tests/integration", *marks, *session.posargs]
-        # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
-        # of the modules take both ways everywhere.
-        way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
-        # Runs that are killed at random; the newest has more of them, and `make nightly` ever new ones.
-        rounds = {"SUPPLY_TEST_ROUNDS": "1"} if BRIEF and core != NEWEST_CORE else {}
-        session.run(*command, env={**environment(), **way, **rounds})
-
-
-for core in ALL_CORES:
-    add_tests(core)
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
