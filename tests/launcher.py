@@ -319,6 +319,7 @@ def become(connection: socket.socket, output: int, request: Request, imported: b
         os.execvpe(request.words[0], request.words, request.env)
     os.environ.clear()
     os.environ.update(request.env)
+    os.open(".", os.O_RDONLY)  # tells of each fork whose it is, wherever that goes
     read_settings()
     sys.argv = request.words
 

@@ -155,13 +155,17 @@ class Project:
         return run
 
     def processes(self) -> list[int]:
-        """The processes of this project's commands: they work in its folder, or have its mark in their environment."""
+        """The processes of this project's commands.
+
+        They have its mark in their environment, or its folder open, which the launcher sees to; or they work in it.
+        """
         found = []
         for entry in Path("/proc").iterdir():
             # Those that ended meanwhile, and those of others.
             with suppress(OSError):
                 if entry.name.isdigit() and (
-                    (entry / "cwd").readlink() == self.folder or self.mark.encode() in (entry / "environ").read_bytes()
+                    self.mark.encode() in (entry / "environ").read_bytes()
+                    or any(file.readlink() == self.folder for file in [entry / "cwd", *(entry / "fd").iterdir()])
                 ):
                     found.append(int(entry.name))
         return found
