@@ -23,6 +23,8 @@ from project import MakeProject, Project, Run
 BRINGS_AWX = "12.3.0"
 URL = "https://git.example.com/gpu.git"
 SETUP = "compute_index.supply.awx_setup"
+# Each set-up is some eighty processes, one after the other; on a slow computer that does other things, too, minutes.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")
