@@ -156,10 +156,11 @@ class Request:
         files = [Path(self.cwd, "ansible.cfg"), Path(self.env.get("HOME", "/"), ".ansible.cfg")]
         if "ANSIBLE_CONFIG" in self.env:
             files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
-        texts = [file.read_text() for file in files if file.is_file()]
-        without = OTHERS if texts else (*OTHERS, *RENEWED)
+        texts = [file.read_text() if file.is_file() else None for file in files]
+        has_file = any(text is not None for text in texts)
+        without = OTHERS if has_file else (*OTHERS, *RENEWED)
         env = sorted(each for each in self.env.items() if not each[0].startswith(without))
-        return json.dumps([env, [self.cwd, *texts] if texts else None])
+        return json.dumps([env, texts, self.cwd if has_file else None])
 
 
 def serve(control: socket.socket, imported: bool | None = None) -> None:

@@ -336,8 +336,11 @@ def _of_probe(step: str) -> Operation:
     """The operation of a step of the probe. Its rules take long to import, and most plays have no such step."""
     from ansible_collections.compute_index.supply.plugins.module_utils._operations import probe, probe_purchase
 
-    steps = {"probe": probe.PROBE, "probe_purchase": probe_purchase.PROBE_PURCHASE}
-    return {**steps, "probe_ended": probe_purchase.PROBE_ENDED}[step]
+    return {
+        "probe": probe.PROBE,
+        "probe_purchase": probe_purchase.PROBE_PURCHASE,
+        "probe_ended": probe_purchase.PROBE_ENDED,
+    }[step]
 
 
 def _probe_log() -> str:
