@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: owned_machines
-short_description: Tells what hosts own, out of their variables
+short_description: Lists the machines that hosts own, by their variables
 version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -68,13 +68,13 @@ _value:
       description: The same as a command.
       type: str
     price_per_hour:
-      description: USD per hour for all its machines; V(null) if nobody knows.
+      description: USD per hour for all its machines; V(null) if unknown.
       type: float
     ends_at:
       description: When its lease is over, in UTC (ISO 8601); V(null) if it has none.
       type: str
     at_most:
-      description: USD from the purchase to that end; V(null) without a lease, or if nobody knows the price.
+      description: USD from the purchase to that end; V(null) without a lease or a price.
       type: float
 """
 

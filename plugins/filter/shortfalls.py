@@ -13,7 +13,7 @@ author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
   - Compares GPU count and model, GPU memory, CPUs, memory and boot disk. What the offer or the machine does not tell is
-    passed over. Of memory and disks 15 % may be missing, which systems keep for themselves.
+    passed over. Up to 15 % of memory and disk may be missing, since systems keep a part for themselves.
 positional: _input, offer
 options:
   _input:

@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - Makes a line of each mapping, with columns as wide as what is in them, below a line of titles.
-  - Numbers stand on the right, prices with two decimals or as many as they have. Lists are joined with commas. What is
-    missing is a dash.
+  - Makes a line of each mapping, below a line of titles. Columns are as wide as what they hold.
+  - Numbers are aligned on the right, with at least two decimals if they are prices. Lists are joined with commas. A dash
+    stands for what is missing.
 positional: _input, columns
 options:
   _input:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: usd
-short_description: Says a price in a sentence
+short_description: Formats a price for a sentence
 version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - Says what something costs per hour as the messages of the modules do.
+  - Formats what something costs per hour, in the words of the modules' messages.
 positional: _input
 options:
   _input:
     description:
-      - USD per hour; anything that is no number is a price that nobody knows.
+      - USD per hour. Whatever is no number counts as an unknown price.
     type: raw
     required: true
 """

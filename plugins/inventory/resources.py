@@ -32,9 +32,9 @@ options:
     description:
       - What a host is called, if not by the resource's name. A variable of the host such as
         V(supply_resource_id) or V(supply_access.external_ip), or a Jinja2 expression over its variables.
-      - Where that yields nothing that can be a host's name, the resource's id is taken. So it is for names that are a
-        group's, or that mean something to Ansible, such as C(localhost).
-      - Several resources of one name all become hosts, called by name and id.
+      - Where that yields nothing that can be a host's name, the resource's id is taken; also where the name is a
+        group's, or means something to Ansible, such as C(localhost).
+      - If several resources have one name, each becomes a host whose name has the id in it.
     type: str
   hostvars_prefix:
     description:
@@ -85,8 +85,8 @@ notes:
   - Groups that need no configuration are C(supply) with all machines, C(vendor_*), C(region_*) (the vendor's own name
     of it, and the API's region if the resource tells), C(gpu_*) (family and full name), C(state_*) and C(contract_*).
     GPU and contract are known if the resource or its C(spec) names them.
-  - A machine without an address has an C(ansible_host) that cannot be resolved, so that nobody reaches another computer
-    of its name.
+  - A machine without an address has an C(ansible_host) that cannot be resolved, so that no other computer of that
+    name is reached.
   - A machine that has the name of a host of another inventory source is that host, and gets the variables and groups of
     both.
   - O(api_token), O(api_url) and O(registry_url) may be Jinja2 expressions, and vaulted.

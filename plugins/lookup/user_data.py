@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - The result is that of C(ansible.builtin.template). That one copies all variables first, with the lists of all
-    hosts in them, so that each host of a large play takes longer.
-  - The role P(compute_index.supply.provision#role) renders its template of user data by it.
+  - The result is that of the lookup C(ansible.builtin.template), which first copies all variables, with the lists of
+    all hosts among them, and so takes longer for each host of a large play.
+  - The role P(compute_index.supply.provision#role) renders its user data with it.
   - It takes the options of C(ansible.builtin.template), too.
 options:
   _terms:

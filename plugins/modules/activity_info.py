@@ -13,9 +13,9 @@ description:
   - Reads what the sampler has noted that the role P(compute_index.supply.provision#role) installs with
     O(compute_index.supply.provision#role:main:provision_idle_after), and looks who else is on the machine right now.
   - What cannot be told is never V(idle). A sampler that has noted nothing for five minutes is V(unknown), and so is a
-    machine that has none. What the sampler itself could not tell, such as a GPU of which C(nvidia-smi) says nothing,
-    has counted as use.
-  - The connection that the module comes by is not counted.
+    machine that has none. What the sampler itself cannot tell, such as a GPU of which C(nvidia-smi) says nothing,
+    counts as use.
+  - The connection that the module itself uses is not counted.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

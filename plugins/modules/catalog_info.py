@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: catalog_info
-short_description: Reads what the market of the Supply API has at all
+short_description: Reads which GPUs, vendors and regions the Supply API knows
 version_added: 1.0.0
 description:
   - Reads the GPUs, vendors, regions, contracts or storage classes that a search may name. Reading costs nothing.

@@ -217,7 +217,7 @@ ends:
       type: list
       elements: str
     label:
-      description: All that in a line.
+      description: What ends, in one line.
       type: str
     refusal:
       description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.

@@ -30,12 +30,12 @@ attributes:
 options:
   resource_id:
     description:
-      - The id of the resource. Names and patterns are refused, so that never the wrong machine ends.
+      - The id of the resource. Names and patterns are refused, so that the wrong machine never ends.
     type: str
     required: true
   force:
     description:
-      - Handed to the API, which does not document what it means.
+      - Passed to the API, which does not document what it means.
     type: bool
     default: false
   wait:
@@ -50,7 +50,7 @@ options:
     default: 300
   accepted:
     description:
-      - Whether an earlier task has had a deletion of this resource accepted, with O(wait=false). Then a resource that
+      - Whether the API accepted a deletion of this resource in an earlier task, with O(wait=false). Then a resource that
         the API does not know any more has ended.
     type: bool
     default: false
@@ -78,8 +78,8 @@ EXAMPLES = r"""
 RETURN = r"""
 billing_stopped:
   description:
-    - Whether the API confirmed that the resource is deleted, be it that it does not know the resource any more after it
-      accepted the deletion. V(false) in every failure.
+    - Whether the API confirmed that the resource is deleted, or does not know it any more after it accepted the
+      deletion. V(false) in every failure.
   returned: always
   type: bool
 resource_id:
@@ -88,7 +88,7 @@ resource_id:
   type: str
 resource:
   description:
-    - The resource as it was read last, as M(compute_index.supply.resource_info) returns it, V(null) if it could not be
+    - The resource as it was read last, in the form of M(compute_index.supply.resource_info). V(null) if it could not be
       read.
   returned: always
   type: dict

@@ -10,8 +10,8 @@ module: offer_info
 short_description: Searches offers of the Supply API, or reads one
 version_added: 1.0.0
 description:
-  - Asks all vendors for GPU machines that match a specification, or reads one offer with its present price.
-  - One of O(spec) and O(offer_id) must be given, and only one. Offers live 30 minutes. Searching costs nothing.
+  - Asks all vendors for GPU machines that match a specification, or reads one offer with its current price.
+  - Either O(spec) or O(offer_id) is required. Offers live 30 minutes. Searching costs nothing.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -32,7 +32,7 @@ options:
         C(storage).
       - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
         C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
-      - A key that is a slip of one of these, such as C(regoin), is refused before anything is sent. Any other that the
+      - A misspelling of one of these keys, such as C(regoin), is refused before anything is sent. Any other key that the
         API does not document is sent, with a warning.
     type: dict
   offer_id:
@@ -41,7 +41,8 @@ options:
     type: str
   limit:
     description:
-      - The most offers that a search returns, the cheapest. All of them without it; RV(total_count) stays the API's.
+      - The most offers that a search returns, the cheapest ones. By default all are returned. RV(total_count) counts
+        those that are left out, too.
     type: int
 seealso:
   - module: compute_index.supply.procure_offer
@@ -80,8 +81,8 @@ offers:
   contains:
     offer_id:
       description:
-        - The id, to be given to M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; such
-          offers come last, and cannot be bought. C(odd_id) then shows what stood there.
+        - The id, for M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; C(odd_id) then shows
+          it. Such offers come last, and cannot be bought.
       type: str
     price_per_hour:
       description:
@@ -134,7 +135,7 @@ offers:
       description: USD per hour for additional volumes.
       type: float
     total_price_per_hour:
-      description: USD per hour in total, as the API says it.
+      description: USD per hour in total, as the API gives it.
       type: float
     vcpu_count:
       description: Virtual CPUs, V(null) if the vendor does not tell.

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: offer_status
-short_description: Looks at the procurement of offers, made for until
+short_description: Reads how far the procurement of offers is, for loops with until
 version_added: 1.0.0
 description:
   - Takes one look at what became of an offer, or of many, and returns at once. Waiting is done by the task, with
     C(until), C(retries) and C(delay), so that it can be watched and stopped.
-  - All results are there whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
+  - Every result is returned, whatever happened. What waiting may cure (a lost connection, a timeout, 429, 5xx, an
     unreadable answer) is no failure but RV(transient_error=true). What it cannot cure (401, 403, 404, 422) is a failure
     with RV(terminal=true), so that the loop ends at once.
   - The request is sent once for each look, whatever O(api_retries) is.
@@ -38,9 +38,10 @@ options:
     type: str
   offer_ids:
     description:
-      - The ids of many offers, which are looked at together. With an empty list nothing is asked, and all is ready.
-      - In a terminal the task tells what has changed for each of them. A variable C(compute_index_labels) of the task,
-        a mapping of the ids, says what they are called there.
+      - The ids of many offers, which are looked at together. With an empty list no request is sent, and RV(ready) is
+        true.
+      - In a terminal the task prints what has changed for each of them. The task's variable C(compute_index_labels), a
+        mapping from ids to names, says what they are called there.
     type: list
     elements: str
 seealso:
@@ -82,28 +83,30 @@ EXAMPLES = r"""
 RETURN = r"""
 offers:
   description:
-    - With O(offer_ids) the results of each offer by its id in lower case, with all fields that are described here but
-      this one, and RV(ignore:failed), RV(error_class) and RV(status_code) where it cannot be looked at. Empty else.
+    - With O(offer_ids) the results of each offer, by its id in lower case. Each has all fields that are described here
+      but this one, and RV(ignore:failed), RV(error_class) and RV(status_code) if it cannot be looked at. Empty
+      without O(offer_ids).
   returned: always
   type: dict
 ready:
   description:
     - Whether all machines run and can be reached. It takes V(ready) as the state and an address for each instance.
-    - Of many offers, whether all are ready.
+    - With O(offer_ids), whether all of them are ready.
   returned: always
   type: bool
   sample: true
 terminal:
   description:
     - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since nobody will buy it.
-    - Of many offers, whether it is over for all.
+    - With O(offer_ids), whether it is over for all of them.
   returned: always
   type: bool
   sample: true
 transient_error:
   description:
-    - Whether this look brought nothing, or machines of a ready offer that cannot be used yet or are not listed, and
-      the next one may. Of many offers, whether that is so for any.
+    - Whether another look may tell more, since this one was not answered, or the machines of a ready offer are not
+      listed or cannot be used yet.
+    - With O(offer_ids), whether that is so for any of them.
   returned: always
   type: bool
   sample: false
@@ -113,7 +116,7 @@ msg:
   type: str
   sample: "Offer 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11 is under way: provisioning_in_progress, 2/4 instances running."
 offer_id:
-  description: The id of the offer, V(null) of many.
+  description: The id of the offer; V(null) with O(offer_ids).
   returned: always
   type: str
 procurement_status:
@@ -129,13 +132,13 @@ status:
 phase:
   description:
     - What both states mean together. V(unbought), V(going_on), V(ready), V(failed), V(expired) (unbought and too
-      late) or V(ended) (all its machines say that they are deleted); V(null) if this look brought nothing, and of
-      many offers.
+      late) or V(ended) (all its machines are deleted, by their states). V(null) if this look was not answered, and
+      with O(offer_ids).
   returned: always
   type: str
   sample: ready
 progress:
-  description: How far it is, in the API's words.
+  description: How far the procurement is, in the API's words.
   returned: always
   type: str
   sample: 2/4 instances running
@@ -173,8 +176,8 @@ instances:
       sample: root
 connections:
   description:
-    - Of each instance with an address C(resource_id), C(ansible_host), C(ansible_port) and C(ansible_user), and nothing
-      that changes while the machine lives. Addresses, users and ports are checked to be plain ones.
+    - C(resource_id), C(ansible_host), C(ansible_port) and C(ansible_user) of each instance that has an address, and
+      nothing that changes while the machine lives. Addresses, users and ports are checked to be plain ones.
   returned: always
   type: list
   elements: dict

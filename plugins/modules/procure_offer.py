@@ -89,8 +89,8 @@ options:
       - The registry that several controllers share instead of O(registry_file) - a PostgreSQL database, in any form of
         connection string that its client library takes, for example C(postgresql://supply@db.example.com/supply). A
         password may also come from E(PGPASSWORD) or C(~/.pgpass). It is never shown.
-      - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. Then, too, a task
-        that has O(registry_file) is refused.
+      - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. A task that has
+        O(registry_file) as well is refused then, too.
       - The purchase is claimed for the host (O(project) and O(host)) before it is sent. While another run holds the
         claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. What a run
         that died has left open is taken over and settled.
@@ -186,7 +186,7 @@ outcome:
     - In a failure V(rejected) - the API refused it, somebody else has the offer, or it failed; V(not_sent) - this task
       sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - nobody can
       tell what became of it, or whose its machines are, so that it may be billed and nothing else may be bought;
-      V(created) - bought, but the registry could not be written, or the API named machines by what is no id.
+      V(created) - bought, but the registry could not be written, or what the API gave as a machine's id is none.
   returned: always
   type: str
   sample: created

@@ -64,11 +64,11 @@ path:
   returned: always
   type: str
 error_class:
-  description: V(invalid).
+  description: Always V(invalid).
   returned: failure
   type: str
 status_code:
-  description: V(null), since no request is sent.
+  description: Always V(null), since no request is sent.
   returned: failure
   type: int
 """

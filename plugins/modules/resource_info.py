@@ -11,8 +11,9 @@ short_description: Lists the machines of the account, or reads one
 version_added: 1.0.0
 description:
   - Reads the resources that the API lists, with what they cost and how to reach them.
-  - What is given narrows the list; all of it must match. O(resource_id) and O(offer_id) exclude each other.
-  - It is a failure if the API says that it lists only a part; a list is never silently short.
+  - The options narrow the list; a resource must match all that are given. O(resource_id) and O(offer_id) exclude each
+    other.
+  - If the API says that it lists only a part, that is a failure. A list is never silently incomplete.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -82,8 +83,8 @@ resources:
   contains:
     resource_id:
       description:
-        - The id, to be given to M(compute_index.supply.delete_resource). V(null) if what the API gives is no id.
-          C(odd_id) then shows what stood there; it may be billed all the same.
+        - The id, for M(compute_index.supply.delete_resource). V(null) if what the API gives is no id; C(odd_id) then
+          shows it. Such a resource may be billed all the same.
       type: str
     name:
       description: The name, if the API keeps one.
@@ -99,7 +100,7 @@ resources:
       description: Whether the vendor has confirmed its end. Whatever is not gone may be billed.
       type: bool
     offer_id:
-      description: The offer that it was bought with, if the API tells.
+      description: The offer that it was bought as, if the API tells.
       type: str
     price_per_hour:
       description: USD per hour, V(null) if unknown.
@@ -111,7 +112,7 @@ resources:
       description: The vendor's own name of the region.
       type: str
     access:
-      description: Addresses as the API tells them, C(external_ip), C(internal_ip), C(ssh_command), C(ssh_port).
+      description: Addresses as the API gives them, C(external_ip), C(internal_ip), C(ssh_command), C(ssh_port).
       type: dict
     ansible_host:
       description: The address, V(null) if there is none.

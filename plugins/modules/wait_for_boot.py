@@ -52,8 +52,8 @@ options:
     default: false
 notes:
   - With the connection plugin C(ssh) an attempt to connect takes 15 seconds at most,
-    whatever the configuration says; shared connections of before are given up, and a machine that freezes is noticed.
-    With other plugins their own timeouts hold.
+    whatever the configuration says. Shared connections from before are closed, and a machine that freezes is noticed.
+    Other plugins keep their own timeouts.
 seealso:
   - module: compute_index.supply.offer_status
 """

@@ -37,7 +37,7 @@ def told(project: Project, *words: str, **environment: str) -> tuple[dict[str, A
     """The same, of one that may buy."""
     run = project.play("compute_index.supply.probe", *words, ANSIBLE_SHOW_CUSTOM_STATS="1", **environment)
     shown = re.search(r"RUN: (\{.*\})", run.output, re.DOTALL)
-    last = run.output.rpartition("TASK [Show it]")[2]
+    last = run.output.rpartition("TASK [Show what was found]")[2]
     lines = [json.loads(each.rstrip(",")) for each in re.findall(r'^ {8}(".*)$', last, re.MULTILINE)]
     return json.loads(shown[1])["probe"] if shown else {}, lines, run
 
