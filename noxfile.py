@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -108,12 +109,19 @@ if "--parallel" in sys.argv and "--parallel-worker" not in sys.argv and not sys.
     threading.Thread(target=tell_what_runs, daemon=True).start()
 
 
+def tell_what_it_took(name: str) -> None:
+    """Say how much processor time the programs of a session took: that is what makes the tests long."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{name} took {used.ru_utime + used.ru_stime:.0f} s of a processor.", flush=True)
+
+
 def install(session: nox.Session, *requirements: str) -> None:
     """Install the requirements, unless nothing has changed since they were installed here."""
     if session.parallel:  # in a process of its own
         RUNNING.mkdir(parents=True, exist_ok=True)
         (RUNNING / session.name).touch()
         atexit.register((RUNNING / session.name).unlink)
+        atexit.register(tell_what_it_took, session.name)
     lists = sorted(ROOT.glob("tests/**/requirements*.txt"))
     contents = [file.read_text() for file in (ROOT / "requirements.txt", *lists)]
     digest = hashlib.sha256(repr((requirements, contents)).encode()).hexdigest()

@@ -50,8 +50,8 @@ options:
     default: 300
   accepted:
     description:
-      - Whether the API accepted a deletion of this resource in an earlier task, with O(wait=false). Then a resource that
-        the API does not know any more has ended.
+      - Whether the API accepted a deletion of this resource in an earlier task, with O(wait=false). Then a resource
+        that the API does not know any more has ended.
     type: bool
     default: false
 seealso:

@@ -32,8 +32,8 @@ options:
         C(storage).
       - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
         C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
-      - A misspelling of one of these keys, such as C(regoin), is refused before anything is sent. Any other key that the
-        API does not document is sent, with a warning.
+      - A misspelling of one of these keys, such as C(regoin), is refused before anything is sent. Any other key that
+        the API does not document is sent, with a warning.
     type: dict
   offer_id:
     description:
@@ -81,8 +81,8 @@ offers:
   contains:
     offer_id:
       description:
-        - The id, for M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; C(odd_id) then shows
-          it. Such offers come last, and cannot be bought.
+        - The id, for M(compute_index.supply.procure_offer). V(null) if what the API gives is no id; C(odd_id) then
+          shows it. Such offers come last, and cannot be bought.
       type: str
     price_per_hour:
       description:

@@ -58,6 +58,12 @@ def set_up(project: Project, **variables: Any) -> Run:
     return project.run("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
 
 
+def own(awx: FakeAwx, kind: str) -> list[Item]:
+    """The objects of a kind that belong to the organization of the set-up."""
+    organization = awx.one("organizations", "Compute Index Supply")["id"]
+    return [item for item in awx.all(kind) if item["organization"] == organization]
+
+
 def check_teams(awx: FakeAwx) -> None:
     """Who orders launches and reads what was bought, who approves reads the quote; nothing else."""
     held = {
@@ -85,19 +91,19 @@ def check_why_it_failed(project: Project, awx: FakeAwx) -> None:
     assert f"AWX cannot update the project from {URL}." in failed.text
     assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
     assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
-    assert awx.all("job_templates") == []
+    assert own(awx, "job_templates") == []
     awx.unreachable = ""
     refused = set_up(project, awx_ssh_key_file=str(another_pair(project)))
     assert refused.returncode == 2
     assert "AWX has the private key of another pair" in refused.text and "Nothing was changed." in refused.text
-    (inventory,) = awx.all("inventories")
+    (inventory,) = own(awx, "inventories")
     assert json.loads(inventory["variables"])["provision_ssh_public_key"] == project.public_key
 
 
+@pytest.mark.core
 def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
-    """After a run that has failed, with another pair that replaces both halves; and beside another organization."""
-    check_why_it_failed(project, awx)
-    pair = project.folder / "another"
+    """And once more, by an administrator of the organization: what an operator has added meanwhile stays."""
+    pair = another_pair(project)
     registry = "postgresql://supply:kept-between-us@db.example.com/supply"
     wanted = {
         "awx_image": "registry.example.com/supply-ee:1",
@@ -107,7 +113,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
         "awx_extending_teams": ["Finance"],
         "awx_ssh_key_file": str(pair),
     }
-    run = set_up(project, **wanted, awx_update_secrets=True)
+    run = set_up(project, **wanted)
 
     assert run.returncode == 0, run.output
     assert project.simulator.settings.token not in run.output and "kept-between-us" not in run.output
@@ -163,15 +169,85 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     check_teams(awx)
     assert awx.one("schedules", "GPU reap every quarter of an hour")["rrule"].endswith("FREQ=MINUTELY;INTERVAL=15")
 
+    check_that_additions_stay(project, awx, wanted)
+
+
+def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, Any]) -> None:
+    """Credentials, variables of the inventory, a second approval, answers of the schedule."""
+    organization = awx.one("organizations", "Compute Index Supply")
+    provision = awx.one("job_templates", "GPU provision")
+    ours = awx.one("credentials", "Compute Index Supply API")
+    vault = awx.make("credential_types", name="Vault", kind="vault", inputs={}, managed=True)
+
+    def credential(name: str, kind: int) -> Item:
+        return awx.make("credentials", name=name, credential_type=kind, organization=organization["id"])
+
+    hub = credential("Hub", awx.one("credentials", "Ansible Galaxy")["credential_type"])
+    awx.associate(organization, "galaxy_credentials", hub)
+    awx.associate(provision, "credentials", credential("Passwords", vault["id"]))
+    # Another account's stands where ours was.
+    awx.associations[provision["id"], "credentials"].remove(ours["id"])
+    awx.associate(provision, "credentials", credential("Other account", ours["credential_type"]))
+    inventory = awx.one("inventories", "Compute Index Supply")
+    approve = awx.one("workflow_job_template_nodes", "approve")
+    workflow = awx.one("workflow_job_templates", "GPU machines")
     schedule = awx.one("schedules", "GPU audit every night")
-    # What has a name of its own is known now; the other organization has the same names.
-    assert set_up(project, awx_organization="Research").returncode == 0
-    check_organizations(awx)
-    # An administrator of the organization can do that, too. What is given for the schedule is all that changes.
+    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
+    public_key = Path(f"{wanted['awx_ssh_key_file']}.pub").read_text().strip()
+    inventory["variables"] += f"provision_ssh_public_key: {public_key}\n"
+    second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
+    awx.associations[approve["id"], "success_nodes"] = [second["id"]]
+    schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
-    again = set_up(project, **wanted, awx_audit_names="gpu-1")
+    again = set_up(project, **wanted)
+
+    # Only how often a job looks is put right.
     assert (again.returncode, again.changed) == (0, 1), again.output
+    assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
+    assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
+    variables = json.loads(inventory["variables"])
+    assert (variables["provision_project"], variables["motd"]) == ("research", "for {{ nobody }}")
+    assert variables["provision_poll_delay"] == 30
+    assert awx.names(approve, "success_nodes") == ["second"]
+    assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+
+
+def make_another_organization(awx: FakeAwx) -> None:
+    """It has things of the same names, made by hand."""
+    found = definitions()
+    owner = {"organization": awx.make("organizations", name="Operations")["id"]}
+    kind = awx.make("credential_types", **found["awx_credential_type"])
+    machine = awx.one("credential_types", "Machine")
+    credentials = [
+        awx.make("credentials", name="Compute Index Supply API", credential_type=kind["id"], **owner),
+        awx.make("credentials", name="Compute Index Supply machines", credential_type=machine["id"], **owner),
+    ]
+    tree = awx.make("projects", name="Compute Index Supply", scm_url=URL, scm_type="git", scm_revision="abc", **owner)
+    inventory = awx.make("inventories", name="Compute Index Supply", **owner)
+    awx.make("workflow_job_templates", name="GPU machines", **owner)
+    common = {"project": tree["id"], "inventory": inventory["id"]}
+    common |= {"job_slice_count": 1, "forks": found["awx_job_forks"]}
+    for each in found["awx_job_templates"]:
+        template = awx.make("job_templates", name=each["name"], playbook=each["playbook"], **common, **owner)
+        for credential in credentials:
+            awx.associate(template, "credentials", credential)
+
+
+def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
+    """Also after a run that has failed, with another pair that replaces both halves."""
+    make_another_organization(awx)
+    check_why_it_failed(project, awx)
+    pair = project.folder / "another"
+    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1")
+    assert run.returncode == 0, run.output
     check_organizations(awx)
+    (inventory,) = own(awx, "inventories")
+    public_key = pair.with_name("another.pub").read_text().strip()
+    assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public_key
+    (machines,) = [each for each in own(awx, "credentials") if each["name"] == "Compute Index Supply machines"]
+    assert awx.secrets[machines["id"]] == {"ssh_key_data": pair.read_text()}
+    schedule = awx.one("schedules", "GPU audit every night")
     assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
 
 
@@ -203,7 +279,7 @@ def another_pair(project: Project, passphrase: str = "") -> Path:
 
 
 def check_organizations(awx: FakeAwx) -> None:
-    """Two of them are apart: each has templates, credentials and machines of its own."""
+    """Each has templates, credentials and machines of its own."""
     templates = awx.all("job_templates")
     assert len(templates) == 2 * len(definitions()["awx_job_templates"])
     for template in templates:
@@ -213,49 +289,6 @@ def check_organizations(awx: FakeAwx) -> None:
     for source in awx.all("inventory_sources"):
         inventory = awx.items[source["inventory"]]
         assert awx.items[source["credential"]]["organization"] == inventory["organization"]
-
-
-@pytest.mark.core
-def test_what_an_operator_has_added_stays(project: Project, awx: FakeAwx) -> None:
-    """Credentials, variables of the inventory, a second approval, answers of the schedule."""
-    assert set_up(project).returncode == 0
-    organization, provision = (
-        awx.one("organizations", "Compute Index Supply"),
-        awx.one("job_templates", "GPU provision"),
-    )
-    ours = awx.one("credentials", "Compute Index Supply API")
-    vault = awx.make("credential_types", name="Vault", kind="vault", inputs={}, managed=True)
-
-    def credential(name: str, kind: int) -> Item:
-        return awx.make("credentials", name=name, credential_type=kind, organization=organization["id"])
-
-    hub = credential("Hub", awx.one("credentials", "Ansible Galaxy")["credential_type"])
-    awx.associate(organization, "galaxy_credentials", hub)
-    awx.associate(provision, "credentials", credential("Passwords", vault["id"]))
-    # Another account's stands where ours was.
-    awx.associations[provision["id"], "credentials"].remove(ours["id"])
-    awx.associate(provision, "credentials", credential("Other account", ours["credential_type"]))
-    inventory = awx.one("inventories", "Compute Index Supply")
-    approve = awx.one("workflow_job_template_nodes", "approve")
-    workflow = awx.one("workflow_job_templates", "GPU machines")
-    schedule = awx.one("schedules", "GPU audit every night")
-    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
-    inventory["variables"] += f"provision_ssh_public_key: {project.public_key}\n"
-    second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
-    awx.associations[approve["id"], "success_nodes"] = [second["id"]]
-    schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
-
-    again = set_up(project)
-
-    # Only how often a job looks is put right.
-    assert (again.returncode, again.changed) == (0, 1), again.output
-    assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
-    assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
-    variables = json.loads(inventory["variables"])
-    assert (variables["provision_project"], variables["motd"]) == ("research", "for {{ nobody }}")
-    assert variables["provision_poll_delay"] == 30
-    assert awx.names(approve, "success_nodes") == ["second"]
-    assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
 
 def test_halves_of_different_pairs_are_refused(project: Project, awx: FakeAwx) -> None:
