@@ -31,7 +31,7 @@ def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
     """The registry entry after a run that had to write it and another that had not."""
     changes = [project.provision(*words, **variables) for _again in range(2)]
     assert [(run.returncode, run.changed) for run in changes] == [(0, 1), (0, 0)], changes[0].output
-    assert [run.output.count("Judge |") for run in changes] == [1, 0]
+    assert [run.output.count("Judge | Find") for run in changes] == [1, 0]
     entry = project.registry("gpu-1")
     assert entry is not None
     return entry
