@@ -13,8 +13,8 @@ author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
   - Makes a line of each mapping, below a line of titles. Columns are as wide as what they hold.
-  - Numbers are aligned on the right, with at least two decimals if they are prices. Lists are joined with commas. A
-    dash stands for what is missing.
+  - Numbers are aligned on the right, with at least two decimals if they are prices. Lists are joined with commas,
+    and times in UTC (ISO 8601, to the second) are shown to the minute. A dash stands for what is missing.
 positional: _input, columns
 options:
   _input:

@@ -14,6 +14,7 @@ import typing as t
 
 from ._text import printable
 
+LINE = 69  # characters of 80, where Ansible prints a list: with blanks, quotes and a comma around
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
 
 
@@ -134,6 +135,7 @@ def _laid_out(
     ]
 
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # as `_moments.utc` writes it
 _LEAST = 6  # characters that are left of a shortened text
 
 
@@ -154,4 +156,6 @@ def _cell(value: t.Any) -> str:
         return ", ".join(map(str, value)) or "-"
     if isinstance(value, float):
         return amount(value)
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return f"{value[:10]} {value[11:16]} UTC"
     return "-" if value is None or value == "" else str(value)

@@ -8,6 +8,7 @@ This plugin util is private to the collection.
 
 from __future__ import annotations
 
+import re
 import time
 
 from ansible import constants as C
@@ -42,9 +43,11 @@ class Progress:
         return passed
 
     def tell(self, msg: str, urgent: bool = False) -> None:
-        """A line if there is something new to say, or nothing was said for a minute."""
+        """A line if there is something new to say, or nothing was said for a minute: then its first words again."""
         if not in_terminal() or (time.monotonic() - self.start < self.quiet and not urgent):
             return
+        again = msg == self.msg
         passed = self.news(msg)
         if passed is not None:
-            display.display(f"  {self.host}, after {passed:.0f} s: {msg}")
+            said = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
+            display.display(f"  {self.host}, after {passed:.0f} s: {said}")

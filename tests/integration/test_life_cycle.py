@@ -38,10 +38,10 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
     run = project.play("compute_index.supply.quote", *nobody, ANSIBLE_SHOW_CUSTOM_STATS="1")
     assert run.returncode == 0, run.output
     lines = [line.strip(' ",') for line in run.output.splitlines()]
-    assert "host   GPUs  type                   contract  USD/h  vendor  region" in lines
-    assert "gpu-1     1  nvidia-h100-sxm5-80gb  ondemand   2.00  nebius  EU" in lines
-    assert "gpu-2     1  nvidia-h100-sxm5-80gb  ondemand   2.50  nebius  EU" in lines
-    assert "or        1  nvidia-h100-sxm5-80gb  ondemand   3.00  nebius  EU" in lines
+    assert "host   GPUs                       contract  USD/h  vendor  region" in lines
+    assert "gpu-1  1 x nvidia-h100-sxm5-80gb  ondemand   2.00  nebius  EU" in lines
+    assert "gpu-2  1 x nvidia-h100-sxm5-80gb  ondemand   2.50  nebius  EU" in lines
+    assert "or     1 x nvidia-h100-sxm5-80gb  ondemand   3.00  nebius  EU" in lines
     assert "USD per hour in total: 4.50" in lines
     assert '"price_per_hour": 4.5' in run.output
     # What is too dear together is shown, and refused in one sentence, besides that with which each host fails.

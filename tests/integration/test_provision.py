@@ -279,6 +279,7 @@ def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeP
     run = project.play(*BOTH)
 
     assert run.returncode == 0, run.output
+    assert "host machines USD/hour" in run.text, "where each is one machine, that is not said"
     assert "did not keep a name" not in run.text, "they are numbered after it"
     (purchase,) = project.simulator.purchases
     notes = {}
@@ -399,7 +400,7 @@ def test_the_first_boot_is_awaited(make_project: MakeProject) -> None:
     said = run.failure("restless")
     assert "does not stay reachable while cloud-init runs" in said and "It is BOUGHT and billed at USD" in said
     assert "[WARNING]: degraded: cloud-init has finished with errors: WARNING: no such package." in run.text
-    assert "host machines USD/hour address" in run.text
+    assert "host USD/hour address" in run.text
 
 
 def test_files_that_need_the_first_boot_are_written_late(project: Project) -> None:

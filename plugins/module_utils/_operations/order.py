@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from .. import _decide_spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import messages, order
+from .._provision.purchase_messages import NOTHING_SENT
 
 
 def order_of(params: Params, check_mode: bool) -> Result:
@@ -28,7 +29,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     if template and names and not isinstance(wanted, Mapping):
         raise Failure(order.sliced_names(template), "invalid")
     if not (params["has_members"] or names):
-        raise Failure(messages.no_hosts(group), "invalid")
+        raise Failure(f"{messages.no_hosts(group)} {NOTHING_SENT}", "invalid")
     published = order.published(wanted)
     reached = [{"name": name, **published[name]} for name in names if name in published]
     return {"changed": False, "group": group, "added": names, "reached": reached}

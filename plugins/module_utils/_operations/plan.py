@@ -19,6 +19,7 @@ from dataclasses import replace
 from .. import _decide_spec, _states
 from .._api import ApiError, Json
 from .._market import Market
+from .._moments import seconds_of
 from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
 from .._provision import ceilings, choosing, lease, messages, ownership, planning, registration
@@ -474,6 +475,8 @@ def _answer(
             params["here"],
             check_mode,
             leased=any(case.entry.ends_at or (case.host.lease and not case.standing.owns) for case in cases),
+            clusters=any(case.host.cluster_name or len(case.entry.resource_ids) > 1 for case in cases)
+            or any(map(_is_cluster, plans)),
         ),
     }
     answer: Result = {**BLANK, "plans": shown, "common": common}
@@ -488,14 +491,14 @@ def _answer(
 
 
 _ALTERNATIVES = 3  # offers that nobody would get, shown beside the others
-_QUOTE = {
+_COLUMNS = {
     "host": "host",
-    "GPUs": "gpu_count",
-    "type": "gpu_type",
+    "GPUs": "gpus",
     "contract": "contract_type",
     "USD/h": "price_per_hour",
+    "vendor": "vendor",
+    "region": "region",
 }
-_COLUMNS = {**_QUOTE, "vendor": "vendor", "region": "region"}
 _PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
 
 
@@ -508,7 +511,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
         owned = draft.action in (KEEP, WAIT)
         own = {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price}
         offer = own if owned else draft.offer
-        rows.append({**(offer or {"gpu_type": "no offer"}), "host": draft.host})
+        rows.append(_quoted_row(draft.host, offer or {"gpu_type": "no offer"}))
         known = {name: offer[name] for name in _PUBLISHED if name in offer}
         life = lifetimes.get(draft.host, Lifetime())
         known["ends_at"] = None if life.end is None else lease.utc(life.end)
@@ -516,16 +519,18 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
         hosts[draft.host] = {"owned": owned, "refusal": draft.refusal, **known}
     taken = {draft.offer_id for draft in plans}
     spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
-    rows += [{**each, "host": "or"} for each in list(spare.values())[:_ALTERNATIVES]]
+    rows += [_quoted_row("or", each) for each in list(spare.values())[:_ALTERNATIVES]]
     total = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
     # Who approves a quote must know how long there is to think.
-    ends = sorted(str(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at"))
-    said = [messages.quoted_until(ends[0])] if ends else []
+    ends = [seconds_of(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at")]
+    said = [messages.quoted_until(lease.said(min(moments)))] if (moments := [end for end in ends if end]) else []
     said += [f"USD per hour in total: {amount(total.total)}{unknown}", *lives(lifetimes)]
     said += [kept_in[:1].upper() + kept_in[1:]]
-    lines = [*table(rows, _COLUMNS), "", *said, *refusals]
+    # Where nobody gets one, the refusals say it all.
+    lines = [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
+    lines += [*said, *refusals]
     return {
         "lines": lines,
         "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
@@ -537,19 +542,31 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     }
 
 
-_OWNED = {"host": "host", "machines": "machines", "USD/hour": "price_per_hour"}
+def _quoted_row(host: str, offer: ownership.Machine) -> Result:
+    """A row of the quote's table."""
+    count = f"{offer['gpu_count']} x " if offer.get("gpu_count") else ""
+    return {**offer, "host": host, "gpus": f"{count}{offer.get('gpu_type')}"}
 
 
+_LARGEST = 8  # GPUs of one machine
+_COUNTED = {"machines": "machines"}
 _LEASED = {"until": "ends_at", "at most": "at_most"}
 
 
-def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool) -> Result:
+def _is_cluster(draft: Plan) -> bool:
+    """Whether the offer has several machines; where the API does not tell, by its GPUs."""
+    nodes, gpus = number_of(draft.offer.get("node_count")), number_of(draft.offer.get("gpu_count"))
+    return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
+
+
+def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
     """The columns of the table of what runs, and the command that takes a host's name and logs in; empty without one.
 
     Without a registry nothing keeps the machines' addresses and host keys: then each row has a command of its own.
     """
     path = ssh_config_file(next(filter(None, folders), ""))
-    columns = {**_OWNED, **(_LEASED if leased else {})}
+    counted = _COUNTED if clusters else {}
+    columns = {"host": "host", **counted, "USD/hour": "price_per_hour", **(_LEASED if leased else {})}
     if not path or (check_mode and not os.path.exists(path)):
         return {"columns": {**columns, "ssh": "ssh"}, "login": ""}
     return {"columns": {**columns, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}

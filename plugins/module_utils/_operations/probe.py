@@ -27,12 +27,11 @@ from .._recording import redacted
 from .._registry._protocol import RegistryError
 from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
 from .._version import VERSION
-from .._wording import narrow_table
+from .._wording import LINE, narrow_table
 from ._memory import Memory
 from ._registries import Registries, with_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
-WIDTH = 80
 MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
 LONGEST_WAIT = 30.0  # seconds before one of these
 FORMAT = 1  # of the recording; the simulator reads it
@@ -235,7 +234,7 @@ def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], lived: i
     verdicts = [each.verdict for each in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
     return [
-        *narrow_table(rows, _COLUMNS, WIDTH, ("evidence",)),
+        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
         "",
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),

@@ -9,18 +9,17 @@ import time
 import typing as t
 
 from .. import _decide_spec, _spec
-from .._moments import utc
 from .._operation import Failure, Operation, Params, Result, given
 from .._provision import messages
+from .._provision.lease import said
 from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of, spent
 from .._provision.sums import Sum
 from .._registry._protocol import RegistryError
-from .._wording import amount, narrow_table, table
+from .._wording import LINE, amount, narrow_table, table
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "spend": {}, "lines": []}
 DAYS = 31  # days that are shown; the result has all
-WIDTH = 80
 
 
 def spend(params: Params, check_mode: bool) -> Result:
@@ -61,12 +60,12 @@ def _warnings(ledgers: t.Iterable[Ledger], found: Spending, uncounted: t.Sequenc
 
 
 def _lines(found: Spending) -> list[str]:
-    since = f"Since {utc(found.since)}, until" if found.since else "Until"
-    lines = [messages.UPPER_BOUNDS, f"{since} now, {utc(found.now)}; what runs counts up to now.", ""]
+    since = f"Since {said(found.since)}, until" if found.since else "Until"
+    lines = [messages.UPPER_BOUNDS, f"{since} now, {said(found.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", found.hosts), ("group", found.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]
-        lines += [*narrow_table(shown, columns, WIDTH, [title]), ""] if shown else []
+        lines += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
     for title, sums in (("month", found.months), ("day", dict(list(found.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
         lines += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []

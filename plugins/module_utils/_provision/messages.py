@@ -53,7 +53,7 @@ def no_hosts(group: str) -> str:
     """A play that is for nobody, which would look like success."""
     return (
         f"There is no host in the group '{group}'. Add some to the inventory, or give provision_hosts (names, or how"
-        f" many). {NOTHING_SENT}"
+        " many)."
     )
 
 
@@ -410,9 +410,9 @@ def few_forks(buyers: int, forks: int) -> str:
     )
 
 
-def quoted_until(expires_at: str) -> str:
-    """A line of a quote: when the first of its offers expires, as the API writes times."""
-    return f"These offers can be bought until {expires_at}."
+def quoted_until(moment: str) -> str:
+    """A line of a quote: when the first of its offers expires."""
+    return f"These offers can be bought until {moment}."
 
 
 def adopted(host: str, machines: t.Iterable[Machine]) -> str:
@@ -429,8 +429,8 @@ def drift(host: str, what: str) -> str:
 
 
 def unswept(swept: str, *, refused: bool) -> str:
-    """A lease that nothing enforces: ``swept`` says when the last sweep was, empty if none is known of."""
-    when = f"the last one was at {swept}" if swept else "none is known of"
+    """A lease that nothing enforces: ``swept`` says when the last sweep was, empty if none is known."""
+    when = f"it ran last at {swept}" if swept else "no run of it is known"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
         f"{f' provision_lease_unswept is refuse. {NOTHING_SENT}' if refused else ' docs/leases.md says how.'}"

@@ -65,3 +65,23 @@ def test_of_many_only_what_changes_is_told_by_its_label(clock: Clock) -> None:
 def test_of_very_many_a_few_are_told(clock: Clock) -> None:
     lines = action.news("h", many("0 of 100 are ready.", **{f"o{number}": "a" for number in range(100)}), {})
     assert len(lines) == 6 and lines[-1] == "and 95 more. 0 of 100 are ready."
+
+
+def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(_progress.display, "display", told.append)
+    progress = _progress.Progress("gpu-1", quiet=10)
+    progress.tell("SSH does not answer yet: Connection refused.")
+    progress.tell("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
+    clock.now += 60
+    progress.tell("SSH refuses the user's key: Permission denied. Set another one.")
+    clock.now += 1
+    progress.tell("cloud-init is still running.")
+    clock.now += 60
+    progress.tell("cloud-init is still running.")
+    assert told == [
+        "  gpu-1, after 0 s: SSH refuses the user's key: Permission denied. Set another one.",
+        "  gpu-1, after 60 s: unchanged: SSH refuses the user's key.",
+        "  gpu-1, after 61 s: cloud-init is still running.",
+        "  gpu-1, after 121 s: unchanged: cloud-init is still running.",
+    ]
