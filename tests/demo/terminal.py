@@ -32,7 +32,7 @@ SHOWN = {
     "provision": ("Procure | Buy the offer", "Show what runs, and what it costs"),
 }
 # What is different each time.
-CHANGING = {r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z": "2026-12-01T12:30:00Z"}
+CHANGING = {r"\d{4}-\d\d-\d\d \d\d:\d\d UTC": "2026-12-01 12:30 UTC"}
 COLOURS = {"32": "green", "33": "yellow", "35": "magenta", "36": "cyan", "31": "magenta", "30": "muted"}
 
 Line = list[tuple[str, str]]

@@ -21,7 +21,7 @@ from plays import kill
 from project import extra
 from simulator import Offer
 
-FIRST = "Upper bounds in USD: from before a purchase was sent to its confirmed end."
+FIRST = "Upper bounds in USD, from before each purchase to its confirmed end."
 
 
 def spend(project: Project, **variables: Any) -> tuple[dict[str, Any], Run]:

@@ -614,7 +614,7 @@ def unnamed(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> st
 
 # What was spent
 
-UPPER_BOUNDS = "Upper bounds in USD: from before a purchase was sent to its confirmed end."
+UPPER_BOUNDS = "Upper bounds in USD, from before each purchase to its confirmed end."
 SPEND_NEEDS_REGISTRY = (
     "What was spent is known to a registry only, and none is kept (provision_registry_dir is empty, and there is no"
     " provision_registry_url). Nothing was sent."
