@@ -32,7 +32,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
@@ -52,6 +54,12 @@ _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "exten
 
 # These run on localhost, for the hosts of the inventory.
 _OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
+
+# What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
+_PLAYBOOKS = {
+    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_", "extend": "extend_"},
+    **{"probe": "probe_", "probe_purchase": "probe_"},
+}
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -92,6 +100,7 @@ class ActionModule(InProcessAction):
         }
         if step not in steps:
             raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
+        self._refuse_slips(step)
         operation, gather = steps[step]
         self.operation = operation or _of_probe(step)  # type: ignore[misc]
         url = self._templar.template(task_vars.get("provision_registry_url"))
@@ -108,6 +117,13 @@ class ActionModule(InProcessAction):
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         return in_its_words(result, task_vars, step in _SURVEYED)
+
+    def _refuse_slips(self, step: str) -> None:
+        """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
+        playbook = f"{self._task.args.get('verb') or 'decommission'}_" if step == "named" else _PLAYBOOKS.get(step)
+        found = slips(load_extra_vars(loader=self._loader), playbook) if playbook else []
+        if found:
+            raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
 
     def _declared(self, task_vars: Variables) -> dict[str, t.Any]:
         return declared(task_vars, self._templar, load_extra_vars(loader=self._loader))

@@ -181,6 +181,24 @@ def test_hosts_that_nobody_can_be_send_nothing(project: Project, variables: dict
     assert project.simulator.requests == []
 
 
+@core
+@pytest.mark.parametrize(
+    ("playbook", "name", "meant"),
+    [
+        ("provision", "order_max_total_price_per_hou", "order_max_total_price_per_hour"),
+        ("audit", "audit_fail_on_orphan", "audit_fail_on_orphans"),
+        ("decommission", "decommission_coun", "decommission_count"),
+    ],
+)
+def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
+    project: Project, playbook: str, name: str, meant: str
+) -> None:
+    run = project.play(f"compute_index.supply.{playbook}", "-e", f"{name}=1", "-e", "decommission_hosts=gpu-1")
+    assert run.returncode == 2, run.output
+    assert f"{name} is no variable of this collection. Is {meant} meant? Nothing was sent." in run.text
+    assert project.simulator.requests == []
+
+
 Refusals = dict[str, tuple[dict[str, object], str]]
 
 

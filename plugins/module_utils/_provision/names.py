@@ -1,0 +1,45 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Extra variables that mean one of the collection's, but are none: what they say would not be heard.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._wording import nearest
+
+# What the playbooks take beside the role's variables; a test compares them with their guide, and with AWX's surveys.
+PLAYBOOKS = frozenset(
+    {
+        *("order_names", "order_gpu_type", "order_gpu_count", "order_contract_type", "order_region", "order_lease"),
+        *("order_max_price_per_hour", "order_max_total_price_per_hour", "order_max_bill"),
+        *("audit_names", "audit_fail_on_orphans", "spend_since"),
+        *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
+        *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
+        *("decommission_forget", "decommission_force", "decommission_wait_timeout"),
+        *("extend_hosts", "extend_by", "extend_until", "extend_count"),
+        *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
+    }
+)
+# An unknown name that begins so would limit nothing.
+_CEILINGS = "order_max_"
+
+
+def slips(extra: t.Iterable[str], playbook: str) -> list[str]:
+    """A sentence for each name that is at most two edits away from one of the ``playbook``'s, or would be a ceiling.
+
+    ``playbook``: what its variables begin with, such as ``order_``.
+    """
+    own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
+    found = []
+    for name in sorted(set(extra) - PLAYBOOKS):
+        meant = nearest(name, own)
+        if meant:
+            found.append(f"{name} is no variable of this collection. Is {meant} meant?")
+        elif playbook in _CEILINGS and name.startswith(_CEILINGS):
+            found.append(f"{name} is no variable of this collection, so it would limit nothing. Is the name right?")
+    return found
