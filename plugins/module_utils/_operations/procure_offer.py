@@ -355,14 +355,8 @@ class _Purchase:
         facts["status"] = _states.word(offer["status"])
         if ceiling is None:
             return
-        if price is None:
-            msg = (
-                f"The API names no price for offer {self._offer_id}, so it cannot be compared with max_price_per_hour."
-            )
-            raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
-        if price > ceiling:
-            msg = f"Offer {self._offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
-            raise Failure(f"{msg} {NOTHING_BOUGHT}", "price", **facts)
+        if price is None or price > ceiling:
+            raise Failure(f"{say.above(self._offer_id, price, ceiling)} {NOTHING_BOUGHT}", "price", **facts)
 
     def _check_account(self) -> None:
         """Compare all that is live on the account, with this purchase, with its ceiling. Raises Failure."""

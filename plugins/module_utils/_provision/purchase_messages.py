@@ -72,6 +72,13 @@ def another_account(offer_id: str) -> str:
 ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
 
 
+def above(offer_id: str, price: float | None, ceiling: float) -> str:
+    """The offer alone would cost more than was agreed to (USD per hour), or nobody knows."""
+    if price is None:
+        return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
+    return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
+
+
 def above_account(offer_id: str, together: Sum, ceiling: float) -> str:
     """All machines of the account would cost more than was agreed to, with this one."""
     prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
