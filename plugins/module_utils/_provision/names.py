@@ -40,6 +40,6 @@ def slips(extra: t.Iterable[str], playbook: str) -> list[str]:
         meant = nearest(name, own)
         if meant:
             found.append(f"{name} is no variable of this collection. Is {meant} meant?")
-        elif playbook in _CEILINGS and name.startswith(_CEILINGS):
+        elif _CEILINGS.startswith(playbook) and name.startswith(_CEILINGS):
             found.append(f"{name} is no variable of this collection, so it would limit nothing. Is the name right?")
     return found
