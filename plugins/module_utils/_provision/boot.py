@@ -33,8 +33,8 @@ _TIMED_OUT = 124  # the exit code of `timeout`
 PAUSE = 1.0  # seconds between two attempts to connect
 # A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
 PATIENCE = 240.0
-# Since OpenSSH 9.8 a server shuts out for a while who fails to log in faster than every five seconds (sshd_config,
-# PerSourcePenalties).
+# Since OpenSSH 9.8 a server shuts out for a while whoever fails to log in more often than every five seconds
+# (sshd_config, PerSourcePenalties).
 DENIED_PAUSE = 5.0
 RESTARTS = 3  # how often a machine may be lost while cloud-init runs
 # How often cloud-init is asked: many are done at once, the others take long.

@@ -194,7 +194,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     found += _of_idleness(raw)
     found += _of_host(declaration, raw)
     found += _of_first_boot(raw)
-    # Where two find fault with a variable, the words of this file are for people.
+    # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(found)))
     found += [f"{said}." for said in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(said))]
     if missing_key:

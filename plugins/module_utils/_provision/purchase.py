@@ -35,9 +35,9 @@ UNSEEN = "unseen"  # none has a name to be seen yet
 
 NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not know the offer
 _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-# Refusals that speak of the offer: somebody else was faster, or became it, since who waits to come back after 429 may
-# be overtaken. The second of two equal requests is answered so, too, if a gateway sent the first. By all others nothing
-# can have been bought, even if nobody can be asked afterwards.
+# Refusals that speak of the offer: somebody else was faster, perhaps while this run waited after a 429. The second of
+# two equal requests is refused in the same way, if a gateway sent the first. After any other refusal nothing can have
+# been bought, even where nobody can be asked afterwards.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
