@@ -30,6 +30,8 @@ TASK_FILES = 15
 """Of a role."""
 LINES = 90
 """Of the longest file of a role's tasks, variables, defaults and handlers."""
+COLUMNS = 80
+"""Of the line in which Ansible prints the name of a role's task, with three stars behind it."""
 SHARED_NAMES = 0
 """Private names that more than one file assigns."""
 SHADOWED_NAMES = 0
@@ -157,6 +159,14 @@ def measure_lines(role: str) -> Measure:
     return Measure(f"lines of {role}'s longest file", max(counts.values()), LINES, parts)
 
 
+def measure_columns(role: str) -> Measure:
+    """A block has no line."""
+    tasks = [task for path in ROOT.glob(f"roles/{role}/tasks/**/*.yml") for task in tasks_in(load(path))]
+    lines = [f"TASK [compute_index.supply.{role} : {task['name']}] ***" for task in tasks if "block" not in task]
+    widest = max(lines, key=len)
+    return Measure(f"columns of {role}'s longest task name", len(widest), COLUMNS, (widest,))
+
+
 def measure_shared_names() -> Measure:
     parts = tuple(
         f"{name}: {', '.join(map(name_of, paths))}"
@@ -219,6 +229,11 @@ def test_longest_file(role: str) -> None:
     check(measure_lines(role))
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_task_name_fits_into_a_line(role: str) -> None:
+    check(measure_columns(role))
+
+
 def test_a_private_name_is_assigned_in_one_file() -> None:
     check(measure_shared_names())
 
@@ -233,6 +248,7 @@ def measures() -> Iterator[Measure]:
     yield from map(measure_templates, ROLES)
     yield from map(measure_task_files, ROLES)
     yield from map(measure_lines, ROLES)
+    yield from map(measure_columns, ROLES)
     yield measure_shared_names()
     yield measure_shadowed_names()
 
