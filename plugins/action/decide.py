@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
@@ -57,7 +57,7 @@ _OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "probe_purchase
 
 # What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
 _PLAYBOOKS = {
-    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_", "extend": "extend_"},
+    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_"},
     **{"probe": "probe_", "probe_purchase": "probe_"},
 }
 
@@ -120,8 +120,8 @@ class ActionModule(InProcessAction):
 
     def _refuse_slips(self, step: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        playbook = f"{self._task.args.get('verb') or 'decommission'}_" if step == "named" else _PLAYBOOKS.get(step)
-        found = slips(load_extra_vars(loader=self._loader), playbook) if playbook else []
+        playbook = f"{self._verb()}_" if step == "named" else _PLAYBOOKS.get(step)
+        found = slips_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
         if found:
             raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
 
@@ -274,10 +274,14 @@ class ActionModule(InProcessAction):
             "broken": memory.warnings(),
             "prefix": hosts[0]["prefix"],
             "by_name": not folders[0],
-            "count": str(task_vars.get(f"{self._task.args.get('verb') or 'decommission'}_count") or "").strip(),
+            "count": str(task_vars.get(f"{self._verb()}_count") or "").strip(),
             "by_job": bool(task_vars.get("awx_job_id")),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
+
+    def _verb(self) -> str:
+        """What is to happen to the hosts that are named."""
+        return str(self._task.args.get("verb") or "decommission")
 
     def _registries(self) -> Registries:
         """Those of this call, from the options that say where they are."""

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._text import number_of
-from .._wording import duration, nearest
+from .._wording import duration
 from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
+from .names import slips
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -188,7 +189,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
         found.append(messages.no_budget_without_registry())
-    found += _of_names(raw["variables"])
+    found += slips(set(raw["variables"]) - VARIABLES - OTHERS, VARIABLES, "role", _is_ceiling)
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_idleness(raw)
@@ -298,16 +299,8 @@ def _ceiling(name: str, value: t.Any, found: list[str], unit: str = "USD per hou
     return float(text)
 
 
-def _of_names(names: t.Iterable[str]) -> list[str]:
-    """Names that mean a variable of the role, but are none: what they say would not be heard."""
-    found = []
-    for name in sorted(set(names) - VARIABLES - OTHERS):
-        meant = nearest(name, sorted(VARIABLES))
-        if meant:
-            found.append(f"{name} is no variable of this role. Is {meant} meant?")
-        elif name.startswith(CEILINGS) or "price" in name:
-            found.append(f"{name} is no variable of this role, so it would limit nothing. Is the name right?")
-    return found
+def _is_ceiling(name: str) -> bool:
+    return name.startswith(CEILINGS) or "price" in name
 
 
 def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Extra variables that mean one of the collection's, but are none: what they say would not be heard.
+"""Names that mean a variable of the collection, but are none: what they say would not be heard.
 
 This module util is private to the collection.
 """
@@ -29,17 +29,26 @@ PLAYBOOKS = frozenset(
 _CEILINGS = "order_max_"
 
 
-def slips(extra: t.Iterable[str], playbook: str) -> list[str]:
-    """A sentence for each name that is at most two edits away from one of the ``playbook``'s, or would be a ceiling.
+def slips(unknown: t.Iterable[str], own: t.Iterable[str], what: str, is_ceiling: t.Callable[[str], bool]) -> list[str]:
+    """A sentence for each unknown name that is at most two edits away from one of ``own``, or would be a ceiling.
 
-    ``playbook``: what its variables begin with, such as ``order_``.
+    ``what`` has the variables ``own``, in a word.
     """
-    own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
-    found = []
-    for name in sorted(set(extra) - PLAYBOOKS):
-        meant = nearest(name, own)
+    found, known = [], sorted(own)
+    for name in sorted(unknown):
+        meant = nearest(name, known)
         if meant:
-            found.append(f"{name} is no variable of this collection. Is {meant} meant?")
-        elif _CEILINGS.startswith(playbook) and name.startswith(_CEILINGS):
-            found.append(f"{name} is no variable of this collection, so it would limit nothing. Is the name right?")
+            found.append(f"{name} is no variable of this {what}. Is {meant} meant?")
+        elif is_ceiling(name):
+            found.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
     return found
+
+
+def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
+    """The same for extra variables. ``playbook``: what its own begin with, such as ``order_``."""
+    own = {name for name in PLAYBOOKS if name.startswith(playbook)}
+
+    def is_ceiling(name: str) -> bool:
+        return _CEILINGS.startswith(playbook) and name.startswith(_CEILINGS)
+
+    return slips(set(extra) - PLAYBOOKS, own, "collection", is_ceiling)

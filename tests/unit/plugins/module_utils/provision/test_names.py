@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
 
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[5]
     ],
 )
 def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: str) -> None:
-    told = slips([name, *PLAYBOOKS], playbook)
+    told = slips_of_playbook([name, *PLAYBOOKS], playbook)
     assert len(told) == bool(meant)
     assert all(line.startswith(f"{name} is no variable of this collection") and meant in line for line in told)
 
