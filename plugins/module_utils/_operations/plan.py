@@ -524,8 +524,9 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     unknown = f", and {total.unknown} unknown price(s)" if total.unknown else ""
     refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
     # Who approves a quote must know how long there is to think.
-    ends = [seconds_of(each["expires_at"]) for each in hosts.values() if not each["owned"] and each.get("expires_at")]
-    said = [messages.quoted_until(lease.said(min(moments)))] if (moments := [end for end in ends if end]) else []
+    expiries = (seconds_of(each.get("expires_at")) for each in hosts.values() if not each["owned"])
+    ends = [moment for moment in expiries if moment is not None]
+    said = [messages.quoted_until(lease.said(min(ends)))] if ends else []
     said += [f"USD per hour in total: {amount(total.total)}{unknown}", *lives(lifetimes)]
     said += [kept_in[:1].upper() + kept_in[1:]]
     # Where nobody gets one, the refusals say it all.
