@@ -239,7 +239,7 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     make_another_organization(awx)
     check_why_it_failed(project, awx)
     pair = project.folder / "another"
-    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1")
+    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True)
     assert run.returncode == 0, run.output
     check_organizations(awx)
     (inventory,) = own(awx, "inventories")
@@ -247,6 +247,10 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public_key
     (machines,) = [each for each in own(awx, "credentials") if each["name"] == "Compute Index Supply machines"]
     assert awx.secrets[machines["id"]] == {"ssh_key_data": pair.read_text()}
+    # What is given for the schedule is all that changes.
+    again = set_up(project, awx_ssh_key_file=str(pair), awx_audit_names="gpu-1")
+    assert (again.returncode, again.changed) == (0, 1), again.output
+    check_organizations(awx)
     schedule = awx.one("schedules", "GPU audit every night")
     assert schedule["extra_data"] == {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes"}
 
