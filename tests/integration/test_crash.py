@@ -1,23 +1,24 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A crash between any two lines of a purchase: the line is found by tracing, the API and its log are real.
+"""A crash between any two lines of a purchase: the lines are found by tracing, the API and the database are real.
 
-A process that comes afterwards sees only what the crash has left: at the API, in the registry, in the folder. Where
-another crash in the same function has left the same, no second one is sent after it.
+One run is looked at before each of its lines: what has it left by then, at the API, in the registry, in the folder?
+Wherever a file of ours first leaves such a thing another process is killed, and a third one comes afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,57 +33,92 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
-from simulator import Fault, Nowhere, Settings, Simulator
+from simulator import Fault, Nowhere, Purchase, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
-CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()"
-ROWS = """
-SELECT p.state, p.reason, p.quoted, p.charged, p.epoch, p.sent_at IS NULL, p.expired_seen IS NULL, p.noted_at IS NULL,
-    p.ended_at IS NULL, p.note::text, array_agg(m.resource), bool_or(m.gone_at IS NULL)
-FROM compute_index_supply.purchase p LEFT JOIN compute_index_supply.machine m USING (claim) WHERE p.offer = %(offer)s
-GROUP BY p.claim ORDER BY p.claimed_at
-"""
+TABLES = ("purchase", "machine", "sweep", "meta")
 # What is another one for each purchase: ids, times, and the names of temporary files.
-OWN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+|\.\w+\.tmp")
+OWN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+|\.\w+\.tmp")
 
 
-class Crash(BaseException):
-    """The process ends here; nothing may catch it."""
+# A line of ours: its file, its number, and how many times it has run.
+Place = tuple[str, int, int]
 
 
 class Tracer:
-    """Counts the lines of ours that run, and crashes before the one with the given number.
+    """Calls ``before`` before each line of ours that runs."""
 
-    What a line does for the third time, in a loop, is not told apart from the second.
-    """
-
-    def __init__(self, crash_at: int | None = None) -> None:
-        self.crash_at = crash_at
-        self.lines = 0
-        self.function = ""
+    def __init__(self, before: Callable[[Place], None]) -> None:
+        self.before = before
         self.times: Counter[tuple[str, int]] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> Tracer | None:
-        if OURS not in frame.f_code.co_filename or "ansible_collections" not in frame.f_globals.get("__name__", ""):
+        code = frame.f_code
+        if OURS not in code.co_filename or "ansible_collections" not in frame.f_globals.get("__name__", ""):
             return None
-        place = frame.f_code.co_filename, frame.f_lineno
-        if event == "line" and self.times[place] < 2:
-            self.times[place] += 1
-            self.lines += 1
-            if self.lines == self.crash_at:
-                self.function = frame.f_code.co_name
-                raise Crash
+        if event == "line":
+            line = code.co_filename, frame.f_lineno
+            self.times[line] += 1
+            self.before((*line, self.times[line]))
         return self
 
+    def __enter__(self) -> None:
+        self.outer = sys.gettrace()
+        sys.settrace(self)
 
-def run(
-    simulator: Simulator, offer_id: str, registry: Path | str | None, tracer: Tracer | None = None
-) -> dict[str, Any] | None:
-    """Buy the offer, with a registry in a file, by the address of a shared one, or with none.
+    def __exit__(self, *_error: object) -> None:
+        sys.settrace(self.outer)
 
-    Returns the result, None after a crash.
+
+def look(program: Callable[[], object], left: Callable[[], str], check: Callable[[], object]) -> list[Place]:
+    """Run the program, and look at what it has left before each line; where that is new it is checked, too.
+
+    Returns the places where a file of ours first leaves something.
     """
+    places: dict[tuple[str, str], Place] = {}
+    lines: Counter[str] = Counter()
+    trouble: list[BaseException] = []
+
+    def before(place: Place) -> None:
+        try:
+            state = left()
+            if state not in lines:
+                check()
+        except BaseException as error:  # which the program could catch
+            trouble.append(error)
+            raise
+        lines[state] += 1
+        places.setdefault((place[0], state), place)
+
+    with Tracer(before):
+        program()
+    if trouble:
+        raise trouble[0]
+    assert lines.total() > 100, "the tracer sees the code"
+    assert len(lines) > 2, "there is ever more that is left"
+    return list(places.values())
+
+
+def killed(program: Callable[[], object], place: Place) -> bool:
+    """Run the program in a process of its own, which is killed before that line. Whether it came there."""
+
+    def before(here: Place) -> None:
+        if here == place:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        try:
+            with Tracer(before):
+                program()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def run(simulator: Simulator, offer_id: str, registry: Path | str | None) -> dict[str, Any]:
+    """Buy the offer, with a registry in a file, by the address of a shared one, or with none."""
     shared = registry if isinstance(registry, str) else None
     params = {
         "api_url": simulator.url,
@@ -106,41 +142,22 @@ def run(
         "host": offer_id if shared else "gpu-1",
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
-    _on_api._client.cache_clear()  # a process that crashed leaves no session to the next one
-    before = sys.gettrace()
-    if tracer:
-        sys.settrace(tracer)
-    try:
-        return PROCURE_OFFER.perform(params, False)
-    except Crash:
-        return None
-    finally:
-        sys.settrace(before)
+    _on_api._client.cache_clear()  # each process has a session of its own
+    return PROCURE_OFFER.perform(params, False)
 
 
 @pytest.fixture(autouse=True)
-def unlock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """``unlock()`` gives back the locks of a crash, as the end of its process would."""
-    held: list[int] = []
-    lock = fcntl.flock
-    monkeypatch.setattr(fcntl, "flock", lambda handle, how: held.append(handle) or lock(handle, how))
-    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # nobody pulls the plug here
-
-    def give_back() -> None:
-        while held:
-            with contextlib.suppress(OSError):  # most were closed in time
-                lock(held.pop(), fcntl.LOCK_UN)
-
-    return give_back
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here."""
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that a crash left open
 @pytest.mark.parametrize(
     ("memory", "lost"),
     [("by-name", False), ("by-name", True), ("registry", False), ("registry", True), ("shared", True)],
 )
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
-    memory: str, lost: bool, tmp_path: Path, unlock: Callable[[], None], request: pytest.FixtureRequest
+    memory: str, lost: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
 
@@ -160,16 +177,14 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         found = Database(registry, {"host": "h", "user": "u", "run": "a fourth one"}).ledger("default").bills
         return [bill for bill in found if bill.offer_id == offer_id]
 
-    def left(registry: Path | str | None, offer_id: str, before: int) -> str:
-        """All that a run has left after so many requests."""
+    def left(offer_id: str, before: int) -> str:
+        """All that a run has left after so many requests. What a transaction has not committed yet does not count."""
         asked = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
         bought = [purchase.resource_ids for purchase in simulator.purchases if purchase.offer_id == offer_id]
-        kept: list[Any] = []
-        if isinstance(registry, Path):
-            kept = [(file.name, file.read_text()) for file in sorted(registry.parent.glob("*"))]
-        elif connection:
-            kept = connection.execute(ROWS, {"offer": offer_id}).fetchall()
-        return OWN.sub("", repr((asked, bought, kept)))
+        kept = [(file.name, file.read_text()) for file in sorted((tmp_path / offer_id).rglob("*")) if file.is_file()]
+        for table in TABLES if connection else ():
+            kept += connection.execute(f"SELECT t::text FROM compute_index_supply.{table} t ORDER BY 1").fetchall()
+        return OWN.sub("_", repr((asked, bought, kept)))
 
     with contextlib.ExitStack() as opened:
         simulator = opened.enter_context(
@@ -185,38 +200,31 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             file = tmp_path / offer_id / "gpu-1" / "compute_index_supply.yml"
             return offer_id, file if memory == "registry" else url
 
-        run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
-        tracer = Tracer()
-        run(simulator, *fresh(), tracer)
-        lines = tracer.lines
-        assert lines > 100, "the tracer sees the code"
-        bought = crashes = 0
-        followed: set[tuple[str, str]] = set()
-        for line in range(1, lines + 1):
-            offer_id, registry = fresh()
-            tracer, before = Tracer(crash_at=line), len(simulator.requests)
-            crashes += run(simulator, offer_id, registry, tracer) is None
-            unlock()
-            if connection:
-                # The connections of a process end with it.
-                connection.execute(CUT)
-            mine = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
-            bought += bool(mine)
-            if mine and registry is not None:
+        def bought(offer_id: str, registry: Path | str | None) -> list[Purchase]:
+            """The offer's purchases; whatever is bought is in the ledger by then."""
+            purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
+            if purchases and registry is not None:
                 (bill,) = billed(registry, offer_id)
-                assert bill.runs and bill.price == 2.0, f"line {line}"
-                assert bill.begin is not None and bill.begin <= mine[0].time.timestamp(), f"line {line}"
-            found = tracer.function, left(registry, offer_id, before)
-            if found in followed:
+                assert bill.runs and bill.price == 2.0
+                assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
+            return purchases
+
+        run(simulator, *fresh())  # fills the caches, so that all that follow run the same lines
+        looked, before = fresh(), len(simulator.requests)
+        places = look(partial(run, simulator, *looked), lambda: left(looked[0], before), lambda: bought(*looked))
+        outcomes = []
+        for place in places:
+            offer_id, registry = fresh()
+            if not killed(partial(run, simulator, offer_id, registry), place):
                 continue
-            followed.add(found)
+            before_it = len(bought(offer_id, registry))
             if connection:
                 connection.execute("UPDATE compute_index_supply.purchase SET held_until = now()")
             simulator.faults.clear()
             result = run(simulator, offer_id, registry)
-            assert result is not None and result["outcome"] in ("created", "existing"), f"line {line}: {result}"
-            purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
-            assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before line {line}"
+            assert result["outcome"] in ("created", "existing"), f"{place}: {result}"
+            purchases = bought(offer_id, registry)
+            assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before {place}"
             assert result["resource_ids"] == purchases[0].resource_ids
             if registry is not None:
                 entry = remembered(registry, offer_id)
@@ -225,30 +233,29 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"
                 (bill,) = billed(registry, offer_id)
                 assert bill.runs and list(bill.resource_ids) == purchases[0].resource_ids
-                assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
-        assert crashes > 0.98 * lines, "an answer may arrive in fewer pieces, which takes some lines less"
-        assert 0 < bought < lines, "some crashes came before the purchase, some after"
+            outcomes.append(before_it)
+        assert len(outcomes) > 0.95 * len(places), "an answer may arrive in fewer pieces, which takes some lines less"
+        assert {0, 1} == set(outcomes), "some were killed before the purchase, some after it"
 
 
-def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(
-    tmp_path: Path, unlock: Callable[[], None]
-) -> None:
+def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path: Path) -> None:
     """The ledger never ends a machine before it has ended, and the next run ends what a crash has left."""
 
-    def noted(folder: Path, tracer: Tracer | None) -> bool:
-        """Note the end of the host's machine; whether that was not interrupted."""
-        before = sys.gettrace()
-        if tracer:
-            sys.settrace(tracer)
-        try:
-            file = HostFile(str(folder / "gpu-1" / "compute_index_supply.yml"))
-            if file.read():
-                file.end("decommissioned")
-        except Crash:
-            return False
-        finally:
-            sys.settrace(before)
-        return True
+    def note(folder: Path) -> None:
+        """Note the end of the host's machine."""
+        file = HostFile(str(folder / "gpu-1" / "compute_index_supply.yml"))
+        if file.read():
+            file.end("decommissioned")
+
+    def bill_of(folder: Path, deleted_at: datetime) -> Bill:
+        (bill,) = _files.ledger(str(folder)).bills
+        assert bill.end is None or bill.end >= deleted_at.timestamp()
+        return bill
+
+    def left(folder: Path) -> str:
+        return OWN.sub(
+            "_", repr([(file.name, file.read_text()) for file in sorted(folder.rglob("*")) if file.is_file()])
+        )
 
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
 
@@ -261,25 +268,19 @@ def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(
             assert resource.deleted_at is not None
             return folder, resource.deleted_at
 
-        noted(fresh()[0], None)
-        tracer = Tracer()
-        noted(fresh()[0], tracer)
-        assert tracer.lines > 50, "the tracer sees the code"
-        running = crashes = 0
-        for line in range(1, tracer.lines + 1):
+        note(fresh()[0])
+        folder, deleted_at = fresh()
+        places = look(partial(note, folder), partial(left, folder), partial(bill_of, folder, deleted_at))
+        running = []
+        for place in places:
             folder, deleted_at = fresh()
-            crashes += not noted(folder, Tracer(crash_at=line))
-            unlock()
-            (bill,) = _files.ledger(str(folder)).bills
-            running += bill.runs
-            assert bill.end is None or bill.end >= deleted_at.timestamp(), f"line {line}"
-            assert noted(folder, None)
-            unlock()
-            (bill,) = _files.ledger(str(folder)).bills
-            assert bill.end is not None and bill.end >= deleted_at.timestamp(), f"line {line}"
-            assert (bill.why, bill.registered) == ("decommissioned", True)
+            assert killed(partial(note, folder), place)
+            running.append(bill_of(folder, deleted_at).runs)
+            note(folder)
+            bill = bill_of(folder, deleted_at)
+            assert (bill.end is not None, bill.why, bill.registered) == (True, "decommissioned", True)
             assert not (folder / "gpu-1" / "compute_index_supply.yml").exists()
-        assert crashes > 0.98 * tracer.lines and 0 < running < tracer.lines
+        assert set(running) == {True, False}, "some were killed before the end is noted, some after it"
 
 
 def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: Path) -> None:
