@@ -155,7 +155,7 @@ class ActionModule(InProcessAction):
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        consumed = _consumed(batch, "provision__planned")
+        consumed = _consumed((own.get("provision__planned") or {}).get("common") for own in batch.values())
         wanted = {host: own["provision__declared"] for host, own in batch.items() if _has_declared(own)}
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
@@ -190,7 +190,7 @@ class ActionModule(InProcessAction):
         return found
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
-        call = task_vars["provision__planned"]["call"]
+        call = task_vars["provision__planned"]["common"]["call"]
         handed = (own.get("provision__plan") or {} for own in _batch(task_vars).values())
         plans = [plan for plan in handed if plan.get("call") == call]
         return {
@@ -225,7 +225,7 @@ class ActionModule(InProcessAction):
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        consumed = _consumed(batch, "decommission__decided")
+        consumed = _consumed(own.get("decommission__decided") for own in batch.values())
         declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
         hosts = [one for one in declared if str(one["id"]) not in consumed]
         _insist_on_declaration("decommission__declared", task_vars, hosts, consumed)
@@ -393,10 +393,9 @@ def _failed(task_vars: Variables) -> list[str]:
     return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in left]
 
 
-def _consumed(batch: t.Mapping[str, Variables], registered: str) -> list[str]:
-    """The declarations that were decided about before, by the results that were registered under this name."""
-    results = (own.get(registered) or {} for own in batch.values())
-    return sorted({each for result in results for each in result.get("consumed") or []})
+def _consumed(results: t.Iterable[Variables | None]) -> list[str]:
+    """The declarations that were decided about before, by what was registered then."""
+    return sorted({each for result in results for each in (result or {}).get("consumed") or []})
 
 
 def _play(task: t.Any) -> t.Any:

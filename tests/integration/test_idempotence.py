@@ -44,8 +44,8 @@ def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
     assert (run.returncode, run.changed) == (0, 0), run.output
     assert finished.registry("gpu-1") == entry
     assert [request.method for request in finished.simulator.requests[requests:]] == ["GET", "GET"]
-    # One task of its own, the declaration, and three that are once for all hosts: the plan, its hosts, the table.
-    assert run.recap("gpu-1", "ok") == 4
+    # One task of its own, the declaration, and two that are once for all hosts: the plan and the table.
+    assert run.recap("gpu-1", "ok") == 3
     assert entry["ansible_host"] in run.output
     assert "2.00" in run.output
 

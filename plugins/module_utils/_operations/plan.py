@@ -462,7 +462,6 @@ def _answer(
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
     }
-    # What concerns all of them stands apart from the plans, which the role forgets once each host has its own.
     common = {
         "call": call,
         "consumed": [*params["consumed"], *params["ids"]],
@@ -479,7 +478,7 @@ def _answer(
             or any(map(_is_cluster, plans)),
         ),
     }
-    answer: Result = {**BLANK, "plans": shown, "common": common}
+    answer: Result = {**BLANK, "plans": [each for each in shown if each["next"] or each["facts"]], "common": common}
     if params["quote"]:
         return {**answer, **quoted(plans, common["registry"], lifetimes_of(plans, known, statuses, clock))}
     data: Result = {"provision_hosts": kept} if kept else {}
@@ -586,7 +585,7 @@ def _kept_in(places: t.Sequence[str], registries: Registries, here: str) -> str:
     except RegistryError as error:
         return f"no registry: {error}"
     shown = ", ".join(_shortest(name, here) if os.path.isabs(name) else name for name in names)
-    return f"registry: {shown}" if names else "no registry: machines are known by their names"
+    return f"registry: {shown}" if names else "no registry, machines are known by their names"
 
 
 def _shortest(path: str, here: str) -> str:
@@ -611,7 +610,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "action": STOP,
             "next": "stop.yml",
             "facts": {},
-            "is_news": True,
             "refusal": draft.refusal,
             "label": _label(draft),
             "attempts": [],
@@ -630,7 +628,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "action": draft.action,
         "next": following,
         "facts": facts,
-        "is_news": bool(following or facts),
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price,
