@@ -9,6 +9,7 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 from __future__ import annotations
 
 import os
+import subprocess
 import typing as t
 
 from ansible import constants as C
@@ -174,6 +175,7 @@ class ActionModule(InProcessAction):
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
+            "job_keys": _job_keys() if task_vars.get("awx_job_id") else None,
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
             "forks": int(task_vars.get("ansible_forks") or 0),
@@ -396,6 +398,17 @@ def _failed(task_vars: Variables) -> list[str]:
 def _consumed(results: t.Iterable[Variables | None]) -> list[str]:
     """The declarations that were decided about before, by what was registered then."""
     return sorted({each for result in results for each in (result or {}).get("consumed") or []})
+
+
+def _job_keys() -> str:
+    """What ``ssh-add`` says of the keys of this job of AWX, which has them in an agent and nowhere else."""
+    try:
+        answer = subprocess.run(
+            ["ssh-add", "-l", "-E", "sha256"], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return answer.stdout + answer.stderr
 
 
 def _play(task: t.Any) -> t.Any:

@@ -43,6 +43,7 @@ PLAN: Spec = {
     "inventory": {"type": "dict", "default": {}},
     "connection": {"type": "str", "default": ""},
     "identity_file": {"type": "str", "default": ""},
+    "job_keys": {"type": "str"},
     "quote": {"type": "bool", "default": False},
     "slice_of": {"type": "str", "default": ""},
     "forks": {"type": "int", "default": 0},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 
 LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))
 # What stands behind the type, as bytes that a field must be, their number, or None for any number but zero.
@@ -47,6 +48,15 @@ def check_ssh_public_key(value: str) -> str:
     if kind == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < LEAST_RSA:
         raise ValueError(f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes")
     return key
+
+
+def fingerprint(public: str) -> str:
+    """A public key's fingerprint as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if that is no key."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(public.split()[1], validate=True)).digest()
+    except (IndexError, ValueError):
+        return ""
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def public_half(private: str) -> str:

@@ -30,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
+from ansible_collections.compute_index.supply.plugins.module_utils._ssh_key import fingerprint
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
@@ -122,6 +123,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "boot_timeout": str(given["provision_boot_timeout"]),
         **_waits(given["provision_wait"], given["provision_wait_delay"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
+        "ssh_fingerprint": fingerprint(str(given["provision_ssh_public_key"] or "")),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
         "file_keys": _keys(given["provision_files"]),

@@ -302,7 +302,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
 def test_the_output_of_a_job_is_short(make_controller: MakeController) -> None:
     """The lines of a job's page, the recap among them; and it has what an operator must know."""
     controller = make_controller(offers=[Offer() for _each in range(11)])
-    for names, count, most in (("10", 10, 136), ("alice", 1, 62)):
+    for names, count, most in (("10", 10, 127), ("alice", 1, 54)):
         job = successful(controller.launch("GPU provision", {**ORDER, "order_names": names}))
         plain = re.sub(r"\x1b\[[0-9;]*m", "", job.output)
         lines = len(plain.splitlines())
@@ -361,13 +361,14 @@ def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeControlle
         controller.templates["GPU provision"] = {**controller.templates["GPU provision"], "ssh": False}
     else:
         controller.inventory_variables["provision_ssh_public_key"] = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA=="
-    job = controller.launch("GPU provision", ORDER)
+    order = {"order_names": "2", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
+    job = controller.run("GPU provision", order)
     assert (job.status, controller.simulator.purchases) == ("failed", [])
     assert "This job cannot log in to the machines that it would buy" in job.text
     assert "Could not open a connection to your authentication agent" in job.text or key == "another"
     controller.inventory_variables["provision_reach"] = False
     if key == "none":
-        successful(controller.launch("GPU provision", ORDER))
+        successful(controller.run("GPU provision", order))
 
 
 @core

@@ -37,7 +37,7 @@ from .._registry._files import read_text
 from .._registry._pins import pin
 from .._registry._place import is_shared, ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
-from .._ssh_key import public_half
+from .._ssh_key import fingerprint, public_half
 from .._text import number_of
 from .._wording import amount, table, usd_short
 from ._leases import Lifetime, Sweeps, idles, leased, lifetimes_of, lives, warnings_of
@@ -140,9 +140,23 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
+    if declaration.reach and not (params["quote"] or missing or declaration.identity_file):
+        own = raw["ssh_fingerprint"] if raw["has_ssh_public_key"] else fingerprint(read_text(key) or "")
+        objections += filter(None, [_locked_out(own, params["job_keys"])])
     if params["slice_of"] and not is_shared(place):
         objections += [messages.sliced_total(params["slice_of"], name) for name in _ceilings_of_all(declaration)]
     return replace(declaration, objections=tuple(objections))
+
+
+def _locked_out(own: str, job_keys: str | None) -> str:
+    """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
+
+    ``own``: the key's fingerprint; an odd key is the purchase's business. ``job_keys``: what ``ssh-add -l`` says; None
+    outside of AWX, where nobody knows what else ssh has.
+    """
+    if job_keys is None or not own or own in job_keys.split():
+        return ""
+    return messages.locked_out(own, job_keys.strip())
 
 
 def _ceilings_of_all(host: Declaration) -> t.Iterator[str]:

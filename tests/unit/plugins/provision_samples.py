@@ -50,6 +50,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "adopt": False,
         "cluster_name": "",
         "has_ssh_public_key": True,
+        "ssh_fingerprint": "SHA256:own",
         "ssh_public_key_file": "~/.ssh/id_ed25519.pub",
         "reach": True,
         "verify": False,

@@ -34,13 +34,28 @@ class Offers:
         return []
 
 
-def planned(folder: Path, count: int, **fields: Any) -> dict[str, Any]:
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e a comment"
+SHA = "SHA256:own"
+OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
+
+
+def planned(
+    folder: Path, count: int, *, quote: bool = False, job_keys: str | None = None, **fields: Any
+) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
+        **{
+            "quote": quote,
+            "job_keys": job_keys,
+            "failed": [],
+            "registry_mark": "",
+            "slice_of": "",
+            "forks": 5,
+            "looks": 0,
+        },
     }
     return plan(cast(Market, Offers(count)), params, True)
 
@@ -70,6 +85,36 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, optio
     assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
     (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     assert said("one", "two.pub") == []
+
+
+@pytest.mark.parametrize(
+    ("job_keys", "fields", "buys"),
+    [
+        (None, {}, True),
+        (f"256 {SHA} a credential (ED25519)\n", {}, True),
+        (f"2048 SHA256:another x (RSA)\n256 {SHA} y (ED25519)\n", {}, True),
+        ("2048 SHA256:another x (RSA)\n", {}, False),
+        (f"256 {SHA}er x (ED25519)\n", {}, False),
+        ("The agent has no identities.\n", {}, False),
+        ("", {}, False),
+        ("", {"reach": "false"}, True),
+        ("", {"identity_file": "/runner/key"}, True),
+        ("", {"ssh_fingerprint": ""}, True),
+        ("", {"quote": True}, True),
+        (f"256 {SHA} x (ED25519)\n", {"has_ssh_public_key": False, "ssh_public_key_file": "key.pub"}, False),
+        (f"256 {OF_FILE} x (ED25519)\n", {"has_ssh_public_key": False, "ssh_public_key_file": "key.pub"}, True),
+    ],
+)
+def test_a_job_that_has_not_the_machines_key_buys_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job_keys: str | None, fields: dict[str, Any], buys: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("key.pub").write_text(f"{KEY}\n")
+    (found,) = planned(tmp_path / "registry", 1, job_keys=job_keys, **fields)["plans"]
+    assert (found["action"] == "buy") == buys, found["refusal"]
+    if not buys:
+        assert "This job cannot log in to the machines that it would buy" in found["refusal"]
+        assert found["refusal"].endswith("Nothing was sent.")
 
 
 @pytest.mark.parametrize(("count", "said"), [(5, []), (6, ["6 hosts buy, 5 at a time: a purchase may take minutes"])])
