@@ -117,7 +117,9 @@ class ActionModule(InProcessAction):
         result = super().run(tmp, task_vars)
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
-        return in_its_words(result, task_vars, step in _SURVEYED)
+        # Only where a playbook says which group its play is for is an order heard.
+        extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else None
+        return in_its_words(result, task_vars, step in _SURVEYED, extra)
 
     def _refuse_slips(self, step: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""

@@ -199,6 +199,18 @@ def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
     assert project.simulator.requests == []
 
 
+def test_a_refusal_has_the_names_of_the_order(project: Project) -> None:
+    order = {"order_gpu_type": "none", "order_lease": "soon", "order_max_price_per_hour": 3}
+    own = {"provision_max_price_per_hour": "much"}  # beats the order's
+    run = project.play("compute_index.supply.provision", "-e", json.dumps({**order, **own}))
+    assert run.returncode == 2
+    assert "order_lease must be a duration" in run.text and "provision_max_price_per_hour must be a number" in run.text
+    run = project.play(
+        "compute_index.supply.quote", "-e", json.dumps({**order, "order_lease": "", "order_gpu_type": "L4"})
+    )
+    assert "No offer matches the order." in run.text, run.output
+
+
 Refusals = dict[str, tuple[dict[str, object], str]]
 
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The same sentences for who sits in front of AWX, where a survey has questions and a job is launched.
+"""The same sentences for who sits in front of AWX, where a survey has questions and a job is launched, or has ordered.
 
 The names are those of the playbook awx_setup. This module util is private to the collection.
 """
@@ -66,10 +66,15 @@ def in_awx(text: str) -> str:
     return f"{text} {_ELSEWHERE}{', '.join(others)}." if others else text
 
 
-def shown_in_awx(result: t.Any, read: bool = False) -> t.Any:
-    """A step's result with all that a person reads put so; ``read``: this part of it is."""
+def by_names(text: str, names: t.Mapping[str, str]) -> str:
+    """A sentence with these names of variables, by those that it has."""
+    return _VARIABLE.sub(lambda found: names.get(found[0], found[0]), text)
+
+
+def shown(result: t.Any, words: t.Callable[[str], str], read: bool = False) -> t.Any:
+    """A step's result with all that a person reads in other words; ``read``: this part of it is."""
     if isinstance(result, t.Mapping):
-        return {name: shown_in_awx(part, read or name in _READ) for name, part in result.items()}
+        return {name: shown(part, words, read or name in _READ) for name, part in result.items()}
     if isinstance(result, (list, tuple)):
-        return [shown_in_awx(part, read) for part in result]
-    return in_awx(result) if read and isinstance(result, str) else result
+        return [shown(part, words, read) for part in result]
+    return words(result) if read and isinstance(result, str) else result

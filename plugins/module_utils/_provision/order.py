@@ -116,6 +116,14 @@ def ordered(answers: Answers) -> Variables:
     return found
 
 
+def spelled(extra: Answers) -> dict[str, str]:
+    """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
+    found = {variable: name for name, variable in _AS_THEY_ARE.items() if _given(str(extra.get(name, "")).strip())}
+    if _given(str(extra.get("order_gpu_type", "")).strip()):
+        found["provision_spec"] = "the order"
+    return {variable: words for variable, words in found.items() if variable not in extra}
+
+
 def _given(text: str) -> bool:
     return text.lower() not in _NOT_GIVEN
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, naming, purchase_messages
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import in_awx, shown_in_awx
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import by_names, in_awx, shown
 
 from provision_samples import machine
 
@@ -55,11 +55,19 @@ def test_a_survey_has_questions_and_a_job_is_launched(text: str, part: str) -> N
     assert in_awx(in_awx(text)) == in_awx(text)
 
 
+def test_an_order_has_names_of_its_own() -> None:
+    names = {"provision_spec": "the order", "provision_max_bill": "order_max_bill"}
+    assert by_names(messages.no_match("none"), names).startswith("No offer matches the order. Ask for less (region,")
+    assert by_names("provision_max_bill, provision_max_bills, xprovision_spec", names) == (
+        "order_max_bill, provision_max_bills, xprovision_spec"
+    )
+
+
 def test_data_stay_what_they_are() -> None:
     told, data = "Run again.", {"name": "provision_spec", "path": "/a/provision_spec"}
     result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
-    shown = "Launch again."
-    assert shown_in_awx(result) == {
-        "plans": [{"refusal": shown, "offer": data, "attempts": [{"msg": shown}]}],
-        "refusals": {told: shown},
+    launched = "Launch again."
+    assert shown(result, in_awx) == {
+        "plans": [{"refusal": launched, "offer": data, "attempts": [{"msg": launched}]}],
+        "refusals": {told: launched},
     }

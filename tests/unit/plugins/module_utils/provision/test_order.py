@@ -16,11 +16,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     ordered,
     published,
     slice_of,
+    spelled,
 )
 
 from provision_samples import offer_id
 
 X, Y = offer_id(1), offer_id(2)
+LEASED = ("provision_max_bill", "provision_lease")
 H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
 
 
@@ -166,3 +168,17 @@ def test_a_name_that_means_something_else(name: str) -> None:
 )
 def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: str, found: str) -> None:
     assert slice_of({"awx_job_template_name": template, "awx_workflow_job_name": workflow}) == found
+
+
+@pytest.mark.parametrize(
+    ("extra", "found"),
+    [
+        ({}, {}),
+        ({"order_gpu_type": "L4"}, {"provision_spec": "the order"}),
+        ({"order_gpu_type": "any", "order_max_bill": " "}, {}),
+        ({"order_max_bill": 3, "order_lease": "1h"}, {v: v.replace("provision", "order") for v in LEASED}),
+        ({"order_max_price_per_hour": "4", "provision_max_price_per_hour": 3}, {}),
+    ],
+)
+def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
+    assert spelled(extra) == found
