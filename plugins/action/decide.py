@@ -157,7 +157,7 @@ class ActionModule(InProcessAction):
     # What each step needs
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
-        batch = _batch(task_vars)
+        batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
         consumed = _consumed((own.get("provision__planned") or {}).get("common") for own in batch.values())
         wanted = {host: own["provision__declared"] for host, own in batch.items() if _has_declared(own)}
         # A host whose declaration was planned before takes part only if it may try another offer.
@@ -169,7 +169,7 @@ class ActionModule(InProcessAction):
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
-            "quote": self._task.args["step"] == "quote",
+            "quote": quote,
             "others": self._others(taking_part, task_vars) if any(map(_has_total, hosts)) else {},
             # In a further round what can be had was bought in the first.
             "failed": [] if again else [host for host in _failed(task_vars) if host not in taking_part],
@@ -177,7 +177,7 @@ class ActionModule(InProcessAction):
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
-            "job_keys": _job_keys() if task_vars.get("awx_job_id") else None,
+            "job_keys": _job_keys() if task_vars.get("awx_job_id") and not quote else None,
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
             "forks": int(task_vars.get("ansible_forks") or 0),

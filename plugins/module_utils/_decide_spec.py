@@ -43,7 +43,7 @@ PLAN: Spec = {
     "inventory": {"type": "dict", "default": {}},
     "connection": {"type": "str", "default": ""},
     "identity_file": {"type": "str", "default": ""},
-    "job_keys": {"type": "str"},
+    "job_keys": {"type": "str"},  # what ssh-add says in a job of AWX; elsewhere nobody knows what else ssh has
     "quote": {"type": "bool", "default": False},
     "slice_of": {"type": "str", "default": ""},
     "forks": {"type": "int", "default": 0},

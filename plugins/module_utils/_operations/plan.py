@@ -140,23 +140,26 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
-    if declaration.reach and not (params["quote"] or missing or declaration.identity_file):
-        own = raw["ssh_fingerprint"] if raw["has_ssh_public_key"] else fingerprint(read_text(key) or "")
-        objections += filter(None, [_locked_out(own, params["job_keys"])])
+    if params["job_keys"] is not None and declaration.reach and not declaration.identity_file:
+        objections += filter(None, [_locked_out(raw["ssh_fingerprint"] or _fingerprint_in(key), params["job_keys"])])
     if params["slice_of"] and not is_shared(place):
         objections += [messages.sliced_total(params["slice_of"], name) for name in _ceilings_of_all(declaration)]
     return replace(declaration, objections=tuple(objections))
 
 
-def _locked_out(own: str, job_keys: str | None) -> str:
+def _locked_out(own: str, job_keys: str) -> str:
     """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
 
-    ``own``: the key's fingerprint; an odd key is the purchase's business. ``job_keys``: what ``ssh-add -l`` says; None
-    outside of AWX, where nobody knows what else ssh has.
+    ``own``: the key's fingerprint; what is wrong with a key that has none, others say. ``job_keys``: ``ssh-add -l``.
     """
-    if job_keys is None or not own or own in job_keys.split():
-        return ""
-    return messages.locked_out(own, job_keys.strip())
+    return messages.locked_out(own, job_keys.strip()) if own and own not in job_keys.split() else ""
+
+
+def _fingerprint_in(path: str) -> str:
+    """Of the public key in a file; empty if it cannot be read."""
+    with contextlib.suppress(OSError, UnicodeError):
+        return fingerprint(read_text(path) or "")
+    return ""
 
 
 def _ceilings_of_all(host: Declaration) -> t.Iterator[str]:

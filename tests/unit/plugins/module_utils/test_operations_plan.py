@@ -39,16 +39,14 @@ SHA = "SHA256:own"
 OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
-def planned(
-    folder: Path, count: int, *, quote: bool = False, job_keys: str | None = None, **fields: Any
-) -> dict[str, Any]:
+def planned(folder: Path, count: int, *, job_keys: str | None = None, **fields: Any) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{
-            "quote": quote,
+            "quote": False,
             "job_keys": job_keys,
             "failed": [],
             "registry_mark": "",
@@ -99,10 +97,10 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, optio
         ("", {}, False),
         ("", {"reach": "false"}, True),
         ("", {"identity_file": "/runner/key"}, True),
-        ("", {"ssh_fingerprint": ""}, True),
-        ("", {"quote": True}, True),
-        (f"256 {SHA} x (ED25519)\n", {"has_ssh_public_key": False, "ssh_public_key_file": "key.pub"}, False),
-        (f"256 {OF_FILE} x (ED25519)\n", {"has_ssh_public_key": False, "ssh_public_key_file": "key.pub"}, True),
+        ("", {"ssh_fingerprint": "", "ssh_public_key_file": "none.pub"}, True),
+        ("", {"ssh_fingerprint": "", "ssh_public_key_file": "/proc/self/mem"}, True),
+        (f"256 {SHA} x (ED25519)\n", {"ssh_fingerprint": "", "ssh_public_key_file": "key.pub"}, False),
+        (f"256 {OF_FILE} x (ED25519)\n", {"ssh_fingerprint": "", "ssh_public_key_file": "key.pub"}, True),
     ],
 )
 def test_a_job_that_has_not_the_machines_key_buys_nothing(
