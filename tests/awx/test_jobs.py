@@ -127,7 +127,7 @@ def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
     controller.inventory_variables["provision_max_price_per_hour"] = 4
     job = controller.launch("GPU provision", {**ORDER, "order_max_price_per_hour": 0})
     assert job.status == "failed"
-    assert "within its provision_max_price_per_hour (USD 0.00 per hour)" in job.text
+    assert "within its order_max_price_per_hour (USD 0.00 per hour)" in job.text
     assert controller.simulator.purchases == []
 
 

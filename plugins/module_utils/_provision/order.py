@@ -121,7 +121,9 @@ def spelled(extra: Answers) -> dict[str, str]:
     found = {variable: name for name, variable in _AS_THEY_ARE.items() if _given(str(extra.get(name, "")).strip())}
     if _given(str(extra.get("order_gpu_type", "")).strip()):
         found["provision_spec"] = "the order"
-    return {variable: words for variable, words in found.items() if variable not in extra}
+    # What was approved has a price of its own.
+    beaten = {*extra, *(_APPROVED if extra.get("quote") else ())}
+    return {variable: words for variable, words in found.items() if variable not in beaten}
 
 
 def _given(text: str) -> bool:

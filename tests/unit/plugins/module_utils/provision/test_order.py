@@ -178,6 +178,7 @@ def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: st
         ({"order_gpu_type": "any", "order_max_bill": " "}, {}),
         ({"order_max_bill": 3, "order_lease": "1h"}, {v: v.replace("provision", "order") for v in LEASED}),
         ({"order_max_price_per_hour": "4", "provision_max_price_per_hour": 3}, {}),
+        ({"order_max_price_per_hour": 4, "quote": {"hosts": {}}}, {}),
     ],
 )
 def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
