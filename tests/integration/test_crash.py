@@ -117,6 +117,11 @@ def killed(program: Callable[[], object], place: Place) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+def files_in(folder: Path) -> list[tuple[str, str]]:
+    """The names and texts of all files there."""
+    return [(file.name, file.read_text()) for file in sorted(folder.rglob("*")) if file.is_file()]
+
+
 def run(simulator: Simulator, offer_id: str, registry: Path | str | None) -> dict[str, Any]:
     """Buy the offer, with a registry in a file, by the address of a shared one, or with none."""
     shared = registry if isinstance(registry, str) else None
@@ -181,9 +186,10 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         """All that a run has left after so many requests. What a transaction has not committed yet does not count."""
         asked = [(each.method, each.path, each.status) for each in simulator.requests[before:]]
         bought = [purchase.resource_ids for purchase in simulator.purchases if purchase.offer_id == offer_id]
-        kept = [(file.name, file.read_text()) for file in sorted((tmp_path / offer_id).rglob("*")) if file.is_file()]
-        for table in TABLES if connection else ():
-            kept += connection.execute(f"SELECT t::text FROM compute_index_supply.{table} t ORDER BY 1").fetchall()
+        kept: list[Any] = files_in(tmp_path / offer_id)
+        if connection:
+            texts = (f"SELECT t::text FROM compute_index_supply.{table} t ORDER BY 1" for table in TABLES)
+            kept += [connection.execute(text).fetchall() for text in texts]
         return OWN.sub("_", repr((asked, bought, kept)))
 
     with contextlib.ExitStack() as opened:
@@ -253,9 +259,7 @@ def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path:
         return bill
 
     def left(folder: Path) -> str:
-        return OWN.sub(
-            "_", repr([(file.name, file.read_text()) for file in sorted(folder.rglob("*")) if file.is_file()])
-        )
+        return OWN.sub("_", repr(files_in(folder)))
 
     with Simulator(Settings(provision_seconds=0, reissue=False), offers=[], backend=Nowhere()) as simulator:
 
