@@ -402,10 +402,10 @@ def other_half(public: str, private: str) -> str:
     )
 
 
-def locked_out(public: str, own: str) -> str:
-    """A job of AWX has another key than the one that the machines will let in."""
+def locked_out(wanted: str, own: str) -> str:
+    """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
     return (
-        f"This job cannot log in to the machines that it would buy: they let in the key {public}"
+        f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
         " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
         f" {own.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
         " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."

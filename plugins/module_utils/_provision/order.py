@@ -118,12 +118,10 @@ def ordered(answers: Answers) -> Variables:
 
 def spelled(extra: Answers) -> dict[str, str]:
     """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
-    found = {variable: name for name, variable in _AS_THEY_ARE.items() if _given(str(extra.get(name, "")).strip())}
-    if _given(str(extra.get("order_gpu_type", "")).strip()):
-        found["provision_spec"] = "the order"
+    words = {**{variable: name for name, variable in _AS_THEY_ARE.items()}, "provision_spec": "the order"}
     # What was approved has a price of its own.
     beaten = {*extra, *(_APPROVED if extra.get("quote") else ())}
-    return {variable: words for variable, words in found.items() if variable not in beaten}
+    return {variable: words[variable] for variable in ordered(extra) if variable not in beaten}
 
 
 def _given(text: str) -> bool:

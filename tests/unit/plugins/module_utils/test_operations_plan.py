@@ -45,15 +45,8 @@ def planned(folder: Path, count: int, *, job_keys: str | None = None, **fields: 
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{
-            "quote": False,
-            "job_keys": job_keys,
-            "failed": [],
-            "registry_mark": "",
-            "slice_of": "",
-            "forks": 5,
-            "looks": 0,
-        },
+        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
+        "job_keys": job_keys,
     }
     return plan(cast(Market, Offers(count)), params, True)
 
