@@ -577,7 +577,7 @@ def _is_cluster(draft: Plan) -> bool:
 
 
 def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
-    """The columns of the table of what runs, and the command that takes a host's name and logs in; empty without one.
+    """The columns of the table of what runs, and, in a list, the command that takes a host's name and logs in.
 
     Without a registry nothing keeps the machines' addresses and host keys: then each row has a command of its own.
     """
@@ -585,8 +585,9 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: boo
     counted = _COUNTED if clusters else {}
     columns = {"host": "host", **counted, "USD/hour": "price_per_hour", **(_LEASED if leased else {})}
     if not path or (check_mode and not os.path.exists(path)):
-        return {"columns": {**columns, "ssh": "ssh"}, "login": ""}
-    return {"columns": {**columns, "address": "ansible_host"}, "login": f"ssh -F {shlex.quote(_shortest(path, here))}"}
+        return {"columns": {**columns, "ssh": "ssh"}, "logins": []}
+    login = f"ssh -F {shlex.quote(_shortest(path, here))}"
+    return {"columns": {**columns, "address": "ansible_host"}, "logins": [login]}
 
 
 def _reached_by(case: Case) -> str:
