@@ -51,7 +51,7 @@ CORE_IMPORTS = (
     *("ansible.utils.shlex", "ansible.utils.version"),
 )
 # Each play loads all of them, or the first ones.
-PLUGINS = ("become", "callback", "connection", "inventory", "shell", "strategy", "vars")
+PLUGINS = ("become", "callback", "connection", "filter", "inventory", "shell", "strategy", "test", "vars")
 COLLECTION = "ansible_collections.compute_index.supply"
 # Variables that none of the first imports looks at, and those that ansible-core's do not look at, either.
 OTHERS = ("CLUSTER_", "COMPUTE_INDEX_", "PYTEST_", "SUPPLY_")
