@@ -18,6 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins import action
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
@@ -35,6 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.s
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -72,6 +74,7 @@ class ActionModule(InProcessAction):
     """Ansible's way to find the plugin."""
 
     _supports_async = False
+    _earlier: Variables = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -115,6 +118,8 @@ class ActionModule(InProcessAction):
         }
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
+        if step == "plan":
+            result = {**result, **self._handed_over(result.get("plans") or [])}
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
@@ -165,6 +170,8 @@ class ActionModule(InProcessAction):
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         taking_part = {one["host"] for one in hosts}
         _insist_on_declaration("provision__declared", task_vars, hosts, consumed)
+        earlier = {host: _hosts.plan_of(own) for host, own in batch.items() if host not in taking_part}
+        self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan}
         return {
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
@@ -184,6 +191,17 @@ class ActionModule(InProcessAction):
             "looks": int(self._task.retries or 0),
         }
 
+    def _handed_over(self, plans: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+        """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold."""
+        return {
+            "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},
+            "known": [
+                {name: plan[name] for name in ("host", "label", "attempts", "facts")}
+                for plan in plans
+                if plan["action"] not in (BUY, STOP)
+            ],
+        }
+
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
         found = {}
@@ -195,8 +213,8 @@ class ActionModule(InProcessAction):
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
         call = task_vars["provision__planned"]["common"]["call"]
-        handed = (own.get("provision__plan") or {} for own in _batch(task_vars).values())
-        plans = [plan for plan in handed if plan.get("call") == call]
+        planned = map(_hosts.plan_of, _batch(task_vars).values())
+        plans = [plan for plan in planned if plan.get("call") == call]
         return {
             **self._looked(plans, task_vars),
             "before": task_vars.get("provision__judged") or {},
@@ -205,14 +223,14 @@ class ActionModule(InProcessAction):
 
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         return {
-            **self._looked([task_vars["provision__plan"]], task_vars),
+            **self._looked([_hosts.plan_of(task_vars)], task_vars),
             "before": task_vars.get("provision__verdict") or {},
         }
 
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
         """Plans, the purchases that they led to, and how the offers were seen last."""
-        names = [plan["host"] for plan in plans if plan["action"] == "buy"]
-        purchases = {host: _hosts.raw(host, task_vars).get("provision__purchase") for host in names}
+        names = [plan["host"] for plan in plans if plan["action"] == BUY]
+        purchases = {host: _purchase(_hosts.raw(host, task_vars)) for host in names}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
         return {"plans": plans, "purchases": purchases, "offers": offers}
 
@@ -424,9 +442,14 @@ def _play(task: t.Any) -> t.Any:
     return None
 
 
+def _purchase(own: Variables) -> Variables | None:
+    """The result of the host's last purchase."""
+    return next(iter((own.get("provision__purchase") or {}).get("results") or ()), None)
+
+
 def _tried(own: Variables) -> list[Variables] | None:
     """What was tried for a host that may try another offer, None if it may not (any more)."""
-    call = (own.get("provision__plan") or {}).get("call")
+    call = _hosts.plan_of(own).get("call")
     for name in ("provision__released", "provision__verdict"):
         verdict = own.get(name) or {}
         if call and verdict.get("again") and verdict.get("call") == call:

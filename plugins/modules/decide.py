@@ -171,7 +171,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plans:
-  description: For O(step=plan) and O(step=quote) the plan of each host.
+  description: For O(step=plan) the plan of each host for which something is to be done, by its name.
+  returned: success
+  type: dict
+known:
+  description: For O(step=plan) the hosts that neither buy nor stop, with what a shared registry knows of them.
   returned: success
   type: list
   elements: dict

@@ -29,6 +29,21 @@ def raw(host: str, task_vars: Variables) -> Variables:
     return found if isinstance(found, t.Mapping) else {}
 
 
+def plan_of(own: Variables) -> Variables:
+    """What the plan of the play says for a host, by its raw variables; ``next`` names the role's file that follows.
+
+    A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs once
+    follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
+    """
+    declared = own.get("provision__declared") or {}
+    planned = own.get("provision__planned") or {}
+    found = (planned.get("plans") or {}).get(declared.get("host")) or {}
+    if found and found["declaration"] == declared.get("id"):
+        return t.cast(Variables, found)
+    consumed = (planned.get("common") or {}).get("consumed") or ()
+    return {"next": "" if declared.get("id") in consumed else "round.yml"}
+
+
 def declares(host: str, task_vars: Variables) -> bool:
     """Whether the host is one that shall own a machine."""
     own = raw(host, task_vars)

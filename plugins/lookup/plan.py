@@ -1,0 +1,48 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads a host's plan raw: as a part of the plans of all hosts, each would be evaluated before ansible-core 2.19."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: plan
+short_description: What the plan of a play says for a host
+version_added: 1.0.0
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+description:
+  - The role P(compute_index.supply.provision#role) uses it; it is of no use elsewhere. The plans of all hosts are one
+    result of M(compute_index.supply.decide), of which it returns what concerns the host of the task.
+options:
+  _terms:
+    description: There are none.
+"""
+
+EXAMPLES = r"""
+- name: Show what the role would do next
+  ansible.builtin.debug:
+    msg: "{{ lookup('compute_index.supply.plan') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: The plan, or only its RV(ignore:next) where nothing is to be done or no plan was made.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import plan_of
+
+
+class LookupModule(LookupBase):
+    """Ansible's way to find the plugin."""
+
+    def run(
+        self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
+    ) -> list[t.Any]:
+        """The plan of the task's host."""
+        return [plan_of(variables or {})]
