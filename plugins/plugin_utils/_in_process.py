@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import json
 import os
 import ssl
@@ -42,6 +43,10 @@ display = Display()
 # OpenSSL sets itself up at the first context of a process, which takes longer than all that we do. Ansible reads
 # plugins before it forks, so its workers find that done.
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+# A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
+# has loaded. What is there now is never garbage. This is the advice of Python's documentation for who forks.
+gc.freeze()
 
 
 class InProcessAction(ActionBase):
