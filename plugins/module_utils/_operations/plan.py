@@ -670,6 +670,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "name": host.name,
         "groups": list(host.groups),
         "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
+        "cluster": bool(host.cluster_name) or _is_cluster(draft),
         "verify": case.verifies,
         "reach": host.reach,
         "lease": host.lease.text,
