@@ -36,7 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.s
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -198,7 +198,7 @@ class ActionModule(InProcessAction):
             "known": [
                 {name: plan[name] for name in ("host", "label", "attempts", "facts")}
                 for plan in plans
-                if plan["action"] not in (BUY, STOP)
+                if plan["action"] != BUY
             ],
         }
 

@@ -175,7 +175,7 @@ plans:
   returned: success
   type: dict
 known:
-  description: For O(step=plan) the hosts that neither buy nor stop, with what a shared registry knows of them.
+  description: For O(step=plan) the hosts that buy nothing, with what a shared registry knows of them.
   returned: success
   type: list
   elements: dict
