@@ -15,7 +15,7 @@ description:
   - Makes a line of each mapping, below a line of titles. Columns are as wide as what they hold.
   - Numbers are aligned on the right, with at least two decimals if they are prices. Lists are joined with commas,
     and times in UTC (ISO 8601, to the second) are shown to the minute. A dash stands for what is missing.
-positional: _input, columns
+positional: _input, columns, alone
 options:
   _input:
     description:
@@ -28,6 +28,12 @@ options:
       - The key of each column, by its title.
     type: dict
     required: true
+  alone:
+    description:
+      - Whether a single mapping becomes a single line, in which each value has its title beside it, unless that is the
+        word of its key.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -61,9 +67,9 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils import _wording
 
 
-def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
-    """The lines of a table with a column for each key."""
-    return _wording.table(rows, columns)
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
+    """The lines of a table with a column for each key, or of a row that stands ``alone``."""
+    return [_wording.line(rows[0], columns)] if alone and len(rows) == 1 else _wording.table(rows, columns)
 
 
 class FilterModule:

@@ -98,6 +98,15 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str])
     return _laid_out(_cells(rows, columns), rows, columns)
 
 
+def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
+    """A row without a table: each value has its title beside it, unless that is the word of its key."""
+    cells = [(title, key, _cell(row.get(key))) for title, key in columns.items()]
+    return "  ".join(
+        cell if title == key else f"{cell} {title}" if _is_number(row.get(key)) else f"{title} {cell}"
+        for title, key, cell in cells
+    )
+
+
 def narrow_table(
     rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], most: int, shorten: t.Sequence[str]
 ) -> list[str]:

@@ -302,7 +302,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
 def test_the_output_of_a_job_is_short(make_controller: MakeController) -> None:
     """The lines of a job's page, the recap among them; and it has what an operator must know."""
     controller = make_controller(offers=[Offer() for _each in range(11)])
-    for names, count, most in (("10", 10, 115), ("alice", 1, 51)):
+    for names, count, most in (("10", 10, 115), ("alice", 1, 50)):
         job = successful(controller.launch("GPU provision", {**ORDER, "order_names": names}))
         plain = re.sub(r"\x1b\[[0-9;]*m", "", job.output)
         lines = len(plain.splitlines())

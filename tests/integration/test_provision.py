@@ -309,7 +309,7 @@ def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeP
     run = project.play(*BOTH)
 
     assert run.returncode == 0, run.output
-    assert "host machines USD/hour" in run.text, "where each is one machine, that is not said"
+    assert "gpu-1 3 machines 72.00 USD/hour" in run.text, "where each is one machine, that is not said"
     assert "did not keep a name" not in run.text, "they are numbered after it"
     (purchase,) = project.simulator.purchases
     notes = {}
