@@ -114,7 +114,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
 
     assert run.returncode == 0, run.output
-    assert "(item=1 x nvidia-h100-sxm5-80gb, nebius, USD 2.00/h)" in run.text
+    assert "(item=1 x nvidia-h100-sxm5-80gb, USD 2.00/h)" in run.text
     assert '"status": "planned"' in run.text
     assert project.requests(*PROCURE) == 0
     assert project.registry("gpu-1") is None

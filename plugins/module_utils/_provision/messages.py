@@ -386,7 +386,6 @@ def plan(offer: Machine, lease: str, bill: float | None) -> str:
     contract = offer.get("contract_type")
     facts = [
         f"{offer.get('gpu_count')} x {offer.get('gpu_type')}",
-        "" if lease else offer.get("vendor"),
         usd_short(offer.get("price_per_hour")),
         contract if contract != "ondemand" else "",
         lease and f"{'unknown price' if bill is None else f'USD {amount(round(bill, 2))}'} {lease}",

@@ -92,7 +92,7 @@ def test_the_cheapest_offer_within_the_ceiling() -> None:
     (found,) = planned(free(max_price=2))
     assert (found.action, found.offer_id, found.price, found.limit) == (BUY, X, 1.0, 2.0)
     assert [each["offer_id"] for each in found.alternatives] == [X, Y]
-    assert found.label == "1 x nvidia-h100-sxm5-80gb, nebius, USD 1.00/h"
+    assert found.label == "1 x nvidia-h100-sxm5-80gb, USD 1.00/h"
 
 
 @pytest.mark.parametrize(
