@@ -26,9 +26,7 @@ NOTHING = {"next": ""}
         pytest.param({"host": "gpu-1", "id": "d2"}, PLANNED, NOTHING, id="nothing-in-a-later-call"),
         pytest.param({"host": "gpu-3", "id": "d4"}, PLANNED, ALONE, id="left-out-by-the-first-host"),
         pytest.param({"host": "gpu-1", "id": "d1"}, {"skipped": True}, ALONE, id="skipped"),
-        pytest.param(
-            {"host": "gpu-1", "id": "d1"}, {"failed": True, "plans": {"gpu-1": OWN}}, OWN, id="kept-by-a-failure"
-        ),
+        pytest.param({"host": "gpu-1", "id": "d1"}, FAILED, OWN, id="kept-by-a-failure"),
         pytest.param({"host": "gpu-1", "id": "d1"}, None, ALONE, id="not-planned"),
         pytest.param({"skipped": True}, PLANNED, ALONE, id="not-declared"),
         pytest.param(None, None, ALONE, id="neither"),
