@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+
+HOSTS = ("gpu-1", "gpu-2")
 
 
 def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
@@ -30,3 +33,26 @@ def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:
     program = f"import sys, {name}.action.decide; print([each for each in sys.modules if each.startswith('{name}')])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "_operations.audit" in run.stdout and "probe" not in run.stdout
+
+
+def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> None:
+    """Of the one that has, only what the new plan says holds: not the offer of the round before."""
+    plans = {host: {"host": host, "declaration": host, "call": "first", "next": "acquire.yml"} for host in HOSTS}
+    own: dict[str, dict[str, Any]] = {
+        host: {
+            "provision__declared": {"host": host, "id": host, "max_total_price": ""},
+            "provision__planned": {"plans": plans, "common": {"call": "first", "consumed": list(HOSTS)}},
+        }
+        for host in HOSTS
+    }
+    own["gpu-1"]["provision__verdict"] = {"again": True, "call": "first", "attempts": []}
+    batch = {f"ansible_play_{name}": list(HOSTS) for name in ("batch", "hosts", "hosts_all")}
+    step = decide.ActionModule(Mock(args={"step": "plan"}, retries=1, _parent=None), *[Mock()] * 5)
+    gathered = step._plan({"inventory_hostname": "gpu-1", "hostvars": Mock(raw_get=own.get), **batch})
+    assert [one["host"] for one in gathered["hosts"]] == ["gpu-1"]
+    assert step._handed_over([]) == {"plans": {"gpu-2": plans["gpu-2"]}, "known": []}
+    (bought, kept) = (
+        {"host": "gpu-1", "label": "x", "attempts": [], "facts": {}, "action": a} for a in ("buy", "keep")
+    )
+    assert step._handed_over([bought]) == {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": bought}, "known": []}
+    assert [each["host"] for each in step._handed_over([kept])["known"]] == ["gpu-1"]
