@@ -30,8 +30,8 @@ options:
     required: true
   alone:
     description:
-      - Whether a single mapping becomes a single line, in which each value has its title beside it, unless that is the
-        word of its key.
+      - Whether a single mapping becomes a single line, in which each value has its title beside it, but for a text
+        whose title is its key.
     type: bool
     default: false
 """

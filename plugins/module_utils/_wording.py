@@ -99,11 +99,10 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str])
 
 
 def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
-    """A row without a table: each value has its title beside it, unless that is the word of its key."""
-    cells = [(title, key, _cell(row.get(key))) for title, key in columns.items()]
+    """A row without a table: each value has its title beside it, but for a text whose title is its key."""
     return "  ".join(
-        cell if title == key else f"{cell} {title}" if _is_number(row.get(key)) else f"{title} {cell}"
-        for title, key, cell in cells
+        f"{_cell(value)} {title}" if _is_number(value) else _cell(value) if title == key else f"{title} {_cell(value)}"
+        for title, key, value in ((title, key, row.get(key)) for title, key in columns.items())
     )
 
 

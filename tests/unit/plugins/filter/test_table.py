@@ -58,13 +58,19 @@ def test_a_table(rows: list[Any], columns: dict[str, str], lines: list[str]) -> 
     assert table(rows, columns) == lines
 
 
-COLUMNS = {"host": "host", "USD/hour": "price", "until": "ends_at", "at most": "bill", "address": "ansible_host"}
-ROW = {"host": "gpu-1", "price": 2.5, "ends_at": "2026-11-27T13:00:00Z", "bill": 60.0, "ansible_host": "192.0.2.1"}
+COLUMNS = {
+    **{"host": "host", "machines": "machines", "USD/hour": "price", "until": "ends_at", "at most": "bill"},
+    "address": "ansible_host",
+}
+ROW = {
+    **{"host": "gpu-1", "machines": 3, "price": 2.5, "ends_at": "2026-11-27T13:00:00Z", "bill": 60.0},
+    "ansible_host": "192.0.2.1",
+}
 
 
 def test_a_single_row_can_do_without_a_table() -> None:
-    alone = FilterModule().filters()["table"]([ROW], COLUMNS, alone=True)
-    assert alone == ["gpu-1  2.50 USD/hour  until 2026-11-27 13:00 UTC  60.00 at most  address 192.0.2.1"]
+    (line,) = FilterModule().filters()["table"]([ROW], COLUMNS, alone=True)
+    assert line == ("gpu-1  3 machines  2.50 USD/hour  until 2026-11-27 13:00 UTC  60.00 at most  address 192.0.2.1")
     for rows in ([], [ROW, ROW]):
         assert FilterModule().filters()["table"](rows, COLUMNS, alone=True) == table(rows, COLUMNS)
     assert FilterModule().filters()["table"]([ROW], COLUMNS) == table([ROW], COLUMNS)
