@@ -491,8 +491,8 @@ def _answer(
             params["here"],
             check_mode,
             leased=any(case.entry.ends_at or (case.host.lease and not case.standing.owns) for case in cases),
-            clusters=any(case.host.cluster_name or len(case.entry.resource_ids) > 1 for case in cases)
-            or any(map(_is_cluster, plans)),
+            clusters=any(each.get("cluster") for each in shown)
+            or any(len(case.entry.resource_ids) > 1 for case in cases),
         ),
     }
     answer: Result = {**BLANK, "plans": [each for each in shown if each["next"] or each["facts"]], "common": common}
