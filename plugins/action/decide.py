@@ -118,8 +118,8 @@ class ActionModule(InProcessAction):
         }
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
-        if step == "plan":
-            result = {**result, **self._handed_over(result.get("plans") or [])}
+        if self.operation is PLAN:
+            result = {**result, **self._by_host(result.get("plans") or [])}
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
@@ -191,7 +191,7 @@ class ActionModule(InProcessAction):
             "looks": int(self._task.retries or 0),
         }
 
-    def _handed_over(self, plans: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    def _by_host(self, plans: list[dict[str, t.Any]]) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold."""
         return {
             "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},

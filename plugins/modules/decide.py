@@ -171,11 +171,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plans:
-  description: For O(step=plan) the plan of each host for which something is to be done, by its name.
+  description: For O(step=plan) and O(step=quote) the plan of each host for which something is to be done, by its name.
   returned: success
   type: dict
 known:
-  description: For O(step=plan) the hosts that buy nothing, with what a shared registry knows of them.
+  description: For O(step=plan) and O(step=quote) the hosts that buy nothing, with what a shared registry knows of them.
   returned: success
   type: list
   elements: dict

@@ -50,9 +50,9 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
     step = decide.ActionModule(Mock(args={"step": "plan"}, retries=1, _parent=None), *[Mock()] * 5)
     gathered = step._plan({"inventory_hostname": "gpu-1", "hostvars": Mock(raw_get=own.get), **batch})
     assert [one["host"] for one in gathered["hosts"]] == ["gpu-1"]
-    assert step._handed_over([]) == {"plans": {"gpu-2": plans["gpu-2"]}, "known": []}
+    assert step._by_host([]) == {"plans": {"gpu-2": plans["gpu-2"]}, "known": []}
     (bought, kept) = (
         {"host": "gpu-1", "label": "x", "attempts": [], "facts": {}, "action": a} for a in ("buy", "keep")
     )
-    assert step._handed_over([bought]) == {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": bought}, "known": []}
-    assert [each["host"] for each in step._handed_over([kept])["known"]] == ["gpu-1"]
+    assert step._by_host([bought]) == {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": bought}, "known": []}
+    assert [each["host"] for each in step._by_host([kept])["known"]] == ["gpu-1"]
