@@ -45,7 +45,7 @@ display = Display()
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
-# has loaded. What is there now is never garbage. This is the advice of Python's documentation for who forks.
+# has loaded. What is there now stays to the end. This is the advice of Python's documentation for who forks.
 gc.freeze()
 
 
