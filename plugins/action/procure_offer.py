@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction

@@ -27,6 +27,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
@@ -43,6 +44,10 @@ display = Display()
 # OpenSSL sets itself up at the first context of a process, which takes longer than all that we do. Ansible reads
 # plugins before it forks, so its workers find that done.
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+# Nor do they look for these anew, and read their documentation: all filters and tests of ansible-core, and what renders.
+for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (lookup_loader, "template")):
+    _loader.get(f"ansible.builtin.{_name}")
 
 # A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
 # has loaded. What is there now stays to the end. This is the advice of Python's documentation for who forks.
