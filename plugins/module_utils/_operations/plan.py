@@ -116,7 +116,8 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
     warnings += warnings_of(cases, finished, statuses, clock, sweeps)
     if not (check_mode or params["quote"]):
         warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
-    warnings += [messages.adopted(c.host.host, c.standing.machines) for c in cases if c.standing.adopted]
+    taken = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
+    warnings += [messages.adopted(host, found.machines, found.offer_id) for host, found in taken]
     answer = _answer(finished, cases, registries, params, check_mode, api.account, clock, statuses)
     return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 

@@ -424,8 +424,10 @@ def quoted_until(moment: str) -> str:
     return f"These offers can be bought until {moment}."
 
 
-def adopted(host: str, machines: t.Iterable[Machine]) -> str:
-    """A machine that the host takes by its name."""
+def adopted(host: str, machines: t.Sequence[Machine], offer_id: str) -> str:
+    """What the host takes: machines by its name, or else what its purchase without an answer may have bought."""
+    if not machines:
+        return f"{host} takes what was bought with its offer {offer_id}, since provision_adopt is set."
     return f"{host} takes {described(machines)} by its name."
 
 

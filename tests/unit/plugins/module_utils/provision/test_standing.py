@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
@@ -197,6 +198,8 @@ def test_in_every_world() -> None:
             assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
             # What is taken over replaces what the entry names.
             assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
+            told = messages.adopted("gpu-1", found.machines, found.offer_id)
+            assert any(each in told for each in (*live, found.offer_id)) or found.kind is FAILED, (where, told)
         if found.kind is OPEN:
             assert known == "sent" and found.offer_id == X, where
         if found.kind is READY:
