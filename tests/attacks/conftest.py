@@ -18,6 +18,14 @@ from standin import StandIn
 
 __all__ = ["account", "make", "project", "sockets"]
 
+# What takes longest: if it began last, all processors but one would wait for it.
+LONG = ("test_a_first_boot_that_never_ends_is_told", "test_random_worlds", "test_what_is_seen_after_a_purchase")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Let the long ones begin."""
+    items.sort(key=lambda item: item.originalname not in LONG)
+
 
 @pytest.fixture
 def account() -> Iterator[StandIn]:
