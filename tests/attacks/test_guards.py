@@ -198,7 +198,7 @@ def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacke
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     project.declare({"gpu-1": {**project.through(ssh), "provision_boot_timeout": "3s"}})
     account.sell("gpu-1")
-    run = project.hurry(project.play_of("provision"), 75)  # it takes 40 on a busy computer
+    run = project.hurry(project.play_of("provision"), 75)  # it takes 35 on a busy computer
     assert "ENDED BY THE TEST" not in run.output, run.output
     assert_told(run, "gpu-1", account.purchases[0].machines[0])
     assert project.owned("gpu-1") == account.purchases[0].ids

@@ -22,13 +22,14 @@ from .._wording import lasting
 ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"
 # cloud-init's `status --format json` says most, but old versions only know --long. With errors it exits with 1 or 2, so
-# then both outputs are there. "absent" is our word; `timeout` is of coreutils and of busybox.
+# then both outputs are there, unless it hangs. "absent" is our word; `timeout` is of coreutils and of busybox.
+_TIMED_OUT = 124  # the exit code of `timeout`
 ASK = (
     "command -v cloud-init >/dev/null || { echo 'status: absent'; exit 0; }; "
     f'limit=$(command -v timeout); limit="${{limit:+$limit {ANSWER_SECONDS}}}"; '
-    "$limit cloud-init status --format json || $limit cloud-init status --long"
+    "$limit cloud-init status --format json || "
+    f"{{ [ $? != {_TIMED_OUT} ] || exit {_TIMED_OUT}; $limit cloud-init status --long; }}"
 )
-_TIMED_OUT = 124  # the exit code of `timeout`
 
 PAUSE = 1.0  # seconds between two attempts to connect
 # A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.

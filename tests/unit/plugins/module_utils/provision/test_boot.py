@@ -173,6 +173,15 @@ def test_the_question_is_one_that_a_shell_understands(tmp_path: Path, program: s
     assert boot.read(answer.returncode, answer.stdout, answer.stderr) == report
 
 
+def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
+    for name, program in (("cloud-init", "exit 1"), ("timeout", 'echo "$@" >> "$0.log"; exit 124')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / name).chmod(0o755)
+    answer = subprocess.run(["/bin/sh", "-c", boot.ASK], env={"PATH": str(tmp_path)}, check=False)
+    assert boot.read(answer.returncode, "", "").detail == "it did not answer within 20 seconds"
+    assert (tmp_path / "timeout.log").read_text() == "20 cloud-init status --format json\n"
+
+
 HINT = " Set ansible_ssh_private_key_file to the private half of the key that was bought with."
 REFUSES = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + HINT
 PATIENT = REFUSES + " It may be installed late: this goes on for 4 minutes at most."
