@@ -312,14 +312,20 @@ def test_a_ceiling_that_is_none_buys_nothing(project: Project, variables: dict[s
     assert project.simulator.requests == []
 
 
-def test_what_is_moved_into_a_shared_registry_goes_on_there(project: Project, registry: str) -> None:
+def test_what_is_moved_into_a_shared_registry_is_known_there(project: Project, registry: str) -> None:
     project.declare(["gpu-1"], provision_reach=False)
+    assert project.provision().returncode == decommission(project, "gpu-1").returncode == 0
     assert project.provision().returncode == 0
-    begin = spend(project)[0]["purchases"][0]["begin"]
-    moved = project.play("compute_index.supply.registry", *extra({"provision_registry_url": registry}))
-    assert moved.returncode == 0, moved.output
+    known = spend(project)[0]["purchases"]
+    assert [each["why"] for each in known] == ["decommissioned", ""]
+    words = ("compute_index.supply.registry", *extra({"provision_registry_url": registry}))
+    planned, moved, again = project.play(*words, "--check"), project.play(*words), project.play(*words)
+    assert "1 purchase that has ended would be noted in it, too" in planned.text, planned.output
+    assert (moved.returncode, moved.changed) == (0, 1) and "ended noted in it, too" in moved.text, moved.output
+    assert (again.returncode, again.changed) == (0, 0) and "ended" not in again.text, again.output
     published, _run = spend(project, provision_registry_url=registry)
-    (one,) = published["purchases"]
-    assert (one["begin"], one["end"], one["price_per_hour"]) == (begin, None, 2.0)
+    ended, runs = published["purchases"]
+    assert ended == known[0], "a month's budget counts it"
+    assert (runs["begin"], runs["end"], runs["price_per_hour"]) == (known[1]["begin"], None, known[1]["price_per_hour"])
     lines_of = (project.folder / "host_vars" / ".compute_index_supply.ledger").read_text().splitlines()
     assert json.loads(lines_of[-1])["why"] == "moved"

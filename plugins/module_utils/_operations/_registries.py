@@ -23,7 +23,7 @@ from .._operation import Params, Result
 from .._provision import messages
 from .._provision.lease import moment_of, utc
 from .._provision.ownership import Machine
-from .._provision.spending import Ledger
+from .._provision.spending import Bill, Ledger
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
 from .._registry._place import (
@@ -136,6 +136,10 @@ class Registries:
         if is_shared(place):
             return self._shared(keep=True).ledger(project_of(place), since)
         return _files.ledger(place, since)
+
+    def note_ended(self, bills: t.Sequence[Bill]) -> int:
+        """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
+        return self._shared(keep=True).note_ended(self.account, bills)
 
     def name(self, place: str) -> str:
         """What a place is called for people, without a secret. Raises RegistryError."""

@@ -36,15 +36,20 @@ BLANK: Result = {"changed": False, "lines": []}
 
 
 def registry(params: Params, check_mode: bool) -> Result:
-    """Make the tables, and move the entries of ``hosts``. Raises Failure that names what could not be moved."""
+    """Make the tables, and move the entries of ``hosts``, and what has ended beside them, which a month's budget counts.
+
+    Raises Failure that names what could not be moved.
+    """
     if not params["registry_url"]:
         raise Failure(messages.NO_SHARED_REGISTRY, "invalid", **BLANK)
     registries = Registries.of(params)
     try:
         made = registries.make(check_mode)
         moved = [_moved(host, registries, params, check_mode) for host in params["hosts"]]
+        folders = dict.fromkeys(registries.folder(host, params) for host in params["hosts"])
         if not check_mode and any(moved):
-            bring_ssh_up_to_date(registries.folder(host, params) for host in params["hosts"])
+            bring_ssh_up_to_date(folders)
+        moved += [_ended(folder, registries, check_mode) for folder in filter(None, folders)]
     except RegistryError as error:
         raise Failure(str(error), error.error_class, **BLANK) from None
     finally:
@@ -72,6 +77,16 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
             _move(shared, entry, pinned(known_hosts_file(path)))
         file.end(MOVED)
     return messages.moved(name, path, offer_of(entry), may_have_bought(entry), would=check_mode)
+
+
+def _ended(folder: str, registries: Registries, check_mode: bool) -> str:
+    """A line about what has ended by the folder's ledger, empty if that is known. Raises RegistryError."""
+    bills = [each for each in registries.ledger(folder).bills if each.end is not None and each.why != MOVED]
+    projects = {each.project for each in bills}
+    known = {each.offer_id for name in projects for each in registries.ledger(shared_place(name)).bills}
+    new = [each for each in bills if each.begin is not None and each.offer_id not in {"", *known}]
+    count = registries.note_ended(new) if new and not check_mode else len(new)
+    return messages.ended_moved(folder, count, would=check_mode) if count else ""
 
 
 def _move(shared: Registry, entry: Variables, keys: list[str] | None) -> None:

@@ -863,6 +863,12 @@ def moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bo
     return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} into it."
 
 
+def ended_moved(folder: str, count: int, *, would: bool) -> str:
+    """Purchases of a ledger of files that are in the shared registry's now."""
+    what = "1 purchase that has" if count == 1 else f"{count} purchases that have"
+    return f"{folder}: {what} ended {'would be noted' if would else 'noted'} in it, too."
+
+
 def moved_to_another(path: str, offer_id: str | None, where: str, known: str | None) -> str:
     """A file that says something else of its host than the shared registry."""
     return (

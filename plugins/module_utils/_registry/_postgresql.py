@@ -21,6 +21,7 @@ import contextlib
 import functools
 import time
 import typing as t
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -256,6 +257,15 @@ WHERE claim = %(claim)s AND state IN ('ending', 'ended')
 """
 _GONE = """
 UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
+"""
+
+# What ended in another registry was sent there.
+_NOTE_ENDED = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, reason, charged, holder, held_until, claimed_at, ended_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price)s, %(holder)s,
+    clock_timestamp(), to_timestamp(%(begin)s), to_timestamp(%(end)s), %(note)s)
+ON CONFLICT DO NOTHING
 """
 
 
@@ -527,7 +537,26 @@ class Database:
 
         self._run(step, self._facts_patience)
 
+    def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
+        """Note purchases that have ended in another registry; how many were not known. Each has a ``begin``."""
+
+        def step(connection: psycopg.Connection[t.Any]) -> int:
+            with self._transaction(connection):
+                return sum(self._note_ended(connection, account, bill) for bill in bills)
+
+        return t.cast(int, self._run(step, self._patience))
+
     # Parts of the steps
+
+    def _note_ended(self, connection: psycopg.Connection[t.Any], account: str, bill: Bill) -> bool:
+        note = {"provision_groups": list(bill.groups)}
+        known = Purchase(str(uuid.uuid4()), bill.project, bill.host, account, bill.offer_id, bill.price, note)
+        moments = {"begin": bill.begin, "end": bill.end, "why": bill.why}
+        if not self._execute(connection, _NOTE_ENDED, {**self._values(known), **moments}).rowcount:
+            return False
+        self._execute(connection, _MACHINES, {"claim": known.claim, "ids": list(bill.resource_ids)})
+        self._execute(connection, _GONE, {"claim": known.claim})
+        return True
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Away,
@@ -320,6 +321,22 @@ def test_a_step_whose_connection_is_lost_anywhere_is_taken_once(
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
         if database.seen < at:
             assert at > 4
+            return
+
+
+def test_what_has_ended_elsewhere_is_noted_once(run: Callable[..., Database], registry_url: str) -> None:
+    bill = Bill("default", "gpu-1", OFFER_ID, (RESOURCE_ID,), ("gpu",), 2.5, begin=1000.0, end=4600.0, why="released")
+    for at in itertools.count(1):
+        run().void(run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING), "made the tables", {})
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.at = at
+        database.note_ended("account", [bill])
+        assert run().ledger("default").bills == (bill,)
+        assert (run().note_ended("account", [bill]), run().counted(), run().freed([OFFER_ID])) == (0, [], [])
+        postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
+        if database.seen < at:
+            assert at > 6
             return
 
 
