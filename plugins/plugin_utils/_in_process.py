@@ -45,7 +45,7 @@ display = Display()
 # plugins before it forks, so its workers find that done.
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-# Nor do they look for these anew, and read their documentation: all filters and tests of ansible-core, and what renders.
+# Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, and what renders.
 for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (lookup_loader, "template")):
     _loader.get(f"ansible.builtin.{_name}")
 

@@ -36,7 +36,7 @@ BLANK: Result = {"changed": False, "lines": []}
 
 
 def registry(params: Params, check_mode: bool) -> Result:
-    """Make the tables, and move the entries of ``hosts``, and what has ended beside them, which a month's budget counts.
+    """Make the tables, move the entries of ``hosts``, and note what has ended beside them, which budgets count.
 
     Raises Failure that names what could not be moved.
     """
