@@ -865,8 +865,8 @@ def moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bo
 
 def ended_moved(folder: str, count: int, *, would: bool) -> str:
     """Purchases of a ledger of files that are in the shared registry's now."""
-    what = "1 purchase that has" if count == 1 else f"{count} purchases that have"
-    return f"{folder}: {what} ended {'would be noted' if would else 'noted'} in it, too."
+    what, verb = ("1 purchase", "was") if count == 1 else (f"{count} purchases", "were")
+    return f"{folder}: {what} that had ended {'would be' if would else verb} noted in it, too."
 
 
 def moved_to_another(path: str, offer_id: str | None, where: str, known: str | None) -> str:
