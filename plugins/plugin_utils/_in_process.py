@@ -50,8 +50,10 @@ for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (loo
     _loader.get(f"ansible.builtin.{_name}")
 
 # A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
-# has loaded. What is there now stays to the end. This is the advice of Python's documentation for who forks.
+# has loaded. What is there now stays to the end, and a worker leaves alone what it begins with. This is the advice of
+# Python's documentation for who forks.
 gc.freeze()
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 class InProcessAction(ActionBase):
