@@ -168,6 +168,7 @@ def test_without_a_registry_a_second_purchase_of_the_name_is_seen(make_project: 
         first = pool.submit(shop.play, "compute_index.supply.provision")
         shop.wait_for_purchases(1)
         project.simulator.add_offer(gpu_price_per_hour=2.0)
+        project.simulator.settings.procure_seconds = 11  # until the first one has looked for others of its name
         second = shop.play("compute_index.supply.provision")
         assert first.result().returncode == 0, first.result().output
     ids = [each.resource_ids[0] for each in project.simulator.purchases]
