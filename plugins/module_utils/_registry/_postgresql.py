@@ -264,7 +264,7 @@ _NOTE_ENDED = """
 INSERT INTO compute_index_supply.purchase
     (claim, project, host, account, offer, state, reason, charged, holder, held_until, claimed_at, ended_at, note)
 VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price)s, %(holder)s,
-    clock_timestamp(), to_timestamp(%(begin)s), to_timestamp(%(end)s), %(note)s)
+    clock_timestamp(), to_timestamp(%(begun)s), to_timestamp(%(end)s), %(note)s)
 ON CONFLICT DO NOTHING
 """
 
@@ -550,12 +550,13 @@ class Database:
 
     def _note_ended(self, connection: psycopg.Connection[t.Any], account: str, bill: Bill) -> bool:
         note = {"provision_groups": list(bill.groups)}
-        known = Purchase(str(uuid.uuid4()), bill.project, bill.host, account, bill.offer_id, bill.price, note)
-        moments = {"begin": bill.begin, "end": bill.end, "why": bill.why}
-        if not self._execute(connection, _NOTE_ENDED, {**self._values(known), **moments}).rowcount:
+        claim = str(uuid.uuid4())
+        fact = Purchase(claim, bill.project, bill.host, account, bill.offer_id, bill.price, note, begun=bill.begin)
+        values = {**self._values(fact), "end": bill.end, "why": bill.why}
+        if not self._execute(connection, _NOTE_ENDED, values).rowcount:
             return False
-        self._execute(connection, _MACHINES, {"claim": known.claim, "ids": list(bill.resource_ids)})
-        self._execute(connection, _GONE, {"claim": known.claim})
+        self._execute(connection, _MACHINES, {"claim": claim, "ids": list(bill.resource_ids)})
+        self._execute(connection, _GONE, {"claim": claim})
         return True
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
