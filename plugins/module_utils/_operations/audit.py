@@ -67,16 +67,14 @@ def _claims(memory: Memory, nameable: t.Iterable[t.Mapping[str, t.Any]], names: 
 def _lines(found: Audit) -> list[str]:
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
         ("CLAIMED by a host of the inventory", found.claimed, _OWNED),
-        ("ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have", found.unlisted, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: not in the inventory", found.unlisted, _OWNED),
         ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
         ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
         ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
     lines = []
     for title, rows, columns in sections:
-        first = next(iter(columns))
-        shown = [_shown(row) for row in rows]
-        lines += [title, *narrow_table(shown, columns, WIDTH, (first, "state")), ""] if rows else []
+        lines += _section(title, rows, columns) if rows else []
     published = found.published
     odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
     lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []
@@ -86,6 +84,16 @@ def _lines(found: Audit) -> list[str]:
     so_far = [amount(_shown_usd(published["usd"][name])) for name in ("claimed", "orphans", "total")]
     lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
     return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+
+
+def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
+    """The rows below their title. A state that all have stands there: beside an id there is no room for a column."""
+    states = {row["status"] for row in rows}
+    if len(states) == 1 and (state := states.pop()):
+        title = f"{title} ({state})"
+        columns = {head: key for head, key in columns.items() if key != "status"}
+    shorten = [head for head in columns if head in ("host", "name", "state")]
+    return [title, *narrow_table([_shown(row) for row in rows], columns, WIDTH, shorten), ""]
 
 
 def _of_leases(leases: t.Sequence[tuple[str, str, float | None]]) -> list[str]:

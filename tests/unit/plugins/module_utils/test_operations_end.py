@@ -447,7 +447,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     write(tmp_path, "gpu-8", resource_ids=["gone"])
     write(tmp_path, "gpu-7", text="[]")
     api = Api(
-        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"), machine("t", "stray", "q"),
+        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"), machine("t", "stray", "q", status="starting"),
         machine("u", "eve", "a"),
         machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
@@ -455,24 +455,24 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     wish, eve = listed("wish", tmp_path, declares=True), listed("eve", "", declares=True)
     found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
     assert found["lines"] == [
-        "CLAIMED by a host of the inventory",
-        "host   state    USD/h  age   USD  resource",
-        "ann    running      -  -       -  x",
-        "gpu-1  running   2.40  3h   7.21  r",
+        "CLAIMED by a host of the inventory (running)",
+        "host   USD/h  age   USD  resource",
+        "ann        -  -       -  x",
+        "gpu-1   2.40  3h   7.21  r",
         "",
-        "ONLY THE REGISTRY KNOWS: claimed by hosts that the inventory does not have",
-        "host   state    USD/h  age  USD  resource",
-        "gpu-9  running   2.40  -    -    s",
+        "ONLY THE REGISTRY KNOWS: not in the inventory (running)",
+        "host   USD/h  age  USD  resource",
+        "gpu-9   2.40  -    -    s",
         "",
-        "CONTESTED: whose it is, a person must say",
-        "host  state    USD/h  age  USD  resource",
-        "eve   running   2.40  -    -    u",
-        "eve   running   2.40  -    -    v",
+        "CONTESTED: whose it is, a person must say (running)",
+        "host  USD/h  age  USD  resource",
+        "eve    2.40  -    -    u",
+        "eve    2.40  -    -    v",
         "",
         "ORPHANS: billed, and nobody claims them",
-        "name   state    USD/h  age  USD  resource",
-        "stray  running   2.40  -    -    t",
-        "wish   running   2.40  -    -    w",
+        "name   state     USD/h  age  USD  resource",
+        "stray  starting   2.40  -    -    t",
+        "wish   running    2.40  -    -    w",
         "",
         "GONE: claimed, but ended or unknown to the API",
         "host   state  resource",
@@ -487,6 +487,15 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     assert "gpu-7" in found["warnings"][0]
     assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
     assert api.asked == ["list"]
+
+
+def test_a_usual_machine_fits_into_a_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    id_, old = "00000000-0000-4000-8000-000000000001", utc(NOW - 86_400 * 30)
+    found = look(Api(machine(id_, "gpu-fleet", created_at=old)))
+    (line,) = (line for line in found["lines"] if id_ in line)
+    assert line == f"gpu-fleet   2.40  30d  1728.00  {id_}"
+    assert len(f'        "{line}",') <= 80
 
 
 def test_lines_of_an_audit_have_80_characters_at_most(tmp_path: Path) -> None:
