@@ -447,7 +447,8 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     write(tmp_path, "gpu-8", resource_ids=["gone"])
     write(tmp_path, "gpu-7", text="[]")
     api = Api(
-        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"), machine("t", "stray", "q", status="starting"),
+        machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"),
+        machine("t", "stray", "q", status="starting"),
         machine("u", "eve", "a"),
         machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
