@@ -111,6 +111,7 @@ class Project:
             "COMPUTE_INDEX_API_URL": simulator.url,
             "COMPUTE_INDEX_API_TOKEN": simulator.settings.token,
         }
+        self.programs: list[Program] = []
         self.declare(["gpu-1"])
         self.recorder = golden.recorder(self)
 
@@ -144,7 +145,9 @@ class Project:
             words = tuple(shlex.split(words[2]))
         if words[0].startswith("ansible"):
             words = (tool(words[0]), *words[1:])
-        return Program(words, self.folder, {**self.environment, **environment})
+        program = Program(words, self.folder, {**self.environment, **environment})
+        self.programs.append(program)
+        return program
 
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
@@ -177,6 +180,11 @@ class Project:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
+
+    def end_killed(self) -> None:
+        """End what killed commands have left: workers that wait for each other for ever."""
+        if any(program.returncode is None or program.returncode < 0 for program in self.programs):
+            self.end_leftovers()
 
     def play(self, *words: str, **environment: str) -> Run:
         """Run ansible-playbook with the project's inventory."""
@@ -265,6 +273,8 @@ def make_project(tmp_path: Path, sockets: str) -> Iterator[MakeProject]:
             if offers is None:
                 offers = [Offer(gpu_price_per_hour=price) for price in (2.5, 2.0, 3.0)]
             simulator = running.enter_context(Simulator(Settings(**settings), offers=offers, backend=backend))
-            return Project(tmp_path, simulator, sockets)
+            project = Project(tmp_path, simulator, sockets)
+            running.callback(project.end_killed)
+            return project
 
         yield make
