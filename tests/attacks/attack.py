@@ -174,6 +174,7 @@ def write_program(file: Path, script: str) -> None:
 
 def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
     """A play of one role, which does not wait long after lost answers; and keywords of the play."""
+    as_in_playbooks = {"name": f"{SUPPLY}.{role}", "rolespec_validate": False}
     return {
         "hosts": hosts,
         "gather_facts": False,
@@ -181,7 +182,7 @@ def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
             f"{SUPPLY}.procure_offer": {"settle_timeout": 1, "procure_timeout": 20},
             f"group/{SUPPLY}.all": {"api_retries": 1, "api_timeout": 5},
         },
-        "tasks": [{"name": role, "ansible.builtin.include_role": {"name": f"{SUPPLY}.{role}"}}],
+        "tasks": [{"name": role, "ansible.builtin.import_role": as_in_playbooks}],
         **keywords,
     }
 

@@ -27,6 +27,7 @@ def ready_at_once(make_project: MakeProject) -> Project:
 
 def write_impatient(project: Project, **variables: Any) -> str:
     """Write a play of the role that asks after lost answers only briefly, and return its name."""
+    as_in_playbooks = {"name": "compute_index.supply.provision", "rolespec_validate": False}
     play = {
         "hosts": "gpu",
         "gather_facts": False,
@@ -36,7 +37,7 @@ def write_impatient(project: Project, **variables: Any) -> str:
         },
         "vars": {"provision_reach": False, **variables},
         "tasks": [
-            {"name": "Provision", "ansible.builtin.include_role": {"name": "compute_index.supply.provision"}},
+            {"name": "Provision", "ansible.builtin.import_role": as_in_playbooks},
             {
                 "name": "Show",
                 "ansible.builtin.debug": {
