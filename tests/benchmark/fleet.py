@@ -23,6 +23,7 @@ OURS, PEER = "provision", "vultr.cloud"
 OF_PEER = {FIRST: "0.7", SECOND: "0.2"}
 """The goals beside the peer's same run with as many hosts."""
 FEW_HOSTS = 50
+FEW = f"{FEW_HOSTS} hosts"
 OF_FEW = "1.3" if version("ansible-core").startswith("2.16.") else "1.15"
 """The goal of larger fleets: what a host costs there, beside one of 50."""
 LATENCY = 0.2
@@ -44,29 +45,30 @@ def hosts_of(count: int) -> str:
 
 
 def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds: int) -> list[Row]:
-    """CPU time of a host and memory. The peer's run, always with as many hosts, is measured beside each of ours.
+    """CPU time of a host and memory.
 
-    What is compared with as many hosts of ours takes so many rounds, the rest only one: these are minutes each.
+    In each round the peer's run, always with as many hosts, is measured beside ours, and beside a large fleet a small
+    one: minutes later the machine may be faster or slower.
     """
     found: list[Row] = []
-    few: dict[str, list[float]] = {}
     for hosts in sorted({peer_hosts, *counts}):
         ways = {OURS: partial(provision, commands, hosts), PEER: partial(peer, commands, peer_hosts)}
-        measured = in_turn(ways, rounds if hosts == peer_hosts else 1)
+        if hosts > FEW_HOSTS:
+            ways[FEW] = partial(provision, commands, FEW_HOSTS)
+        measured = in_turn(ways, rounds)
         for run in RUNS:
             ours = [usages[run].cpu / hosts for usages in measured[OURS]]
             theirs = [usages[run].cpu / peer_hosts for usages in measured[PEER]]
+            few = [usages[run].cpu / FEW_HOSTS for usages in measured.get(FEW, [])]
             compared, goal = f"{ratio(ours, theirs):.3g} of {PEER}", ""
             if hosts == peer_hosts:
                 goal = f"{OF_PEER[run]} of {PEER}"
             elif few:
-                compared += f", {ratio(ours, few[run]):.3g} of {hosts_of(FEW_HOSTS)}"
-                goal = f"{OF_FEW} of {hosts_of(FEW_HOSTS)}"
+                compared += f", {ratio(ours, few):.3g} of {FEW}"
+                goal = f"{OF_FEW} of {FEW}"
             what = f"{hosts_of(hosts)}, {run}, a host"
             found.append(Row(what, ours, "s", compared, goal))
             found.append(Row(f"{what}: {PEER} with {hosts_of(peer_hosts)}", theirs, "s"))
-        if hosts == FEW_HOSTS:
-            few = {run: [usages[run].cpu / hosts for usages in measured[OURS]] for run in RUNS}
         peaks = [max(usage.peak for usage in usages.values()) for usages in measured[OURS]]
         found.append(Row(f"{hosts_of(hosts)}, memory of the controller", peaks, "MiB"))
     return found
