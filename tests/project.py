@@ -248,6 +248,11 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def as_in_playbooks(role: str) -> dict[str, Any]:
+    """What makes a task take a role of the collection as its playbooks do: imported, and validated once, by itself."""
+    return {"ansible.builtin.import_role": {"name": f"compute_index.supply.{role}", "rolespec_validate": False}}
+
+
 def extra(variables: dict[str, Any]) -> list[str]:
     """The options of ansible-playbook that set variables, with their types."""
     return ["-e", json.dumps(variables)] if variables else []

@@ -26,7 +26,7 @@ import yaml
 
 from books import Machine, Offer, Purchase
 from launcher import Program
-from project import Project, Run, extra
+from project import Project, Run, as_in_playbooks, extra
 from simulator import Simulator
 from standin import StandIn
 
@@ -174,7 +174,6 @@ def write_program(file: Path, script: str) -> None:
 
 def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
     """A play of one role, which does not wait long after lost answers; and keywords of the play."""
-    as_in_playbooks = {"name": f"{SUPPLY}.{role}", "rolespec_validate": False}
     return {
         "hosts": hosts,
         "gather_facts": False,
@@ -182,7 +181,7 @@ def as_play(role: str, hosts: str = "gpu", **keywords: Any) -> dict[str, Any]:
             f"{SUPPLY}.procure_offer": {"settle_timeout": 1, "procure_timeout": 20},
             f"group/{SUPPLY}.all": {"api_retries": 1, "api_timeout": 5},
         },
-        "tasks": [{"name": role, "ansible.builtin.import_role": as_in_playbooks}],
+        "tasks": [{"name": role, **as_in_playbooks(role)}],
         **keywords,
     }
 

@@ -23,7 +23,6 @@ OURS, PEER = "provision", "vultr.cloud"
 OF_PEER = {FIRST: "0.7", SECOND: "0.2"}
 """The goals beside the peer's same run with as many hosts."""
 FEW_HOSTS = 50
-FEW = f"{FEW_HOSTS} hosts"
 OF_FEW = "1.3" if version("ansible-core").startswith("2.16.") else "1.15"
 """The goal of larger fleets: what a host costs there, beside one of 50."""
 LATENCY = 0.2
@@ -51,21 +50,22 @@ def fleet_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, round
     one: minutes later the machine may be faster or slower.
     """
     found: list[Row] = []
+    small = hosts_of(FEW_HOSTS)
     for hosts in sorted({peer_hosts, *counts}):
         ways = {OURS: partial(provision, commands, hosts), PEER: partial(peer, commands, peer_hosts)}
         if hosts > FEW_HOSTS:
-            ways[FEW] = partial(provision, commands, FEW_HOSTS)
+            ways[small] = partial(provision, commands, FEW_HOSTS)
         measured = in_turn(ways, rounds)
         for run in RUNS:
             ours = [usages[run].cpu / hosts for usages in measured[OURS]]
             theirs = [usages[run].cpu / peer_hosts for usages in measured[PEER]]
-            few = [usages[run].cpu / FEW_HOSTS for usages in measured.get(FEW, [])]
+            few = [usages[run].cpu / FEW_HOSTS for usages in measured.get(small, [])]
             compared, goal = f"{ratio(ours, theirs):.3g} of {PEER}", ""
             if hosts == peer_hosts:
                 goal = f"{OF_PEER[run]} of {PEER}"
             elif few:
-                compared += f", {ratio(ours, few):.3g} of {FEW}"
-                goal = f"{OF_FEW} of {FEW}"
+                compared += f", {ratio(ours, few):.3g} of {small}"
+                goal = f"{OF_FEW} of {small}"
             what = f"{hosts_of(hosts)}, {run}, a host"
             found.append(Row(what, ours, "s", compared, goal))
             found.append(Row(f"{what}: {PEER} with {hosts_of(peer_hosts)}", theirs, "s"))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import GPU, MakeProject, Project, Run
+from project import as_in_playbooks
 from simulator import Fault, Offer
 from simulator.market import GPUS
 
@@ -27,7 +28,6 @@ def ready_at_once(make_project: MakeProject) -> Project:
 
 def write_impatient(project: Project, **variables: Any) -> str:
     """Write a play of the role that asks after lost answers only briefly, and return its name."""
-    as_in_playbooks = {"name": "compute_index.supply.provision", "rolespec_validate": False}
     play = {
         "hosts": "gpu",
         "gather_facts": False,
@@ -37,7 +37,7 @@ def write_impatient(project: Project, **variables: Any) -> str:
         },
         "vars": {"provision_reach": False, **variables},
         "tasks": [
-            {"name": "Provision", "ansible.builtin.import_role": as_in_playbooks},
+            {"name": "Provision", **as_in_playbooks("provision")},
             {
                 "name": "Show",
                 "ansible.builtin.debug": {
