@@ -36,7 +36,11 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def registry(postgresql_server: str) -> Iterator[str]:
-    """A registry that controllers share, empty and without tables."""
-    yield postgresql_server
+def registry(postgresql_server: str) -> str:
+    """A registry that controllers share, empty and without tables.
+
+    It is emptied before a test, not after one: workers of a killed play, which the end of their project ends, would
+    write into it once more, and the next test would find machines of another account.
+    """
     postgresql.forget(postgresql_server)
+    return postgresql_server
