@@ -46,6 +46,11 @@ def quoted(path: str) -> str:
     return '"' + path.replace("%", "%%") + '"'
 
 
+def is_readable(path: str) -> bool:
+    """Whether ssh can read such a path; see UNREADABLE."""
+    return bool(path) and not any(mark in path for mark in UNREADABLE)
+
+
 def render(hosts: t.Iterable[tuple[str, t.Sequence[Machine]]]) -> str | None:
     """The text of the file for these hosts and their machines; None if there are none."""
     parts = ["\n".join(map(_block, machines)) for _host, machines in hosts if machines]
@@ -67,7 +72,7 @@ def _block(machine: Machine) -> str:
     if machine.trust == "no":
         known_hosts = "/dev/null"
     is_plain = _NAME.fullmatch(machine.name) and _NAME.fullmatch(machine.alias) and machine.trust in _TRUST
-    if found is None or not is_plain or not _is_readable(known_hosts):
+    if found is None or not is_plain or not is_readable(known_hosts):
         return _odd(machine.name)
     address = found["ansible_host"].replace("%", "%%")
     lines = [
@@ -79,7 +84,7 @@ def _block(machine: Machine) -> str:
         f"  StrictHostKeyChecking {machine.trust}",
         f"  UserKnownHostsFile {quoted(known_hosts)}",
     ]
-    if machine.identity and _is_readable(machine.identity):
+    if is_readable(machine.identity):
         lines.append(f"  IdentityFile {quoted(machine.identity)}")
     return "\n".join(lines)
 
@@ -87,7 +92,3 @@ def _block(machine: Machine) -> str:
 def _odd(name: str) -> str:
     # JSON makes one line of it, whatever it holds.
     return f"# Left out, since ssh would misread it: {json.dumps(name)}"
-
-
-def _is_readable(path: str) -> bool:
-    return bool(path) and not any(mark in path for mark in UNREADABLE)

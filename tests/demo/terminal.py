@@ -63,7 +63,6 @@ def run() -> dict[str, str]:
             "HOME": str(Path(folder, "home")),
             "ANSIBLE_HOME": str(Path(folder, "home", ".ansible")),
             "ANSIBLE_FORCE_COLOR": "1",
-            "ANSIBLE_PRIVATE_KEY_FILE": str(key),  # ssh asks the system where the home is, not HOME
             "ANSIBLE_SSH_CONTROL_PATH_DIR": folder,
             "COMPUTE_INDEX_API_URL": api.url,
             "COMPUTE_INDEX_API_TOKEN": api.settings.token,

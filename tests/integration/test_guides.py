@@ -106,8 +106,6 @@ def test_a_guide_can_be_followed(make_project: MakeProject, page: Path, request:
     project.environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "CLUSTER_OFFER_ID": next(offer.offer_id for offer in offers if offer.node_count),
-        # ssh looks for keys in the home folder of the account that runs it, whatever HOME says.
-        "ANSIBLE_PRIVATE_KEY_FILE": str(project.key),
     }
     if page.stem == "shared-registry":
         project.environment["COMPUTE_INDEX_REGISTRY_URL"] = request.getfixturevalue("registry")
@@ -145,11 +143,7 @@ def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, 
 def test_the_terminal_of_the_readme_shows_what_is_printed(make_project: MakeProject) -> None:
     project = make_project(default_offers(), provision_seconds=0)
     runs = {
-        playbook: project.run(
-            *terminal.command(playbook),
-            ANSIBLE_FORCE_COLOR="1",
-            ANSIBLE_PRIVATE_KEY_FILE=str(project.key),
-        )
+        playbook: project.run(*terminal.command(playbook), ANSIBLE_FORCE_COLOR="1")
         for playbook in terminal.SHOWN
     }
     screen = terminal.screen_of({playbook: run.output for playbook, run in runs.items()})

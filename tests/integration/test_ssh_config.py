@@ -28,6 +28,17 @@ def hosts(file: Path) -> list[str]:
     return re.findall(r"^Host (.*)$", file.read_text(), re.MULTILINE) if file.exists() else []
 
 
+@core
+def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None:
+    """Whoever names a public key of another name need not name the other half, too."""
+    project.declare(["gpu-1"], ansible_ssh_private_key_file="")
+    first = project.provision()
+    assert first.returncode == 0, first.output
+    assert project.run("bash", "-c", f"{command(first)} -o BatchMode=yes 'echo arrived'").returncode == 0
+    second = project.provision()
+    assert (second.returncode, second.changed) == (0, 0), second.output
+
+
 @pytest.mark.parametrize("folder", ["host_vars", pytest.param("100% of it's here", marks=core)])
 def test_the_command_that_is_shown_logs_in_until_the_machine_has_ended(project: Project, folder: str) -> None:
     project.declare(["gpu-1", "gpu-2"])

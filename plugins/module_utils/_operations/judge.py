@@ -247,6 +247,7 @@ class _Case:
             self.price,
             self.plan["trust"],
             self.plan["known_hosts_file"],
+            self.plan["identity_file"],
         )
         found.update(registration.lease_facts(self.end(), self.begin, self.price))
         return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
@@ -401,7 +402,9 @@ def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:
 def _further(case: _Case) -> list[Result]:
     """The further machines of a cluster, as hosts of the first one's groups."""
     plan = case.plan
-    machines = registration.further(case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"])
+    machines = registration.further(
+        case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"], plan["identity_file"]
+    )
     return [{**each, "groups": plan["groups"]} for each in machines]
 
 

@@ -133,7 +133,8 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
     missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
     identity = str(raw["identity_file"] or params["identity_file"] or "")
-    raw["identity_file"] = identity and os.path.join(params["here"], os.path.expanduser(identity))
+    given = identity and os.path.join(params["here"], os.path.expanduser(identity))
+    raw["identity_file"] = given or ("" if raw["has_ssh_public_key"] else _private_half(key))
     declaration = read_declaration(raw, place, missing, time.time())
     objections = list(declaration.objections)
     if declaration.lease and declaration.unswept == "refuse":
@@ -146,6 +147,15 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     if params["slice_of"] and not is_shared(place):
         objections += [messages.sliced_total(params["slice_of"], name) for name in _ceilings_of_all(declaration)]
     return replace(declaration, objections=tuple(objections))
+
+
+def _private_half(public: str) -> str:
+    """The private key beside a public one, absolute; empty if there is none.
+
+    Of keys with names of their own ssh knows nothing, nor of those in a HOME that is not the user's home to the system.
+    """
+    private, ending = os.path.splitext(os.path.abspath(public))
+    return private if ending == ".pub" and os.path.isfile(private) else ""
 
 
 def _locked_out(own: str, job_keys: str) -> str:
@@ -435,13 +445,14 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registrie
         case.entry.price,
         host.trust,
         registries.known_hosts(host.registry, host.host, case.standing.offer_id),
+        host.identity_file,
     )
     if is_shared(host.registry):
         # Nothing beside the inventory says this to Ansible.
         if case.entry.ends_at:
             found.update({lease.ENDS_AT: case.entry.ends_at, lease.AT_MOST: case.entry.at_most})
         return replace(draft, action=KEEP, facts=found) if registration.is_kept(found, case.entry) else draft
-    if not registration.is_registered(found, case.entry, host.known) or case.entry.identity_file != host.identity_file:
+    if not registration.is_registered(found, case.entry, host.known):
         return draft
     return replace(draft, action=KEEP)
 
@@ -667,7 +678,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "known_hosts_file": known_hosts,
         "trust": host.trust,
         "identity_file": host.identity_file,
-        "ssh_trust": registration.ssh_trust(host.trust, known_hosts),
         "name": host.name,
         "groups": list(host.groups),
         "poll": {"delay": host.poll_delay, "retries": host.poll_retries},

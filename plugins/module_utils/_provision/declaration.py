@@ -306,7 +306,10 @@ def _is_ceiling(name: str) -> bool:
 def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
     found = []
     if not (declaration.choices or declaration.offer_id):
-        found.append("provision_spec (a search) or provision_offer_id (one offer) must say what to buy.")
+        found.append(
+            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy; on the playbook's command"
+            " line order_gpu_type does."
+        )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
     bound = declaration.choices and all(choice.ceiling != UNLIMITED for choice in declaration.choices)

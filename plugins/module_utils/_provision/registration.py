@@ -12,7 +12,7 @@ import re
 import shlex
 import typing as t
 
-from .._ssh_config import Machine, quoted
+from .._ssh_config import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease
 from .entry import CONNECTION, Entry
@@ -25,15 +25,15 @@ ADDRESS, SSH_ARGUMENTS = CONNECTION[:3], CONNECTION[3:]
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
 
-def ssh_trust(trust: str, known_hosts: str) -> str:
-    """Options of ssh that say which host keys are accepted, and where they are kept."""
+def ssh_args(alias: str, trust: str, known_hosts: str, identity: str) -> str:
+    """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key.
+
+    ``identity``: the file of the private key, which ssh may not try by itself; empty if that is not known.
+    """
     pinned = shlex.quote(quoted(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
-    return f"-o StrictHostKeyChecking={_TRUST[trust]} -o UserKnownHostsFile={pinned}"
-
-
-def ssh_args(alias: str, trust: str, known_hosts: str) -> str:
-    """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key."""
-    return f"-o HostKeyAlias={shlex.quote(alias)} {ssh_trust(trust, known_hosts)}"
+    offered = f" -o IdentityFile={shlex.quote(quoted(identity))}" if is_readable(identity) else ""
+    kept = f"-o StrictHostKeyChecking={_TRUST[trust]} -o UserKnownHostsFile={pinned}"
+    return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
 def portable(variables: t.Mapping[str, t.Any]) -> Variables:
@@ -83,10 +83,11 @@ def facts(
     price: float | None,
     trust: str,
     known_hosts: str,
+    identity: str,
 ) -> Variables:
     """The variables of a host whose machine runs; the first machine of a cluster is the host itself."""
     first = connections[0]
-    arguments = ssh_args(_alias(first, offer_id), trust, known_hosts)
+    arguments = ssh_args(_alias(first, offer_id), trust, known_hosts, identity)
     return {
         "provision_procured_offer_id": offer_id,
         "provision_price_per_hour": price,
@@ -136,7 +137,7 @@ def further_names(host: str, count: int) -> list[str]:
     return [f"{host}-{number}" for number in range(1, count)]
 
 
-def further(host: str, connections: Connections, trust: str, known_hosts: str) -> list[Variables]:
+def further(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:
     """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
     found = []
     for number, machine in enumerate(connections[1:], start=1):
@@ -145,7 +146,7 @@ def further(host: str, connections: Connections, trust: str, known_hosts: str) -
             {
                 "name": name,
                 **{key: machine[key] for key in ("ansible_host", "ansible_port", "ansible_user")},
-                "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts),
+                "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts, identity),
                 "alias": _alias(machine, name),
                 "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
             }

@@ -79,6 +79,27 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, optio
 
 
 @pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, "{here}/gpu"),
+        ({"identity_file": "mine"}, "/mine"),
+        ({"has_ssh_public_key": True}, ""),  # of a key that is given itself nobody knows the file
+        ({"ssh_public_key_file": "alone.pub"}, ""),
+        ({"ssh_public_key_file": "gpu"}, ""),
+    ],
+)
+def test_the_private_key_is_the_one_beside_the_public_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("gpu", "gpu.pub", "alone.pub"):
+        Path(name).write_text(f"{KEY}\n")
+    given = {"has_ssh_public_key": False, "ssh_public_key_file": "gpu.pub", **fields}
+    (plan,) = planned(tmp_path / "registry", 1, **given)["plans"]
+    assert plan["identity_file"] == found.format(here=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("job_keys", "fields", "buys"),
     [
         (None, {}, True),

@@ -154,7 +154,7 @@ def test_the_machines_of_an_entry(trust: str, word: str) -> None:
         {"resource_id": each, "ansible_host": f"192.0.2.{number}", "ansible_port": 22, "ansible_user": "root"}
         for number, each in enumerate((M, N, None), 1)
     ]
-    entry = read_entry({**facts(X, [M, N], connections, 2.0, trust, "/a/k"), "provision_identity_file": "/key"})
+    entry = read_entry({**facts(X, [M, N], connections, 2.0, trust, "/a/k", "/key"), "provision_identity_file": "/key"})
     found = ssh_machines("ray", entry, "/a/k")
     assert [each.name for each in found] == ["ray", "ray-1", "ray-2"]
     assert [each.alias for each in found] == [M, N, "ray-2"]

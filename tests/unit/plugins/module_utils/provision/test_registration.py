@@ -21,7 +21,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     row,
     row_of,
     ssh_args,
-    ssh_trust,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import known_hosts_file
 from hypothesis import given
@@ -66,15 +65,21 @@ def connection(resource_id: str | None = M, address: str = "192.0.2.1", **fields
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("trust", "word"), [("first_use", "accept-new"), ("seeded", "yes")])
 def test_options_are_words_of_a_shell(path: str, trust: str, word: str) -> None:
-    assert shlex.split(ssh_args(M, trust, path)) == [
+    read = path.replace("%", "%%")
+    assert shlex.split(ssh_args(M, trust, path, path)) == [
         *("-o", f"HostKeyAlias={M}", "-o", f"StrictHostKeyChecking={word}"),
-        *("-o", f'UserKnownHostsFile="{path.replace("%", "%%")}"'),
+        *("-o", f'UserKnownHostsFile="{read}"', "-o", f'IdentityFile="{read}"'),
     ]
 
 
 @pytest.mark.parametrize(("trust", "path"), [("none", "/a/k"), ("none", ""), ("first_use", ""), ("seeded", "")])
 def test_without_a_place_for_host_keys_none_is_kept(trust: str, path: str) -> None:
-    assert ssh_trust(trust, path).endswith("-o UserKnownHostsFile=/dev/null")
+    assert ssh_args(M, trust, path, "").endswith("-o UserKnownHostsFile=/dev/null")
+
+
+@pytest.mark.parametrize("identity", ["", '/a"b', "/a/${x}", "/a\nProxyCommand x"])
+def test_a_private_key_that_ssh_cannot_read_is_not_offered(identity: str) -> None:
+    assert "IdentityFile" not in ssh_args(M, "first_use", "/a/k", identity)
 
 
 @pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh")
@@ -82,17 +87,17 @@ def test_without_a_place_for_host_keys_none_is_kept(trust: str, path: str) -> No
 def test_ssh_reads_the_path_as_it_is_meant(path: str) -> None:
     # What this test trusts the role lets pass.
     assert declared(path.rpartition("/")[0]).objections == ()
-    command = ["ssh", "-F", "none", "-G", *shlex.split(ssh_args(M, "first_use", path)), "gpu-1.example"]
+    command = ["ssh", "-F", "none", "-G", *shlex.split(ssh_args(M, "first_use", path, path)), "gpu-1.example"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
-    assert told["userknownhostsfile"] == path
+    assert (told["userknownhostsfile"], told["identityfile"]) == (path, path.replace("%", "%%"))
     assert told["hostkeyalias"] == M
     assert told["stricthostkeychecking"] in ("accept-new", "yes")
 
 
 @given(st.text(min_size=1, max_size=20))
 def test_no_id_adds_an_option(alias: str) -> None:
-    words = shlex.split(ssh_args(alias, "none", ""))
+    words = shlex.split(ssh_args(alias, "none", "", ""))
     assert words[:2] == ["-o", f"HostKeyAlias={alias}"]
     assert len(words) == 6
 
@@ -108,7 +113,7 @@ def test_host_keys_lie_beside_the_entry() -> None:
 
 
 def given_to_the_host(connections: list[dict[str, Any]] | None = None, price: float | None = 2.0) -> dict[str, Any]:
-    return facts(X, [M], connections or [connection()], price, "first_use", "/a/.known_hosts")
+    return facts(X, [M], connections or [connection()], price, "first_use", "/a/.known_hosts", "/a/key")
 
 
 def test_what_is_given_is_what_is_registered() -> None:
@@ -145,12 +150,12 @@ def test_the_machines_of_a_cluster() -> None:
     connections = [connection(M), connection(N, "192.0.2.2", ansible_port=2222), connection(None, "192.0.2.3")]
     found = given_to_the_host(connections)
     assert (found["ansible_host"], len(found["provision_instances"])) == ("192.0.2.1", 3)
-    second, third = further("ray", connections, "first_use", "/a/.known_hosts")
+    second, third = further("ray", connections, "first_use", "/a/.known_hosts", "/a/key")
     assert (second["name"], second["ansible_host"], second["ansible_port"]) == ("ray-1", "192.0.2.2", 2222)
     assert (second["alias"], second["resource_ids"]) == (N, [N])
     assert shlex.split(second["ssh_args"])[1] == f"HostKeyAlias={N}"
     assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
-    assert further("ray", connections[:1], "first_use", "") == []
+    assert further("ray", connections[:1], "first_use", "", "") == []
 
 
 # Rows
