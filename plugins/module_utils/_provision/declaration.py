@@ -307,14 +307,17 @@ def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]
     found = []
     if not (declaration.choices or declaration.offer_id):
         found.append(
-            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy; on the playbook's command"
-            " line order_gpu_type does."
+            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy; for the playbook"
+            " order_gpu_type does, too."
         )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
     bound = declaration.choices and all(choice.ceiling != UNLIMITED for choice in declaration.choices)
     if not declaration.offer_id and declaration.ceiling is None and not bound:
-        found.append('provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited".')
+        found.append(
+            'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited"; for the'
+            " playbook order_max_price_per_hour does, too."
+        )
     if not all(choice.spec.get("compute") for choice in declaration.choices):
         found.append("provision_spec needs a section compute: a volume alone is no machine that one can log in to.")
     return found
