@@ -64,21 +64,36 @@ def public_half(private: str) -> str:
 
     Empty where that cannot be read (OpenSSH's PROTOCOL.key).
     """
+    _cipher, data = _openssh(private)
+    count, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
+    blob = data[8 : 8 + length]
+    kind = (_fields(blob) or [b""])[0].decode("ascii", "replace")
+    return f"{kind} {base64.b64encode(blob).decode()}" if count == 1 and kind in _KEY_TYPES else ""
+
+
+def has_passphrase(private: str) -> bool:
+    """Whether a private key is encrypted, as OpenSSH writes it today (PROTOCOL.key) or in PEM (RFC 1421, RFC 5958)."""
+    cipher, _data = _openssh(private)
+    return cipher not in (b"", b"none") or "ENCRYPTED" in private[:200]
+
+
+def _openssh(private: str) -> tuple[bytes, bytes]:
+    """The cipher of a private key in OpenSSH's format, and what follows its key derivation; both empty for others."""
     _begin, _mark, rest = private.partition("-----BEGIN OPENSSH PRIVATE KEY-----")
     body, _mark, _rest = rest.partition("-----END OPENSSH PRIVATE KEY-----")
     try:
         data = base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
-        return ""
+        return b"", b""
     magic, _zero, data = data.partition(b"\0")
     if magic != b"openssh-key-v1":
-        return ""
+        return b"", b""
+    fields = []
     for _field in ("cipher", "kdf", "options of the kdf"):
-        data = data[4 + int.from_bytes(data[:4], "big") :]
-    count, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
-    blob = data[8 : 8 + length]
-    kind = (_fields(blob) or [b""])[0].decode("ascii", "replace")
-    return f"{kind} {base64.b64encode(blob).decode()}" if count == 1 and kind in _KEY_TYPES else ""
+        length = int.from_bytes(data[:4], "big")
+        fields.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    return fields[0], data
 
 
 def _is_key(kind: str, fields: list[bytes]) -> bool:

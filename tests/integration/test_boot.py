@@ -163,7 +163,8 @@ def test_a_machine_is_waited_for_until_its_first_boot_is_over(make_project: Make
     assert said["seeded"]["seconds"] >= max(3, said["other_key"]["seconds"]), "only what may change is waited for"
     assert said["denied"]["msg"] == (
         "SSH refuses the user's key: root@127.0.0.1: Permission denied (publickey)."
-        " Set ansible_ssh_private_key_file to the private half of the key that was bought with."
+        " Set ansible_ssh_private_key_file to the private half of the key that was bought with;"
+        " if that has a passphrase, ssh-add it."
     )
     assert said["denied"]["connected_after"] is None and said["hangs"]["connected_after"] is not None
 

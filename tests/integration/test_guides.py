@@ -142,10 +142,7 @@ def test_the_playbooks_of_the_examples_can_be_read(project: Project, site: str, 
 
 def test_the_terminal_of_the_readme_shows_what_is_printed(make_project: MakeProject) -> None:
     project = make_project(default_offers(), provision_seconds=0)
-    runs = {
-        playbook: project.run(*terminal.command(playbook), ANSIBLE_FORCE_COLOR="1")
-        for playbook in terminal.SHOWN
-    }
+    runs = {playbook: project.run(*terminal.command(playbook), ANSIBLE_FORCE_COLOR="1") for playbook in terminal.SHOWN}
     screen = terminal.screen_of({playbook: run.output for playbook, run in runs.items()})
     for theme in draw.THEMES:
         drawn = (draw.PICTURES / f"terminal-{theme}.svg").read_text()

@@ -37,7 +37,7 @@ from .._registry._files import read_text
 from .._registry._pins import pin
 from .._registry._place import is_shared, ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
-from .._ssh_key import fingerprint, public_half
+from .._ssh_key import fingerprint, has_passphrase, public_half
 from .._text import number_of
 from .._wording import amount, table, usd_short
 from ._leases import Lifetime, Sweeps, idles, leased, lifetimes_of, lives, warnings_of
@@ -108,7 +108,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         for case, draft in zip(cases, plans)
     ]
     if any(draft.action == BUY for draft in plans) and not params["quote"]:
-        warnings += _other_halves(params["hosts"], hosts)
+        warnings += [*_other_halves(params["hosts"], hosts), *_locked_keys(hosts)]
     warnings += [planning.drift(case.host, case.entry) for case in cases if case.standing.owns]
     if not params["quote"]:
         warnings += [draft.missed for draft in finished]
@@ -196,6 +196,16 @@ def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Dec
             found = public_half(read_text(private) or "")
             if found and found.split() != (read_text(public) or "").split()[:2]:
                 yield messages.other_half(public, private)
+
+
+def _locked_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
+    """Private keys that ssh cannot use: their passphrase would be asked for where nobody can answer."""
+    if os.environ.get("SSH_AUTH_SOCK"):
+        return  # the agent may know it
+    for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
+        with contextlib.suppress(OSError, UnicodeError):
+            if has_passphrase(read_text(private) or ""):
+                yield messages.no_agent(private)
 
 
 def _shadows(host: Declaration) -> list[str]:

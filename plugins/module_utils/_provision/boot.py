@@ -47,7 +47,10 @@ _ENDS = {
     "disabled": "cloud-init is disabled.",
     ABSENT: "There is no cloud-init on the machine.",
 }
-ADVICE = "Set ansible_ssh_private_key_file to the private half of the key that was bought with."
+ADVICE = (
+    "Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
+    " ssh-add it."
+)
 
 _HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED|Host Key checking is enabled")
 # The last one stands for sshpass. ssh also writes "Permission denied" of files that it cannot read.

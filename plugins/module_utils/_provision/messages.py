@@ -401,6 +401,14 @@ def other_half(public: str, private: str) -> str:
     )
 
 
+def no_agent(private: str) -> str:
+    """A private key with a passphrase, and nobody who could say it."""
+    return (
+        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): ssh will not get into the"
+        " machines, which are billed nevertheless. Start an agent, and ssh-add the key."
+    )
+
+
 def locked_out(wanted: str, own: str) -> str:
     """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
     return (

@@ -63,7 +63,10 @@ def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [["-t", "ed25519", "-N", ""], ["-t", "rsa", "-N", "a passphrase"]])
-def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, options: list[str]) -> None:
+def test_a_key_of_another_pair_is_told_before_the_purchase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
     for name in ("one", "two"):
         subprocess.run(["ssh-keygen", "-q", "-C", "x", "-f", str(tmp_path / name), *options], check=True)
 
@@ -76,6 +79,27 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(tmp_path: Path, optio
     assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
     (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     assert said("one", "two.pub") == []
+
+
+@pytest.mark.parametrize("fields", [{}, {"has_ssh_public_key": True}])
+def test_a_passphrase_that_nobody_could_say_is_told_before_the_purchase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    for name, passphrase in (("open", ""), ("locked", "a passphrase")):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-C", "x", "-N", passphrase, "-f", str(tmp_path / name)]
+        subprocess.run(words, check=True)
+
+    def said(name: str, **others: Any) -> list[str]:
+        files = {"identity_file": str(tmp_path / name), "ssh_public_key_file": str(tmp_path / f"{name}.pub")}
+        given = {"has_ssh_public_key": False, **files, **fields, **others}
+        return list(planned(tmp_path / "registry", 2, **given)["warnings"])
+
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (told,) = said("locked")
+    assert told.startswith(f"{tmp_path}/locked has a passphrase") and told.endswith("ssh-add the key.")
+    assert said("open") == said("none") == said("locked", reach="false") == []
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    assert said("locked") == []
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,10 @@ def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
     assert (tmp_path / "timeout.log").read_text() == "20 cloud-init status --format json\n"
 
 
-HINT = " Set ansible_ssh_private_key_file to the private half of the key that was bought with."
+HINT = (
+    " Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
+    " ssh-add it."
+)
 REFUSES = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + HINT
 PATIENT = REFUSES + " It may be installed late: this goes on for 4 minutes at most."
 CHANGED = (
