@@ -9,6 +9,7 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import typing as t
 
@@ -17,6 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins import action
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
@@ -185,6 +187,7 @@ class ActionModule(InProcessAction):
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "job_keys": _job_keys() if task_vars.get("awx_job_id") and not quote else None,
+            "missing_ssh": "" if quote else _missing_ssh(task_vars),
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
             "forks": int(task_vars.get("ansible_forks") or 0),
@@ -429,6 +432,15 @@ def _job_keys() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return answer.stdout + answer.stderr
+
+
+def _missing_ssh(task_vars: Variables) -> str:
+    """What Ansible would start as ssh, if there is no such program on this computer; empty if there is."""
+    if "ansible_ssh_executable" in task_vars:  # each host may have its own
+        return ""
+    connection_loader.get("ssh", class_only=True)  # which brings its options
+    program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
+    return "" if shutil.which(program) else program
 
 
 def _play(task: t.Any) -> t.Any:

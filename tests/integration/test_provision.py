@@ -243,6 +243,16 @@ def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> 
 
 
 @core
+def test_without_a_client_of_ssh_nothing_is_sent(project: Project) -> None:
+    run = project.play("compute_index.supply.provision", ANSIBLE_SSH_EXECUTABLE="/none/ssh")
+    assert "This computer has no /none/ssh" in run.failure("gpu-1"), run.output
+    assert project.simulator.requests == []
+    # Whoever logs in to nothing needs none.
+    project.declare(["gpu-1"], provision_reach=False)
+    assert project.play("compute_index.supply.provision", ANSIBLE_SSH_EXECUTABLE="/none/ssh").returncode == 0
+
+
+@core
 def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     template = project.folder / "plain.j2"
     template.write_text("packages: []\n")

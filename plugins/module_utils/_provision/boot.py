@@ -55,6 +55,10 @@ ADVICE = (
 _HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED|Host Key checking is enabled")
 # The last one stands for sshpass. ssh also writes "Permission denied" of files that it cannot read.
 _DENIED = re.compile(r"Permission denied \(|Too many authentication failures|Invalid/incorrect (?:username/)?password")
+# Of ssh's own program and settings, which no machine's answer changes.
+_HERE = re.compile(
+    r"ControlPath too long|Bad owner or permissions on|[Bb]ad configuration option|paramiko is not installed"
+)
 _NOISE = re.compile(r"debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
 _WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to host \S+ port \d+: ")
 
@@ -174,6 +178,7 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
     """SSH does not answer, or not any more."""
     limits, reason = wait.limits, _reason(error)
     other_key, denied = bool(_HOST_KEY.search(error)), bool(_DENIED.search(error))
+    here = bool(_HERE.search(error))
     if wait.reachable:
         wait = replace(wait, reachable=False, since=now, lost=wait.lost + 1)
     if denied and wait.denied is None:
@@ -182,6 +187,11 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
     if wait.lost > RESTARTS:
         over = True
         msg = f"The machine does not stay reachable while cloud-init runs; it was lost {wait.lost} times. {reason}."
+    elif here:
+        over = True
+        msg = f"SSH cannot work on this computer: {reason}."
+        if "ControlPath" in reason:
+            msg += " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path."
     elif other_key:
         over = late or not limits.seeded
         msg = f"SSH refuses the host key that the machine answers with: {reason}."

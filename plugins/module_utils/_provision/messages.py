@@ -401,6 +401,14 @@ def other_half(public: str, private: str) -> str:
     )
 
 
+def no_ssh(program: str) -> str:
+    """There is nothing to log in with."""
+    return (
+        f"This computer has no {program}, so nobody could log in to the machines that would be bought. Install an SSH"
+        " client, or set provision_reach to false."
+    )
+
+
 def no_agent(private: str) -> str:
     """A private key with a passphrase, and nobody who could say it."""
     return (

@@ -39,14 +39,16 @@ SHA = "SHA256:own"
 OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
-def planned(folder: Path, count: int, *, job_keys: str | None = None, **fields: Any) -> dict[str, Any]:
+def planned(
+    folder: Path, count: int, *, job_keys: str | None = None, missing_ssh: str = "", **fields: Any
+) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
-        "job_keys": job_keys,
+        **{"job_keys": job_keys, "missing_ssh": missing_ssh},
     }
     return plan(cast(Market, Offers(count)), params, True)
 
@@ -79,6 +81,23 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(
     assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
     (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     assert said("one", "two.pub") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "buys"),
+    [
+        ({}, False),
+        ({"connection": "ssh"}, False),
+        ({"connection": "ansible.builtin.ssh"}, False),
+        ({"connection": "ansible.netcommon.libssh"}, True),
+        ({"reach": "false"}, True),
+    ],
+)
+def test_without_a_client_of_ssh_nothing_is_bought(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
+    (found,) = planned(tmp_path, 1, missing_ssh="ssh", **fields)["plans"]
+    assert (found["action"] == "buy") == buys, found["refusal"]
+    if not buys:
+        assert found["refusal"].startswith("This computer has no ssh, so nobody could log in")
 
 
 @pytest.mark.parametrize("fields", [{}, {"has_ssh_public_key": True}])

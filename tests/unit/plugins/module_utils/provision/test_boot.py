@@ -211,6 +211,24 @@ SEEDED = Limits(600, 1800, seeded=True)
             id="late",
         ),
         pytest.param(
+            Wait(LIMITS),
+            "ControlPath too long ('/a/b' >= 108 bytes)",
+            0,
+            Step(
+                "SSH cannot work on this computer: ControlPath too long ('/a/b' >= 108 bytes)."
+                " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path.",
+                failed=True,
+            ),
+            id="control-path",
+        ),
+        pytest.param(
+            Wait(LIMITS),
+            "Failed to connect to the host via ssh: Bad owner or permissions on /home/me/.ssh/config",
+            0,
+            Step("SSH cannot work on this computer: Bad owner or permissions on /home/me/.ssh/config.", failed=True),
+            id="own-settings",
+        ),
+        pytest.param(
             Wait(LIMITS), OTHER_KEY, 0, Step(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
         ),
         pytest.param(
