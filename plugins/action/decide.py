@@ -9,6 +9,7 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import typing as t
@@ -187,7 +188,7 @@ class ActionModule(InProcessAction):
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
             "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "job_keys": _job_keys() if task_vars.get("awx_job_id") and not quote else None,
-            "missing_ssh": "" if quote else _missing_ssh(task_vars),
+            "no_login": "" if quote else _no_login(task_vars),
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
             "forks": int(task_vars.get("ansible_forks") or 0),
@@ -434,13 +435,17 @@ def _job_keys() -> str:
     return answer.stdout + answer.stderr
 
 
-def _missing_ssh(task_vars: Variables) -> str:
-    """What Ansible would start as ssh, if there is no such program on this computer; empty if there is."""
+def _no_login(task_vars: Variables) -> str:
+    """Why ssh would reach no machine from this computer, whatever is bought; empty where nothing speaks against it."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:  # as for the users that containers are given by number; ssh begins by looking for it
+        return messages.no_account(os.getuid())
     if "ansible_ssh_executable" in task_vars:  # each host may have its own
         return ""
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
-    return "" if shutil.which(program) else program
+    return "" if shutil.which(program) else messages.no_ssh(program)
 
 
 def _play(task: t.Any) -> t.Any:

@@ -44,7 +44,7 @@ PLAN: Spec = {
     "connection": {"type": "str", "default": ""},
     "identity_file": {"type": "str", "default": ""},
     "job_keys": {"type": "str"},  # what ssh-add says in a job of AWX; elsewhere nobody knows what else ssh has
-    "missing_ssh": {"type": "str", "default": ""},  # the program
+    "no_login": {"type": "str", "default": ""},  # why ssh cannot work on this computer
     "quote": {"type": "bool", "default": False},
     "slice_of": {"type": "str", "default": ""},
     "forks": {"type": "int", "default": 0},

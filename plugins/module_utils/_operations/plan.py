@@ -146,8 +146,8 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
-    if params["missing_ssh"] and declaration.reach and str(raw["connection"]).rpartition(".")[2] in _BY_SSH:
-        objections.append(messages.no_ssh(params["missing_ssh"]))
+    if params["no_login"] and declaration.reach and str(raw["connection"]).rpartition(".")[2] in _BY_SSH:
+        objections.append(params["no_login"])
     if params["job_keys"] is not None and declaration.reach and not declaration.identity_file:
         objections += filter(None, [_locked_out(raw["ssh_fingerprint"] or _fingerprint_in(key), params["job_keys"])])
     if params["slice_of"] and not is_shared(place):

@@ -409,6 +409,15 @@ def no_ssh(program: str) -> str:
     )
 
 
+def no_account(uid: int) -> str:
+    """The program ssh does nothing for a user whom the system does not know."""
+    return (
+        f"This computer has no account for the user {uid} that runs Ansible, and for such a user ssh does nothing, so"
+        " nobody could log in to the machines that would be bought. Add a line for it to /etc/passwd, or set"
+        " provision_reach to false."
+    )
+
+
 def no_agent(private: str) -> str:
     """A private key with a passphrase, and nobody who could say it."""
     return (

@@ -35,6 +35,17 @@ def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:
     assert "_operations.audit" in run.stdout and "probe" not in run.stdout
 
 
+def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decide._no_login({}) == ""
+    monkeypatch.setenv("PATH", "")
+    assert decide._no_login({}).startswith("This computer has no ssh, so nobody could log in")
+    assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    assert decide._no_login({"ansible_ssh_executable": "x"}).startswith(
+        "This computer has no account for the user 2147"
+    )
+
+
 def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> None:
     """Of the one that has, only what the new plan says holds: not the offer of the round before."""
     plans = {host: {"host": host, "declaration": host, "call": "first", "next": "acquire.yml"} for host in HOSTS}

@@ -40,7 +40,7 @@ OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
 def planned(
-    folder: Path, count: int, *, job_keys: str | None = None, missing_ssh: str = "", **fields: Any
+    folder: Path, count: int, *, job_keys: str | None = None, no_login: str = "", **fields: Any
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
@@ -48,7 +48,7 @@ def planned(
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
-        **{"job_keys": job_keys, "missing_ssh": missing_ssh},
+        **{"job_keys": job_keys, "no_login": no_login},
     }
     return plan(cast(Market, Offers(count)), params, True)
 
@@ -93,11 +93,11 @@ def test_a_key_of_another_pair_is_told_before_the_purchase(
         ({"reach": "false"}, True),
     ],
 )
-def test_without_a_client_of_ssh_nothing_is_bought(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
-    (found,) = planned(tmp_path, 1, missing_ssh="ssh", **fields)["plans"]
+def test_where_nobody_could_log_in_nothing_is_bought(tmp_path: Path, fields: dict[str, Any], buys: bool) -> None:
+    (found,) = planned(tmp_path, 1, no_login="There is no ssh.", **fields)["plans"]
     assert (found["action"] == "buy") == buys, found["refusal"]
     if not buys:
-        assert found["refusal"].startswith("This computer has no ssh, so nobody could log in")
+        assert found["refusal"] == "There is no ssh. Nothing was sent."
 
 
 @pytest.mark.parametrize("fields", [{}, {"has_ssh_public_key": True}])
