@@ -135,7 +135,7 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     place = registries.place(raw, params)
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
     raw = {**raw, "connection": raw["connection"] or params["connection"]}
-    missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else key
+    missing = "" if params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(key) else os.path.abspath(key)
     identity = str(raw["identity_file"] or params["identity_file"] or "")
     given = identity and os.path.join(params["here"], os.path.expanduser(identity))
     raw["identity_file"] = given or ("" if raw["has_ssh_public_key"] else _private_half(key))
