@@ -421,8 +421,8 @@ def no_account(uid: int) -> str:
 def no_agent(private: str) -> str:
     """A private key with a passphrase, and nobody who could say it."""
     return (
-        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): ssh will not get into the"
-        " machines, which are billed nevertheless. Start an agent, and ssh-add the key."
+        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
+        " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
     )
 
 
