@@ -163,13 +163,7 @@ def _due(each: _Host, registries: Registries, idle: float) -> Result:
     if is_shared(each.place) and entry.instances:
         known_hosts = registries.known_hosts(each.place, each.host, entry.offer_id)
         facts = registration.facts(
-            entry.offer_id,
-            entry.resource_ids,
-            entry.instances,
-            entry.price,
-            entry.ssh_trust,
-            known_hosts,
-            entry.identity_file,
+            entry.offer_id, entry.resource_ids, entry.instances, entry.price, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
     return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place}

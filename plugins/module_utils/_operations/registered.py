@@ -60,8 +60,6 @@ def _machines(host: str, variables: Variables, known_hosts: str) -> t.Iterator[t
         own: Variables = dict(kept) if number == 0 else {"provision_resource_ids": [resource_id]}
         machine = reached.get(resource_id)
         if machine is not None:
-            arguments = registration.ssh_args(
-                machine.alias, registration.trust_of(machine.trust), known_hosts, machine.identity
-            )
+            arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)
             own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
         yield resource_id, Registered(machine.name if machine else names[number], own, entry.groups)

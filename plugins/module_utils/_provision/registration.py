@@ -25,10 +25,11 @@ ADDRESS, SSH_ARGUMENTS = CONNECTION[:3], CONNECTION[3:]
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
 
-def ssh_args(alias: str, trust: str, known_hosts: str, identity: str) -> str:
+def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> str:
     """The options for one machine. Its key is kept under its id, so that a reused address never matches an old key.
 
-    ``identity``: the file of the private key, which ssh may not try by itself; empty if that is not known.
+    ``identity``: the file of the private key, which ssh may not try by itself; empty where nobody knows it, as with a
+    registry that other controllers share.
     """
     pinned = shlex.quote(quoted(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
     offered = f" -o IdentityFile={shlex.quote(quoted(identity))}" if is_readable(identity) else ""
@@ -83,7 +84,7 @@ def facts(
     price: float | None,
     trust: str,
     known_hosts: str,
-    identity: str,
+    identity: str = "",
 ) -> Variables:
     """The variables of a host whose machine runs; the first machine of a cluster is the host itself."""
     first = connections[0]
