@@ -23,7 +23,8 @@ from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
 SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
-KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"]}'  # as an earlier run has seen them
+# As an earlier run has seen host keys, and as none notes its private key.
+KEYS = '{"provision_host_keys": ["alias ssh-ed25519 AAAA"], "provision_identity_file": "/theirs"}'
 POST = float(os.environ.get("SUPPLY_TEST_POST") or 1)  # seconds that a purchase takes, in which nothing shows
 
 
@@ -138,6 +139,7 @@ def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: 
     known_hosts = Path(where["ANSIBLE_HOME"], "compute_index_supply", "known_hosts", bought.offer_id)
     assert known_hosts.read_text() == "alias ssh-ed25519 AAAA\n"
     assert str(known_hosts) in own["ansible_ssh_extra_args"] and "accept-new" in own["ansible_ssh_extra_args"]
+    assert "/theirs" not in own["ansible_ssh_extra_args"], "a private key is each controller's own"
     assert own["supply_status"] == "running"
     assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all are hosts"
 
