@@ -205,12 +205,15 @@ def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Dec
 
 
 def _locked_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
-    """Private keys that ssh cannot use: their passphrase would be asked for where nobody can answer."""
+    """Private keys that ssh cannot use: others may read them, or nobody is there to say their passphrase."""
     if os.environ.get("SSH_AUTH_SOCK"):
-        return  # the agent may know it
+        return  # the agent may know them
     for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
         with contextlib.suppress(OSError, UnicodeError):
-            if has_passphrase(read_text(private) or ""):
+            found = os.stat(private)
+            if found.st_uid == os.getuid() and found.st_mode & 0o077:  # as ssh asks, in sshkey_perm_ok
+                yield messages.open_key(private)
+            elif has_passphrase(read_text(private) or ""):
                 yield messages.no_agent(private)
 
 

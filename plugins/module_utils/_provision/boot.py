@@ -58,9 +58,9 @@ _DENIED = re.compile(r"Permission denied \(|Too many authentication failures|Inv
 # Of ssh's own program and settings, which no machine's answer changes.
 _HERE = re.compile(
     r"ControlPath too long|Bad owner or permissions on|[Bb]ad configuration option|No user exists for uid"
-    r"|paramiko is not installed"
+    r"|Permissions \d+ for .* are too open|paramiko is not installed"
 )
-_NOISE = re.compile(r"debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
+_NOISE = re.compile(r"@|debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
 _WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to host \S+ port \d+: ")
 
 

@@ -418,6 +418,14 @@ def no_account(uid: int) -> str:
     )
 
 
+def open_key(private: str) -> str:
+    """A private key that ssh ignores."""
+    return (
+        f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed nevertheless."
+        f" chmod 600 {private}"
+    )
+
+
 def no_agent(private: str) -> str:
     """A private key with a passphrase, and nobody who could say it."""
     return (

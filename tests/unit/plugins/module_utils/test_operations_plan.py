@@ -101,7 +101,7 @@ def test_where_nobody_could_log_in_nothing_is_bought(tmp_path: Path, fields: dic
 
 
 @pytest.mark.parametrize("fields", [{}, {"has_ssh_public_key": True}])
-def test_a_passphrase_that_nobody_could_say_is_told_before_the_purchase(
+def test_a_key_that_ssh_will_not_use_is_told_before_the_purchase(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     for name, passphrase in (("open", ""), ("locked", "a passphrase")):
@@ -117,8 +117,11 @@ def test_a_passphrase_that_nobody_could_say_is_told_before_the_purchase(
     (told,) = said("locked")
     assert told.startswith(f"{tmp_path}/locked has a passphrase") and told.endswith("ssh-add the key.")
     assert said("open") == said("none") == said("locked", reach="false") == []
+    (tmp_path / "open").chmod(0o640)
+    (told,) = said("open")
+    assert told.startswith(f"Others can read {tmp_path}/open, so ssh") and told.endswith(f"chmod 600 {tmp_path}/open")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
-    assert said("locked") == []
+    assert said("locked") == said("open") == []
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,20 @@ SEEDED = Limits(600, 1800, seeded=True)
             id="own-settings",
         ),
         pytest.param(
+            Wait(LIMITS),
+            "@@@@\n@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\n@@@@\nPermissions 0644 for '/k' are too open.\n"
+            'Load key "/k": bad permissions\nroot@203.0.113.7: Permission denied (publickey).',
+            0,
+            Step(
+                "SSH cannot work on this computer: Permissions 0644 for '/k' are too open. Load key \"/k\": bad"
+                " permissions root@203.0.113.7: Permission denied (publickey).",
+                failed=True,
+                urgent=True,
+                permission_denied=True,
+            ),
+            id="open-key",
+        ),
+        pytest.param(
             Wait(LIMITS), OTHER_KEY, 0, Step(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
         ),
         pytest.param(
