@@ -127,10 +127,6 @@ def _waves(buyers: int, forks: int) -> str:
     return messages.few_forks(buyers, forks) if 0 < forks < buyers else ""
 
 
-# What Ansible calls its connection by the program ssh.
-_BY_SSH = frozenset({"", "ssh", "smart"})
-
-
 def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params, sweeps: Sweeps) -> Declaration:
     place = registries.place(raw, params)
     key = os.path.expanduser(str(raw["ssh_public_key_file"]))
@@ -139,15 +135,13 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
     identity = str(raw["identity_file"] or params["identity_file"] or "")
     given = identity and os.path.join(params["here"], os.path.expanduser(identity))
     raw["identity_file"] = given or ("" if raw["has_ssh_public_key"] else _private_half(key))
-    declaration = read_declaration(raw, place, missing, time.time())
+    declaration = read_declaration(raw, place, missing, time.time(), params["no_login"])
     objections = list(declaration.objections)
     if declaration.lease and declaration.unswept == "refuse":
         objections += filter(None, [sweeps.trouble(place, refused=True)])
     shadowed = [path for path in _shadows(declaration) if os.path.exists(path)]
     if shadowed:
         objections.append(messages.shadowed(shadowed))
-    if params["no_login"] and declaration.reach and str(raw["connection"]).rpartition(".")[2] in _BY_SSH:
-        objections.append(params["no_login"])
     if params["job_keys"] is not None and declaration.reach and not declaration.identity_file:
         objections += filter(None, [_locked_out(raw["ssh_fingerprint"] or _fingerprint_in(key), params["job_keys"])])
     if params["slice_of"] and not is_shared(place):

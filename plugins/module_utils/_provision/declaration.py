@@ -65,6 +65,8 @@ _VARIABLE = re.compile(r"provision_\w+")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+# What it calls a connection by the program ssh; empty: its default.
+_BY_SSH = frozenset({"", "ssh", "smart"})
 # The last ones Ansible takes for a template.
 _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
@@ -137,13 +139,15 @@ class Declaration:
         return self.bill_limit < (UNLIMITED if self.ceiling is None else self.ceiling)
 
 
-def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "", now: float = 0.0) -> Declaration:
+def read_declaration(
+    raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "", now: float = 0.0, no_login: str = ""
+) -> Declaration:
     """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
 
     ``now``: seconds since the epoch.
 
     ``registry`` is the host's place, empty without a registry. ``missing_key``: the file that should hold the SSH key
-    and does not exist.
+    and does not exist. ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
     found: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
@@ -193,7 +197,7 @@ def read_declaration(raw: t.Mapping[str, t.Any], registry: str, missing_key: str
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_idleness(raw)
-    found += _of_host(declaration, raw)
+    found += _of_host(declaration, raw, no_login)
     found += _of_first_boot(raw)
     # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(found)))
@@ -323,17 +327,20 @@ def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]
     return found
 
 
-def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
+def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str) -> list[str]:
     found = []
+    connection = str(raw["connection"]).strip().rpartition(".")[2]
     if declaration.host in _HERE:
         found.append(
             f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
         )
-    elif declaration.reach and str(raw["connection"]).strip().rpartition(".")[2] == "local":
+    elif declaration.reach and connection == "local":
         found.append(
             f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
             " place. Set it for tasks, not for the host, or set provision_reach to false."
         )
+    if declaration.reach and connection in _BY_SSH and no_login:
+        found.append(no_login)
     if declaration.registry_file and (declaration.host in (".", "..") or "/" in declaration.host):
         found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
     if any(mark in declaration.registry_file for mark in _UNREADABLE):
