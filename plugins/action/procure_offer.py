@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
-from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, for all workers
+# What renders user data, for all workers: Ansible reads each file of filters until it finds the one that it looks for.
+from ansible_collections.compute_index.supply.plugins.filter import (  # noqa: F401
+    cloud_config,
+    owned_machines,
+    shortfalls,
+    table,
+    usd,
+)
+from ansible_collections.compute_index.supply.plugins.lookup import user_data  # noqa: F401
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction

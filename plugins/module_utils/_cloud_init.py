@@ -72,6 +72,27 @@ _PASSWORD = re.compile(
 _CHPASSWD = re.compile(rf"\w:{_PLAIN}\S")
 
 
+def completed(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A cloud-config, ready to be written as YAML: with what its parts need, and without what is empty."""
+    mounts = config.get("mounts") or []
+    folders = tuple(f"{mount[1]}/" for mount in mounts)
+
+    def written(file: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+        # cloud-init writes files before it mounts and before it makes users.
+        late = str(file.get("owner", "root")) not in ("root", "root:root") or str(file.get("path")).startswith(folders)
+        return {"defer": True, **file} if late else file
+
+    users = config.get("users")
+    found = {
+        "package_update": bool(config.get("packages")),
+        **config,
+        "hostname": str(config.get("hostname") or ""),
+        "users": ["default", *users] if users else [],
+        "write_files": [written(file) for file in config.get("write_files") or []],
+    }
+    return {key: value for key, value in found.items() if value}
+
+
 def check_user_data(text: str) -> list[str]:
     """Warnings about user data that may be meant as it is. Raises ValueError for what cannot work.
 

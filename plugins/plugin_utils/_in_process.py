@@ -46,7 +46,8 @@ display = Display()
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, and what renders.
-for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (lookup_loader, "template")):
+_lookups = ((lookup_loader, _name) for _name in ("file", "template", "vars"))
+for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), *_lookups):
     _loader.get(f"ansible.builtin.{_name}")
 
 # A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _cloud_init
-from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import MOST_BYTES, check_user_data
+from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import (
+    MOST_BYTES,
+    check_user_data,
+    completed,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -481,3 +485,33 @@ def test_a_message_never_repeats_the_user_data(line: str) -> None:
     with pytest.raises(ValueError) as caught:
         check_user_data(f"#cloud-config\n{line}\n")
     assert SECRET not in str(caught.value)
+
+
+def written(*files: Any, mounts: Any = ()) -> Any:
+    """Whether each of these files is written late."""
+    found = completed({"write_files": files, "mounts": mounts})
+    return [file.get("defer") for file in found["write_files"]]
+
+
+@pytest.mark.parametrize(
+    ("config", "complete"),
+    [
+        ({"hostname": "", "packages": [], "users": [], "write_files": [], "mounts": [], "ssh_keys": {}}, {}),
+        ({"hostname": None}, {}),
+        ({"hostname": 7}, {"hostname": "7"}),
+        ({"packages": ["git"]}, {"package_update": True, "packages": ["git"]}),
+        ({"users": [{"name": "ml"}]}, {"users": ["default", {"name": "ml"}]}),
+        ({"runcmd": ["a", ["b"]], "timezone": "UTC"}, {"runcmd": ["a", ["b"]], "timezone": "UTC"}),
+    ],
+)
+def test_a_cloud_config_is_completed_and_what_is_empty_is_left_out(config: Any, complete: Any) -> None:
+    assert completed(config) == complete
+
+
+def test_files_of_users_and_on_mounts_are_written_late() -> None:
+    owned = [{"path": "/a", "owner": owner} for owner in ("root", "root:root", "ml:ml", "root:adm", "rooted")]
+    assert written({"path": "/a"}, *owned) == [None, None, None, True, True, True]
+    mounts = [["/dev/vdb", "/data"], ["/dev/vdc", "/sr.v", "xfs"]]
+    paths = [{"path": path} for path in ("/data/x", "/database/x", "/data", "/sr.v/x", "/srXv/x", "/home/data/x")]
+    assert written(*paths, mounts=mounts) == [True, None, None, True, None, None]
+    assert written({"path": "/data/x", "defer": False}, mounts=mounts) == [False], "who says it gets it"
