@@ -191,6 +191,7 @@ class ActionModule(InProcessAction):
             "no_login": "" if quote else _no_login(task_vars),
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
+            "serial": _in_batches(self._task),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
         }
@@ -222,6 +223,7 @@ class ActionModule(InProcessAction):
         return {
             **self._looked(plans, task_vars),
             "before": task_vars.get("provision__judged") or {},
+            "serial": _in_batches(self._task),
             "inventory": self._numbered([plan["host"] for plan in plans], task_vars),
         }
 
@@ -457,6 +459,11 @@ def _play(task: t.Any) -> t.Any:
             return play
         block = getattr(block, "_parent", None)
     return None
+
+
+def _in_batches(task: t.Any) -> bool:
+    """Whether the task's play takes its hosts in batches."""
+    return bool(getattr(_play(task), "serial", None))
 
 
 def _purchase(own: Variables) -> Variables | None:

@@ -37,6 +37,7 @@ _DECLARED: Spec = {
 
 PLAN: Spec = {
     **_DECLARED,
+    "serial": {"type": "bool", "default": False},
     "others": {"type": "dict", "default": {}},
     "failed": {"type": "list", "elements": "str", "default": []},
     "attempts": {"type": "dict", "default": {}},
@@ -53,6 +54,7 @@ PLAN: Spec = {
 
 JUDGE: Spec = {
     **_STEP,
+    "serial": {"type": "bool", "default": False},
     "plans": {"type": "list", "elements": "dict", "default": []},
     "purchases": {"type": "dict", "default": {}},
     "offers": {"type": "dict", "default": {}},

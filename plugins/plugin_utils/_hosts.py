@@ -16,6 +16,7 @@ import typing as t
 from ansible import constants as C
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY
 
 Variables = t.Mapping[str, t.Any]
 
@@ -30,7 +31,9 @@ def raw(host: str, task_vars: Variables) -> Variables:
 
 
 def plan_of(own: Variables) -> Variables:
-    """What the plan of the play says for a host, by its raw variables; ``next`` names the role's file that follows.
+    """What the plan of the play says for a host, by its raw variables.
+
+    ``first`` and ``next`` name the role's files that follow, before anything is bought and after it.
 
     A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs once
     follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
@@ -41,7 +44,25 @@ def plan_of(own: Variables) -> Variables:
     if found and found["declaration"] == declared.get("id"):
         return t.cast(Variables, found)
     consumed = (planned.get("common") or {}).get("consumed") or ()
-    return {"next": "" if declared.get("id") in consumed else "round.yml"}
+    return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round.yml"}
+
+
+def led(own: Variables) -> Variables:
+    """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
+
+    ``purchases`` has the plan of a host that buys, and is missing for others. ``none_first`` and ``none_next``: no host
+    of the play has such a file, so that one of them can say it for all.
+    """
+    plan, verdict = plan_of(own), own.get("provision__verdict") or {}
+    common = (own.get("provision__planned") or {}).get("common") or {}
+    told = (own.get("provision__judged") or {}) if common.get("acquires") else common
+    return {
+        **plan,
+        **({"purchases": [plan]} if plan["action"] == BUY else {}),
+        "next": verdict["next"] if verdict.get("call", "") == plan.get("call") else plan["next"],
+        "none_first": bool(common.get("none_first")),
+        "none_next": bool(common.get("none_next") and told.get("none_next")),
+    }
 
 
 def declares(host: str, task_vars: Variables) -> bool:

@@ -134,6 +134,39 @@ def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
 
 
 @core
+def test_a_batch_in_which_nothing_is_to_be_done_speaks_for_no_other(account: StandIn, project: Attacked) -> None:
+    """One host says for all of its batch that none has anything to do; the next batch is asked again."""
+    hosts: dict[str, Any] = {f"gpu-{number}": {} for number in range(1, 7)}
+    hosts["gpu-4"] = {"provision_max_price_per_hour": 0.01}
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    assert project.role("provision", "gpu", "--limit", "gpu-1:gpu-2").returncode == 0
+    gone = account.sell("gpu-6", 1.0)
+    account.on("POST", "/procure_offer", lambda _r, _p: Answer(402, {"detail": "no credit"}), sent=gone.offer_id)
+    imported = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}}
+    play = as_play("provision", serial=2, max_fail_percentage=100, tasks=[imported])
+    run = project.playbook(project.book(play))
+    assert {host: len(project.owned(host)) for host in hosts} == {
+        **dict.fromkeys(["gpu-1", "gpu-2", "gpu-3", "gpu-5"], 1),
+        **dict.fromkeys(["gpu-4", "gpu-6"], 0),
+    }, run.output
+    assert [host for host in hosts if failed(run, host)] == ["gpu-4", "gpu-6"], run.output
+
+
+@core
+def test_a_play_that_no_error_shall_survive_buys_nothing_if_a_host_is_refused(
+    account: StandIn, project: Attacked
+) -> None:
+    project.declare({"gpu-1": {}, "gpu-2": {"provision_max_price_per_hour": 0.01}})
+    for host in ("gpu-1", "gpu-2"):
+        account.sell(host)
+    run = project.playbook(project.play_of("provision", any_errors_fatal=True))
+    assert failed(run, "gpu-2") and run.returncode != 0, run.output
+    assert not account.purchases, run.output
+
+
+@core
 def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked) -> None:
     total = {"provision_max_total_price_per_hour": 0.1}
     unlimited = {"provision_max_price_per_hour": ""}

@@ -385,7 +385,8 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         warnings += bring_ssh_up_to_date(case.plan["registry"] for case, _verdict in judged)
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
-    return {**answer, "warnings": list(filter(None, warnings))}
+    none_next = not params["serial"] and not any(found["next"] for found in answer["verdicts"])
+    return {**answer, "none_next": none_next, "warnings": list(filter(None, warnings))}
 
 
 def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:

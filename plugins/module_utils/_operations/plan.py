@@ -507,6 +507,10 @@ def _answer(
     common = {
         "call": call,
         "consumed": [*params["consumed"], *params["ids"]],
+        # In batches none can speak for those that come later: ansible-core 2.21 remembers a task's run_once.
+        "none_first": not params["serial"] and not any(each["first"] for each in shown),
+        "none_next": not params["serial"] and not any(each["next"] for each in shown),
+        "acquires": any(draft.action in (BUY, WAIT) for draft in plans),
         "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
         "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
         "poll": _poll([case.host for case in cases]),
@@ -520,7 +524,11 @@ def _answer(
             or any(len(case.entry.resource_ids) > 1 for case in cases),
         ),
     }
-    answer: Result = {**BLANK, "plans": [each for each in shown if each["next"] or each["facts"]], "common": common}
+    answer: Result = {
+        **BLANK,
+        "plans": [each for each in shown if each["action"] != KEEP or each["next"] or each["facts"]],
+        "common": common,
+    }
     if params["quote"]:
         return {**answer, **quoted(plans, common["registry"], lifetimes_of(plans, known, statuses, clock))}
     data: Result = {"provision_hosts": kept} if kept else {}
@@ -651,7 +659,8 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "host": draft.host,
             "call": call,
             "action": STOP,
-            "next": "stop.yml",
+            "first": "stop.yml",
+            "next": "",
             "facts": {},
             "refusal": draft.refusal,
             "label": _label(draft),
@@ -659,9 +668,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         }
     host = case.host
     facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {}
-    files = {KEEP: _reached_by(case), STOP: "stop.yml", LATER: "later.yml"}
-    buying = "seeded.yml" if draft.action == BUY and host.trust == "seeded" else "acquire.yml"
-    following = files.get(draft.action, buying)
+    first = {STOP: "stop.yml", LATER: "later.yml", BUY: "seeded.yml" if host.trust == "seeded" else ""}
     known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
@@ -669,7 +676,9 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "host": draft.host,
         "call": call,
         "action": draft.action,
-        "next": following,
+        # The role's files that follow, before anything is bought and after it.
+        "first": first.get(draft.action, ""),
+        "next": _reached_by(case) if draft.action == KEEP else "",
         "facts": facts,
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),

@@ -40,14 +40,14 @@ OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
 def planned(
-    folder: Path, count: int, *, job_keys: str | None = None, no_login: str = "", **fields: Any
+    folder: Path, count: int, *, job_keys: str | None = None, no_login: str = "", serial: bool = False, **fields: Any
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "forks": 5, "looks": 0},
+        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "serial": serial, "forks": 5, "looks": 0},
         **{"job_keys": job_keys, "no_login": no_login},
     }
     return plan(cast(Market, Offers(count)), params, True)
@@ -55,6 +55,26 @@ def planned(
 
 def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", planned(folder, count)["plans"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "actions", "first", "serial", "none_first"),
+    [
+        ({}, ["buy", "buy"], "", False, True),
+        ({}, ["buy", "buy"], "", True, False),  # another batch may have one
+        ({"trust": "seeded", "reach": True}, ["buy", "buy"], "seeded.yml", False, False),
+        ({"max_price": 0.01}, ["stop", "stop"], "stop.yml", False, False),
+        ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop.yml", False, False),
+    ],
+)
+def test_what_comes_before_a_purchase(
+    tmp_path: Path, fields: Any, actions: list[str], first: str, serial: bool, none_first: bool
+) -> None:
+    answer = planned(tmp_path, 2, serial=serial, **fields)
+    assert [each["action"] for each in answer["plans"]] == actions
+    assert {(each["first"], each["next"]) for each in answer["plans"]} == {(first, "")}
+    assert (answer["common"]["none_first"], answer["common"]["none_next"]) == (none_first, not serial)
+    assert answer["common"]["acquires"] is ("buy" in actions)
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import plan_of
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import led, plan_of
 
-OWN = {"host": "gpu-1", "declaration": "d1", "call": "c1", "next": "acquire.yml"}
+OWN = {"host": "gpu-1", "declaration": "d1", "call": "c1", "action": "buy", "first": "", "next": ""}
 PLANNED = {"plans": {"gpu-1": OWN}, "common": {"call": "c1", "consumed": ["d1", "d2"]}}
 FAILED = {"failed": True, "plans": {"gpu-1": OWN}}
-ALONE = {"next": "round.yml"}
-NOTHING = {"next": ""}
+ALONE = {"action": "", "first": "", "next": "round.yml"}
+NOTHING = {"action": "", "first": "", "next": ""}
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,40 @@ NOTHING = {"next": ""}
 )
 def test_a_host_takes_its_own_plan(declared: Any, planned: Any, found: dict[str, Any]) -> None:
     assert plan_of({"provision__declared": declared, "provision__planned": planned}) == found
+
+
+KEPT = {**OWN, "action": "keep", "next": "reach.yml"}
+QUIET = {"call": "c1", "none_first": True, "none_next": True, "acquires": False}
+BUSY = {**QUIET, "acquires": True}
+
+
+@pytest.mark.parametrize(
+    ("plan", "common", "judged", "verdict", "following"),
+    [
+        pytest.param(OWN, QUIET, None, None, ("", True, True), id="none-has-anything"),
+        pytest.param(KEPT, {**QUIET, "none_next": False}, None, None, ("reach.yml", True, False), id="by-its-plan"),
+        pytest.param(OWN, {**QUIET, "none_first": False}, None, None, ("", False, True), id="another-has-a-first"),
+        pytest.param(OWN, BUSY, {"none_next": True}, None, ("", True, True), id="all-are-planned"),
+        pytest.param(
+            OWN, BUSY, {"none_next": False}, {"call": "c1", "next": "x.yml"}, ("x.yml", True, False), id="verdict"
+        ),
+        pytest.param(
+            OWN, BUSY, {"none_next": False}, {"call": "c0", "next": "x.yml"}, ("", True, False), id="old-verdict"
+        ),
+        pytest.param(OWN, {**BUSY, "none_next": False}, {"none_next": True}, None, ("", True, False), id="kept-beside"),
+        pytest.param(OWN, BUSY, None, None, ("", True, False), id="not-judged"),
+        pytest.param(OWN, QUIET, {"none_next": False}, None, ("", True, True), id="an-earlier-judgement"),
+    ],
+)
+def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: Any, following: Any) -> None:
+    own = {"provision__declared": {"host": "gpu-1", "id": "d1"}, "provision__judged": judged}
+    own |= {"provision__planned": {"plans": {"gpu-1": plan}, "common": common}, "provision__verdict": verdict}
+    found = led(own)
+    assert (found["next"], found["none_first"], found["none_next"]) == following
+
+
+@pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
+def test_a_host_speaks_only_for_those_that_were_planned_with_it(planned: Any) -> None:
+    """What runs once follows the first host, which a role's ``when`` may have left out."""
+    found = led({"provision__declared": {"host": "gpu-1", "id": "d1"}, "provision__planned": planned})
+    assert (found["next"], found["none_first"], found["none_next"]) == ("round.yml", False, False)
