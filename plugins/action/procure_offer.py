@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-# What renders user data, for all workers: Ansible reads each file of filters until it finds the one that it looks for.
-from ansible_collections.compute_index.supply.plugins.filter import (  # noqa: F401
-    cloud_config,
-    owned_machines,
-    shortfalls,
-    table,
-    usd,
-)
-from ansible_collections.compute_index.supply.plugins.lookup import user_data  # noqa: F401
+import importlib
+import pkgutil
+
+from ansible_collections.compute_index.supply.plugins import filter as _filters
+from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 preload()  # before Ansible forks its workers
+# So are the filters, since Ansible reads one file after the other until it finds the filter of a template.
+for _found in pkgutil.iter_modules(_filters.__path__):
+    importlib.import_module(f"{_filters.__name__}.{_found.name}")
 
 
 class ActionModule(InProcessAction):
