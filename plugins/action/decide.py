@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.s
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -122,7 +122,10 @@ class ActionModule(InProcessAction):
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
         if self.operation is PLAN:
-            result = {**result, **self._by_host(result.get("plans") or [])}
+            result = {
+                **result,
+                **self._by_host(result.get("plans") or [], (result.get("common") or {}).get("acquires")),
+            }
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
@@ -196,15 +199,19 @@ class ActionModule(InProcessAction):
             "looks": int(self._task.retries or 0),
         }
 
-    def _by_host(self, plans: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-        """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold."""
+    def _by_host(self, plans: list[dict[str, t.Any]], acquires: bool | None = False) -> dict[str, t.Any]:
+        """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
+
+        What is known of hosts that neither buy nor wait for their machines they are told with the others, if any does
+        (``acquires``): facts may turn a role's ``when``, and nothing that runs once for all must come between the facts
+        of one host and those of another.
+        """
+        names = ("host", "label", "attempts", "facts")
+        known = [{name: plan[name] for name in names} for plan in plans if plan["action"] not in (BUY, WAIT)]
         return {
             "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},
-            "known": [
-                {name: plan[name] for name in ("host", "label", "attempts", "facts")}
-                for plan in plans
-                if plan["action"] != BUY
-            ],
+            "known": [] if acquires else known,
+            "known_later": known if acquires else [],
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:

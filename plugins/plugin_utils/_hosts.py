@@ -16,7 +16,7 @@ import typing as t
 from ansible import constants as C
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
 
@@ -51,17 +51,24 @@ def led(own: Variables) -> Variables:
     """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
     ``purchases`` has the plan of a host that buys, and is missing for others. ``none_first`` and ``none_next``: no host
-    of the play has such a file, so that one of them can say it for all.
+    of the play has such a file, so that one of them can say it for all. A host that buys and was not judged stops: what
+    runs once follows the first host, which a role's ``when`` may leave out at any task.
     """
     plan, verdict = plan_of(own), own.get("provision__verdict") or {}
     common = (own.get("provision__planned") or {}).get("common") or {}
-    told = (own.get("provision__judged") or {}) if common.get("acquires") else common
+    judged = own.get("provision__judged") or {}
+    following: dict[str, t.Any] = {}
+    if verdict.get("call", "") == plan.get("call"):
+        following = {"next": verdict["next"]}
+    elif plan["action"] in (BUY, WAIT) and judged.get("call") != plan["call"]:
+        following = {"next": "stop.yml", "refusal": messages.unjudged(plan["host"])}
+    are_judged = not common.get("acquires") or judged.get("call") == common["call"]
     return {
         **plan,
         **({"purchases": [plan]} if plan["action"] == BUY else {}),
-        "next": verdict["next"] if verdict.get("call", "") == plan.get("call") else plan["next"],
+        **following,
         "none_first": bool(common.get("none_first")),
-        "none_next": bool(common.get("none_next") and told.get("none_next")),
+        "none_next": bool(common.get("none_next") and are_judged and (not common["acquires"] or judged["none_next"])),
     }
 
 

@@ -45,6 +45,22 @@ def test_the_first_host_is_left_out(account: StandIn, project: Attacked) -> None
 
 
 @core
+def test_the_first_host_is_left_out_in_the_middle(account: StandIn, project: Attacked) -> None:
+    """It looks for all what became of the purchases. Who is told nothing does not go on as if there were a machine."""
+    hosts = ["gpu-1", "gpu-2"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    turns = {"when": "inventory_hostname != 'gpu-1' or provision__purchase is not defined"}
+    task = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}, **turns}
+    run = project.playbook(project.book(as_play("provision", tasks=[task])))
+    assert "Run again: nothing is bought twice." in failures(run, "gpu-2"), run.output
+    run = project.role("provision")
+    assert run.returncode == 0 and [len(project.owned(host)) for host in hosts] == [1, 1], run.output
+    assert len(account.purchases) == 2, run.output
+
+
+@core
 def test_a_cluster_keeps_its_machines_while_another_host_tries_again(account: StandIn, project: Attacked) -> None:
     several = {"vendor": "ray", "compute": {"gpu_type": "H100", "gpu_count": 16}}
     project.declare(

@@ -342,6 +342,23 @@ def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> Non
     assert "7.50" in run.failure("gpu-3"), run.output
 
 
+@pytest.mark.parametrize("owner", ["gpu-1", "gpu-2"])
+def test_a_condition_that_a_machine_changes_leaves_no_purchase_half_way(
+    shop: Project, registry: str, owner: str
+) -> None:
+    """The role's own facts turn the ``when`` of each of its tasks, and some of them run once for all hosts."""
+    assert shop.provision("--limit", owner).returncode == 0
+    shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
+    role = {"name": "compute_index.supply.provision"}
+    missing = "provision_resource_ids | default([]) | length == 0"
+    show = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} owns {{ provision_resource_ids | length }}"}}
+    play = {"hosts": "gpu", "gather_facts": False}
+    play["tasks"] = [{"ansible.builtin.import_role": role, "when": missing}, show]
+    run = shop.play(shop.write(play), **another(shop))
+    assert states(registry) == ["live"] * 3
+    assert run.returncode == 0 and all(f"gpu-{number} owns 1" in run.output for number in (1, 2, 3)), run.output
+
+
 def test_without_the_client_library_it_is_said_what_to_install(shop: Project) -> None:
     folder = shop.folder / "without"
     folder.mkdir()

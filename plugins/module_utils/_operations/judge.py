@@ -386,7 +386,8 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
     none_next = not params["serial"] and not any(found["next"] for found in answer["verdicts"])
-    return {**answer, "none_next": none_next, "warnings": list(filter(None, warnings))}
+    call = next((str(plan["call"]) for plan in params["plans"]), "")
+    return {**answer, "call": call, "none_next": none_next, "warnings": list(filter(None, warnings))}
 
 
 def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:

@@ -611,6 +611,14 @@ def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
     return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
 
 
+def unjudged(host: str) -> str:
+    """Of a host that buys, where nobody has looked what became of it."""
+    return (
+        f"Nobody has told {host} what became of its purchase: the first host looks for all, and the role's condition"
+        " (when) does not hold any more. What was bought is billed. Run again: nothing is bought twice."
+    )
+
+
 def died(offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
     """The task of a purchase ended without a result: it was killed, or its Python broke down."""
     words = " ".join(said.split()).rstrip(".")

@@ -59,9 +59,15 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
     step = decide.ActionModule(Mock(args={"step": "plan"}, retries=1, _parent=None), *[Mock()] * 5)
     gathered = step._plan({"inventory_hostname": "gpu-1", "hostvars": Mock(raw_get=own.get), **batch})
     assert [one["host"] for one in gathered["hosts"]] == ["gpu-1"]
-    assert step._by_host([]) == {"plans": {"gpu-2": plans["gpu-2"]}, "known": []}
+    assert step._by_host([])["plans"] == {"gpu-2": plans["gpu-2"]}
     (bought, kept) = (
         {"host": "gpu-1", "label": "x", "attempts": [], "facts": {}, "action": a} for a in ("buy", "keep")
     )
-    assert step._by_host([bought]) == {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": bought}, "known": []}
-    assert [each["host"] for each in step._by_host([kept])["known"]] == ["gpu-1"]
+    assert step._by_host([bought])["plans"] == {"gpu-2": plans["gpu-2"], "gpu-1": bought}
+    waiting = {**bought, "action": "wait"}
+    assert [step._by_host([each], True)["known_later"] for each in (bought, waiting)] == [[], []]
+    told = {key: value for key, value in kept.items() if key != "action"}
+    assert [step._by_host([kept], acquires) for acquires in (False, True)] == [
+        {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": kept}, "known": [told], "known_later": []},
+        {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": kept}, "known": [], "known_later": [told]},
+    ]

@@ -43,7 +43,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
     answer = judge(NO_API, {**params, "serial": False}, False)
     (found,) = answer["verdicts"]
-    assert answer["none_next"] is False
+    assert (answer["call"], answer["none_next"]) == ("1", False)
     assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop.yml", [])
     return str(found["stop"])
 

@@ -39,24 +39,27 @@ def test_a_host_takes_its_own_plan(declared: Any, planned: Any, found: dict[str,
 KEPT = {**OWN, "action": "keep", "next": "reach.yml"}
 QUIET = {"call": "c1", "none_first": True, "none_next": True, "acquires": False}
 BUSY = {**QUIET, "acquires": True}
+LOUD = {"call": "c1", "none_next": False}
+EARLIER = {"call": "c0", "none_next": True}
+DONE = {**KEPT, "next": ""}
+GO = {"call": "c1", "next": "x.yml"}
 
 
 @pytest.mark.parametrize(
     ("plan", "common", "judged", "verdict", "following"),
     [
-        pytest.param(OWN, QUIET, None, None, ("", True, True), id="none-has-anything"),
+        pytest.param(DONE, QUIET, None, None, ("", True, True), id="none-has-anything"),
         pytest.param(KEPT, {**QUIET, "none_next": False}, None, None, ("reach.yml", True, False), id="by-its-plan"),
-        pytest.param(OWN, {**QUIET, "none_first": False}, None, None, ("", False, True), id="another-has-a-first"),
-        pytest.param(OWN, BUSY, {"none_next": True}, None, ("", True, True), id="all-are-planned"),
-        pytest.param(
-            OWN, BUSY, {"none_next": False}, {"call": "c1", "next": "x.yml"}, ("x.yml", True, False), id="verdict"
-        ),
-        pytest.param(
-            OWN, BUSY, {"none_next": False}, {"call": "c0", "next": "x.yml"}, ("", True, False), id="old-verdict"
-        ),
-        pytest.param(OWN, {**BUSY, "none_next": False}, {"none_next": True}, None, ("", True, False), id="kept-beside"),
-        pytest.param(OWN, BUSY, None, None, ("", True, False), id="not-judged"),
-        pytest.param(OWN, QUIET, {"none_next": False}, None, ("", True, True), id="an-earlier-judgement"),
+        pytest.param(DONE, {**QUIET, "none_first": False}, None, None, ("", False, True), id="another-has-a-first"),
+        pytest.param(OWN, BUSY, QUIET, None, ("", True, True), id="all-are-only-planned"),
+        pytest.param(OWN, BUSY, LOUD, GO, ("x.yml", True, False), id="by-its-verdict"),
+        pytest.param(OWN, BUSY, LOUD, {**GO, "call": "c0"}, ("", True, False), id="an-earlier-verdict"),
+        pytest.param(OWN, {**BUSY, "none_next": False}, QUIET, None, ("", True, False), id="another-is-kept"),
+        pytest.param(OWN, BUSY, None, None, ("stop.yml", True, False), id="not-judged"),
+        pytest.param(OWN, BUSY, EARLIER, None, ("stop.yml", True, False), id="judged-in-an-earlier-round"),
+        pytest.param(OWN, {**BUSY, "call": "c2"}, LOUD, GO, ("x.yml", True, False), id="others-are-a-round-further"),
+        pytest.param(KEPT, BUSY, None, None, ("reach.yml", True, False), id="kept-beside-one-that-was-not-judged"),
+        pytest.param(KEPT, QUIET, EARLIER, None, ("reach.yml", True, True), id="an-earlier-judgement"),
     ],
 )
 def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: Any, following: Any) -> None:
@@ -64,6 +67,8 @@ def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: A
     own |= {"provision__planned": {"plans": {"gpu-1": plan}, "common": common}, "provision__verdict": verdict}
     found = led(own)
     assert (found["next"], found["none_first"], found["none_next"]) == following
+    assert bool(found.get("refusal")) is (following[0] == "stop.yml")
+    assert found.get("purchases") == ([plan] if plan["action"] == "buy" else None)
 
 
 @pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
