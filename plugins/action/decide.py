@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.s
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -202,16 +202,18 @@ class ActionModule(InProcessAction):
     def _by_host(self, plans: list[dict[str, t.Any]], acquires: bool | None = False) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
 
-        What is known of hosts that neither buy nor wait for their machines they are told with the others, if any does
-        (``acquires``): facts may turn a role's ``when``, and nothing that runs once for all must come between the facts
-        of one host and those of another.
+        Hosts that keep their machines are told so with those that get one, if any does (``acquires``): facts may turn a
+        role's ``when``, and nothing that runs once for all must come between the facts of one host and of another.
         """
         names = ("host", "label", "attempts", "facts")
-        known = [{name: plan[name] for name in names} for plan in plans if plan["action"] not in (BUY, WAIT)]
+        known = {
+            action: [{name: plan[name] for name in names} for plan in plans if plan["action"] == action]
+            for action in (STOP, LATER, KEEP)
+        }
         return {
             "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},
-            "known": [] if acquires else known,
-            "known_later": known if acquires else [],
+            "known": [*known[STOP], *known[LATER], *([] if acquires else known[KEEP])],
+            "known_later": known[KEEP] if acquires else [],
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:

@@ -64,8 +64,9 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
         {"host": "gpu-1", "label": "x", "attempts": [], "facts": {}, "action": a} for a in ("buy", "keep")
     )
     assert step._by_host([bought])["plans"] == {"gpu-2": plans["gpu-2"], "gpu-1": bought}
-    waiting = {**bought, "action": "wait"}
-    assert [step._by_host([each], True)["known_later"] for each in (bought, waiting)] == [[], []]
+    for action in ("buy", "wait", "stop", "later"):
+        found = step._by_host([{**bought, "action": action}], True)
+        assert (len(found["known"]), found["known_later"]) == (action in ("stop", "later"), [])
     told = {key: value for key, value in kept.items() if key != "action"}
     assert [step._by_host([kept], acquires) for acquires in (False, True)] == [
         {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": kept}, "known": [told], "known_later": []},
