@@ -205,15 +205,15 @@ class ActionModule(InProcessAction):
         Hosts that keep their machines are told so with those that get one, if any does (``acquires``): facts may turn a
         role's ``when``, and nothing that runs once for all must come between the facts of one host and of another.
         """
-        names = ("host", "label", "attempts", "facts")
-        known = {
-            action: [{name: plan[name] for name in names} for plan in plans if plan["action"] == action]
-            for action in (STOP, LATER, KEEP)
-        }
+
+        def known(*actions: str) -> list[dict[str, t.Any]]:
+            names = ("host", "label", "attempts", "facts")
+            return [{name: plan[name] for name in names} for plan in plans if plan["action"] in actions]
+
         return {
             "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},
-            "known": [*known[STOP], *known[LATER], *([] if acquires else known[KEEP])],
-            "known_later": known[KEEP] if acquires else [],
+            "known": known(STOP, LATER) if acquires else known(STOP, LATER, KEEP),
+            "known_later": known(KEEP) if acquires else [],
         }
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
@@ -232,7 +232,6 @@ class ActionModule(InProcessAction):
         return {
             **self._looked(plans, task_vars),
             "before": task_vars.get("provision__judged") or {},
-            "serial": _in_batches(self._task),
             "inventory": self._numbered([plan["host"] for plan in plans], task_vars),
         }
 

@@ -27,7 +27,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The plan, or only its RV(ignore:next) where nothing is to be done or no plan was made.
+  description: The plan, or only which files of the role follow where nothing is to be done or no plan was made.
   type: list
   elements: dict
 """

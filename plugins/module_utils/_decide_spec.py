@@ -54,7 +54,6 @@ PLAN: Spec = {
 
 JUDGE: Spec = {
     **_STEP,
-    "serial": {"type": "bool", "default": False},
     "plans": {"type": "list", "elements": "dict", "default": []},
     "purchases": {"type": "dict", "default": {}},
     "offers": {"type": "dict", "default": {}},

@@ -62,13 +62,13 @@ def led(own: Variables) -> Variables:
         following = {"next": verdict["next"]}
     elif plan["action"] in (BUY, WAIT) and judged.get("call") != plan["call"]:
         following = {"next": "stop.yml", "refusal": messages.unjudged(plan["host"])}
-    are_judged = not common.get("acquires") or judged.get("call") == common["call"]
+    last = judged if common.get("acquires") else common
     return {
         **plan,
         **({"purchases": [plan]} if plan["action"] == BUY else {}),
         **following,
         "none_first": bool(common.get("none_first")),
-        "none_next": bool(common.get("none_next") and are_judged and (not common["acquires"] or judged["none_next"])),
+        "none_next": bool(common.get("none_next") and last.get("call") == common["call"] and last["none_next"]),
     }
 
 

@@ -385,7 +385,7 @@ def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mod
         warnings += bring_ssh_up_to_date(case.plan["registry"] for case, _verdict in judged)
     if rows:
         answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
-    none_next = not params["serial"] and not any(found["next"] for found in answer["verdicts"])
+    none_next = not any(found["next"] for found in answer["verdicts"])
     call = next((str(plan["call"]) for plan in params["plans"]), "")
     return {**answer, "call": call, "none_next": none_next, "warnings": list(filter(None, warnings))}
 

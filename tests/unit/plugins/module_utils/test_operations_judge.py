@@ -41,7 +41,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
         "advice": "",
     }
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
-    answer = judge(NO_API, {**params, "serial": False}, False)
+    answer = judge(NO_API, params, False)
     (found,) = answer["verdicts"]
     assert (answer["call"], answer["none_next"]) == ("1", False)
     assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop.yml", [])
@@ -79,10 +79,9 @@ def test_a_purchase_without_an_end_says_what_may_be_billed(
     assert said.startswith(begin) and end in said, said
 
 
-@pytest.mark.parametrize("serial", [False, True])
-def test_one_host_speaks_for_all_if_nothing_follows_for_any(serial: bool) -> None:
-    params = {"plans": [], "purchases": {}, "offers": {}, "before": {}, "inventory": {}, "serial": serial}
-    assert judge(NO_API, params, True)["none_next"] is not serial
+def test_one_host_speaks_for_all_if_nothing_follows_for_any() -> None:
+    params = {"plans": [], "purchases": {}, "offers": {}, "before": {}, "inventory": {}}
+    assert judge(NO_API, params, True)["none_next"] is True
 
 
 class Account:
