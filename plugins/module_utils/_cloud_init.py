@@ -53,15 +53,17 @@ _INNER = {place: _inner(place) for place in _cloud_config.FITS}
 
 # Only what hardly anything else looks like. Repetitions have a limit or a fixed end, so that no line takes long.
 _SECRETS = {
-    "a private key": r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
-    "a GitHub token": r"\b(?:gh[oprsu]_[A-Za-z0-9]{30}|github_pat_[A-Za-z0-9_]{22})",
-    "a GitLab token": r"\bgl[a-z]{2,6}-[A-Za-z0-9_-]{20}",
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30}",
-    "an AWS access key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "a Slack token": r"\bxox[a-z]-[A-Za-z0-9-]{10}",
-    "an API key (sk-)": r"(?<![\w-])sk-(?!ssh-|ecdsa-)[A-Za-z0-9_-]{20}",  # sk-ssh-... is a type of public keys
-    "a W&B key": r"(?i:wandb).{0,40}?(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])",
-    "a Tailscale key": r"\btskey-[a-z]{3,10}-[A-Za-z0-9]{8}",
+    "a private key": re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY"),
+    "a GitHub token": re.compile(r"\b(?:gh[oprsu]_[A-Za-z0-9]{30}|github_pat_[A-Za-z0-9_]{22})"),
+    "a GitLab token": re.compile(r"\bgl[a-z]{2,6}-[A-Za-z0-9_-]{20}"),
+    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{30}"),
+    "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    "a Slack token": re.compile(r"\bxox[a-z]-[A-Za-z0-9-]{10}"),
+    "an API key (sk-)": re.compile(
+        r"(?<![\w-])sk-(?!ssh-|ecdsa-)[A-Za-z0-9_-]{20}"
+    ),  # sk-ssh-... is a type of public keys
+    "a W&B key": re.compile(r"(?i:wandb).{0,40}?(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])"),
+    "a Tailscale key": re.compile(r"\btskey-[a-z]{3,10}-[A-Za-z0-9]{8}"),
 }
 # No hash, no variable, no locked account, no word for a random password, and no line of nsswitch.conf.
 _PLAIN = r"""(?![$!*~#'"\s]|(?:R|RANDOM|null|true|false|files|compat)\b)"""
@@ -250,7 +252,7 @@ def _secrets(lines: list[str]) -> dict[str, int]:
     section = ""  # the last line that is not indented: the key that a line of a cloud-config belongs to
     for number, line in enumerate(lines, 1):
         section = line if re.match(r"[^\s#]", line) else section
-        kinds = [kind for kind, pattern in _SECRETS.items() if re.search(pattern, line)]
+        kinds = [kind for kind, pattern in _SECRETS.items() if pattern.search(line)]
         if "a private key" in kinds and re.search(r"""\bssh_keys["']?\s*:""", section):
             kinds.remove("a private key")  # the machine's own host keys cannot come otherwise
         if not line.lstrip().startswith("#") and (
