@@ -17,7 +17,6 @@ import json
 import math
 import os
 import random
-import re
 import time
 import typing as t
 import uuid
@@ -27,19 +26,27 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, order
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import unknown
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._ssh_key import fingerprint
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import prefix_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
 
 _SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this is imported
-_FILE = Path(__file__).resolve().parents[2] / "roles" / "provision" / "meta" / "argument_specs.yml"
+_ROLE = Path(__file__).resolve().parents[2] / "roles" / "provision"
+
+
+def _read(path: str) -> t.Any:
+    return yaml.load((_ROLE / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 # Read before Ansible forks its workers.
-_SPEC = yaml.load(_FILE.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-_ARGUMENTS = _SPEC["argument_specs"]["main"]["options"]
+_ARGUMENTS = _read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+_DEFAULTS = _read("defaults/main.yml")
 
 # The variables of the role that are declared as they are.
 _WANTED = {
@@ -73,6 +80,7 @@ _WANTED = {
     "lease_unswept": "provision_lease_unswept",
     "max_bill": "provision_max_bill",
 }
+_NAMES = ("provision_resource_name", "provision_hostname")
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
 # What others have said of the host.
 _SAID = {
@@ -107,14 +115,14 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     asked = order.asked_for(host, extra) if group else {}
     if group and group not in task_vars["group_names"]:  # localhost stands for an empty group
         asked = {"refused": messages.no_hosts(group)}
-    given = {**{name: value(name) for name in _ARGUMENTS}, **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
+    given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
         "registry_mark": registry_mark(given["provision_registry_url"]),
         "host": host,
         "groups": list(task_vars["group_names"]),
-        # In files of variables a name may be a number.
-        "variables": [name for name in map(str, [*task_vars, *asked]) if re.match("provision_[^_]", name)],
+        # Those that the role knows are in each declaration of each host, for nothing.
+        "variables": sorted(unknown([*task_vars, *asked])),
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
         **{key: asked.get(key) or "" for key in ("refused", "advice")},
@@ -131,6 +139,17 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
+    """The role's variables. What its defaults make of names is told here: templates take Ansible long."""
+    by_default = {name for name in _NAMES if task_vars.get(name) == _DEFAULTS[name]}
+    given = {name: value(name) for name in _ARGUMENTS if name not in by_default}
+    if "provision_resource_name" in by_default:
+        given["provision_resource_name"] = prefix_of(given["provision_project"]) + host
+    if "provision_hostname" in by_default:
+        given["provision_hostname"] = given["provision_resource_name"]
+    return given
 
 
 def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:

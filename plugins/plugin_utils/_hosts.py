@@ -96,11 +96,16 @@ def _value(host: str, name: str, task_vars: Variables) -> t.Any:
     return task_vars["hostvars"][host].get(name) if is_template else found
 
 
+def prefix_of(project: t.Any) -> str:
+    """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
+    return "" if not project or project == "default" else f"{project}-"
+
+
 def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
     """Where the host's registry is, and what it claims without one."""
     own = raw(host, task_vars)
     project = _value(host, "provision_project", task_vars)
-    prefix = "" if project in (None, "", "default") else f"{project}-"
+    prefix = prefix_of(project)
     return {
         "host": host,
         "name": str(_value(host, "provision_resource_name", task_vars) or prefix + host),

@@ -62,6 +62,7 @@ _SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "per
 _SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
 _SCRIPT = "startup.sh.j2"
 _VARIABLE = re.compile(r"provision_\w+")
+_OF_ROLE = re.compile("provision_[^_]")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -139,6 +140,11 @@ class Declaration:
         return self.bill_limit < (UNLIMITED if self.ceiling is None else self.ceiling)
 
 
+def unknown(variables: t.Iterable[t.Any]) -> set[str]:
+    """The names that begin as the role's variables do, and are none. In a file of variables a name may be a number."""
+    return {name for name in map(str, variables) if _OF_ROLE.match(name)} - VARIABLES - OTHERS
+
+
 def read_declaration(
     raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "", now: float = 0.0, no_login: str = ""
 ) -> Declaration:
@@ -193,7 +199,7 @@ def read_declaration(
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
         found.append(messages.no_budget_without_registry())
-    found += slips(set(raw["variables"]) - VARIABLES - OTHERS, VARIABLES, "role", _is_ceiling)
+    found += slips(unknown(raw["variables"]), VARIABLES, "role", _is_ceiling)
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_idleness(raw)

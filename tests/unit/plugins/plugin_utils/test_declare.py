@@ -64,8 +64,19 @@ def test_templates_are_evaluated_and_nothing_else_is_changed() -> None:
     assert {type(found["spec"]), type(found["spec"]["compute"]["gpu_type"])} == {dict, str}
 
 
-def test_a_variable_whose_name_is_a_number_is_none_of_ours() -> None:
-    assert gathered({8080: "web"})["variables"] == gathered()["variables"]
+@pytest.mark.parametrize("project", ["default", "", None, False, 0, "research", 7, "{{ 'of-' ~ inventory_hostname }}"])
+@pytest.mark.parametrize("variable", ["provision_resource_name", "provision_hostname"])
+def test_names_by_default_are_those_of_the_defaults(project: Any, variable: str) -> None:
+    """They are told without their templates, which another text that says the same has evaluated."""
+    default = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())[variable]
+    by_template = gathered(provision_project=project, **{variable: default.replace("}}", " }}")})
+    assert gathered(provision_project=project)["name"] == by_template["name"]
+    assert gathered(provision_project=project)["invalid"] == by_template["invalid"]
+
+
+def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
+    assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["variables"] == []
+    assert gathered(provision_max_prize=2, provision_offer={})["variables"] == ["provision_max_prize"]
 
 
 def test_each_declaration_is_another_one() -> None:
@@ -138,7 +149,6 @@ def test_a_playbooks_host_declares_what_was_ordered_for_it() -> None:
     found = gathered(extra=order, provision__group="gpu")
     assert found["spec"] == {"compute": {"gpu_type": "A100", "gpu_count": 1, "contract_type": "ondemand"}}
     assert (found["max_price"], found["refused"], found["advice"]) == ("2", "", "")
-    assert "provision_max_price_per_hour" in found["variables"]
 
 
 def test_what_was_approved_is_declared_or_refused() -> None:
