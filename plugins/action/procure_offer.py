@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import typing as t
 
 from ansible_collections.compute_index.supply.plugins import filter as _filters
 from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
@@ -24,3 +26,15 @@ class ActionModule(InProcessAction):
     """Ansible's way to find the plugin."""
 
     operation = PROCURE_OFFER
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """The module's result, for the options of ``plan`` and those of the task.
+
+        Among those are a play's module_defaults, which must not change what was planned.
+        """
+        own = dict(self._task.args)
+        plan = own.pop("plan", None) or {}
+        if not isinstance(plan, t.Mapping):
+            return self.operation.refused(f"plan must be a mapping of options. {NOTHING_SENT}")
+        self._task.args = {**own, **plan}
+        return super().run(tmp, task_vars)

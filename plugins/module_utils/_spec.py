@@ -42,6 +42,7 @@ PROCURE_OFFER: Spec = {
     "host": {"type": "str"},
     "note": {"type": "dict", "default": {}},
     "account": {"type": "str"},
+    "plan": {"type": "dict"},  # the action plugin has made options of it
 }
 
 OFFER_STATUS: Spec = {

@@ -136,6 +136,12 @@ options:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
     type: str
+  plan:
+    description:
+      - Options of this module as one mapping, as M(compute_index.supply.decide) plans a purchase. They count before
+        those that the task or C(module_defaults) give.
+      - It is for tasks of many hosts, since Ansible compiles the template of each option for each host.
+    type: dict
 requirements:
   - psycopg 3 (Python library, only for O(registry_url))
 seealso:

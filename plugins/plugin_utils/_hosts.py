@@ -50,9 +50,9 @@ def plan_of(own: Variables) -> Variables:
 def led(own: Variables) -> Variables:
     """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
-    ``purchases`` has the plan of a host that buys, and is missing for others. ``none_first`` and ``none_next``: no host
-    of the play has such a file, so that one of them can say it for all. A host that buys and was not judged stops: what
-    runs once follows the first host, which a role's ``when`` may leave out at any task.
+    ``none_first`` and ``none_next``: no host of the play has such a file, so that one of them can say it for all. A
+    host that buys and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave
+    out at any task.
     """
     plan, verdict = plan_of(own), own.get("provision__verdict") or {}
     common = (own.get("provision__planned") or {}).get("common") or {}
@@ -65,7 +65,6 @@ def led(own: Variables) -> Variables:
     last = judged if common.get("acquires") else common
     return {
         **plan,
-        **({"purchases": [plan]} if plan["action"] == BUY else {}),
         **following,
         "none_first": bool(common.get("none_first")),
         "none_next": bool(common.get("none_next") and last.get("call") == common["call"] and last["none_next"]),

@@ -302,6 +302,21 @@ def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
     return refuse(409, "Offer already procured")
 
 
+def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) -> None:
+    """What a plan does not limit or name is not given by the play's module_defaults either, and least what it does."""
+    project.declare(["gpu-1", "dear"])
+    account.sell("gpu-1")
+    # Dearer than it was found, when it is looked at again.
+    account.sell("dear", details={"gpu_price_per_hour": 50.0, "total_price_per_hour": 50.0})
+    theirs = {"max_price_per_hour": 99, "max_total_price_per_hour": 99, "cluster_name": "theirs", "host": "theirs"}
+    theirs |= {"registry_file": "theirs.yml", "project": "theirs", "account": "theirs", "resource_name": "theirs"}
+    theirs |= {"note": {"provision_lease": "1h"}, "plan": {"max_price_per_hour": 99}}
+    run = project.hurry(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}), 45)
+    (purchase,) = account.purchases
+    assert (purchase.name, failed(run, "gpu-1"), failed(run, "dear")) == ("gpu-1", False, True), run.output
+    assert project.owned("gpu-1") == purchase.ids and "theirs" not in project.noted("gpu-1")
+
+
 def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -> None:
     hosts = ["dripping", "bomb", "redirected"]
     project.declare(hosts)

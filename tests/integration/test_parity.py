@@ -58,6 +58,8 @@ def scenarios(project: Project) -> dict[str, Task]:
     impatient = {"settle_timeout": 0, "api_retries": 0}
     machine = {"resource_id": "{{ result_7.resource_ids[0] }}"}  # of the scenario "bought"
     marked = {"offer_id": second, "resource_name": "gpu-2", **key, "cloud_init": "#!/bin/sh\n{{ '{{ x }}' }}\n"}
+    free = {"offer_id": third, "max_price_per_hour": None}
+    low = {"offer_id": third, "max_price_per_hour": 0.1}
     moment = "{{ '2026-01-01' | to_datetime('%Y-%m-%d') }}"
     entry = {"path": "entries/gpu-1.yml", "variables": {"ansible_port": 22, "since": "2026-01-01", "none": None}}
 
@@ -97,6 +99,15 @@ def scenarios(project: Project) -> dict[str, Task]:
         "exclusive": task("offer_info", {"spec": GPU, "offer_id": first}),
         "none of them": task("offer_info", {}),
         "no id": task("delete_resource", {"resource_id": "all"}),
+        # Options as one mapping
+        "a plan": task("procure_offer", {"plan": low, **key}),
+        "beside a plan": task("procure_offer", {"plan": low, "max_price_per_hour": 9, **key}, check_mode=True),
+        "planned not to be limited": task(
+            "procure_offer", {"plan": free, "max_price_per_hour": 0.1, **key}, check_mode=True
+        ),
+        "an empty plan": task("procure_offer", {"plan": {}, **key}),
+        "no plan": task("procure_offer", {"plan": "a text", "offer_id": third, **key}),
+        "unknown option in a plan": task("procure_offer", {"plan": {**low, "fast": True}, **key}),
         # One of each error_class
         "auth": task("offer_info", {"spec": GPU, "api_token": "wrong-token"}),
         "not found": task("offer_status", {"offer_id": NOBODY}),
@@ -169,6 +180,9 @@ def test_both_ways_give_the_same_results(make_project: MakeProject) -> None:
     in_process, by_module = found
     for scenario, result in in_process.items():
         assert without_additions(result) == without_additions(by_module[scenario]), scenario
+    assert in_process["a plan"]["error_class"] == in_process["beside a plan"]["error_class"] == "price"
+    assert in_process["planned not to be limited"]["outcome"] == "planned"
+    assert in_process["no plan"]["msg"] == "plan must be a mapping of options. Nothing was sent."
     assert in_process["a template"]["catalog"] == [TEMPLATE, {"a": TEMPLATE}, True, None, 1.5]
     assert in_process["a secret"]["msg"].endswith(" 404: ********.")
 

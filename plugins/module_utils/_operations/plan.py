@@ -493,14 +493,12 @@ def _answer(
     known = {case.host.host: case for case in cases}
     call = uuid.uuid4().hex
     declarations = {raw["host"]: raw["id"] for raw in params["hosts"]}
-    shown = [
-        {
-            **_shown(draft, known.get(draft.host), registries, call, check_mode, clock),
-            "account": account,
-            "declaration": declarations[draft.host],
-        }
-        for draft in plans
-    ]
+    shown = []
+    for draft in plans:
+        row = _shown(draft, known.get(draft.host), registries, call, check_mode)
+        if draft.action == BUY:
+            row["purchases"] = [_purchase(draft, known[draft.host].host, account, clock)]
+        shown.append({**row, "declaration": declarations[draft.host]})
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
     }
@@ -603,10 +601,10 @@ _COUNTED = {"machines": "machines"}
 _LEASED = {"until": "ends_at", "at most": "at_most"}
 
 
-def _is_cluster(draft: Plan) -> bool:
-    """Whether the offer has several machines; where the API does not tell, by its GPUs."""
+def _has_cluster(draft: Plan, host: Declaration) -> bool:
+    """Whether the offer has several machines; where neither host nor API tells, by its GPUs."""
     nodes, gpus = number_of(draft.offer.get("node_count")), number_of(draft.offer.get("gpu_count"))
-    return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
+    return bool(host.cluster_name) or (nodes or 1) > 1 or (gpus or 1) > _LARGEST
 
 
 def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
@@ -652,7 +650,7 @@ def _poll(hosts: t.Sequence[Declaration]) -> Result:
     }
 
 
-def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, check_mode: bool, clock: Clock) -> Result:
+def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, check_mode: bool) -> Result:
     """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
     if case is None:
         return {
@@ -683,7 +681,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price,
-        "ceilings": _ceilings(draft, host),
         "resource_ids": list(draft.resource_ids),
         "label": draft.label or _label(draft),
         "error_class": "capacity" if draft.lacks and draft.action == STOP else "",
@@ -702,11 +699,37 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "identity_file": host.identity_file,
         "name": host.name,
         "groups": list(host.groups),
-        "poll": {"delay": host.poll_delay, "retries": host.poll_retries},
-        "cluster": bool(host.cluster_name) or _is_cluster(draft),
+        "poll": _poll([host]),
+        "cluster": _has_cluster(draft, host),
         "verify": case.verifies,
         "reach": host.reach,
         "lease": host.lease.text,
+    }
+
+
+def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Result:
+    """What the task that buys has of a plan, no more, since Ansible returns it all with the result of the task.
+
+    ``options`` are those of procure_offer. What is not given is there, too, or a play's module_defaults would give it.
+    A file knows nothing of other controllers, so there the sum of the project is checked here alone.
+    """
+    has_total = is_shared(host.registry) and host.total_ceiling != UNLIMITED
+    return {
+        "label": draft.label,
+        "cluster": _has_cluster(draft, host),
+        "poll": _poll([host]),
+        "options": {
+            "offer_id": draft.offer_id,
+            "resource_name": host.name,
+            "cluster_name": host.cluster_name or None,
+            "max_price_per_hour": draft.limit,
+            "max_total_price_per_hour": host.total_ceiling if has_total else None,
+            "max_account_price_per_hour": draft.account_limit,
+            "registry_file": host.registry_file or None,
+            "project": host.project,
+            "host": host.host,
+            "account": account,
+        },
         "note": {
             "provision_offer": planning.kept_of(draft.offer),
             "provision_groups": list(host.groups),
@@ -714,17 +737,6 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             **idles(host),
         },
     }
-
-
-def _ceilings(draft: Plan, host: Declaration) -> dict[str, float]:
-    """What the purchase is told of prices per hour; what is not limited is left out.
-
-    A file knows nothing of other controllers, so there the sum of the project is checked here alone.
-    """
-    told = {"offer": draft.limit, "account": draft.account_limit}
-    if is_shared(host.registry) and host.total_ceiling != UNLIMITED:
-        told["project"] = host.total_ceiling
-    return {name: limit for name, limit in told.items() if limit is not None}
 
 
 def _label(draft: Plan) -> str:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 
 from provision_samples import SPEC, offer, raw
 
@@ -75,6 +76,30 @@ def test_what_comes_before_a_purchase(
     assert {(each["first"], each["next"]) for each in answer["plans"]} == {(first, "")}
     assert (answer["common"]["none_first"], answer["common"]["none_next"]) == (none_first, not serial)
     assert answer["common"]["acquires"] is ("buy" in actions)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, {"max_price_per_hour": 4.0}),
+        ({"cluster_name": "pod", "project": "research"}, {"cluster_name": "pod", "project": "research"}),
+        ({"max_account_price": "20"}, {"max_account_price_per_hour": 20.0}),
+        # A file knows nothing of other controllers.
+        ({"max_total_price": "20"}, {}),
+    ],
+)
+def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, Any]) -> None:
+    ((purchase,),) = (each["purchases"] for each in planned(tmp_path, 1, **fields)["plans"])
+    assert set(purchase) == {"label", "cluster", "poll", "options", "note"}
+    # The rest is of one host's own templates, or no business of a plan; a plan has all others, also if it says nothing.
+    own = {"ssh_public_key", "cloud_init", "registry_url", "note", "plan"}
+    assert set(purchase["options"]) == {*PROCURE_OFFER} - own - {"procure_timeout", "settle_timeout", "account_name"}
+    file = str(tmp_path / "gpu-0" / "compute_index_supply.yml")
+    assert {name: value for name, value in purchase["options"].items() if value is not None} == {
+        **{"offer_id": offer(0)["offer_id"], "resource_name": "gpu-0", "max_price_per_hour": 4.0, "host": "gpu-0"},
+        **{"project": "default", "account": "account", "registry_file": file, **told},
+    }
+    assert purchase["note"]["provision_groups"] == ["gpu"] and purchase["note"]["provision_offer"]["gpu_type"]
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
