@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import yaml
+
 from conftest import PROCURE, MakeProject, Project, Run, core
 from plays import (
     assert_owns_one,
@@ -105,6 +107,25 @@ def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProjec
     user_data = project.simulator.user_data(entry["provision_resource_ids"][0]) or ""
     assert f"echo {entry['provision_procured_offer_id']}" in user_data
     assert entry["provision_bootstrap_host_key"] in user_data
+
+
+@core
+def test_words_of_an_offer_are_never_evaluated(make_project: MakeProject) -> None:
+    project = make_project([])
+    attack = "{{ 191 * 7 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
+    project.simulator.add_offer(vendor=attack, vendor_region=attack)
+    template = project.folder / "own.j2"
+    command = "{{ ['echo', provision_offer.vendor, provision_resource_name] | to_json }}"
+    template.write_text(f"#cloud-config\nruncmd: [{command}]\n")
+    # A registry would refuse to keep them.
+    without = {"provision_registry_dir": "", "provision_cloud_init_template": str(template)}
+    run, again = impatient(project, **without), impatient(project, **without)
+    assert run.returncode == 0, run.output
+    (purchase,) = project.simulator.purchases
+    user_data = project.simulator.user_data(purchase.resource_ids[0]) or ""
+    assert yaml.safe_load(user_data) == {"runcmd": [["echo", attack, "gpu-1"]]}
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    assert "1337" not in run.output + again.output and not (project.folder / "ran").exists()
 
 
 def test_another_offer_is_searched_for_anew(make_project: MakeProject) -> None:
