@@ -27,7 +27,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
+from ansible.plugins.loader import connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
@@ -47,8 +47,9 @@ ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 # Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, and what renders.
 _lookups = ((lookup_loader, _name) for _name in ("file", "template", "vars"))
-for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), *_lookups):
+for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (shell_loader, "sh"), *_lookups):
     _loader.get(f"ansible.builtin.{_name}")
+connection_loader.get("ansible.builtin.local", class_only=True)
 
 # A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
 # has loaded. What is there now stays to the end, and a worker leaves alone what it begins with. This is the advice of
