@@ -59,9 +59,8 @@ _SECRETS = {
     "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{30}"),
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a Slack token": re.compile(r"\bxox[a-z]-[A-Za-z0-9-]{10}"),
-    "an API key (sk-)": re.compile(
-        r"(?<![\w-])sk-(?!ssh-|ecdsa-)[A-Za-z0-9_-]{20}"
-    ),  # sk-ssh-... is a type of public keys
+    # sk-ssh-... is a type of public keys.
+    "an API key (sk-)": re.compile(r"(?<![\w-])sk-(?!ssh-|ecdsa-)[A-Za-z0-9_-]{20}"),
     "a W&B key": re.compile(r"(?i:wandb).{0,40}?(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])"),
     "a Tailscale key": re.compile(r"\btskey-[a-z]{3,10}-[A-Za-z0-9]{8}"),
 }
