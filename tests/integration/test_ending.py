@@ -240,14 +240,14 @@ def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project
 
 @core
 def test_names_of_machines_are_never_evaluated(project: Project) -> None:
-    attack = "{{ 191 * 7 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
+    attack = "{{ 12345679 * 9 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
     entry = buy(project, attack)
     note(project, "gpu-1", journal(project, entry, minutes=1))
     run = decommission(project, "gpu-1", "-v")
-    assert "191 * 7" in run.failure("gpu-1"), run.output
+    assert "12345679 * 9" in run.failure("gpu-1"), run.output
     audit = project.play("compute_index.supply.audit", "-v", "-e", "audit_fail_on_orphans=true")
-    assert "191 * 7" in audit.text
-    assert "1337" not in run.output + audit.output and not (project.folder / "ran").exists()
+    assert "12345679 * 9" in audit.text
+    assert "111111111" not in run.output + audit.output and not (project.folder / "ran").exists()
 
 
 # By name, by id

@@ -112,7 +112,7 @@ def test_the_next_offer_boots_with_what_was_made_for_it(make_project: MakeProjec
 @core
 def test_words_of_an_offer_are_never_evaluated(make_project: MakeProject) -> None:
     project = make_project([])
-    attack = "{{ 191 * 7 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
+    attack = "{{ 12345679 * 9 }}{{ lookup('pipe', 'touch " + str(project.folder / "ran") + "') }}"
     project.simulator.add_offer(vendor=attack, vendor_region=attack)
     template = project.folder / "own.j2"
     command = "{{ ['echo', provision_offer.vendor, provision_resource_name] | to_json }}"
@@ -125,7 +125,7 @@ def test_words_of_an_offer_are_never_evaluated(make_project: MakeProject) -> Non
     user_data = project.simulator.user_data(purchase.resource_ids[0]) or ""
     assert yaml.safe_load(user_data) == {"runcmd": [["echo", attack, "gpu-1"]]}
     assert (again.returncode, again.changed) == (0, 0), again.output
-    assert "1337" not in run.output + again.output and not (project.folder / "ran").exists()
+    assert "111111111" not in run.output + again.output and not (project.folder / "ran").exists()
 
 
 def test_another_offer_is_searched_for_anew(make_project: MakeProject) -> None:
