@@ -45,7 +45,8 @@ display = Display()
 # plugins before it forks, so its workers find that done.
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-# Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, and what renders.
+# Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, what renders, and
+# the packages of shells and connections.
 _lookups = ((lookup_loader, _name) for _name in ("file", "template", "vars"))
 for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (shell_loader, "sh"), *_lookups):
     _loader.get(f"ansible.builtin.{_name}")

@@ -497,7 +497,9 @@ def _answer(
     for draft in plans:
         row = _shown(draft, known.get(draft.host), registries, call, check_mode)
         if draft.action == BUY:
-            row["purchases"] = [_purchase(draft, known[draft.host].host, account, clock)]
+            # What the task that buys has of it, no more, since Ansible returns it all with the result of the task.
+            part = {name: row[name] for name in ("label", "cluster", "poll")}
+            row["purchases"] = [{**part, **_purchase(draft, known[draft.host].host, account, clock)}]
         shown.append({**row, "declaration": declarations[draft.host]})
     kept = {
         draft.host: registration.row_of(draft.host, known[draft.host].entry) for draft in plans if draft.action == KEEP
@@ -601,10 +603,10 @@ _COUNTED = {"machines": "machines"}
 _LEASED = {"until": "ends_at", "at most": "at_most"}
 
 
-def _has_cluster(draft: Plan, host: Declaration) -> bool:
-    """Whether the offer has several machines; where neither host nor API tells, by its GPUs."""
+def _is_cluster(draft: Plan) -> bool:
+    """Whether the offer has several machines; where the API does not tell, by its GPUs."""
     nodes, gpus = number_of(draft.offer.get("node_count")), number_of(draft.offer.get("gpu_count"))
-    return bool(host.cluster_name) or (nodes or 1) > 1 or (gpus or 1) > _LARGEST
+    return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
 
 
 def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
@@ -700,7 +702,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "name": host.name,
         "groups": list(host.groups),
         "poll": _poll([host]),
-        "cluster": _has_cluster(draft, host),
+        "cluster": bool(host.cluster_name) or _is_cluster(draft),
         "verify": case.verifies,
         "reach": host.reach,
         "lease": host.lease.text,
@@ -708,16 +710,13 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
 
 
 def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Result:
-    """What the task that buys has of a plan, no more, since Ansible returns it all with the result of the task.
+    """What the purchase is told: ``options`` of procure_offer, and the ``note`` that the registry keeps with it.
 
-    ``options`` are those of procure_offer. What is not given is there, too, or a play's module_defaults would give it.
-    A file knows nothing of other controllers, so there the sum of the project is checked here alone.
+    Options that are not given are there, too, or a play's module_defaults would give them. A file knows nothing of
+    other controllers, so there the sum of the project is checked here alone.
     """
     has_total = is_shared(host.registry) and host.total_ceiling != UNLIMITED
     return {
-        "label": draft.label,
-        "cluster": _has_cluster(draft, host),
-        "poll": _poll([host]),
         "options": {
             "offer_id": draft.offer_id,
             "resource_name": host.name,
