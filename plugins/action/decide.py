@@ -8,16 +8,18 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
+import time
 import typing as t
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible import context
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins import action
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
@@ -70,6 +72,9 @@ _PLAYBOOKS = {
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
 
+# One worker declares for all while workers of their own would not be faster (seconds in all, seconds for each host).
+_PATIENCE, _WORKER = 1.0, 0.02
+
 Variables = t.Mapping[str, t.Any]
 
 
@@ -82,9 +87,11 @@ class ActionModule(InProcessAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         step = self._task.args.get("step")
-        if step == "declare":  # for each host, and no business of the API's
-            self._begin_facts()
-            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **self._declared(task_vars)}
+        if step == "declare":  # no business of the API's
+            # In the collection's own plays; whoever else says so means one host.
+            is_for_all = self._task.run_once and task_vars.get("provision__group")
+            found = self._declared_of_all(task_vars) if is_for_all else self._declared(task_vars)
+            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **found}
         steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
@@ -140,16 +147,28 @@ class ActionModule(InProcessAction):
             raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
 
     def _declared(self, task_vars: Variables) -> dict[str, t.Any]:
-        return declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
+        own = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
+        return {"declarations": {own["host"]: own}}
 
-    def _begin_facts(self) -> None:
-        """Give the host facts of its own, none yet.
+    def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What the hosts of the batch declare, where one can say it for them.
 
-        ansible-core 2.21 gives one mapping to all hosts that have none when a ``debug`` runs once for them: what is
-        gathered of one would be said of all from then on (ansible/ansible#87492).
+        None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
+        cannot be evaluated is left out, and told why when it declares by itself. So are the last ones where templates
+        take longer than workers, which evaluate them side by side.
         """
-        if hasattr(action, "VariableLayer"):
-            self.register_host_variables({}, action.VariableLayer.CACHEABLE_FACT)
+        if self._forbidden():
+            raise AnsibleActionFail(self._forbidden())
+        batch, extra, found = list(task_vars["ansible_play_batch"]), load_extra_vars(loader=self._loader), {}
+        begun = time.monotonic()
+        for number, host in enumerate([] if self._task.when else batch):
+            spent = time.monotonic() - begun
+            if spent > _PATIENCE and spent > number * _WORKER:
+                break
+            with contextlib.suppress(AnsibleError):
+                own = _hosts.complete(host, self._task, _play(self._task), task_vars)
+                found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)
+        return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -170,12 +189,13 @@ class ActionModule(InProcessAction):
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
         consumed = _consumed((own.get("provision__planned") or {}).get("common") for own in batch.values())
-        wanted = {host: own["provision__declared"] for host, own in batch.items() if _has_declared(own)}
+        declared = {host: _hosts.declaration_of(own) for host, own in batch.items()}
+        wanted = {host: one for host, one in declared.items() if one}
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         taking_part = {one["host"] for one in hosts}
-        _insist_on_declaration("provision__declared", task_vars, hosts, consumed)
+        _insist_on_declaration(_hosts.declaration_of, task_vars, hosts, consumed)
         earlier = {host: _hosts.plan_of(own) for host, own in batch.items() if host not in taking_part}
         self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan}
         return {
@@ -189,7 +209,7 @@ class ActionModule(InProcessAction):
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             "connection": str(getattr(_play(self._task), "connection", None) or ""),
-            "identity_file": str(C.DEFAULT_PRIVATE_KEY_FILE or ""),
+            "identity_file": str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or ""),
             "job_keys": _job_keys() if task_vars.get("awx_job_id") and not quote else None,
             "no_login": "" if quote else _no_login(task_vars),
             "forbidden": self._forbidden(),
@@ -222,7 +242,7 @@ class ActionModule(InProcessAction):
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
             own = _hosts.raw(host, task_vars)
             price = own.get("provision_price_per_hour") if own.get("provision_procured_offer_id") else None
-            found[host] = 0 if price is None and _has_declared(own) else price
+            found[host] = 0 if price is None and _hosts.declaration_of(own) else price
         return found
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -264,7 +284,7 @@ class ActionModule(InProcessAction):
         consumed = _consumed(own.get("decommission__decided") for own in batch.values())
         declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
         hosts = [one for one in declared if str(one["id"]) not in consumed]
-        _insist_on_declaration("decommission__declared", task_vars, hosts, consumed)
+        _insist_on_declaration(lambda own: own.get("decommission__declared"), task_vars, hosts, consumed)
         # Where a name is all that there is, each host of the inventory has one.
         is_shared = bool(self._task.args.get("registry_url") or os.environ.get(REGISTRY_URL))
         by_name = not is_shared and any(
@@ -351,7 +371,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": self._audit(task_vars)["hosts"],
             "log": _probe_log(),
-            "name": str((own.get("provision__declared") or {}).get("name") or ""),
+            "name": str(_hosts.declaration_of(own).get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
         }
 
@@ -414,11 +434,14 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
 
 
 def _insist_on_declaration(
-    registered: str, task_vars: Variables, hosts: t.Iterable[Variables], consumed: t.Container[str]
+    declaration_of: t.Callable[[Variables], Variables | None],
+    task_vars: Variables,
+    hosts: t.Iterable[Variables],
+    consumed: t.Container[str],
 ) -> None:
     """Raise AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever."""
     host = str(task_vars["inventory_hostname"])
-    own = _hosts.raw(host, task_vars).get(registered) or {}
+    own = declaration_of(_hosts.raw(host, task_vars)) or {}
     if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
         raise AnsibleActionFail(messages.not_declared(host))
 
@@ -487,11 +510,6 @@ def _tried(own: Variables) -> list[Variables] | None:
         if call and verdict.get("again") and verdict.get("call") == call:
             return list(verdict["attempts"])
     return None
-
-
-def _has_declared(own: Variables) -> bool:
-    """Whether the host has declared, and its last call of the role was not skipped."""
-    return "id" in (own.get("provision__declared") or {})
 
 
 def _has_total(declared: Variables) -> bool:

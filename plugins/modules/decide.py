@@ -30,7 +30,8 @@ attributes:
 options:
   step:
     description:
-      - V(declare) - what does this host want? Evaluates its variables, for the other steps.
+      - V(declare) - what does this host want? Evaluates its variables, for the other steps. In the collection's own
+        playbooks it runs once, and says what all hosts of the play want.
       - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same for people and
         workflows, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?

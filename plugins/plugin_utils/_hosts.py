@@ -23,11 +23,34 @@ Variables = t.Mapping[str, t.Any]
 # What a host without a registry may own by an earlier role or job.
 _KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 
+# What Ansible adds to the variables of each host that a task runs for.
+_OF_THE_TASK = ("ansible_search_path", "ansible_current_hosts", "ansible_failed_hosts")
+
 
 def raw(host: str, task_vars: Variables) -> Variables:
     """The host's variables as they stand, without the evaluation of any."""
     found = task_vars["hostvars"].raw_get(host)
     return found if isinstance(found, t.Mapping) else {}
+
+
+def complete(host: str, task: t.Any, play: t.Any, task_vars: Variables) -> dict[str, t.Any]:
+    """The variables that the task would have if it ran for another host, with the role's and the play's, as they stand.
+
+    Ansible's worker for a host begins with them. It adds what command line and configuration say of connections, which
+    is the play's and not the host's. Raises AnsibleError for files that cannot be read.
+    """
+    manager = task.get_variable_manager()
+    batch, everyone = task_vars["ansible_play_batch"], task_vars["ansible_play_hosts_all"]
+    found = manager.get_vars(
+        play=play, host=manager._inventory.get_host(host), task=task, _hosts=list(batch), _hosts_all=list(everyone)
+    )
+    return {**found, **{name: task_vars[name] for name in _OF_THE_TASK if name in task_vars}}
+
+
+def declaration_of(own: Variables) -> Variables:
+    """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
+    declarations = (own.get("provision__declared") or {}).get("declarations") or {}
+    return t.cast(Variables, declarations.get(own.get("inventory_hostname")) or {})
 
 
 def plan_of(own: Variables) -> Variables:
@@ -38,7 +61,7 @@ def plan_of(own: Variables) -> Variables:
     A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs once
     follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
     """
-    declared = own.get("provision__declared") or {}
+    declared = declaration_of(own)
     planned = own.get("provision__planned") or {}
     found = (planned.get("plans") or {}).get(declared.get("host")) or {}
     if found and found["declaration"] == declared.get("id"):
@@ -50,11 +73,11 @@ def plan_of(own: Variables) -> Variables:
 def led(own: Variables) -> Variables:
     """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
-    ``none_first`` and ``none_next``: no host of the play has such a file, so that one of them can say it for all. A
-    host that buys and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave
-    out at any task.
+    ``none_first`` and ``none_next``: no host of the play has such a file, so that one of them can say it for all; so
+    does ``none_alone`` of declarations. ``looks`` and ``pause`` (seconds) are how to wait for offers. A host that buys
+    and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave out at any task.
     """
-    plan, verdict = plan_of(own), own.get("provision__verdict") or {}
+    plan, verdict, declaration = plan_of(own), own.get("provision__verdict") or {}, declaration_of(own)
     common = (own.get("provision__planned") or {}).get("common") or {}
     judged = own.get("provision__judged") or {}
     following: dict[str, t.Any] = {}
@@ -66,6 +89,10 @@ def led(own: Variables) -> Variables:
     return {
         **plan,
         **following,
+        "alone": not declaration,
+        "none_alone": bool((own.get("provision__declared") or {}).get("speaks_for_all")),
+        "looks": declaration.get("looks", 1),
+        "pause": declaration.get("pause", 1),
         "none_first": bool(common.get("none_first")),
         "none_next": bool(common.get("none_next") and last.get("call") == common["call"] and last["none_next"]),
     }

@@ -49,7 +49,8 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
     plans = {host: {"host": host, "declaration": host, "call": "first", "next": ""} for host in HOSTS}
     own: dict[str, dict[str, Any]] = {
         host: {
-            "provision__declared": {"host": host, "id": host, "max_total_price": ""},
+            "inventory_hostname": host,
+            "provision__declared": {"declarations": {host: {"host": host, "id": host, "max_total_price": ""}}},
             "provision__planned": {"plans": plans, "common": {"call": "first", "consumed": list(HOSTS)}},
         }
         for host in HOSTS

@@ -33,7 +33,14 @@ NOTHING = {"action": "", "first": "", "next": ""}
     ],
 )
 def test_a_host_takes_its_own_plan(declared: Any, planned: Any, found: dict[str, Any]) -> None:
-    assert plan_of({"provision__declared": declared, "provision__planned": planned}) == found
+    assert plan_of({**_declared(declared), "provision__planned": planned}) == found
+
+
+def _declared(declared: Any) -> dict[str, Any]:
+    """What a host knows of its declaration, or of a task that was skipped."""
+    host = (declared or {}).get("host")
+    result = {"declarations": {host: declared}} if host else declared
+    return {"inventory_hostname": host or "gpu-1", "provision__declared": result}
 
 
 KEPT = {**OWN, "action": "keep", "next": "reach.yml"}
@@ -63,7 +70,7 @@ GO = {"call": "c1", "next": "x.yml"}
     ],
 )
 def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: Any, following: Any) -> None:
-    own = {"provision__declared": {"host": "gpu-1", "id": "d1"}, "provision__judged": judged}
+    own = {**_declared({"host": "gpu-1", "id": "d1"}), "provision__judged": judged}
     own |= {"provision__planned": {"plans": {"gpu-1": plan}, "common": common}, "provision__verdict": verdict}
     found = led(own)
     assert (found["next"], found["none_first"], found["none_next"]) == following
@@ -73,5 +80,28 @@ def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: A
 @pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
 def test_a_host_speaks_only_for_those_that_were_planned_with_it(planned: Any) -> None:
     """What runs once follows the first host, which a role's ``when`` may have left out."""
-    found = led({"provision__declared": {"host": "gpu-1", "id": "d1"}, "provision__planned": planned})
+    found = led({**_declared({"host": "gpu-1", "id": "d1"}), "provision__planned": planned})
     assert (found["next"], found["none_first"], found["none_next"]) == ("round.yml", False, False)
+
+
+TWO = {host: {"host": host, "id": host, "looks": 3, "pause": 601} for host in ("gpu-1", "gpu-2")}
+
+
+@pytest.mark.parametrize(
+    ("declared", "following"),
+    [
+        pytest.param({"declarations": TWO, "speaks_for_all": True}, (False, True, 3, 601), id="for-all"),
+        pytest.param({"declarations": TWO, "speaks_for_all": False}, (False, False, 3, 601), id="but-for-another"),
+        pytest.param(
+            {"declarations": {"gpu-2": TWO["gpu-2"]}, "speaks_for_all": False}, (True, False, 1, 1), id="left-out"
+        ),
+        pytest.param({"declarations": {}, "speaks_for_all": False}, (True, False, 1, 1), id="for-nobody"),
+        pytest.param({"declarations": {"gpu-1": TWO["gpu-1"]}}, (False, False, 3, 601), id="by-itself"),
+        pytest.param({"skipped": True}, (True, False, 1, 1), id="skipped"),
+        pytest.param({"failed": True, "msg": "x"}, (True, False, 1, 1), id="failed"),
+        pytest.param(None, (True, False, 1, 1), id="not-asked"),
+    ],
+)
+def test_whether_a_host_must_declare_by_itself(declared: Any, following: Any) -> None:
+    found = led({"inventory_hostname": "gpu-1", "provision__declared": declared})
+    assert (found["alone"], found["none_alone"], found["looks"], found["pause"]) == following

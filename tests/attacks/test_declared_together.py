@@ -1,0 +1,166 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's own plays, where one worker declares for all hosts: as each would, and for none that would not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from attack import SPEC, SUPPLY, Attacked, core, failed, failures
+from standin import StandIn
+
+GROUP = {"provision__group": "gpu"}
+OTHER = {"hosts": "gpu", "gather_facts": False}
+KEEP = {
+    "ansible.builtin.copy": {
+        "content": "{{ provision__declared.declarations[inventory_hostname] | to_json }}",
+        "dest": "{{ playbook_dir }}/{{ way }}-{{ inventory_hostname }}.json",
+        "mode": "0600",
+    },
+    "delegate_to": "localhost",
+    "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+}
+# What differs from declaration to declaration, and what a worker of the host's own adds to its variables: a play's
+# connection, which the plan knows by itself, and the name of a host without an address.
+DIFFERENT = ("id", "declared_at", "pause", "connection")
+ADDED = ("ansible_host", "ansible_port", "ansible_user")
+
+
+def declared(way: str) -> dict[str, Any]:
+    """A play that declares in one way, and notes what."""
+    role = {"name": f"{SUPPLY}.provision", "tasks_from": f"{way}.yml", "rolespec_validate": False}
+    tasks = [{"ansible.builtin.import_role": role, "vars": GROUP}, KEEP]
+    words = {"of_play": "{{ inventory_hostname | upper }}", "way": way, "provision_users": [{"name": "{{ of_play }}"}]}
+    return {**OTHER, "tasks": tasks, "vars": words}
+
+
+@core
+def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None:
+    names = ("region", "spot", "mine")
+    hosts: dict[str, dict[str, Any]] = {
+        "gpu-1": {},
+        "gpu-2": {"provision_project": "night", "provision_max_bill": "{{ 7 * 6 }}", "ansible_ssh_user": "eve"},
+        "gpu-3": {"provision_resource_name": "{{ inventory_hostname }}-of-{{ groups.gpu | length }}", "zone": "eu"},
+        "007": {"provision_hostname": "{{ provision_resource_name }}", "ansible_connection": "{{ 'lo' ~ 'cal' }}"},
+        "rack_1": {"provision_reach": "no", "provision_files": "{{ [{'path': role_name}] }}"},
+        "later": {"provision_max_price_per_hour": 2.5, "provision_typo": 1, "ansible_host": "192.0.2.7"},
+    }
+    project.declare(
+        hosts,
+        provision_cluster_name="{{ provision_resource_name }}+{{ provision_hostname }}",
+        provision_packages=["{{ ansible_play_batch | length }}", "{{ playbook_dir | basename }}", "{{ of_play }}"],
+        provision_commands=[f"{{{{ {name} | default('none of {name}') }}}}" for name in names],
+        provision_lease="{{ hostvars['gpu-3'].zone | length }}h",
+        provision_spec={**SPEC, "region": "{{ zone | default(lookup('env', 'HOME')) }}"},
+        provision_ssh_public_key="{{ lookup('file', 'keys/' ~ inventory_hostname) }}",
+        ansible_ssh_private_key_file="keys/{{ inventory_hostname }}.secret",
+    )
+    for folder in ("keys", "host_vars/gpu-1", "group_vars"):
+        (project.folder / folder).mkdir(parents=True, exist_ok=True)
+    for host in hosts:
+        (project.folder / "keys" / host).write_text(f"{project.public_key} {host}")
+    (project.folder / "host_vars" / "gpu-1" / "mine.yml").write_text("mine: '{{ inventory_hostname }}/{{ spot }}'")
+    (project.folder / "group_vars" / "gpu.yml").write_text("spot: '{{ inventory_hostname }}'")
+    facts = {
+        **OTHER,
+        "tasks": [
+            {"ansible.builtin.set_fact": {"region": "{{ inventory_hostname }}"}, "when": "inventory_hostname != '007'"},
+            {"ansible.builtin.set_fact": {"cacheable": True, "provision_lease_max": "9h"}},
+        ],
+    }
+    run = project.playbook(project.book(facts, declared("declare"), declared("together")), "-u", "alice")
+    assert run.returncode == 0, run.output
+    for host in hosts:
+        alone, for_all = (
+            json.loads((project.folder / f"{way}-{host}.json").read_text()) for way in ("declare", "together")
+        )
+        assert alone["host"] == host and alone["id"] != for_all["id"]
+        assert alone["spec"]["vendor"] == host and alone["lease_max"] == "9h"
+        assert for_all["connection"] in (alone["connection"], None)
+        for name in ADDED:
+            if for_all["known"][name] is None:
+                del alone["known"][name], for_all["known"][name]
+        for name in DIFFERENT:
+            del alone[name], for_all[name]
+        assert for_all == alone, run.output
+
+
+@core
+def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, project: Attacked) -> None:
+    hosts: dict[str, dict[str, Any]] = {
+        "gpu-1": {"provision_timezone": "{{ nowhere }}"},
+        "gpu-2": {},
+        "gpu-3": {"provision_packages": "{{ omit }}"},
+        "gpu-4": {},
+    }
+    spec = {**SPEC, "vendor": "acme"}
+    project.declare(hosts, provision_spec=spec, provision_all_or_nothing=True)
+    for number in range(4):
+        account.sell("acme", 2.0 + number / 10)
+    run = project.playbook(f"{SUPPLY}.provision")
+    assert "provision_timezone cannot be evaluated" in failures(run, "gpu-1"), run.output
+    assert "provision_packages cannot be " in failures(run, "gpu-3"), run.output
+    assert not account.purchases, f"bought for some, though not for all\n{run.output}"
+    project.declare(hosts, provision_spec=spec)
+    run = project.playbook(f"{SUPPLY}.provision")
+    assert run.returncode != 0 and failed(run, "gpu-1") and failed(run, "gpu-3"), run.output
+    assert [len(project.owned(host)) for host in hosts] == [0, 1, 0, 1], run.output
+    assert len(account.purchases) == 2, run.output
+
+
+@core
+@pytest.mark.parametrize("left_out", ["gpu-1", "gpu-2", "nobody"])
+def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: Attacked, left_out: str) -> None:
+    """Ansible gives it to each task of the playbook. What runs once follows the first host."""
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    book = {"ansible.builtin.import_playbook": f"{SUPPLY}.provision", "when": f"inventory_hostname != '{left_out}'"}
+    for _run in range(2):
+        run = project.playbook(project.book(book))
+        assert run.returncode == 0, run.output
+        assert [len(project.owned(host)) for host in hosts] == [int(host != left_out) for host in hosts], run.output
+    assert len(account.purchases) == len(set(hosts) - {left_out}), run.output
+
+
+@core
+def test_templates_that_take_long_are_evaluated_side_by_side(account: StandIn, project: Attacked) -> None:
+    hosts = [f"gpu-{number}" for number in range(1, 9)]
+    project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, zone="{{ lookup('pipe', 'sleep 0.4; echo eu') }}")
+    for number in range(8):
+        account.sell("acme", 2.0 + number / 10)
+    run = project.playbook(f"{SUPPLY}.provision", provision_timezone="{{ zone }}")
+    assert run.returncode == 0 and len(account.purchases) == 8, run.output
+    assert all(project.owned(host) for host in hosts), run.output
+    alone = [line for line in run.output.splitlines() if line.startswith("included: ") and "declare.yml" in line]
+    assert len(alone) == 1 and "gpu-8" in alone[0] and "gpu-1," not in alone[0], run.output
+
+
+@core
+def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    role = {"name": f"{SUPPLY}.provision", "rolespec_validate": False}
+    book = project.book({**OTHER, "tasks": [{"ansible.builtin.import_role": role, "run_once": True}]})
+    run = project.playbook(book)
+    assert [purchase.name for purchase in account.purchases] in ([], ["gpu-1"]), run.output
+
+
+@core
+def test_a_strategy_that_buys_nothing_says_so_for_each_host(account: StandIn, project: Attacked) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    for host in ("gpu-1", "gpu-2"):
+        account.sell(host)
+    project.environment["ANSIBLE_STRATEGY"] = "free"
+    run = project.playbook(f"{SUPPLY}.provision")
+    assert run.returncode != 0 and not account.purchases, run.output
+    assert "strategy" in failures(run, "gpu-1") + failures(run, "gpu-2"), run.output
+    assert not yaml.safe_load(project.memory or "{}")
