@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None
     assert first.returncode == 0, first.output
     assert project.run("bash", "-c", f"{command(first)} -o BatchMode=yes 'echo arrived'").returncode == 0
     second = project.provision()
+    assert (second.returncode, second.changed) == (0, 0), second.output
+
+
+@core
+def test_a_private_key_of_the_command_line_logs_in(project: Project) -> None:
+    """As it does for Ansible: a plain ssh finds it in its file."""
+    key = project.folder / "mine"
+    shutil.copy(project.key, key)
+    project.declare(["gpu-1"], ansible_ssh_private_key_file="", provision_ssh_public_key=project.public_key)
+    first = project.provision("--private-key", str(key))
+    assert first.returncode == 0, first.output
+    assert f"identityfile {key}" in project.run("bash", "-c", f"{command(first)} -G").output
+    second = project.provision("--private-key", str(key))
     assert (second.returncode, second.changed) == (0, 0), second.output
 
 
