@@ -157,16 +157,16 @@ class ActionModule(InProcessAction):
         cannot be evaluated is left out, and told why when it declares by itself. So are the last ones where templates
         take longer than workers, which evaluate them side by side.
         """
-        if self._forbidden():
-            raise AnsibleActionFail(self._forbidden())
-        batch, extra, found = list(task_vars["ansible_play_batch"]), load_extra_vars(loader=self._loader), {}
-        begun = time.monotonic()
+        if refusal := self._forbidden():
+            raise AnsibleActionFail(refusal)
+        batch, play, extra = task_vars["ansible_play_batch"], _play(self._task), load_extra_vars(loader=self._loader)
+        found, begun = {}, time.monotonic()
         for number, host in enumerate([] if self._task.when else batch):
             spent = time.monotonic() - begun
             if spent > _PATIENCE and spent > number * _WORKER:
                 break
             with contextlib.suppress(AnsibleError):
-                own = _hosts.complete(host, self._task, _play(self._task), task_vars)
+                own = _hosts.complete(host, self._task, play, task_vars)
                 found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)
         return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
 
@@ -189,8 +189,7 @@ class ActionModule(InProcessAction):
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
         consumed = _consumed((own.get("provision__planned") or {}).get("common") for own in batch.values())
-        declared = {host: _hosts.declaration_of(own) for host, own in batch.items()}
-        wanted = {host: one for host, one in declared.items() if one}
+        wanted = {host: one for host, own in batch.items() if (one := _hosts.declaration_of(own))}
         # A host whose declaration was planned before takes part only if it may try another offer.
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
