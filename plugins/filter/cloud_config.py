@@ -46,8 +46,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init i
 
 
 def cloud_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The cloud-config, complete."""
-    return completed(config)
+    """The cloud-config, complete. Raises AnsibleError for a vaulted text whose password was not given."""
+    return completed(_decrypted(config))
+
+
+def _decrypted(value: t.Any) -> t.Any:
+    """Vaulted texts as what they are. Before ansible-core 2.19 they are written to YAML with a tag, still encrypted."""
+    if isinstance(value, t.Mapping):
+        return {key: _decrypted(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(part) for part in value]
+    return str(value) if getattr(value, "__ENCRYPTED__", False) else value
 
 
 class FilterModule:

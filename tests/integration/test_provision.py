@@ -461,6 +461,30 @@ def test_files_that_need_the_first_boot_are_written_late(project: Project) -> No
     assert late == {"/etc/a": None, "/database": None, "/data/b": True, "/etc/c": True, "/data/d": False}
 
 
+@core
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("cloud-config.yaml.j2", "content: key of the store"),
+        ("startup.sh.j2", base64.b64encode(b"key of the store").decode()),
+    ],
+)
+def test_a_vaulted_value_may_stand_inline(project: Project, template: str, written: str) -> None:
+    (project.folder / "password").write_text("secret")
+    words = ("--vault-password-file", "password")
+    run = project.run("ansible-vault", "encrypt_string", *words, "--name", "content", "key of the store")
+    content = run.output[run.output.index("content: !vault") :].partition("\nEncryption")[0].replace("\n", "\n    ")
+    folder = project.folder / "host_vars" / "gpu-1"
+    folder.mkdir(parents=True)
+    (folder / "files.yml").write_text(f"provision_files:\n  - path: /etc/store\n    {content}\n")
+    project.declare(["gpu-1"], provision_reach=False, provision_cloud_init_template=template)
+    run = project.provision(*words)
+    assert run.returncode == 0, run.output
+    user_data = project.simulator.user_data(project.simulator.purchases[0].resource_ids[0])
+    assert user_data is not None and written in user_data and "vault" not in user_data, user_data
+    assert "key of the store" not in run.output
+
+
 def test_the_shell_template_makes_a_script(project: Project) -> None:
     run = project.provision(
         provision_cloud_init_template="startup.sh.j2",
