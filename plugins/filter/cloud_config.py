@@ -44,6 +44,16 @@ import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import completed
 
+try:
+    from ansible.parsing.vault import EncryptedString
+
+    # A text that has been decrypted carries a mark of it.
+    _VAULTED: tuple[type, ...] = (EncryptedString, str)
+except ImportError:  # before ansible-core 2.19
+    from ansible.parsing.yaml.objects import AnsibleVaultEncryptedUnicode
+
+    _VAULTED = (AnsibleVaultEncryptedUnicode,)
+
 
 def cloud_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The cloud-config, complete. Raises AnsibleError for a vaulted text whose password was not given."""
@@ -51,12 +61,12 @@ def cloud_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _decrypted(value: t.Any) -> t.Any:
-    """Vaulted texts as what they are. Before ansible-core 2.19 they are written to YAML with a tag, still encrypted."""
+    """Vaulted texts as what they are. Before ansible-core 2.21 they are written to YAML with a tag, still encrypted."""
     if isinstance(value, t.Mapping):
         return {key: _decrypted(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_decrypted(part) for part in value]
-    return str(value) if getattr(value, "__ENCRYPTED__", False) else value
+    return str(value) if isinstance(value, _VAULTED) else value
 
 
 class FilterModule:
