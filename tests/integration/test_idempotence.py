@@ -58,9 +58,12 @@ def test_what_is_gathered_of_a_host_is_said_of_no_other(project: Project) -> Non
     after = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [gather, check]})
     # Hosts that are new, finished, of both kinds, and ended.
     for count in (2, 2, 3):
-        project.declare([f"gpu-{number}" for number in range(count)], provision_reach=False)
+        project.declare([f"gpu-{number}" for number in range(count)], provision_reach=False, provision_lease="4h")
         run = project.provision(after)
         assert run.returncode == 0, run.output
+    extended = ("-e", "extend_hosts=gpu-0 extend_by=1h", "--limit", "gpu")
+    run = project.play("compute_index.supply.extend", after, *extended)
+    assert run.returncode == 0 and "USD more in total" in run.output, run.output
     run = project.play("compute_index.supply.decommission", after, "-e", "decommission_hosts=gpu")
     assert run.returncode == 0, run.output
 
