@@ -194,7 +194,7 @@ class ActionModule(InProcessAction):
         again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
         hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
         taking_part = {one["host"] for one in hosts}
-        _insist_on_declaration(_hosts.declaration_of, task_vars, hosts, consumed)
+        _insist_on_declaration(wanted, task_vars, hosts, consumed)
         earlier = {host: _hosts.plan_of(own) for host, own in batch.items() if host not in taking_part}
         self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan}
         return {
@@ -281,9 +281,9 @@ class ActionModule(InProcessAction):
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
         consumed = _consumed(own.get("decommission__decided") for own in batch.values())
-        declared = [own["decommission__declared"] for own in batch.values() if own.get("decommission__declared")]
-        hosts = [one for one in declared if str(one["id"]) not in consumed]
-        _insist_on_declaration(lambda own: own.get("decommission__declared"), task_vars, hosts, consumed)
+        wanted = {host: one for host, own in batch.items() if (one := own.get("decommission__declared"))}
+        hosts = [one for one in wanted.values() if str(one["id"]) not in consumed]
+        _insist_on_declaration(wanted, task_vars, hosts, consumed)
         # Where a name is all that there is, each host of the inventory has one.
         is_shared = bool(self._task.args.get("registry_url") or os.environ.get(REGISTRY_URL))
         by_name = not is_shared and any(
@@ -433,14 +433,14 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
 
 
 def _insist_on_declaration(
-    declaration_of: t.Callable[[Variables], Variables | None],
-    task_vars: Variables,
-    hosts: t.Iterable[Variables],
-    consumed: t.Container[str],
+    declared: Variables, task_vars: Variables, hosts: t.Iterable[Variables], consumed: t.Container[str]
 ) -> None:
-    """Raise AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever."""
+    """Raise AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever.
+
+    ``declared``: by host, of all that this may stand for; ``hosts``: the declarations that are decided about now.
+    """
     host = str(task_vars["inventory_hostname"])
-    own = declaration_of(_hosts.raw(host, task_vars)) or {}
+    own = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
         raise AnsibleActionFail(messages.not_declared(host))
 
