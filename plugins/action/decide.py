@@ -512,4 +512,4 @@ def _tried(own: Variables) -> list[Variables] | None:
 
 
 def _has_total(declared: Variables) -> bool:
-    return str(declared["max_total_price"] or "").strip() not in ("", "unlimited")
+    return str(declared["max_total_price_per_hour"] or "").strip() not in ("", "unlimited")

@@ -62,7 +62,7 @@ class Journal:
         return _registry.resource_ids_of(self._entry)
 
     @property
-    def price(self) -> t.Any:
+    def price_per_hour(self) -> t.Any:
         """The price that is noted, as it stands there."""
         return self._entry.get("provision_price_per_hour")
 
@@ -92,13 +92,13 @@ class Journal:
         """Seconds since the purchase was journaled; 0 if that cannot be told."""
         return self._age(self._entry.get(_JOURNALED))
 
-    def claim(self, price: float | None) -> None:
+    def claim(self, price_per_hour: float | None) -> None:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
         entry = {
             **self._facts,
-            "provision_price_per_hour": price,
+            "provision_price_per_hour": price_per_hour,
             _JOURNALED: utc(self._now()),
             _PURCHASE: _registry.SENT,
         }
@@ -131,7 +131,7 @@ class Journal:
             changes: Variables = {_PURCHASE: _registry.REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._registry.note({**changes, **({} if status is None else {_STATUS: status})})
 
-    def make(self, resource_ids: list[str], price: float | None) -> None:
+    def make(self, resource_ids: list[str], price_per_hour: float | None) -> None:
         """Note that the purchase was made, and its machines; what is noted of it already stays.
 
         Raises Claimed if another offer may have been bought for the host meanwhile.
@@ -140,7 +140,7 @@ class Journal:
             return
         before = self._registry.read() or {}
         about_this = _registry.offer_of(before) == self._offer_id
-        facts = {**self._facts, "provision_price_per_hour": price, _JOURNALED: utc(self._now())}
+        facts = {**self._facts, "provision_price_per_hour": price_per_hour, _JOURNALED: utc(self._now())}
         changes: Variables = {} if about_this else dict.fromkeys(before)
         changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
         changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})

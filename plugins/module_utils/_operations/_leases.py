@@ -126,7 +126,7 @@ def lifetimes_of(
             with contextlib.suppress(ValueError):
                 end = _end(case, status)
         seconds = None if end is None or begin is None else max(0.0, end - begin)
-        found[draft.host] = Lifetime(end, None if seconds is None else lease.most(draft.price, seconds))
+        found[draft.host] = Lifetime(end, None if seconds is None else lease.most(draft.price_per_hour, seconds))
     return found
 
 

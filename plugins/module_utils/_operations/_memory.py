@@ -81,7 +81,7 @@ class Memory:
 
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
-        return [entry.price for entry in self._strays.values()]
+        return [entry.price_per_hour for entry in self._strays.values()]
 
     def foreign(self, folder: str, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""

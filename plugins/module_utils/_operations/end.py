@@ -209,7 +209,7 @@ def _costs(entry: Entry, found: End) -> Result:
     """At which price the host's machines were billed (USD per hour), and since when; nothing of what was not bought."""
     if entry.is_refused or found.action not in (Action.END, Action.FORGET):
         return {"price_per_hour": None, "began": ""}
-    known = [price for price in (entry.price, price_of(found.machines)) if price is not None and price > 0]
+    known = [price for price in (entry.price_per_hour, price_of(found.machines)) if price is not None and price > 0]
     made = min(filter(None, (str(each.get("created_at") or "") for each in found.machines)), default="")
     return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made}
 

@@ -182,7 +182,7 @@ class _Case:
         return list(named) or list(self.entry.resource_ids if self.entry.offer_id == self.plan["offer_id"] else ())
 
     @property
-    def price(self) -> float | None:
+    def price_per_hour(self) -> float | None:
         """USD per hour."""
         # A search's price holds where the details say less (section 12).
         return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
@@ -244,12 +244,12 @@ class _Case:
             self.plan["offer_id"],
             self.ids,
             self.status["connections"],
-            self.price,
+            self.price_per_hour,
             self.plan["trust"],
             self.plan["known_hosts_file"],
             self.plan["identity_file"],
         )
-        found.update(registration.lease_facts(self.end(), self.begin, self.price))
+        found.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
         return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
 
     @property
@@ -273,7 +273,7 @@ class _Case:
         if self.plan["registry"] or self.outcome != "unknown":
             return {}
         known: Variables = {"provision_procured_offer_id": self.plan["offer_id"], "provision_resource_ids": self.ids}
-        return known if self.price is None else {**known, "provision_price_per_hour": self.price}
+        return known if self.price_per_hour is None else {**known, "provision_price_per_hour": self.price_per_hour}
 
     def keep(self, verdict: Verdict, attempt: Attempt) -> bool:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
@@ -322,9 +322,11 @@ class _Case:
             return self._unsettled()
         if attempt.doubled and not attempt.released:
             ids = self.left or self.ids
-            return messages.doubled(self.host, self.price, ids, self.namesakes, self.is_later)
+            return messages.doubled(self.host, self.price_per_hour, ids, self.namesakes, self.is_later)
         owned = attempt.billed and not attempt.released
-        money = messages.billed(self.price, self.left or self.ids) if owned else messages.nothing_billed(self.host)
+        money = (
+            messages.billed(self.price_per_hour, self.left or self.ids) if owned else messages.nothing_billed(self.host)
+        )
         waits = owned and not self.is_over and attempt.outcome != "rejected" and not self.trouble
         again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
         if attempt.released:
@@ -338,9 +340,9 @@ class _Case:
         """The same of a purchase whose end nobody knows. The task knows best, unless it has sent nothing itself."""
         offer_id, outcome = str(self.plan["offer_id"]), self.purchase.get("outcome")
         if not outcome:
-            return messages.died(offer_id, self.said(), self.price, self.ids)
+            return messages.died(offer_id, self.said(), self.price_per_hour, self.ids)
         if outcome == "not_sent":
-            return messages.joined(self.said(), messages.still_open(self.host, offer_id, self.price, self.ids))
+            return messages.joined(self.said(), messages.still_open(self.host, offer_id, self.price_per_hour, self.ids))
         return self.said()
 
 
@@ -464,7 +466,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         except RegistryError as error:  # the next run sees that the machines are gone
             warnings = [str(error)]
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
-    money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price, case.ids))
+    money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price_per_hour, case.ids))
     stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
     return {
         "changed": over,

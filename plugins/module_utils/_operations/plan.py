@@ -176,8 +176,8 @@ def _fingerprint_in(path: str) -> str:
 def _ceilings_of_all(host: Declaration) -> t.Iterator[str]:
     """The variables of the host that limit others, too."""
     for name, ceiling in (
-        ("provision_max_total_price_per_hour", host.total_ceiling),
-        ("provision_max_account_price_per_hour", host.account_ceiling),
+        ("provision_max_total_price_per_hour", host.max_total_price_per_hour),
+        ("provision_max_account_price_per_hour", host.max_account_price_per_hour),
         ("provision_budget", host.budget),
     ):
         if ceiling != UNLIMITED:
@@ -258,13 +258,13 @@ class _Known(Memory):
         """
         known = dict(self.others())
         if any(is_shared(place) for place, _host in self._planned):
-            return [*(entry.price for entry in known.values()), *self.strays()], []
+            return [*(entry.price_per_hour for entry in known.values()), *self.strays()], []
         prices, unread = [], []
         for name, fact in facts.items():
             if fact is not None:
                 prices.append(number_of(fact))
             elif name in known:
-                prices.append(0.0 if known[name].is_empty or known[name].is_refused else known[name].price)
+                prices.append(0.0 if known[name].is_empty or known[name].is_refused else known[name].price_per_hour)
             elif not self.keeps:
                 unread.append(name)
         return prices, unread
@@ -306,7 +306,7 @@ def _is_still(registry: Registry, entry: Entry) -> bool:
 def _adoption(found: Standing) -> Variables:
     return {
         "provision_procured_offer_id": found.offer_id,
-        "provision_price_per_hour": found.price,
+        "provision_price_per_hour": found.price_per_hour,
         "provision_purchase": "made",
         "provision_adopted": True,
         "provision_resource_ids": list(found.resource_ids),
@@ -341,7 +341,7 @@ def _account(
 
 def _live(account: Account, cases: t.Sequence[Case], memory: _Known) -> Live:
     """What is billed on the account or is being bought, beside what the cases would buy; if anybody wants to know."""
-    if all(case.host.account_ceiling == UNLIMITED for case in cases):
+    if all(case.host.max_account_price_per_hour == UNLIMITED for case in cases):
         return Live()
     if account.machines is None:
         return Live(unreadable=account.unreadable or messages.NOT_ASKED_FOR)
@@ -357,7 +357,9 @@ def _live(account: Account, cases: t.Sequence[Case], memory: _Known) -> Live:
     buying = {case.entry.offer_id for case in cases if case.buys}
     unlisted = [entry for entry in known if entry.offer_id not in buying and listed.isdisjoint(_marks(entry))]
     prices = [machine["price_per_hour"] for machine in owned]
-    return Live((*prices, *(entry.price for entry in unlisted)), tuple(each["price_per_hour"] for each in foreign))
+    return Live(
+        (*prices, *(entry.price_per_hour for entry in unlisted)), tuple(each["price_per_hour"] for each in foreign)
+    )
 
 
 def _marks(entry: Entry) -> set[str]:
@@ -439,7 +441,7 @@ def _read(api: Market, case: Case) -> Found:
         if case.standing.kind is not Kind.OPEN:
             return Found(said=str(error), is_gone=error.error_class in OF_THE_OFFER)
         # What may be bought already is settled by the purchase, whatever its page says.
-        return Found([{**case.entry.offer, "offer_id": offer_id, "price_per_hour": case.entry.price}])
+        return Found([{**case.entry.offer, "offer_id": offer_id, "price_per_hour": case.entry.price_per_hour}])
     return Found([{**offer, "offer_id": offer_id}])
 
 
@@ -455,7 +457,7 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registrie
         case.standing.offer_id,
         case.standing.resource_ids,
         connections,
-        case.entry.price,
+        case.entry.price_per_hour,
         host.trust,
         registries.known_hosts(host.registry, host.host, case.standing.offer_id),
         host.identity_file,
@@ -558,7 +560,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     hosts = {}
     for draft in plans:
         owned = draft.action in (KEEP, WAIT)
-        own = {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price}
+        own = {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
         offer = own if owned else draft.offer
         rows.append(_quoted_row(draft.host, offer or {"gpu_type": "no offer"}))
         known = {name: offer[name] for name in _PUBLISHED if name in offer}
@@ -682,7 +684,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "facts": facts,
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
-        "price_per_hour": draft.price,
+        "price_per_hour": draft.price_per_hour,
         "resource_ids": list(draft.resource_ids),
         "label": draft.label or _label(draft),
         "error_class": "capacity" if draft.lacks and draft.action == STOP else "",
@@ -715,15 +717,15 @@ def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Res
     Options that are not given are there, too, or a play's module_defaults would give them. A file knows nothing of
     other controllers, so there the sum of the project is checked here alone.
     """
-    has_total = is_shared(host.registry) and host.total_ceiling != UNLIMITED
+    has_total = is_shared(host.registry) and host.max_total_price_per_hour != UNLIMITED
     return {
         "options": {
             "offer_id": draft.offer_id,
             "resource_name": host.name,
             "cluster_name": host.cluster_name or None,
-            "max_price_per_hour": draft.limit,
-            "max_total_price_per_hour": host.total_ceiling if has_total else None,
-            "max_account_price_per_hour": draft.account_limit,
+            "max_price_per_hour": draft.max_price_per_hour,
+            "max_total_price_per_hour": host.max_total_price_per_hour if has_total else None,
+            "max_account_price_per_hour": draft.max_account_price_per_hour,
             "registry_file": host.registry_file or None,
             "project": host.project,
             "host": host.host,
@@ -742,7 +744,7 @@ def _label(draft: Plan) -> str:
     if draft.action == STOP:
         return messages.nothing_below(draft.host)
     verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
-    return f"{verb}, {usd_short(draft.price)}"
+    return f"{verb}, {usd_short(draft.price_per_hour)}"
 
 
 PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)

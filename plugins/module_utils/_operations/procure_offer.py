@@ -97,8 +97,8 @@ class _Terms:
     A module's process does not see that Ansible was killed, so it does neither of the two.
     """
 
-    ceiling: float | None
-    account_ceiling: float | None
+    max_price_per_hour: float | None
+    max_account_price_per_hour: float | None
     procure_timeout: float
     settle_timeout: float
     returns: int
@@ -346,7 +346,7 @@ class _Purchase:
 
     def _quote(self) -> None:
         """Note the offer's details and its fresh price, and compare that with the ceiling (USD per hour)."""
-        facts, ceiling = self._facts, self._terms.ceiling
+        facts, ceiling = self._facts, self._terms.max_price_per_hour
         try:
             offer = facts["offer"] = self._api.offer(self._offer_id)
         except ApiError as error:
@@ -360,7 +360,7 @@ class _Purchase:
 
     def _check_account(self) -> None:
         """Compare all that is live on the account, with this purchase, with its ceiling. Raises Failure."""
-        ceiling, facts = self._terms.account_ceiling, self._facts
+        ceiling, facts = self._terms.max_account_price_per_hour, self._facts
         if ceiling is None:
             return
         try:
@@ -610,7 +610,7 @@ class _Purchase:
     @property
     def _price(self) -> float | None:
         price = self._facts["price_per_hour"]
-        noted = self._journal.price
+        noted = self._journal.price_per_hour
         return price if price is not None or not isinstance(noted, (int, float)) else float(noted)
 
     @property

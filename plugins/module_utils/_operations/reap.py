@@ -52,9 +52,9 @@ class _Host:
         return bool(self.idle) and self.life.state in (State.LIVES, State.ENDLESS)
 
     @property
-    def price(self) -> float | None:
+    def price_per_hour(self) -> float | None:
         """USD per hour of all its machines; None if one of them is unknown."""
-        return price_of(self.machines) if self.machines else self.entry.price
+        return price_of(self.machines) if self.machines else self.entry.price_per_hour
 
 
 @with_registries
@@ -163,7 +163,7 @@ def _due(each: _Host, registries: Registries, idle: float) -> Result:
     if is_shared(each.place) and entry.instances:
         known_hosts = registries.known_hosts(each.place, each.host, entry.offer_id)
         facts = registration.facts(
-            entry.offer_id, entry.resource_ids, entry.instances, entry.price, entry.ssh_trust, known_hosts
+            entry.offer_id, entry.resource_ids, entry.instances, entry.price_per_hour, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
     return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place}
@@ -173,7 +173,7 @@ def _row(each: _Host) -> Result:
     return {
         "host": each.host,
         "until": None if each.life.end is None else lease.said(each.life.end),
-        "price_per_hour": each.price,
+        "price_per_hour": each.price_per_hour,
         "resource_id": [ownership.id_of(machine) for machine in each.machines] or list(each.entry.resource_ids),
     }
 

@@ -20,11 +20,11 @@ Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 
 @dataclass(frozen=True)
 class Wish:
-    """A host that needs an offer of these, cheapest first, for at most ``limit``."""
+    """A host that needs an offer of these, cheapest first, for at most ``max_price_per_hour``."""
 
     host: str
     offers: t.Sequence[Offer]
-    limit: float = UNLIMITED
+    max_price_per_hour: float = UNLIMITED
 
 
 def allocate(wishes: t.Sequence[Wish], taken: t.Collection[str] = ()) -> dict[str, Offer]:
@@ -38,7 +38,10 @@ def allocate(wishes: t.Sequence[Wish], taken: t.Collection[str] = ()) -> dict[st
     rests: dict[tuple[int, float], t.Iterator[Offer]] = {}
     for wish in wishes:
         # Hosts that share a search and a limit go on where the last one has stopped.
-        rest = rests.setdefault((id(wish.offers), wish.limit), iter([o for o in wish.offers if within(o, wish.limit)]))
+        rest = rests.setdefault(
+            (id(wish.offers), wish.max_price_per_hour),
+            iter([o for o in wish.offers if within(o, wish.max_price_per_hour)]),
+        )
         offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
         if offer is not None:
             gone.add(offer["offer_id"])
@@ -46,10 +49,10 @@ def allocate(wishes: t.Sequence[Wish], taken: t.Collection[str] = ()) -> dict[st
     return found
 
 
-def within(offer: Offer, limit: float) -> bool:
+def within(offer: Offer, max_price_per_hour: float) -> bool:
     """Whether the offer may be bought: an unknown price passes no limit."""
     price = offer["price_per_hour"]
-    return limit == UNLIMITED or (price is not None and price <= limit)
+    return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
 
 
 def share(quoted: float | None, limit: float, ceiling: float, together: Sum, buyers: int) -> float | None:

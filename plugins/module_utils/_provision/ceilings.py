@@ -75,7 +75,7 @@ class Wanted:
 
     host: str
     offer_id: str
-    price: float | None
+    price_per_hour: float | None
     end: float | None = None
 
 
@@ -115,13 +115,13 @@ def month(bills: t.Iterable[Bill], wanted: t.Sequence[Wanted], now: float) -> Mo
     again = {(each.host, each.offer_id) for each in wanted}
     going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
     unknown = [bill.host for bill in bills if not bill.is_known]
-    unknown += [each.host for each in wanted if each.price is None]
+    unknown += [each.host for each in wanted if each.price_per_hour is None]
     ends = [_until(each.end, now, after) for each in wanted]
     return Month(
         name=name,
         spent=sum(bill.cost(begin, now) for bill in bills),
-        runs=sum(cost(bill.price, now, _until(bill.ends_at, now, after)) for bill in going_on),
-        wanted=sum(cost(each.price, now, end) for each, end in zip(wanted, ends)),
+        runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
+        wanted=sum(cost(each.price_per_hour, now, end) for each, end in zip(wanted, ends)),
         unknown=tuple(dict.fromkeys(unknown)),
         lasts=max((end - now for end in ends), default=0.0),
         parts=len(bills) + len(going_on) + len(wanted),

@@ -30,7 +30,7 @@ class Choice:
     """One of the searches of a host, and what its offer may cost."""
 
     spec: Spec
-    ceiling: float = UNLIMITED
+    max_price_per_hour: float = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Chosen:
 
     offers: t.Sequence[Offer] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
-    ceilings: t.Mapping[str, float] = field(default_factory=dict)
+    max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
 
 def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LISTED) -> Chosen:
@@ -57,16 +57,16 @@ def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LIS
     """
     offers: list[Offer] = []
     numbers: dict[str, int] = {}
-    ceilings: dict[str, float] = {}
+    max_prices_per_hour: dict[str, float] = {}
     for number, (choice, found) in enumerate(zip(choices, seen), start=1):
         for offer in found.offers:
             offer_id = offer["offer_id"]
-            if offer_id not in numbers and allocation.within(offer, choice.ceiling):
+            if offer_id not in numbers and allocation.within(offer, choice.max_price_per_hour):
                 offers.append(offer)
-                numbers[offer_id], ceilings[offer_id] = number, choice.ceiling
+                numbers[offer_id], max_prices_per_hour[offer_id] = number, choice.max_price_per_hour
     if order == CHEAPEST:
         offers.sort(key=_per_gpu)
-    return Chosen(offers, numbers, ceilings)
+    return Chosen(offers, numbers, max_prices_per_hour)
 
 
 def _per_gpu(offer: Offer) -> tuple[bool, float]:
@@ -77,7 +77,7 @@ def _per_gpu(offer: Offer) -> tuple[bool, float]:
 
 def why_not(choice: Choice, seen: Seen, limit: float) -> str:
     """Why a choice came to nothing, in a few words; ``limit`` is the host's own ceiling."""
-    most = min(limit, choice.ceiling)
+    most = min(limit, choice.max_price_per_hour)
     if seen.offers:
         known = [price for price in (number_of(offer["price_per_hour"]) for offer in seen.offers) if price is not None]
         if any(price <= most for price in known):

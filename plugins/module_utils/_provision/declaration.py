@@ -76,9 +76,9 @@ _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 class Declaration:
     """A host that shall own an offer. Ceilings are in USD per hour, None where none was given.
 
-    ``max_bill``: USD for the whole life of its machine, which is as long as the ``lease``; ``bill_limit``: the price
-    per hour that follows from both. ``budget``: USD a calendar month (UTC) for all of its project. ``unswept``: whether
-    one that no sweep would end is bought with a warning, or not.
+    ``max_bill``: USD for the whole life of its machine, which is as long as the ``lease``; ``bill_max_price_per_hour``:
+    the price per hour that follows from both. ``budget``: USD a calendar month (UTC) for all of its project.
+    ``unswept``: whether one that no sweep would end is bought with a warning, or not.
     """
 
     host: str
@@ -87,9 +87,9 @@ class Declaration:
     choices: tuple[Choice, ...] = ()
     order: str = LISTED
     offer_id: str = ""
-    ceiling: float | None = None
-    total_ceiling: float = UNLIMITED
-    account_ceiling: float = UNLIMITED
+    declared_max_price_per_hour: float | None = None
+    max_total_price_per_hour: float = UNLIMITED
+    max_account_price_per_hour: float = UNLIMITED
     budget: float = UNLIMITED
     max_attempts: int = 3
     cluster_name: str = ""
@@ -106,7 +106,7 @@ class Declaration:
     identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
     lease: Lease = field(default_factory=Lease)
     max_bill: float | None = None
-    bill_limit: float = UNLIMITED
+    bill_max_price_per_hour: float = UNLIMITED
     unswept: str = "warn"
     patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
@@ -130,14 +130,19 @@ class Declaration:
         return not self.registry
 
     @property
-    def limit(self) -> float:
+    def max_price_per_hour(self) -> float:
         """The most that its offer may cost. An offer that is named by its id needs no ceiling."""
-        return min(UNLIMITED if self.ceiling is None else self.ceiling, self.bill_limit)
+        return min(
+            UNLIMITED if self.declared_max_price_per_hour is None else self.declared_max_price_per_hour,
+            self.bill_max_price_per_hour,
+        )
 
     @property
     def is_bound_by_bill(self) -> bool:
         """Whether it is the whole bill that sets this limit."""
-        return self.bill_limit < (UNLIMITED if self.ceiling is None else self.ceiling)
+        return self.bill_max_price_per_hour < (
+            UNLIMITED if self.declared_max_price_per_hour is None else self.declared_max_price_per_hour
+        )
 
 
 def unknown(variables: t.Iterable[t.Any]) -> set[str]:
@@ -157,11 +162,11 @@ def read_declaration(
     """
     found: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
-    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price"], found)
-    total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price"], found)
-    account = _ceiling("provision_max_account_price_per_hour", raw["max_account_price"], found)
+    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], found)
+    total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], found)
+    account = _ceiling("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], found)
     budget = _ceiling("provision_budget", raw["budget"], found, "USD a month")
-    lease, max_bill, bill_limit = _lease(raw, found, now)
+    lease, max_bill, bill_max_price_per_hour = _lease(raw, found, now)
     choices = _choices(raw["spec"], found)
     offer_id = str(raw["offer_id"] or "").strip().lower()
     declaration = Declaration(
@@ -171,9 +176,9 @@ def read_declaration(
         choices=choices,
         order=str(raw["spec_order"]),
         offer_id=offer_id,
-        ceiling=ceiling,
-        total_ceiling=UNLIMITED if total is None else total,
-        account_ceiling=UNLIMITED if account is None else account,
+        declared_max_price_per_hour=ceiling,
+        max_total_price_per_hour=UNLIMITED if total is None else total,
+        max_account_price_per_hour=UNLIMITED if account is None else account,
         budget=UNLIMITED if budget is None else budget,
         max_attempts=_count("provision_max_attempts", raw["attempts"], found, least=1),
         cluster_name=str(raw["cluster_name"] or ""),
@@ -189,7 +194,7 @@ def read_declaration(
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=max_bill,
-        bill_limit=bill_limit,
+        bill_max_price_per_hour=bill_max_price_per_hour,
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, found),
         idle_after=str(raw["idle_after"] or "").strip(),
@@ -322,8 +327,8 @@ def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]
         )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
-    bound = declaration.choices and all(choice.ceiling != UNLIMITED for choice in declaration.choices)
-    if not declaration.offer_id and declaration.ceiling is None and not bound:
+    bound = declaration.choices and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
+    if not declaration.offer_id and declaration.declared_max_price_per_hour is None and not bound:
         found.append(
             'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited"; for the'
             " playbook order_max_price_per_hour does, too."

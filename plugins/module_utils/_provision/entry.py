@@ -26,7 +26,7 @@ class Entry:
     offer_id: str = ""
     resource_ids: tuple[str, ...] = ()
     purchase: str = ""
-    price: float | None = None
+    price_per_hour: float | None = None
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
     name: str = ""
@@ -103,7 +103,7 @@ def read_entry(variables: Variables | None) -> Entry:
         offer_id=_text(known.get("provision_procured_offer_id")).lower(),
         resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
         purchase=_text(known.get("provision_purchase")),
-        price=None if price is None or price < 0 else price,
+        price_per_hour=None if price is None or price < 0 else price,
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
         journaled_at=_text(known.get("provision_journaled_at")),
         name=_text(known.get("provision_resource_name")),

@@ -54,13 +54,13 @@ class Found:
     is_passing: bool = False
     seen: t.Sequence[Seen] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
-    ceilings: t.Mapping[str, float] = field(default_factory=dict)
+    max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, host: Declaration, seen: t.Sequence[Seen]) -> Found:
         """What was found for the choices of a host."""
         chosen = choosing.choose(host.choices, seen, host.order)
-        return cls(chosen.offers, seen=seen, numbers=chosen.numbers, ceilings=chosen.ceilings)
+        return cls(chosen.offers, seen=seen, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to a host. ``limit`` and ``price`` are in USD per hour, for the whole offer.
+    """What happens to a host. Prices are in USD per hour, for the whole offer.
 
-    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``account_limit``: USD per hour
-    that all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
+    ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
+    what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
     why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``market``: the prices
     of all that its searches have found.
     """
@@ -115,13 +115,13 @@ class Plan:
     offer_id: str = ""
     offer: Offer = field(default_factory=dict)
     alternatives: t.Sequence[Offer] = ()
-    price: float | None = None
-    limit: float | None = None
+    price_per_hour: float | None = None
+    max_price_per_hour: float | None = None
     resource_ids: tuple[str, ...] = ()
     label: str = ""
     refusal: str = ""
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
-    account_limit: float | None = None
+    max_account_price_per_hour: float | None = None
     missed: str = ""
     lacks: bool = False
     market: tuple[float | None, ...] = ()
@@ -153,11 +153,11 @@ def plan(
     drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
     together = add_up([*others, *_costs(cases, drafts)])
     buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
-    ceiling = min((case.host.total_ceiling for case, _draft in buyers), default=UNLIMITED)
+    ceiling = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     caps = [ceilings.of_play(ceiling, together, len(buyers), unread)]
     live = _with_stopped(live or Live(), cases, drafts)
-    account_ceiling = min((case.host.account_ceiling for case, _draft in buyers), default=UNLIMITED)
-    caps.append(ceilings.of_account(account_ceiling, live, [draft.price for _case, draft in buyers]))
+    account_ceiling = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
+    caps.append(ceilings.of_account(account_ceiling, live, [draft.price_per_hour for _case, draft in buyers]))
     budgets = _budgets(buyers, spent or {}, now)
     rest = ceilings.among_registered(account_ceiling, live)
     limits = [rest if is_shared(case.host.registry) else _given(account_ceiling) for case in cases]
@@ -204,11 +204,11 @@ def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[floa
     found: dict[str, float | None] = {}
     for case, draft in zip(cases, drafts):
         if draft.action == BUY:
-            found[draft.offer_id] = draft.price
+            found[draft.offer_id] = draft.price_per_hour
         elif case.standing.owns:
-            found[case.standing.offer_id] = case.standing.price
+            found[case.standing.offer_id] = case.standing.price_per_hour
         elif case.may_be_billed:
-            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price)
+            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price_per_hour)
         elif draft.action == STOP:
             found.update({str(each["resource_id"]): each["price_per_hour"] for each in case.standing.machines})
     return found.values()
@@ -219,7 +219,7 @@ def _honest(case: Case, draft: Plan) -> Plan:
     if draft.action != STOP or case.standing.kind is not Kind.OPEN:
         return draft
     found = case.standing
-    told = messages.still_open(case.host.host, found.offer_id, found.price, found.resource_ids)
+    told = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
     return replace(draft, refusal=messages.joined(draft.refusal, told))
 
 
@@ -244,7 +244,7 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
     """The offers of the hosts that search; what others want by its id is taken."""
     spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
     wishes = [
-        Wish(case.host.host, found.offers, case.host.limit)
+        Wish(case.host.host, found.offers, case.host.max_price_per_hour)
         for case, found, reason in first
         if case.buys and not reason and not case.wanted
     ]
@@ -256,11 +256,17 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
     """The plan as far as only this host decides it."""
     host, standing = case.host, case.standing
     if not reason and standing.owns:
-        return Plan(host.host, WAIT, standing.offer_id, price=standing.price, resource_ids=standing.resource_ids)
+        return Plan(
+            host.host,
+            WAIT,
+            standing.offer_id,
+            price_per_hour=standing.price_per_hour,
+            resource_ids=standing.resource_ids,
+        )
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
-        if not allocation.within(offer, host.limit):
+        if not allocation.within(offer, host.max_price_per_hour):
             told = messages.too_dear(case.wanted, offer["price_per_hour"], _limit_of(host))
             reason = messages.joined(told, host.advice)
     lacks = found.is_passing or (not reason and offer is None)
@@ -275,9 +281,9 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
         BUY,
         offer["offer_id"],
         offer,
-        [] if case.wanted else [each for each in found.offers if allocation.within(each, host.limit)],
+        [] if case.wanted else [each for each in found.offers if allocation.within(each, host.max_price_per_hour)],
         offer["price_per_hour"],
-        min(host.limit, found.ceilings.get(offer["offer_id"], UNLIMITED)),
+        min(host.max_price_per_hour, found.max_prices_per_hour.get(offer["offer_id"], UNLIMITED)),
         missed=_missed(host, found, found.numbers.get(offer["offer_id"], 1)),
         label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
     )
@@ -286,8 +292,8 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
 def _limit_of(host: Declaration) -> str:
     """The ceiling of the host in a sentence."""
     if host.is_bound_by_bill and host.max_bill is not None:
-        return messages.bill_of(host.max_bill, host.lease.text, host.limit)
-    return messages.limit_of(host.limit)
+        return messages.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
+    return messages.limit_of(host.max_price_per_hour)
 
 
 def _lasts(host: Declaration) -> str:
@@ -302,7 +308,7 @@ def _none(case: Case, found: Found) -> str:
     if len(host.choices) > 1:
         return messages.no_choice(_reasons(host, found, len(host.choices)))
     if not found.offers and found.seen and not found.seen[0].offers:
-        return messages.no_match(choosing.why_not(host.choices[0], found.seen[0], host.limit))
+        return messages.no_match(choosing.why_not(host.choices[0], found.seen[0], host.max_price_per_hour))
     offers = found.offers or (found.seen[0].offers if found.seen else ())
     if not offers:
         return messages.no_match("none")
@@ -313,7 +319,9 @@ def _none(case: Case, found: Found) -> str:
 def _reasons(host: Declaration, found: Found, count: int) -> list[str]:
     """Why each of the first choices came to nothing."""
     pairs = zip(host.choices[:count], found.seen)
-    return [f"{choosing.named(choice)}: {choosing.why_not(choice, seen, host.limit)}" for choice, seen in pairs]
+    return [
+        f"{choosing.named(choice)}: {choosing.why_not(choice, seen, host.max_price_per_hour)}" for choice, seen in pairs
+    ]
 
 
 def _missed(host: Declaration, found: Found, number: int) -> str:
@@ -335,18 +343,18 @@ def _after(case: Case, reason: str) -> str:
     return messages.joined(last, reason, money, messages.tried(tried))
 
 
-def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], account_limit: float | None) -> Plan:
+def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], max_account_price_per_hour: float | None) -> Plan:
     """The plan below the ceilings of all hosts, each the lowest that any of the buyers has declared."""
     if draft.action != BUY:
         return draft
     refusal = next(filter(None, (cap.refusal for cap in caps)), "")
     if refusal:
         return replace(draft, action=STOP, refusal=_after(case, refusal))
-    limit = draft.limit
+    limit = draft.max_price_per_hour
     for cap in caps:
         most = UNLIMITED if limit is None else limit
-        limit = allocation.share(draft.price, most, cap.left, Sum(0.0), cap.buyers)
-    return replace(draft, limit=limit, account_limit=account_limit)
+        limit = allocation.share(draft.price_per_hour, most, cap.left, Sum(0.0), cap.buyers)
+    return replace(draft, max_price_per_hour=limit, max_account_price_per_hour=max_account_price_per_hour)
 
 
 def _given(ceiling: float) -> float | None:
@@ -356,7 +364,7 @@ def _given(ceiling: float) -> float | None:
 def _with_stopped(live: Live, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> Live:
     """With purchases under way that will not go on in this play, and may be billed all the same."""
     stopped = [
-        case.entry.price
+        case.entry.price_per_hour
         for case, draft in zip(cases, drafts)
         if case.buys and case.may_be_billed and draft.action != BUY
     ]
@@ -380,7 +388,9 @@ def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger
         budget = min(case.host.budget for case, _draft in pairs)
         if budget == UNLIMITED:
             continue
-        wanted = [Wanted(c.host.host, draft.offer_id, draft.price, c.host.lease.end(now)) for c, draft in pairs]
+        wanted = [
+            Wanted(c.host.host, draft.offer_id, draft.price_per_hour, c.host.lease.end(now)) for c, draft in pairs
+        ]
         ledger = spent[place]
         bills = [bill for bill in ledger.bills if bill.project == project]
         month = ceilings.month(bills, wanted, max(now, ledger.now))
@@ -419,8 +429,14 @@ def kept_of(offer: Offer) -> dict[str, t.Any]:
 def drift(host: Declaration, entry: Entry) -> str:
     """In what a host owns something else than it declares now; empty where it does not."""
     found = [choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""]
-    if host.ceiling is not None and entry.price is not None and entry.price > host.limit:
-        found.append(f"it costs {usd(entry.price)}, and provision_max_price_per_hour is {usd(host.limit)}")
+    if (
+        host.declared_max_price_per_hour is not None
+        and entry.price_per_hour is not None
+        and entry.price_per_hour > host.max_price_per_hour
+    ):
+        found.append(
+            f"it costs {usd(entry.price_per_hour)}, and provision_max_price_per_hour is {usd(host.max_price_per_hour)}"
+        )
     if entry.name not in ("", host.name):
         found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
     if host.offer_id and entry.offer_id not in ("", host.offer_id):

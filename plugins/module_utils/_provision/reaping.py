@@ -129,10 +129,10 @@ def _within(host: str, entry: Entry, begin: float | None, wish: Wish, before: fl
     if wish.longest and (begin is None or end > (wish.longest.end(begin) or end)):
         most = "unknown, since nobody knows when it was bought" if begin is None else wish.longest.text
         return _refused(messages.too_long(host, lease.said(end), most))
-    at_most = None if begin is None else lease.most(entry.price, end - begin)
+    at_most = None if begin is None else lease.most(entry.price_per_hour, end - begin)
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         return _refused(messages.too_dear_in_all(host, lease.said(end), at_most, wish.max_bill))
-    more = None if before is None else lease.most(entry.price, end - before)
+    more = None if before is None else lease.most(entry.price_per_hour, end - before)
     return Extension(end, more, at_most)
 
 

@@ -185,7 +185,7 @@ def row_of(host: str, entry: Entry) -> Variables:
             "provision_procured_offer_id": entry.offer_id,
             "provision_resource_ids": entry.resource_ids,
             "provision_instances": entry.instances,
-            "provision_price_per_hour": entry.price,
+            "provision_price_per_hour": entry.price_per_hour,
             lease.ENDS_AT: entry.ends_at,
             lease.AT_MOST: entry.at_most,
         },

@@ -41,7 +41,7 @@ class Bill:
     offer_id: str
     resource_ids: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    price: float | None = None
+    price_per_hour: float | None = None
     begin: float | None = None
     end: float | None = None
     why: str = ""
@@ -61,12 +61,12 @@ class Bill:
     @property
     def is_known(self) -> bool:
         """Whether it can be said what it costs."""
-        return self.price is not None and self.begin is not None
+        return self.price_per_hour is not None and self.begin is not None
 
     def cost(self, since: float, now: float) -> int:
         """Millionths of a USD at most between these moments; 0 where that is not known."""
         end = now if self.end is None else min(self.end, now)
-        return 0 if self.begin is None else cost(self.price, max(self.begin, since), end)
+        return 0 if self.begin is None else cost(self.price_per_hour, max(self.begin, since), end)
 
     def seconds(self, since: float, now: float) -> float:
         """How long it was billed at most between these moments."""
@@ -136,7 +136,7 @@ class Spending:
             "offer_id": bill.offer_id,
             "resource_ids": list(bill.resource_ids),
             "groups": list(bill.groups),
-            "price_per_hour": bill.price,
+            "price_per_hour": bill.price_per_hour,
             "begin": None if bill.begin is None else utc(bill.begin),
             "end": None if bill.end is None else utc(math.ceil(bill.end)),
             "why": bill.why,
@@ -202,7 +202,7 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         months=dict(sorted(months.items())),
         total=sum(days.values()),
         unknown=tuple(bill for bill in known if not bill.is_known),
-        runs=add_up([0.0, *(bill.price for bill in known if bill.runs)]),
+        runs=add_up([0.0, *(bill.price_per_hour for bill in known if bill.runs)]),
         bills=tuple(known),
     )
 
@@ -210,7 +210,7 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
 def _with(runs: Sum, bill: Bill) -> Sum:
     if not bill.runs:
         return runs
-    more = add_up([runs.total, bill.price])
+    more = add_up([runs.total, bill.price_per_hour])
     return Sum(more.total, runs.unknown + more.unknown)
 
 
@@ -220,7 +220,7 @@ def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
     end = now if bill.end is None else min(bill.end, now)
     while begin < end:
         midnight = min(end, (begin // DAY + 1) * DAY)
-        yield day_of(begin), cost(bill.price, begin, midnight)
+        yield day_of(begin), cost(bill.price_per_hour, begin, midnight)
         begin = midnight
 
 

@@ -47,7 +47,7 @@ class Standing:
     kind: Kind
     offer_id: str = ""
     resource_ids: tuple[str, ...] = ()
-    price: float | None = None
+    price_per_hour: float | None = None
     reason: str = ""
     void: bool = False
     adopted: bool = False
@@ -153,7 +153,7 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     found = _registered(host, entry, status or {}, account)
     if found.kind is Kind.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        told = messages.open_by_name(host.host, entry.offer_id, entry.price, found.resource_ids)
+        told = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, found.resource_ids)
         return replace(found, kind=Kind.STOP, reason=told)
     return found
 
@@ -161,7 +161,7 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
     phase = status.get("phase")
     ids = tuple(status.get("resource_ids") or ()) or entry.resource_ids
-    ours = Standing(Kind.UNDER_WAY, entry.offer_id, ids, entry.price)
+    ours = Standing(Kind.UNDER_WAY, entry.offer_id, ids, entry.price_per_hour)
     if phase is None:
         return _unknown(host, entry, status, ours)
     if entry.is_open:
@@ -174,12 +174,12 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         left = _left(host, entry, status, account)
         if left is not None and not left:
             return _unregistered(host, account, void=True)
-        return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price)
+        return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price_per_hour)
     if phase == _states.EXPIRED:
         reason = messages.gone_missing(
             host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.entry_place
         )
-        return Standing(Kind.STOP, entry.offer_id, ids, entry.price, reason)
+        return Standing(Kind.STOP, entry.offer_id, ids, entry.price_per_hour, reason)
     # What was answered to be bought and is called unbought is shown late.
     return ours
 
@@ -200,7 +200,7 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     """The offer's status cannot be read, or the API does not know the offer."""
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price, ours.resource_ids)
+        reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids)
         return replace(ours, kind=Kind.STOP, reason=reason)
     if entry.is_open:
         return replace(ours, kind=Kind.OPEN)
@@ -217,7 +217,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         other = _unregistered(host, account, void=False)
         if not other.machines:
             return replace(ours, kind=Kind.OPEN)
-        told = messages.still_open(host.host, entry.offer_id, entry.price, entry.resource_ids)
+        told = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
         return replace(
             other,
             reason=messages.joined(other.reason, told) if other.reason else "",
@@ -317,8 +317,8 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
 
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:
     """Why a machine that has the name is not what the host declares, empty if it fits."""
-    if host.limit != UNLIMITED and price is not None and price > host.limit:
-        return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.limit)})"
+    if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
+        return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.max_price_per_hour)})"
     known = machines[0].get("spec")
     own = dict(known) if isinstance(known, t.Mapping) else {}
     if len(machines) > 1:

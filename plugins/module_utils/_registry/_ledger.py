@@ -49,7 +49,7 @@ def line_of(event: str, host: str, entry: Variables, why: str = "") -> Line:
         "project": known.project or "default",
         "offer_id": known.offer_id,
         "resource_ids": list(known.resource_ids),
-        "price_per_hour": known.price,
+        "price_per_hour": known.price_per_hour,
         "groups": list(known.groups),
         "name": known.name,
         "journaled_at": known.journaled_at,
@@ -128,7 +128,7 @@ class _Purchase:
     offer_id: str
     resource_ids: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    price: float | None = None
+    price_per_hour: float | None = None
     begin: float | None = None
     end: float | None = None
     why: str = ""
@@ -142,7 +142,9 @@ class _Purchase:
 
     def learn(self, entry: Entry) -> None:
         """What a line or the registry says: the earliest begin, the highest price, and the newest of the rest."""
-        self.price = max((each for each in (self.price, entry.price) if each is not None), default=None)
+        self.price_per_hour = max(
+            (each for each in (self.price_per_hour, entry.price_per_hour) if each is not None), default=None
+        )
         begins = [each for each in (self.begin, seconds_of(entry.journaled_at)) if each is not None]
         self.begin = min(begins, default=None)
         self.resource_ids = tuple(dict.fromkeys((*self.resource_ids, *entry.resource_ids)))
@@ -206,7 +208,7 @@ class Book:
                 offer_id=each.offer_id,
                 resource_ids=each.resource_ids,
                 groups=each.groups,
-                price=each.price,
+                price_per_hour=each.price_per_hour,
                 begin=each.begin,
                 end=each.end,
                 why=each.why,

@@ -62,10 +62,11 @@ CREATE TABLE compute_index_supply.purchase (
     offer text NOT NULL,
     state text NOT NULL CHECK (state IN ('buying', 'live', 'ending', 'stray', 'void', 'ended')),
     reason text,
-    quoted numeric,
-    charged numeric,
-    price numeric GENERATED ALWAYS AS (
-        CASE WHEN state = 'buying' THEN greatest(quoted, charged) ELSE coalesce(charged, quoted) END
+    quoted_price_per_hour numeric,
+    charged_price_per_hour numeric,
+    price_per_hour numeric GENERATED ALWAYS AS (
+        CASE WHEN state = 'buying' THEN greatest(quoted_price_per_hour, charged_price_per_hour)
+        ELSE coalesce(charged_price_per_hour, quoted_price_per_hour) END
     ) STORED,
     epoch integer NOT NULL DEFAULT 1,
     holder jsonb NOT NULL,
@@ -82,10 +83,10 @@ CREATE UNIQUE INDEX purchase_name ON compute_index_supply.purchase (project, hos
 CREATE UNIQUE INDEX purchase_offer ON compute_index_supply.purchase (offer) WHERE state <> 'void';
 CREATE INDEX purchase_freed ON compute_index_supply.purchase (offer)
     WHERE state IN ('void', 'ended') AND sent_at IS NOT NULL;
-CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price)
+CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price_per_hour)
     WHERE state IN ('buying', 'live', 'ending', 'stray');
 CREATE INDEX purchase_ended ON compute_index_supply.purchase (project, ended_at) WHERE state = 'ended';
-CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price)
+CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price_per_hour)
     WHERE state IN ('buying', 'live', 'ending', 'stray');
 CREATE TABLE compute_index_supply.machine (
     resource text PRIMARY KEY,
@@ -129,7 +130,7 @@ UPDATE compute_index_supply.meta SET cluster = %(cluster)s,
 """
 _FORGET_EXPIRED = "UPDATE compute_index_supply.purchase SET expired_seen = NULL WHERE state = 'buying'"
 _ROW = """
-SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price, p.epoch, p.holder,
+SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price_per_hour, p.epoch, p.holder,
     p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
         ORDER BY m.place) AS resource_ids,
@@ -153,7 +154,8 @@ _FREED = (
 )
 # What was claimed and never marked was never sent, and what is void was never bought.
 _LEDGER = """
-SELECT p.project, p.host, p.offer, greatest(p.quoted, p.charged)::float8 AS price, p.note, p.reason,
+SELECT p.project, p.host, p.offer, p.note, p.reason,
+    greatest(p.quoted_price_per_hour, p.charged_price_per_hour)::float8 AS price_per_hour,
     extract(epoch FROM p.claimed_at)::float8 AS begin,
     CASE WHEN p.state = 'ended' THEN extract(epoch FROM p.ended_at)::float8 END AS end,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim
@@ -167,8 +169,8 @@ ORDER BY p.claimed_at
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _CLAIM = """
 INSERT INTO compute_index_supply.purchase
-    (claim, project, host, account, offer, state, quoted, holder, held_until, note)
-VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(price)s, %(holder)s,
+    (claim, project, host, account, offer, state, quoted_price_per_hour, holder, held_until, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(price_per_hour)s, %(holder)s,
     clock_timestamp() + %(hold)s * interval '1 second', %(note)s)
 ON CONFLICT DO NOTHING
 """
@@ -178,11 +180,13 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', 
 WHERE project = %(project)s AND host = %(host)s AND state = 'buying' AND sent_at IS NULL AND claim <> %(claim)s
 """
 _PROJECT_SUM = """
-SELECT coalesce(sum(price), 0), count(*) FILTER (WHERE price IS NULL) FROM compute_index_supply.purchase
+SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
+FROM compute_index_supply.purchase
 WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray')
 """
 _ACCOUNT_SUM = """
-SELECT coalesce(sum(price), 0), count(*) FILTER (WHERE price IS NULL) FROM compute_index_supply.purchase
+SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
+FROM compute_index_supply.purchase
 WHERE account = %(account)s AND state IN ('buying', 'live', 'ending', 'stray')
 """
 _MARK = """
@@ -198,7 +202,8 @@ WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
 _TAKE_OVER = """
 UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
     held_until = clock_timestamp() + %(hold)s * interval '1 second',
-    quoted = greatest(quoted, %(price)s::numeric), note = coalesce(%(note)s, note)
+    quoted_price_per_hour = greatest(quoted_price_per_hour, %(price_per_hour)s::numeric),
+    note = coalesce(%(note)s, note)
 WHERE claim = %(claim)s AND state = 'buying' AND (
     (epoch = %(epoch)s AND (held_until < clock_timestamp() OR sent_at IS NULL OR holder = %(holder)s))
     OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
@@ -229,14 +234,15 @@ WHERE offer = %(offer)s AND state = 'buying' AND claim <> %(claim)s
 """
 _NOTE_LOST = """
 INSERT INTO compute_index_supply.purchase
-    (claim, project, host, account, offer, state, reason, charged, holder, held_until, sent_at, claimed_at, noted_at,
-        note)
-VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim', %(price)s,
-    %(holder)s, clock_timestamp(), clock_timestamp(),
+    (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, sent_at,
+        claimed_at, noted_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim',
+    %(price_per_hour)s, %(holder)s, clock_timestamp(), clock_timestamp(),
     least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
 """
 _NOTE = """
-UPDATE compute_index_supply.purchase SET state = %(state)s, charged = coalesce(%(price)s::numeric, charged),
+UPDATE compute_index_supply.purchase SET state = %(state)s,
+    charged_price_per_hour = coalesce(%(price_per_hour)s::numeric, charged_price_per_hour),
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
@@ -262,8 +268,9 @@ UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timest
 # What ended in another registry was sent there.
 _NOTE_ENDED = """
 INSERT INTO compute_index_supply.purchase
-    (claim, project, host, account, offer, state, reason, charged, holder, held_until, claimed_at, ended_at, note)
-VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price)s, %(holder)s,
+    (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, claimed_at,
+        ended_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price_per_hour)s, %(holder)s,
     clock_timestamp(), to_timestamp(%(begun)s), to_timestamp(%(end)s), %(note)s)
 ON CONFLICT DO NOTHING
 """
@@ -317,7 +324,7 @@ class Row:
     offer: str
     state: str
     reason: str | None
-    price: Decimal | None
+    price_per_hour: Decimal | None
     epoch: int
     holder: dict[str, t.Any]
     held: bool
@@ -332,7 +339,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Purchase:
-    """What is bought for whom. ``claim`` is a UUID made by the client; ``price`` is in USD per hour.
+    """What is bought for whom. ``claim`` is a UUID made by the client; ``price_per_hour`` is in USD per hour.
 
     ``begun``: since when it may be billed, in seconds since the epoch, where that was before it was noted.
     """
@@ -342,7 +349,7 @@ class Purchase:
     host: str
     account: str
     offer: str
-    price: float | None = None
+    price_per_hour: float | None = None
     note: dict[str, t.Any] = field(default_factory=dict)
     begun: float | None = None
 
@@ -351,8 +358,8 @@ class Purchase:
 class Ceilings:
     """The most that all counted claims may cost, in USD per hour, with the new one."""
 
-    project: float | None = None
-    account: float | None = None
+    max_total_price_per_hour: float | None = None
+    max_account_price_per_hour: float | None = None
 
 
 Step = t.Callable[["psycopg.Connection[t.Any]"], t.Any]
@@ -439,13 +446,15 @@ class Database:
 
         return self._bought_with(step)
 
-    def claim_again(self, row: Row, price: float | None, note: t.Mapping[str, t.Any], ceilings: Ceilings) -> Row:
+    def claim_again(
+        self, row: Row, price_per_hour: float | None, note: t.Mapping[str, t.Any], ceilings: Ceilings
+    ) -> Row:
         """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, TooDear."""
 
         def step(connection: psycopg.Connection[t.Any]) -> Row:
             with self._transaction(connection):
                 self._enter(connection)
-                taken = self._take(connection, row, price, note)
+                taken = self._take(connection, row, price_per_hour, note)
                 self._check(connection, taken, ceilings)
             return self._marked(connection, taken)
 
@@ -551,7 +560,9 @@ class Database:
     def _note_ended(self, connection: psycopg.Connection[t.Any], account: str, bill: Bill) -> bool:
         note = {"provision_groups": list(bill.groups)}
         claim = str(uuid.uuid4())
-        fact = Purchase(claim, bill.project, bill.host, account, bill.offer_id, bill.price, note, begun=bill.begin)
+        fact = Purchase(
+            claim, bill.project, bill.host, account, bill.offer_id, bill.price_per_hour, note, begun=bill.begin
+        )
         values = {**self._values(fact), "end": bill.end, "why": bill.why}
         if not self._execute(connection, _NOTE_ENDED, values).rowcount:
             return False
@@ -617,8 +628,8 @@ class Database:
         """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear."""
         values = {"project": wanted.project, "account": wanted.account}
         for query, scope, ceiling in (
-            (_PROJECT_SUM, f"project {wanted.project}", ceilings.project),
-            (_ACCOUNT_SUM, f"account {wanted.account}", ceilings.account),
+            (_PROJECT_SUM, f"project {wanted.project}", ceilings.max_total_price_per_hour),
+            (_ACCOUNT_SUM, f"account {wanted.account}", ceilings.max_account_price_per_hour),
         ):
             if ceiling is None:
                 continue
@@ -635,11 +646,16 @@ class Database:
         self,
         connection: psycopg.Connection[t.Any],
         row: Row,
-        price: float | None = None,
+        price_per_hour: float | None = None,
         note: t.Mapping[str, t.Any] | None = None,
     ) -> Row:
         """The claim under the next epoch; without a note it keeps the one that it has."""
-        values = {**self._values(note=note, price=price), "claim": row.claim, "epoch": row.epoch, "hold": self.hold}
+        values = {
+            **self._values(note=note, price_per_hour=price_per_hour),
+            "claim": row.claim,
+            "epoch": row.epoch,
+            "hold": self.hold,
+        }
         if not self._execute(connection, _TAKE_OVER, values).rowcount:
             raise self._taken_over(row)
         return self._row(connection, row.claim)
@@ -686,14 +702,18 @@ class Database:
         return row, f"{named}: {'; '.join(trouble)}. {self.where} has it on record." if trouble else ""
 
     def _values(
-        self, what: Purchase | None = None, *, note: t.Mapping[str, t.Any] | None = None, price: float | None = None
+        self,
+        what: Purchase | None = None,
+        *,
+        note: t.Mapping[str, t.Any] | None = None,
+        price_per_hour: float | None = None,
     ) -> dict[str, t.Any]:
         """The values of a statement, in the database's types."""
         from psycopg.types.json import Jsonb
 
         values: dict[str, t.Any] = {} if what is None else dict(vars(what))
-        price, note = (price, note) if what is None else (what.price, what.note)
-        values["price"] = None if price is None else Decimal(str(price))
+        price_per_hour, note = (price_per_hour, note) if what is None else (what.price_per_hour, what.note)
+        values["price_per_hour"] = None if price_per_hour is None else Decimal(str(price_per_hour))
         values["note"] = None if note is None else Jsonb(dict(note))
         values["holder"] = Jsonb(self._holder)
         return values
@@ -882,7 +902,7 @@ def _bill(row: t.Mapping[str, t.Any]) -> Bill:
         offer_id=row["offer"],
         resource_ids=tuple(row["resource_ids"]),
         groups=tuple(map(str, note.get("provision_groups") or ())),
-        price=row["price"],
+        price_per_hour=row["price_per_hour"],
         begin=row["begin"],
         end=row["end"],
         why="" if row["end"] is None else str(row["reason"] or ""),

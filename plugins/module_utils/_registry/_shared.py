@@ -306,7 +306,7 @@ def _variables(row: Row, run: str) -> Variables:
     entry: Variables = {
         **row.note,
         _OFFER: row.offer,
-        _PRICE: None if row.price is None else float(row.price),
+        _PRICE: None if row.price_per_hour is None else float(row.price_per_hour),
         _JOURNALED: _utc(row.sent_at or row.claimed_at),
         _PURCHASE: _WORDS.get(row.state, MADE),
         _EXPIRED: row.expired_seen and _utc(row.expired_seen),

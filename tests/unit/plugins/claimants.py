@@ -25,7 +25,12 @@ def holder(name: str) -> dict[str, str]:
 
 
 def purchase(host: str = "gpu-1", offer: str = OFFER_ID, **fields: Any) -> Purchase:
-    values: dict[str, Any] = {"claim": str(uuid.uuid4()), "project": "default", "account": "account", "price": 2.0}
+    values: dict[str, Any] = {
+        "claim": str(uuid.uuid4()),
+        "project": "default",
+        "account": "account",
+        "price_per_hour": 2.0,
+    }
     return Purchase(**{**values, "host": host, "offer": offer, **fields})
 
 
@@ -38,8 +43,10 @@ def claim_the_same(same: str, database: Database, number: int) -> None:
 
 
 def claim_below_a_ceiling(project: str, database: Database, number: int) -> None:
-    wanted = purchase(f"gpu-{number}", str(uuid.uuid4()), project=project, account=project, price=1.1)
-    database.claim(wanted, Ceilings(project=5.5) if number % 2 else Ceilings(account=5.5))
+    wanted = purchase(f"gpu-{number}", str(uuid.uuid4()), project=project, account=project, price_per_hour=1.1)
+    database.claim(
+        wanted, Ceilings(max_total_price_per_hour=5.5) if number % 2 else Ceilings(max_account_price_per_hour=5.5)
+    )
 
 
 def work(url: str, attempt: Attempt, number: int, start: Any, answers: Any) -> None:

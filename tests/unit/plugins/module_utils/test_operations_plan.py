@@ -64,7 +64,7 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
         ({}, ["buy", "buy"], "", False, True),
         ({}, ["buy", "buy"], "", True, False),  # another batch may have one
         ({"trust": "seeded", "reach": True}, ["buy", "buy"], "seeded.yml", False, False),
-        ({"max_price": 0.01}, ["stop", "stop"], "stop.yml", False, False),
+        ({"max_price_per_hour": 0.01}, ["stop", "stop"], "stop.yml", False, False),
         ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop.yml", False, False),
     ],
 )
@@ -83,9 +83,9 @@ def test_what_comes_before_a_purchase(
     [
         ({}, {"max_price_per_hour": 4.0}),
         ({"cluster_name": "pod", "project": "research"}, {"cluster_name": "pod", "project": "research"}),
-        ({"max_account_price": "20"}, {"max_account_price_per_hour": 20.0}),
+        ({"max_account_price_per_hour": "20"}, {"max_account_price_per_hour": 20.0}),
         # A file knows nothing of other controllers.
-        ({"max_total_price": "20"}, {}),
+        ({"max_total_price_per_hour": "20"}, {}),
     ],
 )
 def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, Any]) -> None:

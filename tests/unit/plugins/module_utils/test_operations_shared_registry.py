@@ -103,7 +103,12 @@ def test_the_claim_is_committed_before_the_purchase_and_the_ids_after_it(
     assert outcome(result) == ("created", None, [RESOURCE_ID])
     assert result["registry"].endswith("(project blue, host gpu-1)")
     (claim,) = during
-    assert (claim.state, claim.held, claim.sent_at is not None, float(claim.price or 0)) == ("buying", True, True, 2.0)
+    assert (claim.state, claim.held, claim.sent_at is not None, float(claim.price_per_hour or 0)) == (
+        "buying",
+        True,
+        True,
+        2.0,
+    )
     (row,) = rows(registry_url)
     assert (row.project, row.host, row.account, row.offer) == ("blue", "gpu-1", BASE, OFFER_ID)
     assert (row.claim, row.state, row.resource_ids) == (claim.claim, "live", [RESOURCE_ID])

@@ -87,7 +87,9 @@ def test_allocation(
     assert not ids & {*given_out}
     earlier = set(ids)
     for wish in wishes:
-        free = [each for each in wish.offers if each["offer_id"] not in earlier and within(each, wish.limit)]
+        free = [
+            each for each in wish.offers if each["offer_id"] not in earlier and within(each, wish.max_price_per_hour)
+        ]
         # The first that is left, each host in its turn; and none only if none is left.
         assert found.get(wish.host) == (free[0] if free else None)
         earlier |= {free[0]["offer_id"]} if free else set()

@@ -40,7 +40,7 @@ def bill(begin: float | None = -10, end: float | None = None, price: float | Non
     """A purchase; its moments are hours from now."""
     moments = [None if each is None else NOW + each * HOUR for each in (begin, end)]
     known = {"project": "default", "host": "gpu-9", "offer_id": "old", **fields}
-    return Bill(price=price, begin=moments[0], end=moments[1], **known)
+    return Bill(price_per_hour=price, begin=moments[0], end=moments[1], **known)
 
 
 # The play
@@ -170,7 +170,7 @@ purchases = st.builds(
     Wanted,
     host=st.just("gpu-1"),
     offer_id=st.uuids().map(str),
-    price=st.floats(0, 50),
+    price_per_hour=st.floats(0, 50),
     end=st.none() | hours.map(lambda each: NOW + each * HOUR),
 )
 
@@ -190,8 +190,8 @@ def test_what_passes_stays_within_the_budget(
         end = ends[each.offer_id]
         if end is None or (each.end is None and end <= NOW):
             end = moment
-        total += cost(each.price, max(begin, each.begin or 0.0), min(end, moment))
+        total += cost(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
     for each_wanted in wanted:
         end = each_wanted.end if each_wanted.end is not None and each_wanted.end > NOW else moment
-        total += cost(each_wanted.price, NOW, min(end, moment))
+        total += cost(each_wanted.price_per_hour, NOW, min(end, moment))
     assert dollars(total) <= budget + 1e-4

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from provision_samples import SPEC, offer, offer_id
 
 H100 = Choice({"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}})
-A100 = Choice({"compute": {"gpu_type": "A100", "gpu_count": 2}}, ceiling=3.0)
+A100 = Choice({"compute": {"gpu_type": "A100", "gpu_count": 2}}, max_price_per_hour=3.0)
 ONE, TWO, PAIR = offer(1, 4.0), offer(2, 5.0), offer(3, 3.0, gpu_count=2)
 DEAR = offer(4, 3.5, gpu_count=2)
 
@@ -53,7 +53,7 @@ def test_what_may_be_bought_best_first(order: str, seen: Sequence[Seen], ids: li
 def test_each_offer_has_the_number_and_the_ceiling_of_its_choice() -> None:
     found = choose([H100, A100], [Seen([ONE]), Seen([PAIR, ONE])])
     assert found.numbers == {offer_id(1): 1, offer_id(3): 2}
-    assert found.ceilings == {offer_id(1): UNLIMITED, offer_id(3): 3.0}
+    assert found.max_prices_per_hour == {offer_id(1): UNLIMITED, offer_id(3): 3.0}
 
 
 EU, US = {"region": "EU"}, {"region": "US"}
@@ -117,7 +117,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
         offers[place].append(offer(number, price))
     found = choose(choices, [Seen(each) for each in offers], order)
     for each in found.offers:
-        ceiling = found.ceilings[each["offer_id"]]
+        ceiling = found.max_prices_per_hour[each["offer_id"]]
         assert ceiling == UNLIMITED or each["price_per_hour"] <= ceiling
     numbers = [found.numbers[each["offer_id"]] for each in found.offers]
     assert order == CHEAPEST or numbers == sorted(numbers)

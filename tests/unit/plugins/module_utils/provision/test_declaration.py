@@ -34,7 +34,11 @@ def objections(registry_dir: str = REGISTRY, **fields: Any) -> str:
 def test_nothing_is_wrong_with_a_plain_host() -> None:
     known = declared()
     assert known.objections == ()
-    assert (known.ceiling, known.total_ceiling, known.limit) == (4.0, UNLIMITED, 4.0)
+    assert (known.declared_max_price_per_hour, known.max_total_price_per_hour, known.max_price_per_hour) == (
+        4.0,
+        UNLIMITED,
+        4.0,
+    )
     assert known.registry_file == f"{REGISTRY}/gpu-1/compute_index_supply.yml"
     assert not known.by_name
     assert declared("").by_name and declared("").registry_file == ""
@@ -64,10 +68,10 @@ def test_nothing_is_wrong_with_a_plain_host() -> None:
     ],
 )
 def test_ceilings(said: Any, read: float | None) -> None:
-    known = declared(max_price=said, max_total_price=said, offer_id=offer_id(1))
+    known = declared(max_price_per_hour=said, max_total_price_per_hour=said, offer_id=offer_id(1))
     assert known.objections == ()
-    assert known.ceiling == read
-    assert known.total_ceiling == (UNLIMITED if read is None else read)
+    assert known.declared_max_price_per_hour == read
+    assert known.max_total_price_per_hour == (UNLIMITED if read is None else read)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,20 @@ def test_ceilings(said: Any, read: float | None) -> None:
     ],
 )
 def test_what_is_no_ceiling_lets_nothing_pass(said: Any) -> None:
-    known = declared(max_price=said, max_total_price=said, max_account_price=said, budget=said)
-    assert (known.ceiling, known.total_ceiling, known.account_ceiling, known.budget) == (0.0, 0.0, 0.0, 0.0)
+    known = declared(
+        max_price_per_hour=said, max_total_price_per_hour=said, max_account_price_per_hour=said, budget=said
+    )
+    assert (
+        known.declared_max_price_per_hour,
+        known.max_total_price_per_hour,
+        known.max_account_price_per_hour,
+        known.budget,
+    ) == (
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
     assert len(known.objections) == 4
     assert "provision_max_price_per_hour" in known.objections[0]
     assert "provision_max_total_price_per_hour" in known.objections[1]
@@ -92,26 +108,26 @@ def test_what_is_no_ceiling_lets_nothing_pass(said: Any) -> None:
 def test_a_budget_needs_a_registry() -> None:
     assert "provision_budget needs a registry" in declared("", budget=100).objections[0]
     assert not declared("", budget="unlimited").objections and not declared(budget=100).objections
-    assert declared().budget == UNLIMITED == declared().account_ceiling
+    assert declared().budget == UNLIMITED == declared().max_account_price_per_hour
 
 
 @given(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=1)
 )
 def test_a_ceiling_is_the_number_that_was_written_or_refused(said: Any) -> None:
-    known = declared(max_price=said, offer_id=offer_id(1))
+    known = declared(max_price_per_hour=said, offer_id=offer_id(1))
     if known.objections:
-        assert known.ceiling == 0.0
-    elif known.ceiling is None:
+        assert known.declared_max_price_per_hour == 0.0
+    elif known.declared_max_price_per_hour is None:
         assert str(said if said is not None else "").strip() == ""
     else:
-        assert known.ceiling == (math.inf if str(said).strip() == "unlimited" else float(str(said)))
+        assert known.declared_max_price_per_hour == (math.inf if str(said).strip() == "unlimited" else float(str(said)))
 
 
 def test_a_search_needs_a_ceiling() -> None:
-    assert "provision_max_price_per_hour must say" in objections(max_price="")
-    assert objections(max_price="unlimited") == ""
-    assert declared(max_price="", offer_id=offer_id(1)).limit == UNLIMITED
+    assert "provision_max_price_per_hour must say" in objections(max_price_per_hour="")
+    assert objections(max_price_per_hour="unlimited") == ""
+    assert declared(max_price_per_hour="", offer_id=offer_id(1)).max_price_per_hour == UNLIMITED
 
 
 @pytest.mark.parametrize(
@@ -226,7 +242,7 @@ def test_orders(fields: dict[str, Any], said: str) -> None:
 
 
 def test_an_offers_id_in_capitals_with_blanks() -> None:
-    known = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price="")
+    known = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price_per_hour="")
     assert (known.offer_id, known.objections) == (offer_id(10), ())
 
 
@@ -237,7 +253,11 @@ def test_a_missing_key_names_the_tool() -> None:
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     assert (
-        len(declared(spec={}, max_price="3,5", attempts=0, variables=["provision_specs"], host="localhost").objections)
+        len(
+            declared(
+                spec={}, max_price_per_hour="3,5", attempts=0, variables=["provision_specs"], host="localhost"
+            ).objections
+        )
         == 5
     )
 
@@ -353,8 +373,18 @@ _values = st.recursive(
 )
 _fields = st.sampled_from(
     [
-        *("host", "name", "project", "spec", "offer_id", "max_price", "max_total_price", "attempts", "all_or_nothing"),
-        *("max_account_price", "budget"),
+        *(
+            "host",
+            "name",
+            "project",
+            "spec",
+            "offer_id",
+            "max_price_per_hour",
+            "max_total_price_per_hour",
+            "attempts",
+            "all_or_nothing",
+        ),
+        *("max_account_price_per_hour", "budget"),
         *(
             "adopt",
             "cluster_name",
@@ -378,7 +408,11 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
     assert all(isinstance(each, str) and each for each in known.objections)
     if not known.objections:
         assert known.name.strip() and (known.choices or known.offer_id)
-        assert known.offer_id or known.ceiling is not None or all(c.ceiling != UNLIMITED for c in known.choices)
+        assert (
+            known.offer_id
+            or known.declared_max_price_per_hour is not None
+            or all(c.max_price_per_hour != UNLIMITED for c in known.choices)
+        )
 
 
 # Leases
@@ -412,13 +446,15 @@ def test_leases(fields: dict[str, Any], said: str) -> None:
 
 
 def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
-    found = declared(lease="8h", max_bill="16", max_price="4")
-    assert found.limit == pytest.approx(2.0) and found.limit >= 2.0
+    found = declared(lease="8h", max_bill="16", max_price_per_hour="4")
+    assert found.max_price_per_hour == pytest.approx(2.0) and found.max_price_per_hour >= 2.0
     assert found.is_bound_by_bill
-    assert not declared(lease="8h", max_bill="32.1", max_price="4").is_bound_by_bill
-    assert declared(lease="8h", max_bill="unlimited", max_price="4").limit == 4.0
-    assert declared(lease="8h", max_bill="0", max_price="4").limit == 0.0
-    assert declared(offer_id=offer_id(1), lease="8h", max_bill="16", max_price="").limit == pytest.approx(2.0)
+    assert not declared(lease="8h", max_bill="32.1", max_price_per_hour="4").is_bound_by_bill
+    assert declared(lease="8h", max_bill="unlimited", max_price_per_hour="4").max_price_per_hour == 4.0
+    assert declared(lease="8h", max_bill="0", max_price_per_hour="4").max_price_per_hour == 0.0
+    assert declared(
+        offer_id=offer_id(1), lease="8h", max_bill="16", max_price_per_hour=""
+    ).max_price_per_hour == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
@@ -456,7 +492,7 @@ H100, A100 = ({"compute": {"gpu_type": name}} for name in ("H100", "A100"))
 )
 def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -> None:
     found = declared(spec=spec, offer_id=offer_id(1))
-    assert [choice.ceiling for choice in found.choices] == ceilings
+    assert [choice.max_price_per_hour for choice in found.choices] == ceilings
     assert all("max_price_per_hour" not in choice.spec for choice in found.choices)
 
 
@@ -471,8 +507,11 @@ def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -
             {"spec": [H100, {**A100, "max_price_per_hour": "3,5"}]},
             "provision_spec[1].max_price_per_hour must be a number (USD per hour)",
         ),
-        ({"spec": [{**H100, "max_price_per_hour": 3}, A100], "max_price": ""}, "provision_max_price_per_hour must say"),
-        ({"spec": [{**H100, "max_price_per_hour": 3}], "max_price": ""}, ""),
+        (
+            {"spec": [{**H100, "max_price_per_hour": 3}, A100], "max_price_per_hour": ""},
+            "provision_max_price_per_hour must say",
+        ),
+        ({"spec": [{**H100, "max_price_per_hour": 3}], "max_price_per_hour": ""}, ""),
     ],
 )
 def test_what_is_no_list_of_searches(fields: dict[str, Any], said: str) -> None:

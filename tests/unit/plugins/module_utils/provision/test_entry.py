@@ -68,7 +68,7 @@ def test_ids_by_hand(written: Any, read: tuple[str, ...]) -> None:
     [(2, 2.0), ("2.50", 2.5), (None, None), (True, None), ("free", None), (-1, None), ("-0.5", None), ("nan", None)],
 )
 def test_a_price_that_is_none_is_unknown(written: Any, read: float | None) -> None:
-    assert read_entry({"provision_price_per_hour": written}).price == read
+    assert read_entry({"provision_price_per_hour": written}).price_per_hour == read
 
 
 def test_the_offer_in_the_apis_spelling() -> None:
@@ -130,7 +130,7 @@ _names = st.sampled_from(
 def test_no_entry_raises(variables: dict[str, Any]) -> None:
     known = read_entry(variables)
     assert all(known.resource_ids)
-    assert known.price is None or known.price >= 0
+    assert known.price_per_hour is None or known.price_per_hour >= 0
     assert known.is_empty or known.is_open or known.is_refused or known.resource_ids or known.purchase == "made"
 
 

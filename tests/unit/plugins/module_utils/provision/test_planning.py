@@ -55,13 +55,18 @@ def free(name: str = "gpu-1", **fields: Any) -> Case:
 def owner(name: str, price: float | None = 2.0, number: int = 7, **fields: Any) -> Case:
     known = entry(offer_id(number), [machine_id(number)], "made", provision_price_per_hour=price)
     return case(
-        host(name, **fields), Kind.READY, known, offer_id=known.offer_id, resource_ids=known.resource_ids, price=price
+        host(name, **fields),
+        Kind.READY,
+        known,
+        offer_id=known.offer_id,
+        resource_ids=known.resource_ids,
+        price_per_hour=price,
     )
 
 
 def opened(name: str = "gpu-1", number: int = 1, **fields: Any) -> Case:
     known = entry(offer_id(number), purchase="sent")
-    return case(host(name, **fields), Kind.OPEN, known, offer_id=known.offer_id, price=known.price)
+    return case(host(name, **fields), Kind.OPEN, known, offer_id=known.offer_id, price_per_hour=known.price_per_hour)
 
 
 def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said: str = "", **more: Any) -> list[Plan]:
@@ -77,7 +82,7 @@ def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
 
 
 def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
-    wants = {"offer_id": X, "max_price": 2, "advice": "Quote again."}
+    wants = {"offer_id": X, "max_price_per_hour": 2, "advice": "Quote again."}
     plans = [
         *planned(free(**wants), offers=[offer(1, 2.01)]),
         *planned(free(**wants), wanted={X: Found(said="It is gone.", is_gone=True)}),
@@ -89,8 +94,8 @@ def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
 
 
 def test_the_cheapest_offer_within_the_ceiling() -> None:
-    (found,) = planned(free(max_price=2))
-    assert (found.action, found.offer_id, found.price, found.limit) == (BUY, X, 1.0, 2.0)
+    (found,) = planned(free(max_price_per_hour=2))
+    assert (found.action, found.offer_id, found.price_per_hour, found.max_price_per_hour) == (BUY, X, 1.0, 2.0)
     assert [each["offer_id"] for each in found.alternatives] == [X, Y]
     assert found.label == "1 x nvidia-h100-sxm5-80gb, USD 1.00/h"
 
@@ -98,11 +103,11 @@ def test_the_cheapest_offer_within_the_ceiling() -> None:
 @pytest.mark.parametrize(
     ("one", "offers", "said", "refusal"),
     [
-        (free(max_price="0.5"), ALL, "", ("USD 0.50", "USD 1.00", "Nothing was bought")),
+        (free(max_price_per_hour="0.5"), ALL, "", ("USD 0.50", "USD 1.00", "Nothing was bought")),
         (free(), [], "", ("No offer matches", "Nothing was bought")),
         (free(), [], "POST answered 500.", ("answered 500", "Nothing was bought")),
         (free(), [offer(1, None)], "", ("an unknown price", "Nothing was bought")),
-        (case(declared(max_price="3,5")), ALL, "", ("3,5", "Nothing was sent")),
+        (case(declared(max_price_per_hour="3,5")), ALL, "", ("3,5", "Nothing was sent")),
         (case(host(), Kind.STOP, reason="A person must decide."), ALL, "", ("A person must decide.",)),
     ],
 )
@@ -114,13 +119,13 @@ def test_refusals(one: Case, offers: Sequence[Mapping[str, Any]], said: str, ref
 
 
 def test_an_unknown_price_only_where_unlimited_was_said() -> None:
-    (found,) = planned(free(max_price="unlimited"), offers=[offer(1, None)])
-    assert (found.action, found.price, found.limit) == (BUY, None, None)
+    (found,) = planned(free(max_price_per_hour="unlimited"), offers=[offer(1, None)])
+    assert (found.action, found.price_per_hour, found.max_price_per_hour) == (BUY, None, None)
 
 
 def test_what_runs_stays_whatever_is_declared_now() -> None:
     its = owner("gpu-1")
-    broken = Case(declared(max_price="3,5"), its.entry, its.standing)
+    broken = Case(declared(max_price_per_hour="3,5"), its.entry, its.standing)
     for each in (its, broken):
         assert actions(planned(each, offers=[])) == [(WAIT, offer_id(7))]
 
@@ -179,8 +184,8 @@ def test_one_name_beside_a_host_that_has_its_machine() -> None:
 
 
 def test_wanted_by_its_id_without_a_ceiling() -> None:
-    (found,) = planned(free(offer_id=Y, max_price=""))
-    assert (found.action, found.offer_id, found.limit, list(found.alternatives)) == (BUY, Y, None, [])
+    (found,) = planned(free(offer_id=Y, max_price_per_hour=""))
+    assert (found.action, found.offer_id, found.max_price_per_hour, list(found.alternatives)) == (BUY, Y, None, [])
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def test_wanted_by_its_id_without_a_ceiling() -> None:
     ],
 )
 def test_wanted_by_its_id_and_refused(wanted: Found, said: tuple[str, ...]) -> None:
-    (found,) = planned(free(offer_id=offer_id(3), max_price=2), wanted={offer_id(3): wanted})
+    (found,) = planned(free(offer_id=offer_id(3), max_price_per_hour=2), wanted={offer_id(3): wanted})
     assert found.action == STOP
     for each in (*said, "Nothing was bought"):
         assert each in found.refusal
@@ -223,23 +228,25 @@ def test_what_was_refused_or_came_to_nothing_is_free() -> None:
 
 
 def test_the_same_offer_is_sent_again_at_its_price() -> None:
-    (found,) = planned(opened(number=3, max_price=4))
-    assert (found.action, found.offer_id, found.price, list(found.alternatives)) == (BUY, offer_id(3), 3.0, [])
+    (found,) = planned(opened(number=3, max_price_per_hour=4))
+    assert (found.action, found.offer_id, found.price_per_hour, list(found.alternatives)) == (BUY, offer_id(3), 3.0, [])
 
 
 @pytest.mark.parametrize(
     "one",
     [
-        opened(number=3, max_price=2),
-        case(declared(max_price="3,5"), Kind.OPEN, entry(offer_id(3)), offer_id=offer_id(3), price=2.0),
-        opened(number=3, max_total_price=1),
+        opened(number=3, max_price_per_hour=2),
         case(
-            host(max_price=2),
+            declared(max_price_per_hour="3,5"), Kind.OPEN, entry(offer_id(3)), offer_id=offer_id(3), price_per_hour=2.0
+        ),
+        opened(number=3, max_total_price_per_hour=1),
+        case(
+            host(max_price_per_hour=2),
             Kind.OPEN,
             entry(offer_id(3)),
             [{"offer_id": X, "msg": "gone"}],
             offer_id=offer_id(3),
-            price=2.0,
+            price_per_hour=2.0,
         ),
     ],
 )
@@ -251,7 +258,7 @@ def test_a_host_that_stops_says_what_may_be_billed(one: Case) -> None:
 
 
 def test_all_or_nothing_says_it_too() -> None:
-    found = planned(opened(number=3, all_or_nothing=True), free("b", max_price=0))
+    found = planned(opened(number=3, all_or_nothing=True), free("b", max_price_per_hour=0))
     assert "MAY BE BOUGHT" in found[0].refusal and "MAY BE" not in found[1].refusal
 
 
@@ -271,12 +278,12 @@ def test_the_history_is_in_the_refusal() -> None:
 
 
 def test_the_ceiling_of_all() -> None:
-    hosts = [free(f"gpu-{n}", max_total_price="5.99") for n in range(3)]
+    hosts = [free(f"gpu-{n}", max_total_price_per_hour="5.99") for n in range(3)]
     found = planned(*hosts)
     assert [each.action for each in found] == [STOP] * 3
     assert "USD 6.00" in found[0].refusal and "USD 5.99" in found[0].refusal
     assert [each.action for each in planned(*hosts[:2])] == [BUY] * 2
-    assert [each.limit for each in planned(*hosts[:2])] == [1.0 + 1.495, 2.0 + 1.495]
+    assert [each.max_price_per_hour for each in planned(*hosts[:2])] == [1.0 + 1.495, 2.0 + 1.495]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +291,7 @@ def test_the_ceiling_of_all() -> None:
     [((), BUY), ((4.0,), BUY), ((4.01,), STOP), ((None,), STOP), ((2.0, 2.0), BUY), ((0.0,), BUY)],
 )
 def test_what_other_hosts_of_the_play_cost(others: Sequence[float | None], action: str) -> None:
-    (found,) = planned(free(max_total_price=5), others=others)
+    (found,) = planned(free(max_total_price_per_hour=5), others=others)
     assert found.action == action
     assert ("unknown price" in found.refusal) == (None in others)
 
@@ -298,17 +305,17 @@ def test_what_other_hosts_of_the_play_cost(others: Sequence[float | None], actio
         case(host("other"), Kind.STOP, entry(Y, provision_price_per_hour=4.5), reason="-"),
         case(host("other"), Kind.STOP, entry("", [M]), reason="-"),
         case(
-            host("other", max_price=1),
+            host("other", max_price_per_hour=1),
             Kind.OPEN,
             entry(DEAR["offer_id"], provision_price_per_hour=4.5),
             offer_id=DEAR["offer_id"],
-            price=4.5,
+            price_per_hour=4.5,
         ),
-        case(host("other"), Kind.UNDER_WAY, entry(Y), offer_id=Y, price=None),
+        case(host("other"), Kind.UNDER_WAY, entry(Y), offer_id=Y, price_per_hour=None),
     ],
 )
 def test_hosts_that_buy_nothing_count(other: Case) -> None:
-    found = planned(other, free(max_total_price=5))
+    found = planned(other, free(max_total_price_per_hour=5))
     assert found[1].action == STOP and "USD 5.00" in found[1].refusal
 
 
@@ -316,18 +323,22 @@ def test_what_two_hosts_claim_counts_once_and_what_came_to_nothing_not_at_all() 
     twice = [case(host(each), Kind.STOP, entry(Y, [M], provision_price_per_hour=4.0), reason="-") for each in "ab"]
     void = case(host("c"), Kind.STOP, entry(X, [M], provision_price_per_hour=4.0), void=True, reason="-")
     refused = case(host("d"), Kind.STOP, entry(X, purchase="refused"), reason="-")
-    assert planned(*twice, void, refused, free(max_total_price=5))[-1].action == BUY
+    assert planned(*twice, void, refused, free(max_total_price_per_hour=5))[-1].action == BUY
 
 
 def test_the_lowest_ceiling_of_those_that_buy_holds_for_all() -> None:
-    found = planned(free("a", max_total_price=10), free("b", max_total_price=4), owner("c", max_total_price=1))
+    found = planned(
+        free("a", max_total_price_per_hour=10),
+        free("b", max_total_price_per_hour=4),
+        owner("c", max_total_price_per_hour=1),
+    )
     assert [each.action for each in found] == [STOP, STOP, WAIT]
-    found = planned(free("a", max_total_price=10), free("b", max_total_price=4))
-    assert sum(each.limit or math.inf for each in found) <= 4
+    found = planned(free("a", max_total_price_per_hour=10), free("b", max_total_price_per_hour=4))
+    assert sum(each.max_price_per_hour or math.inf for each in found) <= 4
 
 
 def test_hosts_of_other_batches_that_cannot_be_read() -> None:
-    found = planned(free(max_total_price=9), owner("b", max_total_price=9), unread=["h1", "h2"])
+    found = planned(free(max_total_price_per_hour=9), owner("b", max_total_price_per_hour=9), unread=["h1", "h2"])
     assert [each.action for each in found] == [STOP, WAIT]
     assert "serial" in found[0].refusal and "h1, h2" in found[0].refusal
     assert planned(free(), unread=["h1"])[0].action == BUY
@@ -353,7 +364,7 @@ def test_no_plan_exceeds_a_ceiling(
     )
     cases, wanted = [], {}
     for n, (kind, price, limit, total, together) in enumerate(hosts):
-        one = host(f"h{n}", max_price=limit, max_total_price=total, all_or_nothing=together)
+        one = host(f"h{n}", max_price_per_hour=limit, max_total_price_per_hour=total, all_or_nothing=together)
         its = entry(
             offer_id(100 + n), [machine_id(n)] if kind in ("owner", "stop") else [], provision_price_per_hour=price
         )
@@ -363,7 +374,14 @@ def test_no_plan_exceeds_a_ceiling(
             cases.append(case(one))
         else:
             cases.append(
-                case(one, kinds[kind], its, offer_id=its.offer_id, price=price, reason="-" if kind == "stop" else "")
+                case(
+                    one,
+                    kinds[kind],
+                    its,
+                    offer_id=its.offer_id,
+                    price_per_hour=price,
+                    reason="-" if kind == "stop" else "",
+                )
             )
     found = plan(cases, lambda _host: Found(known), wanted, others=others)
     assert [each.host for each in found] == [each.host.host for each in cases]
@@ -371,16 +389,22 @@ def test_no_plan_exceeds_a_ceiling(
     assert len({its.offer_id for _one, its in buyers}) == len(buyers)
     fixed = [
         *others,
-        *(one.entry.price for one, its in zip(cases, found, strict=True) if its.action != BUY and one.may_be_billed),
+        *(
+            one.entry.price_per_hour
+            for one, its in zip(cases, found, strict=True)
+            if its.action != BUY and one.may_be_billed
+        ),
     ]
     for one, its in buyers:
-        limit = math.inf if its.limit is None else its.limit
-        assert its.price is None or its.price <= limit
-        assert one.host.limit == math.inf or (its.price is not None and limit <= one.host.limit)
-        if one.host.total_ceiling != math.inf:
+        limit = math.inf if its.max_price_per_hour is None else its.max_price_per_hour
+        assert its.price_per_hour is None or its.price_per_hour <= limit
+        assert one.host.max_price_per_hour == math.inf or (
+            its.price_per_hour is not None and limit <= one.host.max_price_per_hour
+        )
+        if one.host.max_total_price_per_hour != math.inf:
             assert None not in fixed
-            paid = [math.inf if each.limit is None else each.limit for _one, each in buyers]
-            assert sum(price or 0.0 for price in fixed) + sum(paid) <= one.host.total_ceiling + 1e-5
+            paid = [math.inf if each.max_price_per_hour is None else each.max_price_per_hour for _one, each in buyers]
+            assert sum(price or 0.0 for price in fixed) + sum(paid) <= one.host.max_total_price_per_hour + 1e-5
         # All or nothing: nobody who needs a machine goes without.
         if one.host.all_or_nothing:
             assert all(other.action != STOP for other in found)
@@ -396,9 +420,9 @@ def test_no_plan_exceeds_a_ceiling(
     ("fields", "kept", "price", "said"),
     [
         ({}, FAIR, 2.0, ()),
-        ({"max_price": 1}, FAIR, 2.0, ("USD 2.00", "USD 1.00", "stays as it is")),
-        ({"max_price": 1}, FAIR, None, ()),
-        ({"max_price": ""}, {}, 9.0, ()),
+        ({"max_price_per_hour": 1}, FAIR, 2.0, ("USD 2.00", "USD 1.00", "stays as it is")),
+        ({"max_price_per_hour": 1}, FAIR, None, ()),
+        ({"max_price_per_hour": ""}, {}, 9.0, ()),
         (
             {"spec": {"region": "US", "compute": {"gpu_type": "L4"}}},
             FAIR,
@@ -410,7 +434,7 @@ def test_no_plan_exceeds_a_ceiling(
         ({"spec": {"region": "US", "compute": {"gpu_type": "L4"}}, "offer_id": Y}, FAIR, 2.0, ()),
         ({"offer_id": X}, FAIR, 2.0, (f"its offer is {Y}", f"provision_offer_id is {X}")),
         (
-            {"spec": {"region": "US", "compute": {"gpu_type": "H100"}}, "max_price": 1},
+            {"spec": {"region": "US", "compute": {"gpu_type": "H100"}}, "max_price_per_hour": 1},
             FAIR,
             2.0,
             ("region", "USD 1.00"),
@@ -477,39 +501,39 @@ def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
 
 
 def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
-    hosts = [free("gpu-1", max_account_price=10), free("gpu-2", max_account_price="unlimited")]
+    hosts = [free("gpu-1", max_account_price_per_hour=10), free("gpu-2", max_account_price_per_hour="unlimited")]
     plans = planned(*hosts, live=Live((2.0,), (5.0,)))
     assert actions(plans) == [(BUY, X), (BUY, Y)]
-    assert [each.limit for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
-    assert [each.account_limit for each in plans] == [10.0, 10.0]
-    shared = declared("shared:default", host="gpu-1", max_account_price=10)
+    assert [each.max_price_per_hour for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
+    assert [each.max_account_price_per_hour for each in plans] == [10.0, 10.0]
+    shared = declared("shared:default", host="gpu-1", max_account_price_per_hour=10)
     (found,) = planned(case(shared), live=Live((2.0,), (5.0,)))
-    assert found.account_limit == 5.0, "the registry counts the rest"
+    assert found.max_account_price_per_hour == 5.0, "the registry counts the rest"
     plans = planned(*hosts, live=Live((2.0,), (5.01,)))
     assert [each.action for each in plans] == [STOP, STOP]
     assert "USD 10.01 per hour together, of which USD 7.01 per hour are live" in plans[0].refusal
 
 
 def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
-    plans = planned(owner("gpu-1", max_account_price=1), live=Live((50.0,), (None,)))
-    assert [(each.action, each.account_limit) for each in plans] == [(WAIT, None)]
+    plans = planned(owner("gpu-1", max_account_price_per_hour=1), live=Live((50.0,), (None,)))
+    assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, None)]
 
 
 def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
-    plans = planned(opened("gpu-1", max_account_price=3), live=Live((2.0,)))
+    plans = planned(opened("gpu-1", max_account_price_per_hour=3), live=Live((2.0,)))
     assert actions(plans) == [(BUY, X)]
-    hosts = [opened("gpu-1", max_price=0.5), free("gpu-2", max_account_price=3)]
+    hosts = [opened("gpu-1", max_price_per_hour=0.5), free("gpu-2", max_account_price_per_hour=3)]
     plans = planned(*hosts, live=Live())
     assert [each.action for each in plans] == [STOP, STOP] and "USD 4.00 per hour together" in plans[1].refusal
 
 
 def test_an_account_that_cannot_be_listed_sells_nothing() -> None:
-    plans = planned(free(max_account_price=10), live=Live(unreadable="It is down."))
+    plans = planned(free(max_account_price_per_hour=10), live=Live(unreadable="It is down."))
     assert [each.action for each in plans] == [STOP] and "It is down." in plans[0].refusal
 
 
 NIGHT = 1_772_150_400.0  # 2026-02-27T00:00:00Z; 48 hours of the month are left
-RUNS = Bill("default", "gpu-9", "old", price=1.0, begin=NIGHT - 36_000)
+RUNS = Bill("default", "gpu-9", "old", price_per_hour=1.0, begin=NIGHT - 36_000)
 
 
 def test_a_budget_is_a_projects_and_a_months() -> None:
@@ -524,8 +548,8 @@ def test_a_budget_is_a_projects_and_a_months() -> None:
 
 
 def test_the_price_may_not_rise_beyond_a_budget() -> None:
-    (found,) = planned(free(budget=72, max_price=4), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT)})
-    assert found.limit == 1.5
+    (found,) = planned(free(budget=72, max_price_per_hour=4), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT)})
+    assert found.max_price_per_hour == 1.5
 
 
 def test_what_was_spent_must_be_readable() -> None:
@@ -553,18 +577,18 @@ def test_a_host_takes_what_it_wants_most() -> None:
 def test_a_later_choice_says_why() -> None:
     dear = Seen([offer(8, 4.1)])
     (found,) = chosen(free(spec=[H100, A100]), seen=[dear, Seen([FAIR])])
-    assert (found.offer_id, found.limit) == (FAIR["offer_id"], 2.5)
+    assert (found.offer_id, found.max_price_per_hour) == (FAIR["offer_id"], 2.5)
     assert found.missed == (
         "gpu-1 gets choice 2 (1 x A100): 1 x H100, ondemand: dearer than your ceiling (cheapest: USD 4.10 per hour)."
     )
 
 
 def test_the_lower_ceiling_of_host_and_choice_holds() -> None:
-    (below,) = chosen(free(spec=[A100], max_price=2), seen=[Seen([offer(8, 2.4)])])
-    (above,) = chosen(free(spec=[A100], max_price=9), seen=[Seen([offer(8, 2.6)])])
+    (below,) = chosen(free(spec=[A100], max_price_per_hour=2), seen=[Seen([offer(8, 2.4)])])
+    (above,) = chosen(free(spec=[A100], max_price_per_hour=9), seen=[Seen([offer(8, 2.6)])])
     assert (below.action, above.action) == (STOP, STOP)
-    (own,) = chosen(free(spec=[A100], max_price=""), seen=[Seen([offer(8, 2.4)])])
-    assert (own.action, own.limit) == (BUY, 2.5)
+    (own,) = chosen(free(spec=[A100], max_price_per_hour=""), seen=[Seen([offer(8, 2.4)])])
+    assert (own.action, own.max_price_per_hour) == (BUY, 2.5)
 
 
 def test_hosts_that_share_their_choices_get_different_offers() -> None:
@@ -596,21 +620,21 @@ def test_what_was_not_sent_is_no_attempt() -> None:
 
 
 def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
-    asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "max_price": "0.5"}
+    asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "max_price_per_hour": "0.5"}
     (found,) = planned(free(**asks))
     assert (found.action, found.refusal, found.lacks) == (LATER, "", True)
     assert found.label == "gpu-1: no offer yet, a later run looks again until 1970-01-02 00:00 UTC"
     (over,) = planned(free(**asks), now=24 * 3600.0)
     assert (over.action, over.lacks) == (STOP, True)
-    (wrong,) = planned(case(declared(**{**asks, "max_price": "3,5"})))
+    (wrong,) = planned(case(declared(**{**asks, "max_price_per_hour": "3,5"})))
     assert (wrong.action, wrong.lacks) == (STOP, False)
 
 
 def test_all_or_nothing_waits_for_all() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "all_or_nothing": True}
-    plans = planned(free("gpu-1", **asks), free("gpu-2", **asks, max_price="0.5"))
+    plans = planned(free("gpu-1", **asks), free("gpu-2", **asks, max_price_per_hour="0.5"))
     assert [each.action for each in plans] == [LATER, LATER]
-    some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price="0.5"))
+    some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price_per_hour="0.5"))
     assert [each.action for each in some] == [BUY, LATER]
     (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), Kind.STOP, reason="A fault."))
     assert first.action == STOP

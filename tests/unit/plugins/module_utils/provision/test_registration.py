@@ -119,7 +119,7 @@ def given_to_the_host(connections: list[dict[str, Any]] | None = None, price: fl
 def test_what_is_given_is_what_is_registered() -> None:
     found = given_to_the_host()
     known = read_entry(found)
-    assert (known.offer_id, known.resource_ids, known.price, known.was_ready) == (X, (M,), 2.0, True)
+    assert (known.offer_id, known.resource_ids, known.price_per_hour, known.was_ready) == (X, (M,), 2.0, True)
     assert is_registered(found, known, found)
     # Ansible makes a text of a port.
     assert is_registered(found, known, {**found, "ansible_port": "22"})

@@ -47,8 +47,8 @@ def ended(when: str, **fields: Any) -> Bill:
         pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before that"),
         pytest.param(replace(BILL, begin=NOW + 5), 0.0, {}, id="by a clock that is ahead"),
         pytest.param(ended("2026-04-01T00:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 28.8}, id="not yet"),
-        pytest.param(replace(BILL, price=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
-        pytest.param(replace(BILL, price=None), 0.0, {}, id="price unknown"),
+        pytest.param(replace(BILL, price_per_hour=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
+        pytest.param(replace(BILL, price_per_hour=None), 0.0, {}, id="price unknown"),
         pytest.param(replace(BILL, begin=None), 0.0, {}, id="beginning unknown"),
     ],
 )
@@ -64,8 +64,8 @@ def test_rows() -> None:
     bills = [
         BILL,
         ended("2026-02-27T19:00:00Z", offer_id="p", groups=("gpu", "train")),
-        replace(BILL, host="gpu-2", price=None),
-        replace(BILL, host="gpu-2", project="red", groups=(), price=1.0, begin=at("2026-03-01T11:00:00Z")),
+        replace(BILL, host="gpu-2", price_per_hour=None),
+        replace(BILL, host="gpu-2", project="red", groups=(), price_per_hour=1.0, begin=at("2026-03-01T11:00:00Z")),
     ]
     found = spent(bills, NOW)
     assert list(found.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
@@ -86,7 +86,9 @@ def test_rows() -> None:
 
 
 def test_what_is_published() -> None:
-    found = spent([ended("2026-02-27T19:00:00.5Z"), replace(BILL, price=None, begin=None)], NOW, at("2026-02-01"))
+    found = spent(
+        [ended("2026-02-27T19:00:00.5Z"), replace(BILL, price_per_hour=None, begin=None)], NOW, at("2026-02-01")
+    )
     published = found.published
     assert (published["since"], published["until"]) == ("2026-02-01T00:00:00Z", "2026-03-01T12:00:00Z")
     assert (published["usd"], published["unknown"], published["price_per_hour"]) == (2.400334, 1, 0.0)
@@ -117,7 +119,7 @@ bills = st.builds(
     host=st.sampled_from(["gpu-1", "gpu-2"]),
     offer_id=st.uuids().map(str),
     groups=st.lists(st.sampled_from(["gpu", "train"]), max_size=3).map(tuple),
-    price=prices,
+    price_per_hour=prices,
     begin=st.none() | moments,
     end=st.none() | moments,
 )

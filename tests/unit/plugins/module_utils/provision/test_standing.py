@@ -251,10 +251,10 @@ def test_without_a_registry_the_name_tells(machines: list[dict[str, Any]], kind:
 
 
 def test_a_cluster_that_is_found_by_its_name_costs_all_its_machines() -> None:
-    one = host(by_name=True, max_price="unlimited")
+    one = host(by_name=True, max_price_per_hour="unlimited")
     machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]
     found = standing(one, entry(), None, account([(one, entry())], machines))
-    assert (found.price, found.resource_ids) == (4.0, (M, N))
+    assert (found.price_per_hour, found.resource_ids) == (4.0, (M, N))
 
 
 def test_a_lost_registry_of_a_cluster_buys_no_second_one() -> None:

@@ -62,7 +62,7 @@ class Killed(Exception):
 class Sold:
     """An offer at the API. ``phase``: as its status says."""
 
-    price: float
+    price_per_hour: float
     phase: str = "unbought"
     buyer: str = ""
 
@@ -84,7 +84,7 @@ class Api:
         assert its.phase == "unbought", "an offer is sold once"
         its.phase, its.buyer = phase, buyer
         self.machines[machine_id(number)] = machine(
-            number, name, bought, status=status, price_per_hour=its.price, buyer=buyer
+            number, name, bought, status=status, price_per_hour=its.price_per_hour, buyer=buyer
         )
         return machine_id(number)
 
@@ -117,8 +117,8 @@ class Plays(RuleBasedStateMachine):
         self.api, self.registry = Api(), dict[str, dict[str, Any]]()
         self.total = math.inf if total == "unlimited" else total
         fields = {
-            "max_price": limit,
-            "max_total_price": total,
+            "max_price_per_hour": limit,
+            "max_total_price_per_hour": total,
             "on_failure": "release" if release else "keep",
             "all_or_nothing": together,
         }
@@ -145,7 +145,7 @@ class Plays(RuleBasedStateMachine):
             self.api.buy(which, STRANGER, f"stranger-{pick}")
         elif change in ("dearer", "cheaper"):
             its = self.api.offers[which]
-            its.price = max(0.25, its.price + (0.5 if change == "dearer" else -0.5))
+            its.price_per_hour = max(0.25, its.price_per_hour + (0.5 if change == "dearer" else -0.5))
         elif change == "ready":
             for its in self.api.offers.values():
                 its.phase = "ready" if its.phase == "going_on" else its.phase
@@ -167,7 +167,7 @@ class Plays(RuleBasedStateMachine):
         for which, buyer, price in self.api.under_way:
             its = self.api.offers[which]
             if its.phase == "unbought":
-                its.price = price  # it costs what it did when it was sent
+                its.price_per_hour = price  # it costs what it did when it was sent
                 self.api.buy(which, buyer, buyer)
         self.api.under_way = []
 
@@ -259,7 +259,11 @@ class Plays(RuleBasedStateMachine):
 
     def plan(self, cases: list[Case]) -> list[Plan]:
         free = sorted(
-            (offer(0, its.price, offer_id=each) for each, its in self.api.offers.items() if its.phase == "unbought"),
+            (
+                offer(0, its.price_per_hour, offer_id=each)
+                for each, its in self.api.offers.items()
+                if its.phase == "unbought"
+            ),
             key=lambda each: (each["price_per_hour"], each["offer_id"]),
         )
         entries = {name: read_entry(known) for name, known in self.registry.items()}
@@ -269,13 +273,13 @@ class Plays(RuleBasedStateMachine):
             cases,
             lambda _host: Found(free),
             {
-                each.wanted: Found([offer(0, self.api.offers[each.wanted].price, offer_id=each.wanted)])
+                each.wanted: Found([offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)])
                 for each in cases
                 if each.wanted
             },
             taken={each.offer_id for each in open_ones},
             others=[
-                *(each.price for name, each in entries.items() if name not in here and not each.is_refused),
+                *(each.price_per_hour for name, each in entries.items() if name not in here and not each.is_refused),
                 *(self.known_prices(here) if self.by_name else ()),
             ],
         )
@@ -296,16 +300,19 @@ class Plays(RuleBasedStateMachine):
             return self.look(name, which, is_open=known.is_open)
         answer = next(self.answers)
         if answer == "dearer":
-            its.price += 0.5
-        if draft.limit is not None and its.price > draft.limit:
+            its.price_per_hour += 0.5
+        if draft.max_price_per_hour is not None and its.price_per_hour > draft.max_price_per_hour:
             return {"outcome": "not_sent", "error_class": "price"}
         self.note(
-            name, provision_procured_offer_id=which, provision_purchase="sent", provision_price_per_hour=its.price
+            name,
+            provision_procured_offer_id=which,
+            provision_purchase="sent",
+            provision_price_per_hour=its.price_per_hour,
         )
         if answer == "killed before":
             raise Killed
         if answer == "killed, arrives later" and not self.by_name:
-            self.api.under_way.append((which, name, its.price))
+            self.api.under_way.append((which, name, its.price_per_hour))
             raise Killed
         if answer in ("conflict", "gone"):
             if answer == "conflict":
@@ -420,7 +427,7 @@ class Plays(RuleBasedStateMachine):
     def no_machine_is_dearer_than_agreed(self) -> None:
         for name in HOSTS if hasattr(self, "api") else ():
             for each in self.api.billed(name):
-                assert each["price_per_hour"] <= self.hosts[name].limit
+                assert each["price_per_hour"] <= self.hosts[name].max_price_per_hour
 
 
 class PlaysByName(Plays):

@@ -332,7 +332,7 @@ def test_a_purchase_is_in_the_ledger_from_before_it_is_sent(run: Runs, ledger: C
     store.read()
     store.claim(fresh())
     bill = only(ledger())
-    assert (bill.project, bill.host, bill.offer_id, bill.price) == ("default", "gpu-1", OFFER_ID, 2.0)
+    assert (bill.project, bill.host, bill.offer_id, bill.price_per_hour) == ("default", "gpu-1", OFFER_ID, 2.0)
     assert (bill.groups, bill.resource_ids, bill.end, bill.why) == (("gpu", "train"), (), None, "")
     assert before - 1 <= (bill.begin or 0) <= time.time() and bill.registered
     store.note(made(RESOURCE_ID))
@@ -371,7 +371,7 @@ def test_an_end_is_kept_with_what_has_ended(run: Runs, ledger: Callable[..., Led
     before = time.time()
     store.end(why)
     bill = only(ledger())
-    assert (bill.why, bill.resource_ids, bill.price) == (why, (RESOURCE_ID,), 2.0)
+    assert (bill.why, bill.resource_ids, bill.price_per_hour) == (why, (RESOURCE_ID,), 2.0)
     assert before <= (bill.end or 0) <= time.time() + 1
     store = run()
     store.read()
@@ -389,7 +389,7 @@ def test_a_purchase_that_is_sent_again_has_one_bill_since_the_first_time(
     store.read()
     store.claim(journal(provision_journaled_at=utc(time.time() + 100), provision_price_per_hour=3.0))
     bill = only(ledger())
-    assert (bill.begin, bill.price) == (begin, 3.0)
+    assert (bill.begin, bill.price_per_hour) == (begin, 3.0)
 
 
 def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., Ledger]) -> None:
@@ -397,7 +397,7 @@ def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., L
     adopted = {"provision_adopted": True, "provision_journaled_at": utc(long_ago), "provision_price_per_hour": 4.0}
     run().note({**made(RESOURCE_ID), **adopted})
     bill = only(ledger())
-    assert (bill.begin, bill.price, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
+    assert (bill.begin, bill.price_per_hour, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
 
 
 def test_what_ended_before_is_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
@@ -416,6 +416,6 @@ def test_a_price_that_nobody_knows(run: Runs, ledger: Callable[..., Ledger]) -> 
     store = run()
     store.read()
     store.claim({name: value for name, value in fresh().items() if name != "provision_price_per_hour"})
-    assert only(ledger()).price is None
+    assert only(ledger()).price_per_hour is None
     store.note({**made(RESOURCE_ID), "provision_price_per_hour": 2.5})
-    assert only(ledger()).price == 2.5
+    assert only(ledger()).price_per_hour == 2.5

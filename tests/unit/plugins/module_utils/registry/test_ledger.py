@@ -165,7 +165,12 @@ def test_the_life_of_a_purchase(folder: Path) -> None:
     file.end("decommissioned")
     assert events(folder) == ["sent", "made", "ended"]
     (bill,) = bills(folder)
-    assert (bill.begin, bill.why, bill.price, bill.resource_ids) == (BEGIN, "decommissioned", 2.0, (RESOURCE_ID,))
+    assert (bill.begin, bill.why, bill.price_per_hour, bill.resource_ids) == (
+        BEGIN,
+        "decommissioned",
+        2.0,
+        (RESOURCE_ID,),
+    )
     file.end()
     assert events(folder) == ["sent", "made", "ended"]
 
@@ -175,7 +180,7 @@ def test_what_changes_nothing_of_the_bill_is_not_noted(folder: Path) -> None:
     file.note({"ansible_host": "192.0.2.1", "provision_instances": [{"a": 1}]})
     file.note({"provision_price_per_hour": 2.5})
     assert events(folder) == ["sent", "made", "made"]
-    assert bills(folder)[0].price == 2.5
+    assert bills(folder)[0].price_per_hour == 2.5
 
 
 def test_a_refusal_of_what_was_refused_is_not_noted(folder: Path) -> None:
@@ -228,19 +233,19 @@ def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypat
 def test_an_entry_that_has_no_lines_runs(folder: Path) -> None:
     write(folder, made(provision_groups=["gpu"], provision_ends_at="2026-02-01T00:00:00Z"))
     (bill,) = bills(folder)
-    assert (bill.begin, bill.price, bill.groups, bill.runs) == (BEGIN, 2.0, ("gpu",), True)
+    assert (bill.begin, bill.price_per_hour, bill.groups, bill.runs) == (BEGIN, 2.0, ("gpu",), True)
     assert bill.ends_at == seconds_of("2026-02-01T00:00:00Z")
     file = HostFile(str(entry_of(folder)))
     file.read()
     file.end()
     (bill,) = bills(folder)
-    assert (bill.begin, bill.price, bill.runs) == (BEGIN, 2.0, False)
+    assert (bill.begin, bill.price_per_hour, bill.runs) == (BEGIN, 2.0, False)
 
 
 def test_an_entry_of_a_person_has_no_begin(folder: Path) -> None:
     write(folder, {"provision_resource_ids": RESOURCE_ID})
     (bill,) = bills(folder)
-    assert (bill.offer_id, bill.resource_ids, bill.begin, bill.price) == ("", (RESOURCE_ID,), None, None)
+    assert (bill.offer_id, bill.resource_ids, bill.begin, bill.price_per_hour) == ("", (RESOURCE_ID,), None, None)
 
 
 def test_an_entry_that_was_lost_runs_until_somebody_says_otherwise(folder: Path) -> None:

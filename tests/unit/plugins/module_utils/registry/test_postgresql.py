@@ -110,14 +110,14 @@ def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
             said = at_once(registry_url, functools.partial(claimants.claim_below_a_ceiling, project))
             assert Counter(said) == {"ok": 5, "TooDear": PROCESSES - 5}
             rows = Database(registry_url, holder("last")).counted(project)
-            assert sum(row.price or 0 for row in rows) <= 5.5
+            assert sum(row.price_per_hour or 0 for row in rows) <= 5.5
     finally:
         postgresql.execute(registry_url, "ALTER DATABASE postgres RESET default_transaction_isolation")
 
 
 def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
-    run().claim(purchase(price=None), NO_CEILING)
-    for ceilings in (Ceilings(project=100), Ceilings(account=100)):
+    run().claim(purchase(price_per_hour=None), NO_CEILING)
+    for ceilings in (Ceilings(max_total_price_per_hour=100), Ceilings(max_account_price_per_hour=100)):
         with pytest.raises(TooDear, match="nobody knows"):
             run().claim(purchase("gpu-2", OTHER_ID), ceilings)
     assert states(registry_url) == ["buying"]
@@ -128,7 +128,7 @@ def test_what_counts(run: Callable[..., Database]) -> None:
     """A stray machine counts, and so does one that is being ended; what is void or gone does not."""
     database = run()
     live = database.claim(purchase("gpu-1", "offer 1"), NO_CEILING)
-    database.note(purchase("gpu-1", "offer 1", claim=live.claim, price=3.0), ["m1"])
+    database.note(purchase("gpu-1", "offer 1", claim=live.claim, price_per_hour=3.0), ["m1"])
     with pytest.raises(Contested, match="the host has another purchase"):
         database.note(purchase("gpu-1", "offer 2"), ["m2"])
     void = database.claim(purchase("gpu-2", "offer 3"), NO_CEILING)
@@ -141,9 +141,9 @@ def test_what_counts(run: Callable[..., Database]) -> None:
         "offer 4": "ending",
     }
     with pytest.raises(TooDear):
-        database.claim(purchase("gpu-4", "offer 5", price=1.0), Ceilings(project=7.99))
+        database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=7.99))
     database.end(ended)
-    database.claim(purchase("gpu-4", "offer 5", price=1.0), Ceilings(project=6.0))
+    database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
 
 
 # Holds and epochs
@@ -271,7 +271,7 @@ Steps = Callable[[Database, Row], object]
 
 
 def noting(database: Database, row: Row) -> object:
-    return database.note(purchase(claim=row.claim, price=2.5), [RESOURCE_ID, SECOND_RESOURCE_ID])
+    return database.note(purchase(claim=row.claim, price_per_hour=2.5), [RESOURCE_ID, SECOND_RESOURCE_ID])
 
 
 def ending(database: Database, row: Row) -> object:
@@ -405,9 +405,9 @@ def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str
 def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "DELETE FROM compute_index_supply.purchase")
-    noted = run().note(purchase(claim=row.claim, price=2.5, note={"provision_a": 1}), [RESOURCE_ID])
+    noted = run().note(purchase(claim=row.claim, price_per_hour=2.5, note={"provision_a": 1}), [RESOURCE_ID])
     assert (noted.state, noted.claim, noted.resource_ids) == ("live", row.claim, [RESOURCE_ID])
-    assert (float(noted.price or 0), noted.note) == (2.5, {"provision_a": 1})
+    assert (float(noted.price_per_hour or 0), noted.note) == (2.5, {"provision_a": 1})
 
 
 def test_a_machine_beside_another_purchase_is_stray_and_loud(run: Callable[..., Database], registry_url: str) -> None:
