@@ -301,11 +301,11 @@ def text_of(value: t.Any) -> str | None:
 
 
 def id_of(value: t.Any) -> str | None:
-    """An id of the API, which end in paths, file names and arguments of commands; None for anything else.
+    """An id of the API in small letters; None for anything else: ids end in paths, file names and arguments.
 
     The documentation says UUID. What else could be one is let through; options, blanks and separators are not.
     """
-    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+    return value.lower() if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def _odd(value: t.Any) -> str | None:
@@ -412,9 +412,13 @@ def read_resource(data: t.Any) -> Json:
 
 
 def _offer_of(resource: Json) -> str | None:
-    """The offer that a resource was bought with: its own field, else the newest entry of its history."""
+    """The offer that a resource was certainly bought with; None if it names none, or several without a primary one.
+
+    It names offers in its own field and in its history. That ``role`` may be ``primary`` is a belief: see docs/api.md.
+    """
     history = resource.get("offer_history")
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    entries.sort(key=lambda entry: text_of(entry.get("created_at")) or "")
-    ids = [id_of(resource.get("offer_id")), *(id_of(entry.get("offer_id")) for entry in reversed(entries))]
-    return next(filter(None, ids), None)
+    offers = {id_of(each.get("offer_id")) for each in (resource, *entries)} - {None}
+    if len(offers) > 1:
+        offers = {id_of(each.get("offer_id")) for each in entries if each.get("role") == "primary"} - {None}
+    return offers.pop() if len(offers) == 1 else None

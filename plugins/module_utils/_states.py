@@ -21,6 +21,8 @@ ENDED = "ended"  # bought, ran, and all its machines have been deleted since
 
 _NOT_BOUGHT_YET = frozenset({"available", "pending"})
 _GONE = frozenset({"deleted", "terminated"})
+# Parts of the words for what is no machine (API pages "storage" and "yaml spec"); the vocabulary is not documented.
+_STORAGE = ("storage", "disk", "volume", "filesystem", "file_system")
 _NO_LONGER_LIVE = _GONE | {"deleting", "failed"}
 
 
@@ -63,3 +65,8 @@ def is_gone(resource_status: str | None) -> bool:
 def is_ending(resource_status: str | None) -> bool:
     """Whether a resource is gone or on its way there, so that nothing brings it back."""
     return resource_status == "deleting" or is_gone(resource_status)
+
+
+def is_storage(resource_type: object) -> bool:
+    """Whether a resource is storage, by its ``resource_type``; an unknown word stands for a machine."""
+    return any(part in (word(resource_type) or "") for part in _STORAGE)

@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 from functools import cached_property
 
-from .. import _decide_spec, _spec, _states
+from .. import _decide_spec, _spec
 from .._api import ApiError, Json
-from .._market import Market, price_that_counts
-from .._moments import first_of
+from .._market import Market
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
-from .._provision import failover, lease, messages, registration
+from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
-from .._provision.failover import Attempt, Verdict
-from .._provision.machines import bought_with, namesakes, of_offer
-from .._provision.ownership import base_of
+from .._provision.failover import Verdict
+from .._provision.judging import Case
+from .._provision.machines import namesakes
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._place import is_shared
-from .._registry._protocol import FAILED, GONE, MADE, RELEASED, Registry, RegistryError, Variables
-from .._text import number_of
+from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
+from ._unlisted import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 
@@ -46,60 +46,57 @@ Plan = t.Mapping[str, t.Any]
 @with_registries
 def judge(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The verdict for each host that bought or waited, out of its purchase and of what its offer's status says."""
-    statuses: t.Mapping[str, Json] = params["offers"]
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
-    listed = _Listed(api)
-    others = _Others(registries, plans)
-    cases = [
-        _Case(plan, params["purchases"].get(plan["host"]) or {}, statuses, listed, others, registries) for plan in plans
-    ]
-    judged = [(case, case.verdict(check_mode)) for case in cases if not case.is_planned]
-    return _answer(judged, params, check_mode)
+    observer = _Observer(api, registries, plans)
+    cases = [_Judged(plan, params, registries, observer) for plan in plans]
+    return _answer([each for each in cases if not each.case.is_planned], params, check_mode)
 
 
-class _Others:
-    """The machines that other hosts have registered: never this one's, whatever they are linked to."""
+class _Observer:
+    """Asks for what decides, once for all hosts, and only if a host needs it: the account, resources, other hosts."""
 
-    def __init__(self, registries: Registries, plans: t.Sequence[Plan]) -> None:
+    def __init__(self, api: Market, registries: Registries, plans: t.Sequence[Plan]) -> None:
+        self._api = api
         self._registries = registries
         self._plans = plans
-        self._memory: Memory | None = None
 
-    def of(self, plan: Plan) -> frozenset[str]:
-        """All registered ids but the host's own; the registry is read only if a host asks."""
-        if self._memory is None:
-            self._memory = Memory(self._registries, (each["registry"] for each in self._plans))
-        return frozenset(each for claim in self._memory.claims(without={plan["host"]}) for each in claim.resource_ids)
+    def observed(self, case: Case) -> Case:
+        """The case with what the API and the registries show of its resources."""
+        if not case.needs_list:
+            return case
+        listed = self.akin(str(case.plan["name"]), case.offer_id, case.ids)
+        if listed is not None:
+            case = replace(case, listed={each["resource_id"]: each for each in listed if each["resource_id"]})
+        if not case.look.is_simple or len(case.look.listed) > len(case.look.noted):
+            case = replace(case, holders=self._holders(case.host))
+        unlisted = {*case.ids} - {*(case.listed or {})} if case.is_over or case.outcome == "rejected" else set()
+        case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *unlisted}))
+        if case.outcome != "created":
+            return case
+        bought = (str(case.plan["name"]), case.offer_id, case.held.ids)
+        doubles, later = namesakes(listed or (), *bought)
+        return replace(case, namesakes=tuple(doubles), later=later)
 
+    def _holders(self, host: str) -> dict[str, str]:
+        """The other hosts that hold resources, by the ids of these."""
+        claims = self._memory.claims(without={host})
+        return {each: claim.host for claim in claims for each in claim.resource_ids}
 
-class _Listed:
-    """The machines of the account, asked for once, and only if a host needs them."""
+    @cached_property
+    def _memory(self) -> Memory:
+        return Memory(self._registries, (plan["registry"] for plan in self._plans))
 
-    def __init__(self, api: Market) -> None:
-        self._api = api
-        self._machines: list[Json] | None = None
-        self._asked = False
-
-    def state(self, resource_id: str) -> str | None:
-        """What the API calls a machine by its own page, since some lists leave out what is deleted."""
+    @cached_property
+    def _machines(self) -> list[Json] | None:
+        """All machines of the account, None if they cannot be listed."""
         try:
-            return t.cast("str | None", self._api.resource(resource_id, retries=0)["status"])
+            return self._api.resources()
         except ApiError:
-            return None  # nobody says that it is gone
-
-    def all(self) -> list[Json] | None:
-        """All machines, None if they cannot be listed."""
-        if not self._asked:
-            self._asked = True
-            try:
-                self._machines = self._api.resources()
-            except ApiError:
-                self._machines = None
-        return self._machines
+            return None
 
     def akin(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
         """The machines of this name, this offer and these ids, and those that are called as they are."""
-        machines, index = self.all(), self._index
+        machines, index = self._machines, self._index
         if machines is None:
             return None
         words = [("offer", offer_id), *(("id", each) for each in ids)]
@@ -110,311 +107,126 @@ class _Listed:
     # Thousands of hosts look among thousands of machines.
     @cached_property
     def _index(self) -> dict[tuple[str, t.Any], list[int]]:
-        found: dict[tuple[str, t.Any], list[int]] = {}
-        for place, each in enumerate(self.all() or ()):
-            for word in (("id", each["resource_id"]), ("name", each["name"]), ("offer", bought_with(each))):
-                found.setdefault(word, []).append(place)
-        return found
+        index: dict[tuple[str, t.Any], list[int]] = {}
+        for place, each in enumerate(self._machines or ()):
+            for word in (("id", each["resource_id"]), ("name", each["name"]), ("offer", each["offer_id"])):
+                index.setdefault(word, []).append(place)
+        return index
 
 
-class _Case:
-    """A host with its plan, its purchase, and what is known of its offer since."""
+class _Judged:
+    """A case, and the registry of its host."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        purchase: Json,
-        statuses: t.Mapping[str, Json],
-        listed: _Listed,
-        others: _Others,
-        registries: Registries,
-    ) -> None:
-        self.plan = plan
-        self.host = str(plan["host"])
-        self.purchase = purchase
-        self.status = statuses.get(plan["offer_id"]) or {}
+    def __init__(self, plan: Plan, params: Params, registries: Registries, observer: _Observer) -> None:
         self.registry: Registry | None = None
-        self._known: Variables | None = None  # what the registry says
-        self.entry, self.trouble = self._remembered(registries)
-        self.outcome = self._outcome()
-        self._others = others
-        self.namesakes, self.is_later = self._namesakes(listed)
-        self.left: list[str] | None = []
-        if self.is_over or self.outcome == "rejected":
-            self.left = self._left(listed)
-
-    def _remembered(self, registries: Registries) -> tuple[Entry, str]:
+        self._before: Variables | None = None  # what the registry says
+        entry, trouble = Entry(), ""
         try:
-            self.registry = registries.host(self.plan["registry"], self.host)
-            self._known = self.registry.read() if self.registry else None
-            return read_entry(self._known), ""
+            self.registry = registries.host(plan["registry"], plan["host"])
+            self._before = self.registry.read() if self.registry else None
+            entry = read_entry(self._before)
         except RegistryError as error:
-            return Entry(), str(error)
+            trouble = str(error)
+        purchase = params["purchases"].get(plan["host"]) or {}
+        status = params["offers"].get(plan["offer_id"]) or {}
+        case = Case(plan, purchase, status, entry, self._before is not None, trouble, now=time.time())
+        self.case = observer.observed(case)
 
-    def _outcome(self) -> str:
-        """What became of the purchase. A task that died has said nothing; then the journal tells if it was sent."""
-        if self.plan["action"] == WAIT:
-            return ""
-        said = self.purchase.get("outcome")
-        if said == "not_sent" and self.entry.is_open and self.entry.offer_id == self.plan["offer_id"]:
-            return "unknown"  # not by this task, but by an earlier run
-        if said:
-            return str(said)
-        may_be_sent = not self.plan["registry"] or self.trouble or self.entry.offer_id == self.plan["offer_id"]
-        return "unknown" if may_be_sent else "not_sent"
-
-    @property
-    def is_planned(self) -> bool:
-        """Whether check mode only showed what would be bought."""
-        return self.outcome == "planned"
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the offer has come to an end that no waiting changes."""
-        return self.status.get("phase") in (_states.FAILED, _states.EXPIRED, _states.ENDED)
-
-    @property
-    def ids(self) -> list[str]:
-        """The machines that are or may be billed, as far as anybody named them."""
-        if self.outcome == "rejected":
-            return list(self.purchase.get("resource_ids") or ())  # what the status names may be another buyer's
-        named = self.status.get("resource_ids") or self.purchase.get("resource_ids") or self.plan["resource_ids"]
-        return list(named) or list(self.entry.resource_ids if self.entry.offer_id == self.plan["offer_id"] else ())
-
-    @property
-    def price_per_hour(self) -> float | None:
-        """USD per hour."""
-        # A search's price holds where the details say less (section 12).
-        return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
-
-    def _namesakes(self, listed: _Listed) -> tuple[list[Json], bool]:
-        """Machines of the host's name that another purchase has made meanwhile, and whether this one is the later."""
-        if self.outcome != "created":
-            return [], False
-        bought = (self.plan["name"], self.plan["offer_id"], self.ids)
-        return namesakes(listed.akin(*bought) or (), *bought)
-
-    def _left(self, listed: _Listed) -> list[str] | None:
-        """What of an offer that is over may be billed, None if nobody can tell."""
-        machines = listed.all()
-        if machines is None:
-            return self.ids or None
-        states = {machine["resource_id"]: machine["status"] for machine in machines if machine["resource_id"]}
-        found = of_offer(machines, self.plan["offer_id"], self.ids)
-        own = [m["resource_id"] for m in found if m["resource_id"] not in (None, *self._others.of(self.plan))]
-        if self.outcome == "rejected":
-            own = []  # what somebody else has bought
-        if self.status.get("phase") == _states.ENDED:
-            return []
-        named = {*self.ids, *own}
-        states.update({each: listed.state(each) for each in named - states.keys()})
-        return sorted(each for each in named if not _states.is_gone(states[each]))
-
-    def attempt(self, *, released: bool = False) -> Attempt:
-        """How it has gone, for the rule of what follows."""
-        owned = self.outcome in ("created", "existing", "") or (self.outcome == "rejected" and bool(self.ids))
-        billed = owned and not (self.is_over and self.left == []) if self.outcome != "rejected" else self.left != []
-        return Attempt(
-            outcome=self.outcome,
-            error_class=str(self.purchase.get("error_class") or ""),
-            phase=str(self.status.get("phase") or ""),
-            ready=bool(self.status.get("ready")) and owned,
-            billed=billed,
-            wanted=bool(self.plan["wanted"]),
-            held=bool(self.purchase.get("claimed_by")),
-            unused=bool(self.plan["unused"]),
-            doubled=bool(self.namesakes),
-            later=self.is_later,
-            released=released,
-            release=bool(self.plan["may_release"]),
-            # What was not sent was no attempt.
-            left=int(self.plan["left"]) - (self.outcome != "not_sent"),
-        )
-
-    def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
-        """The verdict. In check mode nothing is given back and nothing else is tried."""
-        found = failover.judge(self.attempt(released=released))
-        return Verdict.STOP if check_mode and found is not Verdict.READY else found
-
-    # What is kept of it
-
-    def facts(self) -> Variables:
-        """The host's variables, its machine being ready."""
-        found = registration.facts(
-            self.plan["offer_id"],
-            self.ids,
-            self.status["connections"],
-            self.price_per_hour,
-            self.plan["trust"],
-            self.plan["known_hosts_file"],
-            self.plan["identity_file"],
-        )
-        found.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
-        return {**found, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
-
-    @property
-    def begin(self) -> float | None:
-        """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
-        told = (self.status.get("procured_at"), self.purchase.get("procured_at"), self.entry.journaled_at)
-        return first_of(told)
-
-    def end(self) -> float | None:
-        """When its lease is over, None if it has none; what cannot be read is told by the plan."""
-        if self.plan["registry"]:
-            try:
-                return lease.end_of(self.entry.leased, self.entry.ends_at, self.begin)
-            except ValueError:
-                return None
-        begin = self.begin if self.begin is not None or self.outcome != "created" else time.time()
-        return None if begin is None else lease.read_lease(self.plan["lease"]).end(begin)
-
-    def left_open(self) -> Variables:
-        """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
-        if self.plan["registry"] or self.outcome != "unknown":
-            return {}
-        known: Variables = {"provision_procured_offer_id": self.plan["offer_id"], "provision_resource_ids": self.ids}
-        return known if self.price_per_hour is None else {**known, "provision_price_per_hour": self.price_per_hour}
-
-    def keep(self, verdict: Verdict, attempt: Attempt) -> bool:
+    def keep(self, verdict: Verdict) -> bool:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
-        if self.registry is None or self.trouble:
+        case, registry = self.case, self.registry
+        if registry is None or case.trouble:
             return False
-        before = self._known
-        if verdict is Verdict.READY:
-            named = {key: value for key, value in self.facts().items() if key != "provision_bootstrap_host_key"}
-            named["provision_identity_file"] = self.plan["identity_file"] or None
-            if is_shared(self.plan["registry"]):
-                named = registration.portable(named)
-            after: Variables | None = self._noted({**named, "provision_purchase": MADE})
-        elif failover.leaves_nothing(attempt) and before is not None and self._is_free(before):
-            self.registry.end(FAILED if self.status.get("phase") == _states.FAILED else GONE)
-            after = None
-        elif before is not None and self.ids and self.outcome in ("created", "existing", "rejected", ""):
-            after = self._noted({"provision_resource_ids": self.left or self.ids, "provision_purchase": MADE})
-        else:
-            after = before
-        return after != before
-
-    def _noted(self, changes: Variables) -> Variables:
-        """The entry with these changes; what it says already is not written again."""
-        if self._known is not None and all(self._known.get(name) == value for name, value in changes.items()):
-            return self._known
-        return t.cast(Registry, self.registry).note(changes)
-
-    def _is_free(self, entry: Variables) -> bool:
-        """Whether the entry is that of this attempt, and no purchase of it may be under way."""
-        known = read_entry(entry)
-        return known.offer_id == self.plan["offer_id"] and (not known.is_open or self.outcome != "not_sent")
-
-    def said(self) -> str:
-        """What the purchase or the last look said."""
-        if self.trouble:
-            return self.trouble
-        if self.status.get("phase") == _states.FAILED:
-            return messages.failed(self.plan["offer_id"], self.status.get("failure_reason"))
-        return str(
-            self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.plan['offer_id']}."
-        )
-
-    def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
-        """Why the host stops, and what is billed."""
-        if attempt.outcome in ("unknown", "claimed"):
-            return self._unsettled()
-        if attempt.doubled and not attempt.released:
-            ids = self.left or self.ids
-            return messages.doubled(self.host, self.price_per_hour, ids, self.namesakes, self.is_later)
-        owned = attempt.billed and not attempt.released
-        money = (
-            messages.billed(self.price_per_hour, self.left or self.ids) if owned else messages.nothing_billed(self.host)
-        )
-        waits = owned and not self.is_over and attempt.outcome != "rejected" and not self.trouble
-        again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
-        if attempt.released:
-            again = messages.DELETED_AGAIN
-        advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
-        if owned and self.status.get("phase") == _states.FAILED:
-            advice = messages.end_first(self.host)
-        return messages.joined(self.said(), again, money, messages.tried(tried), advice)
-
-    def _unsettled(self) -> str:
-        """The same of a purchase whose end nobody knows. The task knows best, unless it has sent nothing itself."""
-        offer_id, outcome = str(self.plan["offer_id"]), self.purchase.get("outcome")
-        if not outcome:
-            return messages.died(offer_id, self.said(), self.price_per_hour, self.ids)
-        if outcome == "not_sent":
-            return messages.joined(self.said(), messages.still_open(self.host, offer_id, self.price_per_hour, self.ids))
-        return self.said()
+        if case.is_forgotten(verdict):
+            registry.end(FAILED if case.is_failed else GONE)
+            return True
+        changes = case.noted(verdict)
+        if verdict is Verdict.READY and is_shared(case.plan["registry"]):
+            changes = registration.portable(changes)
+        before = self._before
+        # What it says already is not written again.
+        if before is not None and all(before.get(name) == value for name, value in changes.items()):
+            return False
+        return bool(changes) and registry.note(changes) != before
 
 
-def _answer(judged: t.Sequence[tuple[_Case, Verdict]], params: Params, check_mode: bool) -> Result:
+def _answer(judged: t.Sequence[_Judged], params: Params, check_mode: bool) -> Result:
     """The verdicts as plain mappings, with the registry brought up to date."""
     # Of hosts that are at another step meanwhile the further machines stay.
-    answer: Result = {"changed": False, "verdicts": [], "further": dict(params["before"].get("further") or {})}
-    warnings: list[str] = []
-    rows = {}
-    for case, verdict in judged:
-        attempt = case.attempt()
-        attempts = [*case.plan["attempts"], *_tried(case, verdict)]
-        answer["further"].pop(case.host, None)
-        found: Result = {"host": case.host, "call": case.plan["call"], "facts": {}, "stop": "", "release": []}
-        if not check_mode:
-            try:
-                answer["changed"] |= case.keep(verdict, attempt)
-            except RegistryError as error:
-                case.trouble = str(error)
-                verdict = Verdict.STOP
-        taken = _taken(case, params["inventory"]) if verdict is Verdict.READY else []
-        if taken:
-            verdict = Verdict.STOP
-            case.trouble = messages.names_taken(case.host, taken)
+    further = dict(params["before"].get("further") or {})
+    changed, verdicts, rows, warnings = False, [], {}, []
+    for each in judged:
+        case, verdict, kept = _settled(each, params["inventory"], check_mode)
+        changed |= kept
+        further.pop(case.host, None)
+        row = _row(case, verdict)
         if verdict is Verdict.READY:
-            found["facts"] = case.facts()
-            answer["further"][case.host] = _further(case)
-            rows[case.host] = registration.row(case.host, found["facts"])
-            warnings.append(_unnamed(case))
-        elif verdict is Verdict.RELEASE:
-            found["release"] = case.left or case.ids
-        elif verdict is Verdict.STOP:
-            found["stop"] = case.failure(attempt, [each["offer_id"] for each in attempts])
-            found["facts"] = case.left_open()
-        found.update(
-            next=_NEXT.get(verdict) or _reached_by(case),
-            again=verdict in (Verdict.AGAIN, Verdict.ANEW),
-            attempts=attempts,
-        )
-        answer["verdicts"].append(found)
+            further[case.host] = _further(case)
+            rows[case.host] = registration.row(case.host, row["facts"])
+            warnings += case.warnings()
+        verdicts.append(row)
     if not check_mode:
-        warnings += bring_ssh_up_to_date(case.plan["registry"] for case, _verdict in judged)
-    if rows:
-        answer["ansible_stats"] = {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}
-    none_next = not any(found["next"] for found in answer["verdicts"])
-    call = next((str(plan["call"]) for plan in params["plans"]), "")
-    return {**answer, "call": call, "none_next": none_next, "warnings": list(filter(None, warnings))}
+        warnings += bring_ssh_up_to_date(each.case.plan["registry"] for each in judged)
+    stats = {"ansible_stats": {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}} if rows else {}
+    return {
+        **stats,
+        "changed": changed,
+        "verdicts": verdicts,
+        "further": further,
+        "call": next((str(plan["call"]) for plan in params["plans"]), ""),
+        "none_next": not any(row["next"] for row in verdicts),
+        "warnings": warnings,
+    }
 
 
-def _taken(case: _Case, inventory: t.Mapping[str, t.Any]) -> list[str]:
-    """Hosts of the inventory whose names the further machines would have, but for those that the role has added."""
-    machines = case.status["connections"][1:]
-    names = registration.further_names(case.host, len(machines) + 1)
-    return [
-        name
-        for name, machine in zip(names, machines)
-        if name in inventory and machine["resource_id"] not in inventory[name]
-    ]
+def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool) -> tuple[Case, Verdict, bool]:
+    """The case with its verdict once the registry has it, and whether that changed the registry."""
+    verdict, kept = judged.case.verdict(check_mode), False
+    try:
+        kept = not check_mode and judged.keep(verdict)
+    except RegistryError as error:
+        return replace(judged.case, trouble=str(error)), Verdict.STOP, False
+    names = judged.case.taken_names(inventory) if verdict is Verdict.READY else []
+    if names:
+        trouble = messages.names_taken(judged.case.host, names)
+        return replace(judged.case, trouble=trouble), Verdict.STOP, kept
+    return judged.case, verdict, kept
 
 
-def _further(case: _Case) -> list[Result]:
+def _row(case: Case, verdict: Verdict) -> Result:
+    """What the role's tasks need of a host, and a person can read at -v."""
+    attempts = [*case.plan["attempts"], *case.tried(verdict)]
+    row: Result = {
+        "host": case.host,
+        "call": case.plan["call"],
+        "facts": {},
+        "stop": "",
+        # What the role may end: what this purchase holds, by exact id.
+        "release": list(case.billed) if verdict is Verdict.RELEASE else [],
+        "next": _NEXT.get(verdict) or _reached_by(case),
+        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
+        "attempts": attempts,
+    }
+    if verdict is Verdict.READY:
+        row["facts"] = case.facts()
+    elif verdict is Verdict.STOP:
+        row["stop"] = case.failure(case.attempt(), [each["offer_id"] for each in attempts])
+        row["facts"] = case.left_open()
+    return row
+
+
+def _further(case: Case) -> list[Result]:
     """The further machines of a cluster, as hosts of the first one's groups."""
     plan = case.plan
     machines = registration.further(
-        case.host, case.status["connections"], plan["trust"], plan["known_hosts_file"], plan["identity_file"]
+        case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
     )
     return [{**each, "groups": plan["groups"]} for each in machines]
 
 
-def _reached_by(case: _Case) -> str:
+def _reached_by(case: Case) -> str:
     """The file of the role that follows for a machine that runs."""
-    if len(case.status["connections"]) > 1:
+    if len(case.instances) > 1:
         return "prepare.yml"
     plan = case.plan
     return registration.reached_by(
@@ -422,52 +234,24 @@ def _reached_by(case: _Case) -> str:
     )
 
 
-def _tried(case: _Case, verdict: Verdict) -> list[Result]:
-    """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
-    if case.plan["action"] != BUY and verdict is Verdict.READY:
-        return []
-    return [
-        {
-            "offer_id": case.plan["offer_id"],
-            "outcome": case.outcome or "existing",
-            "error_class": case.purchase.get("error_class") or "",
-            "msg": case.said(),
-        }
-    ]
-
-
-def _unnamed(case: _Case) -> str:
-    """A warning, once, where the API calls the machine otherwise than it was asked to."""
-    kept = sorted({each["name"] for each in case.status.get("instances") or () if each.get("name")})
-    # Several machines of one offer are numbered after the name, by which they are found again.
-    numbered = len(kept) > 1 and all(case.plan["name"] in (name, base_of(name)) for name in kept)
-    if not case.plan["unused"] or case.plan["name"] in kept or numbered:
-        return ""
-    return messages.unnamed(case.host, case.plan["name"], kept, by_name=not case.plan["registry"])
-
-
 @with_registries
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
     plan, ended = params["plans"][0], params["deleted"]
-    purchase = params["purchases"].get(plan["host"]) or {}
-    case = _Case(plan, purchase, params["offers"], _Listed(api), _Others(registries, [plan]), registries)
-    over = bool(ended) and all(each.get("billing_stopped") for each in ended)
+    judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
+    case = judged.case
+    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
+    over = bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
     attempt = case.attempt(released=over)
     verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
     tried = [dict(each) for each in params["before"].get("attempts") or []]
     if over and tried:
         tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
-    warnings = []
-    if over and case.registry is not None:
-        try:
-            case.registry.end(RELEASED)
-            warnings = bring_ssh_up_to_date([plan["registry"]])
-        except RegistryError as error:  # the next run sees that the machines are gone
-            warnings = [str(error)]
     left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
     money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price_per_hour, case.ids))
-    stop = case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.said(), money)
+    stop = (
+        case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.reason(), money)
+    )
     return {
         "changed": over,
         "over": over,
@@ -477,8 +261,19 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
         "next": _NEXT.get(verdict, "stop.yml"),
         "stop": stop,
-        "warnings": warnings,
+        "warnings": _forgotten(judged.registry, str(plan["registry"])) if over else [],
     }
+
+
+def _forgotten(registry: Registry | None, place: str) -> list[str]:
+    """Let the registry forget what was given back; what fails is a warning, since the next run sees that it is gone."""
+    if registry is None:
+        return []
+    try:
+        registry.end(RELEASED)
+        return bring_ssh_up_to_date([place])
+    except RegistryError as error:
+        return [str(error)]
 
 
 def reached(params: Params, check_mode: bool) -> Result:

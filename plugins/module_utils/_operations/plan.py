@@ -31,7 +31,7 @@ from .._provision.lease import Clock
 from .._provision.planning import BUY, KEEP, LATER, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
-from .._provision.standing import Account, Kind, Standing, standing
+from .._provision.standing import Account, Kind, Standing, doubtful, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._files import read_text
 from .._registry._pins import pin
@@ -44,7 +44,7 @@ from ._leases import Lifetime, Sweeps, idles, leased, lifetimes_of, lives, warni
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
-from ._unlisted import unlisted
+from ._unlisted import read_by_id, unlisted
 from ._waiting import told, waits
 from .offer_status import offer_statuses
 
@@ -71,6 +71,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         memory.refuse(host.host, memory.foreign(host.registry, host.host, host.project) or is_another or left)
     statuses = _statuses(api, hosts, known)
     account = _account(api, hosts, known, statuses, memory)
+    account = replace(account, read=read_by_id(api, doubtful(known, statuses, account)))
     try:
         late = [] if check_mode else registries.take_late(account.unclaimed)
     except RegistryError as error:

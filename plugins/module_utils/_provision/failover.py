@@ -38,8 +38,9 @@ class Attempt:
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
     offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
-    that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has
-    machines of this name, too; ``later``: it is the earlier one of the two.
+    that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has machines
+    of this name, too; ``later``: it is the earlier one of the two. ``doubtful``: the API names machines as bought by it
+    that cannot be, or that it does not show.
     """
 
     outcome: str
@@ -55,13 +56,14 @@ class Attempt:
     left: int = 0
     doubled: bool = False
     later: bool = False
+    doubtful: bool = False
 
 
 def judge(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome == "claimed" and not attempt.held and attempt.left > 0:
         return Verdict.ANEW
-    if attempt.outcome in ("unknown", "claimed"):
+    if attempt.outcome in ("unknown", "claimed") or attempt.doubtful:
         return Verdict.STOP
     if attempt.doubled and attempt.released:
         return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
@@ -101,6 +103,6 @@ def needs_another(attempt: Attempt) -> bool:
 
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
-    if attempt.outcome in ("unknown", "claimed") or _runs(attempt):
+    if attempt.outcome in ("unknown", "claimed") or attempt.doubtful or _runs(attempt):
         return False
     return attempt.released or not attempt.billed

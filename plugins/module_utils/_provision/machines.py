@@ -5,8 +5,8 @@
 
 ``GET /resources?offer_id=`` proves nothing by itself: the filter may be ignored, and a machine may have been linked to
 a second offer (a volume that was bought for it). A machine is an offer's if the offer's own answers name its id, or if
-it says itself that this is the offer it was bought with. An answer that holds machines of other offers only shows that
-the filter was not applied. This module util is private to the collection.
+it says itself that this is the offer it was bought with (``offer_id``; None if that is not certain). A list that holds
+machines of other offers only shows that the filter was not applied. This module util is private to the collection.
 """
 
 from __future__ import annotations
@@ -22,21 +22,7 @@ Kind = t.TypeVar("Kind", bound=Machine)
 
 def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str]) -> list[Kind]:
     """Those of the resources that are this offer's; ``ids`` are those that the purchase or the status names."""
-    return [each for each in resources if each.get("resource_id") in ids or bought_with(each) == offer_id]
-
-
-def bought_with(resource: Machine) -> str | None:
-    """The offer that a resource was bought with, None if it does not say so for certain.
-
-    Where it was linked to several offers, only the one whose role is ``primary`` is certain.
-    """
-    history = resource.get("offer_history")
-    entries = [each for each in history if isinstance(each, dict)] if isinstance(history, list) else []
-    linked = {_id(each.get("offer_id")) for each in entries} - {None}
-    if len(linked) < 2:
-        return _id(resource.get("offer_id")) or next(iter(linked), None)
-    primary = {_id(each.get("offer_id")) for each in entries if each.get("role") == "primary"} - {None}
-    return primary.pop() if len(primary) == 1 else None
+    return [each for each in resources if each["resource_id"] in ids or each["offer_id"] == offer_id]
 
 
 def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
@@ -77,7 +63,7 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     One that is not listed yet is the later one.
     """
     known = [each for each in machines if each["resource_id"]]
-    own = [each for each in known if each["resource_id"] in ids or bought_with(each) == offer_id]
+    own = [each for each in known if each["resource_id"] in ids or each["offer_id"] == offer_id]
     mine = {each["resource_id"] for each in own}
     names = {name, *(each["name"] for each in own)} - {"", None}
     others = [each for each in known if each["resource_id"] not in mine and each["name"] in names]
@@ -88,8 +74,3 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
 def _first(machines: t.Iterable[Machine]) -> tuple[str, str]:
     """When the first of them was made, and its id."""
     return min((str(each.get("created_at") or ""), str(each["resource_id"])) for each in machines)
-
-
-def _id(value: object) -> str | None:
-    """An id in one spelling, so that capitals do not make another offer of it."""
-    return value.strip().lower() or None if isinstance(value, str) else None

@@ -77,6 +77,22 @@ def _alias(machine: t.Mapping[str, t.Any], otherwise: str) -> str:
     return str(machine.get("resource_id") or otherwise)
 
 
+def instances(connections: Connections, noted: Connections, ids: t.Container[str]) -> list[t.Mapping[str, t.Any]]:
+    """How the machines of a host are reached: in the noted order, since the first one is the host, then further ones.
+
+    One that is held (``ids``) and that a later status omits keeps its place and its address.
+    """
+    named = {each.get("resource_id"): each for each in connections}
+    if None in named:  # which is which cannot be told
+        return list(connections)
+    before = {
+        each.get("resource_id"): each
+        for each in noted
+        if each.get("resource_id") in {*named} or each.get("resource_id") in ids
+    }
+    return list({**before, **named}.values()) if named else []
+
+
 def facts(
     offer_id: str,
     resource_ids: t.Sequence[str],

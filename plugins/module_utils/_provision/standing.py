@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
+from .._moments import seconds_of
 from .._wording import usd
-from . import choosing, messages, ownership
+from . import choosing, holdings, messages, ownership
 from .declaration import Declaration
 from .entry import Entry
+from .holdings import Holdings, Look, Observation, Proof, Verdict
 from .machines import price_of
 from .ownership import Claim, Machine, Owners
 from .sums import UNLIMITED
@@ -61,12 +63,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Account:
-    """The machines that the API lists, with their owners; None if they were not asked for or cannot be read."""
+    """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
+
+    ``read``: what was read by its id with ``force_refresh``, None for a 404.
+    """
 
     machines: tuple[Owned, ...] | None = None
     unreadable: str = ""
     claims: t.Mapping[str, Claim] = field(default_factory=dict)
     rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: t.Mapping[str, Machine | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, claims: t.Iterable[Claim], machines: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
@@ -103,6 +109,10 @@ class Account:
         """The machines that have these ids."""
         return [each for resource_id in ids for each in self._indexes["id"].get(resource_id, [])]
 
+    def holder_of(self, resource_id: str, host: str) -> str:
+        """Another host than this one that holds the resource; empty if there is none."""
+        return next((each for each in self._holders.get(resource_id, ()) if each != host), "")
+
     def buyers(self, offer_id: str) -> t.Collection[str]:
         """The hosts whose purchase of this offer was answered."""
         return self._buyers.get(offer_id, ())
@@ -117,6 +127,16 @@ class Account:
             for what, word in zip(found, words):
                 if word:
                     found[what].setdefault(word, []).append(each)
+        return found
+
+    @cached_property
+    def _holders(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for machine, owner in self.machines or ():
+            found.setdefault(ownership.id_of(machine), []).extend(owner.hosts)
+        for claim in self.claims.values():
+            for resource_id in claim.resource_ids:
+                found.setdefault(resource_id, []).append(claim.host)
         return found
 
     @cached_property
@@ -158,37 +178,59 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     return found
 
 
+def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
+    """What is known of the purchase that the entry of a host names."""
+    named = tuple(dict.fromkeys(str(each).lower() for each in status.get("resource_ids") or ()))
+    resources = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
+    listed = {ownership.id_of(machine): machine for machine, _owner in resources if ownership.id_of(machine)}
+    holders = {each: account.holder_of(each, host) for each in (*listed, *named)}
+    return Look(
+        entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), listed, account.read, holders
+    )
+
+
+def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
+    """The ids that must be read before it is decided what these hosts hold; none of an ordinary purchase."""
+    looks = (
+        look_at(host, entry, statuses.get(entry.offer_id, {}), account)
+        for host, entry in entries.items()
+        if entry.offer_id and not entry.is_open and not entry.is_refused
+    )
+    return frozenset(each for look in looks for each in look.doubtful)
+
+
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
     phase = status.get("phase")
-    ids = tuple(status.get("resource_ids") or ()) or entry.resource_ids
-    ours = Standing(Kind.UNDER_WAY, entry.offer_id, ids, entry.price_per_hour)
-    if phase is None:
-        return _unknown(host, entry, status, ours)
-    if entry.is_open:
-        return _opened(host, entry, phase, ours, account)
+    look = look_at(host.host, entry, status, account)
+    if phase is None or entry.is_open:
+        ours = Standing(Kind.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
+        return _unknown(host, entry, status, ours) if phase is None else _opened(host, entry, phase, ours, account)
+    held, contradictions = look.conclude()
+    ours = Standing(Kind.UNDER_WAY, entry.offer_id, held.may_be_billed, entry.price_per_hour)
+    if contradictions:
+        told = messages.contradicted(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
+        return replace(ours, kind=Kind.STOP, resource_ids=held.ids, reason=told)
     if phase == _states.READY:
-        return replace(ours, kind=Kind.READY) if status.get("ready") else ours
+        return replace(ours, kind=Kind.READY) if status.get("ready") and not held.pending else ours
     if phase == _states.ENDED:
-        return _ended(host, entry, ours, account)
+        return _ended(host, entry, ours, look, account)
     if phase == _states.FAILED:
-        left = _left(host, entry, status, account)
+        left = _left(look, held, account)
         if left is not None and not left:
             return _unregistered(host, account, void=True)
-        return Standing(Kind.FAILED, entry.offer_id, left or ids, entry.price_per_hour)
+        return replace(ours, kind=Kind.FAILED, resource_ids=left or ours.resource_ids)
     if phase == _states.EXPIRED:
         reason = messages.gone_missing(
             host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.entry_place
         )
-        return Standing(Kind.STOP, entry.offer_id, ids, entry.price_per_hour, reason)
+        return replace(ours, kind=Kind.STOP, reason=reason)
     # What was answered to be bought and is called unbought is shown late.
     return ours
 
 
-def _ended(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
+def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
     """All machines of the offer have ended, unless the list says otherwise of one."""
-    named = {ownership.id_of(machine): machine for machine, _owner in account.machines_with(entry.resource_ids)}
-    own = {ownership.id_of(machine): machine for machine in _of_its_offer(host, entry, account)}
-    left = [machine for machine in {**own, **named}.values() if not _states.is_ending(machine["status"])]
+    left = [machine for machine in look.listed.values() if not _states.is_ending(machine["status"])]
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
@@ -211,20 +253,11 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
 
 
 def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
-    """A purchase was sent whose answer nobody knows. What cannot be told here, the purchase itself settles."""
-    if phase == _states.UNBOUGHT or phase == _states.EXPIRED:
-        # Another controller may have bought for this host meanwhile, by another offer.
-        other = _unregistered(host, account, void=False)
-        if not other.machines:
-            return replace(ours, kind=Kind.OPEN)
-        told = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
-        return replace(
-            other,
-            reason=messages.joined(other.reason, told) if other.reason else "",
-            void=other.owns and other.offer_id != entry.offer_id,
-        )
-    found = account.of_offer(entry.offer_id)
-    owners = {name for _machine, owner in found for name in owner.hosts}
+    """A purchase was sent, and its answer never came. What cannot be decided here, the purchase itself settles."""
+    if phase in (_states.UNBOUGHT, _states.EXPIRED):
+        return _opened_unbought(host, entry, ours, account)
+    owned = account.of_offer(entry.offer_id)
+    owners = {name for _machine, owner in owned for name in owner.hosts}
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
         reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
@@ -232,38 +265,54 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
-    mine = [machine for machine, owner in found if owner.hosts]
-    strangers = [machine for machine, owner in found if not owner.hosts and machine["name"]]
-    if any(ownership.is_named(machine, host.name) for machine in strangers) and not host.adopt:
+    mine = [machine for machine, owner in owned if owner.hosts] or _namesakes(host, entry, account)
+    strangers = [machine for machine, owner in owned if not owner.hosts and machine["name"]]
+    if not mine and not host.adopt:
+        return _opened_by_strangers(host, entry, phase, ours, account, strangers)
+    listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
+    kind = Kind.FAILED if phase == _states.FAILED else Kind.UNDER_WAY
+    return replace(ours, kind=kind, resource_ids=listed or ours.resource_ids, adopted=not mine)
+
+
+def _opened_unbought(host: Declaration, entry: Entry, ours: Standing, account: Account) -> Standing:
+    """The API calls the offer unbought or expired; another controller may have bought for the host by another offer."""
+    other = _unregistered(host, account, void=False)
+    if not other.machines:
+        return replace(ours, kind=Kind.OPEN)
+    told = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
+    reason = messages.joined(other.reason, told) if other.reason else ""
+    return replace(other, reason=reason, void=other.owns and other.offer_id != entry.offer_id)
+
+
+def _opened_by_strangers(
+    host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account, strangers: list[Machine]
+) -> Standing:
+    """The offer is bought, and no machine of it is proved to be the host's."""
+    if any(ownership.is_named(machine, host.name) for machine in strangers):
         return replace(ours, kind=Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
-    if strangers and not mine and not host.adopt:
+    if strangers:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return replace(ours, kind=Kind.STOP, reason=reason, machines=tuple(strangers))
-    if not mine and phase == _states.FAILED and _left(host, entry, {"resource_ids": ours.resource_ids}, account) == ():
+    look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
+    if phase == _states.FAILED and _left(look, look.everything, account) == ():
         return _unregistered(host, account, void=True)
-    if not mine and not host.adopt:
-        return replace(ours, kind=Kind.OPEN)
-    listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
-    ids = listed or ours.resource_ids
-    kind = Kind.FAILED if phase == _states.FAILED else Kind.UNDER_WAY
-    return replace(ours, kind=kind, resource_ids=ids, adopted=not mine)
+    return replace(ours, kind=Kind.OPEN)
 
 
-def _of_its_offer(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
-    """The machines of the host's offer. What another host owns is linked to it by mistake."""
-    return [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts in ((), (host.host,))]
+def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
+    """Machines of the host's name that an unanswered purchase has bought, though they do not say with which offer."""
+    purchase = Holdings(entry.offer_id, seconds_of(entry.journaled_at))
+    named = [
+        (machine, Observation(ownership.id_of(machine), Proof.NAME, machine, next(iter(owner.hosts), "")))
+        for machine, owner in account.named(host.name)
+        if entry.is_unanswered and ownership.is_named(machine, host.name)
+    ]
+    return [machine for machine, observed in named if holdings.judge(purchase, observed)[0] is Verdict.HELD]
 
 
-def _left(host: Declaration, entry: Entry, status: Status, account: Account) -> tuple[str, ...] | None:
-    """What a failed offer has left that may be billed, None if nobody can tell."""
-    if account.machines is None:
-        return None
-    noted = {*entry.resource_ids, *(str(each).lower() for each in status.get("resource_ids") or ())}
-    own = _of_its_offer(host, entry, account)
-    found = [*own, *(machine for machine, _owner in account.machines_with(noted))]
-    # One that is not listed has told nobody that it is gone; but a failed offer need not have had a machine.
-    gone = {ownership.id_of(machine) for machine in found if _states.is_gone(machine["status"])}
-    return tuple(sorted({*noted, *map(ownership.id_of, own)} - gone - {""}))
+def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | None:
+    """What a failed offer has left that may be billed, None if that cannot be read."""
+    return None if account.machines is None else look.left_of(held)
 
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Listed, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
 
 from provision_samples import machine, offer_id
@@ -106,7 +106,7 @@ def test_few_of_many_machines_are_compared_with_a_purchase() -> None:
     listed = [*others[:2], own, *many, numbered, *others[2:]]
     api: Any = Account(listed)
     bought = ("gpu-1", offer_id(1), ["5", "6"])
-    akin = _Listed(api).akin(*bought) or []
+    akin = _Observer(api, api, []).akin(*bought) or []
     assert [each["resource_id"] for each in akin] == ["r-2", "r-3", "5", "6"]
     assert namesakes(akin, *bought) == namesakes(listed, *bought)
     assert [each["resource_id"] for each in namesakes(akin, *bought)[0]] == ["r-2", "r-3"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import (
@@ -169,6 +170,9 @@ def test_every_combination() -> None:
         count += 1
         verdict = judge(attempt)
         seen.add(verdict)
+        doubtful = replace(attempt, doubtful=True)
+        claimed = attempt.outcome == "claimed" and verdict is ANEW
+        assert claimed or (judge(doubtful) is STOP and not leaves_nothing(doubtful))
         for name, rule in RULES.items():
             if name not in broken and not rule(attempt, verdict):
                 broken[name] = (attempt, verdict)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import (
-    bought_with,
     ids_for_match,
     ids_in,
     may_be_billed,
@@ -43,18 +42,17 @@ def linked(offer_id: Any, role: str | None = None) -> dict[str, Any]:
     ],
 )
 def test_a_machine_says_for_certain_what_it_was_bought_with(fields: dict[str, Any], offer: str | None) -> None:
-    assert bought_with(fields) == offer
-    assert bought_with(read_resource({"resource_id": "x", **fields})) == offer
+    assert read_resource({"resource_id": "x", **fields})["offer_id"] == offer
 
 
 def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
-    named = {"resource_id": "1"}
+    named = {"resource_id": "1", "offer_id": None}
     own = {"resource_id": "2", "offer_id": A}
     others = [
         {"resource_id": "3", "offer_id": B},
-        {"resource_id": "4"},
-        {"resource_id": "5", "offer_history": [linked(A), linked(B)]},
-        {"resource_id": None},
+        {"resource_id": "4", "offer_id": None},
+        read_resource({"resource_id": "5", "offer_history": [linked(A), linked(B)]}),
+        {"resource_id": None, "offer_id": None},
     ]
     assert of_offer([*others, named, own], A, ["1"]) == [named, own]
     assert of_offer(others, A, []) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     Account,
     Kind,
     Standing,
+    doubtful,
     standing,
 )
 
@@ -123,7 +125,8 @@ TABLE: list[tuple[str, str, str, str, Kind, str, tuple[str, ...]]] = [
     ),
     ("sent", "ready", "a stranger with its offer", "adopt", UNDER_WAY, "adopted", ()),
     ("sent", "ready", "another host's", "", FREE, "void", ()),
-    ("made", "ready", "empty", "", READY, "", ()),
+    # What a status names and the API does not show yet is billed and blocks: it is looked at again.
+    ("made", "ready", "empty", "", UNDER_WAY, "", ()),
     ("made", "unbought", "empty", "", UNDER_WAY, "", ()),
     ("made", "404", "empty", "", STOP, "", (X, "may be billed", "decommission_forget")),
     ("made", "ready", "another host's", "", STOP, "", (X, "gpu-2")),
@@ -293,21 +296,41 @@ def test_a_journal_is_kept_if_its_machine_is_contested() -> None:
     assert X in found.reason and "gpu-2" in found.reason
 
 
-def test_what_a_failed_offer_leaves_is_not_another_hosts() -> None:
-    """A machine of another host can be linked to the offer, for example by a volume that was bought for it."""
+def test_a_machine_of_the_offer_that_another_host_holds_is_a_contradiction() -> None:
     one = host()
     other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
     machines = [machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-2", X)]
-    # Both are of one offer, so it is contested; by its own id the host's machine may be billed all the same.
     found = standing(one, ENTRIES["owns"], look("failed"), account([(one, ENTRIES["owns"])], machines, [other]))
-    assert (found.kind, found.resource_ids) == (FAILED, (M,))
+    assert (found.kind, found.resource_ids) == (STOP, (M,))
+    for said in (M, N, "gpu-2 holds it", "USD 2.00", "Nothing was registered"):
+        assert said in found.reason
 
 
-def test_ids_in_capitals_are_the_same() -> None:
-    one = host()
-    machines = [machine(1, "gpu-1", X.upper(), resource_id=M.upper(), status="deleted")]
-    seen = account([(one, ENTRIES["owns"])], machines)
-    assert standing(one, ENTRIES["owns"], look("failed", resource_ids=[M.upper()]), seen).void
+def test_a_status_that_names_a_colleagues_machine_changes_nothing() -> None:
+    """P1, P2: the registry's ids stay, whatever the status names instead."""
+    one, status = host(), look("ready", resource_ids=[N], ready=True)
+    seen = account([(one, ENTRIES["owns"])], None)
+    assert doubtful({"gpu-1": ENTRIES["owns"]}, {X: status}, seen) == {N}
+    for colleague in (machine(2, "train", Y), machine(2, "train", None, created_at="2025-01-31T12:00:00Z")):
+        known = replace(ENTRIES["owns"], journaled_at="2026-01-31T12:00:00Z")
+        found = standing(one, known, status, replace(seen, read={N: colleague}))
+        assert (found.kind, found.resource_ids) == (STOP, (M,))
+        assert "called train" in found.reason
+    late = standing(one, ENTRIES["owns"], status, replace(seen, read={N: None}))
+    assert (late.kind, late.resource_ids) == (UNDER_WAY, (M, N)), "it is billed, blocks, and is looked at again"
+    second = standing(one, ENTRIES["owns"], status, replace(seen, read={N: machine(2, "gpu-1-2", X)}))
+    assert (second.kind, second.resource_ids) == (READY, (M, N))
+
+
+def test_a_lost_answer_is_settled_by_the_name_where_machines_name_no_offer() -> None:
+    one, sent = host(), entry(X, provision_journaled_at="2026-01-31T12:00:00Z")
+    seen = account([(one, sent)], [machine(1, "gpu-1", None)])
+    assert (standing(one, sent, look("ready"), seen).kind, standing(one, sent, look("unbought"), seen).kind) == (
+        UNDER_WAY,
+        STOP,
+    )
+    older = account([(one, sent)], [machine(1, "gpu-1", None, created_at="2026-01-30T12:00:00Z")])
+    assert standing(one, sent, look("ready"), older).kind is OPEN
 
 
 # An offer that the user names

@@ -1,0 +1,218 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a purchase has bought: the ids of its resources, each with its proof.
+
+Holdings grow by proof and shrink only by "told gone". If a later answer omits an id, nothing is removed. A
+contradiction stops the host and changes nothing: lists lag, statuses name other people's machines, and a machine may be
+linked to a second offer. Registration, release, decommission, reap, audit and the ledger go by holdings alone.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .. import _states
+from .._moments import seconds_of
+from .machines import Machine
+
+# Seconds by which the clock that noted a purchase and the API's may differ.
+_SLACK = 300.0
+
+
+class Proof(enum.Enum):
+    """Who names a resource as one of the purchase."""
+
+    ANSWER = "the answer to the purchase"  # or the registry, which keeps what was proved before
+    STATUS = "the offer's status"
+    OFFER = "the resource itself"
+    NAME = "the host's name, and a purchase that was never answered"
+    PERSON = "a person"
+
+
+class Verdict(enum.Enum):
+    """What follows for one resource."""
+
+    HELD = "held"
+    PENDING = "pending"  # named, but not to be read yet: it is billed, blocks, and is checked again
+    AFFECTED = "affected"  # another offer's storage that the purchase only touched: noted, never held or ended
+    CONTRADICTION = "contradiction"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A resource that was named. ``resource``: as the API shows it, None for a 404 or if it was not listed.
+
+    ``holder``: another host that holds it.
+    """
+
+    resource_id: str
+    proof: Proof
+    resource: Machine | None = None
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A resource that one side names as bought by the purchase, and why it cannot be."""
+
+    observation: Observation
+    why: str
+
+    def __str__(self) -> str:
+        machine = self.observation.resource or {}
+        name = f" (called {machine['name']})" if machine.get("name") else ""
+        return f"{self.observation.proof.value} names {self.observation.resource_id}{name}, but {self.why}"
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The resources of one purchase.
+
+    ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``proofs``: what proves each id.
+    """
+
+    offer_id: str
+    sent_at: float | None = None
+    proofs: t.Mapping[str, Proof] = field(default_factory=dict)
+    pending: tuple[str, ...] = ()
+    affected: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids that are held."""
+        return tuple(self.proofs)
+
+    @property
+    def may_be_billed(self) -> tuple[str, ...]:
+        """All ids that the purchase may be billed for; of an entry that was refused there are none (`entry.held`)."""
+        return tuple(dict.fromkeys((*self.ids, *self.pending)))
+
+    def without(self, gone: t.Container[str]) -> Holdings:
+        """The holdings after the API has told that these are gone; nothing else makes them smaller."""
+        proofs = {each: proof for each, proof in self.proofs.items() if each not in gone}
+        return replace(self, proofs=proofs, pending=tuple(each for each in self.pending if each not in gone))
+
+
+def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
+    """The holdings with what was observed, and what contradicts them, which changes nothing."""
+    verdicts = [(each, *judge(holdings, each)) for each in observations]
+    of = {verdict: [each for each, its, _why in verdicts if its is verdict] for verdict in Verdict}
+    learnt = replace(
+        holdings,
+        proofs={
+            **holdings.proofs,
+            **{each.resource_id: each.proof for each in of[Verdict.HELD] if each.resource_id not in holdings.proofs},
+        },
+        pending=_ids(holdings.pending, of[Verdict.PENDING]),
+        affected=_ids(holdings.affected, of[Verdict.AFFECTED]),
+    )
+    return learnt, tuple(Contradiction(each, why) for each, its, why in verdicts if its is Verdict.CONTRADICTION)
+
+
+def _ids(before: t.Iterable[str], more: t.Iterable[Observation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*before, *(each.resource_id for each in more))))
+
+
+def judge(holdings: Holdings, observation: Observation) -> tuple[Verdict, str]:
+    """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table."""
+    resource, proof = observation.resource, observation.proof
+    other = (resource or {}).get("offer_id")
+    if proof is Proof.PERSON:
+        return Verdict.HELD, ""
+    if other and other != holdings.offer_id:
+        return _of_another_offer(observation, other)
+    if proof is Proof.ANSWER:
+        return Verdict.HELD, ""
+    if observation.holder:
+        return Verdict.CONTRADICTION, f"host {observation.holder} holds it"
+    if other:
+        return Verdict.HELD, ""
+    if resource is None:
+        return Verdict.PENDING, ""
+    if existed_before(resource, holdings.sent_at):
+        doubt = Verdict.IGNORED if proof is Proof.NAME else Verdict.CONTRADICTION
+        return doubt, "it was there before the purchase was sent"
+    return Verdict.HELD, ""
+
+
+def _of_another_offer(observation: Observation, other: str) -> tuple[Verdict, str]:
+    """The verdict for a resource that was certainly bought with another offer."""
+    if observation.proof is Proof.NAME:
+        return Verdict.IGNORED, ""
+    if _states.is_storage((observation.resource or {}).get("resource_type")):
+        return Verdict.AFFECTED, ""
+    return Verdict.CONTRADICTION, f"it says that it was bought with offer {other}"
+
+
+def existed_before(resource: Machine, sent_at: float | None) -> bool:
+    """Whether a resource is certainly older than a purchase that was sent then (seconds since the epoch)."""
+    created = seconds_of(resource.get("created_at"))
+    return created is not None and sent_at is not None and created < sent_at - _SLACK
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a purchase has shown: ``noted`` was proved before, ``named`` comes from the offer's status.
+
+    ``listed``: the account's resources by id, as far as they were listed. ``read``: those that were read by their id
+    with ``force_refresh``, None for a 404. ``holders``: other hosts that hold resources, by id.
+    """
+
+    offer_id: str
+    noted: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    sent_at: float | None = None
+    listed: t.Mapping[str, Machine] = field(default_factory=dict)
+    read: t.Mapping[str, Machine | None] = field(default_factory=dict)
+    holders: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The ids that must be read by themselves before anything follows from them, since a list may lag.
+
+        An ordinary purchase has none: its ids were proved before, and no list says otherwise.
+        """
+        return tuple(each for each in (*self.noted, *self.named) if each not in self.read and self._is_doubtful(each))
+
+    def _is_doubtful(self, resource_id: str) -> bool:
+        offer_id = (self.listed.get(resource_id) or {}).get("offer_id")
+        return offer_id != self.offer_id if resource_id not in self.noted else offer_id not in (None, self.offer_id)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it names nothing but what was proved before."""
+        return set(self.named) <= set(self.noted)
+
+    @property
+    def everything(self) -> Holdings:
+        """All ids that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
+        ids = dict.fromkeys((*self.noted, *self.named, *self._own))
+        return Holdings(self.offer_id, self.sent_at, pending=tuple(ids))
+
+    @property
+    def _own(self) -> list[str]:
+        return [each for each, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
+
+    def observations(self) -> t.Iterator[Observation]:
+        """What was observed, each resource once, by its strongest proof."""
+        by_proof = ((Proof.OFFER, self._own), (Proof.STATUS, self.named), (Proof.ANSWER, self.noted))
+        proofs = {each: proof for proof, ids in by_proof for each in ids}
+        for each in dict.fromkeys((*self.noted, *self.named, *self._own)):
+            resource = self.read.get(each) or self.listed.get(each)
+            yield Observation(each, proofs[each], resource, self.holders.get(each, ""))
+
+    def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
+        """The holdings of the purchase, and what contradicts them."""
+        return learn(Holdings(self.offer_id, self.sent_at), self.observations())
+
+    def left_of(self, holdings: Holdings) -> tuple[str, ...]:
+        """The ids of these holdings that may still be billed: all but those that were told to be gone."""
+        shown = {**self.listed, **self.read}
+        gone = {each for each, resource in shown.items() if resource and _states.is_gone(resource["status"])}
+        return holdings.without(gone).may_be_billed

@@ -1,0 +1,345 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of a host's plan: what it holds, what may be billed, what the registry keeps, and why the host stops.
+
+What follows for the host is decided by `failover.judge`. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import _states
+from .._market import price_that_counts
+from .._moments import first_of
+from .._text import number_of
+from . import failover, lease, messages, registration
+from .entry import Entry
+from .failover import Attempt, Verdict
+from .holdings import Contradiction, Holdings, Look
+from .machines import Machine
+from .ownership import base_of
+from .planning import BUY, WAIT
+
+Row = t.Mapping[str, t.Any]
+Variables = dict[str, t.Any]
+
+# Outcomes of purchases that were answered with yes; empty where one was made before this run
+_MADE = ("created", "existing", "")
+_OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A host with its plan, the result of its purchase, and what is known of its offer since.
+
+    ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.
+    ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
+    ``later``: whether another purchase of the host's name, whose machines are ``namesakes``, was the earlier one.
+    """
+
+    plan: Row
+    purchase: Row
+    status: Row
+    entry: Entry
+    has_entry: bool = False
+    trouble: str = ""
+    listed: t.Mapping[str, Machine] | None = None
+    read: t.Mapping[str, Machine | None] | None = None
+    holders: t.Mapping[str, str] | None = None
+    namesakes: tuple[Machine, ...] = ()
+    later: bool = False
+    now: float = 0.0
+
+    # What happened
+
+    @property
+    def host(self) -> str:
+        """The host's name in the inventory."""
+        return str(self.plan["host"])
+
+    @property
+    def offer_id(self) -> str:
+        """The offer that the plan is about."""
+        return str(self.plan["offer_id"])
+
+    @cached_property
+    def outcome(self) -> str:
+        """What became of the purchase; empty if it was made before.
+
+        A task that died says nothing; then the journal tells whether the purchase may have been sent.
+        """
+        if self.plan["action"] == WAIT:
+            return ""
+        outcome = str(self.purchase.get("outcome") or "")
+        if outcome == "not_sent" and self.entry.is_open and self._is_noted:
+            return "unknown"  # not by this task, but by an earlier run
+        if outcome:
+            return outcome
+        return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether check mode only showed what would be bought."""
+        return self.outcome == "planned"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the offer has come to an end that no waiting changes."""
+        return self.status.get("phase") in _OVER
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the offer failed after it was bought."""
+        return self.status.get("phase") == _states.FAILED
+
+    @property
+    def _is_noted(self) -> bool:
+        return self.entry.offer_id == self.offer_id
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """USD per hour, the price that counts (section 12 of the API's facts)."""
+        return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
+
+    # What it holds
+
+    @cached_property
+    def look(self) -> Look:
+        """All that was named as bought by a purchase that was answered with yes."""
+        is_made = self.outcome in _MADE
+        noted = [*(self.entry.resource_ids if self._is_noted else ()), *self.plan["resource_ids"]]
+        noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
+        return Look(
+            self.offer_id,
+            tuple(dict.fromkeys(noted)),
+            tuple(self.status.get("resource_ids") or ()) if is_made else (),
+            first_of([self.entry.journaled_at] if self._is_noted else []),
+            self.listed or {} if is_made else {},
+            self.read or {},
+            self.holders or {},
+        )
+
+    @cached_property
+    def _concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
+        return self.look.conclude()
+
+    @property
+    def held(self) -> Holdings:
+        """What the purchase has bought for certain, and what is still to be read."""
+        return self._concluded[0]
+
+    @property
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        """What the API names as bought, and cannot be."""
+        return self._concluded[1]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids that are or may be billed, for people: of a purchase without an answer whatever its status names."""
+        if self.outcome == "rejected":
+            return tuple(self.purchase.get("resource_ids") or ())  # what the status names may be another buyer's
+        return self.held.may_be_billed or tuple(self.status.get("resource_ids") or ())
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether the account's machines decide something; those that ran before and are named alike need no look."""
+        return self.outcome in ("created", "rejected") or self.is_over or not self.look.is_simple
+
+    @cached_property
+    def left(self) -> tuple[str, ...] | None:
+        """What may be billed of a purchase that is over or was refused; None if that cannot be read."""
+        if self.status.get("phase") == _states.ENDED and self.outcome != "rejected":
+            return ()
+        if self.listed is None:
+            return self.ids or None
+        return self.look.left_of(Holdings(self.offer_id, pending=self.ids) if self.outcome == "rejected" else self.held)
+
+    @property
+    def billed(self) -> tuple[str, ...]:
+        """The ids of a purchase that is or may be billed."""
+        return (self.left if self.is_over or self.outcome == "rejected" else None) or self.ids
+
+    # What follows
+
+    def attempt(self, *, released: bool = False) -> Attempt:
+        """How it has gone, for the rule of what follows."""
+        made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
+        return Attempt(
+            outcome=self.outcome,
+            error_class=str(self.purchase.get("error_class") or ""),
+            phase=str(self.status.get("phase") or ""),
+            ready=bool(self.status.get("ready")) and made and not self.held.pending,
+            billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
+            doubtful=bool(self.contradictions or self.held.pending),
+            wanted=bool(self.plan["wanted"]),
+            held=bool(self.purchase.get("claimed_by")),
+            unused=bool(self.plan["unused"]),
+            doubled=bool(self.namesakes),
+            later=self.later,
+            released=released,
+            release=bool(self.plan["may_release"]),
+            # What was not sent was no attempt.
+            left=int(self.plan["left"]) - (self.outcome != "not_sent"),
+        )
+
+    def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
+        """The verdict. In check mode nothing is given back and nothing else is tried."""
+        verdict = failover.judge(self.attempt(released=released))
+        return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
+
+    @property
+    def begin(self) -> float | None:
+        """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
+        return first_of((self.status.get("procured_at"), self.purchase.get("procured_at"), self.entry.journaled_at))
+
+    def end(self) -> float | None:
+        """When its lease is over, None if it has none; what cannot be read is told by the plan."""
+        if self.plan["registry"]:
+            try:
+                return lease.end_of(self.entry.leased, self.entry.ends_at, self.begin)
+            except ValueError:
+                return None
+        begin = self.begin if self.begin is not None or self.outcome != "created" else self.now
+        return None if begin is None else lease.read_lease(self.plan["lease"]).end(begin)
+
+    @cached_property
+    def instances(self) -> list[Row]:
+        """How its machines are reached, the host itself first: one that a status omits keeps its place and address."""
+        return registration.instances(self.status.get("connections") or [], self.entry.instances, self.held.ids)
+
+    def facts(self) -> Variables:
+        """The host's variables, its machine being ready."""
+        plan = self.plan
+        facts = registration.facts(
+            self.offer_id,
+            self.held.ids,
+            self.instances,
+            self.price_per_hour,
+            plan["trust"],
+            plan["known_hosts_file"],
+            plan["identity_file"],
+        )
+        facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
+        return {**facts, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
+
+    def left_open(self) -> Variables:
+        """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
+        if self.plan["registry"] or self.outcome != "unknown":
+            return {}
+        known: Variables = {"provision_procured_offer_id": self.offer_id, "provision_resource_ids": list(self.ids)}
+        price = self.price_per_hour
+        return known if price is None else {**known, "provision_price_per_hour": price}
+
+    # What the registry keeps
+
+    def noted(self, verdict: Verdict) -> Variables:
+        """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
+        if verdict is Verdict.READY:
+            facts = {key: each for key, each in self.facts().items() if key != "provision_bootstrap_host_key"}
+            return {
+                **facts,
+                "provision_identity_file": self.plan["identity_file"] or None,
+                "provision_purchase": "made",
+            }
+        if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
+            return {}
+        ids = self.left or self.held.ids if self.is_over or self.outcome == "rejected" else self.held.ids
+        return {"provision_resource_ids": list(ids), "provision_purchase": "made"} if ids else {}
+
+    def is_forgotten(self, verdict: Verdict) -> bool:
+        """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""
+        is_free = self._is_noted and (not self.entry.is_open or self.outcome != "not_sent")
+        return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and self.has_entry and is_free
+
+    # What is said
+
+    def reason(self) -> str:
+        """What the purchase or the last look said."""
+        if self.trouble:
+            return self.trouble
+        if self.contradictions:
+            return messages.contradicted(
+                self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions
+            )
+        if self.is_failed:
+            return messages.failed(self.offer_id, self.status.get("failure_reason"))
+        said = self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.offer_id}."
+        unread = messages.not_shown_yet(self.held.pending) if self.held.pending else ""
+        return messages.joined(str(said), unread)
+
+    def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
+        """Why the host stops, and what is billed."""
+        if attempt.outcome in ("unknown", "claimed"):
+            return self._unsettled()
+        if self.contradictions and not self.trouble:
+            return self.reason()
+        if attempt.doubled and not attempt.released:
+            return messages.doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
+        owned = attempt.billed and not attempt.released
+        money = messages.billed(self.price_per_hour, self.billed) if owned else messages.nothing_billed(self.host)
+        waits = owned and not self.is_over and attempt.outcome != "rejected" and not self.trouble
+        again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
+        if attempt.released:
+            again = messages.DELETED_AGAIN
+        advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+        if owned and self.is_failed:
+            advice = messages.end_first(self.host)
+        return messages.joined(self.reason(), again, money, messages.tried(tried), advice)
+
+    def _unsettled(self) -> str:
+        """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
+        outcome = self.purchase.get("outcome")
+        if not outcome:
+            return messages.died(self.offer_id, self.reason(), self.price_per_hour, self.ids)
+        if outcome == "not_sent":
+            still_open = messages.still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
+            return messages.joined(self.reason(), still_open)
+        return self.reason()
+
+    def tried(self, verdict: Verdict) -> list[Variables]:
+        """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
+        if self.plan["action"] != BUY and verdict is Verdict.READY:
+            return []
+        return [
+            {
+                "offer_id": self.offer_id,
+                "outcome": self.outcome or "existing",
+                "error_class": self.purchase.get("error_class") or "",
+                "msg": self.reason(),
+            }
+        ]
+
+    def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
+        """Hosts of the inventory whose names the further machines would have, but for those that the role added."""
+        machines = self.instances[1:]
+        names = registration.further_names(self.host, len(machines) + 1)
+        return [
+            name
+            for name, machine in zip(names, machines)
+            if name in inventory and machine["resource_id"] not in inventory[name]
+        ]
+
+    def warnings(self) -> list[str]:
+        """What is odd about a machine that runs: another name than was asked for, or more machines than were bought."""
+        return [each for each in (self._unnamed(), self._surplus()) if each]
+
+    def _unnamed(self) -> str:
+        name = self.plan["name"]
+        kept = sorted({each["name"] for each in self.status.get("instances") or () if each.get("name")})
+        # Several machines of one offer are numbered after the name, by which they are found again.
+        numbered = len(kept) > 1 and all(name in (each, base_of(each)) for each in kept)
+        if not self.plan["unused"] or name in kept or numbered:
+            return ""
+        return messages.unnamed(self.host, name, kept, by_name=not self.plan["registry"])
+
+    def _surplus(self) -> str:
+        nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
+        shown = {**self.look.listed, **self.look.read}
+        ids = [each for each in self.held.ids if not _states.is_storage((shown.get(each) or {}).get("resource_type"))]
+        if nodes is None or len(ids) <= nodes:
+            return ""
+        return messages.surplus(self.host, self.offer_id, ids, int(nodes))

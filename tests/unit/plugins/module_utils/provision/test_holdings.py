@@ -1,0 +1,150 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a purchase holds: the table of the design, row by row, and what holds for every world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import (
+    Holdings,
+    Look,
+    Observation,
+    Proof,
+    Verdict,
+    judge,
+    learn,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import machine, machine_id, offer_id
+
+OURS, THEIRS = offer_id(1), offer_id(2)
+SENT_AT = 1_769_860_800.0  # 2026-01-31T12:00:00Z, when the samples' machines were made
+LATER = SENT_AT + 3600
+
+MINE = machine(1, "gpu-1", OURS)
+SILENT = machine(1, "gpu-1", None)
+OTHER = machine(1, "gpu-1", THEIRS)
+VOLUME = machine(1, "data", THEIRS, resource_type="block_disk")
+
+HELD, PENDING, AFFECTED = Verdict.HELD, Verdict.PENDING, Verdict.AFFECTED
+CONTRADICTION, IGNORED = Verdict.CONTRADICTION, Verdict.IGNORED
+
+TABLE: list[tuple[str, Proof, Any, str, float | None, Verdict]] = [
+    # our purchase's own answer (2xx)
+    ("answer, ours", Proof.ANSWER, MINE, "", SENT_AT, HELD),
+    ("answer, nothing", Proof.ANSWER, SILENT, "", LATER, HELD),
+    ("answer, not readable yet", Proof.ANSWER, None, "", SENT_AT, HELD),
+    ("answer, certain other, a machine", Proof.ANSWER, OTHER, "", SENT_AT, CONTRADICTION),
+    ("answer, certain other, storage", Proof.ANSWER, VOLUME, "", SENT_AT, AFFECTED),
+    # the status, or a filtered list, of an answered purchase
+    ("status, ours", Proof.STATUS, MINE, "", SENT_AT, HELD),
+    ("status, nothing", Proof.STATUS, SILENT, "", SENT_AT, HELD),
+    ("status, nothing, sending time unknown", Proof.STATUS, SILENT, "", None, HELD),
+    ("status, nothing, older than the purchase", Proof.STATUS, SILENT, "", LATER, CONTRADICTION),
+    ("status, nothing, another host holds it", Proof.STATUS, SILENT, "gpu-2", SENT_AT, CONTRADICTION),
+    ("status, 404 or not listed", Proof.STATUS, None, "", SENT_AT, PENDING),
+    ("status, certain other", Proof.STATUS, OTHER, "", SENT_AT, CONTRADICTION),
+    ("status, certain other, storage", Proof.STATUS, VOLUME, "", SENT_AT, AFFECTED),
+    ("status, ours, another host holds it", Proof.STATUS, MINE, "gpu-2", SENT_AT, CONTRADICTION),
+    # a further id beside a held one
+    ("itself, ours", Proof.OFFER, MINE, "", SENT_AT, HELD),
+    ("itself, another host holds it", Proof.OFFER, MINE, "gpu-2", SENT_AT, CONTRADICTION),
+    # the host's name, and an unanswered purchase of ours
+    ("name, ours", Proof.NAME, MINE, "", SENT_AT, HELD),
+    ("name, nothing", Proof.NAME, SILENT, "", SENT_AT, HELD),
+    ("name, nothing, older than the purchase", Proof.NAME, SILENT, "", LATER, IGNORED),
+    ("name, certain other", Proof.NAME, OTHER, "", SENT_AT, IGNORED),
+    # a person
+    ("person", Proof.PERSON, OTHER, "gpu-2", LATER, HELD),
+]
+
+
+@pytest.mark.parametrize(
+    ("proof", "resource", "holder", "sent_at", "verdict"), [each[1:] for each in TABLE], ids=[each[0] for each in TABLE]
+)
+def test_what_follows_for_one_resource(
+    proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: Verdict
+) -> None:
+    observed = Observation(machine_id(1), proof, resource, holder)
+    assert judge(Holdings(OURS, sent_at), observed)[0] is verdict
+
+
+def look(**fields: Any) -> Look:
+    return Look(**{"offer_id": OURS, "noted": (machine_id(1),), "sent_at": SENT_AT, **fields})
+
+
+def listed(*machines: dict[str, Any]) -> dict[str, Any]:
+    return {each["resource_id"]: each for each in machines}
+
+
+def test_an_id_that_a_later_status_omits_stays() -> None:
+    found, contradictions = look(noted=(machine_id(1), machine_id(2)), named=(machine_id(2),)).conclude()
+    assert (found.ids, contradictions) == ((machine_id(1), machine_id(2)), ())
+
+
+def test_a_further_machine_of_the_offer_is_held_beside_the_first() -> None:
+    second = machine(2, "gpu-1-2", OURS)
+    assert look(listed=listed(MINE, second)).conclude()[0].ids == (machine_id(1), machine_id(2))
+    assert look(named=(machine_id(2),), read=listed(second)).conclude()[0].ids == (machine_id(1), machine_id(2))
+
+
+def test_a_contradiction_names_both_sides_and_overwrites_nothing() -> None:
+    found, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).conclude()
+    assert found.ids == (machine_id(1),) and machine_id(2) not in found.may_be_billed
+    assert all(part in str(contradiction) for part in (machine_id(2), "called train", THEIRS, "the offer's status"))
+
+
+def test_what_is_pending_is_billed_and_not_held() -> None:
+    found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).conclude()
+    assert (found.ids, found.may_be_billed, contradictions) == ((), (machine_id(2),), ())
+
+
+def test_only_what_was_told_gone_goes() -> None:
+    found = look(noted=(machine_id(1), machine_id(2))).conclude()[0].without({machine_id(2), machine_id(3)})
+    assert found.ids == (machine_id(1),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "doubtful"),
+    [
+        ({}, ()),
+        ({"listed": listed(MINE)}, ()),
+        ({"listed": listed(SILENT), "named": (machine_id(1),)}, ()),
+        ({"listed": listed(OTHER)}, (machine_id(1),)),
+        ({"named": (machine_id(2),)}, (machine_id(2),)),
+        ({"named": (machine_id(2),), "listed": listed(machine(2, None, OURS))}, ()),
+        ({"named": (machine_id(2),), "listed": listed(machine(2, None, None))}, (machine_id(2),)),
+        ({"named": (machine_id(2),), "read": {machine_id(2): None}}, ()),
+    ],
+)
+def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], doubtful: tuple[str, ...]) -> None:
+    assert look(**fields).doubtful == doubtful
+
+
+ids = st.sampled_from([machine_id(number) for number in range(4)])
+resources = st.none() | st.builds(
+    lambda number, offer, kind: machine(number, None, offer, resource_type=kind),
+    st.integers(0, 3),
+    st.sampled_from([None, OURS, THEIRS]),
+    st.sampled_from([None, "gpu_instance", "block_disk"]),
+)
+observations = st.lists(st.builds(Observation, ids, st.sampled_from(Proof), resources, st.sampled_from(["", "gpu-2"])))
+
+
+@given(st.lists(ids, unique=True), observations)
+def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
+    noted: list[str], observed: list[Observation]
+) -> None:
+    before = Holdings(OURS, SENT_AT, dict.fromkeys(noted, Proof.ANSWER))
+    after, contradictions = learn(before, observed)
+    assert set(noted) <= set(after.ids)
+    for each in set(after.ids) - set(noted):
+        proofs = [one for one in observed if one.resource_id == each and judge(before, one)[0] is HELD]
+        assert any(one.proof is Proof.PERSON or (one.resource or {}).get("offer_id") in (None, OURS) for one in proofs)
+    assert len(contradictions) == sum(judge(before, each)[0] is CONTRADICTION for each in observed)
+    assert learn(after, observed)[0].ids == after.ids

@@ -1,0 +1,138 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a host's purchase: what is registered, what is given back, and what is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
+
+from provision_samples import entry, machine, machine_id, offer_id
+
+X, Y = offer_id(1), offer_id(2)
+M, N = machine_id(1), machine_id(2)
+OURS, SECOND = machine(1, "gpu-1", X), machine(2, "gpu-1-2", X)
+COLLEAGUES = machine(2, "train", Y)
+READY, STOP, RELEASE = Verdict.READY, Verdict.STOP, Verdict.RELEASE
+MADE = entry(X, [M], "made")
+
+
+def connection(resource_id: str, address: str) -> dict[str, Any]:
+    return {"resource_id": resource_id, "ansible_host": address, "ansible_port": 22, "ansible_user": "root"}
+
+
+FIRST, OTHER = connection(M, "10.0.0.1"), connection(N, "10.0.0.2")
+
+
+def case(
+    ids: list[str],
+    machines: list[dict[str, Any]] | None = None,
+    known: Entry = MADE,
+    action: str = "buy",
+    outcome: str = "created",
+    **fields: Any,
+) -> Case:
+    """A host that has bought X, by whose status these ids are its machines."""
+    plan = {
+        "host": "gpu-1",
+        "action": action,
+        "offer_id": X,
+        "offer": {},
+        "registry": "/inventory/host_vars",
+        "resource_ids": [],
+        "price_per_hour": 2.0,
+        "attempts": [],
+        "wanted": False,
+        "unused": True,
+        "may_release": True,
+        "left": 3,
+        "advice": "",
+        "name": "gpu-1",
+        "trust": "first_use",
+        "known_hosts_file": "",
+        "identity_file": "",
+        "poll": {"retries": 3},
+        "lease": "",
+    }
+    purchase = {"outcome": outcome, "resource_ids": list(known.resource_ids)} if outcome else {}
+    connections = [each for each in (FIRST, OTHER) if each["resource_id"] in ids]
+    status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": "It is ready."}
+    listed = None if machines is None else {each["resource_id"]: each for each in machines}
+    return Case(
+        {**plan, **fields.pop("plan", {})},
+        purchase,
+        {**status, **fields.pop("status", {})},
+        known,
+        True,
+        listed=listed,
+        **fields,
+    )
+
+
+def test_an_ordinary_purchase_is_registered() -> None:
+    bought = case([M], [OURS])
+    assert (bought.verdict(False), bought.noted(READY)["provision_resource_ids"], bought.warnings()) == (
+        READY,
+        [M],
+        [bought.warnings()[0]],
+    )
+    again = case([M], known=MADE, action="wait", outcome="")
+    assert (again.verdict(False), again.needs_list) == (READY, False)
+
+
+@pytest.mark.parametrize("action", ["buy", "wait"])
+@pytest.mark.parametrize("phase", ["ready", "failed"])
+def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, phase: str) -> None:
+    """P1, P2b: the status names it instead of the one that was bought."""
+    status = {"phase": phase, "ready": phase == "ready"}
+    bought = case([N], [OURS, COLLEAGUES], action=action, outcome="created" if action == "buy" else "", status=status)
+    assert (bought.verdict(False), bought.verdict(False, released=True)) == (STOP, STOP)
+    assert bought.noted(STOP) == {"provision_resource_ids": [M], "provision_purchase": "made"}
+    assert not bought.is_forgotten(STOP)
+    said = bought.failure(bought.attempt(), [X])
+    for part in (f"Resource ids: {M}.", N, "called train", Y, "USD 2.00", "Nothing was registered"):
+        assert part in said
+
+
+def test_a_second_machine_of_the_offer_is_held_beside_the_first() -> None:
+    """P2a: the first one is billed, too."""
+    bought = case([N], [OURS, SECOND], plan={"offer": {"node_count": 1}})
+    assert bought.verdict(False) is READY
+    assert bought.noted(READY)["provision_resource_ids"] == [M, N]
+    assert any("1 machine(s)" in each and "bought 2" in each for each in bought.warnings())
+
+
+def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:
+    """P2c: of a cluster's two one is named."""
+    known = entry(X, [M, N], "made", provision_instances=[FIRST, OTHER])
+    again = case([N], [OURS, SECOND], known=known, action="wait", outcome="")
+    facts = again.facts()
+    assert (again.verdict(False), facts["provision_resource_ids"]) == (READY, [M, N])
+    assert (facts["ansible_host"], facts["provision_instances"]) == ("10.0.0.1", [FIRST, OTHER])
+
+
+def test_what_is_named_and_not_shown_yet_is_billed_and_blocks() -> None:
+    known = entry(X, [], "made")
+    late = case([N], [], known=known, read={N: None})
+    assert (late.verdict(False), late.noted(STOP)) == (STOP, {})
+    said = late.failure(late.attempt(), [X])
+    assert N in said and "BOUGHT" in said and "does not show yet" in said
+
+
+@pytest.mark.parametrize(("shown", "left", "verdict"), [("running", (M,), RELEASE), ("deleted", (), Verdict.AGAIN)])
+def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
+    shown: str, left: tuple[str, ...], verdict: Verdict
+) -> None:
+    status = {"phase": "failed", "ready": False, "failure_reason": "no capacity"}
+    failed = case([M], [{**OURS, "status": shown}], status=status)
+    assert (failed.left, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
+
+
+def test_of_what_was_refused_only_its_own_is_left() -> None:
+    refused = case([N], [OURS, COLLEAGUES], outcome="rejected", known=entry(X, [], "refused"))
+    assert (refused.left, refused.verdict(False)) == ((), STOP)
