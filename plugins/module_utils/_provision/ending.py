@@ -20,7 +20,7 @@ from .._registry._protocol import MADE
 from . import messages, ownership
 from .entry import Entry
 from .ownership import Claim, Machine, Owners, Proof
-from .standing import Account, Status
+from .standing import Account, Status, look_at
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
@@ -128,48 +128,79 @@ def _namesakes(asked: Asked, account: Account) -> list[Machine]:
 
 
 def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection[str]) -> End:
-    """The machines that are named by their ids, by the registry or a person."""
+    """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
+    named = {m["resource_id"]: (m, owner) for m, owner in seen.account.machines or () if m["resource_id"] in ids}
+    lost = [each for each in ids if each not in named]
+    further = _further(asked, ids, seen.account)
+    reason = next(filter(None, _objections(asked, ids, seen, forget, named, lost, further)), "")
+    if reason:
+        return _stop(reason)
+    machines = [named[each][0] for each in ids if each in named]
+    return _of([*machines, *further], lost, pending=_pending(asked.entry, seen))
+
+
+def _objections(
+    asked: Asked,
+    ids: t.Sequence[str],
+    seen: Seen,
+    forget: t.Collection[str],
+    named: t.Mapping[str, tuple[Machine, Owners]],
+    lost: t.Sequence[str],
+    further: t.Sequence[Machine],
+) -> t.Iterator[str]:
+    """Why nothing of these may end, the first reason that is not empty. ``lost``: ids that the API does not know."""
     entry, host = asked.entry, asked.host
-    known = {m["resource_id"]: (m, owner) for m, owner in seen.account.machines or () if m["resource_id"] in ids}
     unread = [seen.unread[each] for each in ids if each in seen.unread]
-    if unread:
-        return _stop(messages.cannot_be_read(host, " ".join(unread)))
-    contested = [(machine, owner) for machine, owner in known.values() if owner.is_contested]
-    if contested:
-        return _contested(asked, contested)
-    lost = [each for each in ids if each not in known]
-    odd = [(m, messages.OTHER_OFFER.format(offer_id=m["offer_id"])) for m, _o in known.values() if _differs(entry, m)]
-    siblings = _siblings(entry, ids, seen.account)
-    odd += [(machine, messages.NOT_NAMED) for machine in siblings]
-    odd += [(m, messages.NAMESAKE) for m in _namesakes(asked, seen.account) if lost and m not in siblings]
-    if odd:
-        named = [f"{each} (unknown to the API)" if each in lost else each for each in ids]
-        return _stop(messages.differs(host, entry.offer_id, named, odd))
-    refuted = [machine for machine, _owner in known.values() if machine["resource_id"] in forget]
-    if any(not _states.is_gone(machine["status"]) for machine in refuted):
-        return _stop(messages.not_lost(host, refuted))
-    if lost and _pending(entry, seen):
-        return _stop(messages.none_yet(host, entry.offer_id, lost))
+    yield messages.cannot_be_read(host, " ".join(unread)) if unread else ""
+    contested = [each for each in named.values() if each[1].is_contested]
+    yield _contested(asked, contested).reason if contested else ""
+    odd = list(_oddities(asked, [machine for machine, _owner in named.values()], seen.account, lost, further))
+    shown = [f"{each} (unknown to the API)" if each in lost else each for each in ids]
+    yield messages.differs(host, entry.offer_id, shown, odd) if odd else ""
+    refuted = [machine for machine, _owner in named.values() if machine["resource_id"] in forget]
+    live = any(not _states.is_gone(machine["status"]) for machine in refuted)
+    yield messages.not_lost(host, refuted) if live else ""
+    yield messages.none_yet(host, entry.offer_id, lost) if lost and _pending(entry, seen) else ""
     missing = [each for each in lost if each not in forget]
-    if missing:
-        return _stop(messages.lost(host, missing, " ".join(seen.unknown.get(each, "") for each in missing)))
-    return _of([known[each][0] for each in ids if each in known], lost, pending=_pending(entry, seen))
+    yield messages.lost(host, missing, _said(seen, missing)) if missing else ""
 
 
-def _differs(entry: Entry, machine: Machine) -> bool:
-    """Whether the machine says that it was bought with another offer; later ones may be of volumes."""
-    history = machine.get("offer_history")
-    told = [each.get("offer_id") for each in history if isinstance(each, t.Mapping)] if history else []
-    offer_id = machine["offer_id"]
-    return bool(entry.offer_id and offer_id and entry.offer_id != offer_id and entry.offer_id not in told)
+def _oddities(
+    asked: Asked,
+    machines: t.Iterable[Machine],
+    account: Account,
+    lost: t.Collection[str],
+    further: t.Collection[Machine],
+) -> t.Iterator[tuple[Machine, str]]:
+    """Machines of which registry and API do not say the same: nothing is ended before a person has looked."""
+    for machine in machines:
+        if asked.entry.offer_id and machine["offer_id"] not in (None, asked.entry.offer_id):
+            yield machine, messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
+    yield from ((machine, messages.NOT_NAMED) for machine in further if not machine["resource_id"])
+    if lost:
+        yield from ((each, messages.NAMESAKE) for each in _namesakes(asked, account) if each not in further)
 
 
-def _siblings(entry: Entry, ids: t.Collection[str], account: Account) -> list[Machine]:
-    """Machines of the registered offer that the registry does not name, and that may be billed."""
-    if not entry.offer_id:
+def _further(asked: Asked, ids: t.Collection[str], account: Account) -> list[Machine]:
+    """Machines that say that they were bought by the registered purchase, beside those that the registry names.
+
+    They are held, too, and end with them. Storage stays: it may hold the data that is to survive.
+    """
+    if not asked.entry.offer_id:
         return []
-    found = [machine for machine, _owner in account.of_offer(entry.offer_id) if machine["resource_id"] not in ids]
-    return [machine for machine in found if not _states.is_ending(machine["status"])]
+    return [
+        machine
+        for machine, owner in account.of_offer(asked.entry.offer_id)
+        if machine["resource_id"] not in ids
+        and owner.hosts in ((), (asked.host,))
+        and not _states.is_ending(machine["status"])
+        and not _states.is_storage(machine.get("resource_type"))
+    ]
+
+
+def _said(seen: Seen, ids: t.Iterable[str]) -> str:
+    """What the API answered when it was asked for these ids."""
+    return " ".join(seen.unknown.get(each, "") for each in ids)
 
 
 def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pending: bool = False) -> End:
@@ -191,45 +222,72 @@ def _pending(entry: Entry, seen: Seen) -> bool:
 
 def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
-    entry, host, account = asked.entry, asked.host, seen.account
+    entry, account = asked.entry, seen.account
     status = seen.statuses.get(entry.offer_id, {})
-    told = list(status.get("resource_ids") or ())
-    ours = [
+    named = list(status.get("resource_ids") or ())
+    shown = [
         each
         for each in account.machines or ()
-        if entry.offer_id == each[0]["offer_id"] or each[0]["resource_id"] in told
+        if entry.offer_id == each[0]["offer_id"] or each[0]["resource_id"] in named
     ]
-    found = [(machine, owner) for machine, owner in ours if not _states.is_gone(machine["status"])]
-    contested = [(machine, owner) for machine, owner in found if owner.is_contested]
+    billed = [(machine, owner) for machine, owner in shown if not _states.is_gone(machine["status"])]
+    contested = [each for each in billed if each[1].is_contested]
     if contested:
         return _contested(asked, contested)
-    nobodys = [machine for machine, owner in found if not owner.hosts and not _states.is_ending(machine["status"])]
-    # Without an id in its answer, the purchase that was answered with yes still is what made them.
-    strangers = [] if entry.purchase == MADE else nobodys
-    if strangers:
-        odd = [(m, messages.STRANGER.format(name=m["name"] or "nothing")) for m in strangers]
-        return _stop(messages.differs(host, entry.offer_id, (), odd))
-    mine = [machine for machine, owner in found if owner.hosts == (host,) or machine in nobodys]
+    mine, odd = _bought(asked, status, account, billed)
+    if odd:
+        return _stop(messages.differs(asked.host, entry.offer_id, (), odd))
     if mine:
         return _of(mine, pending=_pending(entry, seen))
-    phase = status.get("phase")
-    if phase is None:
+    if status.get("phase") is None:
         return _unknown_offer(asked, seen, status, forget)
     listed = {machine["resource_id"] for machine, _owner in account.machines or ()}
-    unlisted = [each for each in told if each not in listed]
-    unread = [seen.unread[each] for each in unlisted if each in seen.unread]
-    missing = [each for each in unlisted if each not in forget]
-    came_to_something = bool(ours or unlisted)
-    is_bought = phase in (_states.READY, _states.ENDED) and not came_to_something
+    unlisted = [each for each in named if each not in listed]
+    reason = _not_over(asked, seen, status, unlisted, [each for each in unlisted if each not in forget], bool(shown))
+    return _stop(reason) if reason else _forget(asked, seen, tuple(unlisted), sold=bool(shown or unlisted))
+
+
+def _bought(
+    asked: Asked, status: Status, account: Account, billed: Owned
+) -> tuple[list[Machine], list[tuple[Machine, str]]]:
+    """The machines of these that the host's purchase has bought, and what is odd about the others.
+
+    A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
+    """
+    entry = asked.entry
+    if entry.purchase == MADE:
+        holdings, contradictions = look_at(asked.host, entry, status, account).conclude()
+        odd = [(each.observation.resource or {}, each.why) for each in contradictions]
+        machines = [machine for machine, _owner in billed]
+        # Of one without an id nobody can say more than that it was bought with this offer.
+        return [each for each in machines if (each["resource_id"] or "") in (*holdings.ids, "")], odd
+    strangers = [machine for machine, owner in billed if not owner.hosts and not _states.is_ending(machine["status"])]
+    odd = [(each, messages.STRANGER.format(name=each["name"] or "nothing")) for each in strangers]
+    return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
+
+
+def _not_over(
+    asked: Asked,
+    seen: Seen,
+    status: Status,
+    unlisted: t.Sequence[str],
+    missing: t.Sequence[str],
+    has_machines: bool,
+) -> str:
+    """Why an offer of which no machine is billed is not certainly over; empty if it is.
+
+    ``unlisted``: ids that its status names and no list has; ``missing``: those of them that no person says are gone.
+    """
+    host, entry, phase = asked.host, asked.entry, status.get("phase")
+    is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED)
-    if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not ours)):
-        return _stop(messages.none_yet(host, entry.offer_id, unlisted))
+    if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
+        return messages.none_yet(host, entry.offer_id, unlisted)
+    unread = [seen.unread[each] for each in unlisted if each in seen.unread]
     if unread:
-        return _stop(messages.cannot_be_read(host, " ".join(unread)))
-    if missing:
-        return _stop(messages.lost(host, missing, " ".join(seen.unknown.get(each, "") for each in missing)))
-    return _forget(asked, seen, tuple(unlisted), sold=came_to_something)
+        return messages.cannot_be_read(host, " ".join(unread))
+    return messages.lost(host, missing, _said(seen, missing)) if missing else ""
 
 
 def _unknown_offer(asked: Asked, seen: Seen, status: Status, forget: t.Collection[str]) -> End:

@@ -67,13 +67,10 @@ def judge(attempt: Attempt) -> Verdict:
         return Verdict.STOP
     if attempt.doubled and attempt.released:
         return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
-    gives_back = attempt.billed and attempt.release and attempt.unused
-    if _runs(attempt):
-        # Of two machines of one name the later one ends, by the run that has bought it.
-        of_two = Verdict.RELEASE if gives_back and attempt.later else Verdict.STOP
-        return of_two if attempt.doubled else Verdict.READY
-    if attempt.billed and not attempt.released:
-        return Verdict.RELEASE if gives_back and _can_end(attempt) else Verdict.STOP
+    if _runs(attempt) and not attempt.doubled:
+        return Verdict.READY
+    if _runs(attempt) or (attempt.billed and not attempt.released):
+        return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
     if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
         return Verdict.AGAIN
     return Verdict.STOP
@@ -82,6 +79,12 @@ def judge(attempt: Attempt) -> Verdict:
 def _runs(attempt: Attempt) -> bool:
     """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
     return attempt.ready and attempt.outcome in _BOUGHT and not attempt.released
+
+
+def _gives_back(attempt: Attempt) -> bool:
+    """Whether what was bought ends again. Of two machines of one name the later one does, by the run that bought it."""
+    may_end = attempt.later if _runs(attempt) else _can_end(attempt)
+    return attempt.billed and attempt.release and attempt.unused and may_end
 
 
 def _can_end(attempt: Attempt) -> bool:

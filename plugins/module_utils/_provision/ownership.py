@@ -51,7 +51,7 @@ class Claim:
     resource_ids: frozenset[str] = frozenset()
     unanswered: bool = False
     by_name: bool = False
-    bought: bool = False  # the answer was yes, but no id is noted yet
+    bought: bool = False  # the answer was yes
     run: str = ""  # that has bought it, for a person; empty where nobody knows
 
     @property
@@ -73,7 +73,7 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
     if entry.is_refused:
         return Claim(host, name, by_name=by_name)
     ids = frozenset(entry.resource_ids)
-    bought = entry.purchase == MADE and not ids
+    bought = entry.purchase == MADE or bool(ids)
     return Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
 
 

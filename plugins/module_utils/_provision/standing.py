@@ -319,26 +319,29 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     """The registry names nothing of this host: its name may tell of a machine."""
     if account.machines is None:
         return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
-    found = account.named(host.name)
-    bought = account.of_offer(host.offer_id) if host.offer_id and not found else []
+    named = account.named(host.name)
+    bought = account.of_offer(host.offer_id) if host.offer_id and not named else []
     bought = [each for each in bought if _may_be_billed(each[0])]
-    if host.by_name or host.adopt:
-        taken = _live_first(found or (bought if host.adopt else []))
-        others = sorted({name for _machine, owner in taken for name in owner.hosts if name != host.host})
-        if taken:
-            return _by_name(host, [machine for machine, _owner in taken], others, void=void)
-    others = sorted({name for _machine, owner in found for name in owner.hosts if name != host.host})
+    taken = _live_first(named or (bought if host.adopt else [])) if host.by_name or host.adopt else []
+    if taken:
+        return _by_name(host, [machine for machine, _owner in taken], _others(host, taken), void=void)
+    others = _others(host, named)
     if others:
         return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
-    unclaimed = [machine for machine, owner in found if not owner.hosts]
+    unclaimed = tuple(machine for machine, owner in named if not owner.hosts)
     if unclaimed:
         reason = messages.namesake(host.host, host.name, unclaimed)
-        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(unclaimed))
+        return Standing(Kind.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:
         strangers = [machine for machine, _owner in bought]
         reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
         return Standing(Kind.STOP, reason=messages.joined(reason, host.advice), void=void)
     return Standing(Kind.FREE, void=void)
+
+
+def _others(host: Declaration, machines: t.Iterable[Owned]) -> list[str]:
+    """The other hosts that own one of these."""
+    return sorted({name for _machine, owner in machines for name in owner.hosts} - {host.host})
 
 
 def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, void: bool) -> Standing:

@@ -80,8 +80,8 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
             [machine("r", offer=None)], [owns("h", "r", offer="p")], [("r", ["h"], "")], [], [], id="no offer"
         ),
         pytest.param(
-            [machine("r"), machine("s")], [owns("h", "r", offer="o")], [("r", ["h"], "")], [], [("s", ["h"], UNNAMED)],
-            id="a sibling that is not registered",
+            [machine("r"), machine("s")], [owns("h", "r", offer="o")], [("r", ["h"], ""), ("s", ["h"], "")], [], [],
+            id="a further machine of a purchase",
         ),
         pytest.param(
             [machine("r", "h", "o"), machine("s", "h", "p")], [named("h")], [],

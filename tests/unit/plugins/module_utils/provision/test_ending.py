@@ -81,8 +81,15 @@ def ending(
             id="a sibling that is gone",
         ),
         pytest.param(
-            asked(entry("r")), [machine("r", offer="vol", offer_history=[{"offer_id": "o"}, {"offer_id": "vol"}])], {},
-            Action.END, ["r"], [], id="a volume was bought for it",
+            asked(entry("r")), [machine("r", offer=None)], {}, Action.END, ["r"], [], id="a volume was bought for it",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", "z")], {}, Action.END, ["r", "s"], [],
+            id="a further one of the purchase",
+        ),
+        pytest.param(
+            asked(entry("r")), [machine("r"), machine("s", "z", resource_type="block_disk")], {}, Action.END, ["r"], [],
+            id="storage of the purchase stays",
         ),
         pytest.param(
             asked(entry("r", "s")), [machine("r")], {"unknown": {"s": "404"}, "forget": {"s"}}, Action.END, ["r"], [],
@@ -229,11 +236,6 @@ SHARED = (owner("copy", "r", offer="x"),)
             id="another offer",
         ),
         pytest.param(
-            asked(entry("r")), [machine("r"), machine("s", "z")], {},
-            ["s (", "the registry does not name it", "USD 2.40"],
-            id="a sibling",
-        ),
-        pytest.param(
             asked(entry("r")), [machine("r"), machine(None, "z")], {}, ["a machine without an id"],
             id="one without an id",
         ),
@@ -244,6 +246,16 @@ SHARED = (owner("copy", "r", offer="x"),)
         pytest.param(
             asked(entry("r")), [machine("s", offer="x")], {"unknown": {"r": "404"}, "forget": {"r"}}, ["s ("],
             id="a namesake is not forgotten",
+        ),
+        # E1: a colleague's machine that was linked to the offer of a purchase without an id
+        pytest.param(
+            asked(entry(purchase="made")), [machine("r", "train", "x")],
+            {"phase": {"phase": "ready", "resource_ids": ["r"]}},
+            ["r (", "it says that it was bought with offer x"], id="another offer's machine, named by the status",
+        ),
+        pytest.param(
+            asked(entry(purchase="made")), [machine("r", "train", "x")], {"phase": "ready"}, ["no machine of it yet"],
+            id="another offer's machine, linked",
         ),
         # Journals
         pytest.param(

@@ -56,7 +56,8 @@ def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, 
         (OWNS, False, machine(1, "whatever", Y), Proof.ID),
         (OWNS, False, machine(1, None, None, resource_id=M.upper()), Proof.ID),
         (OWNS, True, machine(2, "train", Y), Proof.NONE),
-        (OWNS, False, machine(2, "train", X), Proof.NONE),
+        # A further machine beside the noted one.
+        (OWNS, False, machine(2, "train", X), Proof.PURCHASE),
         (OPEN, False, machine(1, "train", X), Proof.PURCHASE),
         (OPEN, False, machine(1, "train", X.upper()), Proof.PURCHASE),
         (OPEN, False, machine(1, "train-2", X), Proof.PURCHASE),
@@ -128,8 +129,15 @@ def test_a_host_called_like_a_machine_of_a_cluster() -> None:
 
 def test_hosts_that_prove_different_machines_of_an_offer_contest_all_of_them() -> None:
     machines = [machine(1, "a", X), machine(2, "b", X), machine(3, "c", X)]
-    found = owned(machines, claim("h1", entry(X, [M])), claim("h2", name="b", by_name=True))
-    assert found == [(("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.NAME), (("h1", "h2"), Proof.NONE)]
+    found = owned(machines, claim("h1", entry(X, [M])), claim("h2", entry(Y, [N])))
+    assert found == [(("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.PURCHASE)]
+
+
+def test_a_name_proves_nothing_of_an_offer_that_another_host_has_bought() -> None:
+    found = owned(
+        [machine(1, "a", X), machine(2, "b", X)], claim("h1", entry(X, [M])), claim("h2", name="b", by_name=True)
+    )
+    assert found == [(("h1",), Proof.ID), (("h1",), Proof.PURCHASE)]
 
 
 def test_two_claims_of_one_host_are_one() -> None:
@@ -209,7 +217,7 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     numbered = its in siblings and len(siblings) > 1
     if its["resource_id"] in known.resource_ids and known.purchase != "refused":
         return 4
-    if known.offer_id == its["offer_id"] and known.purchase == "made" and not known.resource_ids:
+    if known.offer_id == its["offer_id"] and (known.resource_ids or known.purchase == "made"):
         return 3
     sent_without_answer = known.offer_id and not known.resource_ids and known.purchase not in ("made", "refused")
     if sent_without_answer and its["offer_id"] == known.offer_id and (called or numbered):
