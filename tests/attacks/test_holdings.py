@@ -1,0 +1,147 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holdings grow by proof: statuses that name other machines, and machines that are linked to other offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attack import Attacked, Cases, assert_told, core, failed, failures
+from books import Machine, Offer
+from standin import Answer, Proceed, Request, StandIn
+
+
+def names(offer: Offer, *machines: Machine) -> None:
+    """Let the offer's status name these machines from now on."""
+    offer.status = {"resource_ids": [machine.resource_id for machine in machines]}
+
+
+def names_once_bought(account: StandIn, offer: Offer, *machines: Machine) -> None:
+    """The same as soon as it is bought; the purchase itself answers with the right ids."""
+
+    def buy(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed()
+        names(offer, *machines)
+        return answer
+
+    account.on("POST", "/procure_offer", buy, sent=offer.offer_id)
+
+
+def without_ids(_request: Request, proceed: Proceed) -> Answer:
+    """An answer to a purchase that names no machine."""
+    answer = proceed()
+    return Answer(answer.status, {**answer.body, "resource_ids": None})
+
+
+@core
+def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: StandIn, project: Attacked) -> None:
+    release = {"provision_on_failure": "release"}
+    ssh = {host: project.fake_ssh(host, cloud_init="echo 'status: error'; exit 1") for host in ("unfit", "unnamed")}
+    project.declare(
+        {
+            "unfit": {**release, **project.through(ssh["unfit"])},
+            "unnamed": {**release, **project.through(ssh["unnamed"])},
+            "failing": release,
+            "swapped": {},
+            "silent": {},
+            "second": {},
+            "cluster": {},
+            "fine": {},
+        }
+    )
+    colleague = account.run("colleague")
+    old = account.run("old", shown={"offer_history": []})
+    old.began -= 86_400
+    offers = {host: account.sell(host) for host in ("unfit", "unnamed", "swapped", "silent", "second", "fine")}
+    offers["failing"] = account.sell("failing", fails="no capacity")
+    offers["cluster"] = account.sell("cluster", machines=2)
+    names_once_bought(account, offers["unfit"], colleague)
+    names_once_bought(account, offers["unnamed"], old)
+    names_once_bought(account, offers["failing"], colleague)
+
+    first = project.role("provision")
+    check = Cases()
+    for host, other in (("unfit", colleague), ("unnamed", old), ("failing", colleague)):
+        with check(host):
+            purchase = offers[host].purchase
+            assert purchase and failed(first, host) and other.runs, "a colleague's machine was ended (P1)"
+            assert project.owned(host) == purchase.ids, "what was bought is forgotten (P1)"
+            assert_told(first, host, purchase.machines[0])
+            assert other.resource_id in failures(first, host) and "again" not in failures(first, host).split("ids:")[0]
+
+    second = Machine("second-2", [offers["second"].offer_id])
+    account.machines.append(second)
+    names(offers["second"], second)
+    names(offers["swapped"], colleague)
+    names(offers["silent"], old)
+    cluster = offers["cluster"].purchase
+    assert cluster
+    names(offers["cluster"], cluster.machines[1])
+    again = project.role("provision", "swapped:silent:second:cluster:fine")
+    for host, other in (("swapped", colleague), ("silent", old)):
+        with check(host):
+            purchase = offers[host].purchase
+            assert purchase and failed(again, host), "the host became a colleague's machine, green (P2b)"
+            assert project.owned(host) == purchase.ids
+            assert_told(again, host, purchase.machines[0])
+            assert other.resource_id in failures(again, host)
+    with check("second"):
+        purchase = offers["second"].purchase
+        assert purchase and not failed(again, "second"), failures(again, "second")
+        assert set(project.owned("second")) == {*purchase.ids, second.resource_id}, "one is billed and in no file (P2a)"
+    with check("cluster"):
+        assert not failed(again, "cluster"), failures(again, "cluster")
+        assert set(project.owned("cluster")) == set(cluster.ids), "a machine that the status omits was dropped (P2c)"
+    with check("fine"):
+        assert not failed(again, "fine")
+
+    end = project.role("decommission", "swapped:second:cluster:fine")
+    for host in ("swapped", "second", "cluster", "fine"):
+        with check(f"{host} is ended"):
+            purchase = offers[host].purchase
+            assert purchase and not failed(end, host), failures(end, host)
+            assert not any(machine.runs for machine in purchase.machines)
+    with check("ends"):
+        assert colleague.runs and old.runs and not second.runs
+    check.judge(first, again, end)
+
+
+@core
+def test_a_machine_that_was_linked_to_the_offer_later_is_not_the_hosts(account: StandIn, project: Attacked) -> None:
+    """E1: the host's journal has no id yet, since answer, status and list name none."""
+    project.declare(["new"], provision_lease="8h")
+    offer = account.sell("new", keeps_name=False, status={"resource_ids": [], "instances": []})
+    account.on("POST", "/procure_offer", lag(account, offer), sent=offer.offer_id)
+    bought = project.role("provision")
+    colleague = account.run("colleague")
+    colleague.shown = {
+        "offer_history": [
+            {"offer_id": colleague.offers[0], "role": "primary", "created_at": "2026-01-01T00:00:00Z"},
+            {"offer_id": offer.offer_id, "role": "attached", "created_at": "2099-01-01T00:00:00Z"},
+        ]
+    }
+    audit = project.playbook("compute_index.supply.audit")
+    end = project.role("decommission", "new")
+    assert offer.purchase
+    (machine,) = offer.purchase.machines
+    check = Cases()
+    with check("the host's own"):
+        assert "made" in project.noted("new") or "sent" in project.noted("new"), "its purchase is forgotten"
+        assert failed(end, "new") or not machine.runs
+    with check("the colleague's"):
+        assert colleague.runs, "a colleague's machine was ended (E1)"
+        assert colleague.resource_id not in audit.output.partition("ORPHANS")[0], "claimed for the host (E1)"
+    check.judge(bought, audit, end)
+
+
+def lag(account: StandIn, offer: Offer) -> Any:
+    """A purchase whose answer names no machine, and whose machine is not listed yet."""
+
+    def buy(request: Request, proceed: Proceed) -> Answer:
+        answer = without_ids(request, proceed)
+        for machine in offer.purchase.machines if offer.purchase else ():
+            machine.unlisted = True
+        return answer
+
+    return buy
