@@ -202,7 +202,7 @@ def _row(case: Case, verdict: Verdict) -> Result:
         "facts": {},
         "stop": "",
         # What the role may end: what this purchase holds, by exact id.
-        "release": list(case.billed) if verdict is Verdict.RELEASE else [],
+        "release": list(case.proved) if verdict is Verdict.RELEASE else [],
         "next": _NEXT.get(verdict) or _reached_by(case),
         "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
         "attempts": attempts,

@@ -163,6 +163,12 @@ class Case:
         """The ids of a purchase that is or may be billed."""
         return (self.left if self.is_over or self.outcome == "rejected" else None) or self.ids
 
+    @property
+    def proved(self) -> tuple[str, ...]:
+        """Those that are certainly the purchase's own, which the registry notes and the role may end."""
+        own = self.ids if self.outcome == "rejected" else self.held.ids
+        return tuple(each for each in self.billed if each in own)
+
     # What follows
 
     def attempt(self, *, released: bool = False) -> Attempt:
@@ -181,7 +187,7 @@ class Case:
             doubled=bool(self.namesakes),
             later=self.later,
             released=released,
-            release=bool(self.plan["may_release"]),
+            release=bool(self.plan["may_release"]) and bool(self.proved),
             # What was not sent was no attempt.
             left=int(self.plan["left"]) - (self.outcome != "not_sent"),
         )
@@ -247,8 +253,7 @@ class Case:
             }
         if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
             return {}
-        ids = self.left or self.held.ids if self.is_over or self.outcome == "rejected" else self.held.ids
-        return {"provision_resource_ids": list(ids), "provision_purchase": "made"} if ids else {}
+        return {"provision_resource_ids": list(self.proved), "provision_purchase": "made"} if self.proved else {}
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""
