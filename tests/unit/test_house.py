@@ -8,6 +8,7 @@ Decisions about money are Python. What is counted here is what is left of them i
 
 from __future__ import annotations
 
+import ast
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -240,6 +241,25 @@ def test_a_private_name_is_assigned_in_one_file() -> None:
 
 def test_no_variable_of_a_task_is_called_as_a_fact() -> None:
     check(measure_shadowed_names())
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """What a file imports, as it is written there: relative names with their dots."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            module = f"{'.' * node.level}{node.module or ''}"
+            yield from (f"{module}{'' if module.endswith('.') else '.'}{name.name}" for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def test_the_rules_know_neither_registries_nor_operations() -> None:
+    """Arrows point one way: what reads and writes imports what decides."""
+    files = sorted(ROOT.glob("plugins/module_utils/_provision/*.py"))
+    lower = [(name_of(path), name) for path in files for name in imports_of(path)]
+    assert lower and not [each for each in lower if "_registry." in each[1] or "_operations." in each[1]]
+    registry = sorted(ROOT.glob("plugins/module_utils/_registry/*.py"))
+    assert not [name_of(path) for path in registry for name in imports_of(path) if "_operations." in name]
 
 
 def measures() -> Iterator[Measure]:

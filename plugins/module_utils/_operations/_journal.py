@@ -16,8 +16,8 @@ import time
 import typing as t
 
 from .._moments import seconds_of, utc
-from .._registry import _protocol as _registry
-from .._registry._protocol import Claimed, Registry, Variables
+from .._provision.entry import MADE, REFUSED, SENT, read_entry
+from .._registry._protocol import LONGEST_POST, Claimed, Registry, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
 _JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
@@ -45,12 +45,12 @@ class Journal:
     @property
     def made(self) -> bool:
         """Whether the purchase is noted as made."""
-        return _registry.purchase_of(self._entry) == _registry.MADE
+        return read_entry(self._entry).is_made
 
     @property
     def unanswered(self) -> bool:
         """Whether a purchase of another run was sent whose answer never came."""
-        return _registry.is_unanswered(self._entry) and not self._is_of_this_run
+        return read_entry(self._entry).is_unanswered and not self._is_of_this_run
 
     @property
     def _is_of_this_run(self) -> bool:
@@ -59,7 +59,7 @@ class Journal:
     @property
     def resource_ids(self) -> list[str]:
         """The machines that are noted."""
-        return _registry.resource_ids_of(self._entry)
+        return list(read_entry(self._entry).resource_ids)
 
     @property
     def price_per_hour(self) -> t.Any:
@@ -71,16 +71,16 @@ class Journal:
 
         Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
         """
-        entry = (self._registry.read() if self._registry else None) or {}
-        about_this = _registry.offer_of(entry) == self._offer_id
-        another = _registry.may_have_bought(entry) and not about_this
-        if self._registry and (another or _registry.holder_of(entry)):
-            raise Claimed(self._registry.where, entry)
-        self._entry = entry if about_this else {}
+        variables = (self._registry.read() if self._registry else None) or {}
+        entry = read_entry(variables)
+        about_this = entry.offer_id == self._offer_id
+        if self._registry and (entry.held_by or (entry.may_have_bought and not about_this)):
+            raise Claimed(self._registry.where, variables)
+        self._entry = variables if about_this else {}
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
-        if self._registry and not self._read_only and _registry.purchase_of(self._entry) == _registry.SENT:
+        if self._registry and not self._read_only and read_entry(self._entry).is_open:
             self._registry.hold()
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Journal:
             **self._facts,
             "provision_price_per_hour": price_per_hour,
             _JOURNALED: utc(self._now()),
-            _PURCHASE: _registry.SENT,
+            _PURCHASE: SENT,
         }
         self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
         self._claimed_at = self._entry[_JOURNALED]
@@ -127,8 +127,8 @@ class Journal:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
             if made and not self.made:
-                self._registry.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
-            changes: Variables = {_PURCHASE: _registry.REFUSED, _EXPIRED: None, "provision_resource_ids": None}
+                self._registry.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
+            changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._registry.note({**changes, **({} if status is None else {_STATUS: status})})
 
     def make(self, resource_ids: list[str], price_per_hour: float | None) -> None:
@@ -139,11 +139,11 @@ class Journal:
         if self._registry is None or self._read_only:
             return
         before = self._registry.read() or {}
-        about_this = _registry.offer_of(before) == self._offer_id
+        about_this = read_entry(before).offer_id == self._offer_id
         facts = {**self._facts, "provision_price_per_hour": price_per_hour, _JOURNALED: utc(self._now())}
         changes: Variables = {} if about_this else dict.fromkeys(before)
         changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
-        changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: _registry.MADE})
+        changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
         changes.update(dict.fromkeys((_STATUS, _EXPIRED)))
         if resource_ids:
             changes["provision_resource_ids"] = resource_ids
@@ -153,7 +153,7 @@ class Journal:
     @property
     def longest_post(self) -> float:
         """Seconds that an offer must have been seen as gone before a purchase that was never answered is not made."""
-        return self._registry.longest_post if self._registry else _registry.LONGEST_POST
+        return self._registry.longest_post if self._registry else LONGEST_POST
 
     def gone_for(self) -> float:
         """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""

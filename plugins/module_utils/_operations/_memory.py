@@ -14,8 +14,9 @@ from .. import _ssh_config
 from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
+from .._provision.place import entry_file, is_shared
 from .._registry._files import entries, keep_ssh_config
-from .._registry._place import entry_file, folder_of, is_shared, known_hosts_file, project_of
+from .._registry._place import folder_of, known_hosts_file, project_of
 from .._registry._protocol import RegistryError
 from ._registries import Registries
 

@@ -21,22 +21,16 @@ from .. import _http
 from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
+from .._provision.entry import read_entry
 from .._provision.lease import moment_of, utc
 from .._provision.ownership import Machine
+from .._provision.place import entry_file, is_shared
 from .._provision.spending import Bill, Ledger
 from .._registry import _files, _postgresql
 from .._registry._files import HostFile
-from .._registry._place import (
-    entry_file,
-    is_shared,
-    known_hosts_file,
-    pinned_of,
-    project_of,
-    registry_dir,
-    shared_place,
-)
+from .._registry._place import known_hosts_file, pinned_of, project_of, registry_dir, shared_place
 from .._registry._postgresql import Ceilings, Database
-from .._registry._protocol import Registry, RegistryError, may_have_bought, offer_of, run_of
+from .._registry._protocol import Registry, RegistryError, run_of
 from .._registry._shared import Entries, SharedHost, entries_of, take_late
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -85,11 +79,11 @@ class Registries:
         if not path or not os.path.exists(path):
             return ""
         try:
-            entry = HostFile(path).read() or {}
+            entry = read_entry(HostFile(path).read())
         except RegistryError as error:
             return str(error)
-        left = offer_of(entry) if may_have_bought(entry) else None
-        return messages.not_imported(path, left) if left and left != offer_id else ""
+        left = entry.offer_id if entry.may_have_bought else ""
+        return messages.not_imported(path, left) if left not in ("", offer_id) else ""
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""

@@ -18,20 +18,18 @@ from .._on_api import on_api
 from .._operation import Failure, Params, Result
 from .._provision import ending, lease, messages, reaping
 from .._provision.ending import Action, Asked, End, Seen
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import MADE, REFUSED, Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.machines import created_of, price_of
 from .._provision.ownership import Claim
+from .._provision.place import entry_file, entry_place
 from .._provision.reaping import Idleness, Life, State
 from .._provision.spending import HOUR, cents, cost, dollars
 from .._provision.standing import Account
-from .._registry._place import entry_file, entry_place
 from .._registry._protocol import (
     DECOMMISSIONED,
     GONE,
-    MADE,
     REAPED,
-    REFUSED,
     Registry,
     RegistryError,
     Variables,

@@ -23,9 +23,9 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import Case
 from .._provision.machines import namesakes
+from .._provision.place import is_shared
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
-from .._registry._place import is_shared
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries

@@ -28,6 +28,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import Clock
+from .._provision.place import is_shared
 from .._provision.planning import BUY, KEEP, LATER, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
@@ -35,7 +36,7 @@ from .._provision.standing import Account, Kind, Standing, doubtful, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._files import read_text
 from .._registry._pins import pin
-from .._registry._place import is_shared, ssh_config_file
+from .._registry._place import ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
 from .._ssh_key import fingerprint, has_passphrase, public_half
 from .._text import number_of

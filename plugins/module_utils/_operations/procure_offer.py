@@ -29,7 +29,7 @@ from .._provision.sums import add_up
 from .._registry._files import HostFile
 from .._registry._place import shared_place
 from .._registry._postgresql import Ceilings
-from .._registry._protocol import Claimed, Registry, RegistryError, holder_of
+from .._registry._protocol import Claimed, Registry, RegistryError
 from .._wording import usd
 from ._journal import Journal
 from ._registries import Registries, this_run
@@ -589,7 +589,7 @@ class _Purchase:
 
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
-        facts = {**self._facts, "outcome": "claimed", "claimed_by": holder_of(claim.entry)}
+        facts = {**self._facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
         return Failure(say.claimed(claim, self._terms.host), "conflict", **facts)
 
     # Small things

@@ -21,10 +21,10 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.machines import created_of, price_of
 from .._provision.ownership import Machine
+from .._provision.place import is_shared
 from .._provision.reaping import Life, State
 from .._provision.standing import Account
 from .._registry._pins import pin
-from .._registry._place import is_shared
 from .._registry._protocol import RegistryError
 from .._wording import table, usd
 from ._memory import Memory, named_claim

@@ -14,7 +14,7 @@ from .._provision import registration
 from .._provision.entry import read_entry
 from .._registry._pins import pin
 from .._registry._place import shared_place
-from .._registry._protocol import RegistryError, Variables, resource_ids_of
+from .._registry._protocol import RegistryError, Variables
 from ._registries import Registries
 
 _KEPT = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
@@ -43,7 +43,7 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
         registries.close()
     found: dict[str, Registered] = {}
     for host, variables in entries.items():
-        known_hosts = registries.known_hosts(place, host, str(variables["provision_procured_offer_id"]))
+        known_hosts = registries.known_hosts(place, host, read_entry(variables).offer_id)
         with contextlib.suppress(OSError):  # then the key that answers is the first one here
             pin(known_hosts, variables.get("provision_host_keys") or ())
         found.update(_machines(host, variables, known_hosts))
@@ -56,7 +56,7 @@ def _machines(host: str, variables: Variables, known_hosts: str) -> t.Iterator[t
     kept = {name: variables[name] for name in _KEPT if name in variables}
     reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
     names = [host, *registration.further_names(host, len(entry.resource_ids))]
-    for number, resource_id in enumerate(resource_ids_of(variables)):
+    for number, resource_id in enumerate(entry.resource_ids):
         own: Variables = dict(kept) if number == 0 else {"provision_resource_ids": [resource_id]}
         machine = reached.get(resource_id)
         if machine is not None:

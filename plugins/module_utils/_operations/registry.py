@@ -13,21 +13,18 @@ import typing as t
 from .. import _decide_spec, _spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import messages, registration
+from .._provision.entry import read_entry
+from .._provision.place import entry_file
 from .._registry._files import HostFile
 from .._registry._pins import HOST_KEYS, pinned
-from .._registry._place import entry_file, known_hosts_file, shared_place
+from .._registry._place import known_hosts_file, shared_place
 from .._registry._postgresql import schema
 from .._registry._protocol import (
     MOVED,
-    SENT,
     Claimed,
     Registry,
     RegistryError,
     Variables,
-    holder_of,
-    may_have_bought,
-    offer_of,
-    purchase_of,
 )
 from ._memory import bring_ssh_up_to_date
 from ._registries import Registries
@@ -63,20 +60,22 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     """A line about the host whose file was moved, empty if it has none. Raises RegistryError."""
     name, path = str(host["host"]), entry_file(registries.folder(host, params), str(host["host"]))
     file = HostFile(path) if path else None
-    entry = file.read() if file else None
-    if file is None or entry is None:
+    variables = file.read() if file else None
+    if file is None or variables is None:
         return ""
-    if holder_of(entry):
-        raise Claimed(path, entry)
+    entry = read_entry(variables)
+    if entry.held_by:
+        raise Claimed(path, variables)
     shared = t.cast(Registry, registries.host(shared_place(host["project"]), name))
     known = shared.read()
-    if known is not None and offer_of(known) != offer_of(entry) and may_have_bought(entry):
-        raise RegistryError(messages.moved_to_another(path, offer_of(entry), shared.where, offer_of(known)))
+    other = read_entry(known).offer_id
+    if known is not None and other != entry.offer_id and entry.may_have_bought:
+        raise RegistryError(messages.moved_to_another(path, entry.offer_id, shared.where, other))
     if not check_mode:
-        if known is None and may_have_bought(entry):
-            _move(shared, entry, pinned(known_hosts_file(path)))
+        if known is None and entry.may_have_bought:
+            _move(shared, variables, pinned(known_hosts_file(path)))
         file.end(MOVED)
-    return messages.moved(name, path, offer_of(entry), may_have_bought(entry), would=check_mode)
+    return messages.moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
 
 
 def _ended(folder: str, registries: Registries, check_mode: bool) -> str:
@@ -92,7 +91,7 @@ def _ended(folder: str, registries: Registries, check_mode: bool) -> str:
 def _move(shared: Registry, entry: Variables, keys: list[str] | None) -> None:
     """Let the registry remember the entry. What may still be under way is claimed, and counts as sent just now."""
     facts = {**registration.portable(entry), **({HOST_KEYS: keys} if keys else {})}
-    if purchase_of(entry) == SENT:
+    if read_entry(entry).is_open:
         shared.claim(facts)
         shared.close()
     else:

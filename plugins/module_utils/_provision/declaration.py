@@ -14,7 +14,6 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._registry._place import entry_file, entry_place
 from .._ssh_config import UNREADABLE
 from .._text import number_of
 from .._wording import duration
@@ -23,6 +22,7 @@ from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import slips
+from .place import entry_file, entry_place
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 

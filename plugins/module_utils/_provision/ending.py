@@ -16,9 +16,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _states
-from .._registry._protocol import MADE
 from . import messages, ownership
-from .entry import Entry
+from .entry import MADE, Entry
 from .ownership import Claim, Machine, Owners, Proof
 from .standing import Account, Status, look_at
 

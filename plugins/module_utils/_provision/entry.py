@@ -12,16 +12,28 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .._registry._protocol import BOUGHT_BY, HELD_BY, MADE, REFUSED
 from .._text import number_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 
 Variables = t.Mapping[str, t.Any]
 
+# What became of the newest purchase of an entry (`provision_purchase`)
+SENT = "sent"  # noted before it is sent; the answer is not known, or was none
+MADE = "made"
+REFUSED = "refused"
+
+# In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
+HELD_BY = "provision_held_by"
+# The same of one that several controllers share: the run that has bought, or that has settled the purchase
+BOUGHT_BY = "provision_bought_by"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A registry entry, read as tolerantly as a person may have written it. ``price`` is in USD per hour."""
+    """A registry entry, read as tolerantly as a person may have written it. Prices are in USD per hour.
+
+    Machines prove a purchase, whatever else is noted. Entries of earlier versions do not say what became of it.
+    """
 
     offer_id: str = ""
     resource_ids: tuple[str, ...] = ()
@@ -60,6 +72,16 @@ class Entry:
         return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
 
     @property
+    def is_made(self) -> bool:
+        """Whether its purchase was certainly made."""
+        return bool(self.resource_ids) or (bool(self.offer_id) and self.purchase == MADE)
+
+    @property
+    def may_have_bought(self) -> bool:
+        """Whether something may have been bought under it, so that no other offer may be bought for its host."""
+        return self.is_open or self.is_made
+
+    @property
     def is_unanswered(self) -> bool:
         """Whether it is open, and no answer came at all: a refusal is one, though not yet settled."""
         return self.is_open and self.refused_status is None
@@ -68,6 +90,11 @@ class Entry:
     def is_refused(self) -> bool:
         """Whether its purchase was refused, and so came to nothing."""
         return self.purchase == REFUSED and not self.resource_ids
+
+    @property
+    def billed(self) -> tuple[t.Any, ...]:
+        """What it says of what is billed, and at which price."""
+        return self.offer_id, self.is_made, self.resource_ids, self.price_per_hour
 
     def is_of_another_project(self, project: str) -> bool:
         """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
@@ -102,7 +129,7 @@ def read_entry(variables: Variables | None) -> Entry:
     return Entry(
         offer_id=_text(known.get("provision_procured_offer_id")).lower(),
         resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
-        purchase=_text(known.get("provision_purchase")),
+        purchase=_text(known.get("provision_purchase")).lower(),
         price_per_hour=None if price is None or price < 0 else price,
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
         journaled_at=_text(known.get("provision_journaled_at")),

@@ -25,8 +25,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from .._registry._protocol import MADE
-from .entry import Entry
+from .entry import MADE, Entry
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 

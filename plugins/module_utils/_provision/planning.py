@@ -11,7 +11,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._registry._place import is_shared
 from .._text import number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, messages
@@ -20,6 +19,7 @@ from .ceilings import Cap, Live, Wanted
 from .choosing import Seen
 from .declaration import Declaration
 from .entry import Entry
+from .place import is_shared
 from .spending import Ledger
 from .standing import Kind, Standing
 from .sums import UNLIMITED, Sum, add_up

@@ -15,25 +15,19 @@ import tempfile
 import time
 import typing as t
 
+from .._provision.entry import HELD_BY, REFUSED, read_entry
+from .._provision.place import entry_file
 from .._provision.spending import Ledger
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._place import KNOWN_HOSTS, LEDGER, SWEPT, entry_file, host_of, ledger_file, ssh_config_file
+from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file, ssh_config_file
 from ._protocol import (
     FAILED,
     GONE,
-    HELD_BY,
     LONGEST_POST,
-    MADE,
-    REFUSED,
-    SENT,
     Claimed,
     RegistryError,
     Variables,
-    may_have_bought,
-    offer_of,
-    purchase_of,
-    resource_ids_of,
 )
 
 try:
@@ -101,11 +95,12 @@ class HostFile:
         """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
         with self._changing():
             self._take_hold()
-            entry = _load(self._path)
+            found = _load(self._path)
+            entry = read_entry(found)
             # Of this very offer the claim may be renewed, but only by the run that saw its last state.
-            renewed = entry == self._known and entry is not None and offer_of(entry) == offer_of(variables)
-            if entry is not None and may_have_bought(entry) and not renewed:
-                raise Claimed(self._path, entry)
+            renewed = found == self._known and entry.offer_id == read_entry(variables).offer_id
+            if found is not None and entry.may_have_bought and not renewed:
+                raise Claimed(self._path, found)
             before = read_text(self._path)
             claimed = _write(self._path, variables)
             try:
@@ -119,24 +114,25 @@ class HostFile:
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
         with self._changing():
-            entry = _load(self._path) or {}
-            if may_have_bought(entry) and offer_of(changes) not in (None, offer_of(entry)):
-                raise Claimed(self._path, entry)
-            if changes.get("provision_purchase") == REFUSED:
+            before = _load(self._path) or {}
+            entry, change = read_entry(before), read_entry(changes)
+            if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
+                raise Claimed(self._path, before)
+            if change.purchase == REFUSED:
                 self._check_free()
-            whole = _merged(entry, changes)
-            if may_have_bought(entry) and not may_have_bought(whole):
-                made = purchase_of(entry) == MADE
-                self._enter(_ledger.ENDED if made else _ledger.NOTHING, entry, FAILED if made else "")
+            whole = _merged(before, changes)
+            if entry.may_have_bought and not read_entry(whole).may_have_bought:
+                self._enter(*(_ledger.ENDED, before, FAILED) if entry.is_made else (_ledger.NOTHING, before))
             written = _write(self._path, whole)
-            if purchase_of(written) == MADE and _billed(written) != _billed(entry):
+            after = read_entry(written)
+            if after.is_made and after.billed != entry.billed:
                 # What cannot be noted here the entry says, and the end repeats it.
                 with contextlib.suppress(RegistryError):
                     self._enter(_ledger.ADOPTED if "provision_adopted" in changes else _ledger.MADE, written)
             # What another run has changed stays unknown to this one, and stops its next claim.
-            if entry == (self._known or {}):
+            if before == (self._known or {}):
                 self._known = written
-            if purchase_of(written) != SENT:  # nothing is left to be settled
+            if not after.is_open:  # nothing is left to be settled
                 self._hold.release()
             return dict(written)
 
@@ -159,7 +155,7 @@ class HostFile:
             entry = _load(self._path)
             if entry is not None and entry != self._known:
                 raise Claimed(self._path, entry)
-            if entry is not None and may_have_bought(entry):
+            if entry is not None and read_entry(entry).may_have_bought:
                 self._enter(_ledger.ENDED, entry, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
@@ -274,11 +270,6 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
-def _billed(entry: Variables) -> tuple[t.Any, ...]:
-    """What a line of the ledger is about."""
-    return offer_of(entry), purchase_of(entry), resource_ids_of(entry), entry.get("provision_price_per_hour")
-
-
 def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:
     """Let the registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
 
@@ -302,7 +293,7 @@ def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], k
 
 def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
     """The entry, and which other run is buying under it at this moment, if one is."""
-    who = other() if purchase_of(entry) == SENT else ""
+    who = other() if read_entry(entry).is_open else ""
     return {**entry, HELD_BY: who} if who else dict(entry)
 
 

@@ -25,7 +25,7 @@ from .._moments import seconds_of, utc
 from .._provision.entry import Entry, read_entry
 from .._provision.spending import Bill
 from ._locks import LOCK_TIMEOUT, PAUSE, is_at, make_folder, sync_folder
-from ._protocol import REFUSED, RegistryError, Variables, may_have_bought, purchase_of
+from ._protocol import RegistryError, Variables
 
 # The events. Each line says all that is known of the purchase then.
 SENT = "sent"  # about to be sent, or to be sent again
@@ -188,8 +188,8 @@ class Book:
         entry = read_entry(variables)
         key = _key(host, entry)
         known = self._found.get(key)
-        if not may_have_bought(variables):
-            if known is not None and purchase_of(variables) == REFUSED and known.end is None:
+        if not entry.may_have_bought:
+            if known is not None and entry.is_refused and known.end is None:
                 known.nothing = True
             return
         if known is None:

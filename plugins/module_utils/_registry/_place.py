@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import typing as t
 
-SHARED = "shared:"  # what a place begins with that is no folder, but the project behind it
-ENTRY = "compute_index_supply.yml"  # in the host's folder
+from .._provision.place import ENTRY, SHARED, is_shared
+
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
 SSH_CONFIG = ".ssh_config"
 SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
@@ -43,24 +43,9 @@ def shared_place(project: object) -> str:
     return f"{SHARED}{project or 'default'}"
 
 
-def is_shared(place: str) -> bool:
-    """Whether the place is no folder."""
-    return place.startswith(SHARED)
-
-
 def project_of(place: str) -> str:
     """The project of a place in the shared registry."""
     return place[len(SHARED) :]
-
-
-def entry_file(folder: str, host: str) -> str:
-    """The file of a host's entry; empty without one."""
-    return f"{folder}/{host}/{ENTRY}" if folder and not is_shared(folder) else ""
-
-
-def entry_place(place: str, host: str) -> str:
-    """Where the host's entry is, for a person; empty without a registry."""
-    return "the shared registry" if is_shared(place) else entry_file(place, host)
 
 
 def folder_of(entry: str) -> str:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import typing as t
 
+from .._provision.entry import read_entry
+
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
 # Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
 LONGEST_POST = 1800.0
-
-# What became of the newest purchase of an entry (`provision_purchase`)
-SENT = "sent"  # noted before it is sent; the answer is not known, or was none
-MADE = "made"
-REFUSED = "refused"
 
 # Why a purchase has ended, in the ledger
 DECOMMISSIONED = "decommissioned"
@@ -28,11 +25,6 @@ RELEASED = "released"  # given back: it never got ready
 FAILED = "failed"  # made, and failed without leaving anything
 GONE = "gone"  # it was found to have ended
 MOVED = "moved"  # into another registry, where it goes on
-
-# In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
-HELD_BY = "provision_held_by"
-# The same of one that several controllers share: the run that has bought, or that has settled the purchase
-BOUGHT_BY = "provision_bought_by"
 
 
 class RegistryError(ValueError):
@@ -49,13 +41,13 @@ class Claimed(RegistryError):
 
     error_class = "conflict"
 
-    def __init__(self, where: str, entry: Variables) -> None:
-        ids, since = ", ".join(resource_ids_of(entry)), entry.get("provision_journaled_at")
-        verb = "owns" if purchase_of(entry) == MADE else "is buying"
-        what = f"offer {offer_of(entry) or 'unknown'}{f' ({ids})' if ids else ''}"
-        when, who = f", since {since}" if since else "", holder_of(entry)
-        super().__init__(f"{where} says that this host {verb} {what}{when}{f', in a run of {who}' if who else ''}.")
-        self.entry = entry
+    def __init__(self, where: str, variables: Variables) -> None:
+        entry = self.entry = read_entry(variables)
+        ids, verb = ", ".join(entry.resource_ids), "owns" if entry.is_made else "is buying"
+        what = f"offer {entry.offer_id or 'unknown'}{f' ({ids})' if ids else ''}"
+        when = f", since {entry.journaled_at}" if entry.journaled_at else ""
+        who = f", in a run of {entry.held_by}" if entry.held_by else ""
+        super().__init__(f"{where} says that this host {verb} {what}{when}{who}.")
 
 
 class Registry(t.Protocol):
@@ -108,51 +100,8 @@ class Registry(t.Protocol):
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
 
 
-def resource_ids_of(entry: t.Mapping[str, t.Any]) -> list[str]:
-    """The machines that the entry names; also of one that was written by hand."""
-    value = entry.get("provision_resource_ids") or []
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
-
-
-def offer_of(entry: t.Mapping[str, t.Any]) -> str | None:
-    """The offer that the entry is about, in the API's spelling."""
-    return str(entry.get("provision_procured_offer_id") or "").strip().lower() or None
-
-
-def holder_of(entry: t.Mapping[str, t.Any]) -> str | None:
-    """Which other run is at the entry's purchase at this moment; None if none is, or none can be known."""
-    return entry.get(HELD_BY)
-
-
 def run_of(holder: t.Mapping[str, t.Any]) -> str:
     """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
     known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
     where = f"{holder.get('user') or 'somebody'} at {holder.get('host') or 'an unknown computer'}"
     return f"{where} ({', '.join(known)})" if known else where
-
-
-def purchase_of(entry: t.Mapping[str, t.Any]) -> str | None:
-    """What became of the purchase of the entry; None if it names neither machines nor an offer.
-
-    Machines prove a purchase, whatever else is noted. Entries of earlier versions do not say what became of it.
-    """
-    if resource_ids_of(entry):
-        return MADE
-    if offer_of(entry) is None:
-        return None
-    word = entry.get("provision_purchase")
-    return word if word in (MADE, REFUSED) else SENT
-
-
-def may_have_bought(entry: t.Mapping[str, t.Any]) -> bool:
-    """Whether something may have been bought under the entry, so that no other offer may be bought for its host."""
-    return purchase_of(entry) in (SENT, MADE)
-
-
-def is_unanswered(entry: t.Mapping[str, t.Any]) -> bool:
-    """Whether a purchase was sent whose answer never came.
-
-    One that was refused and stays ``sent`` was answered, and is not settled yet: whether it was made all the same is
-    still to be seen.
-    """
-    return purchase_of(entry) == SENT and entry.get("provision_refused_status") is None

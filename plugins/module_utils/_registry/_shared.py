@@ -19,23 +19,17 @@ from datetime import datetime, timezone
 
 from .._moments import seconds_of
 from .._provision import claims, messages, ownership
+from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
-    BOUGHT_BY,
     FAILED,
     GONE,
-    HELD_BY,
     LONGEST_POST,
-    MADE,
-    REFUSED,
-    SENT,
     Claimed,
     RegistryError,
     Variables,
-    offer_of,
-    resource_ids_of,
     run_of,
 )
 
@@ -105,7 +99,7 @@ class SharedHost:
 
     def claim(self, variables: Variables) -> Variables:
         """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
-        row, offer = self._row, offer_of(variables) or ""
+        row, offer = self._row, read_entry(variables).offer_id
         price, note = variables.get(_PRICE), _note(variables)
         try:
             if row is not None and row.state == claims.BUYING and row.offer == offer:
@@ -122,16 +116,15 @@ class SharedHost:
 
     def note(self, changes: Variables) -> Variables:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
-        offer, word = offer_of(changes), changes.get(_PURCHASE)
-        if resource_ids_of(changes) or word == MADE:
-            return self._made(changes, offer or (self._row.offer if self._row else ""))
-        row = self._row
-        if row is None or offer not in (None, row.offer):
+        row, change = self._row, read_entry(changes)
+        if change.resource_ids or change.purchase == MADE:
+            return self._made(changes, change)
+        if row is None or change.offer_id not in ("", row.offer):
             raise self._claimed()
         # What this run has seen of the claim since may be another run's epoch.
         mine = self._held if self._held and self._held.claim == row.claim else row
         try:
-            if word == REFUSED:
+            if change.purchase == REFUSED:
                 return self._refused(mine, changes)
             expired = changes.get(_EXPIRED) is not None
             return self._seen(self._database.keep(mine, _note(changes), _gone(changes), expired=expired))
@@ -168,12 +161,13 @@ class SharedHost:
 
     # Steps
 
-    def _made(self, changes: Variables, offer: str) -> Variables:
+    def _made(self, changes: Variables, change: Entry) -> Variables:
+        offer = change.offer_id or (self._row.offer if self._row else "")
         claim = self._claims.get(offer) or str(uuid.uuid4())
         fact = self._purchase(claim, offer, changes.get(_PRICE), _note(changes))
         # What is taken over was billed before.
         fact = replace(fact, begun=seconds_of(changes.get(_JOURNALED)))
-        row = self._database.note(fact, resource_ids_of(changes), _gone(changes))
+        row = self._database.note(fact, change.resource_ids, _gone(changes))
         self._let_go()
         return self._seen(row)
 

@@ -13,6 +13,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MADE,
+    REFUSED,
+    SENT,
+    read_entry,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
@@ -21,17 +27,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     DECOMMISSIONED,
     FAILED,
     GONE,
-    MADE,
-    REFUSED,
-    SENT,
     Claimed,
     Registry,
     RegistryError,
-    holder_of,
-    may_have_bought,
-    offer_of,
-    purchase_of,
-    resource_ids_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
@@ -105,9 +103,13 @@ def test_a_claim_is_there_for_the_next_run(run: Runs) -> None:
     store = run()
     assert store.read() is None
     claimed = store.claim(journal())
-    assert purchase_of(claimed) == SENT
+    assert read_entry(claimed).is_open
     entry = kept(run)
-    assert (offer_of(entry), purchase_of(entry), entry["provision_price_per_hour"]) == (OFFER_ID, SENT, 2.0)
+    assert (read_entry(entry).offer_id, read_entry(entry).purchase, entry["provision_price_per_hour"]) == (
+        OFFER_ID,
+        SENT,
+        2.0,
+    )
     assert entry["provision_resource_name"] == "gpu-1"
     assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
 
@@ -116,7 +118,7 @@ def test_hosts_are_apart(run: Runs) -> None:
     run("gpu-1").claim(journal())
     assert run("gpu-2").read() is None
     run("gpu-2").claim(journal(OTHER_ID))
-    assert offer_of(kept(run, "gpu-1")) == OFFER_ID
+    assert read_entry(kept(run, "gpu-1")).offer_id == OFFER_ID
 
 
 @pytest.mark.parametrize("bought", [False, True])
@@ -128,9 +130,9 @@ def test_what_may_have_been_bought_forbids_another_offer(run: Runs, bought: bool
     second.read()
     with pytest.raises(Claimed) as caught:
         second.claim(journal(OTHER_ID))
-    assert offer_of(caught.value.entry) == OFFER_ID
+    assert caught.value.entry.offer_id == OFFER_ID
     assert OFFER_ID in str(caught.value) and second.where in str(caught.value)
-    assert offer_of(kept(run)) == OFFER_ID
+    assert read_entry(kept(run)).offer_id == OFFER_ID
 
 
 @pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID])
@@ -140,23 +142,23 @@ def test_of_two_runs_at_the_same_moment_one_gets_the_claim(run: Runs, offer_id: 
     first.claim(journal())
     with pytest.raises(Claimed):
         second.claim(journal(offer_id))
-    assert offer_of(kept(run)) == OFFER_ID
+    assert read_entry(kept(run)).offer_id == OFFER_ID
 
 
 def test_what_a_run_is_buying_is_no_other_runs_until_it_lets_go(run: Runs) -> None:
     first, second = run(), run()
     first.read()
     first.claim(journal())
-    assert holder_of(second.read() or {})
+    assert read_entry(second.read() or {}).held_by
     with pytest.raises(Claimed) as caught:
         second.hold()
-    assert holder_of(caught.value.entry) and "in a run of " in str(caught.value)
-    assert holder_of(first.read() or {}) is None
+    assert caught.value.entry.held_by and "in a run of " in str(caught.value)
+    assert read_entry(first.read() or {}).held_by == ""
     first.close()
-    assert holder_of(second.read() or {}) is None
+    assert read_entry(second.read() or {}).held_by == ""
     second.hold()
-    assert holder_of(first.read() or {})
-    assert offer_of(second.claim(journal())) == OFFER_ID
+    assert read_entry(first.read() or {}).held_by
+    assert read_entry(second.claim(journal())).offer_id == OFFER_ID
 
 
 def test_the_run_itself_may_claim_the_same_offer_again(run: Runs) -> None:
@@ -181,9 +183,15 @@ def test_machines_are_noted(run: Runs) -> None:
     store = run()
     store.read()
     store.claim(journal())
-    assert resource_ids_of(store.note(made(SECOND_RESOURCE_ID, RESOURCE_ID))) == [SECOND_RESOURCE_ID, RESOURCE_ID]
+    assert list(read_entry(store.note(made(SECOND_RESOURCE_ID, RESOURCE_ID))).resource_ids) == [
+        SECOND_RESOURCE_ID,
+        RESOURCE_ID,
+    ]
     entry = kept(run)
-    assert (purchase_of(entry), resource_ids_of(entry)) == (MADE, [SECOND_RESOURCE_ID, RESOURCE_ID])
+    assert (read_entry(entry).purchase, list(read_entry(entry).resource_ids)) == (
+        MADE,
+        [SECOND_RESOURCE_ID, RESOURCE_ID],
+    )
     assert entry["provision_resource_name"] == "gpu-1"
 
 
@@ -191,13 +199,13 @@ def test_a_purchase_is_noted_before_its_machines_are_known(run: Runs) -> None:
     store = run()
     store.claim(journal())
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": MADE})
-    assert purchase_of(kept(run)) == MADE
+    assert read_entry(kept(run)).purchase == MADE
 
 
 def test_machines_are_noted_even_if_the_claim_was_lost(run: Runs) -> None:
     run().note(made(RESOURCE_ID))
     entry = kept(run)
-    assert (offer_of(entry), resource_ids_of(entry)) == (OFFER_ID, [RESOURCE_ID])
+    assert (read_entry(entry).offer_id, list(read_entry(entry).resource_ids)) == (OFFER_ID, [RESOURCE_ID])
 
 
 def test_another_purchase_does_not_mix_with_what_the_host_owns(run: Runs) -> None:
@@ -207,19 +215,19 @@ def test_another_purchase_does_not_mix_with_what_the_host_owns(run: Runs) -> Non
     with pytest.raises(RegistryError):
         run().note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
     entry = kept(run)
-    assert (offer_of(entry), resource_ids_of(entry)) == (OFFER_ID, [RESOURCE_ID])
+    assert (read_entry(entry).offer_id, list(read_entry(entry).resource_ids)) == (OFFER_ID, [RESOURCE_ID])
 
 
 def test_a_refusal_frees_the_host(run: Runs) -> None:
     store = run()
     store.claim(journal())
     freed = store.note({"provision_purchase": REFUSED, "provision_refused_status": 410, "provision_resource_ids": None})
-    assert (purchase_of(freed), freed["provision_refused_status"]) == (REFUSED, 410)
-    assert not may_have_bought(kept(run))
+    assert (read_entry(freed).purchase, freed["provision_refused_status"]) == (REFUSED, 410)
+    assert not read_entry(kept(run)).may_have_bought
     second = run()
     second.read()
     second.claim(journal(OTHER_ID))
-    assert offer_of(kept(run)) == OTHER_ID
+    assert read_entry(kept(run)).offer_id == OTHER_ID
 
 
 def test_notes_are_merged_and_none_removes_them(run: Runs) -> None:
@@ -261,7 +269,7 @@ def test_the_end_of_one_purchase_is_not_the_end_of_the_next(run: Runs) -> None:
     second.note(made(SECOND_RESOURCE_ID, offer_id=OTHER_ID))
     with suppress(Claimed):  # a file is one place for both, so that it says so
         late.end()
-    assert resource_ids_of(kept(run)) == [SECOND_RESOURCE_ID]
+    assert list(read_entry(kept(run)).resource_ids) == [SECOND_RESOURCE_ID]
 
 
 @pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])

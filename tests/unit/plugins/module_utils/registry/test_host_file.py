@@ -19,21 +19,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MADE,
     REFUSED,
     SENT,
-    Claimed,
-    RegistryError,
-    holder_of,
-    is_unanswered,
-    may_have_bought,
-    offer_of,
-    purchase_of,
-    resource_ids_of,
+    read_entry,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 
@@ -89,21 +83,22 @@ def bought(path: Path, offer_id: str = OFFER_ID) -> None:
     ],
 )
 def test_what_became_of_the_purchase(entry: Entry, purchase: str | None) -> None:
-    assert purchase_of(entry) == purchase
-    assert may_have_bought(entry) is (purchase in (SENT, MADE))
-    assert is_unanswered(entry) is (purchase == SENT)
+    known = read_entry(entry)
+    assert (known.is_open, known.is_made) == (purchase == SENT, purchase == MADE)
+    assert read_entry(entry).may_have_bought is (purchase in (SENT, MADE))
+    assert read_entry(entry).is_unanswered is (purchase == SENT)
 
 
 def test_a_refusal_that_is_not_settled_was_answered_and_may_have_bought() -> None:
     entry = journal(provision_refused_status=409)
-    assert may_have_bought(entry) and not is_unanswered(entry)
+    assert read_entry(entry).may_have_bought and not read_entry(entry).is_unanswered
 
 
 def test_entries_by_hand_are_read_too() -> None:
-    assert offer_of({"provision_procured_offer_id": f" {OFFER_ID.upper()} "}) == OFFER_ID
-    assert offer_of({"provision_procured_offer_id": None}) is None
-    assert resource_ids_of({"provision_resource_ids": RESOURCE_ID}) == [RESOURCE_ID]
-    assert resource_ids_of({"provision_resource_ids": None}) == []
+    assert read_entry({"provision_procured_offer_id": f" {OFFER_ID.upper()} "}).offer_id == OFFER_ID
+    assert read_entry({"provision_procured_offer_id": None}).offer_id == ""
+    assert list(read_entry({"provision_resource_ids": RESOURCE_ID}).resource_ids) == [RESOURCE_ID]
+    assert list(read_entry({"provision_resource_ids": None}).resource_ids) == []
 
 
 # Reading
@@ -214,7 +209,7 @@ def test_an_open_purchase_of_another_offer_forbids_the_claim(path: Path, entry: 
     file.read()
     with pytest.raises(Claimed) as caught:
         file.claim(journal())
-    assert caught.value.entry == entry
+    assert caught.value.entry == read_entry(entry)
     assert str(path) in str(caught.value)
     assert kept(path) == entry
 
@@ -345,8 +340,8 @@ def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
     process.start()
     assert held.wait(30)
     file = HostFile(str(path))
-    assert holder_of(file.read() or {}) == "alice at bastion"
-    assert holder_of(entries(str(path.parents[1]))[0]["gpu-1"]) == "alice at bastion"
+    assert read_entry(file.read() or {}).held_by == "alice at bastion"
+    assert read_entry(entries(str(path.parents[1]))[0]["gpu-1"]).held_by == "alice at bastion"
     for forbidden in (file.hold, file.end):
         with pytest.raises(Claimed, match=f"is buying offer {OFFER_ID}, since {SINCE}, in a run of alice at bastion"):
             forbidden()

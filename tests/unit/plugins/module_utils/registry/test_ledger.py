@@ -17,17 +17,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import MADE, REFUSED, SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append, read
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import ledger_file
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
-    MADE,
-    REFUSED,
-    SENT,
-    RegistryError,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 

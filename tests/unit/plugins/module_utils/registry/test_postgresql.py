@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import REFUSED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
@@ -33,11 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     TooDear,
     schema,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
-    REFUSED,
-    Claimed,
-    RegistryError,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
 import claimants
