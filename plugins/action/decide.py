@@ -216,7 +216,16 @@ class ActionModule(InProcessAction):
             "serial": _in_batches(self._task),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
+            "elsewhere": self._elsewhere(taking_part, task_vars) if any(map(_has_budget, hosts)) else [],
         }
+
+    def _elsewhere(self, taking_part: t.Container[str], task_vars: Variables) -> list[dict[str, t.Any]]:
+        """Where further hosts of the inventory are remembered; one whose variables cannot be evaluated has no place."""
+        found = []
+        for host in _hosts.inventory(task_vars):
+            with contextlib.suppress(AnsibleError):
+                found += [_hosts.described(host, task_vars)] if host not in taking_part else []
+        return found
 
     def _by_host(self, plans: list[dict[str, t.Any]], acquires: bool | None = False) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
@@ -513,3 +522,7 @@ def _tried(own: Variables) -> list[Variables] | None:
 
 def _has_total(declared: Variables) -> bool:
     return str(declared["max_total_price_per_hour"] or "").strip() not in ("", "unlimited")
+
+
+def _has_budget(declared: Variables) -> bool:
+    return str(declared["budget"] or "").strip() not in ("", "unlimited")

@@ -50,6 +50,7 @@ PLAN: Spec = {
     "slice_of": {"type": "str", "default": ""},
     "forks": {"type": "int", "default": 0},
     "looks": {"type": "int", "default": 0},
+    "elsewhere": {"type": "list", "elements": "dict", "default": []},  # further hosts, whose places a budget counts
 }
 
 JUDGE: Spec = {

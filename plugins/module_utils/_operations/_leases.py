@@ -18,6 +18,7 @@ from .._moments import first_of, seconds_of
 from .._provision import lease, messages
 from .._provision.declaration import Declaration
 from .._provision.lease import Clock
+from .._provision.place import Place
 from .._provision.planning import BUY, STOP, Case, Plan
 from .._registry._protocol import RegistryError, Variables
 from ._registries import Registries
@@ -28,15 +29,15 @@ class Sweeps:
 
     def __init__(self, registries: Registries) -> None:
         self._registries = registries
-        self._known: dict[str, float | None] = {}
+        self._known: dict[Place, float | None] = {}
 
-    def trouble(self, place: str, *, refused: bool) -> str:
+    def trouble(self, place: Place, *, refused: bool) -> str:
         """What to say of a lease in this place, empty if it was enforced lately, or if nobody can tell."""
         if not place:
             return ""
         if place not in self._known:
             try:
-                self._known[place] = self._registries.swept(place)
+                self._known[place] = self._registries.at(place).swept()
             except RegistryError:  # which its hosts fail for
                 return ""
         swept = self._known[place]
@@ -44,7 +45,7 @@ class Sweeps:
             return ""
         return messages.unswept("" if swept is None else lease.said(swept), refused=refused)
 
-    def warnings(self, places: t.Iterable[str]) -> list[str]:
+    def warnings(self, places: t.Iterable[Place]) -> list[str]:
         """The same of several places, each sentence once."""
         return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
 

@@ -14,9 +14,8 @@ from .. import _ssh_config
 from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
-from .._provision.place import entry_file, is_shared
-from .._registry._files import entries, keep_ssh_config
-from .._registry._place import folder_of, known_hosts_file, project_of
+from .._provision.place import Place, SharedProject
+from .._registry._files import keep_ssh_config
 from .._registry._protocol import RegistryError
 from ._registries import Registries
 
@@ -29,15 +28,15 @@ def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
 class Memory:
     """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
 
-    def __init__(self, registries: Registries, places: t.Iterable[str]) -> None:
-        self._entries: dict[str, dict[str, Entry]] = {}
-        self._broken: dict[str, dict[str, str]] = {}
+    def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
+        self._entries: dict[Place, dict[str, Entry]] = {}
+        self._broken: dict[Place, dict[str, str]] = {}
         self._strays: dict[str, Entry] = {}
         self._further: dict[tuple[str, str], Entry] = {}
-        self._unread: dict[str, str] = {}
+        self._unread: dict[Place, str] = {}
         for place in dict.fromkeys(filter(None, places)):
             try:
-                found = registries.entries(place)
+                found = registries.at(place).entries()
             except RegistryError as error:
                 self._unread[place] = str(error)
             else:
@@ -51,23 +50,23 @@ class Memory:
         """Whether there is any registry that can be read."""
         return bool(self._entries)
 
-    def entry(self, folder: str, host: str) -> Entry:
-        """The host's entry in the folder, an empty one if there is none."""
-        return self._entries.get(folder, {}).get(host) or read_entry(None)
+    def entry(self, place: Place, host: str) -> Entry:
+        """The host's entry in the place, an empty one if there is none."""
+        return self._entries.get(place, {}).get(host) or read_entry(None)
 
-    def trouble(self, folder: str, host: str) -> str:
+    def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
-        return self._unread.get(folder, "") or self._broken.get(folder, {}).get(host, "")
+        return self._unread.get(place, "") or self._broken.get(place, {}).get(host, "")
 
-    def all(self) -> t.Iterator[tuple[str, str, Entry]]:
-        """Each entry that can be read, with its folder and host."""
-        for folder, found in self._entries.items():
+    def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
+        """Each entry that can be read, with its place and host."""
+        for place, found in self._entries.items():
             for host, entry in found.items():
-                yield folder, host, entry
+                yield place, host, entry
 
     def claims(self, without: t.Container[str] = ()) -> list[Claim]:
         """What the registries note, but for these hosts."""
-        own = [noted_claim(host, entry) for _folder, host, entry in self.all() if host not in without]
+        own = [noted_claim(host, entry) for _place, host, entry in self.all() if host not in without]
         return own + self.further()
 
     def further(self) -> list[Claim]:
@@ -76,29 +75,32 @@ class Memory:
 
     def beside(self) -> t.Iterable[tuple[str, Entry]]:
         """The entries of these, by names for people."""
-        here = {project_of(place) for place in self._entries if is_shared(place)}
-        others = {name: entry for (project, name), entry in self._further.items() if project not in here}
+        others = {
+            name: entry
+            for (project, name), entry in self._further.items()
+            if SharedProject(project) not in self._entries
+        }
         return {**others, **self._strays}.items()
 
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
         return [entry.price_per_hour for entry in self._strays.values()]
 
-    def foreign(self, folder: str, host: str, project: str) -> str:
+    def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
-        entry = self.entry(folder, host)
-        if not folder or is_shared(folder) or not entry.is_of_another_project(project):
+        entry, file = self.entry(place, host), place.entry_file(host)
+        if not file or not entry.is_of_another_project(project):
             return ""
-        return messages.another_project(host, entry_file(folder, host), entry.project, project)
+        return messages.another_project(host, file, entry.project, project)
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
         broken: dict[str, tuple[str, ...]] = {host: () for found in self._broken.values() for host in found}
-        return {**broken, **{host: entry.groups for _folder, host, entry in self.all()}}
+        return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
 
-    def ssh_config(self, folder: str) -> str | None:
-        """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
-        return _rendered(folder, self._entries.get(folder, {}))
+    def entries(self, place: Place) -> dict[str, Entry]:
+        """The entries of a place, by hosts."""
+        return self._entries.get(place, {})
 
     @property
     def unread(self) -> list[str]:
@@ -111,38 +113,37 @@ class Memory:
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
-def bring_ssh_up_to_date(folders: t.Iterable[str], memory: Memory | None = None) -> list[str]:
+def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place], memory: Memory | None = None) -> list[str]:
     """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning.
 
     ``memory``: what has just been read of them, and spares another look where the file says just that.
     """
     warnings = []
-    for folder in dict.fromkeys(filter(None, folders)):
+    for place in dict.fromkeys(each for each in places if each.ssh_config):
+        known = None if memory is None else _ssh_config_of(registries, place, memory)
         try:
             keep_ssh_config(
-                folder,
-                lambda _before, folder=folder: _ssh_config_of(folder),  # type: ignore[misc]
-                None if memory is None else memory.ssh_config(folder),
+                place.ssh_config,
+                lambda _before, place=place: _ssh_config_of(registries, place, Memory(registries, [place])),  # type: ignore[misc]
+                known,
             )
         except RegistryError as error:
             warnings.append(str(error))
     return warnings
 
 
-def _ssh_config_of(folder: str) -> str | None:
-    known, _broken = entries(folder)
-    return _rendered(folder, {host: read_entry(variables) for host, variables in known.items()})
-
-
-def _rendered(folder: str, known: t.Mapping[str, Entry]) -> str | None:
-    files = {host: known_hosts_file(entry_file(folder, host)) for host in known}
+def _ssh_config_of(registries: Registries, place: Place, memory: Memory) -> str | None:
+    """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
+    store, known = registries.at(place), memory.entries(place)
+    files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
     return _ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
 
-def leave_out_of_ssh(host: str, registry_file: str) -> list[str]:
+def leave_out_of_ssh(host: str, place: Place) -> list[str]:
     """The same for a host whose entry has just ended, without a look at all the others."""
     try:
-        keep_ssh_config(folder_of(registry_file), lambda before: _ssh_config.without(before, host))
+        if place.ssh_config:
+            keep_ssh_config(place.ssh_config, lambda before: _ssh_config.without(before, host))
     except RegistryError as error:
         return [str(error)]
     return []

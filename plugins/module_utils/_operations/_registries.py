@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The registries of a call: a folder of files, or the database that several controllers share.
 
-A place is where a host is remembered: a folder, a project of the shared registry, or nothing. This module util is
-private to the collection.
+This module util is private to the collection.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
 from .._provision.entry import read_entry
-from .._provision.lease import moment_of, utc
 from .._provision.ownership import Machine
-from .._provision.place import entry_file, is_shared
+from .._provision.place import NOWHERE, Place, SharedProject, place_of
 from .._provision.spending import Bill, Ledger
-from .._registry import _files, _postgresql
-from .._registry._files import HostFile
-from .._registry._place import known_hosts_file, pinned_of, project_of, registry_dir, shared_place
-from .._registry._postgresql import Ceilings, Database
-from .._registry._protocol import Registry, RegistryError, run_of
-from .._registry._shared import Entries, SharedHost, entries_of, take_late
+from .._registry import _postgresql
+from .._registry._place import registry_dir
+from .._registry._postgresql import Database
+from .._registry._protocol import RegistryError, run_of
+from .._registry._shared import take_late
+from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
 
@@ -43,8 +41,8 @@ class Registries:
         self._url = url
         self._api_url = api_url
         self._account_name = account_name
-        self._home = home
-        self._run = str(uuid.uuid4())
+        self.home = home
+        self.run = str(uuid.uuid4())
         self._database: Database | None = None
 
     @classmethod
@@ -52,6 +50,11 @@ class Registries:
         """Those of an operation's parameters."""
         names = ("api_url", "home", "account_name")
         return cls(params.get("registry_url"), *(params.get(name) or "" for name in names))
+
+    @property
+    def who(self) -> str:
+        """This run, as others name it."""
+        return this_run()
 
     @property
     def account(self) -> str:
@@ -64,100 +67,77 @@ class Registries:
         except ValueError as error:
             raise RegistryError(f"api_url {error}.") from None
 
-    def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
+    def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:
         """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept."""
-        return shared_place(host["project"]) if self._url else self.folder(host, call)
+        return SharedProject(host["project"] or "default") if self._url else self.folder(host, call)
+
+    def places(self, call: t.Mapping[str, t.Any], project: str | None = None) -> dict[str, Place]:
+        """The same of all ``hosts`` of a call; of one project those, too, that are not asked about (``elsewhere``).
+
+        What counts a project reads all of these.
+        """
+        if project is None:
+            return {raw["host"]: self.place(raw, call) for raw in call["hosts"]}
+        hosts = [raw for raw in (*call["hosts"], *call["elsewhere"]) if (raw["project"] or "default") == project]
+        return {raw["host"]: self.place(raw, call) for raw in hosts}
 
     @staticmethod
-    def folder(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> str:
+    def folder(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:
         """The folder of the host's file, also where it is not used."""
-        return registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"])
+        return place_of(registry_dir(host["registry_dir"], host["inventory_dir"], call["sources"], call["here"]))
+
+    def at(self, place: Place) -> Store:
+        """The registry of a place."""
+        return store_of(place, self)
 
     def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
         """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
-        path = entry_file(self.folder(host, call), str(host["host"])) if self._url else ""
-        if not path or not os.path.exists(path):
-            return ""
+        folder = self.folder(host, call) if self._url else NOWHERE
         try:
-            entry = read_entry(HostFile(path).read())
+            file = self.at(folder).host(str(host["host"]))
+            entry = read_entry(file.read() if file else None)
         except RegistryError as error:
             return str(error)
-        left = entry.offer_id if entry.may_have_bought else ""
-        return messages.not_imported(path, left) if left not in ("", offer_id) else ""
+        is_left = entry.may_have_bought and entry.offer_id not in ("", offer_id)
+        return messages.not_imported(folder.entry_file(str(host["host"])), entry.offer_id) if is_left else ""
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""
-        database = self._shared(keep=True)
+        database = self.database(keep=True)
         missing = not database.has_tables()
         if missing and not check_mode:
             database.make_tables()
         return missing
 
-    def host(self, place: str, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        """The memory of one host; None where there is none. Raises RegistryError."""
-        if not place:
-            return None
-        if not is_shared(place):
-            return HostFile(entry_file(place, host), this_run())
-        database = self._shared(keep=ceilings is None)
-        return SharedHost(database, project_of(place), host, self.account, run=self._run, ceilings=ceilings)
-
-    def entries(self, place: str) -> Entries:
-        """All that the place remembers. Raises RegistryError."""
-        if not is_shared(place):
-            return Entries(*_files.entries(place))
-        return entries_of(self._shared(keep=True).counted(), project_of(place), self.account, self._run)
-
-    def swept(self, place: str) -> float | None:
-        """When the leases of the place were enforced last (seconds since the epoch), None if that was never noted.
-
-        Raises RegistryError.
-        """
-        if is_shared(place):
-            moment = self._shared(keep=True).swept(project_of(place))
-            return None if moment is None else moment.timestamp()
-        return moment_of(_files.swept(place))
-
-    def note_sweep(self, place: str, now: float) -> None:
-        """Note that they were enforced now (seconds since the epoch). Raises RegistryError."""
-        if is_shared(place):
-            self._shared(keep=True).note_sweep(project_of(place))
-        else:
-            _files.note_sweep(place, utc(now))
-
-    def ledger(self, place: str, since: float = 0.0) -> Ledger:
-        """What was or may be billed since a moment, of all hosts of the place. Raises RegistryError."""
-        if is_shared(place):
-            return self._shared(keep=True).ledger(project_of(place), since)
-        return _files.ledger(place, since)
+    def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
+        """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
+        ledgers = [self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))]
+        return Ledger(
+            tuple(bill for each in ledgers for bill in each.bills),
+            max((each.now for each in ledgers), default=since),
+            tuple(text for each in ledgers for text in each.warnings),
+        )
 
     def note_ended(self, bills: t.Sequence[Bill]) -> int:
         """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
-        return self._shared(keep=True).note_ended(self.account, bills)
-
-    def name(self, place: str) -> str:
-        """What a place is called for people, without a secret. Raises RegistryError."""
-        return f"{self._shared(keep=True).place}, project {project_of(place)}" if is_shared(place) else place
-
-    def known_hosts(self, place: str, host: str, offer_id: str) -> str:
-        """The file that pins the host keys of a purchase; empty without a registry."""
-        return pinned_of(self._home, offer_id) if is_shared(place) else known_hosts_file(entry_file(place, host))
+        return self.database(keep=True).note_ended(self.account, bills)
 
     def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
         """Note what freed claims have bought after all; a warning for each. Raises RegistryError."""
         machines = list(unclaimed) if self._url else []
-        return take_late(self._shared(keep=True), self.account, machines) if machines else []
+        return take_late(self.database(keep=True), self.account, machines) if machines else []
 
     def close(self) -> None:
         """Leave no connection open."""
         if self._database is not None:
             self._database.close()
 
-    def _shared(self, *, keep: bool) -> Database:
+    def database(self, *, keep: bool) -> Database:
+        """The database that all controllers share. Raises RegistryError."""
         if self._database is None:
             self._database = Database(
                 self._url or "",
-                {**_who(), "run": self._run},
+                {**_who(), "run": self.run},
                 hold=_postgresql.HOLD,
                 patience=_postgresql.PATIENCE,
                 facts_patience=_postgresql.FACTS_PATIENCE,

@@ -37,15 +37,15 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
-    folders = {each["host"]: registries.place(each, params) for each in params["hosts"]}
-    memory = Memory(registries, folders.values())
+    places = registries.places(params)
+    memory = Memory(registries, places.values())
     names = list(filter(None, (name.strip() for name in params["names"])))
-    nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
-    found = compare(api.resources(), _claims(memory, nameable, names), {*folders, *names}, time.time())
-    leased = [(folder, host, entry) for folder, host, entry in memory.all() if entry.ends_at]
-    ends = [(entry.ends_at, host, entry.at_most) for _folder, host, entry in leased]
+    nameable = [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
+    found = compare(api.resources(), _claims(memory, nameable, names), {*places, *names}, time.time())
+    leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
+    ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
     leases = sorted(ends, key=lambda each: each[:2])
-    unswept = Sweeps(registries).warnings(folder for folder, _host, _entry in leased)
+    unswept = Sweeps(registries).warnings(place for place, _host, _entry in leased)
     warnings = [*memory.warnings(), *unswept]
     return {
         **BLANK,

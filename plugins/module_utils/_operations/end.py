@@ -22,7 +22,7 @@ from .._provision.entry import MADE, REFUSED, Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.machines import created_of, price_of
 from .._provision.ownership import Claim
-from .._provision.place import entry_file, entry_place
+from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import Idleness, Life, State
 from .._provision.spending import HOUR, cents, cost, dollars
 from .._provision.standing import Account
@@ -51,29 +51,29 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     hosts = params["hosts"]
     consumed = [*params["consumed"], *params["ids"]]
     if params["forbidden"]:
-        stops = [_shown(host, Entry(), "", _stopped(params["forbidden"]), check_mode) for host in hosts]
+        stops = [_shown(host, Entry(), NOWHERE, _stopped(params["forbidden"]), check_mode) for host in hosts]
         return {**BLANK, "ends": stops, "consumed": consumed}
-    folders = {host["host"]: registries.place(host, params) for host in hosts}
-    memory = Memory(registries, folders.values())
-    asked = [_asked(host, folders[host["host"]], memory) for host in hosts]
-    seen = _seen(api, asked, _others(params, folders, memory))
+    places = registries.places(params)
+    memory = Memory(registries, places.values())
+    asked = [_asked(host, places[host["host"]], memory) for host in hosts]
+    seen = _seen(api, asked, _others(params, places, memory))
     clock = Clock(time.time(), api.ahead)
     forget = {each.strip().lower() for each in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
-        folder = folders[one.host]
+        place = places[one.host]
         held = messages.held(one.host, one.entry.held_by) if one.entry.held_by else ""
         left = registries.left_behind(raw, params, one.entry.offer_id)
-        foreign = memory.foreign(folder, one.host, str(raw["project"]))
-        trouble = memory.trouble(folder, one.host) or held or left or foreign
+        foreign = memory.foreign(place, one.host, str(raw["project"]))
+        trouble = memory.trouble(place, one.host) or held or left or foreign
         found = _stopped(messages.nothing_ended(one.host, trouble)) if trouble else ending.end(one, seen, forget)
         label = ""
-        if raw.get("reaped") and raw["reaped"].get("place", folder) != folder:
-            found = _stopped(messages.remembered_elsewhere(one.host, raw["reaped"]["place"], folder))
+        if raw.get("reaped") and raw["reaped"].get("place", place.text) != place.text:
+            found = _stopped(messages.remembered_elsewhere(one.host, raw["reaped"]["place"], place.text))
         elif raw.get("reaped") and found.action in (Action.END, Action.FORGET):
-            found, label = _reaped(raw, one, found, clock, registries.host(folder, one.host), check_mode)
-        ends.append({**_shown(raw, one.entry, folder, found, check_mode), **({"label": label} if label else {})})
-    return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=folders)}
+            found, label = _reaped(raw, one, found, clock, registries.at(place).host(one.host), check_mode)
+        ends.append({**_shown(raw, one.entry, place, found, check_mode), **({"label": label} if label else {})})
+    return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=places)}
 
 
 def _reaped(
@@ -127,28 +127,28 @@ def _stopped(reason: str) -> End:
     return End(Action.STOP, reason=reason)
 
 
-def _asked(raw: t.Mapping[str, t.Any], folder: str, memory: Memory) -> Asked:
+def _asked(raw: t.Mapping[str, t.Any], place: Place, memory: Memory) -> Asked:
     # Without a registry there may still be what an earlier role of this run, or an earlier job, has given to the host.
-    entry = memory.entry(folder, raw["host"]) if folder else read_entry(raw["known"])
+    entry = memory.entry(place, raw["host"]) if place else read_entry(raw["known"])
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
     noted_at = seconds_of(entry.journaled_at)
     age = None if noted_at is None else time.time() - noted_at
-    listed = "" if folder and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
+    listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     return Asked(
         host=raw["host"],
         name=entry.name or str(raw["name"]),
         entry=entry,
-        by_name=not folder,
+        by_name=not place,
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         # Without a registry only this very run knows of a purchase whose outcome is open.
-        age=age if folder or not entry.is_open else 0.0,
+        age=age if place or not entry.is_open else 0.0,
     )
 
 
-def _others(params: Params, folders: t.Mapping[str, str], memory: Memory) -> list[Claim]:
+def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> list[Claim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
-    named = [named_claim(each) for each in params["inventory"] if each["host"] not in folders]
-    return memory.claims(without=folders) + named
+    named = [named_claim(each) for each in params["inventory"] if each["host"] not in places]
+    return memory.claims(without=places) + named
 
 
 def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -> Seen:
@@ -179,7 +179,7 @@ def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str
     return offer_statuses(api, {entry.offer_id for entry in open_})
 
 
-def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, check_mode: bool) -> Result:
+def _shown(raw: t.Mapping[str, t.Any], entry: Entry, place: Place, found: End, check_mode: bool) -> Result:
     """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
     host = raw["host"]
     return {
@@ -198,8 +198,8 @@ def _shown(raw: t.Mapping[str, t.Any], entry: Entry, folder: str, found: End, ch
         "resource_ids": list(entry.resource_ids),
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
-        "registry": "" if entry.is_empty else folder,
-        "registry_file": "" if entry.is_empty else entry_file(folder, host),
+        "registry": "" if entry.is_empty else place.text,
+        "registry_file": "" if entry.is_empty else place.entry_file(host),
     }
 
 
@@ -247,10 +247,10 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:
         classes = [each["error_class"] for each in answers if each.get("error_class")]
-        msg = messages.not_over(plan["host"], said, left, entry_place(plan["registry"], plan["host"]))
+        msg = messages.not_over(plan["host"], said, left, place_of(plan["registry"]).entry_place(plan["host"]))
         raise Failure(msg, next(iter(classes), "unavailable"), **facts)
     facts.update(_has_cost(plan))
-    warnings = leave_out_of_ssh(plan["host"], plan["registry_file"]) if plan["registry_file"] else []
+    warnings = leave_out_of_ssh(plan["host"], place_of(plan["registry"]))
     return {**facts, "warnings": warnings} if warnings else facts
 
 
@@ -280,7 +280,7 @@ def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[
 
 def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries, why: str) -> bool:
     """Whether the registry was changed. Raises RegistryError, also if the entry is about something else by now."""
-    registry = registries.host(plan["registry"], plan["host"])
+    registry = registries.at(place_of(plan["registry"])).host(plan["host"])
     before = registry.read() if registry else None
     if registry is None or before is None:
         return False

@@ -40,12 +40,12 @@ def extend(params: Params, check_mode: bool) -> Result:
 def _extend(registries: Registries, params: Params, by: float | None, until: float | None, check_mode: bool) -> Result:
     rows, trouble, changed = [], [], False
     now = time.time()
-    places = {raw["host"]: registries.place(raw, params) for raw in params["hosts"]}
+    places = registries.places(params)
     for raw in params["hosts"]:
         host = raw["host"]
         try:
             wish = reaping.Wish(by, until, lease.read_lease(raw["lease_max"]), _bill(raw["max_bill"]))
-            registry = registries.host(places[host], host)
+            registry = registries.at(places[host]).host(host)
             if registry is None:
                 raise ValueError(messages.NO_REGISTRY_TO_EXTEND)
             found, before = _extended(registry, host, wish, now, check_mode)

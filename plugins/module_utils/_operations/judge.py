@@ -23,7 +23,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import Case
 from .._provision.machines import namesakes
-from .._provision.place import is_shared
+from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
@@ -49,7 +49,7 @@ def judge(api: Market, registries: Registries, params: Params, check_mode: bool)
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     observer = _Observer(api, registries, plans)
     cases = [_Judged(plan, params, registries, observer) for plan in plans]
-    return _answer([each for each in cases if not each.case.is_planned], params, check_mode)
+    return _answer([each for each in cases if not each.case.is_planned], registries, params, check_mode)
 
 
 class _Observer:
@@ -84,7 +84,7 @@ class _Observer:
 
     @cached_property
     def _memory(self) -> Memory:
-        return Memory(self._registries, (plan["registry"] for plan in self._plans))
+        return Memory(self._registries, (place_of(plan["registry"]) for plan in self._plans))
 
     @cached_property
     def _machines(self) -> list[Json] | None:
@@ -118,11 +118,12 @@ class _Judged:
     """A case, and the registry of its host."""
 
     def __init__(self, plan: Plan, params: Params, registries: Registries, observer: _Observer) -> None:
+        self.place = place_of(plan["registry"])
         self.registry: Registry | None = None
         self._before: Variables | None = None  # what the registry says
         entry, trouble = Entry(), ""
         try:
-            self.registry = registries.host(plan["registry"], plan["host"])
+            self.registry = registries.at(self.place).host(plan["host"])
             self._before = self.registry.read() if self.registry else None
             entry = read_entry(self._before)
         except RegistryError as error:
@@ -140,17 +141,14 @@ class _Judged:
         if case.is_forgotten(verdict):
             registry.end(FAILED if case.is_failed else GONE)
             return True
-        changes = case.noted(verdict)
-        if verdict is Verdict.READY and is_shared(case.plan["registry"]):
-            changes = registration.portable(changes)
-        before = self._before
+        changes, before = self.place.kept(case.noted(verdict)), self._before
         # What it says already is not written again.
         if before is not None and all(before.get(name) == value for name, value in changes.items()):
             return False
         return bool(changes) and registry.note(changes) != before
 
 
-def _answer(judged: t.Sequence[_Judged], params: Params, check_mode: bool) -> Result:
+def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params, check_mode: bool) -> Result:
     """The verdicts as plain mappings, with the registry brought up to date."""
     # Of hosts that are at another step meanwhile the further machines stay.
     further = dict(params["before"].get("further") or {})
@@ -166,7 +164,7 @@ def _answer(judged: t.Sequence[_Judged], params: Params, check_mode: bool) -> Re
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:
-        warnings += bring_ssh_up_to_date(each.case.plan["registry"] for each in judged)
+        warnings += bring_ssh_up_to_date(registries, (each.place for each in judged))
     stats = {"ansible_stats": {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}} if rows else {}
     return {
         **stats,
@@ -230,7 +228,7 @@ def _reached_by(case: Case) -> str:
         return "prepare.yml"
     plan = case.plan
     return registration.reached_by(
-        plan["reach"], plan["verify"], case.entry, plan["trust"], is_shared(plan["registry"])
+        plan["reach"], plan["verify"], case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
     )
 
 
@@ -261,17 +259,17 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
         "next": _NEXT.get(verdict, "stop.yml"),
         "stop": stop,
-        "warnings": _forgotten(judged.registry, str(plan["registry"])) if over else [],
+        "warnings": _forgotten(judged, registries) if over else [],
     }
 
 
-def _forgotten(registry: Registry | None, place: str) -> list[str]:
+def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
     """Let the registry forget what was given back; what fails is a warning, since the next run sees that it is gone."""
-    if registry is None:
+    if judged.registry is None:
         return []
     try:
-        registry.end(RELEASED)
-        return bring_ssh_up_to_date([place])
+        judged.registry.end(RELEASED)
+        return bring_ssh_up_to_date(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]
 
@@ -282,7 +280,7 @@ def reached(params: Params, check_mode: bool) -> Result:
     done: Variables = {"provision_verified": True} if plan["verify"] else {}
     seen: Variables = {HOST_KEYS: pinned(plan["known_hosts_file"])} if _shares_keys(plan) else {}
     try:
-        registry = registries.host(plan["registry"], plan["host"])
+        registry = registries.at(place_of(plan["registry"])).host(plan["host"])
         before = registry.read() if registry else None
         if check_mode or registry is None or before is None:
             return {"changed": False}
@@ -300,7 +298,7 @@ def reached(params: Params, check_mode: bool) -> Result:
 
 def _shares_keys(plan: Plan) -> bool:
     """Whether other controllers are told the host keys of the machine."""
-    return is_shared(plan["registry"]) and plan["trust"] != "none"
+    return place_of(plan["registry"]).keeps_host_keys and plan["trust"] != "none"
 
 
 JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)

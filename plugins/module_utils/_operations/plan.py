@@ -28,7 +28,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import Clock
-from .._provision.place import is_shared
+from .._provision.place import Place
 from .._provision.planning import BUY, KEEP, LATER, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
@@ -36,7 +36,6 @@ from .._provision.standing import Account, Kind, Standing, doubtful, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._files import read_text
 from .._registry._pins import pin
-from .._registry._place import ssh_config_file
 from .._registry._protocol import Registry, RegistryError, Variables
 from .._ssh_key import fingerprint, has_passphrase, public_half
 from .._text import number_of
@@ -94,7 +93,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         failed=params["failed"],
         now=clock.latest,
         live=_live(account, cases, memory),
-        spent=_spent(registries, cases, clock.latest),
+        spent=_spent(registries, cases, params, clock.latest),
     )
     waiting = {} if check_mode else waits(cases, plans, params, clock.here, account.unreadable)
     if waiting:
@@ -117,7 +116,7 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         warnings.append(_waves(sum(draft.action == BUY for draft in finished), params["forks"]))
     warnings += warnings_of(cases, finished, statuses, clock, sweeps)
     if not (check_mode or params["quote"]):
-        warnings += bring_ssh_up_to_date((host.registry for host in hosts), None if changed else memory)
+        warnings += bring_ssh_up_to_date(registries, (host.registry for host in hosts), None if changed else memory)
     taken = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
     warnings += [messages.adopted(host, found.machines, found.offer_id) for host, found in taken]
     answer = _answer(finished, cases, registries, params, check_mode, api.account, clock, statuses)
@@ -146,7 +145,7 @@ def _declared(raw: t.Mapping[str, t.Any], registries: Registries, params: Params
         objections.append(messages.shadowed(shadowed))
     if params["job_keys"] is not None and declaration.reach and not declaration.identity_file:
         objections += filter(None, [_locked_out(raw["ssh_fingerprint"] or _fingerprint_in(key), params["job_keys"])])
-    if params["slice_of"] and not is_shared(place):
+    if params["slice_of"] and not place.keeps_sums:
         objections += [messages.sliced_total(params["slice_of"], name) for name in _ceilings_of_all(declaration)]
     return replace(declaration, objections=tuple(objections))
 
@@ -236,14 +235,14 @@ class _Known(Memory):
         """Do nothing for the host if there is a reason: it is remembered elsewhere."""
         self._elsewhere[host] = reason
 
-    def trouble(self, folder: str, host: str) -> str:
+    def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, or is not all that there is; empty otherwise."""
-        return super().trouble(folder, host) or self._elsewhere.get(host, "")
+        return super().trouble(place, host) or self._elsewhere.get(host, "")
 
     def others(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""
-        for folder, name, entry in self.all():
-            if (folder, name) not in self._planned:
+        for place, name, entry in self.all():
+            if (place, name) not in self._planned:
                 yield name, entry
 
     def taken(self, known: t.Iterable[Entry]) -> set[str]:
@@ -259,7 +258,7 @@ class _Known(Memory):
         ``facts``: what their variables say, None for a host that no task of ours has seen yet.
         """
         known = dict(self.others())
-        if any(is_shared(place) for place, _host in self._planned):
+        if any(place.keeps_sums for place, _host in self._planned):
             return [*(entry.price_per_hour for entry in known.values()), *self.strays()], []
         prices, unread = [], []
         for name, fact in facts.items():
@@ -284,7 +283,7 @@ class _Known(Memory):
             ends, adopts = not case.entry.is_empty and case.standing.void, case.standing.adopted
             if self.trouble(case.host.registry, case.host.host) or not (ends or adopts):
                 continue
-            registry = self._registries.host(case.host.registry, case.host.host)
+            registry = self._registries.at(case.host.registry).host(case.host.host)
             if registry is None or not _is_still(registry, case.entry):
                 continue  # what another run has begun since, the purchase meets
             if ends:
@@ -368,18 +367,15 @@ def _marks(entry: Entry) -> set[str]:
     return {*entry.resource_ids, entry.offer_id} - {""}
 
 
-def _spent(registries: Registries, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
-    """The ledgers of this month, where a host has a budget and would buy, by the places of their registries."""
+def _spent(registries: Registries, cases: t.Sequence[Case], params: Params, now: float) -> dict[str, Ledger]:
+    """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
     _name, begin, _end = ceilings.month_of(now)
     found: dict[str, Ledger] = {}
-    for case in cases:
-        place = case.host.registry
-        if case.host.budget == UNLIMITED or not case.buys or place in found:
-            continue
+    for project in {case.host.project for case in cases if case.host.budget != UNLIMITED and case.buys}:
         try:
-            found[place] = registries.ledger(place, begin)
+            found[project] = registries.ledger(registries.places(params, project).values(), begin)
         except RegistryError as error:
-            found[place] = Ledger((), now, unreadable=str(error))
+            found[project] = Ledger((), now, unreadable=str(error))
     return found
 
 
@@ -428,9 +424,9 @@ def _fitting(api: Market, case: Case) -> Case:
 def _pin(cases: t.Sequence[Case], registries: Registries, check_mode: bool) -> None:
     """Let ssh know the host keys that other controllers have seen first, and give it a place for those that come."""
     for case in cases:
-        if is_shared(case.host.registry) and not check_mode:
+        if case.host.registry.keeps_host_keys and not check_mode:
             with contextlib.suppress(OSError):  # then the key that answers is the first one here
-                path = registries.known_hosts(case.host.registry, case.host.host, case.entry.offer_id)
+                path = registries.at(case.host.registry).known_hosts(case.host.host, case.entry.offer_id)
                 pin(path, case.entry.host_keys)
 
 
@@ -461,10 +457,10 @@ def _finished(case: Case, draft: Plan, statuses: t.Mapping[str, Json], registrie
         connections,
         case.entry.price_per_hour,
         host.trust,
-        registries.known_hosts(host.registry, host.host, case.standing.offer_id),
+        registries.at(host.registry).known_hosts(host.host, case.standing.offer_id),
         host.identity_file,
     )
-    if is_shared(host.registry):
+    if host.registry.hands_facts:
         # Nothing beside the inventory says this to Ansible.
         if case.entry.ends_at:
             found.update({lease.ENDS_AT: case.entry.ends_at, lease.AT_MOST: case.entry.at_most})
@@ -613,12 +609,12 @@ def _is_cluster(draft: Plan) -> bool:
     return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
 
 
-def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
+def _login(places: t.Sequence[Place], here: str, check_mode: bool, *, leased: bool, clusters: bool) -> Result:
     """The columns of the table of what runs, and, in a list, the command that takes a host's name and logs in.
 
     Without a registry nothing keeps the machines' addresses and host keys: then each row has a command of its own.
     """
-    path = ssh_config_file(next(filter(None, folders), ""))
+    path = next((place.ssh_config for place in places if place), "")
     counted = _COUNTED if clusters else {}
     columns = {"host": "host", **counted, "USD/hour": "price_per_hour", **(_LEASED if leased else {})}
     if not path or (check_mode and not os.path.exists(path)):
@@ -630,13 +626,13 @@ def _login(folders: t.Sequence[str], here: str, check_mode: bool, *, leased: boo
 def _reached_by(case: Case) -> str:
     """The file of the role that follows for a machine that runs."""
     host = case.host
-    return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, is_shared(host.registry))
+    return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, host.registry.keeps_host_keys)
 
 
-def _kept_in(places: t.Sequence[str], registries: Registries, here: str) -> str:
+def _kept_in(places: t.Sequence[Place], registries: Registries, here: str) -> str:
     """Where the hosts are remembered, for a line of the play."""
     try:
-        names = [registries.name(place) for place in dict.fromkeys(filter(None, places))]
+        names = [registries.at(place).name() for place in dict.fromkeys(filter(None, places))]
     except RegistryError as error:
         return f"no registry: {error}"
     shown = ", ".join(_shortest(name, here) if os.path.isabs(name) else name for name in names)
@@ -673,7 +669,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
     host = case.host
     facts = {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {}
     first = {STOP: "stop.yml", LATER: "later.yml", BUY: "seeded.yml" if host.trust == "seeded" else ""}
-    known_hosts = registries.known_hosts(host.registry, host.host, draft.offer_id)
+    known_hosts = registries.at(host.registry).known_hosts(host.host, draft.offer_id)
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
     return {
@@ -698,7 +694,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "left": case.left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": host.on_failure == "release" and unused and not check_mode,
-        "registry": host.registry,
+        "registry": host.registry.text,
         "registry_file": host.registry_file,
         "known_hosts_file": known_hosts,
         "trust": host.trust,
@@ -719,7 +715,7 @@ def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Res
     Options that are not given are there, too, or a play's module_defaults would give them. A file knows nothing of
     other controllers, so there the sum of the project is checked here alone.
     """
-    has_total = is_shared(host.registry) and host.max_total_price_per_hour != UNLIMITED
+    has_total = host.registry.keeps_sums and host.max_total_price_per_hour != UNLIMITED
     return {
         "options": {
             "offer_id": draft.offer_id,

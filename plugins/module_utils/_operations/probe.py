@@ -23,6 +23,8 @@ from .._on_api import on_api
 from .._operation import Failure, Params, Result
 from .._probe import CATALOGS, findings
 from .._provision.ownership import Claim
+from .._provision.place import Place
+from .._provision.spending import Bill
 from .._recording import redacted
 from .._registry._protocol import RegistryError
 from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
@@ -111,10 +113,10 @@ class Prober(SupplyApi):
 def probe(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
     file = _checked(params["recording"], params["here"])
-    folders = [registries.place(each, params) for each in params["hosts"]]
-    memory = Memory(registries, folders)
+    places = list(registries.places(params).values())
+    memory = Memory(registries, places)
     wished = dict(pair for claim in memory.claims() for pair in _wishes(claim))
-    ended = _ended(registries, folders)
+    ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     if not any(each.is_success for each in api.exchanges):
         said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
@@ -148,13 +150,16 @@ def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
         yield key, claim.name
 
 
-def _ended(registries: Registries, folders: t.Iterable[str]) -> str:
+def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
     """The machine that ended last, by the ledgers; empty if they know none."""
-    bills = []
-    for place in dict.fromkeys(filter(None, folders)):
+    bills: list[Bill] = []
+    for place in dict.fromkeys(filter(None, places)):
         with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
-            bills += [each for each in registries.ledger(place).bills if each.end is not None and each.resource_ids]
-    last = max(bills, key=lambda bill: bill.end or 0.0, default=None)
+            bills += [
+                each for each in registries.at(place).ledger().bills if each.end is not None and each.resource_ids
+            ]
+    ended = [bill for bill in bills if not bill.runs and bill.resource_ids]
+    last = max(ended, key=lambda bill: bill.end or 0.0, default=None)
     return last.resource_ids[0] if last else ""
 
 

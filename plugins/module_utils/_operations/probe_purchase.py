@@ -89,7 +89,7 @@ def _refusal(registries: Registries, params: Params) -> str:
     overruled = sorted(OWN & set(params["extra"]))
     if overruled:
         return f"probe_buy decides on {', '.join(overruled)} by itself, which extra variables would overrule."
-    if not all(registries.place(each, params) for each in params["hosts"]):
+    if not all(registries.places(params).values()):
         return "probe_buy needs a registry, which remembers what was bought: provision_registry_dir is empty."
     return ""
 

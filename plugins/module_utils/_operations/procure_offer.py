@@ -24,10 +24,10 @@ from .._on_api import on_api
 from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import machines as _machines
 from .._provision import purchase_messages as say
+from .._provision.place import SharedProject
 from .._provision.purchase import ANSWERED_NO, NOT_FOUND, UNSEEN, Do, Past, Seen, Step, Why, follow, whose_by_name
 from .._provision.sums import add_up
 from .._registry._files import HostFile
-from .._registry._place import shared_place
 from .._registry._postgresql import Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._wording import usd
@@ -166,7 +166,7 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
             msg = f"registry_url needs the name of the host: set host or resource_name. {say.NOTHING_SENT}"
             raise Failure(msg, "invalid", **BLANK)
         try:
-            return Registries.of(params).host(shared_place(project), host, Ceilings(*ceilings))
+            return Registries.of(params).at(SharedProject(project or "default")).host(host, Ceilings(*ceilings))
         except RegistryError as error:
             raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
     if ceilings[0] is not None:

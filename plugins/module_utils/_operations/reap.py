@@ -21,7 +21,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.machines import created_of, price_of
 from .._provision.ownership import Machine
-from .._provision.place import is_shared
+from .._provision.place import NOWHERE, Place
 from .._provision.reaping import Life, State
 from .._provision.standing import Account
 from .._registry._pins import pin
@@ -40,7 +40,7 @@ class _Host:
     """A host that owns something, with what the API has of it."""
 
     host: str
-    place: str
+    place: Place
     entry: Entry
     machines: tuple[Machine, ...]
     life: Life
@@ -62,9 +62,9 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails."""
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
-    folders = {each["host"]: registries.place(each, params) for each in params["hosts"]}
-    memory = Memory(registries, folders.values())
-    nameable = [each for each in params["hosts"] if each["declares"] and not folders[each["host"]]]
+    places = registries.places(params)
+    memory = Memory(registries, places.values())
+    nameable = [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
     account = Account.of([*memory.claims(), *map(named_claim, nameable)], api.resources())
     clock = Clock(time.time(), api.ahead)
     limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
@@ -73,7 +73,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     trouble = list(memory.warnings())
     trouble += [messages.unreadable_lease(each.host, each.life.reason) for each in _in(State.UNKNOWN, [*known, *named])]
     if not check_mode:
-        trouble += _noted(registries, folders.values(), clock)
+        trouble += _noted(registries, places.values(), clock)
     due = _in(State.OVER, known) + (_in(State.OVER, named) if params["by_name"] else [])
     watched = [each for each in [*known, *(named if params["by_name"] else [])] if each.may_be_idle]
     if not check_mode:
@@ -102,7 +102,7 @@ def _is_void(entry: Entry) -> bool:
 
 
 def _of_entry(
-    folder: str, host: str, entry: Entry, account: Account, clock: Clock, limits: t.Mapping[str, str]
+    place: Place, host: str, entry: Entry, account: Account, clock: Clock, limits: t.Mapping[str, str]
 ) -> _Host:
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:
@@ -110,7 +110,7 @@ def _of_entry(
     # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
     # several machines only the first would be asked, so those of a cluster never are.
     idle = _seconds(limits.get(host, entry.idles)) if len(entry.instances) == 1 else 0.0
-    return _Host(host, folder, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
+    return _Host(host, place, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
 
 
 def _seconds(text: str) -> float:
@@ -127,18 +127,18 @@ def _of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> _Hos
     own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
     life = reaping.life_by_name(str(raw["lease"] or ""), created_of(own), clock) if own else Life(State.ENDLESS)
     idle = _seconds(str(raw["idle_after"])) if len(own) == 1 else 0.0
-    return _Host(host, "", read_entry(None), tuple(own), life, idle)
+    return _Host(host, NOWHERE, read_entry(None), tuple(own), life, idle)
 
 
 def _in(state: State, hosts: t.Iterable[_Host]) -> list[_Host]:
     return [each for each in hosts if each.life.state is state]
 
 
-def _noted(registries: Registries, places: t.Iterable[str], clock: Clock) -> t.Iterator[str]:
+def _noted(registries: Registries, places: t.Iterable[Place], clock: Clock) -> t.Iterator[str]:
     """Note that the leases of these places are being enforced; what cannot be noted is told."""
     for place in dict.fromkeys(filter(None, places)):
         try:
-            registries.note_sweep(place, clock.here)
+            registries.at(place).note_sweep(clock.here)
         except RegistryError as error:
             yield str(error)
 
@@ -146,9 +146,9 @@ def _noted(registries: Registries, places: t.Iterable[str], clock: Clock) -> t.I
 def _pin(hosts: t.Iterable[_Host], registries: Registries) -> None:
     """Let ssh know the host keys of machines that a command is to be run on, where no folder keeps them."""
     for each in hosts:
-        if is_shared(each.place):
+        if each.place.keeps_host_keys:
             try:
-                pin(registries.known_hosts(each.place, each.host, each.entry.offer_id), each.entry.host_keys)
+                pin(registries.at(each.place).known_hosts(each.host, each.entry.offer_id), each.entry.host_keys)
             except OSError:
                 continue  # then ssh asks nobody, and the command fails
 
@@ -160,13 +160,13 @@ def _due(each: _Host, registries: Registries, idle: float) -> Result:
     """
     entry = each.entry
     reached: Result = {}
-    if is_shared(each.place) and entry.instances:
-        known_hosts = registries.known_hosts(each.place, each.host, entry.offer_id)
+    if each.place.hands_facts and entry.instances:
+        known_hosts = registries.at(each.place).known_hosts(each.host, entry.offer_id)
         facts = registration.facts(
             entry.offer_id, entry.resource_ids, entry.instances, entry.price_per_hour, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
-    return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place}
+    return {**_row(each), "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place.text}
 
 
 def _row(each: _Host) -> Result:

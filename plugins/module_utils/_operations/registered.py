@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from .._operation import Failure
 from .._provision import registration
 from .._provision.entry import read_entry
+from .._provision.place import SharedProject
 from .._registry._pins import pin
-from .._registry._place import shared_place
 from .._registry._protocol import RegistryError, Variables
 from ._registries import Registries
 
@@ -34,16 +34,16 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
 
     What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
     """
-    place = shared_place(project)
+    store = registries.at(SharedProject(project or "default"))
     try:
-        entries = registries.entries(place).hosts
+        entries = store.entries().hosts
     except RegistryError as error:
         raise Failure(str(error), error.error_class) from None
     finally:
         registries.close()
     found: dict[str, Registered] = {}
     for host, variables in entries.items():
-        known_hosts = registries.known_hosts(place, host, read_entry(variables).offer_id)
+        known_hosts = store.known_hosts(host, read_entry(variables).offer_id)
         with contextlib.suppress(OSError):  # then the key that answers is the first one here
             pin(known_hosts, variables.get("provision_host_keys") or ())
         found.update(_machines(host, variables, known_hosts))

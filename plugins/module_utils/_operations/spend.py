@@ -29,27 +29,26 @@ def spend(params: Params, check_mode: bool) -> Result:
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
     registries = Registries.of(params)
     try:
-        places = {host["host"]: registries.place(host, params) for host in params["hosts"]}
-        ledgers = [registries.ledger(place, since) for place in dict.fromkeys(filter(None, places.values()))]
+        places = registries.places(params)
+        ledger = registries.ledger(places.values(), since)
     except RegistryError as error:
         raise Failure(str(error), error.error_class, **BLANK) from None
     finally:
         registries.close()
-    if not ledgers:
+    if not any(places.values()):
         raise Failure(messages.SPEND_NEEDS_REGISTRY, "invalid", **BLANK)
-    found = spent([bill for each in ledgers for bill in each.bills], max(each.now for each in ledgers), since)
+    found = spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in params["hosts"] if host["declares"] and not places[host["host"]]]
     return {
         **BLANK,
         "spend": found.published,
         "lines": _lines(found),
-        "warnings": list(_warnings(ledgers, found, uncounted)),
+        "warnings": list(_warnings(ledger, found, uncounted)),
     }
 
 
-def _warnings(ledgers: t.Iterable[Ledger], found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
-    for each in ledgers:
-        yield from each.warnings
+def _warnings(ledger: Ledger, found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
+    yield from ledger.warnings
     for bill in found.bills:
         if not bill.registered:
             yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)

@@ -22,7 +22,7 @@ from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import slips
-from .place import entry_file, entry_place
+from .place import NOWHERE, Place
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -101,7 +101,7 @@ class Declaration:
     on_failure: str = "keep"
     poll_delay: int = 15
     poll_retries: int = 120
-    registry: str = ""  # the place where it is remembered
+    registry: Place = NOWHERE  # where it is remembered
     groups: tuple[str, ...] = ()
     identity_file: str = ""  # of the private key; absolute, empty where ssh looks for one by itself
     lease: Lease = field(default_factory=Lease)
@@ -117,12 +117,12 @@ class Declaration:
     @property
     def registry_file(self) -> str:
         """The host's entry; empty without a folder of them."""
-        return entry_file(self.registry, self.host)
+        return self.registry.entry_file(self.host)
 
     @property
     def entry_place(self) -> str:
         """The same for a message; of the shared registry, that it is there."""
-        return entry_place(self.registry, self.host)
+        return self.registry.entry_place(self.host)
 
     @property
     def by_name(self) -> bool:
@@ -151,13 +151,13 @@ def unknown(variables: t.Iterable[t.Any]) -> set[str]:
 
 
 def read_declaration(
-    raw: t.Mapping[str, t.Any], registry: str, missing_key: str = "", now: float = 0.0, no_login: str = ""
+    raw: t.Mapping[str, t.Any], registry: Place, missing_key: str = "", now: float = 0.0, no_login: str = ""
 ) -> Declaration:
     """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
 
     ``now``: seconds since the epoch.
 
-    ``registry`` is the host's place, empty without a registry. ``missing_key``: the file that should hold the SSH key
+    ``registry`` is the host's place. ``missing_key``: the file that should hold the SSH key
     and does not exist. ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
     found: list[str] = []
@@ -356,7 +356,7 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str
         found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
     if any(mark in declaration.registry_file for mark in _UNREADABLE):
         found.append(
-            f"The registry's folder {declaration.registry}/{declaration.host} has characters that ssh or Ansible"
+            f"The registry's folder {declaration.registry.text}/{declaration.host} has characters that ssh or Ansible"
             " cannot read."
         )
     if not declaration.name.strip():

@@ -945,6 +945,11 @@ def moved_to_another(path: str, offer_id: str | None, where: str, known: str | N
     )
 
 
+def not_moved(path: str, reason: str) -> str:
+    """A file that stays, since the shared registry contradicts it, or cannot be told."""
+    return f"{path} was not moved, and stays as it is: {reason}"
+
+
 def held(host: str, who: str) -> str:
     """Another run is buying for the host at this moment."""
     return f"A run of {who} is buying for {host} at this moment. Wait until it has ended."

@@ -1,24 +1,131 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a place of a registry is called. Pure: no file is looked at. This module util is private to the collection."""
+"""The places where hosts are remembered: a folder of files, or a project of the registry that all controllers share.
+
+A place says how its registry differs from others; the registry itself is in `_registry`. Plans carry places as texts
+(`Place.text`), which only `place_of` reads. Pure: no file is looked at. This module util is private to the collection.
+"""
 
 from __future__ import annotations
 
-SHARED = "shared:"  # what a place begins with that is no folder, but the project behind it
+import os
+import typing as t
+from dataclasses import dataclass
+
+from . import registration
+
 ENTRY = "compute_index_supply.yml"  # in the host's folder
+SSH_CONFIG = ".ssh_config"  # of all hosts, in the registry itself. Ansible does not read files that begin with a dot.
+_SHARED = "shared:"  # what the text of a project begins with; that of a folder is its absolute path
 
 
-def is_shared(place: str) -> bool:
-    """Whether the place is no folder."""
-    return place.startswith(SHARED)
+@dataclass(frozen=True)
+class Place:
+    """Where a host is remembered. This class itself is the place of hosts without a registry, and false."""
+
+    @property
+    def text(self) -> str:
+        """The place in plain data, see `place_of`."""
+        return ""
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether the registry compares sums with ceilings by itself, behind its gate."""
+        return False
+
+    @property
+    def keeps_host_keys(self) -> bool:
+        """Whether host keys are in the entries, from which each controller writes a file for ssh."""
+        return False
+
+    @property
+    def hands_facts(self) -> bool:
+        """Whether a play must hand what is in the entry to the host, since Ansible does not read it by itself."""
+        return False
+
+    @property
+    def ssh_config(self) -> str:
+        """The file by which ssh reaches all machines of the registry; empty if there is none."""
+        return ""
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def entry_file(self, host: str) -> str:
+        """The file of a host's entry; empty without one."""
+        return ""
+
+    def entry_place(self, host: str) -> str:
+        """Where the entry of a host is, in a message; empty without a registry."""
+        return self.entry_file(host)
+
+    def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """What an entry keeps of these variables of a host."""
+        return dict(facts)
 
 
-def entry_file(folder: str, host: str) -> str:
-    """The file of a host's entry; empty without one."""
-    return f"{folder}/{host}/{ENTRY}" if folder and not is_shared(folder) else ""
+NOWHERE = Place()
 
 
-def entry_place(place: str, host: str) -> str:
-    """Where the host's entry is, for a person; empty without a registry."""
-    return "the shared registry" if is_shared(place) else entry_file(place, host)
+@dataclass(frozen=True)
+class Folder(Place):
+    """A folder beside the inventory, with a file for each host; ``path`` is absolute."""
+
+    path: str
+
+    @property
+    def text(self) -> str:
+        """The path."""
+        return self.path
+
+    @property
+    def ssh_config(self) -> str:
+        """It is in the folder."""
+        return os.path.join(self.path, SSH_CONFIG)
+
+    def entry_file(self, host: str) -> str:
+        """It is in the host's folder, where Ansible reads it."""
+        return f"{self.path}/{host}/{ENTRY}"
+
+
+@dataclass(frozen=True)
+class SharedProject(Place):
+    """A project of the registry that all controllers share."""
+
+    project: str = "default"
+
+    @property
+    def text(self) -> str:
+        """The project behind a mark."""
+        return f"{_SHARED}{self.project}"
+
+    @property
+    def keeps_sums(self) -> bool:
+        """The database adds up all claims of the project."""
+        return True
+
+    @property
+    def keeps_host_keys(self) -> bool:
+        """Each controller has known hosts of its own."""
+        return True
+
+    @property
+    def hands_facts(self) -> bool:
+        """Ansible knows no database."""
+        return True
+
+    def entry_place(self, host: str) -> str:
+        """The database is named elsewhere."""
+        return "the shared registry"
+
+    def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Paths of this controller mean nothing to others."""
+        return registration.portable(facts)
+
+
+def place_of(text: str) -> Place:
+    """The place of its text in a plan."""
+    if text.startswith(_SHARED):
+        return SharedProject(text[len(_SHARED) :])
+    return Folder(text) if text else NOWHERE

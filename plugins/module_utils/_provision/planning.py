@@ -19,7 +19,6 @@ from .ceilings import Cap, Live, Wanted
 from .choosing import Seen
 from .declaration import Declaration
 from .entry import Entry
-from .place import is_shared
 from .spending import Ledger
 from .standing import Kind, Standing
 from .sums import UNLIMITED, Sum, add_up
@@ -145,7 +144,7 @@ def plan(
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
     ``failed``: those that have left the play. ``now``: seconds since the epoch. ``live``: what is billed on the account
-    beside what the cases buy. ``spent``: the ledgers of hosts that have a budget, by the places of their registries.
+    beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
     shared = _shared(cases, taken)
     first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
@@ -160,9 +159,9 @@ def plan(
     caps.append(ceilings.of_account(account_ceiling, live, [draft.price_per_hour for _case, draft in buyers]))
     budgets = _budgets(buyers, spent or {}, now)
     rest = ceilings.among_registered(account_ceiling, live)
-    limits = [rest if is_shared(case.host.registry) else _given(account_ceiling) for case in cases]
+    limits = [rest if case.host.registry.keeps_sums else _given(account_ceiling) for case in cases]
     capped = [
-        _capped(case, draft, [*caps, budgets.get(_purse(case), Cap())], limit)
+        _capped(case, draft, [*caps, budgets.get(case.host.project, Cap())], limit)
         for case, draft, limit in zip(cases, drafts, limits)
     ]
     capped = [_later(case, draft, now) for case, draft in zip(cases, capped)]
@@ -371,30 +370,23 @@ def _with_stopped(live: Live, cases: t.Sequence[Case], drafts: t.Sequence[Plan])
     return replace(live, registered=(*live.registered, *stopped))
 
 
-_Purse = tuple[str, str]  # the place of a registry, and a project
-
-
-def _purse(case: Case) -> _Purse:
-    return case.host.registry, case.host.project
-
-
-def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[_Purse, Cap]:
+def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[str, Cap]:
     """What the budget of each project says, the lowest that any of its buyers has declared."""
-    of: dict[_Purse, list[tuple[Case, Plan]]] = {}
+    of: dict[str, list[tuple[Case, Plan]]] = {}
     for case, draft in buyers:
-        of.setdefault(_purse(case), []).append((case, draft))
+        of.setdefault(case.host.project, []).append((case, draft))
     found = {}
-    for (place, project), pairs in of.items():
+    for project, pairs in of.items():
         budget = min(case.host.budget for case, _draft in pairs)
         if budget == UNLIMITED:
             continue
         wanted = [
             Wanted(c.host.host, draft.offer_id, draft.price_per_hour, c.host.lease.end(now)) for c, draft in pairs
         ]
-        ledger = spent[place]
+        ledger = spent[project]
         bills = [bill for bill in ledger.bills if bill.project == project]
         month = ceilings.month(bills, wanted, max(now, ledger.now))
-        found[place, project] = (
+        found[project] = (
             Cap(messages.unread_ledger(ledger.unreadable))
             if ledger.unreadable
             else ceilings.of_month(budget, project, month, len(pairs))

@@ -16,11 +16,11 @@ import time
 import typing as t
 
 from .._provision.entry import HELD_BY, REFUSED, read_entry
-from .._provision.place import entry_file
+from .._provision.place import Folder
 from .._provision.spending import Ledger
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file, ssh_config_file
+from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
 from ._protocol import (
     FAILED,
     GONE,
@@ -215,7 +215,7 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
         raise RegistryError(f"The registry folder {folder} cannot be read: {_reason(error)}.") from None
     for host in hosts:
         try:
-            entry = _load(entry_file(folder, host))
+            entry = _load(Folder(folder).entry_file(host))
         except RegistryError as error:
             broken[host] = str(error)
         else:
@@ -270,15 +270,14 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
-def keep_ssh_config(folder: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:
-    """Let the registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
+def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:
+    """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
 
     A file that is ``known`` to say what it should stays as it is. Where nothing may be written, nothing is. Raises
     RegistryError.
     """
-    path = ssh_config_file(folder)
     try:
-        if (known and read_text(path) == known) or not os.access(folder, os.W_OK):
+        if (known and read_text(path) == known) or not os.access(os.path.dirname(path), os.W_OK):
             return
         with locked(path):
             before = read_text(path)

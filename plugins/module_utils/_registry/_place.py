@@ -1,8 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the registry of a host is: one absolute folder, whoever asks, and in it a folder for each host; or a project of
-the registry that all controllers share.
+"""Where the registry of files is: one absolute folder, whoever asks, and in it a folder for each host.
 
 This module util is private to the collection.
 """
@@ -12,10 +11,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._provision.place import ENTRY, SHARED, is_shared
+from .._provision.place import ENTRY
 
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
-SSH_CONFIG = ".ssh_config"
 SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
 LEDGER = ".compute_index_supply.ledger"
 KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
@@ -38,21 +36,6 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     return os.path.normpath(os.path.join(base, path))
 
 
-def shared_place(project: object) -> str:
-    """The place of a project in the registry that all controllers share."""
-    return f"{SHARED}{project or 'default'}"
-
-
-def project_of(place: str) -> str:
-    """The project of a place in the shared registry."""
-    return place[len(SHARED) :]
-
-
-def folder_of(entry: str) -> str:
-    """The registry of that file."""
-    return os.path.dirname(os.path.dirname(entry))
-
-
 def ledger_file(entry: str) -> str:
     """What was bought under that file and its neighbours: in the registry itself, or beside a file of another name."""
     folder, name = os.path.split(os.path.abspath(entry))
@@ -63,11 +46,6 @@ def host_of(entry: str) -> str:
     """The host of that file, as far as its place tells."""
     folder, name = os.path.split(os.path.abspath(entry))
     return os.path.basename(folder) if name == ENTRY else os.path.splitext(name)[0]
-
-
-def ssh_config_file(folder: str) -> str:
-    """How all machines of a registry are reached, for ssh; empty without a folder."""
-    return os.path.join(folder, SSH_CONFIG) if folder and not is_shared(folder) else ""
 
 
 def known_hosts_file(entry: str) -> str:

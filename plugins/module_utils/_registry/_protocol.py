@@ -10,6 +10,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass, field
 
 from .._provision.entry import read_entry
 
@@ -98,6 +99,20 @@ class Registry(t.Protocol):
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a place holds: entries by host, and for those that cannot be understood why.
+
+    ``strays``: machines that hosts have beside their own, by a name for people. ``further``: what hosts of other
+    projects have, by project and such a name.
+    """
+
+    hosts: dict[str, Variables] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    strays: dict[str, Variables] = field(default_factory=dict)
+    further: dict[tuple[str, str], Variables] = field(default_factory=dict)
 
 
 def run_of(holder: t.Mapping[str, t.Any]) -> str:

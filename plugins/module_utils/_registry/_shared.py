@@ -14,7 +14,7 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from .._moments import seconds_of
@@ -28,6 +28,7 @@ from ._protocol import (
     GONE,
     LONGEST_POST,
     Claimed,
+    Entries,
     RegistryError,
     Variables,
     run_of,
@@ -212,20 +213,6 @@ class SharedHost:
 
     def _claimed(self) -> Claimed:
         return Claimed(self.where, self.read() or {})
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What a place holds: entries by host, and for those that cannot be understood why.
-
-    ``strays``: machines that hosts have beside their own, by a name for people. ``further``: what hosts of other
-    projects have, by project and such a name.
-    """
-
-    hosts: dict[str, Variables] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    strays: dict[str, Variables] = field(default_factory=dict)
-    further: dict[tuple[str, str], Variables] = field(default_factory=dict)
 
 
 def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> Entries:

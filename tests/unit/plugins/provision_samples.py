@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 REGISTRY = "/inventory/host_vars"
@@ -88,7 +89,7 @@ def raw(**fields: Any) -> dict[str, Any]:
 
 def declared(registry_dir: str = REGISTRY, missing_key: str = "", **fields: Any) -> Declaration:
     """The declaration of a host."""
-    return read_declaration(raw(**fields), registry_dir, missing_key)
+    return read_declaration(raw(**fields), place_of(registry_dir), missing_key)
 
 
 def host(name: str = "gpu-1", *, by_name: bool = False, **fields: Any) -> Declaration:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 
 from provision_samples import SPEC, offer, raw
@@ -41,7 +45,14 @@ OF_FILE = "SHA256:iFSyHHHALyCZKmIrfpSHtkt8smQ1wNTknvdLLgbUZCo"
 
 
 def planned(
-    folder: Path, count: int, *, job_keys: str | None = None, no_login: str = "", serial: bool = False, **fields: Any
+    folder: Path,
+    count: int,
+    *,
+    job_keys: str | None = None,
+    no_login: str = "",
+    serial: bool = False,
+    elsewhere: Iterable[dict[str, Any]] = (),
+    **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
@@ -49,7 +60,7 @@ def planned(
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "serial": serial, "forks": 5, "looks": 0},
-        **{"job_keys": job_keys, "no_login": no_login},
+        **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
     }
     return plan(cast(Market, Offers(count)), params, True)
 
@@ -224,3 +235,17 @@ def test_a_job_that_has_not_the_machines_key_buys_nothing(
 def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: int, said: list[str]) -> None:
     warnings = planned(tmp_path, count)["warnings"]
     assert [each[: len(said[0])] for each in warnings if "at a time" in each] == said if said else warnings == []
+
+
+def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
+    """Two hosts of a project may have registry folders of their own; one of them is not in this play."""
+    other = raw(host="gpu-9", registry_dir=str(tmp_path / "b"))
+    bought = {"provision_procured_offer_id": "o", "provision_purchase": "sent", "provision_price_per_hour": 1000.0}
+    file = HostFile(f"{tmp_path}/b/gpu-9/compute_index_supply.yml")
+    file.claim({**bought, "provision_journaled_at": utc(time.time())})
+    file.close()
+    (alone,) = planned(tmp_path / "a", 1, budget=5000, lease="1h")["plans"]
+    (found,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[other])["plans"]
+    (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
+    assert (alone["action"], found["action"], apart["action"]) == ("buy", "stop", "buy"), found["refusal"]
+    assert "of project default" in found["refusal"]

@@ -16,6 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import read_declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
 
 from provision_samples import SPEC, raw
@@ -52,7 +53,7 @@ def test_all_is_gathered_that_is_read() -> None:
     assert (found["looks"], 600 <= found["pause"] <= 660) == (100_000, True)
     assert gathered(provision_wait="1h", provision_wait_delay="1m")["looks"] == 62
     assert set(CONNECTION) < set(found["known"])
-    assert read_declaration(found, "/inventory/host_vars").objections == ()
+    assert read_declaration(found, Folder("/inventory/host_vars")).objections == ()
     assert found["invalid"] == []
 
 

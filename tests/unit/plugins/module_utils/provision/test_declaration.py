@@ -18,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
     truth,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -404,7 +405,7 @@ _fields = st.sampled_from(
 
 @given(st.dictionaries(_fields, _values, max_size=3), st.sampled_from(["", REGISTRY]))
 def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
-    known = read_declaration(raw(**fields), folder)
+    known = read_declaration(raw(**fields), place_of(folder))
     assert all(isinstance(each, str) and each for each in known.objections)
     if not known.objections:
         assert known.name.strip() and (known.choices or known.offer_id)
@@ -441,7 +442,7 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
     ],
 )
 def test_leases(fields: dict[str, Any], said: str) -> None:
-    found = " ".join(read_declaration(raw(**fields), REGISTRY, now=3600.0).objections)
+    found = " ".join(read_declaration(raw(**fields), Folder(REGISTRY), now=3600.0).objections)
     assert said in found if said else found == ""
 
 

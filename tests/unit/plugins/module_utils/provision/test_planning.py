@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import REGISTRY, declared, entry, host, machine_id, offer, offer_id
+from provision_samples import declared, entry, host, machine_id, offer, offer_id
 
 M, X, Y = machine_id(1), offer_id(1), offer_id(2)
 CHEAP, FAIR, DEAR = offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)
@@ -537,7 +537,7 @@ RUNS = Bill("default", "gpu-9", "old", price_per_hour=1.0, begin=NIGHT - 36_000)
 
 
 def test_a_budget_is_a_projects_and_a_months() -> None:
-    spent = {REGISTRY: Ledger((RUNS,), NIGHT)}
+    spent = {"default": Ledger((RUNS,), NIGHT), "red": Ledger((), NIGHT)}
     assert actions(planned(free(budget=106), now=NIGHT, spent=spent)) == [(BUY, X)], "10 + 48 + 48"
     (dear,) = planned(free(budget=105.99), now=NIGHT, spent=spent)
     assert dear.action == STOP and "The month 2026-02 of project default would cost USD 106.00" in dear.refusal
@@ -548,12 +548,12 @@ def test_a_budget_is_a_projects_and_a_months() -> None:
 
 
 def test_the_price_may_not_rise_beyond_a_budget() -> None:
-    (found,) = planned(free(budget=72, max_price_per_hour=4), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT)})
+    (found,) = planned(free(budget=72, max_price_per_hour=4), now=NIGHT, spent={"default": Ledger((), NIGHT)})
     assert found.max_price_per_hour == 1.5
 
 
 def test_what_was_spent_must_be_readable() -> None:
-    (found,) = planned(free(budget=100), now=NIGHT, spent={REGISTRY: Ledger((), NIGHT, unreadable="It is torn.")})
+    (found,) = planned(free(budget=100), now=NIGHT, spent={"default": Ledger((), NIGHT, unreadable="It is torn.")})
     assert found.action == STOP and "What was spent cannot be read" in found.refusal and "It is torn." in found.refusal
 
 

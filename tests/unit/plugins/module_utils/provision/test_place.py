@@ -1,0 +1,47 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where hosts are remembered: what differs between places, and how plans carry them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
+    NOWHERE,
+    Folder,
+    Place,
+    SharedProject,
+    place_of,
+)
+
+FOLDER, SHARED = Folder("/inventory/host_vars"), SharedProject("red")
+
+
+@pytest.mark.parametrize("place", [NOWHERE, FOLDER, SHARED, Folder("/shared:red"), SharedProject("shared:x")])
+def test_a_plan_carries_it_as_text(place: Place) -> None:
+    assert place_of(place.text) == place and hash(place_of(place.text)) == hash(place)
+
+
+@pytest.mark.parametrize(
+    ("place", "exists", "sums", "keys", "facts", "file", "where", "ssh"),
+    [
+        (NOWHERE, False, False, False, False, "", "", ""),
+        (
+            *(FOLDER, True, False, False, False),
+            *["/inventory/host_vars/gpu-1/compute_index_supply.yml"] * 2,
+            "/inventory/host_vars/.ssh_config",
+        ),
+        (SHARED, True, True, True, True, "", "the shared registry", ""),
+    ],
+)
+def test_how_places_differ(
+    place: Place, exists: bool, sums: bool, keys: bool, facts: bool, file: str, where: str, ssh: str
+) -> None:
+    assert (bool(place), place.keeps_sums, place.keeps_host_keys, place.hands_facts) == (exists, sums, keys, facts)
+    assert (place.entry_file("gpu-1"), place.entry_place("gpu-1"), place.ssh_config) == (file, where, ssh)
+
+
+def test_paths_of_this_controller_mean_nothing_to_others() -> None:
+    facts = {"ansible_host": "192.0.2.1", "provision_identity_file": "/home/me/.ssh/id"}
+    assert FOLDER.kept(facts) == facts
+    assert SHARED.kept(facts) == {"ansible_host": "192.0.2.1"}
