@@ -24,7 +24,7 @@ from .._provision.machines import created_of, price_of
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import Idleness, Life, State
-from .._provision.spending import HOUR, cents, cost, dollars
+from .._provision.spending import HOUR, Bill, cents, dollars
 from .._provision.standing import Account
 from .._registry._protocol import (
     DECOMMISSIONED,
@@ -242,27 +242,35 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     facts = {**BLANK_ENDED, "left": left}
     try:
         why = REAPED if plan.get("reaped") else DECOMMISSIONED
-        facts["changed"] = _noted(plan, left, registries, why if plan["ids"] else GONE)
+        facts["changed"], bill = _noted(plan, left, registries, why if plan["ids"] else GONE)
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), said, left), "invalid", **facts) from None
     if left:
         classes = [each["error_class"] for each in answers if each.get("error_class")]
         msg = messages.not_over(plan["host"], said, left, place_of(plan["registry"]).entry_place(plan["host"]))
         raise Failure(msg, next(iter(classes), "unavailable"), **facts)
-    facts.update(_has_cost(plan))
+    facts.update(_has_cost(plan, bill))
     warnings = leave_out_of_ssh(plan["host"], place_of(plan["registry"]))
     return {**facts, "warnings": warnings} if warnings else facts
 
 
-def _has_cost(plan: t.Mapping[str, t.Any]) -> Result:
-    """What the host's machines have cost at most, now that their end is certain, and a line about it."""
-    began, price, now = seconds_of(plan["began"]), plan["price_per_hour"], time.time()
+def _has_cost(plan: t.Mapping[str, t.Any], bill: Bill | None) -> Result:
+    """What the host's machines have cost at most, now that their end is certain, and a line about it.
+
+    ``bill``: the purchase by the ledger; without one the plan tells.
+    """
     if not plan["began"]:
         return {}
-    if began is None or price is None:
+    now = time.time()
+    if bill is None:
+        bill = Bill(
+            "", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=seconds_of(plan["began"]), end=now
+        )
+    if not bill.is_known:
         return {"cost": messages.unknown_cost(plan["host"])}
-    millionths = cost(price, began, now)
-    said = messages.has_cost(plan["host"], cents(millionths), max(0.0, now - began) / HOUR, price)
+    now = max(now, bill.end or now)
+    millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
+    said = messages.has_cost(plan["host"], cents(millionths), hours, t.cast(float, bill.price_per_hour))
     return {"usd": dollars(millionths), "cost": said}
 
 
@@ -278,17 +286,22 @@ def _late(api: SupplyApi, plan: t.Mapping[str, t.Any]) -> tuple[list[str], list[
     return [machine["resource_id"] for machine in late], said
 
 
-def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries, why: str) -> bool:
-    """Whether the registry was changed. Raises RegistryError, also if the entry is about something else by now."""
+def _noted(
+    plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries, why: str
+) -> tuple[bool, Bill | None]:
+    """Whether the registry was changed, and what the purchase has cost by its ledger.
+
+    Raises RegistryError, also if the entry is about something else by now.
+    """
     registry = registries.at(place_of(plan["registry"])).host(plan["host"])
     before = registry.read() if registry else None
     if registry is None or before is None:
-        return False
+        return False, None
     entry = read_entry(before)
     if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
         raise RegistryError(messages.changed_meanwhile(registry.where))
     if left:
-        return registry.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before
+        return registry.note({"provision_resource_ids": list(left), "provision_purchase": MADE}) != before, None
     if entry.is_open:
         # A shared registry keeps what was, and ends only what it knows to be bought. What was there, or is forgotten,
         # may have been billed.
@@ -297,8 +310,9 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
             bought["provision_resource_ids"] = list(plan["ids"])
         may_be_bought = plan["ids"] or plan["gone"] or plan["forgotten"]
         registry.note(bought if may_be_bought else {"provision_purchase": REFUSED})
-    registry.end(why)
-    return True
+    if not entry.journaled_at and plan["began"]:
+        registry.note({"provision_journaled_at": plan["began"]})  # which only the API knew
+    return True, registry.end(why, plan["price_per_hour"])
 
 
 END = on_api(SupplyApi, end, _decide_spec.END, BLANK)

@@ -14,10 +14,12 @@ import os
 import tempfile
 import time
 import typing as t
+import uuid
 
-from .._provision.entry import HELD_BY, REFUSED, read_entry
+from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
+from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, fold, line_of, read_line
 from .._provision.place import Folder
-from .._provision.spending import Ledger
+from .._provision.spending import Bill, Ledger
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
@@ -58,6 +60,7 @@ class HostFile:
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
         self._hold = Hold(self._folder, who)
+        self._run = uuid.uuid4().hex[:12]
 
     @property
     def where(self) -> str:
@@ -104,7 +107,7 @@ class HostFile:
             before = read_text(self._path)
             claimed = _write(self._path, variables)
             try:
-                self._enter(_ledger.SENT, claimed)
+                self._enter(SENT, claimed, renews=entry.journaled_at if entry.is_open else "")
             except RegistryError:
                 self._take_back(before)  # nothing is sent
                 raise
@@ -122,13 +125,13 @@ class HostFile:
                 self._check_free()
             whole = _merged(before, changes)
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
-                self._enter(*(_ledger.ENDED, before, FAILED) if entry.is_made else (_ledger.NOTHING, before))
+                self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)
             after = read_entry(written)
             if after.is_made and after.billed != entry.billed:
                 # What cannot be noted here the entry says, and the end repeats it.
                 with contextlib.suppress(RegistryError):
-                    self._enter(_ledger.ADOPTED if "provision_adopted" in changes else _ledger.MADE, written)
+                    self._enter(ADOPTED if "provision_adopted" in changes else MADE, written)
             # What another run has changed stays unknown to this one, and stops its next claim.
             if before == (self._known or {}):
                 self._known = written
@@ -145,26 +148,39 @@ class HostFile:
             self._known = _write(self._path, _merged(entry, changes))
             return dict(self._known)
 
-    def end(self, why: str = GONE) -> None:
+    def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Remove the file, the host keys that were learnt, and the folder if nothing else is in it.
 
         Raises Claimed; see `Registry`.
         """
         with self._changing(make=False):
             self._check_free()
-            entry = _load(self._path)
-            if entry is not None and entry != self._known:
-                raise Claimed(self._path, entry)
-            if entry is not None and read_entry(entry).may_have_bought:
-                self._enter(_ledger.ENDED, entry, why)
+            found = _load(self._path)
+            if found is not None and found != self._known:
+                raise Claimed(self._path, found)
+            entry = read_entry(found)
+            if found is not None and entry.may_have_bought:
+                price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
+                self._enter(ENDED, {**found, "provision_price_per_hour": price}, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)
             self._known = None
+        return self._bill(entry)
 
-    def _enter(self, event: str, entry: Variables, why: str = "") -> None:
+    def _bill(self, entry: Entry) -> Bill | None:
+        """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
+        host = host_of(self._path)
+        of_entry = line_of(host, entry)
+        with contextlib.suppress(RegistryError):
+            lines = map(read_line, _ledger.read(ledger_file(self._path), host)[0])
+            return next(iter(fold(line for line in lines if of_entry and line.purchase == of_entry.purchase)), None)
+        return None
+
+    def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
-        _ledger.append(ledger_file(self._path), _ledger.line_of(event, host_of(self._path), entry, why))
+        line = _ledger.line_of(event, host_of(self._path), entry, self._run, why, renews)
+        _ledger.append(ledger_file(self._path), line)
 
     def _take_back(self, before: str | None) -> None:
         """Let the file be what it was."""
@@ -252,10 +268,8 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     for _look in range(2):
         known, broken = entries(folder)
         lines, unread = _ledger.read(path)
-        book = _ledger.Book(lines)
-        for host, entry in known.items():
-            book.compare(host, entry)
-        bills = book.bills(since, broken)
+        now = filter(None, (line_of(host, read_entry(entry)) for host, entry in known.items()))
+        bills = fold([*map(read_line, lines), *now], since, broken)
         # What has begun between entries and ledger seems to have no entry, until the next look.
         if all(bill.registered for bill in bills):
             break

@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from .._moments import seconds_of
 from .._provision import claims
+from .._provision.entry import read_entry
+from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
 from ._protocol import GONE, RegistryError
@@ -157,15 +158,22 @@ _LEDGER = """
 SELECT p.project, p.host, p.offer, p.note, p.reason,
     greatest(p.quoted_price_per_hour, p.charged_price_per_hour)::float8 AS price_per_hour,
     extract(epoch FROM p.claimed_at)::float8 AS begin,
-    CASE WHEN p.state = 'ended' THEN extract(epoch FROM p.ended_at)::float8 END AS end,
+    CASE WHEN p.state = 'ended' AND isfinite(p.ended_at) THEN extract(epoch FROM p.ended_at)::float8 END AS end,
+    p.state <> 'ended' AS held,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim
         ORDER BY m.place) AS resource_ids
 FROM compute_index_supply.purchase p
+"""
+_LEDGER_OF_CLAIM = _LEDGER + "WHERE p.claim = %(claim)s"
+_LEDGER_OF_PROJECT = (
+    _LEDGER
+    + """
 WHERE p.project = %(project)s AND (
     (p.state IN ('buying', 'live', 'ending', 'stray') AND (p.state <> 'buying' OR p.sent_at IS NOT NULL))
     OR (p.state = 'ended' AND p.ended_at > to_timestamp(%(since)s)))
 ORDER BY p.claimed_at
 """
+)
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _CLAIM = """
 INSERT INTO compute_index_supply.purchase
@@ -258,20 +266,21 @@ WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')
 """
 _END = """
 UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
-    reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END
+    reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END,
+    charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
 WHERE claim = %(claim)s AND state IN ('ending', 'ended')
 """
 _GONE = """
 UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
 """
 
-# What ended in another registry was sent there.
+# What ended in another registry was sent there. What lost its entry there has no end, and counts as running.
 _NOTE_ENDED = """
 INSERT INTO compute_index_supply.purchase
     (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, claimed_at,
         ended_at, note)
 VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price_per_hour)s, %(holder)s,
-    clock_timestamp(), to_timestamp(%(begun)s), to_timestamp(%(end)s), %(note)s)
+    clock_timestamp(), to_timestamp(%(begun)s), coalesce(to_timestamp(%(end)s::float8), 'infinity'), %(note)s)
 ON CONFLICT DO NOTHING
 """
 
@@ -414,13 +423,12 @@ class Database:
 
     def ledger(self, project: str, since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment (seconds since the epoch), of all hosts of a project."""
-        from psycopg.rows import dict_row
 
         def step(connection: psycopg.Connection[t.Any]) -> Ledger:
-            with self._transaction(connection, read_only=True), connection.cursor(row_factory=dict_row) as cursor:
-                rows = cursor.execute(_LEDGER.encode(), {"project": project, "since": since}).fetchall()
+            with self._transaction(connection, read_only=True):
+                bills = self._bills(connection, _LEDGER_OF_PROJECT, {"project": project, "since": since})
                 now = self._execute(connection, _NOW).fetchone()
-                return Ledger(tuple(map(_bill, rows)), now[0] if now else time.time())
+                return Ledger(tuple(bills), now[0] if now else time.time())
 
         try:
             return t.cast(Ledger, self._run(step, self._patience, make=False))
@@ -536,18 +544,26 @@ class Database:
         """Note that the machines are about to be deleted."""
         self._run(lambda connection: self._write(connection, _BEGIN_END, {"claim": row.claim}), self._patience)
 
-    def end(self, row: Row, why: str = GONE) -> None:
-        """Note that the machines are gone, and why; only what was about to be deleted ends."""
+    def end(self, row: Row, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
+        """Note that the machines are gone, and why, and a higher price; only what was about to be deleted ends.
 
-        def step(connection: psycopg.Connection[t.Any]) -> None:
+        Returns what they have cost.
+        """
+
+        def step(connection: psycopg.Connection[t.Any]) -> list[Bill]:
             with self._transaction(connection):
-                if self._execute(connection, _END, {"claim": row.claim, "why": why}).rowcount:
-                    self._execute(connection, _GONE, {"claim": row.claim})
+                values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
+                if self._execute(connection, _END, values).rowcount:
+                    self._execute(connection, _GONE, values)
+                return self._bills(connection, _LEDGER_OF_CLAIM, values)
 
-        self._run(step, self._facts_patience)
+        return next(iter(self._run(step, self._facts_patience)), None)
 
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
-        """Note purchases that have ended in another registry; how many were not known. Each has a ``begin``."""
+        """Note purchases of another registry that have ended, or have lost their entry; how many were not known.
+
+        Each has a ``begin``.
+        """
 
         def step(connection: psycopg.Connection[t.Any]) -> int:
             with self._transaction(connection):
@@ -567,7 +583,8 @@ class Database:
         if not self._execute(connection, _NOTE_ENDED, values).rowcount:
             return False
         self._execute(connection, _MACHINES, {"claim": claim, "ids": list(bill.resource_ids)})
-        self._execute(connection, _GONE, {"claim": claim})
+        if not bill.runs:
+            self._execute(connection, _GONE, {"claim": claim})
         return True
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
@@ -734,6 +751,12 @@ class Database:
         with connection.cursor(row_factory=class_row(Row)) as cursor:
             return cursor.execute(query.encode(), values).fetchall()
 
+    def _bills(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> list[Bill]:
+        from psycopg.rows import dict_row
+
+        with connection.cursor(row_factory=dict_row) as cursor:
+            return fold(line for row in cursor.execute(query.encode(), values) for line in _lines(row))
+
     def _row(self, connection: psycopg.Connection[t.Any], claim: str) -> Row:
         for row in self._rows(connection, _BY_CLAIM, {"claim": claim}):
             return row
@@ -893,21 +916,20 @@ _TROUBLES = {
 }
 
 
-def _bill(row: t.Mapping[str, t.Any]) -> Bill:
-    """A row of the ledger."""
-    note = row["note"]
-    return Bill(
-        project=row["project"],
-        host=row["host"],
-        offer_id=row["offer"],
-        resource_ids=tuple(row["resource_ids"]),
-        groups=tuple(map(str, note.get("provision_groups") or ())),
-        price_per_hour=row["price_per_hour"],
-        begin=row["begin"],
-        end=row["end"],
-        why="" if row["end"] is None else str(row["reason"] or ""),
-        ends_at=seconds_of(note.get("provision_ends_at")),
+def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:
+    """What a row says of its purchase, as a ledger's events."""
+    entry = read_entry(
+        {
+            **row["note"],
+            "provision_procured_offer_id": row["offer"],
+            "provision_resource_ids": row["resource_ids"],
+            "provision_price_per_hour": row["price_per_hour"],
+            "provision_project": row["project"],
+        }
     )
+    yield Line(HELD if row["held"] else MADE, row["host"], entry, begin=row["begin"])
+    if row["end"] is not None:
+        yield Line(ENDED, row["host"], entry, row["end"], row["begin"], str(row["reason"] or ""))
 
 
 def _time(moment: datetime) -> str:

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._provision.entry import read_entry
+from .._provision.spending import Bill
 
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
@@ -90,11 +91,12 @@ class Registry(t.Protocol):
         Of two runs that decide at the same moment by what they read, one gets its way. Raises Claimed for the other.
         """
 
-    def end(self, why: str = GONE) -> None:
+    def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Remove the entry that this run has read or written last, durably: its purchase has ended for certain.
 
-        ``why`` is kept in the ledger. What another run has made of it since stays; a store that has one place for both
-        raises Claimed.
+        ``why`` is kept in the ledger, and the price that the API says now (USD per hour) if it is higher than what was
+        noted. Returns what the purchase has cost by the ledger, None if that is not known. What another run has made of
+        the entry since stays; a store that has one place for both raises Claimed.
         """
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from .._provision import claims, messages, ownership
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
+from .._provision.spending import Bill
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
     FAILED,
@@ -141,16 +142,17 @@ class SharedHost:
         except TakenOver:
             raise self._claimed() from None
 
-    def end(self, why: str = GONE) -> None:
+    def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Note that all machines of the claim are gone, and why. Raises Claimed if its purchase is still open."""
         row = self._row
         if row is None:
-            return
+            return None
         if row.state == claims.BUYING:
             raise Claimed(self.where, self._seen(row))
         self._database.begin_end(row)
-        self._database.end(row, why)
+        bill = self._database.end(row, why, price_per_hour)
         self._row = None
+        return bill
 
     def close(self) -> None:
         """Let the claim go; what is still to be settled in it may then be settled by the next run at once."""

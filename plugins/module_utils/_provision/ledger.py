@@ -1,0 +1,182 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which purchases the lines of a ledger tell of, and since when each is billed: one fold for all registries.
+
+An offer is sold once, so a purchase is a host and an offer. The order of the lines does not matter: git merges those of
+two clones in any order. ``journaled_at`` says which claim a line belongs to. That nothing came of a claim undoes this
+claim alone, with those that it renewed, and never that another clone has bought. So the sum may be above the bill, and
+is never below it. Pure: knows no files and no clock. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from collections import Counter
+from dataclasses import dataclass
+
+from .._moments import seconds_of
+from .entry import Entry, read_entry
+from .spending import Bill
+
+# The events of a ledger. Each line says all that is known of the purchase then.
+SENT = "sent"  # about to be sent, or to be sent again
+NOTHING = "nothing"  # nothing came of it
+MADE = "made"  # bought, with its machines
+ADOPTED = "adopted"  # taken over
+ENDED = "ended"  # over for certain
+# What the registry itself says of the purchase now, beside the lines
+HELD = "held"
+FREED = "freed"
+
+# The names of a line, by those of an entry
+NAMES = {
+    "provision_procured_offer_id": "offer_id",
+    "provision_resource_ids": "resource_ids",
+    "provision_price_per_hour": "price_per_hour",
+    "provision_groups": "groups",
+    "provision_resource_name": "name",
+    "provision_project": "project",
+    "provision_journaled_at": "journaled_at",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event. Moments are in seconds since the epoch; ``begin`` is that of the claim that it belongs to.
+
+    ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
+    """
+
+    event: str
+    host: str
+    entry: Entry
+    at: float | None = None
+    begin: float | None = None
+    why: str = ""
+    renews: str = ""
+
+    @property
+    def purchase(self) -> tuple[str, str]:
+        """Host and offer. Entries that persons have written may name a machine and no offer."""
+        return self.host, self.entry.offer_id or next(iter(self.entry.resource_ids), "")
+
+    @property
+    def claim(self) -> str:
+        """The claim that it belongs to."""
+        return self.entry.journaled_at
+
+
+def read_line(line: t.Mapping[str, t.Any]) -> Line:
+    """A line of a file."""
+    entry = read_entry({name: line.get(own) for name, own in NAMES.items()})
+    host, at, begin = str(line["host"]), seconds_of(line.get("at")), seconds_of(entry.journaled_at)
+    return Line(str(line["event"]), host, entry, at, begin, str(line.get("why") or ""), str(line.get("renews") or ""))
+
+
+def line_of(host: str, entry: Entry) -> Line | None:
+    """What the entry of a host says; None if it says nothing of a purchase."""
+    event = HELD if entry.may_have_bought else FREED if entry.is_refused else ""
+    return Line(event, host, entry, begin=seconds_of(entry.journaled_at)) if event else None
+
+
+def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:
+    """What was or may be billed since a moment. ``broken``: hosts whose entries cannot be read."""
+    purchases: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        purchases.setdefault(line.purchase, []).append(line)
+    bills = (_bill(each, broken) for each in purchases.values())
+    return [bill for bill in bills if bill is not None and (bill.end is None or bill.end > since)]
+
+
+def _bill(lines: t.Sequence[Line], broken: t.Container[str]) -> Bill | None:
+    """What the lines of one purchase come to: the earliest begin, the highest price, and the newest of the rest."""
+    proofs, ends = _proofs(lines), [line for line in lines if line.event == ENDED]
+    known = sorted([*proofs, *ends], key=_age)
+    if not known:
+        return None
+    end = _end(proofs, ends)
+    held = [line.entry for line in proofs if line.event == HELD]
+    host = known[0].host
+    return Bill(
+        project=next((line.entry.project for line in reversed(known) if line.entry.project), "default"),
+        host=host,
+        offer_id=known[0].entry.offer_id,
+        resource_ids=tuple(dict.fromkeys(each for line in known for each in line.entry.resource_ids)),
+        groups=next((line.entry.groups for line in reversed(known) if line.entry.groups), ()),
+        price_per_hour=max((p for p in (line.entry.price_per_hour for line in known) if p is not None), default=None),
+        begin=min((line.begin for line in known if line.begin is not None), default=None),
+        end=end.at if end else None,
+        why=end.why if end else "",
+        ends_at=seconds_of(held[0].ends_at) if held else None,
+        registered=bool(end or held) or host in broken,
+    )
+
+
+def _age(line: Line) -> tuple[t.Any, ...]:
+    """Sorts lines from the oldest to what the registry says now, whatever their order was."""
+    return line.event == HELD, line.at or 0.0, line.event, line.claim, line.entry.resource_ids, line.entry.groups
+
+
+def _proofs(lines: t.Sequence[Line]) -> list[Line]:
+    """The lines by which something was or may have been bought: claims of which nothing is known to have come, too."""
+    sends, undone = sorted((line for line in lines if line.event == SENT), key=_price), _undone(lines)
+    # What was made without a claim of its own is one of the claims that seemed to have come to nothing.
+    came_after_all = {line.claim for line in lines if line.event == MADE} - {line.claim for line in sends}
+    left = []
+    for line in sends:
+        if undone[line.claim] and not came_after_all:
+            undone[line.claim] -= 1
+        else:
+            left.append(line)
+    return [*left, *(line for line in lines if line.event in (MADE, ADOPTED, HELD))]
+
+
+def _price(line: Line) -> float:
+    """What the claim may cost: of two that cannot be told apart the dearer counts."""
+    return math.inf if line.entry.price_per_hour is None else line.entry.price_per_hour
+
+
+def _undone(lines: t.Sequence[Line]) -> Counter[str]:
+    """How many claims of each moment came to nothing. Two clones may have claimed within the same second."""
+    renewed: dict[str, set[str]] = {}
+    for line in lines:
+        if line.renews:
+            renewed.setdefault(line.claim, set()).add(line.renews)
+    undone: Counter[str] = Counter()
+    for line in lines:
+        if line.event == NOTHING:
+            undone.update(_with_renewed(line.claim, renewed))
+    freed = {line.claim for line in lines if line.event == FREED and not undone[line.claim]}
+    for claim in freed:
+        undone.update(_with_renewed(claim, renewed))
+    return undone
+
+
+def _with_renewed(claim: str, renewed: t.Mapping[str, t.Collection[str]]) -> set[str]:
+    """The claim and all that it renewed, one after the other."""
+    found, ahead = set(), [claim]
+    while ahead:
+        each = ahead.pop()
+        ahead += renewed.get(each, ()) if each not in found else ()
+        found.add(each)
+    return found
+
+
+def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:
+    """The end of the last of what may have been bought; None if anything may still run."""
+    known = sorted((line for line in ends if line.at is not None), key=_age)
+    closing = [next((end for end in known if _closes(end, line)), None) for line in proofs]
+    last = [end for end in (closing if proofs else known[:1]) if end is not None]
+    return max(last, key=_age) if last and len(last) >= len(proofs) else None
+
+
+def _closes(end: Line, line: Line) -> bool:
+    """Whether the end is one of what the line has bought: of its own claim, by whatever clock, or of a later moment."""
+    if line.event == HELD:
+        return False
+    if line.event == ADOPTED:  # again, after an end that was none
+        return (end.at or 0.0) >= (line.at or 0.0)
+    begin = line.at if line.begin is None else line.begin
+    return (end.claim == line.claim != "") or (end.at or 0.0) >= (begin or 0.0)
