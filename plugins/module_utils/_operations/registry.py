@@ -103,7 +103,8 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     known = {each.offer_id for name in projects for each in registries.at(SharedProject(name)).ledger().bills}
     new = [each for each in bills if each.begin is not None and each.offer_id not in {"", *known}]
     count = registries.note_ended(new) if new and not check_mode else len(new)
-    return messages.ended_moved(folder.text, count, would=check_mode) if count else ""
+    lost = sum(each.runs for each in new)
+    return messages.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
 
 
 SPEC: _spec.Spec = {**_spec.API, **_decide_spec.REGISTRY}

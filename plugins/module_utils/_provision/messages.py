@@ -931,10 +931,11 @@ def moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bo
     return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} into it."
 
 
-def ended_moved(folder: str, count: int, *, would: bool) -> str:
-    """Purchases of a ledger of files that are in the shared registry's now."""
+def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
+    """Purchases of a ledger of files that are in the shared registry's now; ``lost``: those without entry and end."""
     what, verb = ("1 purchase", "was") if count == 1 else (f"{count} purchases", "were")
-    return f"{folder}: {what} that had ended {'would be' if would else verb} noted in it, too."
+    why = f"that had ended or lost their entries ({lost})" if lost else "that had ended"
+    return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
 
 
 def moved_to_another(path: str, offer_id: str | None, where: str, known: str | None) -> str:

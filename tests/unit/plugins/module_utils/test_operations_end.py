@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 Json = dict[str, Any]
@@ -542,3 +543,14 @@ def test_an_audit_tells_of_leases_that_nobody_enforces(tmp_path: Path) -> None:
         "gpu-1  2099-01-01 00:00 UTC            -",
     ]
     assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
+
+
+def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
+    """The price rose since the purchase: the higher one counts for the whole time, in both."""
+    began = utc(time.time() - 36_000)
+    entry = {"purchase": "made", "resource_ids": ["r"], "procured_offer_id": "o", "price_per_hour": 2.0}
+    write(tmp_path, "gpu-1", **entry, journaled_at=began)
+    (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
+    said = after(Api(), plan, gone("r"))["usd"]
+    found = ledger(str(tmp_path))
+    assert said == spent(found.bills, found.now).total / 1e6 and 50.0 <= said < 50.1

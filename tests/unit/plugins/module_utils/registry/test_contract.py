@@ -387,6 +387,19 @@ def test_an_end_is_kept_with_what_has_ended(run: Runs, ledger: Callable[..., Led
     assert [each.end is None for each in ledger().bills] == [False, True]
 
 
+@pytest.mark.parametrize(("now", "highest"), [(5.0, 5.0), (1.0, 2.0), (None, 2.0)])
+def test_an_end_says_what_the_ledger_says(
+    run: Runs, ledger: Callable[..., Ledger], now: float | None, highest: float
+) -> None:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note(made(RESOURCE_ID))
+    bill = store.end(DECOMMISSIONED, now)
+    assert bill == only(ledger()) and bill.price_per_hour == highest and not bill.runs
+    assert store.end() is None
+
+
 def test_a_purchase_that_is_sent_again_has_one_bill_since_the_first_time(
     run: Runs, ledger: Callable[..., Ledger]
 ) -> None:

@@ -1,0 +1,148 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What files remember moves into the shared registry whole: no id, and no cost, is left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import LEDGER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+
+import postgresql
+from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
+
+HOUR = 3600.0
+
+
+def move(url: str, *folders: Path, host: str = "gpu-1", check_mode: bool = False) -> list[str]:
+    """The lines of a move of the host's file in each of these clones."""
+    lines: list[str] = []
+    for folder in folders:
+        raw = {"host": host, "project": "default", "registry_dir": str(folder), "inventory_dir": None}
+        params = {"registry_url": url, "api_url": BASE, "sources": [], "here": "/", "hosts": [raw]}
+        lines += registry(params, check_mode)["lines"]
+    return lines
+
+
+def entry(purchase: str = "made", *ids: str, offer_id: str = OFFER_ID, hours: float = 10) -> dict[str, Any]:
+    """An entry of a purchase that began so many hours ago, at 2 USD per hour."""
+    known = {
+        "provision_procured_offer_id": offer_id,
+        "provision_purchase": purchase,
+        "provision_price_per_hour": 2.0,
+        "provision_journaled_at": utc(time.time() - hours * HOUR),
+    }
+    return {**known, "provision_resource_ids": list(ids)} if ids else known
+
+
+def write(folder: Path, variables: dict[str, Any], host: str = "gpu-1") -> Path:
+    file = folder / host / "compute_index_supply.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(variables))
+    return file
+
+
+def machines(url: str) -> list[tuple[str, str]]:
+    """The ids on record with the hosts that have them."""
+    return postgresql.execute(
+        url, "SELECT resource, host FROM compute_index_supply.machine JOIN compute_index_supply.purchase USING (claim)"
+    )
+
+
+def ledger(url: str) -> Any:
+    return Database(url, {"host": "bastion", "user": "alice", "run": "test"}).ledger("default")
+
+
+@pytest.mark.parametrize("bobs", [("sent",), ("made",)], ids=["no answer came", "no id was named"])
+@pytest.mark.parametrize("alice_is_first", [False, True])
+def test_ids_of_one_clone_are_kept_whoever_moves_first(
+    tmp_path: Path, registry_url: str, bobs: tuple[str, ...], alice_is_first: bool
+) -> None:
+    bob, alice = tmp_path / "bob", tmp_path / "alice"
+    files = [write(bob, entry(*bobs)), write(alice, entry("made", RESOURCE_ID))]
+    move(registry_url, *((alice, bob) if alice_is_first else (bob, alice)))
+    assert machines(registry_url) == [(RESOURCE_ID, "gpu-1")]
+    assert not any(file.exists() for file in files)
+    (bill,) = ledger(registry_url).bills
+    assert bill.resource_ids == (RESOURCE_ID,) and bill.runs
+
+
+def test_ids_of_two_clones_are_both_kept(tmp_path: Path, registry_url: str) -> None:
+    write(tmp_path / "bob", entry("made", RESOURCE_ID))
+    write(tmp_path / "alice", entry("made", SECOND_RESOURCE_ID))
+    move(registry_url, tmp_path / "bob", tmp_path / "alice")
+    assert sorted(machines(registry_url)) == sorted([(RESOURCE_ID, "gpu-1"), (SECOND_RESOURCE_ID, "gpu-1")])
+
+
+def test_a_contradiction_keeps_the_file(tmp_path: Path, registry_url: str) -> None:
+    """Another host has the id already: a person decides, and nothing is forgotten meanwhile."""
+    write(tmp_path / "a", entry("made", RESOURCE_ID, offer_id=OTHER_ID), host="gpu-2")
+    move(registry_url, tmp_path / "a", host="gpu-2")
+    write(tmp_path / "bob", entry("made"))
+    file = write(tmp_path / "alice", entry("made", RESOURCE_ID))
+    move(registry_url, tmp_path / "bob")
+    with pytest.raises(Failure) as caught:
+        move(registry_url, tmp_path / "alice")
+    assert file.exists() and str(file) in str(caught.value) and RESOURCE_ID in str(caught.value)
+    assert machines(registry_url) == [(RESOURCE_ID, "gpu-2")]
+
+
+def test_check_mode_notes_no_id(tmp_path: Path, registry_url: str) -> None:
+    write(tmp_path / "bob", entry("made"))
+    file = write(tmp_path / "alice", entry("made", RESOURCE_ID))
+    move(registry_url, tmp_path / "bob")
+    move(registry_url, tmp_path / "alice", check_mode=True)
+    assert file.exists() and machines(registry_url) == []
+
+
+def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, registry_url: str) -> None:
+    for host, offer_id, hours in (("gpu-1", OFFER_ID, 10), ("gpu-2", OTHER_ID, 11)):
+        file = HostFile(str(tmp_path / host / "compute_index_supply.yml"))
+        file.claim(entry("sent", offer_id=offer_id, hours=hours))
+        file.note({"provision_purchase": "made", "provision_resource_ids": [f"{host[-1]}{RESOURCE_ID[1:]}"]})
+        file.close()
+    (tmp_path / "gpu-1" / "compute_index_supply.yml").unlink()
+    before = _files.ledger(str(tmp_path))
+    lines = move(registry_url, tmp_path, host="gpu-2")
+    assert "lost" in lines[-1]
+    after = ledger(registry_url)
+    usd = [spent(each.bills, each.now).total / 1e6 for each in (before, after)]
+    assert usd[1] == pytest.approx(usd[0], abs=0.1) and usd[0] > 41
+    assert sorted((bill.host, bill.runs, bill.registered) for bill in after.bills) == [
+        ("gpu-1", True, False),
+        ("gpu-2", True, True),
+    ]
+    assert "lost" not in "".join(move(registry_url, tmp_path, host="gpu-2"))
+
+
+def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
+    """One clone is refused, the other buys; ``merge=union`` puts the lines of the first behind those of the other."""
+    bought = {"provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
+    for clone, hours, changes in (("bob", 8, {"provision_purchase": "refused"}), ("alice", 9, bought)):
+        file = HostFile(str(tmp_path / clone / "gpu-1" / "compute_index_supply.yml"))
+        file.claim(entry("sent", hours=hours))
+        file.note(changes)
+        file.end("decommissioned")
+    lines = [(tmp_path / clone / LEDGER).read_text().splitlines() for clone in ("alice", "bob")]
+    assert [json.loads(line)["event"] for line in lines[0] + lines[1]] == ["sent", "made", "ended", "sent", "nothing"]
+    costs = []
+    for number, merged in enumerate((lines[0], lines[0] + lines[1], lines[1] + lines[0])):
+        folder = tmp_path / f"merged-{number}"
+        folder.mkdir()
+        (folder / LEDGER).write_text("".join(f"{line}\n" for line in merged))
+        found = _files.ledger(str(folder))
+        costs.append(spent(found.bills, found.now).total)
+    assert costs[0] > 17e6 and costs == pytest.approx([costs[0]] * 3, abs=10_000)
