@@ -20,11 +20,12 @@ from .. import _http
 from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
-from .._provision.entry import read_entry
+from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Machine
 from .._provision.place import NOWHERE, Place, SharedProject, place_of
 from .._provision.spending import Bill, Ledger
 from .._registry import _postgresql
+from .._registry._pins import pin
 from .._registry._place import registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import RegistryError, run_of
@@ -121,6 +122,12 @@ class Registries:
     def note_ended(self, bills: t.Sequence[Bill]) -> int:
         """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
         return self.database(keep=True).note_ended(self.account, bills)
+
+    def pin(self, place: Place, host: str, entry: Entry) -> None:
+        """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
+        if place.keeps_host_keys:
+            with contextlib.suppress(OSError):
+                pin(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 
     def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
         """Note what freed claims have bought after all; a warning for each. Raises RegistryError."""

@@ -35,7 +35,6 @@ from .._provision.spending import Ledger
 from .._provision.standing import Account, Kind, Standing, doubtful, standing
 from .._provision.sums import UNLIMITED, add_up
 from .._registry._files import read_text
-from .._registry._pins import pin
 from .._registry._protocol import Registry, RegistryError, Variables
 from .._ssh_key import fingerprint, has_passphrase, public_half
 from .._text import number_of
@@ -103,7 +102,8 @@ def _plan(api: Market, registries: Registries, params: Params, check_mode: bool)
         changed = False if check_mode else memory.note(cases, clock)
     except RegistryError as error:
         raise Failure(f"{error} {NOTHING_SENT}", error.error_class) from None
-    _pin(cases, registries, check_mode)
+    for case in () if check_mode else cases:
+        registries.pin(case.host.registry, case.host.host, case.entry)
     finished = [
         _named_apart(_finished(case, draft, statuses, registries), params["inventory"])
         for case, draft in zip(cases, plans)
@@ -419,15 +419,6 @@ def _fitting(api: Market, case: Case) -> Case:
         return case
     reason = messages.does_not_fit(host.host, host.name, found.machines, odd)
     return Case(host, case.entry, Standing(Kind.STOP, reason=reason), case.attempts)
-
-
-def _pin(cases: t.Sequence[Case], registries: Registries, check_mode: bool) -> None:
-    """Let ssh know the host keys that other controllers have seen first, and give it a place for those that come."""
-    for case in cases:
-        if case.host.registry.keeps_host_keys and not check_mode:
-            with contextlib.suppress(OSError):  # then the key that answers is the first one here
-                path = registries.at(case.host.registry).known_hosts(case.host.host, case.entry.offer_id)
-                pin(path, case.entry.host_keys)
 
 
 def _read(api: Market, case: Case) -> Found:

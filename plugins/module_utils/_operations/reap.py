@@ -24,7 +24,6 @@ from .._provision.ownership import Machine
 from .._provision.place import NOWHERE, Place
 from .._provision.reaping import Life, State
 from .._provision.standing import Account
-from .._registry._pins import pin
 from .._registry._protocol import RegistryError
 from .._wording import table, usd
 from ._memory import Memory, named_claim
@@ -77,7 +76,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     due = _in(State.OVER, known) + (_in(State.OVER, named) if params["by_name"] else [])
     watched = [each for each in [*known, *(named if params["by_name"] else [])] if each.may_be_idle]
     if not check_mode:
-        _pin([*due, *watched], registries)
+        for each in (*due, *watched):  # commands may be run on their machines
+            registries.pin(each.place, each.host, each.entry)
     return {
         **BLANK,
         "due": [*(_due(each, registries, 0) for each in due), *(_due(each, registries, each.idle) for each in watched)],
@@ -141,16 +141,6 @@ def _noted(registries: Registries, places: t.Iterable[Place], clock: Clock) -> t
             registries.at(place).note_sweep(clock.here)
         except RegistryError as error:
             yield str(error)
-
-
-def _pin(hosts: t.Iterable[_Host], registries: Registries) -> None:
-    """Let ssh know the host keys of machines that a command is to be run on, where no folder keeps them."""
-    for each in hosts:
-        if each.place.keeps_host_keys:
-            try:
-                pin(registries.at(each.place).known_hosts(each.host, each.entry.offer_id), each.entry.host_keys)
-            except OSError:
-                continue  # then ssh asks nobody, and the command fails
 
 
 def _due(each: _Host, registries: Registries, idle: float) -> Result:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from .._operation import Failure
 from .._provision import registration
 from .._provision.entry import read_entry
 from .._provision.place import SharedProject
-from .._registry._pins import pin
 from .._registry._protocol import RegistryError, Variables
 from ._registries import Registries
 
@@ -34,7 +32,8 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
 
     What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
     """
-    store = registries.at(SharedProject(project or "default"))
+    place = SharedProject(project or "default")
+    store = registries.at(place)
     try:
         entries = store.entries().hosts
     except RegistryError as error:
@@ -43,10 +42,9 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
         registries.close()
     found: dict[str, Registered] = {}
     for host, variables in entries.items():
-        known_hosts = store.known_hosts(host, read_entry(variables).offer_id)
-        with contextlib.suppress(OSError):  # then the key that answers is the first one here
-            pin(known_hosts, variables.get("provision_host_keys") or ())
-        found.update(_machines(host, variables, known_hosts))
+        entry = read_entry(variables)
+        registries.pin(place, host, entry)
+        found.update(_machines(host, variables, store.known_hosts(host, entry.offer_id)))
     return found
 
 

@@ -140,27 +140,21 @@ def _price(line: Line) -> float:
 
 def _undone(lines: t.Sequence[Line]) -> Counter[str]:
     """How many claims of each moment came to nothing. Two clones may have claimed within the same second."""
-    renewed: dict[str, set[str]] = {}
-    for line in lines:
-        if line.renews:
-            renewed.setdefault(line.claim, set()).add(line.renews)
+    renewed = {line.claim: line.renews for line in sorted(lines, key=_age) if line.renews}
     undone: Counter[str] = Counter()
-    for line in lines:
-        if line.event == NOTHING:
-            undone.update(_with_renewed(line.claim, renewed))
-    freed = {line.claim for line in lines if line.event == FREED and not undone[line.claim]}
-    for claim in freed:
-        undone.update(_with_renewed(claim, renewed))
+    for event in (NOTHING, FREED):  # the registry repeats what a line has said
+        for line in lines:
+            if line.event == event and not (event == FREED and undone[line.claim]):
+                undone.update(_chain(line.claim, renewed))
     return undone
 
 
-def _with_renewed(claim: str, renewed: t.Mapping[str, t.Collection[str]]) -> set[str]:
-    """The claim and all that it renewed, one after the other."""
-    found, ahead = set(), [claim]
-    while ahead:
-        each = ahead.pop()
-        ahead += renewed.get(each, ()) if each not in found else ()
-        found.add(each)
+def _chain(claim: str, renewed: t.Mapping[str, str]) -> list[str]:
+    """The claim and those that it renewed, one after the other."""
+    found: list[str] = []
+    while claim not in found:
+        found.append(claim)
+        claim = renewed.get(claim, claim)
     return found
 
 

@@ -24,25 +24,17 @@ _SHARED = "shared:"  # what the text of a project begins with; that of a folder 
 class Place:
     """Where a host is remembered. This class itself is the place of hosts without a registry, and false."""
 
+    # Whether the registry compares sums with ceilings by itself, behind its gate
+    keeps_sums: t.ClassVar[bool] = False
+    # Whether host keys are in the entries, from which each controller writes a file for ssh
+    keeps_host_keys: t.ClassVar[bool] = False
+    # Whether a play must hand what is in the entry to the host, since Ansible does not read it by itself
+    hands_facts: t.ClassVar[bool] = False
+
     @property
     def text(self) -> str:
         """The place in plain data, see `place_of`."""
         return ""
-
-    @property
-    def keeps_sums(self) -> bool:
-        """Whether the registry compares sums with ceilings by itself, behind its gate."""
-        return False
-
-    @property
-    def keeps_host_keys(self) -> bool:
-        """Whether host keys are in the entries, from which each controller writes a file for ssh."""
-        return False
-
-    @property
-    def hands_facts(self) -> bool:
-        """Whether a play must hand what is in the entry to the host, since Ansible does not read it by itself."""
-        return False
 
     @property
     def ssh_config(self) -> str:
@@ -70,57 +62,37 @@ NOWHERE = Place()
 
 @dataclass(frozen=True)
 class Folder(Place):
-    """A folder beside the inventory, with a file for each host; ``path`` is absolute."""
+    """A folder beside the inventory, with a file for each host in the host's folder; ``path`` is absolute."""
 
     path: str
 
     @property
     def text(self) -> str:
-        """The path."""
         return self.path
 
     @property
     def ssh_config(self) -> str:
-        """It is in the folder."""
         return os.path.join(self.path, SSH_CONFIG)
 
     def entry_file(self, host: str) -> str:
-        """It is in the host's folder, where Ansible reads it."""
         return f"{self.path}/{host}/{ENTRY}"
 
 
 @dataclass(frozen=True)
 class SharedProject(Place):
-    """A project of the registry that all controllers share."""
+    """A project of the registry that all controllers share. Paths of this one mean nothing to the others."""
 
+    keeps_sums = keeps_host_keys = hands_facts = True
     project: str = "default"
 
     @property
     def text(self) -> str:
-        """The project behind a mark."""
         return f"{_SHARED}{self.project}"
 
-    @property
-    def keeps_sums(self) -> bool:
-        """The database adds up all claims of the project."""
-        return True
-
-    @property
-    def keeps_host_keys(self) -> bool:
-        """Each controller has known hosts of its own."""
-        return True
-
-    @property
-    def hands_facts(self) -> bool:
-        """Ansible knows no database."""
-        return True
-
     def entry_place(self, host: str) -> str:
-        """The database is named elsewhere."""
         return "the shared registry"
 
     def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """Paths of this controller mean nothing to others."""
         return registration.portable(facts)
 
 

@@ -22,93 +22,63 @@ from ._shared import SharedHost, entries_of
 
 
 class Session(t.Protocol):
-    """What the registries of one call of Ansible have in common."""
+    """What the registries of one call of Ansible have in common. The methods raise RegistryError.
+
+    ``run``: an id that no other call has; ``who``: this run, as others name it; ``home``: Ansible's own folder;
+    ``account``: what machines are billed to.
+    """
+
+    run: str
+    home: str
 
     @property
-    def run(self) -> str:
-        """An id that no other call has."""
+    def who(self) -> str: ...
 
     @property
-    def who(self) -> str:
-        """This run, as others name it."""
+    def account(self) -> str: ...
 
-    @property
-    def home(self) -> str:
-        """Ansible's own folder, for what is this controller's alone."""
-
-    @property
-    def account(self) -> str:
-        """What machines are billed to. Raises RegistryError."""
-
-    def database(self, *, keep: bool) -> Database:
-        """The database that all controllers share. Raises RegistryError."""
+    def database(self, *, keep: bool) -> Database: ...
 
 
-class Store(t.Protocol):
-    """The registry of a place. Each method but `known_hosts` raises RegistryError."""
+class Store:
+    """The registry of a place; this class itself remembers nothing. All but `known_hosts` raise RegistryError."""
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
         """The memory of one host; None where there is none. With ``ceilings`` it is asked about one purchase."""
+        return None
 
     def entries(self) -> Entries:
         """All that is remembered."""
+        return Entries()
 
     def ledger(self, since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment (seconds since the epoch), of all hosts."""
+        return Ledger((), since)
 
     def swept(self) -> float | None:
         """When the leases were enforced last (seconds since the epoch), None if that was never noted."""
+        return None
 
     def note_sweep(self, now: float) -> None:
         """Note that they were enforced now (seconds since the epoch)."""
 
     def name(self) -> str:
         """What the place is called for people, without a secret."""
+        return ""
 
     def known_hosts(self, host: str, offer_id: str) -> str:
         """The file that pins the host keys of a purchase; empty without a registry."""
-
-
-def store_of(place: Place, session: Session) -> Store:
-    """The registry of the place."""
-    if isinstance(place, SharedProject):
-        return _SharedStore(place.project, session)
-    return _FolderStore(place.path, session) if isinstance(place, Folder) else _NoStore()
-
-
-class _NoStore:
-    """Where nothing is remembered."""
-
-    def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        return None
-
-    def entries(self) -> Entries:
-        return Entries()
-
-    def ledger(self, since: float = 0.0) -> Ledger:
-        return Ledger((), since)
-
-    def swept(self) -> float | None:
-        return None
-
-    def note_sweep(self, now: float) -> None:
-        pass
-
-    def name(self) -> str:
-        return ""
-
-    def known_hosts(self, host: str, offer_id: str) -> str:
         return ""
 
 
-class _FolderStore:
+class _FolderStore(Store):
     """The files of a folder."""
 
-    def __init__(self, path: str, session: Session) -> None:
-        self._path, self._session = path, session
+    def __init__(self, place: Folder, session: Session) -> None:
+        self._place, self._path, self._session = place, place.path, session
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        return HostFile(Folder(self._path).entry_file(host), self._session.who)
+        return HostFile(self._place.entry_file(host), self._session.who)
 
     def entries(self) -> Entries:
         return Entries(*_files.entries(self._path))
@@ -126,14 +96,14 @@ class _FolderStore:
         return self._path
 
     def known_hosts(self, host: str, offer_id: str) -> str:
-        return known_hosts_file(Folder(self._path).entry_file(host))
+        return known_hosts_file(self._place.entry_file(host))
 
 
-class _SharedStore:
+class _SharedStore(Store):
     """A project of the database."""
 
-    def __init__(self, project: str, session: Session) -> None:
-        self._project, self._session = project, session
+    def __init__(self, place: SharedProject, session: Session) -> None:
+        self._project, self._session = place.project, session
 
     @property
     def _database(self) -> Database:
@@ -161,3 +131,10 @@ class _SharedStore:
 
     def known_hosts(self, host: str, offer_id: str) -> str:
         return pinned_of(self._session.home, offer_id)
+
+
+def store_of(place: Place, session: Session) -> Store:
+    """The registry of the place."""
+    if isinstance(place, SharedProject):
+        return _SharedStore(place, session)
+    return _FolderStore(place, session) if isinstance(place, Folder) else Store()
