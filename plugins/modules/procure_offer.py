@@ -261,7 +261,7 @@ offer:
   returned: always
   type: dict
 price_per_hour:
-  description: USD per hour for the whole offer, the higher of O(price_per_hour) and the fresh price; V(null) if unknown.
+  description: USD per hour for the whole offer, V(null) if unknown. See O(price_per_hour).
   returned: always
   type: float
   sample: 2.35
