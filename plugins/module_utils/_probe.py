@@ -459,6 +459,18 @@ def _names(seen: Seen) -> Verdict | None:
     return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
 
 
+def _history(seen: Seen) -> Verdict | None:
+    if not seen.machines:
+        return None
+    entries = [entry for each in seen.machines for entry in items_in(each.get("offer_history"))]
+    roles = [_states.word(each.get("role")) or "none" for each in entries if id_of(each.get("offer_id"))]
+    if not roles:
+        return stands(False, "offer_history names no offer", offer_history="missing")
+    if "primary" not in roles:
+        return stands(False, f"role: {_named(roles)}", offer_history="other_words")
+    return stands(True, f"role: {_named(roles)}", offer_history="primary")
+
+
 def _spec_known(seen: Seen) -> Verdict | None:
     specs = [each["spec"] for each in seen.machines if isinstance(each.get("spec"), dict)]
     if not specs:
@@ -600,6 +612,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("list-filter", (), _list_filter, "a machine, and an offer"),
     Assumption("names", ("keeps_name",), _names, "a machine that a registry knows"),
     Assumption("states", (), _resource_words, "a machine"),
+    Assumption("history", ("offer_history",), _history, "a machine"),
     Assumption("spec", ("spec_known",), _spec_known, "a machine"),
     Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
     Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),
