@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import dataclass, field
 
 from . import _life, _states
-from ._api import RESOURCE_ENVELOPES, Json, id_of
+from ._api import RESOURCE_ENVELOPES, Json, id_of, read_resource
 from ._connection import parse_ssh_command
 from ._market import price_per_hour
 from ._moments import seconds_of
@@ -84,6 +85,58 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 
 # The same, as the tasks of a purchase have asked for it
 _LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A GET of the path of these parts, under the name of what it is for."""
+
+    name: str
+    parts: tuple[str, ...]
+    query: t.Mapping[str, str] = field(default_factory=dict)
+
+
+def families_of(gpus: Exchange) -> list[str]:
+    """The families of GPUs that the catalogue names."""
+    return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
+
+
+def reads_of_offer(offer_id: str) -> list[Read]:
+    """What to read of an offer that was not bought; nothing without one."""
+    if not offer_id:
+        return []
+    one = Read("offer", ("offers", offer_id)), Read("offer_status", ("offers", offer_id, "status"))
+    return [*one, Read("resources_of_offer", ("resources",), {"offer_id": offer_id})]
+
+
+def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
+    """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
+    machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
+    running = next((each for each in machines if each["access"].get("external_ip")), None)
+    under_way = next((each for each in machines if not each["access"].get("external_ip")), None)
+    reads = []
+    if running:
+        path = "resources", running["resource_id"]
+        reads = [Read("fresh_resource", path, {"force_refresh": "true"}), Read("resource", path)]
+        reads += _status_of("bought_status", running)
+    if under_way:
+        reads += [Read("under_way", ("resources", under_way["resource_id"]))]
+        reads += _status_of("under_way_status", under_way)
+    return reads
+
+
+def _status_of(name: str, machine: Json) -> list[Read]:
+    return [Read(name, ("offers", machine["offer_id"], "status"))] if machine["offer_id"] else []
+
+
+def has_clusters(offers: t.Iterable[Json]) -> bool:
+    """Whether one of the offers has several machines."""
+    return _count_of_clusters(offers) > 0
+
+
+def first_offer_id(offers: t.Iterable[Json]) -> str:
+    """The id of the first offer that has one, empty if none has."""
+    return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
 
 
 def findings(seen: Seen) -> list[Finding]:

@@ -26,7 +26,7 @@ from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import purchase_messages as say
 from .._provision import sending
 from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow
-from .._provision.sending import Allowance, Meaning, Note, Terms
+from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
 from .._registry._place import shared_place
 from .._registry._postgresql import Ceilings
@@ -64,7 +64,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     account = params.get("account")
     if account and account != api.account:
         raise Failure(say.another_account(order["offer_id"]), "invalid", **BLANK)
-    terms, times = _terms(params), _times(params)
+    terms = _terms(params, order)
     journal = _journal_of(params, order, read_only=check_mode)
     facts: Result = {
         **copy.deepcopy(BLANK),
@@ -74,7 +74,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         "warnings": warnings,
     }
     try:
-        return _Purchase(api, order, facts, terms, times, journal, _host_of(params, order), check_mode).settle()
+        return _Purchase(api, order, facts, terms, journal, check_mode).settle()
     finally:
         journal.close()
 
@@ -100,33 +100,19 @@ def _price(params: Params, name: str) -> float | None:
     return given(name, params.get(name), _input.check_price)
 
 
-def _terms(params: Params) -> Terms:
-    """The prices. A shared registry compares the limit of the account itself, with the claim."""
+def _terms(params: Params, order: Json) -> Terms:
+    """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
-    return Terms(
-        _price(params, "price_per_hour"),
-        _price(params, "max_price_per_hour"),
-        None if params.get("registry_url") else of_account,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Times:
-    """How long the purchase may take, and its outcome is asked for (seconds); and how often it may be sent again."""
-
-    procure_timeout: float
-    settle_timeout: float
-    allowance: Allowance
-
-
-def _times(params: Params) -> _Times:
     # A module's process does not see that Ansible was killed, so it sends nothing again.
-    alone = bool(params.get(AS_MODULE))
-    returns, resends = (0, 0) if alone else (max(0, params["api_retries"]), 1)
-    return _Times(
-        given("procure_timeout", params["procure_timeout"], _input.check_timeout),
-        given("settle_timeout", params["settle_timeout"], _input.check_seconds),
-        Allowance(returns, resends, _http.FIRST_PAUSE, _http.LONGEST_PAUSE),
+    returns, resends = (0, 0) if params.get(AS_MODULE) else (max(0, params["api_retries"]), 1)
+    return Terms(
+        price_per_hour=_price(params, "price_per_hour"),
+        max_price_per_hour=_price(params, "max_price_per_hour"),
+        max_account_price_per_hour=None if params.get("registry_url") else of_account,
+        procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
+        settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
+        repeats=Repeats(returns, resends, _http.FIRST_PAUSE, _http.LONGEST_PAUSE),
+        host=_host_of(params, order),
     )
 
 
@@ -168,24 +154,14 @@ class _Purchase:
     """One purchase on its way: what is known of it, and until when its outcome is asked for."""
 
     def __init__(
-        self,
-        api: Market,
-        order: Json,
-        facts: Result,
-        terms: Terms,
-        times: _Times,
-        journal: Journal,
-        host: str,
-        check_mode: bool,
+        self, api: Market, order: Json, facts: Result, terms: Terms, journal: Journal, check_mode: bool
     ) -> None:
         self._api = api
         self._order = order
         self._offer_id: str = order["offer_id"]
         self._facts = facts
         self._terms = terms
-        self._times = times
         self._journal = journal
-        self._host = host
         self._check_mode = check_mode
         self._parent = os.getppid()
         names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
@@ -194,7 +170,7 @@ class _Purchase:
         self._machines = OfferMachines(api, self._offer_id, names)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
-        self._allowance = times.allowance
+        self._repeats = terms.repeats
         self._looked = self._has_reread = False
 
     def settle(self) -> Result:
@@ -233,7 +209,7 @@ class _Purchase:
         self._wait_for_outcome(self._journal.since_sent() if unanswered else 0.0)
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
-        self._deadline = time.monotonic() + max(0.0, self._times.settle_timeout - passed)
+        self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
 
     def _learns(self) -> bool:
         """Whether another run has begun to buy the same since the journal was read, which may explain what was seen."""
@@ -297,7 +273,7 @@ class _Purchase:
             self._do_not_send(self._objection(say.orphaned(self._offer_id), "unavailable"))
             return None
         try:
-            answer = self._api.procure(self._order, timeout=self._times.procure_timeout)
+            answer = self._api.procure(self._order, timeout=self._terms.procure_timeout)
         except ApiError as error:
             self._not_made(error)
             return None
@@ -368,7 +344,7 @@ class _Purchase:
         self._tells(error=error)
         refused = error.status_code if error.refused else None
         busy, retry_after = _http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
-        self._past, self._allowance, pause = sending.after(self._past, self._allowance, refused, busy, retry_after)
+        self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
         if refused is not None:
             self._note_answer(refused)
         if pause:
@@ -495,7 +471,7 @@ class _Purchase:
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
         facts = {**self._facts, "outcome": "claimed", "claimed_by": holder_of(claim.entry)}
-        return Failure(say.claimed(claim, self._host), "conflict", **facts)
+        return Failure(say.claimed(claim, self._terms.host), "conflict", **facts)
 
     # Small things
 

@@ -22,6 +22,23 @@ Json = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """How often a purchase may still be sent again.
+
+    returns: after an answer that asks to come back. resends: after an answer that never came.
+    pause: seconds before the next return, doubled by each. longest: seconds; for more than that nothing returns.
+    """
+
+    returns: int
+    resends: int
+    pause: float
+    longest: float
+
+
+ONCE = Repeats(returns=0, resends=0, pause=0.0, longest=0.0)
+
+
+@dataclass(frozen=True)
 class Terms:
     """What was agreed on for a purchase.
 
@@ -29,11 +46,17 @@ class Terms:
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
+    procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
+    repeats: how often it may be sent again. host: the host that it is for, in messages.
     """
 
     price_per_hour: float | None = None
     max_price_per_hour: float | None = None
     max_account_price_per_hour: float | None = None
+    procure_timeout: float = 600.0
+    settle_timeout: float = 30.0
+    repeats: Repeats = ONCE
+    host: str = ""
 
     def price_that_counts(self, fresh: float | None) -> float | None:
         """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
@@ -83,40 +106,26 @@ def meaning_of(answer: Json) -> Meaning:
     return Meaning.DENIED if denied and not bought else Meaning.MADE
 
 
-@dataclass(frozen=True)
-class Allowance:
-    """How often a purchase may still be sent again.
-
-    returns: after an answer that asks to come back. resends: after an answer that never came.
-    pause: seconds before the next return, doubled by each. longest: seconds; for more than that nothing returns.
-    """
-
-    returns: int
-    resends: int
-    pause: float
-    longest: float
-
-
 def after(
-    past: Past, allowance: Allowance, refused: int | None, busy: bool, retry_after: float
-) -> tuple[Past, Allowance, float]:
+    past: Past, repeats: Repeats, refused: int | None, busy: bool, retry_after: float
+) -> tuple[Past, Repeats, float]:
     """What is known after an answer that is no success, what may still be sent, and the seconds to wait before that.
 
     refused: the HTTP status of a refusal; None if the answer was lost, or leaves open what became of the purchase.
     busy: whether it asks to come back. retry_after: after how many seconds, 0 if it does not say.
     """
     lost = refused is None
-    pause = max(allowance.pause, retry_after)
-    again = _may_return(allowance, pause) if busy else allowance.resends > 0
+    pause = max(repeats.pause, retry_after)
+    again = _may_return(repeats, pause) if busy else repeats.resends > 0
     returns = busy and again
     past = replace(past, sends=past.sends + 1, lost=past.lost or lost, refused=refused, busy=returns, again=again)
     if returns:
-        return past, replace(allowance, returns=allowance.returns - 1, pause=allowance.pause * 2), pause
-    return past, replace(allowance, resends=allowance.resends - int(lost)), 0.0
+        return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
+    return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
 
 
-def _may_return(allowance: Allowance, pause: float) -> bool:
-    return allowance.returns > 0 and pause <= allowance.longest
+def _may_return(repeats: Repeats, pause: float) -> bool:
+    return repeats.returns > 0 and pause <= repeats.longest
 
 
 def end_of(past: Past) -> Do | None:

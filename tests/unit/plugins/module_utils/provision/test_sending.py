@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, Past, Step, Why
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
-    Allowance,
     Meaning,
     Note,
+    Repeats,
     Terms,
     after,
     end_of,
@@ -110,30 +110,30 @@ def test_what_an_answer_means(fields: dict[str, Any], meaning: Meaning) -> None:
     assert meaning_of({**blank, **fields}) is meaning
 
 
-FIVE = Allowance(returns=5, resends=1, pause=0.5, longest=60.0)
-ALONE = Allowance(returns=0, resends=0, pause=0.5, longest=60.0)
+FIVE = Repeats(returns=5, resends=1, pause=0.5, longest=60.0)
+ALONE = Repeats(returns=0, resends=0, pause=0.5, longest=60.0)
 
 
 @pytest.mark.parametrize(
-    ("allowance", "answer", "again", "busy", "left", "wait"),
+    ("repeats", "answer", "again", "busy", "left", "wait"),
     [
         # What was lost is sent once more, what was refused is not sent by itself, and what is busy waits
         (FIVE, (None, False, 0.0), True, False, (5, 0, 0.5), 0.0),
-        (Allowance(5, 0, 0.5, 60.0), (None, False, 0.0), False, False, (5, -1, 0.5), 0.0),
+        (Repeats(5, 0, 0.5, 60.0), (None, False, 0.0), False, False, (5, -1, 0.5), 0.0),
         (FIVE, (409, False, 0.0), True, False, (5, 1, 0.5), 0.0),
         (FIVE, (429, True, 0.0), True, True, (4, 1, 1.0), 0.5),
         (FIVE, (429, True, 20.0), True, True, (4, 1, 1.0), 20.0),
         (FIVE, (None, True, 60.0), True, True, (4, 1, 1.0), 60.0),
         (FIVE, (429, True, 60.1), False, False, (5, 1, 0.5), 0.0),
-        (Allowance(0, 1, 8.0, 60.0), (429, True, 0.0), False, False, (0, 1, 8.0), 0.0),
+        (Repeats(0, 1, 8.0, 60.0), (429, True, 0.0), False, False, (0, 1, 8.0), 0.0),
         (ALONE, (None, False, 0.0), False, False, (0, -1, 0.5), 0.0),
         (ALONE, (429, True, 0.0), False, False, (0, 0, 0.5), 0.0),
     ],
 )
 def test_what_may_be_sent_after_an_answer(
-    allowance: Allowance, answer: Any, again: bool, busy: bool, left: Any, wait: float
+    repeats: Repeats, answer: Any, again: bool, busy: bool, left: Any, wait: float
 ) -> None:
-    past, found, seconds = after(Past(sends=1), allowance, *answer)
+    past, found, seconds = after(Past(sends=1), repeats, *answer)
     assert (past.sends, past.refused, past.lost) == (2, answer[0], answer[0] is None)
     assert (past.again, past.busy, seconds) == (again, busy, wait)
     assert (found.returns, found.resends, found.pause) == left
