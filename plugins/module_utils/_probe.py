@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
 
 from . import _life, _states
 from ._api import RESOURCE_ENVELOPES, Json, id_of, read_resource
@@ -87,13 +86,7 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 _LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
 
 
-@dataclass(frozen=True)
-class Read:
-    """A GET of the path of these parts, under the name of what it is for."""
-
-    name: str
-    parts: tuple[str, ...]
-    query: t.Mapping[str, str] = field(default_factory=dict)
+Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
 
 
 def families_of(gpus: Exchange) -> list[str]:
@@ -103,30 +96,30 @@ def families_of(gpus: Exchange) -> list[str]:
 
 def reads_of_offer(offer_id: str) -> list[Read]:
     """What to read of an offer that was not bought; nothing without one."""
-    if not offer_id:
-        return []
-    one = Read("offer", ("offers", offer_id)), Read("offer_status", ("offers", offer_id, "status"))
-    return [*one, Read("resources_of_offer", ("resources",), {"offer_id": offer_id})]
+    reads: list[Read] = [
+        ("offer", ("offers", offer_id), {}),
+        ("offer_status", ("offers", offer_id, "status"), {}),
+        ("resources_of_offer", ("resources",), {"offer_id": offer_id}),
+    ]
+    return reads if offer_id else []
 
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
     machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
-    running = next((each for each in machines if each["access"].get("external_ip")), None)
-    under_way = next((each for each in machines if not each["access"].get("external_ip")), None)
-    reads = []
-    if running:
-        path = "resources", running["resource_id"]
-        reads = [Read("fresh_resource", path, {"force_refresh": "true"}), Read("resource", path)]
-        reads += _status_of("bought_status", running)
-    if under_way:
-        reads += [Read("under_way", ("resources", under_way["resource_id"]))]
-        reads += _status_of("under_way_status", under_way)
+    running = [each for each in machines if each["access"].get("external_ip")][:1]
+    under_way = [each for each in machines if not each["access"].get("external_ip")][:1]
+    reads: list[Read] = []
+    for each in running:
+        reads.append(("fresh_resource", ("resources", each["resource_id"]), {"force_refresh": "true"}))
+        reads += [("resource", ("resources", each["resource_id"]), {}), *_status_of("bought_status", each)]
+    for each in under_way:
+        reads += [("under_way", ("resources", each["resource_id"]), {}), *_status_of("under_way_status", each)]
     return reads
 
 
 def _status_of(name: str, machine: Json) -> list[Read]:
-    return [Read(name, ("offers", machine["offer_id"], "status"))] if machine["offer_id"] else []
+    return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
 
 
 def has_clusters(offers: t.Iterable[Json]) -> bool:

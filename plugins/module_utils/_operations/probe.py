@@ -31,7 +31,9 @@ from .._probe import (
     reads_of_machines,
     reads_of_offer,
 )
+from .._provision import probing
 from .._provision.ownership import Claim
+from .._provision.spending import Bill
 from .._recording import redacted
 from .._registry._protocol import RegistryError
 from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
@@ -68,8 +70,8 @@ class Prober(SupplyApi):
 
     def read(self, reads: t.Iterable[Read]) -> None:
         """One after the other."""
-        for each in reads:
-            self.get(each.name, *each.parts, **each.query)
+        for name, parts, query in reads:
+            self.get(name, *parts, **query)
 
     def search(self, name: str, **compute: t.Any) -> Exchange:
         """POST /get_offers, which is a read."""
@@ -165,12 +167,11 @@ def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
 
 def _ended(registries: Registries, folders: t.Iterable[str]) -> str:
     """The machine that ended last, by the ledgers; empty if they know none."""
-    bills = []
+    bills: list[Bill] = []
     for place in dict.fromkeys(filter(None, folders)):
         with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
-            bills += [each for each in registries.ledger(place).bills if each.end is not None and each.resource_ids]
-    last = max(bills, key=lambda bill: bill.end or 0.0, default=None)
-    return last.resource_ids[0] if last else ""
+            bills += registries.ledger(place).bills
+    return probing.last_ended(bills)
 
 
 # The reads
@@ -186,7 +187,7 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
     api.read(reads_of_machines(items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else []))
-    api.read([Read("ended", ("resources", ended))] if ended else [])
+    api.read([("ended", ("resources", ended), {})] if ended else [])
     if wrong_token:
         api.get_as_stranger("wrong_token", "resources")
 

@@ -117,7 +117,7 @@ def _terms(params: Params, order: Json) -> Terms:
 
 
 def _host_of(params: Params, order: Json) -> str:
-    return params.get("host") or order.get("resource_name") or ""
+    return str(params.get("host") or order.get("resource_name", ""))
 
 
 def _sha256(text: str | None) -> str | None:
@@ -183,8 +183,7 @@ class _Purchase:
             if step.do is Do.LOOK:
                 time.sleep(min(SETTLE_PAUSE, left))
             elif step.do is Do.SEND:
-                result = self._send()
-                if result is not None:
+                if result := self._send():
                     return result
             elif step.do is Do.EXISTING or not self._learns():
                 return self._end(step)
@@ -402,15 +401,15 @@ class _Purchase:
 
     def _told(self, step: Step) -> say.Story:
         """All that the message of an end is made of."""
-        price, noted_ids = self._facts["price_per_hour"], self._journal.resource_ids
+        price, unknown = self._facts["price_per_hour"], step.do is Do.UNKNOWN
         return dataclasses.replace(
             self._story,
             past=self._past,
             machines=self._machines.listed,
             listing=self._machines.unreadable,
-            ids=self._machines.billed or (noted_ids if step.do is Do.UNKNOWN else []),
+            ids=self._machines.billed or (self._journal.resource_ids if unknown else []),
             price_per_hour=number_of(self._journal.price_per_hour) if price is None else price,
-            since=self._journal.gone_since(self._journal.longest_post if step.do is Do.UNKNOWN else 0.0),
+            since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
     def _note_end(self, step: Step, left: list[str]) -> None:

@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from .._text import number_of
+from .spending import Bill
 
 #: What the play of the purchase decides on by itself. Extra variables would beat it.
 OWN = frozenset(
@@ -44,6 +45,12 @@ def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str],
         "probe_buy needs a registry, which remembers what was bought: provision_registry_dir is empty.": not remembers,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def last_ended(bills: t.Iterable[Bill]) -> str:
+    """The machine that ended last, empty if none is known to have ended."""
+    ended = [(bill.end, bill.resource_ids) for bill in bills if bill.end is not None and bill.resource_ids]
+    return max(ended, default=(0.0, ("",)))[1][0]
 
 
 def is_one_machine(offer: t.Mapping[str, t.Any]) -> bool:

@@ -22,7 +22,7 @@ NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
 NO_REASON = "the API gives no reason"
 AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
-_NOT_LISTED = "machines that the API does not list"
+_NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
 
@@ -147,14 +147,27 @@ class Story:
         return f"{self.where} says that it was sent before, and not what became of it."
 
     @property
-    def refused(self) -> str:
-        """The API's refusal, before a sentence about what was seen afterwards."""
-        return f"{self.error} " if self.error else ""
-
-    @property
-    def shown(self) -> str:
-        """The machines in a sentence, with names and prices; their mere ids if nothing else is known of them."""
-        return "; ".join(map(_described, self.machines)) or ", ".join(self.ids)
+    def parts(self) -> dict[str, str]:
+        """Parts of the sentences below."""
+        machines = "; ".join(map(_described, self.machines)) or ", ".join(self.ids)
+        return {
+            "offer": self.offer_id,
+            "name": self.name,
+            "where": str(self.where),
+            "witness": f"{self.where} says" if self.where else "The API itself said",
+            "price": usd(self.price_per_hour),
+            "ids": ", ".join(self.ids) or "no id is known",
+            "machines": machines or "machines that the API does not list",
+            "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
+            "said": self.said,
+            "refused": f"{self.error} " if self.error else "",
+            "asked": str(self.asked),
+            "seen": ended(self.asked),
+            "kept": f" It was not sent again: {ended(self.objection)}" if self.objection else "",
+            "listing": f" {self.listing}" if self.listing else "",
+            "cause": ended(self.reason or NO_REASON),
+            "since": self.since,
+        }
 
 
 @dataclass(frozen=True)
@@ -185,28 +198,17 @@ def ending(step: Step, story: Story) -> Ending:
     why = t.cast(Why, step.why)
     newest = story.error or (None if story.past.sends else story.missing)
     if step.do is Do.UNKNOWN:
-        return Ending(_UNKNOWN[why](story), "unknown_outcome", story.ids, newest)
+        # What the API has answered to a purchase of this run says more than that the status cannot be read.
+        why = Why.SILENT if why is Why.UNREADABLE and story.past.sends else why
+        return Ending(_UNKNOWN[why].format(**story.parts), "unknown_outcome", story.ids, newest)
     if why is Why.FAILED:
-        return Ending(_failed(story), "conflict", story.ids)
+        left = billed(story.ids) or ("No resource of it is known." if story.past.sends else NOTHING_BOUGHT)
+        return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, "conflict", story.ids)
     if why is Why.TAKEN:
-        return Ending(_taken(story), "conflict", error=newest)
+        return Ending(_TAKEN.format(**story.parts), "conflict", error=newest)
     if why is Why.REFUSED:
         return _refused(story)
     return _gone(why, story)
-
-
-def _failed(story: Story) -> str:
-    nothing = "No resource of it is known." if story.past.sends else NOTHING_BOUGHT
-    return f"Offer {story.offer_id} failed: {ended(story.reason or NO_REASON)} {billed(story.ids) or nothing}"
-
-
-def _taken(story: Story) -> str:
-    """Somebody else has the offer."""
-    whose = f"no machine of it is called {story.name}, but {story.shown}" if story.shown else ""
-    return (
-        f"{story.refused}Somebody else has bought offer {story.offer_id}:"
-        f" {whose or 'this account lists no machine of it'}. {NOTHING_BOUGHT} Search again."
-    )
 
 
 def _refused(story: Story) -> Ending:
@@ -232,91 +234,30 @@ def _gone(why: Why, story: Story) -> Ending:
     return Ending(msg, "expired")
 
 
-def _unreadable(story: Story) -> str:
-    """The status cannot be read: the API's answer says more, if this run has sent a purchase."""
-    if story.past.sends:
-        return _silent(story)
-    return (
-        f"{story.asked} {story.where} says that offer {story.offer_id} is bought, or that a purchase of it was sent: it"
-        f" MAY BE BILLED. Nothing was sent now. {AGAIN}"
-    )
-
-
-def _silent(story: Story) -> str:
-    """Sent, not answered, and nothing more is known."""
-    again = f" It was not sent again: {ended(story.objection)}" if story.objection else ""
-    return (
-        f"The purchase of offer {story.offer_id} was sent, but its outcome is not known: {story.said} Asked afterwards:"
-        f" {ended(story.asked)}{again} It MAY BE BOUGHT and billed at {usd(story.price_per_hour)}. Do not buy another"
-        f" offer instead. {AGAIN}"
-    )
-
-
-def _lately(story: Story) -> str:
-    """Sent, not answered, and gone."""
-    return (
-        f"The purchase of offer {story.offer_id} was sent and not answered, and the offer is gone now, unbought as far"
-        " as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
-        f" Run the same again after {story.since}: if it is still unbought then, another offer may be bought."
-    )
-
-
-def _unproven(story: Story) -> str:
-    """A machine has our name, and no purchase of ours was unanswered."""
-    return (
-        f"{story.refused}Offer {story.offer_id} is bought, and its machine is called {story.name}:"
-        f" {story.shown or _NOT_LISTED}. But no purchase of this host is without an answer, so it is another project's,"
-        f" or a gateway sent a refused request twice. It MAY BE BILLED for this host. Nothing else was bought. {_ADOPT}"
-    )
-
-
-def _another(story: Story) -> str:
-    """A machine has another name, and a purchase of ours was not answered."""
-    return (
-        f"The purchase of offer {story.offer_id} was sent and not answered. The offer is bought, but no machine of it"
-        f" is called {story.name}: {story.shown or _NOT_LISTED}. Somebody else was faster, or the API does not keep"
-        f" names and it is this host's: it MAY BE BILLED. Nothing else was bought. {_ADOPT}"
-    )
-
-
-def _nameless(story: Story) -> str:
-    """Bought, and no machine shows its name."""
-    why = f" {story.listing}" if story.listing else ""
-    return (
-        f"Offer {story.offer_id} is bought, but by whom is not known: none of its machines shows a name yet"
-        f" ({', '.join(story.ids) or 'no id is known either'}).{why} It MAY BE THIS HOST'S and billed at"
-        f" {usd(story.price_per_hour)}. Do not buy another offer instead. Run the same again later, or see in the list"
-        f" of resources whose it is. {_ADOPT}"
-    )
-
-
-def _contradicted(story: Story) -> str:
-    """Known to be made, and the API says that it was not."""
-    known = f"{story.where} says" if story.where else "The API itself said"
-    return (
-        f"{known} that offer {story.offer_id} was bought ({', '.join(story.ids) or 'no id is noted'}). Asked now:"
-        f" {ended(story.asked)} It MAY BE BILLED all the same. Nothing was sent now. Does api_token belong to the"
-        " account that bought it?"
-    )
-
-
-def _unlisted(story: Story) -> str:
-    """Failed, and what is left of it cannot be listed."""
-    return (
-        f"Offer {story.offer_id} failed: {ended(story.reason or NO_REASON)} It MAY BE BILLED nevertheless, since its"
-        f" resources cannot be listed: {story.listing} {AGAIN}"
-    )
-
-
-_UNKNOWN: t.Mapping[Why, t.Callable[[Story], str]] = {
-    Why.UNREADABLE: _unreadable,
-    Why.SILENT: _silent,
-    Why.LATELY: _lately,
-    Why.UNPROVEN: _unproven,
-    Why.ANOTHER: _another,
-    Why.NAMELESS: _nameless,
-    Why.CONTRADICTED: _contradicted,
-    Why.UNLISTED: _unlisted,
+_TAKEN = f"{{refused}}Somebody else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
+# The ends of which it is not known what became of the purchase, in the parts of its story.
+_UNKNOWN: t.Mapping[Why, str] = {
+    Why.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
+    f" MAY BE BILLED. Nothing was sent now. {AGAIN}",
+    Why.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
+    " {seen}{kept} It MAY BE BOUGHT and billed at {price}. Do not buy another offer instead. "
+    f"{AGAIN}",
+    Why.LATELY: "The purchase of offer {offer} was sent and not answered, and the offer is gone now, unbought as"
+    " far as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
+    " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
+    Why.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
+    " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
+    f" twice. It MAY BE BILLED for this host. Nothing else was bought. {_ADOPT}",
+    Why.ANOTHER: "The purchase of offer {offer} was sent and not answered. The offer is bought, but no machine of"
+    " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
+    f" it MAY BE BILLED. Nothing else was bought. {_ADOPT}",
+    Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: none of its machines shows a name yet"
+    " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
+    f" Run the same again later, or see in the list of resources whose it is. {_ADOPT}",
+    Why.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
+    " BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?",
+    Why.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"
+    f" listed:{{listing}} {AGAIN}",
 }
 
 
