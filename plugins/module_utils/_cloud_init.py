@@ -100,6 +100,8 @@ def check_user_data(text: str) -> list[str]:
     No message holds a piece of the user data, which may carry secrets: only line numbers, keys that cloud-init knows,
     and keys that are plain words.
     """
+    if not text.strip():
+        raise ValueError("renders to nothing; leave it out if the machine shall run nothing at its first boot")
     _check_header(text)
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MOST_BYTES:
@@ -116,8 +118,6 @@ def _check_header(text: str) -> None:
         hint = "; there is a blank or a byte order mark before it"
     elif re.match(r"\s*##\s*template\s*:", text, re.IGNORECASE):
         hint = "; the API does not take templates of cloud-init: render it with Ansible and leave out its first line"
-    elif not text.strip():
-        hint = "; it is empty"
     raise ValueError(f"must begin with a line '#cloud-config' or with '#!/'{hint}")
 
 

@@ -42,3 +42,10 @@ def check_timeout(value: float) -> float:
     if not 1 <= value <= 86_400:
         raise ValueError(f"must be a number of seconds, at least 1 and at most 86400, not {value:g}")
     return value
+
+
+def check_price(value: float | None) -> float | None:
+    """A price or the limit of one (USD per hour), None if it is not given."""
+    if value is not None and not 0 <= value < float("inf"):
+        raise ValueError(f"must be USD per hour for the whole offer, at least 0, not {value}")
+    return value

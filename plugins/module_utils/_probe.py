@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from . import _life, _states
-from ._api import RESOURCE_ENVELOPES, Json, id_of
+from ._api import RESOURCE_ENVELOPES, Json, id_of, read_resource
 from ._connection import parse_ssh_command
 from ._market import price_per_hour
 from ._moments import seconds_of
@@ -84,6 +84,52 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 
 # The same, as the tasks of a purchase have asked for it
 _LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
+
+
+Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
+
+
+def families_of(gpus: Exchange) -> list[str]:
+    """The families of GPUs that the catalogue names."""
+    return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
+
+
+def reads_of_offer(offer_id: str) -> list[Read]:
+    """What to read of an offer that was not bought; nothing without one."""
+    reads: list[Read] = [
+        ("offer", ("offers", offer_id), {}),
+        ("offer_status", ("offers", offer_id, "status"), {}),
+        ("resources_of_offer", ("resources",), {"offer_id": offer_id}),
+    ]
+    return reads if offer_id else []
+
+
+def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
+    """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
+    machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
+    running = [each for each in machines if each["access"].get("external_ip")][:1]
+    under_way = [each for each in machines if not each["access"].get("external_ip")][:1]
+    reads: list[Read] = []
+    for each in running:
+        reads.append(("fresh_resource", ("resources", each["resource_id"]), {"force_refresh": "true"}))
+        reads += [("resource", ("resources", each["resource_id"]), {}), *_status_of("bought_status", each)]
+    for each in under_way:
+        reads += [("under_way", ("resources", each["resource_id"]), {}), *_status_of("under_way_status", each)]
+    return reads
+
+
+def _status_of(name: str, machine: Json) -> list[Read]:
+    return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
+
+
+def has_clusters(offers: t.Iterable[Json]) -> bool:
+    """Whether one of the offers has several machines."""
+    return _count_of_clusters(offers) > 0
+
+
+def first_offer_id(offers: t.Iterable[Json]) -> str:
+    """The id of the first offer that has one, empty if none has."""
+    return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
 
 
 def findings(seen: Seen) -> list[Finding]:
@@ -459,6 +505,18 @@ def _names(seen: Seen) -> Verdict | None:
     return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
 
 
+def _history(seen: Seen) -> Verdict | None:
+    if not seen.machines:
+        return None
+    entries = [entry for each in seen.machines for entry in items_in(each.get("offer_history"))]
+    roles = [_states.word(each.get("role")) or "none" for each in entries if id_of(each.get("offer_id"))]
+    if not roles:
+        return stands(False, "offer_history names no offer", offer_history="missing")
+    if "primary" not in roles:
+        return stands(False, f"role: {_named(roles)}", offer_history="other_words")
+    return stands(True, f"role: {_named(roles)}", offer_history="primary")
+
+
 def _spec_known(seen: Seen) -> Verdict | None:
     specs = [each["spec"] for each in seen.machines if isinstance(each.get("spec"), dict)]
     if not specs:
@@ -600,6 +658,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("list-filter", (), _list_filter, "a machine, and an offer"),
     Assumption("names", ("keeps_name",), _names, "a machine that a registry knows"),
     Assumption("states", (), _resource_words, "a machine"),
+    Assumption("history", ("offer_history",), _history, "a machine"),
     Assumption("spec", ("spec_known",), _spec_known, "a machine"),
     Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
     Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from . import _states
 from ._api import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
-from ._http import Answer
+from ._http import PASSING, Answer
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 
@@ -50,6 +50,16 @@ class Exchange:
     def is_error(self) -> bool:
         """Whether the API answered that it will not do it."""
         return self.status is not None and 400 <= self.status < 500
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may be answered a moment later."""
+        return self.status is None or self.status in PASSING
+
+    @property
+    def is_of_the_api(self) -> bool:
+        """Whether the API answered it, with what was asked for or that it has no such path."""
+        return self.is_success or (self.is_error and self.status not in (401, 403, 429))
 
     @property
     def end(self) -> float:
@@ -137,6 +147,12 @@ class Finding:
     verdict: str
     evidence: str
     switches: Json = field(default_factory=dict)
+
+    @property
+    def row(self) -> Json:
+        """Its line in a table, in which a contradiction is loud."""
+        loud = self.verdict.upper() if self.verdict == CONTRADICTED else self.verdict
+        return {"assumption": self.id, "verdict": loud, "evidence": self.evidence}
 
 
 class Verdict(t.NamedTuple):

@@ -179,14 +179,18 @@ class Answers:
             "access": access,
             "spec": self._spec(offer) if self.settings.spec_known else {},
             "linked_resources": [],
-            "offer_history": [
-                {"offer_id": offer.offer_id, "offer_type": offer.type, "role": "primary", "created_at": created}
-            ],
+            "offer_history": self._history(offer, created),
             "pricing_total_hourly": self._price_of_one(offer),
             "valid_from": created,
             "valid_to": self.time(resource.deleted_at),
             "last_synced_at": self.time(now),
         }
+
+    def _history(self, offer: Offer, created: str | None) -> list[Json] | None:
+        if self.settings.offer_history == "missing":
+            return None
+        role = "primary" if self.settings.offer_history == "primary" else "origin"
+        return [{"offer_id": offer.offer_id, "offer_type": offer.type, "role": role, "created_at": created}]
 
     @staticmethod
     def _spec(offer: Offer) -> Json:

@@ -79,6 +79,9 @@ class Settings:
     None: all at once (paging is unknown, section 10.1)."""
     page_links: bool = True
     """Whether such a page has a ``next``; without it only ``total_count`` tells that there is more."""
+    offer_history: Literal["primary", "other_words", "missing"] = "primary"
+    """What a resource says of the offer that it was bought with: its role in ``offer_history`` is ``primary``, a word
+    that is on no page (section 2.6.3), or another one; or the history is null, and the resource names no offer."""
     spec_known: bool = True
     """Whether a resource's ``spec`` describes the machine; it is documented as free-form, with the sample ``{}``."""
     discovery_envelope: bool = False

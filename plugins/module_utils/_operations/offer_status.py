@@ -13,11 +13,13 @@ import threading
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import _connection, _input, _spec, _states
+from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result, given
+from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
+from .._provision.offer import View
 
 BLANK: Result = {
     "changed": False,
@@ -39,10 +41,7 @@ BLANK: Result = {
     "offers": {},
 }
 
-_CONNECTION = ("resource_id", "ansible_host", "ansible_port", "ansible_user")
-_HOPELESS = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 MOST_THREADS = 8  # requests at the same moment; the client's session keeps up to ten connections
-_GATHERED = ("instances", "connections", "resource_ids")  # of many offers one list
 
 _List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
 
@@ -84,9 +83,9 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
         offers = dict(pool.map(look, texts))
     for result in offers.values():
         result.pop("offers")
-    refused = [result for result in offers.values() if result.get("error_class") == "auth"]
-    if refused and (len(refused) == len(offers) or any(result["status_code"] == 401 for result in refused)):
-        raise _refused(refused[0], offers)
+    refused = _offer.refused_token(offers.values())
+    if refused is not None:
+        raise _refused(refused, offers)
     return _gathered(offers)
 
 
@@ -111,56 +110,15 @@ class _Listing:
 
 
 def _refused(result: Result, offers: t.Mapping[str, Result]) -> Failure:
-    """The failure of a token that is refused, which is no offer's own."""
+    """The failure of a token that is refused."""
     facts = {**_gathered(offers), "ready": False, "terminal": True, "transient_error": False}
-    known = {name: value for name, value in facts.items() if name not in ("msg", "changed")}
-    return Failure(result["msg"], "auth", **{**known, "status_code": result["status_code"]})
+    del facts["msg"], facts["changed"]
+    return Failure(result["msg"], "auth", **{**facts, "status_code": result["status_code"]})
 
 
 def _gathered(offers: t.Mapping[str, Result]) -> Result:
     """All of them in one result."""
-    found = list(offers.values())
-    pauses = [result["retry_after"] for result in found if result["retry_after"] is not None]
-    return {
-        **copy.deepcopy(BLANK),
-        **{name: [each for result in found for each in result[name]] for name in _GATHERED},
-        "offers": dict(offers),
-        "ready": all(result["ready"] for result in found),
-        "terminal": all(result["terminal"] for result in found),
-        "transient_error": any(result["transient_error"] for result in found),
-        "retry_after": max(pauses, default=None),
-        "msg": _summary(found),
-    }
-
-
-def _summary(found: list[Result]) -> str:
-    """Many offers in one line."""
-    if not found:
-        return "There is no offer to look at."
-    counts: dict[str, int] = {}
-    for result in found:
-        word = _word(result)
-        counts[word] = counts.get(word, 0) + 1
-    ready = counts.pop("ready", 0)
-    others = "".join(f"; {count} {word}" for word, count in sorted(counts.items(), key=lambda item: -item[1]))
-    return f"{ready} of {len(found)} {'is' if ready == 1 else 'are'} ready{others}."
-
-
-def _word(result: Result) -> str:
-    """What an offer is in the line of many."""
-    if result["ready"]:
-        return "ready"
-    if result.get("failed"):
-        return "cannot be looked at"
-    if result["phase"] is None:
-        return "not readable this time"
-    words = {
-        _states.UNBOUGHT: "not bought (yet)",
-        _states.FAILED: "failed",
-        _states.EXPIRED: "expired",
-        _states.ENDED: "deleted since",
-    }
-    return words.get(result["phase"], "under way")
+    return {**copy.deepcopy(BLANK), **_offer.together(offers.values()), "offers": dict(offers)}
 
 
 # One
@@ -172,73 +130,33 @@ def _one(api: SupplyApi, offer_id: str, listing: _List, check_mode: bool) -> Res
     try:
         status = api.offer_status(offer_id, retries=0)
         known["resource_ids"] = status["resource_ids"]
-        machines, phase, hindrance = _machines(api, status, listing)
+        view = _view(api, status, listing)
     except ApiError as error:
         blank = {**copy.deepcopy(BLANK), **known}
         if error.passing:
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
         raise Failure.of(error, "Waiting cannot cure this.", **known) from None
-    ready = phase == _states.READY and hindrance is None
-    over = phase in _HOPELESS or (check_mode and phase == _states.UNBOUGHT)
-    return {
-        **copy.deepcopy(BLANK),
-        **status,
-        "phase": phase,
-        "instances": machines,
-        "connections": [{key: m[key] for key in _CONNECTION} for m in machines if m["ansible_host"] is not None],
-        "resource_ids": status["resource_ids"] or [m["resource_id"] for m in machines if m["resource_id"]],
-        "ready": ready,
-        "terminal": ready or over,
-        "transient_error": phase == _states.READY and not ready,
-        "msg": _message(phase, status, machines, hindrance),
-    }
+    return {**copy.deepcopy(BLANK), **_offer.result_of(status, view, check_mode=check_mode)}
 
 
-def _machines(api: SupplyApi, status: Json, listing: _List) -> tuple[list[Json], str, str | None]:
-    """The machines of an offer, its phase, and why a ready one cannot be used yet.
-
-    Ports, missing addresses and the news that a machine was deleted stand with the resources, which are read only once
-    the offer is ready.
+def _view(api: SupplyApi, status: Json, listing: _List) -> View:
+    """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
+    machine was deleted stand with these. Raises ApiError.
     """
-    machines = _connection.machines(status["instances"], [])
-    if status["phase"] != _states.READY:
-        return machines, status["phase"], None
+    alone = _offer.seen_alone(status)
+    if alone.phase != _states.READY:
+        return alone
     # Not every deployment may have the list of resources; what the status says is then all there is.
-    told = bool(machines) and all(_connection.parse_ssh_command(m.get("ssh_command")).host for m in machines)
-    ids = ids_in(status)
+    is_reachable = _offer.is_reachable(alone)
     try:
         resources = of_offer(listing(), status["offer_id"], ids_for_match(status))
-        if not told:
-            resources += _read(api, set(ids) - {resource["resource_id"] for resource in resources})
+        if not is_reachable:
+            resources += _read(api, set(ids_in(status)) - {each["resource_id"] for each in resources})
     except ApiError:
-        if not told:
+        if not is_reachable:
             raise
-        return machines, _states.READY, None
-    if resources and not any(_states.is_live(resource["status"]) for resource in resources):
-        return _without_life(status, machines, resources, ids)
-    machines = _connection.machines(status["instances"], resources)
-    if not machines:
-        return machines, _states.READY, "the API lists none of its machines" if ids else "the API names no instance yet"
-    without = sum(machine["ansible_host"] is None for machine in machines)
-    hindrance = f"{without} of {len(machines)} instances have no address yet" if without else None
-    return machines, _states.READY, hindrance
-
-
-def _without_life(
-    status: Json, machines: list[Json], resources: list[Json], ids: list[str]
-) -> tuple[list[Json], str, str | None]:
-    """No machine of a ready offer lives: it ends, or it has failed."""
-    if all(_states.is_ending(resource["status"]) for resource in resources):
-        # What is not listed, or is still being deleted, has told nobody that it is gone.
-        if not {resource["resource_id"] for resource in resources}.issuperset(ids):
-            return [], _states.READY, "its machines are being deleted, or the API does not list them any more"
-        if not all(_states.is_gone(resource["status"]) for resource in resources):
-            return [], _states.READY, "its machines are being deleted"
-        return machines, _states.ENDED, None
-    # Nothing says that a machine that has failed is billed no more.
-    left = [r["resource_id"] for r in resources if r["resource_id"] and not _states.is_gone(r["status"])]
-    status.update(resource_ids=left, failure_reason=status["failure_reason"] or "its machines have failed")
-    return machines, _states.FAILED, None
+        return alone
+    return _offer.seen_with(status, resources)
 
 
 def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> list[Json]:
@@ -251,29 +169,6 @@ def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> list[Json]:
             if error.error_class != "not_found":
                 raise
     return resources
-
-
-def _message(phase: str, status: Json, machines: list[Json], hindrance: str | None) -> str:
-    """One line for the terminal."""
-    offer = f"Offer {status['offer_id']}"
-    said = status["procurement_status"] or status["status"]
-    if phase == _states.READY:
-        return f"{offer} is ready: {len(machines)} instance(s)." if hindrance is None else f"{offer}: {hindrance}."
-    if phase == _states.FAILED:
-        return f"{offer} failed: {status['failure_reason'] or 'the API gives no reason'}.{_billing(status)}"
-    if phase == _states.EXPIRED:
-        return f"{offer} has expired without being bought."
-    if phase == _states.ENDED:
-        return f"{offer} was bought, but all its machines have been deleted since."
-    if phase == _states.UNBOUGHT:
-        return f"{offer} is not bought (yet): the API says '{said}'."
-    progress: t.Any = status["progress"]
-    return f"{offer} is under way: {said}{', ' + progress if progress else ''}."
-
-
-def _billing(status: Json) -> str:
-    ids = ", ".join(status["resource_ids"])
-    return f" These resources may still be billed: {ids}." if ids else ""
 
 
 _RULES = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

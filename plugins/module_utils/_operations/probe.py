@@ -15,13 +15,23 @@ import time
 import typing as t
 from dataclasses import asdict, replace
 
-from .. import _decide_spec, _life, _log, _states
-from .._api import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, id_of, path_to, read_detail, read_resource
-from .._http import PASSING, Answer, HttpClient, TransportError
+from .. import _decide_spec, _life, _log
+from .._api import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, path_to, read_detail
+from .._http import Answer, HttpClient, TransportError
 from .._market import search_body
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._probe import CATALOGS, findings
+from .._probe import (
+    CATALOGS,
+    Read,
+    families_of,
+    findings,
+    first_offer_id,
+    has_clusters,
+    reads_of_machines,
+    reads_of_offer,
+)
+from .._provision import probing
 from .._provision.ownership import Claim
 from .._provision.place import Place
 from .._provision.spending import Bill
@@ -42,8 +52,8 @@ NOBODY = "00000000-0000-4000-8000-0000000000aa"  # an id that nothing has
 WRONG_TOKEN = "a-wrong-token-of-the-probe"
 # What no offer can be: free. And what is no GPU.
 _NO_PRICE, _NO_GPU = 0.0001, "no-such-gpu"
-_MOST_TYPES = 8  # families that one search names
-_COLUMNS = {"assumption": "id", "verdict": "verdict", "evidence": "evidence"}
+MOST_TYPES = 8  # families that one search names
+_COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
 
 
 class Prober(SupplyApi):
@@ -58,6 +68,11 @@ class Prober(SupplyApi):
     def get(self, name: str, *parts: str, **query: str) -> Exchange:
         """GET of the path of these parts."""
         return self._look(self._http, name, "GET", path_to(*parts), query)
+
+    def read(self, reads: t.Iterable[Read]) -> None:
+        """One after the other."""
+        for name, parts, query in reads:
+            self.get(name, *parts, **query)
 
     def search(self, name: str, **compute: t.Any) -> Exchange:
         """POST /get_offers, which is a read."""
@@ -75,8 +90,8 @@ class Prober(SupplyApi):
         found = self.get(name, *parts)
         if found.status is None:
             raise ApiError(f"GET {found.path} brought no answer: {self._lost}.", "unavailable", passing=True)
-        answer = Answer(found.status or 0, found.is_json, found.data, found.retry_after)
-        if not found.is_success and (not found.is_error or found.status in (401, 403, 429)):
+        answer = Answer(found.status, found.is_json, found.data, found.retry_after)
+        if not found.is_of_the_api:
             raise error_of(f"GET {found.path}", answer, read_detail(answer, self._http.redact))
         return found
 
@@ -84,7 +99,7 @@ class Prober(SupplyApi):
         self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None = None
     ) -> Exchange:
         found = self._look_once(http, name, method, path, query, spec)
-        if (found.status is None or found.status in PASSING) and self._repeats < MOST_REPEATS:
+        if found.is_passing and self._repeats < MOST_REPEATS:
             self._repeats += 1
             time.sleep(min(found.retry_after or 1.0, LONGEST_WAIT))
             found = self._look_once(http, name, method, path, query, spec)
@@ -127,13 +142,14 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     wished.update({key: str(params["name"]) for key in _life.bought_ids(all_seen) if params["name"]})
     found = findings(all_seen)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
-    if file and not check_mode:
+    writes = bool(file) and not check_mode
+    if writes:
         _write(file, {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges})
     return {
         **BLANK,
-        "changed": bool(file) and not check_mode,
+        "changed": writes,
         "probe": _published(clean, api.exchanges),
-        "lines": _lines(clean, api.exchanges, len(life), params["recording"] if file and not check_mode else ""),
+        "lines": _lines(clean, api.exchanges, len(life), params["recording"] if writes else ""),
         "warnings": memory.warnings(),
     }
 
@@ -155,12 +171,8 @@ def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
     bills: list[Bill] = []
     for place in dict.fromkeys(filter(None, places)):
         with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
-            bills += [
-                each for each in registries.at(place).ledger().bills if each.end is not None and each.resource_ids
-            ]
-    ended = [bill for bill in bills if not bill.runs and bill.resource_ids]
-    last = max(ended, key=lambda bill: bill.end or 0.0, default=None)
-    return last.resource_ids[0] if last else ""
+            bills += registries.at(place).ledger().bills
+    return probing.last_ended(bills)
 
 
 # The reads
@@ -172,23 +184,18 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     gpus = api.get("gpus", "available_gpus")
     for kind in CATALOGS:
         api.get(kind, f"available_{kind}")
-    offer = _look_at_market(api, list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else [])
-    if offer:
-        api.get("offer", "offers", offer)
-        api.get("offer_status", "offers", offer, "status")
-        api.get("resources_of_offer", "resources", offer_id=offer)
+    api.read(reads_of_offer(_look_at_market(api, families_of(gpus))))
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
-    _look_at_machines(api, items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else [])
-    if ended:
-        api.get("ended", "resources", ended)
+    api.read(reads_of_machines(items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else []))
+    api.read([("ended", ("resources", ended), {})] if ended else [])
     if wrong_token:
         api.get_as_stranger("wrong_token", "resources")
 
 
 def _look_at_market(api: Prober, families: list[str]) -> str:
     """Searches; the id of an offer that was found, empty if there is none."""
-    types = " | ".join(families[:_MOST_TYPES]) or "H100"
+    types = " | ".join(families[:MOST_TYPES]) or "H100"
     found = api.search("search", gpu_type=types, gpu_count=1)
     if found.is_error and len(families) > 1:
         api.exchanges[-1] = replace(found, name="several_types")
@@ -196,28 +203,11 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
         found = api.search("search", gpu_type=types, gpu_count=1)
     api.search("without_count", gpu_type=types)
     eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
-    if not any((each.get("node_count") or 1) != 1 for each in items_in(eight.data, "offers")):
+    if not has_clusters(items_in(eight.data, "offers")):
         api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
     api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
     api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
-    offers = [each for look in (found, eight) for each in items_in(look.data, "offers")]
-    return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
-
-
-def _look_at_machines(api: Prober, listed: list[Json]) -> None:
-    """A machine that runs, twice, and one that is on its way, with the status of their offers."""
-    machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
-    running = next((each for each in machines if each["access"].get("external_ip")), None)
-    under_way = next((each for each in machines if not each["access"].get("external_ip")), None)
-    if running:
-        api.get("fresh_resource", "resources", running["resource_id"], force_refresh="true")
-        api.get("resource", "resources", running["resource_id"])
-    if running and running["offer_id"]:
-        api.get("bought_status", "offers", running["offer_id"], "status")
-    if under_way:
-        api.get("under_way", "resources", under_way["resource_id"])
-    if under_way and under_way["offer_id"]:
-        api.get("under_way_status", "offers", under_way["offer_id"], "status")
+    return first_offer_id([*items_in(found.data, "offers"), *items_in(eight.data, "offers")])
 
 
 # What is told
@@ -235,21 +225,16 @@ def _plain(found: t.Iterable[Finding]) -> list[Json]:
 
 
 def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], lived: int, recording: str) -> list[str]:
-    rows = [{**asdict(each), "verdict": _loud(each.verdict)} for each in found]
     verdicts = [each.verdict for each in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
     return [
-        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
+        *narrow_table([each.row for each in found], _COLUMNS, LINE, ("evidence",)),
         "",
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
         ", ".join(f"{verdicts.count(each)} {each}" for each in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
     ]
-
-
-def _loud(verdict: str) -> str:
-    return verdict.upper() if verdict == CONTRADICTED else verdict
 
 
 # The recording

@@ -30,9 +30,7 @@ def _described(resource: Json) -> Json:
 
 def _read(api: SupplyApi, params: Params) -> list[Json]:
     name, states = params["name"], [_states.word(state) for state in params["states"] or []]
-    found: t.Iterable[Json] = _listed(api, params)
-    if name is not None:
-        found = [resource for resource in found if resource["name"] == name]
+    found = [resource for resource in _listed(api, params) if name in (None, resource["name"])]
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
         found = list(_refreshed(api, found))

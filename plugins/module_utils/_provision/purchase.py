@@ -34,6 +34,8 @@ THEIRS = "theirs"
 UNSEEN = "unseen"  # none has a name to be seen yet
 
 NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not know the offer
+PHASE_OF_ERROR = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}  # by the class of a look's error
+GONE = (_states.EXPIRED, NOT_FOUND)
 _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 # Refusals that speak of the offer: somebody else was faster, perhaps while this run waited after a 429. The second of
 # two equal requests is refused in the same way, if a gateway sent the first. After any other refusal nothing can have

@@ -3,14 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a purchase says: what happened, what it means for money, and what to do next.
 
-This module util is private to the collection.
+`ending` has the sentence for each end that `purchase.follow` decides on. This module util is private to the collection.
 """
 
 from __future__ import annotations
 
 import typing as t
+from dataclasses import dataclass
 
+from .. import _states
 from .._wording import usd
+from .purchase import Do, Past, Step, Why
 from .sums import Sum
 
 Machine = t.Mapping[str, t.Any]
@@ -19,13 +22,9 @@ NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
 NO_REASON = "the API gives no reason"
 AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
+_NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
-
-
-def described(machines: t.Iterable[Machine], ids: t.Iterable[str] = ()) -> str:
-    """Machines in a sentence, with names and prices; their mere ids if nothing else is known of them."""
-    return "; ".join(map(_described, machines)) or ", ".join(ids) or "machines that the API does not list"
 
 
 def _described(machine: Machine) -> str:
@@ -44,7 +43,7 @@ def ended(text: object) -> str:
     return f"{str(text).rstrip('.')}."
 
 
-# Nothing of ours comes of the offer
+# Before anything is sent
 
 
 TWO_REGISTRIES = (
@@ -88,28 +87,6 @@ def above_account(offer_id: str, together: Sum, ceiling: float) -> str:
     )
 
 
-def expired(offer_id: str) -> str:
-    """It was free until a moment ago."""
-    return f"Offer {offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
-
-
-def freed(offer_id: str, since: str) -> str:
-    """A purchase that was never answered, and cannot be under way any more."""
-    return (
-        f"Offer {offer_id} has been gone since {since}, unbought, so the purchase that was never answered did not"
-        f" happen. {NOTHING_BOUGHT} Search again."
-    )
-
-
-def taken(offer_id: str, name: str, machines: list[Machine], ids: list[str], refused: str) -> str:
-    """Somebody else has the offer."""
-    whose = f"no machine of it is called {name}, but {described(machines, ids)}" if machines or ids else ""
-    return (
-        f"{refused}Somebody else has bought offer {offer_id}: {whose or 'this account lists no machine of it'}."
-        f" {NOTHING_BOUGHT} Search again."
-    ).strip()
-
-
 def refusal(error_class: str) -> str:
     """What a refusal of the purchase means, after the API's own words."""
     reasons = {
@@ -121,84 +98,167 @@ def refusal(error_class: str) -> str:
     return f"{reasons.get(error_class, '')} {NOTHING_BOUGHT}".strip()
 
 
-def denied(offer_id: str, reason: str) -> str:
-    """A refusal in an answer that looks like a success."""
-    return f"The API did not sell offer {offer_id}: {ended(reason)} {NOTHING_BOUGHT}"
+# Ends without a machine of ours
 
 
-# Nobody knows
+class Error(t.Protocol):
+    """What the API answered, as its client raises it. Its text is a sentence."""
+
+    error_class: str
+    status_code: int | None
+    retry_after: float | None
 
 
-def silent(offer_id: str, said: object, asked: object, objection: str, price: float | None) -> str:
-    """Sent, not answered, and nobody knows more."""
-    again = f" It was not sent again: {ended(objection)}" if objection else ""
-    return (
-        f"The purchase of offer {offer_id} was sent, but its outcome is not known: {said} Asked afterwards:"
-        f" {ended(asked)}{again} It MAY BE BOUGHT and billed at {usd(price)}. Do not buy another offer instead. {AGAIN}"
-    )
+@dataclass(frozen=True)
+class Story:
+    """What is known of a purchase when it ends.
+
+    name: as which its machine was ordered. where: the registry. price_per_hour: USD per hour, None if unknown.
+    machines: those that the API lists for the offer. ids: of these and the status, or noted, what may be billed.
+    since: when the offer was first seen as gone; or, if that was lately, when it will have been long ago.
+    error: the answer to the newest purchase, None if it was a success. denial: the words of a success that says no.
+    asked: what the newest look has shown. missing: why it could not be read. listing: why nothing could be listed.
+    objection: why the purchase was not sent again. reason: why the offer failed, in the API's words.
+    """
+
+    offer_id: str
+    past: Past
+    name: str = ""
+    where: str | None = None
+    price_per_hour: float | None = None
+    machines: t.Sequence[Machine] = ()
+    ids: t.Sequence[str] = ()
+    since: str = ""
+    error: Error | None = None
+    denial: str = ""
+    asked: object = ""
+    missing: Error | None = None
+    listing: Error | None = None
+    objection: str = ""
+    reason: str | None = None
+
+    @property
+    def said(self) -> str:
+        """What the API answered to the newest purchase."""
+        if self.error is not None:
+            return str(self.error)
+        if self.past.sends:
+            return f"The API answered that it was not made: {ended(self.denial)}"
+        return f"{self.where} says that it was sent before, and not what became of it."
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Parts of the sentences below."""
+        machines = "; ".join(map(_described, self.machines)) or ", ".join(self.ids)
+        return {
+            "offer": self.offer_id,
+            "name": self.name,
+            "where": str(self.where),
+            "witness": f"{self.where} says" if self.where else "The API itself said",
+            "price": usd(self.price_per_hour),
+            "ids": ", ".join(self.ids) or "no id is known",
+            "machines": machines or "machines that the API does not list",
+            "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
+            "said": self.said,
+            "refused": f"{self.error} " if self.error else "",
+            "asked": str(self.asked),
+            "seen": ended(self.asked),
+            "kept": f" It was not sent again: {ended(self.objection)}" if self.objection else "",
+            "listing": f" {self.listing}" if self.listing else "",
+            "cause": ended(self.reason or NO_REASON),
+            "since": self.since,
+        }
 
 
-def lately(offer_id: str, until: str) -> str:
-    """Sent, not answered, and gone."""
-    return (
-        f"The purchase of offer {offer_id} was sent and not answered, and the offer is gone now, unbought as far as the"
-        f" API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
-        f" Run the same again after {until}: if it is still unbought then, another offer may be bought."
-    )
+@dataclass(frozen=True)
+class Ending:
+    """A failure: its message and class, the ids that may be billed, and the answer whose status it has."""
+
+    msg: str
+    error_class: str
+    ids: t.Sequence[str] = ()
+    error: Error | None = None
+
+    @property
+    def answer(self) -> dict[str, t.Any]:
+        """The fields of a result that come from that answer."""
+        error = self.error
+        return {} if error is None else {"status_code": error.status_code, "retry_after": error.retry_after}
 
 
-def unproven(offer_id: str, name: str, machines: list[Machine], ids: list[str], refused: str) -> str:
-    """A machine has our name, and no purchase of ours was unanswered."""
-    return (
-        f"{refused}Offer {offer_id} is bought, and its machine is called {name}: {described(machines, ids)}. But no"
-        " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
-        f" twice. It MAY BE BILLED for this host. Nothing else was bought. {_ADOPT}"
-    ).strip()
+def asked(status: t.Mapping[str, t.Any]) -> str:
+    """What a look at the offer's status has shown."""
+    if status["phase"] == _states.UNBOUGHT:
+        return "the API still calls it unbought"
+    return f"the API calls it '{status['procurement_status'] or status['status']}'"
 
 
-def another(offer_id: str, name: str, machines: list[Machine], ids: list[str]) -> str:
-    """A machine has another name, and a purchase of ours was not answered."""
-    return (
-        f"The purchase of offer {offer_id} was sent and not answered. The offer is bought, but no machine of it is"
-        f" called {name}: {described(machines, ids)}. Somebody else was faster, or the API does not keep names and it"
-        f" is this host's: it MAY BE BILLED. Nothing else was bought. {_ADOPT}"
-    )
+def ending(step: Step, story: Story) -> Ending:
+    """The failure for a step that ends a purchase without a machine of ours."""
+    why = t.cast(Why, step.why)
+    newest = story.error or (None if story.past.sends else story.missing)
+    if step.do is Do.UNKNOWN:
+        # What the API has answered to a purchase of this run says more than that the status cannot be read.
+        why = Why.SILENT if why is Why.UNREADABLE and story.past.sends else why
+        return Ending(_UNKNOWN[why].format(**story.parts), "unknown_outcome", story.ids, newest)
+    if why is Why.FAILED:
+        left = billed(story.ids) or ("No resource of it is known." if story.past.sends else NOTHING_BOUGHT)
+        return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, "conflict", story.ids)
+    if why is Why.TAKEN:
+        return Ending(_TAKEN.format(**story.parts), "conflict", error=newest)
+    if why is Why.REFUSED:
+        return _refused(story)
+    return _gone(why, story)
 
 
-def nameless(offer_id: str, ids: list[str], price: float | None, unlisted: object) -> str:
-    """Bought, and no machine shows its name."""
-    why = f" {unlisted}" if unlisted else ""
-    return (
-        f"Offer {offer_id} is bought, but by whom is not known: none of its machines shows a name yet"
-        f" ({', '.join(ids) or 'no id is known either'}).{why} It MAY BE THIS HOST'S and billed at {usd(price)}."
-        " Do not buy another offer instead. Run the same again later, or see in the list of resources whose it is."
-        f" {_ADOPT}"
-    )
+def _refused(story: Story) -> Ending:
+    """By an error, or by an answer that looks like a success."""
+    error = story.error
+    if error is not None:
+        return Ending(f"{error} {refusal(error.error_class)}", error.error_class, error=error)
+    return Ending(f"The API did not sell offer {story.offer_id}: {ended(story.denial)} {NOTHING_BOUGHT}", "conflict")
 
 
-def contradicted(offer_id: str, where: str | None, ids: list[str], said: object) -> str:
-    """Known to be made, and the API says that it was not."""
-    known = f"{where} says" if where else "The API itself said"
-    return (
-        f"{known} that offer {offer_id} was bought ({', '.join(ids) or 'no id is noted'}). Asked now: {ended(said)}"
-        " It MAY BE BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?"
-    )
+def _gone(why: Why, story: Story) -> Ending:
+    """Expired, not known to the API, or not readable, and nothing was sent; or a purchase was never answered."""
+    if story.past.unanswered:
+        msg = (
+            f"Offer {story.offer_id} has been gone since {story.since}, unbought, so the purchase that was never"
+            f" answered did not happen. {NOTHING_BOUGHT} Search again."
+        )
+        return Ending(msg, "not_found" if why is Why.NOT_FOUND else "expired")
+    if story.missing is not None:
+        advice = " The API does not know this offer; search again." if why is Why.NOT_FOUND else ""
+        return Ending(f"{story.missing}{advice} {NOTHING_BOUGHT}", story.missing.error_class, error=story.missing)
+    msg = f"Offer {story.offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
+    return Ending(msg, "expired")
 
 
-def unreadable(offer_id: str, where: str, said: object) -> str:
-    """The registry says that something may be bought, and the API cannot be asked."""
-    return (
-        f"{said} {where} says that offer {offer_id} is bought, or that a purchase of it was sent: it MAY BE BILLED."
-        f" Nothing was sent now. {AGAIN}"
-    )
-
-
-def unlisted(offer_id: str, reason: str | None, said: object) -> str:
-    """Failed, and nobody can say what is left of it."""
-    return (
-        f"Offer {offer_id} failed: {ended(reason or NO_REASON)} It MAY BE BILLED nevertheless, since its resources"
-        f" cannot be listed: {said} {AGAIN}"
-    )
+_TAKEN = f"{{refused}}Somebody else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
+# The ends of which it is not known what became of the purchase, in the parts of its story.
+_UNKNOWN: t.Mapping[Why, str] = {
+    Why.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
+    f" MAY BE BILLED. Nothing was sent now. {AGAIN}",
+    Why.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
+    " {seen}{kept} It MAY BE BOUGHT and billed at {price}. Do not buy another offer instead. "
+    f"{AGAIN}",
+    Why.LATELY: "The purchase of offer {offer} was sent and not answered, and the offer is gone now, unbought as"
+    " far as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
+    " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
+    Why.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
+    " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
+    f" twice. It MAY BE BILLED for this host. Nothing else was bought. {_ADOPT}",
+    Why.ANOTHER: "The purchase of offer {offer} was sent and not answered. The offer is bought, but no machine of"
+    " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
+    f" it MAY BE BILLED. Nothing else was bought. {_ADOPT}",
+    Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: none of its machines shows a name yet"
+    " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
+    f" Run the same again later, or see in the list of resources whose it is. {_ADOPT}",
+    Why.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
+    " BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?",
+    Why.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"
+    f" listed:{{listing}} {AGAIN}",
+}
 
 
 # Bought, and yet a failure
@@ -212,12 +272,12 @@ def not_noted(offer_id: str, price: float | None, ids: list[str], said: object) 
     )
 
 
-def odd_ids(offer_id: str, price: float | None, ids: list[str], odd: list[str]) -> str:
+def odd_ids(offer_id: str, price: float | None, ids: list[str], odd: t.Iterable[object]) -> str:
     """The API's answer names machines by what is no id."""
     return (
         f"Offer {offer_id} was BOUGHT and is billed at {usd(price)}, resources: {', '.join(ids) or 'no id is known'}."
-        f" The API also names what is no id, and is not used: {', '.join(map(repr, odd))}. See what it is with"
-        " compute_index.supply.resource_info."
+        f" The API also names what is no id, and is not used: {', '.join(repr(str(each)) for each in odd)}. See what it"
+        " is with compute_index.supply.resource_info."
     )
 
 

@@ -106,7 +106,7 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
-    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 37 not seen"
+    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 38 not seen"
 
 
 def test_a_server_that_knows_no_path_is_another_one(queue: RequestQueue, perform: Perform) -> None:

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
-    OWN,
     PROBE_ENDED,
     PROBE_PURCHASE,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.probing import OWN
 
 import samples
 from request_queue import RequestQueue

@@ -93,6 +93,28 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             {},
         ),
         ("error-body", [look("invalid", {"detail": []}, 422)], CONFIRMED, "detail is: list", {}),
+        ("history", [look("resource", samples.resource())], CONFIRMED, "role: primary", {"offer_history": "primary"}),
+        (
+            "history",
+            [look("resource", samples.resource(offer_history=[{"offer_id": samples.OFFER_ID, "role": "Origin"}]))],
+            CONTRADICTED,
+            "role: origin",
+            {"offer_history": "other_words"},
+        ),
+        (
+            "history",
+            [look("resource", samples.resource(offer_history=[{"offer_id": samples.OFFER_ID}]))],
+            CONTRADICTED,
+            "role: none",
+            {"offer_history": "other_words"},
+        ),
+        *(
+            ("history", [each], CONTRADICTED, "offer_history names no offer", {"offer_history": "missing"})
+            for each in (
+                look("resource", samples.resource(offer_history=odd)) for odd in (None, [], "?", [{"role": "primary"}])
+            )
+        ),
+        ("history", [look("resources", [samples.resource()])], NOT_SEEN, "", {}),
         (
             "error-body",
             [look("invalid", is_json=False, status=400)],

@@ -27,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     follow,
     whose_by_name,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import Story, ending
 
 # What a look shows, in the order of the table's columns
 COLUMNS = {
@@ -233,3 +234,31 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
 )
 def test_whose_machines_are_by_their_names(names: list[str | None], asked: list[str], verdict: str) -> None:
     assert whose_by_name([{"name": name} for name in names], asked) == verdict
+
+
+class Answer(Exception):
+    """An answer as the client raises it."""
+
+    error_class, status_code, retry_after = "conflict", 409, None
+
+
+@pytest.mark.parametrize("seen", LOOKS, ids=str)
+def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: Seen) -> None:
+    listing = Answer("It cannot be listed.") if seen.left is None else None
+    for past in PASTS:
+        step = follow(past, seen, False)
+        if step.why is None or past.sends > 1 or past.busy:
+            continue
+        missing = Answer("It brought no answer.") if seen.phase in (None, NOT_FOUND) else None
+        error = Answer("It was refused.") if past.refused not in (None, ANSWERED_NO) else None
+        left = ["r-1"] if seen.left else []
+        facts = {"ids": left, "missing": missing, "error": error, "listing": listing}
+        told = ending(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts))
+        line = f"{past} {seen} {step}: {told.msg}"
+        assert "None" not in told.msg and "  " not in told.msg and told.msg.endswith((".", "?", "name.")), line
+        if step.do is Do.UNKNOWN:
+            assert told.error_class == "unknown_outcome" and "MAY BE" in told.msg, line
+        elif step.why is Why.FAILED and left:
+            assert told.ids == left and "r-1" in told.msg, line
+        else:
+            assert not told.ids and ("Nothing was bought." in told.msg or "No resource of it" in told.msg), line

@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which machines an offer has, as a purchase sees them: every id that a purchase names comes from here.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _states
+from .._api import ApiError, Json, SupplyApi
+from .._provision import machines as _machines
+from .._provision.purchase import UNSEEN, Past, Seen, whose_by_name
+from ._unlisted import unlisted
+
+_SHOWN = ("resource_id", "name", "status", "price_per_hour")
+
+
+class OfferMachines:
+    """The machines of one offer, as the newest look has shown them.
+
+    ``listed``: those that the API lists, whoever they belong to, in short. ``billed``: the ids of those that may be
+    billed. ``unreadable``: why they cannot be listed.
+    """
+
+    def __init__(self, api: SupplyApi, offer_id: str, names: t.Collection[str]) -> None:
+        self._api = api
+        self._offer_id = offer_id
+        self._names = names
+        self.listed: list[Json] = []
+        self.billed: list[str] = []
+        self.unreadable: ApiError | None = None
+
+    def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> Seen:
+        """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
+        ids = _machines.ids_in(status)
+        failed = status["phase"] == _states.FAILED
+        ids += [each for each in noted_ids if each not in ids] if failed else []
+        undecided = past.named and not past.made
+        found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else None
+        self.billed = ids
+        if found is not None:
+            gone = {each["resource_id"] for each in found if _states.is_gone(each["status"])}
+            known = [*ids, *_machines.may_be_billed(found)]
+            self.billed = list(dict.fromkeys(each for each in known if each not in gone))
+        whose = UNSEEN if found is None else whose_by_name(found, self._names)
+        # Where nobody can list them, a machine of ours may be among those of a bought offer.
+        left: bool | None = bool(self.billed)
+        if self.unreadable and not (failed and left):
+            left = None
+        return Seen(status["phase"], whose, left)
+
+    def failed_at_once(self, ids: list[str]) -> bool:
+        """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""
+        self.billed = ids
+        if ids:
+            return True
+        try:
+            status = self._api.offer_status(self._offer_id)
+            ids, match = _machines.ids_in(status), _machines.ids_for_match(status)
+            listed = [] if ids else self._api.resources(self._offer_id)
+        except ApiError as error:
+            self.unreadable = error
+            return False
+        self.billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, match))
+        return True
+
+    def ids_afterwards(self) -> list[str]:
+        """The ids of a purchase whose answer had none; that none can be read must not hide the purchase."""
+        try:
+            status = self._api.offer_status(self._offer_id, retries=0)
+            ids = _machines.ids_in(status)
+            return ids or _machines.may_be_billed(self._read([], _machines.ids_for_match(status)))
+        except ApiError:
+            return []
+
+    def _read(self, ids: list[str], match: list[str]) -> list[Json]:
+        """The machines of the offer: out of the list, and those that it leaves out by their ids."""
+        self.unreadable = None
+        try:
+            resources = self._api.resources(self._offer_id, retries=0)
+            found = _machines.of_offer(resources, self._offer_id, [*ids, *match])
+        except ApiError as error:
+            self.unreadable = error
+            found = []
+        found += unlisted(self._api, ids, found)
+        self.listed[:] = [{key: each[key] for key in _SHOWN} for each in found]
+        return found

@@ -1,0 +1,93 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an audit tells people, and why it fails. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._wording import age, amount, narrow_table, table
+from . import messages
+from .auditing import Audit, Row
+from .spending import HOUR, MILLION, cents
+
+Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
+
+_RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
+_OWNED = {"host": "hosts", **_RUNS}
+_NAMED = {"name": "name", **_RUNS}
+_GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
+_LEASES = 10  # that are shown
+WIDTH = 80
+
+
+def lines(found: Audit, leases: t.Sequence[Lease]) -> list[str]:
+    """The leases that end first, the machines by owners, and the sums."""
+    return [*_of_leases(leases), *_of_machines(found)]
+
+
+def _of_machines(found: Audit) -> list[str]:
+    sections: list[tuple[str, list[Row], dict[str, str]]] = [
+        ("CLAIMED by a host of the inventory", found.claimed, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: not in the inventory", found.unlisted, _OWNED),
+        ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
+        ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
+        ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
+    ]
+    lines = []
+    for title, rows, columns in sections:
+        lines += _section(title, rows, columns) if rows else []
+    published = found.published
+    odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
+    lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []
+    sums = published["price_per_hour"]
+    unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
+    said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
+    so_far = [amount(_shown_usd(published["usd"][name])) for name in ("claimed", "orphans", "total")]
+    lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
+    return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+
+
+def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
+    """The rows below their title. A state that all have stands there: beside an id there is no room for a column."""
+    states = {row["status"] for row in rows}
+    if len(states) == 1 and (state := states.pop()):
+        title = f"{title} ({state})"
+        columns = {head: key for head, key in columns.items() if key != "status"}
+    shorten = [head for head in columns if head in ("host", "name", "state")]
+    return [title, *narrow_table([_shown(row) for row in rows], columns, WIDTH, shorten), ""]
+
+
+def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
+    """The machines that have a last day, those that end first."""
+    if not leases:
+        return []
+    shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
+    more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
+    return [
+        "LEASES, what ends first",
+        *table(shown, {"host": "host", "until": "until", "USD at most": "bill"}),
+        *more,
+        "",
+    ]
+
+
+def _shown(row: Row) -> Row:
+    """The row with its age and its cost as there is room for them."""
+    hours, usd = row["hours"], row["usd"]
+    so_far = None if usd is None else _shown_usd(usd)
+    return {**row, "age": None if hours is None else age(hours * HOUR), "so_far": so_far}
+
+
+def _shown_usd(usd: float) -> float:
+    """A sum of whole millionths, rounded up to cents."""
+    return cents(round(usd * MILLION))
+
+
+def trouble(found: Audit, *, fail_on_orphans: bool) -> str:
+    """Why the audit fails; empty if it does not."""
+    contested = messages.audit_contested(found.contested) if found.contested else ""
+    doubled = messages.audit_doubled(found.doubled) if found.doubled else ""
+    orphans = messages.audit_orphans(found.orphans) if found.orphans and fail_on_orphans else ""
+    return messages.joined(contested, doubled, orphans)

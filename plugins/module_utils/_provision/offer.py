@@ -1,0 +1,164 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far an offer is: its phase, why a ready one cannot be used yet, whether waiting helps, and all that in words.
+
+Pure. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .. import _connection, _states
+from .machines import ids_in
+
+Json = dict[str, t.Any]
+
+_CONNECTION = ("resource_id", "ansible_host", "ansible_port", "ansible_user")
+_HOPELESS = (_states.FAILED, _states.EXPIRED, _states.ENDED)
+_BEING_DELETED = "its machines are being deleted"
+_WORDS = {
+    None: "not readable this time",
+    _states.UNBOUGHT: "not bought (yet)",
+    _states.FAILED: "failed",
+    _states.EXPIRED: "expired",
+    _states.ENDED: "deleted since",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a look has shown: the machines, the phase, and why a ready offer cannot be used yet (empty if it can).
+
+    ``left``: of an offer whose machines have failed, the ids that may be billed.
+    """
+
+    machines: list[Json]
+    phase: str
+    hindrance: str = ""
+    left: tuple[str, ...] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its machines can be used."""
+        return self.phase == _states.READY and not self.hindrance
+
+
+def seen_alone(status: Json) -> View:
+    """What the status of an offer shows by itself."""
+    return View(_connection.machines(status["instances"], []), status["phase"])
+
+
+def is_reachable(view: View) -> bool:
+    """Whether the status itself has the addresses of all machines, so that their resources need not be read."""
+    commands = [each.get("ssh_command") for each in view.machines]
+    return bool(commands) and all(_connection.parse_ssh_command(command).host for command in commands)
+
+
+def seen_with(status: Json, resources: list[Json]) -> View:
+    """What the status of a ready offer shows, with the resources that are its own."""
+    if resources and not any(_states.is_live(each["status"]) for each in resources):
+        return _without_life(status, resources)
+    machines = _connection.machines(status["instances"], resources)
+    return View(machines, _states.READY, _hindrance(machines, ids_in(status)))
+
+
+def _hindrance(machines: list[Json], ids: list[str]) -> str:
+    if not machines:
+        return "the API lists none of its machines" if ids else "the API names no instance yet"
+    without = sum(machine["ansible_host"] is None for machine in machines)
+    return f"{without} of {len(machines)} instances have no address yet" if without else ""
+
+
+def _without_life(status: Json, resources: list[Json]) -> View:
+    """No machine of a ready offer lives: it ends, or it has failed."""
+    states = [each["status"] for each in resources]
+    if not all(map(_states.is_ending, states)):
+        # Nothing says that a machine that has failed is billed no more.
+        left = [each["resource_id"] for each in resources if not _states.is_gone(each["status"])]
+        return View(seen_alone(status).machines, _states.FAILED, left=tuple(filter(None, left)))
+    # What is not listed, or is still being deleted, is not known to be gone.
+    if not {each["resource_id"] for each in resources}.issuperset(ids_in(status)):
+        return View([], _states.READY, f"{_BEING_DELETED}, or the API does not list them any more")
+    if not all(map(_states.is_gone, states)):
+        return View([], _states.READY, _BEING_DELETED)
+    return View(seen_alone(status).machines, _states.ENDED)
+
+
+def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
+    """The fields of the result of a look. In check mode nothing is bought, so an unbought offer need not be awaited."""
+    machines, ready = view.machines, view.is_ready
+    if view.left is not None:
+        reason = status["failure_reason"] or "its machines have failed"
+        status = {**status, "resource_ids": list(view.left), "failure_reason": reason}
+    over = view.phase in _HOPELESS or (check_mode and view.phase == _states.UNBOUGHT)
+    return {
+        **status,
+        "phase": view.phase,
+        "instances": machines,
+        "connections": [{key: m[key] for key in _CONNECTION} for m in machines if m["ansible_host"] is not None],
+        "resource_ids": status["resource_ids"] or [m["resource_id"] for m in machines if m["resource_id"]],
+        "ready": ready,
+        "terminal": ready or over,
+        "transient_error": view.phase == _states.READY and not ready,
+        "msg": f"Offer {status['offer_id']}{_told(status, view)}.",
+    }
+
+
+def _told(status: Json, view: View) -> str:
+    """One line for the terminal, behind the offer's id."""
+    state = status["procurement_status"] or status["status"]
+    progress = f", {status['progress']}" if status["progress"] else ""
+    ids = ", ".join(status["resource_ids"])
+    billed = f". These resources may still be billed: {ids}" if ids else ""
+    ready = f" is ready: {len(view.machines)} instance(s)"
+    told = {
+        _states.READY: f": {view.hindrance}" if view.hindrance else ready,
+        _states.FAILED: f" failed: {status['failure_reason'] or 'the API gives no reason'}{billed}",
+        _states.EXPIRED: " has expired without being bought",
+        _states.ENDED: " was bought, but all its machines have been deleted since",
+        _states.UNBOUGHT: f" is not bought (yet): the API says '{state}'",
+    }
+    return told.get(view.phase, f" is under way: {state}{progress}")
+
+
+# Many
+
+
+def refused_token(results: t.Collection[Json]) -> Json | None:
+    """The result of an offer that shows that the token is refused, which is no offer's own fault; None if none does."""
+    refused = [each for each in results if each.get("error_class") == "auth"]
+    every = len(refused) == len(results) or any(each["status_code"] == 401 for each in refused)
+    return refused[0] if refused and every else None
+
+
+def together(results: t.Collection[Json]) -> Json:
+    """Many looks in one result."""
+    pauses = [each["retry_after"] for each in results if each["retry_after"] is not None]
+    return {
+        **{name: [m for each in results for m in each[name]] for name in ("instances", "connections", "resource_ids")},
+        "ready": all(each["ready"] for each in results),
+        "terminal": all(each["terminal"] for each in results),
+        "transient_error": any(each["transient_error"] for each in results),
+        "retry_after": max(pauses, default=None),
+        "msg": summary(results),
+    }
+
+
+def summary(results: t.Collection[Json]) -> str:
+    """Many offers in one line."""
+    words = [_word(each) for each in results]
+    ready = words.count("ready")
+    others = sorted(dict.fromkeys(words), key=words.count, reverse=True)
+    counted = "".join(f"; {words.count(word)} {word}" for word in others if word != "ready")
+    said = f"{ready} of {len(words)} {'is' if ready == 1 else 'are'} ready{counted}."
+    return said if words else "There is no offer to look at."
+
+
+def _word(result: Json) -> str:
+    """What an offer is in the line of many."""
+    if result["ready"]:
+        return "ready"
+    return "cannot be looked at" if result.get("failed") else _WORDS.get(result["phase"], "under way")

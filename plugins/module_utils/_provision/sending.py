@@ -1,0 +1,159 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a purchase may be sent, what its answer means, and when it may be sent again.
+
+`purchase.follow` decides what follows from what is known; here is what adds to that: prices and limits (USD per hour),
+answers, refusals and lost answers. Pure, like it. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+from dataclasses import dataclass, replace
+
+from .. import _states
+from . import purchase_messages as say
+from .purchase import Do, Past, Step, Why
+from .sums import add_up
+
+Json = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often a purchase may still be sent again.
+
+    returns: after an answer that asks to come back. resends: after an answer that never came.
+    pause: seconds before the next return, doubled by each. longest: seconds; for more than that nothing returns.
+    """
+
+    returns: int
+    resends: int
+    pause: float
+    longest: float
+
+
+ONCE = Repeats(returns=0, resends=0, pause=0.0, longest=0.0)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was agreed on for a purchase.
+
+    price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
+    max_price_per_hour: the limit of the offer (USD per hour), None for none.
+    max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
+        registry compares it.
+    procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
+    repeats: how often it may be sent again. host: the host that it is for, in messages.
+    """
+
+    price_per_hour: float | None = None
+    max_price_per_hour: float | None = None
+    max_account_price_per_hour: float | None = None
+    procure_timeout: float = 600.0
+    settle_timeout: float = 30.0
+    repeats: Repeats = ONCE
+    host: str = ""
+
+    def price_that_counts(self, fresh: float | None) -> float | None:
+        """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
+        return None if fresh is None else max(fresh, self.price_per_hour or 0.0)
+
+    def refusal(self, offer_id: str, price: float | None) -> str:
+        """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
+        limit = self.max_price_per_hour
+        if limit is None or (price is not None and price <= limit):
+            return ""
+        return say.above(offer_id, price, limit)
+
+    def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
+        """Why the offer may not be bought beside all resources of the account; empty if it may."""
+        limit = self.max_account_price_per_hour
+        billed = [each["price_per_hour"] for each in resources if not _states.is_gone(each["status"])]
+        together = add_up([*billed, price])
+        return "" if limit is None or not together.exceeds(limit) else say.above_account(offer_id, together, limit)
+
+
+def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
+    """Why the options that name the registry do not fit together; empty if they do."""
+    if url and file:
+        return say.TWO_REGISTRIES
+    if url and not host:
+        return "registry_url needs the name of the host: set host or resource_name."
+    return "" if url or not has_total else "max_total_price_per_hour needs registry_url, which knows what is bought."
+
+
+# Answers
+
+
+class Meaning(enum.Enum):
+    """What an answer to a purchase means that looks like a success."""
+
+    MADE = "made"
+    FAILED = "failed"  # made, and failed at once
+    DENIED = "denied"  # a refusal all the same
+
+
+def meaning_of(answer: Json) -> Meaning:
+    """What the answer means. With an id or a time of purchase it is one, whatever else it says."""
+    if answer["status"] == _states.FAILED:
+        return Meaning.FAILED
+    bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
+    denied = answer["error"] or answer["status"] in ("available", "expired")
+    return Meaning.DENIED if denied and not bought else Meaning.MADE
+
+
+def after(
+    past: Past, repeats: Repeats, refused: int | None, busy: bool, retry_after: float
+) -> tuple[Past, Repeats, float]:
+    """What is known after an answer that is no success, what may still be sent, and the seconds to wait before that.
+
+    refused: the HTTP status of a refusal; None if the answer was lost, or leaves open what became of the purchase.
+    busy: whether it asks to come back. retry_after: after how many seconds, 0 if it does not say.
+    """
+    lost = refused is None
+    pause = max(repeats.pause, retry_after)
+    again = _may_return(repeats, pause) if busy else repeats.resends > 0
+    returns = busy and again
+    past = replace(past, sends=past.sends + 1, lost=past.lost or lost, refused=refused, busy=returns, again=again)
+    if returns:
+        return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
+    return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
+
+
+def _may_return(repeats: Repeats, pause: float) -> bool:
+    return repeats.returns > 0 and pause <= repeats.longest
+
+
+def end_of(past: Past) -> Do | None:
+    """The end of a purchase that must not be sent (again); None while an earlier one may be under way."""
+    if past.unanswered:
+        return None
+    return Do.REJECTED if past.sends else Do.NOT_SENT
+
+
+# What the registry notes of an end
+
+
+class Note(enum.Enum):
+    """What an end without a machine changes in the registry."""
+
+    NOTHING = "nothing"
+    FREE = "free"  # nothing came of the purchase
+    FREE_MADE = "free_made"  # it was made, and failed, and nothing is left of it
+    LEFT = "left"  # it failed, and something of it may be billed
+
+
+def note_of(step: Step, past: Past, left: t.Collection[str]) -> Note:
+    """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed."""
+    if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
+        return Note.NOTHING
+    if step.why is not Why.FAILED:
+        return Note.FREE
+    if not left:
+        return Note.FREE_MADE
+    # Of an offer that nothing of ours can have bought, what is left is somebody else's.
+    return Note.LEFT if past.sends or past.unanswered or past.made else Note.NOTHING

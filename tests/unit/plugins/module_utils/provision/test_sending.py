@@ -1,0 +1,181 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a purchase may be sent, what its answer means, when it is sent again, and what the registry notes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, Past, Step, Why
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
+    Meaning,
+    Note,
+    Repeats,
+    Terms,
+    after,
+    end_of,
+    meaning_of,
+    note_of,
+    registry_refusal,
+)
+
+# Prices
+
+
+@pytest.mark.parametrize(
+    ("planned", "fresh", "counts"),
+    [(None, 4.0, 4.0), (5.0, 4.0, 5.0), (4.0, 5.0, 5.0), (5.0, None, None), (None, None, None), (0.0, 4.0, 4.0)],
+)
+def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
+    planned: float | None, fresh: float | None, counts: float | None
+) -> None:
+    assert Terms(price_per_hour=planned).price_that_counts(fresh) == counts
+
+
+@pytest.mark.parametrize(
+    ("limit", "price", "refusal"),
+    [
+        (None, None, ""),
+        (None, 9.0, ""),
+        (4.0, 4.0, ""),
+        (4.0, 4.000001, "costs USD 4.000001 per hour, which is above max_price_per_hour (USD 4.00 per hour)"),
+        (0.0, 1.0, "is above max_price_per_hour (USD 0.00 per hour)"),
+        (4.0, None, "names no price"),
+    ],
+)
+def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal: str) -> None:
+    told = Terms(max_price_per_hour=limit).refusal("o", price)
+    assert refusal in told and bool(told) is bool(refusal)
+
+
+def resource(price: float | None, status: str = "running") -> dict[str, Any]:
+    return {"price_per_hour": price, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("limit", "price", "resources", "refused"),
+    [
+        (None, None, [resource(None)], False),
+        (4.0, 2.0, [resource(2.0)], False),
+        (4.0, 2.0, [resource(2.0), resource(9.0, "deleted"), resource(9.0, "terminated")], False),
+        (4.0, 2.0, [resource(2.000001)], True),
+        (4.0, 2.0, [resource(2.1, "deleting")], True),
+        (4.0, None, [], True),
+        (4.0, 2.0, [resource(None)], True),
+    ],
+)
+def test_the_limit_of_an_account(limit: float | None, price: float | None, resources: Any, refused: bool) -> None:
+    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, resources)) is refused
+
+
+@pytest.mark.parametrize(
+    ("file", "url", "host", "has_total", "refusal"),
+    [
+        (False, False, "", False, ""),
+        (True, False, "", False, ""),
+        (False, True, "gpu-1", True, ""),
+        (True, True, "gpu-1", False, "one registry"),
+        (False, True, "", False, "needs the name of the host"),
+        (True, False, "gpu-1", True, "max_total_price_per_hour needs registry_url"),
+        (False, False, "gpu-1", True, "max_total_price_per_hour needs registry_url"),
+    ],
+)
+def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total: bool, refusal: str) -> None:
+    told = registry_refusal(file=file, url=url, host=host, has_total=has_total)
+    assert refusal in told and bool(told) is bool(refusal)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("fields", "meaning"),
+    [
+        ({}, Meaning.MADE),
+        ({"status": "reserved"}, Meaning.MADE),
+        ({"status": "failed"}, Meaning.FAILED),
+        ({"status": "failed", "resource_ids": ["r"]}, Meaning.FAILED),
+        ({"status": "available"}, Meaning.DENIED),
+        ({"status": "expired"}, Meaning.DENIED),
+        ({"error": "no stock"}, Meaning.DENIED),
+        ({"error": "slow", "resource_ids": ["r"]}, Meaning.MADE),
+        ({"error": "slow", "odd_ids": ["?"]}, Meaning.MADE),
+        ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, Meaning.MADE),
+    ],
+)
+def test_what_an_answer_means(fields: dict[str, Any], meaning: Meaning) -> None:
+    blank = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
+    assert meaning_of({**blank, **fields}) is meaning
+
+
+FIVE = Repeats(returns=5, resends=1, pause=0.5, longest=60.0)
+ALONE = Repeats(returns=0, resends=0, pause=0.5, longest=60.0)
+
+
+@pytest.mark.parametrize(
+    ("repeats", "answer", "again", "busy", "left", "wait"),
+    [
+        # What was lost is sent once more, what was refused is not sent by itself, and what is busy waits
+        (FIVE, (None, False, 0.0), True, False, (5, 0, 0.5), 0.0),
+        (Repeats(5, 0, 0.5, 60.0), (None, False, 0.0), False, False, (5, -1, 0.5), 0.0),
+        (FIVE, (409, False, 0.0), True, False, (5, 1, 0.5), 0.0),
+        (FIVE, (429, True, 0.0), True, True, (4, 1, 1.0), 0.5),
+        (FIVE, (429, True, 20.0), True, True, (4, 1, 1.0), 20.0),
+        (FIVE, (None, True, 60.0), True, True, (4, 1, 1.0), 60.0),
+        (FIVE, (429, True, 60.1), False, False, (5, 1, 0.5), 0.0),
+        (Repeats(0, 1, 8.0, 60.0), (429, True, 0.0), False, False, (0, 1, 8.0), 0.0),
+        (ALONE, (None, False, 0.0), False, False, (0, -1, 0.5), 0.0),
+        (ALONE, (429, True, 0.0), False, False, (0, 0, 0.5), 0.0),
+    ],
+)
+def test_what_may_be_sent_after_an_answer(
+    repeats: Repeats, answer: Any, again: bool, busy: bool, left: Any, wait: float
+) -> None:
+    past, found, seconds = after(Past(sends=1), repeats, *answer)
+    assert (past.sends, past.refused, past.lost) == (2, answer[0], answer[0] is None)
+    assert (past.again, past.busy, seconds) == (again, busy, wait)
+    assert (found.returns, found.resends, found.pause) == left
+
+
+def test_what_was_lost_once_stays_lost() -> None:
+    past, _allowance, _seconds = after(Past(sends=1, lost=True), FIVE, 409, False, 0.0)
+    assert past.lost and past.unanswered and past.refused == 409
+
+
+@pytest.mark.parametrize(
+    ("past", "end"),
+    [
+        (Past(), Do.NOT_SENT),
+        (Past(sends=1, refused=429), Do.REJECTED),
+        (Past(sends=1, lost=True), None),
+        (Past(sent_before=True), None),
+    ],
+)
+def test_an_objection_ends_what_is_certainly_not_under_way(past: Past, end: Do | None) -> None:
+    assert end_of(past) is end
+
+
+# What the registry notes
+
+
+@pytest.mark.parametrize(
+    ("step", "past", "left", "note"),
+    [
+        (Step(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], Note.NOTHING),
+        (Step(Do.UNKNOWN, Why.UNLISTED), Past(made=True), ["r"], Note.NOTHING),
+        (Step(Do.NOT_SENT, Why.UNREADABLE), Past(), [], Note.NOTHING),
+        (Step(Do.NOT_SENT, Why.EXPIRED), Past(), [], Note.FREE),
+        (Step(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=422), [], Note.FREE),
+        (Step(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), [], Note.FREE),
+        (Step(Do.REJECTED, Why.FAILED), Past(sends=1), [], Note.FREE_MADE),
+        (Step(Do.REJECTED, Why.FAILED), Past(sends=1), ["r"], Note.LEFT),
+        (Step(Do.NOT_SENT, Why.FAILED), Past(made=True), ["r"], Note.LEFT),
+        (Step(Do.REJECTED, Why.FAILED), Past(sent_before=True), ["r"], Note.LEFT),
+        (Step(Do.NOT_SENT, Why.FAILED), Past(), ["r"], Note.NOTHING),
+    ],
+    ids=str,
+)
+def test_what_the_registry_notes_of_an_end(step: Step, past: Past, left: list[str], note: Note) -> None:
+    assert note_of(step, past, left) is note
