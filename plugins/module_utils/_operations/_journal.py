@@ -62,6 +62,11 @@ class Journal:
         return list(read_entry(self._entry).resource_ids)
 
     @property
+    def sent_at(self) -> float | None:
+        """When the purchase was noted (seconds since the epoch), None if that cannot be read."""
+        return seconds_of(self._entry.get(_JOURNALED))
+
+    @property
     def price_per_hour(self) -> t.Any:
         """The price that is noted, as it stands there."""
         return self._entry.get("provision_price_per_hour")

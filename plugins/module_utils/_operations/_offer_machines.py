@@ -8,13 +8,16 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
+from dataclasses import replace
 
 from .. import _states
 from .._api import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
+from .._provision.holdings import Contradiction, Holdings, Look
 from .._provision.purchase import UNSEEN, Past, Seen, whose_by_name
-from ._unlisted import unlisted
+from ._unlisted import read_by_id, unlisted
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
@@ -33,10 +36,22 @@ class OfferMachines:
         self.listed: list[Json] = []
         self.billed: list[str] = []
         self.unreadable: ApiError | None = None
+        self._named: list[str] = []  # by the newest status
+        self._resources: list[Json] = []
+
+    def held(self, noted: t.Iterable[str], sent_at: float | None) -> tuple[Holdings, tuple[Contradiction, ...]]:
+        """What a purchase that is ours holds, by what it noted before and the newest look, and what contradicts that.
+
+        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown.
+        """
+        listed = {each["resource_id"]: each for each in self._resources if each["resource_id"]}
+        look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed)
+        return replace(look, read=read_by_id(self._api, look.doubtful)).conclude()
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> Seen:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = _machines.ids_in(status)
+        self._named, self._resources = list(ids), []
         failed = status["phase"] == _states.FAILED
         ids += [each for each in noted_ids if each not in ids] if failed else []
         undecided = past.named and not past.made
@@ -68,14 +83,13 @@ class OfferMachines:
         self.billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, match))
         return True
 
-    def ids_afterwards(self) -> list[str]:
-        """The ids of a purchase whose answer had none; that none can be read must not hide the purchase."""
-        try:
+    def look_afterwards(self) -> None:
+        """Look for the machines of a purchase whose answer named none; that fails must not hide the purchase."""
+        with contextlib.suppress(ApiError):
             status = self._api.offer_status(self._offer_id, retries=0)
-            ids = _machines.ids_in(status)
-            return ids or _machines.may_be_billed(self._read([], _machines.ids_for_match(status)))
-        except ApiError:
-            return []
+            self._named = _machines.ids_in(status)
+            if not self._named:
+                self._read([], _machines.ids_for_match(status))
 
     def _read(self, ids: list[str], match: list[str]) -> list[Json]:
         """The machines of the offer: out of the list, and those that it leaves out by their ids."""
@@ -87,5 +101,6 @@ class OfferMachines:
             self.unreadable = error
             found = []
         found += unlisted(self._api, ids, found)
+        self._resources = found
         self.listed[:] = [{key: each[key] for key in _SHOWN} for each in found]
         return found

@@ -145,7 +145,7 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
     if not url:
         return HostFile(file, this_run()) if file else None
     try:
-        return Registries.of(params).at(SharedProject(project or "default")).host(host, limits)
+        return Registries.of(params).at(SharedProject(project)).host(host, limits)
     except RegistryError as error:
         raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
 
@@ -426,19 +426,16 @@ class _Purchase:
     def _settled(self, warning: str) -> Result:
         """Bought by this run, although no answer said so."""
         self._warn(warning)
-        self._facts["resource_ids"] = self._facts["resource_ids"] or self._machines.billed
-        self._note_made("created")
+        self._note_held("created")
         return self._bought("created", self._facts)
 
     def _made(self, odd_ids: list[str]) -> Result:
         """Bought by this run, as its answer says. The journal comes first, then ids that the answer did not name."""
         facts = self._facts
-        facts["resource_ids"] = facts["resource_ids"] or self._machines.billed
         self._note_made("created")
         if not facts["resource_ids"]:
-            facts["resource_ids"] = self._machines.ids_afterwards()
-            if facts["resource_ids"]:
-                self._note_made("created")
+            self._machines.look_afterwards()
+            self._note_held("created")
         if odd_ids:
             msg = say.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
             raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
@@ -447,15 +444,29 @@ class _Purchase:
     def _existing(self) -> Result:
         """Bought, or being bought, before this run, and ours."""
         facts = self._facts
-        facts["resource_ids"] = self._machines.billed or self._journal.resource_ids
         try:
             facts["offer"] = self._api.offer(self._offer_id)
             facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
-        self._note_made("existing")
+        self._note_held("existing")
         msg = f"Offer {self._offer_id} is bought already."
         return {**facts, "changed": False, "outcome": "existing", "msg": msg}
+
+    def _note_held(self, outcome: str) -> None:
+        """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees."""
+        facts, journal = self._facts, self._journal
+        noted = [*journal.resource_ids, *facts["resource_ids"]]
+        held, contradictions = self._machines.held(noted, journal.sent_at)
+        facts["resource_ids"] = list(held.ids)
+        self._note_made(outcome)
+        if held.pending:
+            self._warn(say.not_shown_yet(held.pending))
+        if contradictions:
+            price = facts["price_per_hour"]
+            msg = say.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)
+            changed = outcome == "created"
+            raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
 
     def _note_made(self, outcome: str) -> None:
         """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done."""

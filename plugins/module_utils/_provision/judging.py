@@ -17,6 +17,7 @@ from .._market import price_that_counts
 from .._moments import first_of
 from .._text import number_of
 from . import failover, lease, messages, registration
+from . import purchase_messages as say
 from .entry import Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look
@@ -267,13 +268,11 @@ class Case:
         if self.trouble:
             return self.trouble
         if self.contradictions:
-            return messages.contradicted(
-                self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions
-            )
+            return say.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
         if self.is_failed:
             return messages.failed(self.offer_id, self.status.get("failure_reason"))
         said = self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.offer_id}."
-        unread = messages.not_shown_yet(self.held.pending) if self.held.pending else ""
+        unread = say.not_shown_yet(self.held.pending) if self.held.pending else ""
         return messages.joined(str(said), unread)
 
     def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:

@@ -97,25 +97,6 @@ def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequ
     )
 
 
-def contradicted(
-    host: str, offer_id: str, price_per_hour: float | None, ids: t.Iterable[str], contradictions: t.Iterable[object]
-) -> str:
-    """A purchase that is known to be made, and answers of the API that do not agree about what it bought."""
-    return (
-        f"Offer {offer_id} is BOUGHT for {host} and billed at {usd(price_per_hour)}. Resource ids: {ids_of(ids)}. But"
-        f" {'; '.join(map(str, contradictions))}. Nothing was registered, changed or ended. If {host} is to keep what"
-        " it holds, ask the API's support to correct that, and run again; compute_index.supply.decommission ends only"
-        " what it holds."
-    )
-
-
-def not_shown_yet(ids: t.Iterable[str]) -> str:
-    """Resources that the offer's status names, and that the API does not show by their ids."""
-    return (
-        f"The offer's status names {ids_of(ids)}, which the API does not show yet: it is billed, and blocks the host."
-    )
-
-
 def surplus(host: str, offer_id: str, ids: t.Sequence[str], nodes: int) -> str:
     """A purchase that has brought more machines than the offer has; all of them are billed."""
     return (

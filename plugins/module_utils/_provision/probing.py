@@ -49,7 +49,8 @@ def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str],
 
 def last_ended(bills: t.Iterable[Bill]) -> str:
     """The machine that ended last, empty if none is known to have ended."""
-    ended = [(bill.end, bill.resource_ids) for bill in bills if bill.end is not None and bill.resource_ids]
+    over = [bill for bill in bills if bill.resource_ids and not bill.runs]
+    ended = [(bill.end, bill.resource_ids) for bill in over if bill.end is not None]
     return max(ended, default=(0.0, ("",)))[1][0]
 
 

@@ -17,6 +17,7 @@ from .. import _states
 from .._moments import seconds_of
 from .._wording import usd
 from . import choosing, holdings, messages, ownership
+from . import purchase_messages as say
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, Look, Observation, Proof, Verdict
@@ -208,7 +209,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     held, contradictions = look.conclude()
     ours = Standing(Kind.UNDER_WAY, entry.offer_id, held.may_be_billed, entry.price_per_hour)
     if contradictions:
-        told = messages.contradicted(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
+        told = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
         return replace(ours, kind=Kind.STOP, resource_ids=held.ids, reason=told)
     if phase == _states.READY:
         return replace(ours, kind=Kind.READY) if status.get("ready") and not held.pending else ours

@@ -24,8 +24,12 @@ class Registry(OrderedRegistry):
     def __init__(self) -> None:
         super().__init__()
         self.complaints: list[str] = []
+        self.shown: dict[str, responses.Response] = {}
 
     def find(self, request: Any) -> Any:
+        is_next = bool(self.registered) and self.registered[0].matches(request)[0]
+        if not is_next and request.method == "GET" and request.path_url in self.shown:
+            return self.shown[request.path_url], []
         found, reasons = super().find(request)
         if found is None:
             self.complaints.append(f"{request.method} {request.url}: {' '.join(reasons)}")
@@ -82,6 +86,13 @@ class RequestQueue:
                     method, samples.BASE + path, body=content, status=status, headers=headers, match=matchers
                 )
             )
+        return self
+
+    def show(self, resource: dict[str, Any]) -> RequestQueue:
+        """Let the API show a resource by its id, whenever and however often it is read as its vendor sees it now."""
+        path = f"/resources/{resource['resource_id']}?force_refresh=true"
+        registry: Any = self._mock.get_registry()
+        registry.shown[path] = responses.Response("GET", samples.BASE + path, body=json.dumps(resource))
         return self
 
     @property

@@ -53,6 +53,12 @@ USER_DATA = "#cloud-config\nchpasswd: {list: 'root:hunter22'}\n"
 SHA256 = hashlib.sha256(USER_DATA.encode()).hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def shown(queue: RequestQueue) -> None:
+    """The API shows the machine by its id: what only a status names is read before it is held."""
+    queue.show(resource(RESOURCE_ID))
+
+
 @pytest.fixture
 def buy(perform: Callable[..., Result]) -> Callable[..., Result]:
     """``buy(check_mode=False, **params)``, with an offer id and a key."""
@@ -850,7 +856,7 @@ def test_a_lost_answer_is_asked_after_until_it_is_known(queue: RequestQueue, buy
     queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
     assert buy(api_retries=5)["outcome"] == "created"
     assert clock.naps == [operation.SETTLE_PAUSE] * 3
-    assert [whole for _connecting, whole in queue.timeouts[3:]] == [operation.SETTLE_TIMEOUT] * 4
+    assert [whole for _connecting, whole in queue.timeouts[3:7]] == [operation.SETTLE_TIMEOUT] * 4
 
 
 def test_the_ids_of_a_settled_purchase_are_asked_for(queue: RequestQueue, buy: Any) -> None:
@@ -941,12 +947,17 @@ def test_over_a_real_connection_a_purchase_without_an_answer_is_sent_once(
         return answer(200, json.dumps(data).encode())
 
     server = serve(
-        say(status()), say(offer()), read_and_hang_up, say(status("provisioning", resource_ids=[RESOURCE_ID]))
+        say(status()),
+        say(offer()),
+        read_and_hang_up,
+        say(status("provisioning", resource_ids=[RESOURCE_ID])),
+        say(resource(RESOURCE_ID)),
     )
     result = buy(api_url=server.url, api_retries=5)
     assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])
     lines = [request.split(b" HTTP/", 1)[0].decode() for request in server.received]
-    assert lines == [f"GET {STATUS_PATH}", f"GET {OFFER_PATH}", "POST /procure_offer", f"GET {STATUS_PATH}"]
+    by_id = f"GET /resources/{RESOURCE_ID}?force_refresh=true"
+    assert lines == [f"GET {STATUS_PATH}", f"GET {OFFER_PATH}", "POST /procure_offer", f"GET {STATUS_PATH}", by_id]
 
 
 # Running again

@@ -55,6 +55,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "host_vars" / "trainer" / "compute_index_supply.yml"
 
 
+@pytest.fixture(autouse=True)
+def shown(queue: RequestQueue) -> None:
+    """The API shows the machine by its id: what only a status names is read before it is held."""
+    queue.show(resource(RESOURCE_ID))
+
+
 @pytest.fixture
 def buy(perform: Callable[..., Result], path: Path) -> Callable[..., Result]:
     def run(check_mode: bool = False, **params: Any) -> Result:
