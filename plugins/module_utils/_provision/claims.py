@@ -5,7 +5,8 @@
 
 A claim is written before a purchase is sent, and stays for ever; its state says what became of it:
 
-- ``buying``: claimed; a purchase may have been sent.
+- ``buying``: claimed. It is marked before its purchase is sent, and only while its run holds it (for a minute, which
+  that run renews), so what is neither marked nor held has sent nothing and never will.
 - ``live``: bought, and the host's.
 - ``ending``: its end was begun. It is billed, and keeps the host's name, until the end is confirmed.
 - ``stray``: bought, but the host has another purchase. It is billed, and a person ends it.
@@ -23,7 +24,7 @@ from . import ownership
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
-COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum
+COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
 OVER = (VOID, ENDED)
 
 
@@ -37,6 +38,19 @@ class Verdict:
 
     state: str | None
     frees_rival: bool = False
+
+
+def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
+    """Whether something may be billed under a claim, now or soon: it is in each sum, and in the way of others.
+
+    ``is_sent``: it was marked as sent. ``is_held``: its run holds it at this moment.
+    """
+    return state in COUNTED and (state != BUYING or is_sent or is_held)
+
+
+def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
+    """Whether the run that has sent a purchase is gone, so that any other may find out what became of it."""
+    return state == BUYING and is_sent and not is_held
 
 
 def came_late(machine: ownership.Machine, name: str, *, answered: bool) -> bool:

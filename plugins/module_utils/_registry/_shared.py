@@ -80,9 +80,9 @@ class SharedHost:
         return time.monotonic() + self._ahead if self._ahead else time.time()
 
     def read(self) -> Variables | None:
-        """The host's open claim; None if there is none, or if nothing was ever sent under it."""
+        """The host's open claim; None if there is none that counts."""
         row = self._database.open_claim(self._project, self._host)
-        if row is None or _is_unsent(row):
+        if row is None:
             self._row = None
             return None
         if row.account != self._account:
@@ -222,8 +222,6 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     found = Entries()
     for row in rows:
         is_here, entry = row.project == project, _variables(row, run)
-        if _is_unsent(row):
-            continue
         if row.account != account:
             if is_here and row.state in claims.OPEN:
                 found.broken[row.host] = _of_another_account("The shared registry", row, account)
@@ -266,10 +264,6 @@ def _label(row: Row) -> str:
     """The host of a claim, where it is not simply the host of that name."""
     project = "" if row.project == "default" else f" of project {row.project}"
     return f"{row.host}{project}{f' (stray {row.claim[:8]})' if row.state == claims.STRAY else ''}"
-
-
-def _is_unsent(row: Row) -> bool:
-    return row.state == claims.BUYING and row.sent_at is None
 
 
 def _is_held(row: Row, run: str) -> bool:

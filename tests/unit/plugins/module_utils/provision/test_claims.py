@@ -22,6 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STRAY,
     VOID,
     Verdict,
+    counts,
+    needs_settling,
     noted,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
@@ -67,6 +69,29 @@ def test_what_is_billed_is_always_counted() -> None:
 def test_a_name_is_never_given_twice() -> None:
     for state, adds in itertools.product((None, VOID, ENDED), (True, False)):
         assert noted(state, adds=adds, name_is_free=False).state not in OPEN
+
+
+# state, it was marked as sent, its run holds it: whether it counts, and whether any run may settle it
+COUNTING = {
+    "claimed a moment ago": (BUYING, False, True, True, False),
+    "its run has died before the mark": (BUYING, False, False, False, False),
+    "its purchase is under way": (BUYING, True, True, True, False),
+    "its run has died after the mark": (BUYING, True, False, True, True),
+    "bought": (LIVE, True, False, True, False),
+    "taken over from elsewhere": (LIVE, False, False, True, False),
+    "its end has begun": (ENDING, True, False, True, False),
+    "beside another": (STRAY, True, False, True, False),
+    "nothing was bought": (VOID, True, True, False, False),
+    "gone": (ENDED, True, False, False, False),
+}
+
+
+@pytest.mark.parametrize(("state", "sent", "held", "counted", "settles"), COUNTING.values(), ids=COUNTING.keys())
+def test_a_claim_counts_while_it_may_have_bought(
+    state: str, sent: bool, held: bool, counted: bool, settles: bool
+) -> None:
+    assert counts(state, is_sent=sent, is_held=held) is counted
+    assert needs_settling(state, is_sent=sent, is_held=held) is settles
 
 
 @pytest.mark.parametrize(
