@@ -18,9 +18,10 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock. This module util is private t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import ownership
+from .purchase import OURS, Do, Past, Seen, Step, Why
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
@@ -51,6 +52,31 @@ def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
 def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
     """Whether the run that has sent a purchase is gone, so that any other may find out what became of it."""
     return state == BUYING and is_sent and not is_held
+
+
+def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
+    """What is known of a purchase that another run has sent, for `purchase.follow`; it is never sent again here.
+
+    ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
+    ``expired_long``: its offer was seen as gone so long ago that nothing can be under way any more.
+    """
+    past = Past(by_name=False, named=named, again=False)
+    if refused is None:
+        return replace(past, sent_before=True, expired_long=expired_long)
+    return replace(past, sends=1, refused=refused)
+
+
+def settled(step: Step, seen: Seen) -> str:
+    """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
+
+    It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
+    it again. What a failed purchase has left is billed, and so the host's. What was bought without a name, and shows no
+    machine on this account, may be another customer's.
+    """
+    is_bought = step.do in (Do.CREATED, Do.EXISTING) and (seen.whose == OURS or seen.left)
+    if is_bought or (step.why is Why.FAILED and seen.left):
+        return LIVE
+    return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and seen.phase is not None else BUYING
 
 
 def came_late(machine: ownership.Machine, name: str, *, answered: bool) -> bool:

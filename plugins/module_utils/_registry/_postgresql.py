@@ -725,32 +725,47 @@ class Database:
         """The claim with its machines, and what is wrong with that."""
         values: dict[str, t.Any] = {**self._values(fact), "ids": ids, "gone": gone}
         mine = next(iter(self._rows(connection, _BY_CLAIM, values)), None)
-        others = [row for row in self._rows(connection, _OPEN, values) if row.claim != fact.claim]
-        rival = next((row for row in self._rows(connection, _OF_OFFER, values) if row.claim != fact.claim), None)
+        others, rivals = (
+            {row.claim: row for row in self._rows(connection, query, values) if row.claim != fact.claim}
+            for query in (_OPEN, _OF_OFFER)
+        )
+        rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
         owners = dict(self._execute(connection, _OWNERS, {"ids": ids}).fetchall())
         verdict = claims.noted(
             mine.state if mine else None,
-            adds=any(each not in owners for each in ids),
+            adds=not owners.keys() >= set(ids),
             # A rival of the same host gives the name back with the offer.
-            name_is_free=all(rival is not None and row.claim == rival.claim for row in others),
+            name_is_free=others.keys() <= rivals.keys(),
             rival=rival.state if rival else None,
         )
-        trouble = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
         if verdict.state is None:
-            owned = t.cast(Row, rival)
-            self._execute(connection, _MACHINES, {"ids": ids, "claim": owned.claim})
-            trouble.append(f"host {owned.host} of project {owned.project} has bought the offer, too")
-            row = self._row(connection, owned.claim)
+            row, trouble = self._given(connection, t.cast(Row, rival), ids)
         else:
             if verdict.frees_rival:
                 self._execute(connection, _YIELD, values)
-            self._execute(connection, _NOTE if mine else _NOTE_LOST, {**values, "state": verdict.state})
-            self._execute(connection, _MACHINES, values)
-            row = self._row(connection, fact.claim)
-            if row.state == claims.STRAY:
-                trouble.append("the host has another purchase")
+            row, trouble = self._noted_as(connection, verdict.state, values, is_known=mine is not None)
+        foreign = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
+        return row, self._contested(fact, ids, [*foreign, *filter(None, [trouble])])
+
+    def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
+        """What is wrong with a purchase that was noted; empty if nothing is."""
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
-        return row, f"{named}: {'; '.join(trouble)}. {self.where} has it on record." if trouble else ""
+        return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
+
+    def _given(self, connection: psycopg.Connection[t.Any], rival: Row, ids: list[str]) -> tuple[Row, str]:
+        """The claim that has bought the offer, with these machines, and what is wrong with that."""
+        self._execute(connection, _MACHINES, {"ids": ids, "claim": rival.claim})
+        trouble = f"host {rival.host} of project {rival.project} has bought the offer, too"
+        return self._row(connection, rival.claim), trouble
+
+    def _noted_as(
+        self, connection: psycopg.Connection[t.Any], state: str, values: dict[str, t.Any], *, is_known: bool
+    ) -> tuple[Row, str]:
+        """The claim in its new state, with its machines, and what is wrong with that."""
+        self._execute(connection, _NOTE if is_known else _NOTE_LOST, {**values, "state": state})
+        self._execute(connection, _MACHINES, values)
+        row = self._row(connection, values["claim"])
+        return row, "the host has another purchase" if row.state == claims.STRAY else ""
 
     def _values(
         self,

@@ -118,18 +118,13 @@ class SharedHost:
 
     def note(self, changes: Variables) -> Variables:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
-        row, change = self._row, read_entry(changes)
+        change = read_entry(changes)
         if change.resource_ids or change.purchase == MADE:
             return self._made(changes, change)
-        if row is None or change.offer_id not in ("", row.offer):
+        if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
-        # What this run has seen of the claim since may be another run's epoch.
-        mine = self._held if self._held and self._held.claim == row.claim else row
         try:
-            if change.purchase == REFUSED:
-                return self._refused(mine, changes)
-            expired = changes.get(_EXPIRED) is not None
-            return self._seen(self._database.keep(mine, _note(changes), _gone(changes), expired=expired))
+            return self._refused(self._mine, changes) if change.purchase == REFUSED else self._keep(self._mine, changes)
         except TakenOver:
             raise self._claimed() from None
 
@@ -163,6 +158,16 @@ class SharedHost:
         self._held = None
 
     # Steps
+
+    @property
+    def _mine(self) -> Row:
+        """The claim as this run holds it: what it has seen of it since may be another run's epoch."""
+        row = t.cast(Row, self._row)
+        return self._held if self._held and self._held.claim == row.claim else row
+
+    def _keep(self, row: Row, changes: Variables) -> Variables:
+        expired = changes.get(_EXPIRED) is not None
+        return self._seen(self._database.keep(row, _note(changes), _gone(changes), expired=expired))
 
     def _made(self, changes: Variables, change: Entry) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
