@@ -123,6 +123,7 @@ AUDIT: Spec = {
     **_HOSTS,
     "names": {"type": "list", "elements": "str", "default": []},
     "fail_on_orphans": {"type": "bool", "default": False},
+    "settle": {"type": "bool", "default": False},
     "limited": {"type": "bool", "default": False},
 }
 

@@ -114,6 +114,8 @@ options:
     description:
       - The most that all purchases of the O(project) may cost together with this one, in USD per hour. It is compared
         in the transaction that claims the purchase. Needs O(registry_url).
+      - Before this or O(max_account_price_per_hour) refuses a purchase, the API is asked what became of purchases that
+        count in the sum and whose runs have died. A refusal names those whose outcome is still not known.
     type: float
   max_account_price_per_hour:
     description:

@@ -342,6 +342,66 @@ def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> Non
     assert "7.50" in run.failure("gpu-3"), run.output
 
 
+def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000000000009") -> None:
+    """A run on this account has died beside a claim, for a host that is never bought again."""
+    postgresql.execute(
+        url,
+        "INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, holder, held_until,"
+        " quoted_price_per_hour, sent_at) SELECT gen_random_uuid(), 'default', 'lost', account, %(offer)s, 'buying',"
+        ' \'{"user": "bob", "host": "laptop"}\', now() - interval \'1 hour\', 2.5,'
+        " CASE WHEN %(sent)s THEN now() - interval '1 hour' END FROM compute_index_supply.purchase LIMIT 1",
+        {"offer": offer, "sent": sent},
+    )
+
+
+def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Project, registry: str) -> None:
+    ceiling = {"provision_max_total_price_per_hour": 5}
+    assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
+    left_open(registry, sent=True)
+    # The API does not know the offer, but for how long that has been so is not known yet.
+    refused = shop.provision(**ceiling)
+    assert (refused.returncode, len(live(shop))) == (2, 1), refused.output
+    for words in ("7.50", "for lost counts with USD 2.50 per hour", "in a run of bob at laptop", "MAY BE BILLED"):
+        assert words in refused.text, refused.output
+    audit = shop.play("compute_index.supply.audit")
+    assert (audit.returncode, audit.changed) == (0, 0) and "BUYING" in audit.text and "lost" in audit.text
+    seen = "UPDATE compute_index_supply.purchase SET expired_seen = expired_seen - interval '31 minutes'"
+    postgresql.execute(registry, seen)
+    run = shop.provision(**ceiling)
+    assert (run.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), run.output
+    assert "for lost, whose run has ended, was not made" in run.text, run.output
+    assert sorted(states(registry)) == ["live", "live", "void"]
+
+
+def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: str) -> None:
+    """Its run has died between the claim and the mark; neither its host, nor its offer, nor a sum is blocked."""
+    ceiling = {"provision_max_total_price_per_hour": 5}
+    assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
+    left_open(registry, sent=False)
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET host = 'gpu-2' WHERE host = 'lost'")
+    audit = shop.play("compute_index.supply.audit")
+    assert audit.returncode == 0 and "BUYING" not in audit.text, audit.output
+    run = shop.provision(**ceiling)
+    assert (run.returncode, live(shop)) == (0, ["gpu-1", "gpu-2"]), run.output
+    assert sorted(states(registry)) == ["live", "live", "void"]
+
+
+def test_sweeps_and_audits_settle_what_dead_runs_have_left_open(shop: Project, registry: str) -> None:
+    assert shop.provision().returncode == 0
+    left_open(registry, sent=True)
+    seen = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes' WHERE host = 'lost'"
+    postgresql.execute(registry, seen)
+    checked = shop.play("compute_index.supply.reap", "--check")
+    assert checked.returncode == 0 and "buying" in states(registry), checked.output
+    swept = shop.play("compute_index.supply.reap")
+    assert swept.returncode == 0 and sorted(states(registry)) == ["live", "live", "void"], swept.output
+    left_open(registry, sent=True)
+    postgresql.execute(registry, seen + " AND state = 'buying'")
+    audit = shop.play("compute_index.supply.audit", "-e", "audit_settle=true")
+    assert (audit.returncode, audit.changed) == (0, 1) and "BUYING" not in audit.text, audit.output
+    assert sorted(states(registry)) == ["live", "live", "void", "void"]
+
+
 @pytest.mark.parametrize("owner", ["gpu-1", "gpu-2"])
 def test_a_condition_that_a_machine_changes_leaves_no_purchase_half_way(
     shop: Project, registry: str, owner: str

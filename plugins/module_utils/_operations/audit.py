@@ -18,6 +18,7 @@ from .._provision.ownership import Claim
 from ._leases import Sweeps
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
+from .settle import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
@@ -28,10 +29,12 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     if params["limited"]:
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
     places = registries.places(params)
+    settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     memory = Memory(registries, places.values())
     names = list(filter(None, (name.strip() for name in params["names"])))
     nameable = [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
     found = compare(api.resources(), _claims(memory, nameable, names), {*places, *names}, time.time())
+    found.note_buying([*((host, entry) for _place, host, entry in memory.all()), *memory.beside()])
     leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
     leases = sorted(ends, key=lambda each: each[:2])
@@ -39,10 +42,11 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     trouble = audit_report.trouble(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
+        "changed": bool(settled.closed),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
         "lines": audit_report.lines(found, leases),
         "trouble": messages.joined(*memory.unread, trouble),
-        "warnings": [*memory.warnings(), *unswept],
+        "warnings": [*settled.told, *memory.warnings(), *unswept],
     }
 
 

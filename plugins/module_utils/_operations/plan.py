@@ -28,7 +28,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import Clock
-from .._provision.place import Place
+from .._provision.place import Place, place_of
 from .._provision.planning import BUY, KEEP, LATER, STOP, WAIT, Case, Found, Plan
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
@@ -46,6 +46,7 @@ from ._searches import Searches
 from ._unlisted import read_by_id, unlisted
 from ._waiting import told, waits
 from .offer_status import offer_statuses
+from .settle import settle
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
@@ -53,7 +54,24 @@ BLANK: Result = {"changed": False, "plans": [], "waits": False}
 @with_registries
 def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
-    return _plan(api, registries, params, check_mode)
+    planned = _plan(api, registries, params, check_mode)
+    above = [each for each in planned["plans"] if each["error_class"] == "price"]
+    if not above:
+        return planned
+    settled = settle(
+        api,
+        params,
+        [place_of(each["registry"]) for each in above],
+        check_mode or params["quote"],
+        everywhere=any(each["max_account_price_per_hour"] for each in params["hosts"]),
+    )
+    if settled.closed:  # the sums are others now
+        planned = _plan(api, registries, params, check_mode)
+        planned.update(changed=True, warnings=[*settled.closed, *planned["warnings"]])
+    for each in planned["plans"]:
+        if each["error_class"] == "price":
+            each["refusal"] = messages.joined(each["refusal"], *settled.uncertain)
+    return planned
 
 
 def _plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
@@ -654,6 +672,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
             "next": "",
             "facts": {},
             "refusal": draft.refusal,
+            "error_class": "",
             "label": _label(draft),
             "attempts": [],
         }
@@ -676,7 +695,7 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "price_per_hour": draft.price_per_hour,
         "resource_ids": list(draft.resource_ids),
         "label": draft.label or _label(draft),
-        "error_class": "capacity" if draft.lacks and draft.action == STOP else "",
+        "error_class": _error_class(draft),
         "refusal": draft.refusal,
         "owned": case.standing.owns,
         "wanted": bool(host.offer_id),
@@ -698,6 +717,13 @@ def _shown(draft: Plan, case: Case | None, registries: Registries, call: str, ch
         "reach": host.reach,
         "lease": host.lease.text,
     }
+
+
+def _error_class(draft: Plan) -> str:
+    """Why the host stops, where that is a matter of offers or of ceilings; empty otherwise."""
+    if draft.action != STOP:
+        return ""
+    return "capacity" if draft.lacks else "price" if draft.above else ""
 
 
 def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Result:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import os
 import time
@@ -29,13 +30,14 @@ from .._provision.place import SharedProject
 from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow
 from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
-from .._registry._postgresql import Ceilings
+from .._registry._postgresql import Ceilings, TooDear
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from .._wording import usd
 from ._journal import Journal
 from ._offer_machines import OfferMachines
 from ._registries import Registries, this_run
+from .settle import Settling, settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -74,7 +76,8 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         "warnings": warnings,
     }
     try:
-        return _Purchase(api, order, facts, terms, journal, check_mode).settle()
+        settle_others = functools.partial(settle, api, params)
+        return _Purchase(api, order, facts, terms, journal, check_mode, settle_others).settle()
     finally:
         journal.close()
 
@@ -154,9 +157,17 @@ class _Purchase:
     """One purchase on its way: what is known of it, and until when its outcome is asked for."""
 
     def __init__(
-        self, api: Market, order: Json, facts: Result, terms: Terms, journal: Journal, check_mode: bool
+        self,
+        api: Market,
+        order: Json,
+        facts: Result,
+        terms: Terms,
+        journal: Journal,
+        check_mode: bool,
+        settle_others: t.Callable[..., Settling],
     ) -> None:
         self._api = api
+        self._settle_others = settle_others
         self._order = order
         self._offer_id: str = order["offer_id"]
         self._facts = facts
@@ -171,7 +182,8 @@ class _Purchase:
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
         self._repeats = terms.repeats
-        self._looked = self._has_reread = False
+        self._looked = self._has_reread = self._has_settled = False
+        self._uncertain = ""  # what counts in a ceiling, and whose outcome nobody could find out
 
     def settle(self) -> Result:
         """Look, and do what follows, until there is an end to report."""
@@ -309,9 +321,25 @@ class _Purchase:
             self._reread()
             return False
         except RegistryError as error:
-            self._do_not_send(self._objection(error, error.error_class))
+            if not (isinstance(error, TooDear) and self._makes_room(error)):
+                self._do_not_send(self._objection(f"{error} {self._uncertain}".strip(), error.error_class))
             return False
         return True
+
+    def _makes_room(self, refusal: TooDear) -> bool:
+        """Settle, once, what the sum counts and runs that are gone have left open; whether that has changed the sum.
+
+        If it has, the purchase begins anew with a fresh price.
+        """
+        if self._has_settled:
+            return False
+        self._has_settled = True
+        place = SharedProject(refusal.project or "default")
+        settled = self._settle_others([place], everywhere=refusal.project is None)
+        self._uncertain = " ".join(settled.uncertain)
+        for closed in settled.closed:
+            self._warn(closed)
+        return bool(settled.closed)
 
     def _reread(self) -> None:
         """After another run has written the journal: go on with the same offer, never with another one."""

@@ -28,6 +28,7 @@ from .._registry._protocol import RegistryError
 from .._wording import table, usd
 from ._memory import Memory, named_claim
 from ._registries import Registries, with_registries
+from .settle import settle
 
 BLANK: Result = {"changed": False, "due": [], "hosts": [], "lines": [], "trouble": "", "reap": {}}
 
@@ -62,6 +63,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
     places = registries.places(params)
+    settled = settle(api, params, places.values(), check_mode)
     memory = Memory(registries, places.values())
     nameable = [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
     account = Account.of([*memory.claims(), *map(named_claim, nameable)], api.resources())
@@ -84,7 +86,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "hosts": [each.host for each in [*due, *watched]],
         "lines": _lines(due, known, named, watched, account.unclaimed, by_name=params["by_name"]),
         "trouble": messages.joined(*trouble),
-        "warnings": [messages.clocks_apart(clock.ahead)] if clock.is_apart else [],
+        "changed": bool(settled.closed),
+        "warnings": [*settled.told, *([messages.clocks_apart(clock.ahead)] if clock.is_apart else [])],
         "reap": {"over": [_row(each) for each in due], "unclaimed": len(account.unclaimed)},
     }
 

@@ -18,6 +18,8 @@ _RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_
 _OWNED = {"host": "hosts", **_RUNS}
 _NAMED = {"name": "name", **_RUNS}
 _GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
+_UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
+_BUYING = "BUYING: it counts, and no machine of it is known yet"
 _LEASES = 10  # that are shown
 WIDTH = 80
 
@@ -35,9 +37,9 @@ def _of_machines(found: Audit) -> list[str]:
         ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
         ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
-    lines = []
-    for title, rows, columns in sections:
-        lines += _section(title, rows, columns) if rows else []
+    lines = [line for title, rows, columns in sections if rows for line in _section(title, rows, columns)]
+    if found.buying:
+        lines += [_BUYING, *narrow_table(found.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
     published = found.published
     odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
     lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []

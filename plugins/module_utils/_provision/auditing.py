@@ -15,6 +15,7 @@ from .. import _states
 from .._moments import seconds_of
 from . import messages, ownership
 from .ending import told_by_name
+from .entry import Entry
 from .ownership import Claim, Machine, Owners, Proof
 from .spending import HOUR, cost, dollars
 
@@ -27,13 +28,32 @@ _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour
 
 @dataclass
 class Audit:
-    """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host."""
+    """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host.
+
+    ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
+    """
 
     claimed: list[Row] = field(default_factory=list)
     unlisted: list[Row] = field(default_factory=list)
     contested: list[Row] = field(default_factory=list)
     orphans: list[Row] = field(default_factory=list)
     gone: list[Row] = field(default_factory=list)
+    buying: list[Row] = field(default_factory=list)
+
+    def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
+        """Show what these hosts have sent, and what shows no machine yet, so that all that counts is visible."""
+        shown = {offer for rows in (self.claimed, self.unlisted, self.contested) for offer in _offers(rows)}
+        self.buying = [
+            {
+                "host": host,
+                "offer_id": entry.offer_id,
+                "price_per_hour": entry.price_per_hour,
+                "since": entry.journaled_at,
+                "run": entry.held_by or entry.bought_by,
+            }
+            for host, entry in sorted(entries, key=lambda each: each[0])
+            if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
+        ]
 
     @property
     def doubled(self) -> list[Row]:
@@ -49,6 +69,7 @@ class Audit:
             "claimed": claimed,
             "orphans": self.orphans,
             "gone": self.gone,
+            "buying": self.buying,
             "price_per_hour": {"claimed": _sum(claimed), "orphans": _sum(self.orphans), "total": _sum(billed)},
             "usd": {
                 "claimed": _sum(claimed, "usd"),
@@ -158,6 +179,10 @@ def _so_far(row: Row, now: float) -> Row:
     price = row["price_per_hour"]
     usd = None if price is None else dollars(cost(price, begin, now))
     return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
+
+
+def _offers(rows: t.Iterable[Row]) -> set[str]:
+    return {str(row["offer_id"] or "").lower() for row in rows}
 
 
 def _sum(rows: t.Iterable[Row], what: str = "price_per_hour") -> float:

@@ -5,7 +5,8 @@
 
 A claim is written before a purchase is sent, and stays for ever; its state says what became of it:
 
-- ``buying``: claimed; a purchase may have been sent.
+- ``buying``: claimed. It is marked before its purchase is sent, and only while its run holds it (for a minute, which
+  that run renews), so what is neither marked nor held has sent nothing and never will.
 - ``live``: bought, and the host's.
 - ``ending``: its end was begun. It is billed, and keeps the host's name, until the end is confirmed.
 - ``stray``: bought, but the host has another purchase. It is billed, and a person ends it.
@@ -17,13 +18,14 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock. This module util is private t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import ownership
+from .purchase import OURS, Do, Past, Seen, Step, Why
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
-COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum
+COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
 OVER = (VOID, ENDED)
 
 
@@ -37,6 +39,44 @@ class Verdict:
 
     state: str | None
     frees_rival: bool = False
+
+
+def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
+    """Whether something may be billed under a claim, now or soon: it is in each sum, and in the way of others.
+
+    ``is_sent``: it was marked as sent. ``is_held``: its run holds it at this moment.
+    """
+    return state in COUNTED and (state != BUYING or is_sent or is_held)
+
+
+def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
+    """Whether the run that has sent a purchase is gone, so that any other may find out what became of it."""
+    return state == BUYING and is_sent and not is_held
+
+
+def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
+    """What is known of a purchase that another run has sent, for `purchase.follow`; it is never sent again here.
+
+    ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
+    ``expired_long``: its offer was seen as gone so long ago that nothing can be under way any more.
+    """
+    past = Past(by_name=False, named=named, again=False)
+    if refused is None:
+        return replace(past, sent_before=True, expired_long=expired_long)
+    return replace(past, sends=1, refused=refused)
+
+
+def settled(step: Step, seen: Seen) -> str:
+    """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
+
+    It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
+    it again. What a failed purchase has left is billed, and so the host's. What was bought without a name, and shows no
+    machine on this account, may be another customer's.
+    """
+    is_bought = step.do in (Do.CREATED, Do.EXISTING) and (seen.whose == OURS or seen.left)
+    if is_bought or (step.why is Why.FAILED and seen.left):
+        return LIVE
+    return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and seen.phase is not None else BUYING
 
 
 def came_late(machine: ownership.Machine, name: str, *, answered: bool) -> bool:

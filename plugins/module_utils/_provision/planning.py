@@ -105,8 +105,8 @@ class Plan:
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
     what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
-    why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``market``: the prices
-    of all that its searches have found.
+    why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``above``: it stops at
+    a ceiling of several hosts; ``market``: the prices of all that its searches have found.
     """
 
     host: str
@@ -123,6 +123,7 @@ class Plan:
     max_account_price_per_hour: float | None = None
     missed: str = ""
     lacks: bool = False
+    above: bool = False
     market: tuple[float | None, ...] = ()
 
 
@@ -348,7 +349,7 @@ def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], max_account_price_pe
         return draft
     refusal = next(filter(None, (cap.refusal for cap in caps)), "")
     if refusal:
-        return replace(draft, action=STOP, refusal=_after(case, refusal))
+        return replace(draft, action=STOP, refusal=_after(case, refusal), above=True)
     limit = draft.max_price_per_hour
     for cap in caps:
         most = UNLIMITED if limit is None else limit

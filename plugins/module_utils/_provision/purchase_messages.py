@@ -261,6 +261,37 @@ _UNKNOWN: t.Mapping[Why, str] = {
 }
 
 
+# What another run has left open
+
+
+def host_of(host: str, project: str) -> str:
+    """A host, with its project where that is not the usual one."""
+    return host if project in ("", "default") else f"{host} of project {project}"
+
+
+def settled_as_made(host: str, offer_id: str, price: float | None, ids: list[str]) -> str:
+    """A purchase whose run has died was made."""
+    return (
+        f"The run that bought offer {offer_id} for {host} has ended without noting it. It is BOUGHT and billed at"
+        f" {usd(price)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
+        f" compute_index.supply.provision for {host} to use it, or compute_index.supply.decommission to end it."
+    )
+
+
+def settled_as_not_made(host: str, offer_id: str) -> str:
+    """A purchase whose run has died was not made."""
+    return f"The purchase of offer {offer_id} for {host}, whose run has ended, was not made. It counts no more."
+
+
+def still_counts(host: str, offer_id: str, price: float | None, since: str, run: str, words: str) -> str:
+    """A purchase whose run has died, and whose outcome is not known."""
+    return (
+        f"Offer {offer_id} for {host} counts with {usd(price)}: it was sent at {since}, in a run of"
+        f" {run or 'an unknown user'}, and its outcome is not known ({words.rstrip('.')}). It MAY BE BILLED. Run"
+        f" compute_index.supply.provision for {host}: only that may send it again."
+    )
+
+
 # Bought, and yet a failure
 
 

@@ -50,6 +50,7 @@ FACTS_PATIENCE = 60.0  # the same once something is bought
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
 
 _GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
+_FIRST_EPOCH = 1  # of a new claim, as the table's default
 
 # The statements. A name in %()s is a value, which never becomes a part of the text.
 
@@ -129,7 +130,11 @@ _MOVED = """
 UPDATE compute_index_supply.meta SET cluster = %(cluster)s,
     quarantine_until = CASE WHEN cluster IS NULL THEN NULL ELSE clock_timestamp() + longest_post END
 """
-_FORGET_EXPIRED = "UPDATE compute_index_supply.purchase SET expired_seen = NULL WHERE state = 'buying'"
+# The mark of a claim may be lost as well, so each may have been sent.
+_DOUBT_OPEN = """
+UPDATE compute_index_supply.purchase SET expired_seen = NULL, sent_at = coalesce(sent_at, clock_timestamp())
+WHERE state = 'buying'
+"""
 _ROW = """
 SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price_per_hour, p.epoch, p.holder,
     p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
@@ -182,10 +187,12 @@ VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(pr
     clock_timestamp() + %(hold)s * interval '1 second', %(note)s)
 ON CONFLICT DO NOTHING
 """
-# The holder of a claim that was never marked has sent nothing, and cannot mark it any more.
-_FREE_UNSENT = """
+# `claims.counts` in SQL. Under the gate, where marks are made, too: whose hold has run out has sent nothing, and after
+# this it cannot mark its claim any more. A mark may be lost in a failover, so none is freed before that is noted.
+_FREE_LAPSED = f"""
 UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', epoch = epoch + 1
-WHERE project = %(project)s AND host = %(host)s AND state = 'buying' AND sent_at IS NULL AND claim <> %(claim)s
+WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
+    AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({_CLUSTER}))
 """
 _PROJECT_SUM = """
 SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
@@ -200,20 +207,21 @@ WHERE account = %(account)s AND state IN ('buying', 'live', 'ending', 'stray')
 _MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
     held_until = clock_timestamp() + %(hold)s * interval '1 second'
-WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND holder = %(holder)s AND state = 'buying'
+    AND held_until > clock_timestamp()
 """
 _RENEW = """
 UPDATE compute_index_supply.purchase SET held_until = clock_timestamp() + %(seconds)s * interval '1 second'
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
 """
-# The last condition finds this run's own work, whose COMMIT was not answered.
+# Only what was sent needs to be settled. The last condition finds this run's own work, whose COMMIT was not answered.
 _TAKE_OVER = """
 UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
     held_until = clock_timestamp() + %(hold)s * interval '1 second',
     quoted_price_per_hour = greatest(quoted_price_per_hour, %(price_per_hour)s::numeric),
     note = coalesce(%(note)s, note)
-WHERE claim = %(claim)s AND state = 'buying' AND (
-    (epoch = %(epoch)s AND (held_until < clock_timestamp() OR sent_at IS NULL OR holder = %(holder)s))
+WHERE claim = %(claim)s AND state = 'buying' AND sent_at IS NOT NULL AND (
+    (epoch = %(epoch)s AND (held_until <= clock_timestamp() OR holder = %(holder)s))
     OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
 """
 _KEEP = """
@@ -302,15 +310,19 @@ class Taken(RegistryError):
 
 
 class TakenOver(RegistryError):
-    """Another run has taken this claim over; nothing may be sent under it any more."""
+    """This run holds the claim no more; nothing may be sent under it any more."""
 
     error_class = "conflict"
 
 
 class TooDear(RegistryError):
-    """A claim that would exceed a ceiling, or of which nobody can say that it does not."""
+    """A claim that would exceed the ceiling of a ``project``, or of the account (None), or may exceed it."""
 
     error_class = "price"
+
+    def __init__(self, message: str, project: str | None) -> None:
+        super().__init__(message)
+        self.project = project
 
 
 class Contested(RegistryError):
@@ -344,6 +356,16 @@ class Row:
     resource_ids: list[str]
     seen_at: datetime
     longest_post: float
+
+    @property
+    def counts(self) -> bool:
+        """See `claims.counts`."""
+        return claims.counts(self.state, is_sent=self.sent_at is not None, is_held=self.held)
+
+    @property
+    def needs_settling(self) -> bool:
+        """See `claims.needs_settling`."""
+        return claims.needs_settling(self.state, is_sent=self.sent_at is not None, is_held=self.held)
 
 
 @dataclass(frozen=True)
@@ -415,11 +437,11 @@ class Database:
     def open_claim(self, project: str, host: str) -> Row | None:
         """The open claim of a host; None also where nobody has made the tables yet."""
         rows = self._read(_OPEN, {"project": project, "host": host})
-        return rows[0] if rows else None
+        return next((row for row in rows if row.counts), None)
 
     def counted(self, project: str | None = None) -> list[Row]:
-        """All claims that may be billed, of one project or of all."""
-        return self._read(_COUNTED, {"project": project})
+        """All claims that may be billed, or may still buy, of one project or of all."""
+        return [row for row in self._read(_COUNTED, {"project": project}) if row.counts]
 
     def ledger(self, project: str, since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment (seconds since the epoch), of all hosts of a project."""
@@ -442,7 +464,11 @@ class Database:
     # Buying
 
     def claim(self, wanted: Purchase, ceilings: Ceilings) -> Row:
-        """Claim the host's name and the offer, and mark the claim as sent. Raises Taken, TakenOver, TooDear."""
+        """Claim the host's name and the offer, then mark the claim as sent. Raises Taken, TakenOver, TooDear.
+
+        These are two transactions. After the first one it is certain that nothing was sent, and a claim that ends
+        there is in the way of others only while its hold lasts.
+        """
 
         def step(connection: psycopg.Connection[t.Any]) -> Row:
             with self._transaction(connection):
@@ -494,6 +520,7 @@ class Database:
         def step(connection: psycopg.Connection[t.Any]) -> tuple[Row, str]:
             with self._transaction(connection):
                 self._execute(connection, _LOCK, {"gate": _GATE})
+                self._execute(connection, _FREE_LAPSED)
                 return self._noted(connection, fact, ids, list(gone))
 
         row, trouble = self._run(step, self._facts_patience)
@@ -605,7 +632,10 @@ class Database:
         return row
 
     def _enter(self, connection: psycopg.Connection[t.Any]) -> None:
-        """Wait at the gate; then see whether this version, and this database, may claim. Raises RegistryError."""
+        """Wait at the gate; then see whether this version, and this database, may claim or send. Raises RegistryError.
+
+        What counts no more is freed, so that neither a sum nor a name nor an offer has it.
+        """
         self._execute(connection, _LOCK, {"gate": _GATE})
         cluster = self._execute(connection, _CLUSTER).fetchone()
         values = {"cluster": cluster and cluster[0]}
@@ -625,14 +655,16 @@ class Database:
                 f"{self.where} has failed over, and may have lost claims: nothing new is bought until"
                 f" {_time(quarantined_until)}, when what was under way has ended."
             )
+        self._execute(connection, _FREE_LAPSED)
 
     def _insert(self, connection: psycopg.Connection[t.Any], wanted: Purchase) -> None:
-        """Make the claim. Raises Taken. One that is there already is this run's own, whose COMMIT was not answered."""
+        """Make the claim, or find it, if its COMMIT was not answered. Raises Taken; TakenOver if it was taken since."""
         values = {**self._values(wanted), "hold": self.hold}
-        for query in (_CLAIM, _FREE_UNSENT, _CLAIM):
-            if self._execute(connection, query, values).rowcount and query is _CLAIM:
-                return
-        if self._rows(connection, _BY_CLAIM, values):
+        if self._execute(connection, _CLAIM, values).rowcount:
+            return
+        for row in self._rows(connection, _BY_CLAIM, values):
+            if (row.state, row.epoch, row.holder) != (claims.BUYING, _FIRST_EPOCH, self._holder):
+                raise self._taken_over(row)
             return
         for query in (_OPEN, _OF_OFFER):
             for row in self._rows(connection, query, values):
@@ -656,7 +688,8 @@ class Database:
                 said = "nobody knows" if unknown else f"{total:.2f} USD per hour"
                 raise TooDear(
                     f"With offer {wanted.offer} all of {scope} would cost {said}, where at most {ceiling:.2f} USD per"
-                    f" hour are allowed. {self.where} counts what is live and what is being bought."
+                    f" hour are allowed. {self.where} counts what is live and what is being bought.",
+                    wanted.project if query is _PROJECT_SUM else None,
                 )
 
     def _take(
@@ -678,10 +711,11 @@ class Database:
         return self._row(connection, row.claim)
 
     def _marked(self, connection: psycopg.Connection[t.Any], row: Row) -> Row:
-        """Mark the claim as sent, after which nobody frees it without an answer. Raises TakenOver."""
+        """Mark the claim as sent: from then on only an answer frees it. Raises TakenOver, and then nothing was sent."""
         with self._transaction(connection):
-            values = {"claim": row.claim, "epoch": row.epoch, "hold": self.hold}
-            if row.holder != self._holder or not self._execute(connection, _MARK, values).rowcount:
+            self._enter(connection)
+            values = {**self._values(), "claim": row.claim, "epoch": row.epoch, "hold": self.hold}
+            if not self._execute(connection, _MARK, values).rowcount:
                 raise self._taken_over(row)
             return self._row(connection, row.claim)
 
@@ -691,32 +725,47 @@ class Database:
         """The claim with its machines, and what is wrong with that."""
         values: dict[str, t.Any] = {**self._values(fact), "ids": ids, "gone": gone}
         mine = next(iter(self._rows(connection, _BY_CLAIM, values)), None)
-        others = [row for row in self._rows(connection, _OPEN, values) if row.claim != fact.claim]
-        rival = next((row for row in self._rows(connection, _OF_OFFER, values) if row.claim != fact.claim), None)
+        others, rivals = (
+            {row.claim: row for row in self._rows(connection, query, values) if row.claim != fact.claim}
+            for query in (_OPEN, _OF_OFFER)
+        )
+        rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
         owners = dict(self._execute(connection, _OWNERS, {"ids": ids}).fetchall())
         verdict = claims.noted(
             mine.state if mine else None,
-            adds=any(each not in owners for each in ids),
+            adds=not owners.keys() >= set(ids),
             # A rival of the same host gives the name back with the offer.
-            name_is_free=all(rival is not None and row.claim == rival.claim for row in others),
+            name_is_free=others.keys() <= rivals.keys(),
             rival=rival.state if rival else None,
         )
-        trouble = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
         if verdict.state is None:
-            owned = t.cast(Row, rival)
-            self._execute(connection, _MACHINES, {"ids": ids, "claim": owned.claim})
-            trouble.append(f"host {owned.host} of project {owned.project} has bought the offer, too")
-            row = self._row(connection, owned.claim)
+            row, trouble = self._given(connection, t.cast(Row, rival), ids)
         else:
             if verdict.frees_rival:
                 self._execute(connection, _YIELD, values)
-            self._execute(connection, _NOTE if mine else _NOTE_LOST, {**values, "state": verdict.state})
-            self._execute(connection, _MACHINES, values)
-            row = self._row(connection, fact.claim)
-            if row.state == claims.STRAY:
-                trouble.append("the host has another purchase")
+            row, trouble = self._noted_as(connection, verdict.state, values, is_known=mine is not None)
+        foreign = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
+        return row, self._contested(fact, ids, [*foreign, *filter(None, [trouble])])
+
+    def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
+        """What is wrong with a purchase that was noted; empty if nothing is."""
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
-        return row, f"{named}: {'; '.join(trouble)}. {self.where} has it on record." if trouble else ""
+        return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
+
+    def _given(self, connection: psycopg.Connection[t.Any], rival: Row, ids: list[str]) -> tuple[Row, str]:
+        """The claim that has bought the offer, with these machines, and what is wrong with that."""
+        self._execute(connection, _MACHINES, {"ids": ids, "claim": rival.claim})
+        trouble = f"host {rival.host} of project {rival.project} has bought the offer, too"
+        return self._row(connection, rival.claim), trouble
+
+    def _noted_as(
+        self, connection: psycopg.Connection[t.Any], state: str, values: dict[str, t.Any], *, is_known: bool
+    ) -> tuple[Row, str]:
+        """The claim in its new state, with its machines, and what is wrong with that."""
+        self._execute(connection, _NOTE if is_known else _NOTE_LOST, {**values, "state": state})
+        self._execute(connection, _MACHINES, values)
+        row = self._row(connection, values["claim"])
+        return row, "the host has another purchase" if row.state == claims.STRAY else ""
 
     def _values(
         self,
@@ -736,7 +785,7 @@ class Database:
         return values
 
     def _taken_over(self, row: Row) -> TakenOver:
-        return TakenOver(f"{self.where} says that another run has taken over the purchase of offer {row.offer}.")
+        return TakenOver(f"{self.where} says that this run holds the purchase of offer {row.offer} no more.")
 
     # Talking to the database
 
@@ -835,7 +884,7 @@ class Database:
             found = self._execute(connection, _META, values).fetchone()
             if found and found[1]:
                 self._execute(connection, _MOVED, values)
-                self._execute(connection, _FORGET_EXPIRED)
+                self._execute(connection, _DOUBT_OPEN)
 
     def has_tables(self) -> bool:
         """Whether anybody has made the tables."""

@@ -80,9 +80,9 @@ class SharedHost:
         return time.monotonic() + self._ahead if self._ahead else time.time()
 
     def read(self) -> Variables | None:
-        """The host's open claim; None if there is none, or if nothing was ever sent under it."""
+        """The host's open claim; None if there is none that counts."""
         row = self._database.open_claim(self._project, self._host)
-        if row is None or _is_unsent(row):
+        if row is None:
             self._row = None
             return None
         if row.account != self._account:
@@ -118,18 +118,13 @@ class SharedHost:
 
     def note(self, changes: Variables) -> Variables:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
-        row, change = self._row, read_entry(changes)
+        change = read_entry(changes)
         if change.resource_ids or change.purchase == MADE:
             return self._made(changes, change)
-        if row is None or change.offer_id not in ("", row.offer):
+        if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
-        # What this run has seen of the claim since may be another run's epoch.
-        mine = self._held if self._held and self._held.claim == row.claim else row
         try:
-            if change.purchase == REFUSED:
-                return self._refused(mine, changes)
-            expired = changes.get(_EXPIRED) is not None
-            return self._seen(self._database.keep(mine, _note(changes), _gone(changes), expired=expired))
+            return self._refused(self._mine, changes) if change.purchase == REFUSED else self._keep(self._mine, changes)
         except TakenOver:
             raise self._claimed() from None
 
@@ -163,6 +158,16 @@ class SharedHost:
         self._held = None
 
     # Steps
+
+    @property
+    def _mine(self) -> Row:
+        """The claim as this run holds it: what it has seen of it since may be another run's epoch."""
+        row = t.cast(Row, self._row)
+        return self._held if self._held and self._held.claim == row.claim else row
+
+    def _keep(self, row: Row, changes: Variables) -> Variables:
+        expired = changes.get(_EXPIRED) is not None
+        return self._seen(self._database.keep(row, _note(changes), _gone(changes), expired=expired))
 
     def _made(self, changes: Variables, change: Entry) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
@@ -222,8 +227,6 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     found = Entries()
     for row in rows:
         is_here, entry = row.project == project, _variables(row, run)
-        if _is_unsent(row):
-            continue
         if row.account != account:
             if is_here and row.state in claims.OPEN:
                 found.broken[row.host] = _of_another_account("The shared registry", row, account)
@@ -266,10 +269,6 @@ def _label(row: Row) -> str:
     """The host of a claim, where it is not simply the host of that name."""
     project = "" if row.project == "default" else f" of project {row.project}"
     return f"{row.host}{project}{f' (stray {row.claim[:8]})' if row.state == claims.STRAY else ''}"
-
-
-def _is_unsent(row: Row) -> bool:
-    return row.state == claims.BUYING and row.sent_at is None
 
 
 def _is_held(row: Row, run: str) -> bool:

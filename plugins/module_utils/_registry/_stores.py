@@ -55,6 +55,13 @@ class Store:
         """What was or may be billed since a moment (seconds since the epoch), of all hosts."""
         return Ledger((), since)
 
+    def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
+        """Places and hosts of purchases whose runs are gone and that any run may settle; of a file its host alone may.
+
+        ``everywhere``: of all projects of this account.
+        """
+        return []
+
     def swept(self) -> float | None:
         """When the leases were enforced last (seconds since the epoch), None if that was never noted."""
         return None
@@ -118,6 +125,12 @@ class _SharedStore(Store):
 
     def ledger(self, since: float = 0.0) -> Ledger:
         return self._database.ledger(self._project, since)
+
+    def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
+        # Not kept: what settles them takes steps in threads.
+        rows = self._session.database(keep=False).counted(None if everywhere else self._project)
+        mine = [row for row in rows if row.needs_settling and row.account == self._session.account]
+        return [(SharedProject(row.project), row.host) for row in mine]
 
     def swept(self) -> float | None:
         moment = self._database.swept(self._project)

@@ -145,6 +145,67 @@ def test_a_run_that_was_faster_is_not_overtaken(
     assert states(registry_url) == ["buying"]
 
 
+def died_unsent(url: str, host: str = "trainer", offer_id: str = OTHER_ID, *, lapsed: bool = False) -> None:
+    """A run has died between its claim and the mark."""
+    wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", host, BASE, offer_id, 2.0)
+    database(url, "other").claim(wanted, _postgresql.Ceilings())
+    until = "now()" if lapsed else "held_until"
+    query = f"UPDATE compute_index_supply.purchase SET sent_at = NULL, held_until = {until} WHERE claim = %(claim)s"
+    postgresql.execute(url, query, {"claim": wanted.claim})
+
+
+def test_a_run_that_died_before_it_could_send_is_waited_for_only_while_its_hold_lasts(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        meanwhile(patch, lambda: died_unsent(registry_url), "offer")
+        free(queue)
+        result = buy()
+    assert outcome(result) == ("claimed", "conflict", []) and "in a run of alice at bastion" in result["msg"]
+    assert outcome(buy()) == ("claimed", "conflict", []), "and no request is sent"
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+    free(queue).expect(*POST, procurement())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert states(registry_url) == ["void", "live"]
+
+
+@pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
+def test_what_was_never_sent_is_in_no_sum_and_keeps_no_offer(
+    queue: RequestQueue, buy: Any, registry_url: str, option: str
+) -> None:
+    died_unsent(registry_url, "gpu-1", OFFER_ID, lapsed=True)
+    free(queue).expect(*POST, procurement())
+    assert buy(host="gpu-2", **{option: 2.0})["outcome"] == "created"
+    assert states(registry_url) == ["void", "live"]
+
+
+@pytest.mark.parametrize("rival", [None, "gpu-2", "trainer"])
+def test_a_controller_that_sleeps_between_its_claim_and_the_mark_sends_nothing_under_it(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch, rival: str | None
+) -> None:
+    """Nobody has come, so it claims again; or another host has got the offer, or another run its own host."""
+    real = Database._marked
+
+    def sleeps(self: Database, connection: Any, row: Row) -> Row:
+        monkeypatch.setattr(Database, "_marked", real)
+        postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+        if rival:
+            wanted = _postgresql.Purchase(str(_registries.uuid.uuid4()), "default", rival, BASE, OFFER_ID, 2.0)
+            database(registry_url, "other").claim(wanted, _postgresql.Ceilings())
+        return real(self, connection, row)
+
+    monkeypatch.setattr(Database, "_marked", sleeps)
+    free(queue)
+    if rival != "trainer":
+        free(queue)
+    if rival is None:
+        queue.expect(*POST, procurement())
+    result = buy()
+    expected = {None: "created", "gpu-2": "not_sent", "trainer": "claimed"}[rival]
+    assert (result["outcome"], queue.count(*POST)) == (expected, int(rival is None))
+    assert states(registry_url) == ["void", "buying" if rival else "live"]
+
+
 def test_an_offer_that_another_host_has_claimed_is_not_sent(
     queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +327,59 @@ def test_two_claims_count_the_planned_price_of_each(
     second = buy(host="gpu-2", offer_id=OTHER_ID, price_per_hour=5.0, **{option: 9.0})
     assert outcome(second) == ("not_sent", "price", [])
     assert "would cost 10.00 USD per hour, where at most 9.00" in second["msg"]
+
+
+OTHER_STATUS = f"/offers/{OTHER_ID}/status"
+
+
+def lost_run(url: str, host: str = "gpu-1", offer_id: str = OTHER_ID) -> Row:
+    """The claim of another host, whose run has died right after it had sent the purchase."""
+    wanted = _postgresql.Purchase(
+        str(_registries.uuid.uuid4()), "default", host, BASE, offer_id, 2.0, {"provision_resource_name": host}
+    )
+    row = database(url, "dead").claim(wanted, _postgresql.Ceilings())
+    query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = now() - interval '1 hour'"
+    postgresql.execute(url, f"{query} WHERE claim = %(claim)s", {"claim": row.claim})
+    return row
+
+
+@pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
+def test_a_sum_above_its_ceiling_is_computed_again_once_what_is_open_in_it_is_settled(
+    queue: RequestQueue, buy: Any, registry_url: str, option: str
+) -> None:
+    lost_run(registry_url)
+    free(queue).expect("GET", OTHER_STATUS, status("failed", offer_id=OTHER_ID))
+    queue.expect("GET", "/resources", [], query={"offer_id": OTHER_ID})
+    free(queue, total_price_per_hour=2.5).expect(*POST, procurement())
+    result = buy(host="gpu-2", **{option: 2.5})
+    assert outcome(result) == ("created", None, [RESOURCE_ID]) and result["price_per_hour"] == 2.5, "a fresh price"
+    assert any(OTHER_ID in each and "was not made" in each for each in result["warnings"])
+    assert [row.host for row in rows(registry_url)] == ["gpu-2"]
+
+
+def test_a_refusal_by_a_ceiling_names_what_could_not_be_settled(
+    queue: RequestQueue, buy: Any, registry_url: str
+) -> None:
+    lost_run(registry_url)
+    free(queue).expect("GET", OTHER_STATUS, status(offer_id=OTHER_ID))
+    result = buy(host="gpu-2", max_total_price_per_hour=3.99)
+    assert outcome(result) == ("not_sent", "price", [])
+    for words in (OTHER_ID, "gpu-1", "USD 2.00 per hour", "alice at bastion", "compute_index.supply.provision"):
+        assert words in result["msg"]
+    assert result["msg"].endswith("Nothing was bought.")
+    assert [(row.host, row.state) for row in rows(registry_url)] == [("gpu-1", "buying")]
+
+
+def test_what_is_open_in_another_project_is_settled_only_for_the_account(
+    queue: RequestQueue, buy: Any, registry_url: str
+) -> None:
+    lost_run(registry_url)
+    other_run(registry_url)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET project = 'blue' WHERE host = 'gpu-1'")
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET offer = 'o' WHERE host = 'trainer'")
+    free(queue)
+    result = buy(host="gpu-2", max_total_price_per_hour=3.99)
+    assert outcome(result) == ("not_sent", "price", []) and OTHER_ID not in result["msg"]
 
 
 def test_a_ceiling_of_a_sum_needs_the_shared_registry(queue: RequestQueue, buy: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
 
 NOW = 1_800_000_000.0
@@ -147,7 +147,32 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
     published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
     assert published["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "total": 4.3}
     assert published["unpriced"] == 2
-    assert published.keys() == {"claimed", "orphans", "gone", "price_per_hour", "usd", "unpriced"}
+    assert published.keys() == {"claimed", "orphans", "gone", "buying", "price_per_hour", "usd", "unpriced"}
+
+
+def entry(offer: str, purchase: str, *ids: str) -> Entry:
+    noted = {"provision_journaled_at": "2027-01-14T08:00:00Z", "provision_bought_by": "alice at bastion"}
+    known = {"provision_procured_offer_id": offer, "provision_purchase": purchase, "provision_resource_ids": list(ids)}
+    return read_entry({**noted, **known, "provision_price_per_hour": 2.5})
+
+
+def test_a_purchase_without_a_machine_is_shown_while_it_counts() -> None:
+    found = audit([machine("r", "h", "shown")], [owns("h", offer="shown", purchase="sent")], {"h"}, NOW)
+    found.note_buying(
+        [
+            ("sent", entry("o1", "sent")),
+            ("made", entry("o2", "made")),
+            ("refused", entry("o3", "refused")),
+            ("known", entry("o4", "made", "s")),
+            ("h", entry("shown", "sent")),
+            ("empty", read_entry(None)),
+        ]
+    )
+    assert [(row["host"], row["offer_id"]) for row in found.published["buying"]] == [("made", "o2"), ("sent", "o1")]
+    assert found.buying[0] == {
+        **{"host": "made", "offer_id": "o2", "price_per_hour": 2.5, "run": "alice at bastion"},
+        "since": "2027-01-14T08:00:00Z",
+    }
 
 
 def test_thousands_of_machines_and_hosts() -> None:

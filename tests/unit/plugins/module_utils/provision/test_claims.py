@@ -10,6 +10,7 @@ import re
 from decimal import Decimal
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _states
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.claims import (
     BUYING,
     COUNTED,
@@ -22,7 +23,20 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STRAY,
     VOID,
     Verdict,
+    counts,
+    needs_settling,
     noted,
+    past_of,
+    settled,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    ANSWERED_NO,
+    NOT_FOUND,
+    OURS,
+    THEIRS,
+    UNSEEN,
+    Seen,
+    follow,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import schema
@@ -67,6 +81,82 @@ def test_what_is_billed_is_always_counted() -> None:
 def test_a_name_is_never_given_twice() -> None:
     for state, adds in itertools.product((None, VOID, ENDED), (True, False)):
         assert noted(state, adds=adds, name_is_free=False).state not in OPEN
+
+
+# state, it was marked as sent, its run holds it: whether it counts, and whether any run may settle it
+COUNTING = {
+    "claimed a moment ago": (BUYING, False, True, True, False),
+    "its run has died before the mark": (BUYING, False, False, False, False),
+    "its purchase is under way": (BUYING, True, True, True, False),
+    "its run has died after the mark": (BUYING, True, False, True, True),
+    "bought": (LIVE, True, False, True, False),
+    "taken over from elsewhere": (LIVE, False, False, True, False),
+    "its end has begun": (ENDING, True, False, True, False),
+    "beside another": (STRAY, True, False, True, False),
+    "nothing was bought": (VOID, True, True, False, False),
+    "gone": (ENDED, True, False, False, False),
+}
+
+
+@pytest.mark.parametrize(("state", "sent", "held", "counted", "settles"), COUNTING.values(), ids=COUNTING.keys())
+def test_a_claim_counts_while_it_may_have_bought(
+    state: str, sent: bool, held: bool, counted: bool, settles: bool
+) -> None:
+    assert counts(state, is_sent=sent, is_held=held) is counted
+    assert needs_settling(state, is_sent=sent, is_held=held) is settles
+
+
+GONE_LONG = True
+# What has answered the purchase, what the offer's status shows, and for how long: the state of the claim
+SETTLING = {
+    "the status cannot be read": (None, Seen(None), False, BUYING),
+    "refused, and the status cannot be read": (422, Seen(None), False, BUYING),
+    "unbought: its purchase may be under way": (None, Seen(_states.UNBOUGHT), False, BUYING),
+    "refused, and unbought": (422, Seen(_states.UNBOUGHT), False, VOID),
+    "bought under our name": (None, Seen(_states.GOING_ON, OURS, True), False, LIVE),
+    "bought under our name, and ended since": (None, Seen(_states.ENDED, OURS), False, LIVE),
+    "bought under another name; not every API keeps names": (None, Seen(_states.READY, THEIRS, True), False, BUYING),
+    "bought, and no name shows": (None, Seen(_states.READY, UNSEEN, True), False, BUYING),
+    "refused, and sold to another name": (409, Seen(_states.READY, THEIRS, True), False, VOID),
+    "refused, and a machine has our name": (409, Seen(_states.READY, OURS, True), False, BUYING),
+    "said no, and bought under our name": (ANSWERED_NO, Seen(_states.READY, OURS, True), False, LIVE),
+    "refused, and sold to another customer": (410, Seen(_states.READY, UNSEEN, False), False, VOID),
+    "failed": (None, Seen(_states.FAILED), False, VOID),
+    "failed, and has left a machine of ours": (None, Seen(_states.FAILED, OURS, True), False, LIVE),
+    "failed, and the machines cannot be listed": (None, Seen(_states.FAILED, UNSEEN, None), False, BUYING),
+    "expired a moment ago": (None, Seen(_states.EXPIRED), False, BUYING),
+    "expired long ago": (None, Seen(_states.EXPIRED), GONE_LONG, VOID),
+    "unknown to the API for a moment": (None, Seen(NOT_FOUND), False, BUYING),
+    "unknown to the API for long": (None, Seen(NOT_FOUND), GONE_LONG, VOID),
+    "refused, and expired": (410, Seen(_states.EXPIRED), False, VOID),
+}
+
+
+@pytest.mark.parametrize(("refused", "seen", "gone_long", "expected"), SETTLING.values(), ids=SETTLING.keys())
+def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
+    refused: int | None, seen: Seen, gone_long: bool, expected: str
+) -> None:
+    past = past_of(True, refused, gone_long)
+    assert settled(follow(past, seen, False), seen) == expected
+
+
+@pytest.mark.parametrize(("left", "expected"), [(True, LIVE), (False, BUYING), (None, BUYING)])
+def test_what_was_bought_without_a_name_is_ours_if_a_machine_shows(left: bool | None, expected: str) -> None:
+    seen = Seen(_states.READY, UNSEEN, left)
+    assert settled(follow(past_of(False, None, False), seen, False), seen) == expected
+
+
+def test_a_claim_is_never_freed_without_an_answer() -> None:
+    """Whatever was seen: what was never answered is freed only by a failure, or by an offer that is long gone."""
+    phases = (None, NOT_FOUND, _states.UNBOUGHT, _states.GOING_ON, _states.READY, _states.ENDED, _states.EXPIRED)
+    for phase, whose, left, patience in itertools.product(
+        (*phases, _states.FAILED), (OURS, THEIRS, UNSEEN), (True, False, None), (True, False)
+    ):
+        seen = Seen(phase, whose, left)
+        for refused in (None, 404, 409, 410, 422, 429, ANSWERED_NO):
+            state = settled(follow(past_of(True, refused, False), seen, patience), seen)
+            assert state != VOID or (phase is not None and (refused is not None or phase == _states.FAILED))
+            assert state != VOID or not left or phase not in (_states.FAILED, _states.READY) or whose != OURS
 
 
 @pytest.mark.parametrize(

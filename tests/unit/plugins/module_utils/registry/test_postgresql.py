@@ -181,28 +181,153 @@ def unsent(database: Database, wanted: Purchase, monkeypatch: pytest.MonkeyPatch
     return row
 
 
-def test_a_claim_that_was_taken_over_before_it_was_marked_is_not_marked(
-    run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+def mark(database: Database, row: Row) -> Row:
+    """What the run that has made the claim does next."""
+    return database._bought_with(lambda connection: database._marked(connection, row))
+
+
+# What an unsent claim of gpu-1 is in the way of, and whether it is the name, the offer, or a sum
+WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
+    "the name": (purchase("gpu-1", OTHER_ID), NO_CEILING, Taken),
+    "the offer": (purchase("gpu-2", OFFER_ID), NO_CEILING, Taken),
+    "the offer, in another project": (purchase("gpu-2", OFFER_ID, project="blue"), NO_CEILING, Taken),
+    "the sum of the project": (purchase("gpu-2", OTHER_ID), Ceilings(max_total_price_per_hour=3.0), TooDear),
+    "the sum of the account": (
+        purchase("gpu-2", OTHER_ID, project="blue"),
+        Ceilings(max_account_price_per_hour=3.0),
+        TooDear,
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "ceilings", "refusal"), WAYS.values(), ids=WAYS.keys())
+def test_a_claim_that_died_before_its_mark_is_in_the_way_only_while_it_is_held(
+    run: Callable[..., Database],
+    registry_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: Purchase,
+    ceilings: Ceilings,
+    refusal: type[RegistryError],
 ) -> None:
-    """The first run, whose connection was lost, repeats its transaction and finds its claim in other hands."""
-    wanted = purchase()
-    taken = run("two").take_over(unsent(run("one"), wanted, monkeypatch))
-    with pytest.raises(TakenOver):
-        run("one").claim(wanted, NO_CEILING)
-    found = run().open_claim("default", "gpu-1")
-    assert found is not None and (found.epoch, found.sent_at) == (taken.epoch, None)
+    first = purchase("gpu-1", OFFER_ID)
+    dead = unsent(run("one"), first, monkeypatch)
+    with pytest.raises(refusal):
+        run("two").claim(wanted, ceilings)
+    assert [row.claim for row in run().counted()] == [dead.claim]
+    expire(registry_url)
+    assert (run().counted(), run().open_claim("default", "gpu-1"), run().ledger("default").bills) == ([], None, ())
+    assert run("two").claim(wanted, ceilings).sent_at is not None
+    assert states(registry_url) == ["void", "buying"]
+    # Should its run wake up, it can neither mark the claim nor find it by the same transaction.
+    for late in (lambda: mark(run("one"), dead), lambda: run("one").claim(first, NO_CEILING)):
+        with pytest.raises(TakenOver):
+            late()
+    assert [row.claim for row in run().counted()] == [wanted.claim]
 
 
-def test_a_claim_that_was_never_marked_is_free(
+def test_a_claim_that_died_before_its_mark_frees_the_way_for_facts(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run("one")
-    row = unsent(first, purchase(), monkeypatch)
-    assert SharedHost(run("two"), "default", "gpu-1", "account", run="two").read() is None
-    run("two").claim(purchase(offer=OTHER_ID), NO_CEILING)
+    unsent(run("one"), purchase("gpu-1", OTHER_ID), monkeypatch)
+    expire(registry_url)
+    assert run("two").note(purchase("gpu-1"), [RESOURCE_ID]).state == "live"
+    assert states(registry_url) == ["void", "live"]
+
+
+def test_a_claim_is_marked_only_while_it_is_held(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was in its way, but anybody might have been: what has lapsed counted nowhere. Another try may succeed."""
+    wanted = purchase()
+    row = unsent(run("one"), wanted, monkeypatch)
+    expire(registry_url)
+    with pytest.raises(TakenOver):
+        mark(run("one"), row)
+    with pytest.raises(TakenOver):
+        run("one").claim(wanted, NO_CEILING)
+    assert run("one").claim(purchase(), NO_CEILING).sent_at is not None
     assert states(registry_url) == ["void", "buying"]
-    with psycopg.connect(registry_url, autocommit=True) as connection, pytest.raises(TakenOver):
-        first._marked(connection, row)
+
+
+def test_what_was_not_sent_is_not_taken_over(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = unsent(run("one"), purchase(), monkeypatch)
+    for _time in range(2):
+        with pytest.raises(TakenOver):
+            run("two").take_over(row)
+        expire(registry_url)
+
+
+@pytest.mark.parametrize("change", ["epoch = 2", "holder = '{}'", "state = 'void'"])
+def test_a_lost_commit_is_found_only_by_its_own_run_and_epoch(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    wanted = purchase()
+    unsent(run("one"), wanted, monkeypatch)
+    postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {change}")
+    with pytest.raises(TakenOver):
+        run("one").claim(wanted, NO_CEILING)
+    assert postgresql.execute(registry_url, "SELECT sent_at FROM compute_index_supply.purchase") == [(None,)]
+
+
+@contextlib.contextmanager
+def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
+    """Nobody passes the gate meanwhile; ``waiting(count)`` returns once so many wait for it."""
+
+    def waiting(count: int) -> None:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 30
+        while postgresql.execute(url, query) != [(count,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    with psycopg.connect(url) as connection, connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_postgresql._GATE])
+        yield waiting
+
+
+@pytest.mark.parametrize("lapsed", [False, True])
+@pytest.mark.parametrize("marks_first", [False, True])
+def test_of_a_mark_and_a_claim_at_the_same_moment_one_comes_true(
+    run: Callable[..., Database],
+    registry_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    marks_first: bool,
+    lapsed: bool,
+) -> None:
+    """Both wait at the gate, while the hold runs out or not. Who wins is decided there, whoever comes first."""
+    row, other = unsent(run("one"), purchase("gpu-1"), monkeypatch), purchase("gpu-2")
+    steps = {True: lambda: mark(run("one"), row), False: lambda: run("two").claim(other, NO_CEILING)}
+    with multiprocessing.pool.ThreadPool(2) as threads:
+        with gate_shut(registry_url) as waiting:
+            answers = {}
+            for count, is_mark in enumerate((marks_first, not marks_first), start=1):
+                answers[is_mark] = threads.apply_async(steps[is_mark])
+                waiting(count)
+            if lapsed:
+                expire(registry_url)
+        with pytest.raises(TakenOver if lapsed else Taken):
+            answers[lapsed].get(30)
+        assert answers[not lapsed].get(30).sent_at is not None
+    assert [each.claim for each in run().counted()] == [other.claim if lapsed else row.claim]
+
+
+def test_a_failover_may_have_lost_a_mark(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks unsent on the new primary may have been sent, so it is not freed without an answer."""
+    unsent(run("one"), purchase(), monkeypatch)
+    expire(registry_url)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
+    with contextlib.suppress(Contested):
+        run("two").note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID])
+    with pytest.raises(Away):
+        run("two", patience=0.0).claim(purchase("gpu-3", OTHER_ID), NO_CEILING)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
+    with pytest.raises(Taken):
+        run("two").claim(purchase("gpu-3", OFFER_ID), NO_CEILING)
+    assert states(registry_url) == ["buying", "live"]
 
 
 def test_a_hold_is_renewed_while_the_api_is_asked(run: Callable[..., Database], registry_url: str) -> None:

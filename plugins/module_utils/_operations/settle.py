@@ -1,0 +1,155 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find out what became of purchases in a shared registry whose runs are gone. Nothing is bought here.
+
+Their claims count until that is known, and so refuse what others would buy. What follows from a look is decided by
+`_provision.purchase` and `_provision.claims`. Each claim is taken over before the look, so that of two that settle it
+at the same moment one does, and its own run, should it wake up, can free nothing.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from .. import _states
+from .._api import ApiError, SupplyApi
+from .._moments import seconds_of
+from .._operation import Params
+from .._provision import claims
+from .._provision import purchase_messages as say
+from .._provision.entry import Entry, read_entry
+from .._provision.holdings import Look
+from .._provision.machines import ids_in
+from .._provision.place import Place
+from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, Why, follow, whose_by_name
+from .._registry._postgresql import Ceilings, Contested
+from .._registry._protocol import Claimed, Registry, RegistryError
+from ._journal import Journal
+from ._registries import Registries
+from ._unlisted import read_by_id
+
+LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
+SOON = 30.0  # seconds after a purchase was sent in which it may not show yet, as `settle_timeout`
+MOST_THREADS = 8  # that look at the same time
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What became of claims, in a sentence each: ``closed`` is known now, ``uncertain`` is not, and still counts."""
+
+    closed: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, answers: t.Iterable[tuple[str, str]]) -> Settling:
+        """Of the state of each claim now, a word of `claims`, and the sentence about it."""
+        known = list(answers)
+        still = tuple(msg for state, msg in known if state == claims.BUYING)
+        return cls(tuple(msg for state, msg in known if state != claims.BUYING), still)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All of these, as warnings."""
+        return self.closed + self.uncertain
+
+
+def settle(
+    api: SupplyApi, params: Params, places: t.Iterable[Place], check_mode: bool = False, *, everywhere: bool = False
+) -> Settling:
+    """Settle what runs that are gone have left open in these places; ``everywhere``: on all of the account.
+
+    In check mode it leaves that, and what a file has open is left to its host's own next run.
+    """
+    if check_mode:
+        return Settling()
+    with contextlib.closing(Registries.of(params)) as registries:
+        try:
+            stores = map(registries.at, dict.fromkeys(places))
+            open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
+        except RegistryError as error:
+            return Settling(uncertain=(str(error),))
+        with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(open_claims)))) as pool:
+            answers = list(pool.map(lambda key: _settled(api, registries, *key), open_claims))
+    return Settling.of(filter(None, answers))
+
+
+_Answer = tuple[str, str]  # for `Settling.of`
+
+
+def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) -> _Answer | None:
+    """What became of the host's claim; None if another run has it."""
+    entry, registry = read_entry(None), None
+    try:
+        registry = registries.at(place).host(host, Ceilings())
+        entry = read_entry(registry.read() if registry else None)
+        return _held(api, registry, entry, host) if registry and entry.is_open else None
+    except Claimed:
+        return None
+    except Contested as error:  # the machines are on record, with another claim or beside another purchase
+        return claims.STRAY, str(error)
+    except RegistryError as error:
+        return claims.BUYING, _still(host, entry, str(error))
+    finally:
+        if registry:
+            registry.close()
+
+
+def _held(api: SupplyApi, registry: Registry, before: Entry, host: str) -> _Answer | None:
+    """Take the claim over, and settle it by what is noted then: nothing can be sent under it any more."""
+    registry.hold()
+    entry = replace(read_entry(registry.read()), bought_by=before.bought_by)
+    if not entry.is_open:
+        return None
+    journal = Journal(registry, entry.offer_id, {})
+    journal.read()
+    return _decided(api, journal, entry, host)
+
+
+def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str) -> _Answer:
+    """Look at the offer, and note what follows. Raises RegistryError."""
+    names = [entry.name] if entry.name else []
+    seen, ids, words = _look(api, entry, names)
+    gone_long = seen.phase in GONE and journal.gone_for() >= journal.longest_post
+    past = claims.past_of(bool(names), entry.refused_status, gone_long)
+    step = follow(past, seen, journal.since_sent() < SOON)
+    state = claims.settled(step, seen)
+    if state == claims.LIVE:
+        journal.make(ids, entry.price_per_hour)
+        return state, say.settled_as_made(say.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids)
+    if state == claims.VOID:
+        journal.free(made=step.why is Why.FAILED)
+        return state, say.settled_as_not_made(say.host_of(host, entry.project), entry.offer_id)
+    return state, _still(host, entry, words)
+
+
+def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen, list[str], str]:
+    """What the API shows of the entry's offer; the ids of its machines that may be billed; and that in words."""
+    try:
+        status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
+    except ApiError as error:
+        return Seen(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
+    if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
+        return Seen(status["phase"]), [], say.asked(status)
+    try:
+        listed = {each["resource_id"]: each for each in api.resources(entry.offer_id, retries=0)}
+    except ApiError as error:
+        return Seen(status["phase"], left=None), [], str(error)
+    listed.pop(None, None)
+    look = Look(entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed)
+    look = replace(look, read=read_by_id(api, look.doubtful))
+    held, contradictions = look.conclude()
+    if contradictions:
+        return Seen(None), [], "; ".join(map(str, contradictions))
+    own, left = [look.read.get(each) or listed[each] for each in held.ids], look.left_of(held)
+    return Seen(status["phase"], whose_by_name(own, names), bool(left)), list(left), say.asked(status)
+
+
+def _still(host: str, entry: Entry, words: str) -> str:
+    named = say.host_of(host, entry.project)
+    return say.still_counts(named, entry.offer_id, entry.price_per_hour, entry.journaled_at, entry.bought_by, words)

@@ -1,0 +1,345 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Claims whose runs are gone, and who settles them: an audit that is asked to, a sweep, two at the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource, read_status
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.settle import settle
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    Ceilings,
+    Database,
+    Purchase,
+    Row,
+)
+
+import postgresql
+from request_queue import LOST, RequestQueue
+from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, STATUS_PATH, resource, status
+
+Result = dict[str, Any]
+BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
+OF_OFFER = {"offer_id": OFFER_ID}
+HOST = {
+    **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
+    **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    "known": {},
+}
+
+
+def database(url: str, run: str = "test") -> Database:
+    return Database(url, {"host": "bastion", "user": "alice", "run": run})
+
+
+def sent(url: str, *, held: bool = False, **note: Any) -> Row:
+    """The claim of a run that has sent its purchase an hour ago, and died, or still holds it."""
+    wanted = Purchase(
+        str(uuid.uuid4()), "default", "trainer", BASE, OFFER_ID, 2.0, {"provision_resource_name": "trainer", **note}
+    )
+    row = database(url, "dead").claim(wanted, Ceilings())
+    until = "now() + interval '1 minute'" if held else "now()"
+    query = f"UPDATE compute_index_supply.purchase SET held_until = {until}, sent_at = now() - interval '1 hour'"
+    postgresql.execute(url, query)
+    return row
+
+
+def stored(url: str) -> list[tuple[Any, ...]]:
+    """All that the registry has on record."""
+    return postgresql.execute(url, "SELECT * FROM compute_index_supply.purchase ORDER BY claimed_at")
+
+
+def state(url: str) -> tuple[str, list[str]]:
+    ((found, claim),) = postgresql.execute(url, "SELECT state, claim FROM compute_index_supply.purchase")
+    query = "SELECT resource FROM compute_index_supply.machine WHERE claim = %(claim)s ORDER BY resource"
+    return found, [each for (each,) in postgresql.execute(url, query, {"claim": claim})]
+
+
+@pytest.fixture
+def audit(perform: Callable[..., Result], queue: RequestQueue, registry_url: str) -> Callable[..., Result]:
+    """``audit(settle)``: its look at the offers is what the test expects, and its list comes after it."""
+
+    def run(settle: bool = True, *machines: Result, check_mode: bool = False) -> Result:
+        queue.expect("GET", "/resources", list(machines))
+        return perform(
+            AUDIT, check_mode, step="audit", registry_url=registry_url, hosts=[HOST], here="/", settle=settle
+        )
+
+    return run
+
+
+def test_an_audit_settles_only_what_it_is_asked_to(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    before = stored(registry_url)
+    for asked, check_mode in ((False, False), (True, True)):
+        result = audit(asked, check_mode=check_mode)
+        assert (result["changed"], stored(registry_url)) == (False, before)
+        text = "\n".join(result["lines"])
+        assert "BUYING: it counts, and no machine of it is known yet" in text
+        (row,) = result["audit"]["buying"]
+        assert (row["host"], row["offer_id"], row["price_per_hour"]) == ("trainer", OFFER_ID, 2.0)
+        assert "alice at bastion" in row["run"] and row["since"].startswith("2")
+        assert max(map(len, result["lines"])) <= 80
+
+
+def bought(queue: RequestQueue, *machines: Result, answer: Result = BOUGHT) -> None:
+    queue.expect("GET", STATUS_PATH, answer).expect("GET", "/resources", list(machines), query=OF_OFFER)
+
+
+def test_what_was_made_is_noted_and_shown(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:
+    sent(registry_url)
+    bought(queue, resource())
+    result = audit(True, resource())
+    assert (result["changed"], state(registry_url)) == (True, ("live", [RESOURCE_ID]))
+    assert result["audit"]["buying"] == [] and [row["hosts"] for row in result["audit"]["claimed"]] == [["trainer"]]
+    (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
+    assert RESOURCE_ID in warning and "USD 2.00 per hour" in warning and "provision for trainer" in warning
+
+
+def test_a_contradiction_frees_nothing_and_notes_nothing(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    """The status names a colleague's machine beside ours; its own page says with which offer it was bought."""
+    sent(registry_url)
+    other = resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": OTHER_ID, "role": "primary"}])
+    both = status("provisioning", resource_ids=[RESOURCE_ID, SECOND_RESOURCE_ID])
+    bought(queue, resource(), other, answer=both)
+    queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", other, query={"force_refresh": "true"})
+    result = audit(True)
+    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    assert any(SECOND_RESOURCE_ID in each and f"bought with offer {OTHER_ID}" in each for each in result["warnings"])
+
+
+def test_a_machine_that_the_list_omits_is_asked_for_by_its_id(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    bought(queue)
+    queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
+    audit(True)
+    assert state(registry_url) == ("live", [RESOURCE_ID])
+
+
+def test_a_failure_frees_the_claim_and_ends_what_it_may_have_cost(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    bought(queue, answer=status("failed"))
+    result = audit(True)
+    assert (result["changed"], result["audit"]["buying"]) == (True, [])
+    assert state(registry_url) == ("ended", []) and database(registry_url).counted() == []
+    (bill,) = database(registry_url).ledger("default").bills
+    assert bill.end is not None and bill.why == "failed"
+
+
+def test_what_a_failure_has_left_is_the_host_s(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    bought(queue, resource(status="failed"), answer=status("failed"))
+    audit(True, resource(status="failed"))
+    assert state(registry_url) == ("live", [RESOURCE_ID])
+
+
+def test_an_expired_offer_frees_the_claim_when_it_is_seen_again_half_an_hour_later(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    for passed, expected in ((0, "buying"), (20, "buying"), (11, "void")):
+        query = f"UPDATE compute_index_supply.purchase SET expired_seen = expired_seen - interval '{passed} minutes'"
+        postgresql.execute(registry_url, query)
+        queue.expect("GET", STATUS_PATH, status("available", "expired"))
+        result = audit(True)
+        assert (state(registry_url), result["changed"]) == ((expected, []), expected == "void")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param((status(), 200), id="unbought"),
+        pytest.param(({}, 500), id="unreadable"),
+        pytest.param(({}, 403), id="not ours to ask"),
+        pytest.param((LOST, 200), id="no answer"),
+        pytest.param(({}, 404), id="unknown for a moment"),
+    ],
+)
+def test_nothing_is_freed_without_an_answer(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, answer: Any
+) -> None:
+    row = sent(registry_url)
+    queue.expect("GET", STATUS_PATH, *answer)
+    result = audit(True)
+    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
+    assert "MAY BE BILLED" in warning and "USD 2.00 per hour" in warning and "alice at bastion" in warning
+    (after,) = database(registry_url).counted()
+    assert (after.epoch, after.held) == (row.epoch + 1, False), "taken over, and let go"
+    with pytest.raises(_postgresql.TakenOver):
+        database(registry_url, "dead").void(row, "not made", {})
+
+
+@pytest.mark.parametrize("word", ["provisioning", "failed"])
+@pytest.mark.parametrize("code", [404, 410, 500])
+def test_a_list_that_cannot_be_read_says_nothing_of_the_offer(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, word: str, code: int
+) -> None:
+    sent(registry_url)
+    query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
+    postgresql.execute(registry_url, query)
+    queue.expect("GET", STATUS_PATH, status(word, resource_ids=[RESOURCE_ID]))
+    queue.expect("GET", "/resources", {}, code, query=OF_OFFER)
+    assert audit(True)["changed"] is False and state(registry_url) == ("buying", [])
+
+
+def test_a_claim_in_other_hands_is_left_to_them(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url, held=True)
+    before = stored(registry_url)
+    result = audit(True)
+    assert (stored(registry_url), result["changed"]) == (before, False)
+    assert len(result["audit"]["buying"]) == 1
+
+
+def test_of_two_that_settle_at_the_same_moment_one_does(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(registry_url)
+    real = Database.take_over
+
+    def beaten(self: Database, row: Row) -> Row:
+        monkeypatch.setattr(Database, "take_over", real)
+        database(registry_url, "faster").take_over(row)
+        return real(self, row)
+
+    monkeypatch.setattr(Database, "take_over", beaten)
+    result = audit(True)
+    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    assert queue.count("GET", STATUS_PATH) == 0
+
+
+def test_a_purchase_that_is_sent_again_meanwhile_is_not_freed_by_the_refusal_before(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own run wakes up right before it is taken over, sends the offer again, and dies before the answer."""
+    dead = sent(registry_url, provision_refused_status=410)
+    real = Database.take_over
+
+    def beaten(self: Database, row: Row) -> Row:
+        monkeypatch.setattr(Database, "take_over", real)
+        database(registry_url, "dead").claim_again(dead, 2.0, {"provision_resource_name": "trainer"}, Ceilings())
+        postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+        return real(self, row)
+
+    monkeypatch.setattr(Database, "take_over", beaten)
+    assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
+    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
+
+
+def test_a_claim_of_another_account_is_not_asked_for(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET account = 'https://elsewhere.invalid'")
+    before = stored(registry_url)
+    assert audit(True)["changed"] is False and stored(registry_url) == before
+
+
+def test_a_refusal_that_was_noted_last_counts(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    """Its run has died between the refusal and its look at the status."""
+    sent(registry_url, provision_refused_status=410)
+    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    assert audit(True)["changed"] is True and state(registry_url) == ("void", [])
+
+
+class Api:
+    """What the API answers, whenever it is asked."""
+
+    def __init__(self, answer: Result, *machines: Result) -> None:
+        self._status, self._machines = read_status(answer, OFFER_ID), [read_resource(each) for each in machines]
+
+    def offer_status(self, _offer_id: str, **_how: Any) -> Result:
+        return self._status
+
+    def resources(self, _offer_id: str, **_how: Any) -> list[Result]:
+        return self._machines
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize(
+    ("api", "expected"),
+    [
+        (Api(BOUGHT, resource()), ("live", [RESOURCE_ID])),
+        (Api(status("failed")), ("ended", [])),
+    ],
+    ids=["bought", "failed"],
+)
+def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
+    registry_url: str, monkeypatch: pytest.MonkeyPatch, api: Any, expected: tuple[str, list[str]]
+) -> None:
+    """The next one comes to the same end, once the hold of the one before has run out."""
+    params = {"registry_url": registry_url, "api_url": BASE}
+    real = Database._execute
+    for at in itertools.count(1):
+        sent(registry_url)
+        query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
+        postgresql.execute(registry_url, query)
+        passed = itertools.count(1)
+
+        def execute(*args: Any, at: int = at, passed: Any = passed) -> Any:
+            if next(passed) >= at:
+                raise Killed
+            return real(*args)
+
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr(Database, "_execute", execute)
+            settle(api, params, [SharedProject()])
+        survived = next(passed) <= at
+        postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+        settle(api, params, [SharedProject()])
+        found, machines = state(registry_url)
+        # One that has failed may be on record as made, or as ending: it counts, and the host's own next run ends it.
+        begun = {"live", "ending"} if expected[0] == "ended" and not survived else set()
+        assert machines == expected[1] and found in {expected[0], *begun}, at
+        postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
+        if survived:
+            assert at > 5
+            return
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_sweep_settles_its_projects(
+    queue: RequestQueue, perform: Callable[..., Result], registry_url: str, check_mode: bool
+) -> None:
+    sent(registry_url)
+    query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '31 minutes'"
+    postgresql.execute(registry_url, query)
+    for project in ("blue", "default"):
+        freed = project == "default" and not check_mode
+        if freed:
+            queue.expect("GET", STATUS_PATH, status("available", "expired"))
+        queue.expect("GET", "/resources", [])
+        host = {**HOST, "project": project}
+        result = perform(REAP, check_mode, step="reap", registry_url=registry_url, hosts=[host], here="/")
+        assert (result["changed"], result["trouble"]) == (freed, "")
+        assert state(registry_url) == ("void" if freed else "buying", [])
+        assert any("was not made" in each for each in result["warnings"]) is freed
