@@ -30,6 +30,7 @@ PROCURE_OFFER: Spec = {
     "cloud_init": {"type": "str", "no_log": True},
     "resource_name": {"type": "str"},
     "cluster_name": {"type": "str"},
+    "price_per_hour": {"type": "float"},
     "max_price_per_hour": {"type": "float"},
     "procure_timeout": {"type": "float", "default": 600},
     "settle_timeout": {"type": "float", "default": 30},

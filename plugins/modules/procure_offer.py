@@ -61,10 +61,17 @@ options:
     description:
       - The name of the cluster, for offers of several machines.
     type: str
+  price_per_hour:
+    description:
+      - The price of the whole offer that the purchase was planned with, in USD per hour. A search may name a price with
+        storage that the offer's own page leaves out.
+      - The higher of this price and the fresh one counts. It is compared with all ceilings, noted in the registry and
+        returned as RV(price_per_hour).
+    type: float
   max_price_per_hour:
     description:
-      - The most that the whole offer may cost, in USD per hour. It is compared with a fresh price right before each
-        purchase that is sent. An offer whose price is unknown does not pass.
+      - The most that the whole offer may cost, in USD per hour. It is compared with a fresh price, or a higher
+        O(price_per_hour), right before each purchase that is sent. An offer whose fresh price is unknown does not pass.
     type: float
   procure_timeout:
     description:
@@ -254,7 +261,7 @@ offer:
   returned: always
   type: dict
 price_per_hour:
-  description: USD per hour for the whole offer, V(null) if unknown.
+  description: USD per hour for the whole offer, the higher of O(price_per_hour) and the fresh price; V(null) if unknown.
   returned: always
   type: float
   sample: 2.35

@@ -60,6 +60,7 @@ def scenarios(project: Project) -> dict[str, Task]:
     marked = {"offer_id": second, "resource_name": "gpu-2", **key, "cloud_init": "#!/bin/sh\n{{ '{{ x }}' }}\n"}
     free = {"offer_id": third, "max_price_per_hour": None}
     low = {"offer_id": third, "max_price_per_hour": 0.1}
+    risen = {"offer_id": third, "price_per_hour": 5.0, "max_price_per_hour": 4.0}
     moment = "{{ '2026-01-01' | to_datetime('%Y-%m-%d') }}"
     entry = {"path": "entries/gpu-1.yml", "variables": {"ansible_port": 22, "since": "2026-01-01", "none": None}}
 
@@ -105,6 +106,7 @@ def scenarios(project: Project) -> dict[str, Task]:
         "planned not to be limited": task(
             "procure_offer", {"plan": free, "max_price_per_hour": 0.1, **key}, check_mode=True
         ),
+        "planned at a higher price": task("procure_offer", {"plan": risen, **key}),
         "an empty plan": task("procure_offer", {"plan": {}, **key}),
         "no plan": task("procure_offer", {"plan": "a text", "offer_id": third, **key}),
         "unknown option in a plan": task("procure_offer", {"plan": {**low, "fast": True}, **key}),

@@ -73,6 +73,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         0 if alone else max(0, params["api_retries"]),
         0 if alone else 1,
         params.get("host") or order.get("resource_name") or "",
+        given("price_per_hour", params.get("price_per_hour"), _check_ceiling),
     )
     journal = _journal_of(params, order, read_only=check_mode)
     facts: Result = {
@@ -92,7 +93,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
 class _Terms:
     """What the offer may cost (USD per hour), and with it all of the account, where no registry counts that; how long
     its purchase and its outcome are waited for (seconds), how often an API that asks for it is come back to, how often
-    a lost purchase is sent again, and for which host it is.
+    a lost purchase is sent again, for which host it is, and the price that it was planned with (USD per hour).
 
     A module's process does not see that Ansible was killed, so it does neither of the two.
     """
@@ -104,6 +105,11 @@ class _Terms:
     returns: int
     resends: int
     host: str
+    price_per_hour: float | None
+
+    def price_that_counts(self, fresh: float | None) -> float | None:
+        """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
+        return None if fresh is None else max(fresh, self.price_per_hour or 0.0)
 
 
 # What the user gave
@@ -345,13 +351,13 @@ class _Purchase:
         return self._answered(answer)
 
     def _quote(self) -> None:
-        """Note the offer's details and its fresh price, and compare that with the ceiling (USD per hour)."""
+        """Note the offer's details and the price that counts, and compare that with the ceiling (USD per hour)."""
         facts, ceiling = self._facts, self._terms.max_price_per_hour
         try:
             offer = facts["offer"] = self._api.offer(self._offer_id)
         except ApiError as error:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-        price = facts["price_per_hour"] = offer["price_per_hour"]
+        price = facts["price_per_hour"] = self._terms.price_that_counts(offer["price_per_hour"])
         facts["status"] = _states.word(offer["status"])
         if ceiling is None:
             return
@@ -507,7 +513,7 @@ class _Purchase:
         facts["resource_ids"] = self._billed or self._journal.resource_ids
         try:
             facts["offer"] = self._api.offer(self._offer_id)
-            facts["price_per_hour"] = facts["offer"]["price_per_hour"]
+            facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
         self._note_made("existing")

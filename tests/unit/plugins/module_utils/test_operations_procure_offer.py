@@ -345,6 +345,49 @@ def test_all_of_the_account_is_looked_at_right_before_a_purchase(
         assert buy(max_account_price_per_hour=ceiling)["outcome"] == "created"
 
 
+# The price that the plan counted with: a search may name storage that the offer's own page leaves out.
+
+
+@pytest.mark.parametrize(
+    ("planned", "fresh", "counts"), [(5.0, 4.0, 5.0), (4.0, 5.0, 5.0), (None, 4.0, 4.0), (0.0, 4.0, 4.0)]
+)
+def test_the_higher_of_planned_and_fresh_price_counts(
+    queue: RequestQueue, buy: Any, planned: float | None, fresh: float, counts: float
+) -> None:
+    free(queue, gpu_price_per_hour=fresh, total_price_per_hour=fresh).expect(*POST, procurement())
+    result = buy(price_per_hour=planned, max_price_per_hour=5)
+    assert (result["outcome"], result["price_per_hour"]) == ("created", counts)
+    assert result["diff"]["after"]["price_per_hour"] == counts
+    assert f"was bought at USD {counts:.2f} per hour" in result["msg"]
+
+
+def test_the_planned_price_does_not_pass_a_lower_ceiling(queue: RequestQueue, buy: Any) -> None:
+    free(queue, gpu_price_per_hour=4.0, total_price_per_hour=4.0)
+    result = buy(price_per_hour=5, max_price_per_hour=4.5)
+    msg = assert_failed(result, "price", "not_sent")
+    assert "costs USD 5.00 per hour, which is above max_price_per_hour (USD 4.50 per hour)" in msg
+    assert result["price_per_hour"] == 5.0
+
+
+@pytest.mark.parametrize("ceiling", ["max_price_per_hour", "max_account_price_per_hour"])
+def test_a_planned_price_does_not_make_an_unknown_one_pass(queue: RequestQueue, buy: Any, ceiling: str) -> None:
+    free(queue, total_price_per_hour=None, gpu_price_per_hour=None)
+    if ceiling == "max_account_price_per_hour":
+        queue.expect("GET", "/resources", [])
+    assert_failed(buy(price_per_hour=2, **{ceiling: 100}), "price", "not_sent")
+
+
+def test_the_account_is_summed_up_with_the_planned_price(queue: RequestQueue, buy: Any) -> None:
+    free(queue, gpu_price_per_hour=4.0, total_price_per_hour=4.0).expect("GET", "/resources", [resource(OTHER_ID)])
+    msg = assert_failed(buy(price_per_hour=5, max_account_price_per_hour=6.5), "price", "not_sent")
+    assert "all machines of the account would cost USD 7.00 per hour together" in msg
+
+
+def test_a_machine_that_exists_has_the_planned_price_if_that_is_higher(queue: RequestQueue, buy: Any) -> None:
+    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID])).expect("GET", OFFER_PATH, offer())
+    assert buy(price_per_hour=2.5)["price_per_hour"] == 2.5
+
+
 def test_an_account_that_cannot_be_listed_is_bought_nothing_for(queue: RequestQueue, buy: Any) -> None:
     free(queue).expect("GET", "/resources", {}, 403)
     msg = assert_failed(buy(max_account_price_per_hour=10), "auth", "not_sent", 403)
@@ -377,6 +420,8 @@ def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any
         ({"max_price_per_hour": float("nan")}, "max_price_per_hour must be USD per hour"),
         ({"max_price_per_hour": float("inf")}, "max_price_per_hour must be USD per hour"),
         ({"max_account_price_per_hour": -1}, "max_account_price_per_hour must be USD per hour"),
+        ({"price_per_hour": -1}, "price_per_hour must be USD per hour"),
+        ({"price_per_hour": float("nan")}, "price_per_hour must be USD per hour"),
         ({"procure_timeout": 0}, "procure_timeout must be a number of seconds"),
         ({"procure_timeout": 1e10}, "procure_timeout must be a number of seconds"),
         ({"settle_timeout": -1}, "settle_timeout must be a number of seconds"),

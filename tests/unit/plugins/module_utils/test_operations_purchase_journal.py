@@ -104,6 +104,12 @@ def test_the_journal_is_on_disk_before_the_purchase_and_the_ids_after_it(
     assert seen == [SENT] and kept(path) == MADE
 
 
+def test_the_journal_has_the_planned_price_if_it_is_the_higher_one(queue: RequestQueue, buy: Any, path: Path) -> None:
+    free(queue).expect(*POST, procurement())
+    buy(price_per_hour=2.5)
+    assert kept(path) == {**MADE, "provision_price_per_hour": 2.5}
+
+
 def test_what_is_kept_with_the_purchase(queue: RequestQueue, buy: Any, path: Path) -> None:
     free(queue).expect(*POST, procurement())
     buy(note={"provision_ends_at": "2026-02-01T00:00:00Z", "provision_groups": ["gpu"]}, project="blue")

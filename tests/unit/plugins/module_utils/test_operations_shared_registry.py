@@ -252,6 +252,22 @@ def test_a_sum_above_its_ceiling_is_not_sent(queue: RequestQueue, buy: Any, regi
     assert buy(host="gpu-2", **{option: 4.0})["outcome"] == "created"
 
 
+@pytest.mark.parametrize("option", ["max_total_price_per_hour", "max_account_price_per_hour"])
+def test_two_claims_count_the_planned_price_of_each(
+    queue: RequestQueue, buy: Any, registry_url: str, option: str
+) -> None:
+    """The search named 5.00 with storage, the offer's own page names 4.00: two of them are 10.00, not 8.00."""
+    cheaper = {"gpu_price_per_hour": 4.0, "total_price_per_hour": 4.0}
+    free(queue, **cheaper).expect(*POST, procurement())
+    assert buy(host="gpu-1", price_per_hour=5.0, **{option: 9.0})["outcome"] == "created"
+    assert [float(row.price_per_hour or 0) for row in rows(registry_url)] == [5.0]
+    queue.expect("GET", f"/offers/{OTHER_ID}/status", {**status(), "offer_id": OTHER_ID})
+    queue.expect("GET", f"/offers/{OTHER_ID}", offer(offer_id=OTHER_ID, **cheaper))
+    second = buy(host="gpu-2", offer_id=OTHER_ID, price_per_hour=5.0, **{option: 9.0})
+    assert outcome(second) == ("not_sent", "price", [])
+    assert "would cost 10.00 USD per hour, where at most 9.00" in second["msg"]
+
+
 def test_a_ceiling_of_a_sum_needs_the_shared_registry(queue: RequestQueue, buy: Any) -> None:
     result = buy(registry_url=None, max_total_price_per_hour=3.0)
     assert outcome(result) == ("not_sent", "invalid", []) and "needs registry_url" in result["msg"]
