@@ -712,6 +712,7 @@ def _purchase(draft: Plan, host: Declaration, account: str, clock: Clock) -> Res
             "offer_id": draft.offer_id,
             "resource_name": host.name,
             "cluster_name": host.cluster_name or None,
+            "price_per_hour": draft.price_per_hour,
             "max_price_per_hour": draft.max_price_per_hour,
             "max_total_price_per_hour": host.max_total_price_per_hour if has_total else None,
             "max_account_price_per_hour": draft.max_account_price_per_hour,

@@ -15,7 +15,7 @@ from .._text import number_of
 from .._wording import usd
 from . import allocation
 from .allocation import Offer
-from .sums import UNLIMITED
+from .sums import UNLIMITED, price_that_counts
 
 Spec = t.Mapping[str, t.Any]
 
@@ -48,6 +48,22 @@ class Chosen:
     offers: t.Sequence[Offer] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
+
+
+def prices_that_count(looks: t.Iterable[Offer], prices: dict[str, float | None]) -> dict[str, float | None]:
+    """The prices that count (USD per hour), by the ids of offers: of all these looks at them, and of ``prices``."""
+    for offer in looks:
+        offer_id = offer["offer_id"]
+        prices[offer_id] = price_that_counts(prices.get(offer_id), offer["price_per_hour"])
+    return prices
+
+
+def at(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
+    """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
+    known = [offer for offer in offers if offer["price_per_hour"] is not None]
+    priced = [{**offer, "price_per_hour": prices[offer["offer_id"]]} for offer in known]
+    unknown = [offer for offer in offers if offer["price_per_hour"] is None]
+    return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
 
 
 def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LISTED) -> Chosen:

@@ -61,6 +61,20 @@ class Found:
         chosen = choosing.choose(host.choices, seen, host.order)
         return cls(chosen.offers, seen=seen, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
 
+    @property
+    def looks(self) -> t.Iterator[Offer]:
+        """All offers that were looked at for it."""
+        yield from self.offers
+        for seen in self.seen:
+            yield from (*seen.offers, *seen.wider)
+
+    def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> Found:
+        """The same for the host with these prices of the offers (USD per hour), by their ids."""
+        if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
+            return self
+        seen = [Seen(choosing.at(prices, each.offers), choosing.at(prices, each.wider)) for each in self.seen]
+        return Found.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
+
 
 @dataclass(frozen=True)
 class Case:
@@ -86,7 +100,12 @@ class Case:
     @property
     def wanted(self) -> str:
         """The very offer that it wants: by its journal, else by its id."""
-        return self.standing.offer_id if self.standing.kind is Kind.OPEN else self.host.offer_id
+        return self.standing.offer_id if self.is_open else self.host.offer_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its journal names an offer of which nobody knows yet whether it was bought."""
+        return self.standing.kind is Kind.OPEN
 
     @property
     def may_be_billed(self) -> bool:
@@ -147,7 +166,7 @@ def plan(
     beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
     shared = _shared(cases, taken)
-    first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
+    first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
     together = add_up([*others, *_costs(cases, drafts)])
@@ -186,7 +205,7 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
     found = {}
     for case in cases:
         host, wanted = case.host.host, case.wanted
-        if not case.buys or case.standing.kind is Kind.OPEN:
+        if not case.buys or case.is_open:
             continue
         rivals = [each for each in offers.get(wanted, ()) if each != host]
         namesakes = [each for each in names[case.host.name] if each != host]
@@ -215,7 +234,7 @@ def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[floa
 
 def _honest(case: Case, draft: Plan) -> Plan:
     """No refusal may hide that an earlier purchase may be billed."""
-    if draft.action != STOP or case.standing.kind is not Kind.OPEN:
+    if draft.action != STOP or not case.is_open:
         return draft
     found = case.standing
     told = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
@@ -237,6 +256,19 @@ def _first(
     if not found.said:
         return case, found, ""
     return case, found, messages.joined(messages.no_offer_found(found.said), case.host.advice if found.is_gone else "")
+
+
+def _compared(first: t.Sequence[_First]) -> list[_First]:
+    """What was found, where each offer has the price that counts: one look may leave out what another has shown.
+
+    So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
+    noted at counts as well. Hosts that share what was found go on to share it.
+    """
+    noted = {case.wanted: case.entry.price_per_hour for case, _found, _reason in first if case.is_open}
+    distinct = {id(found): (case.host, found) for case, found, _reason in first}
+    prices = choosing.prices_that_count((offer for _host, found in distinct.values() for offer in found.looks), noted)
+    compared = {key: found.at(host, prices) for key, (host, found) in distinct.items()}
+    return [(case, compared[id(found)], reason) for case, found, reason in first]
 
 
 def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
@@ -338,7 +370,7 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last = str(case.attempts[-1].get("msg") or "")
-    money = "" if case.standing.kind is Kind.OPEN else messages.nothing_billed(case.host.host)
+    money = "" if case.is_open else messages.nothing_billed(case.host.host)
     return messages.joined(last, reason, money, messages.tried(tried))
 
 

@@ -16,7 +16,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.al
     share,
     within,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum, add_up
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
+    Sum,
+    add_up,
+    price_that_counts,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,6 +159,23 @@ def test_shares_never_sum_above_the_ceiling(
 )
 def test_shares(quoted: float | None, limit: float, ceiling: float, buyers: int, most: float | None) -> None:
     assert share(quoted, limit, ceiling, Sum(4.0), buyers) == most
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts"),
+    [
+        ((2.0, 5.0), 5.0),
+        ((5.0, 2.0), 5.0),
+        ((None, 5.0), 5.0),
+        ((2.0, None), 2.0),
+        ((0.0, None), 0.0),
+        ((None, None), None),
+        ((), None),
+        ((2.0, 5.0, 4.0), 5.0),
+    ],
+)
+def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: float | None) -> None:
+    assert price_that_counts(*prices) == counts
 
 
 # What was asked for
