@@ -19,9 +19,9 @@ class Sum:
     total: float
     unknown: int = 0
 
-    def exceeds(self, ceiling: float) -> bool:
-        """Whether that is above the ceiling; an unknown price is above every one."""
-        return ceiling != UNLIMITED and (self.unknown > 0 or self.total > ceiling)
+    def exceeds(self, max_price_per_hour: float) -> bool:
+        """Whether that is above a ceiling (USD per hour); an unknown price is above every one."""
+        return max_price_per_hour != UNLIMITED and (self.unknown > 0 or self.total > max_price_per_hour)
 
 
 def add_up(prices: t.Iterable[float | None]) -> Sum:

@@ -56,9 +56,9 @@ def planned(
     job_keys: str | None = None,
     no_login: str = "",
     serial: bool = False,
-    elsewhere: Iterable[dict[str, Any]] = (),
     storage: float = 0.0,
     first: Mapping[str, Any] | None = None,
+    elsewhere: Iterable[dict[str, Any]] = (),
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import Live
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -290,12 +290,12 @@ def test_the_highest_price_that_was_shown_counts(
     ("fields", "more", "said"),
     [
         ({"max_total_price_per_hour": 10.99}, {}, "USD 11.00 per hour together"),
-        ({"max_account_price_per_hour": 12.99}, {"live": Live((2.0,))}, "USD 13.00 per hour together"),
+        ({"max_account_price_per_hour": 12.99}, {"account": AccountPrices((2.0,))}, "USD 13.00 per hour together"),
         ({"budget": 527.99}, {}, "would cost USD 528.00"),
     ],
 )
 def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[str, Any], said: str) -> None:
-    night = {"now": NIGHT, "spent": {REGISTRY: Ledger((), NIGHT)}}
+    night = {"now": NIGHT, "spent": {"default": Ledger((), NIGHT)}}
     found = plan(
         dear_by_id(**fields), lambda _host: Found([WHOLE, offer(2, 6.0)]), {X: Found([BARE])}, **{**night, **more}
     )
@@ -345,7 +345,7 @@ def test_the_history_is_in_the_refusal() -> None:
     assert found.action == STOP
     for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert said in found.refusal
-    assert case(host(attempts=3), attempts=tried).left == 1
+    assert case(host(attempts=3), attempts=tried).attempts_left == 1
 
 
 # Ceilings of all hosts
@@ -576,33 +576,33 @@ def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
 
 def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
     hosts = [free("gpu-1", max_account_price_per_hour=10), free("gpu-2", max_account_price_per_hour="unlimited")]
-    plans = planned(*hosts, live=Live((2.0,), (5.0,)))
+    plans = planned(*hosts, account=AccountPrices((2.0,), (5.0,)))
     assert actions(plans) == [(BUY, X), (BUY, Y)]
     assert [each.max_price_per_hour for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
     assert [each.max_account_price_per_hour for each in plans] == [10.0, 10.0]
     shared = declared("shared:default", host="gpu-1", max_account_price_per_hour=10)
-    (found,) = planned(case(shared), live=Live((2.0,), (5.0,)))
+    (found,) = planned(case(shared), account=AccountPrices((2.0,), (5.0,)))
     assert found.max_account_price_per_hour == 5.0, "the registry counts the rest"
-    plans = planned(*hosts, live=Live((2.0,), (5.01,)))
+    plans = planned(*hosts, account=AccountPrices((2.0,), (5.01,)))
     assert [each.action for each in plans] == [STOP, STOP]
     assert "USD 10.01 per hour together, of which USD 7.01 per hour are live" in plans[0].refusal
 
 
 def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
-    plans = planned(owner("gpu-1", max_account_price_per_hour=1), live=Live((50.0,), (None,)))
+    plans = planned(owner("gpu-1", max_account_price_per_hour=1), account=AccountPrices((50.0,), (None,)))
     assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, None)]
 
 
 def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
-    plans = planned(opened("gpu-1", max_account_price_per_hour=4), live=Live((2.0,)))
+    plans = planned(opened("gpu-1", max_account_price_per_hour=4), account=AccountPrices((2.0,)))
     assert actions(plans) == [(BUY, X)]
     hosts = [opened("gpu-1", max_price_per_hour=0.5), free("gpu-2", max_account_price_per_hour=3)]
-    plans = planned(*hosts, live=Live())
+    plans = planned(*hosts, account=AccountPrices())
     assert [each.action for each in plans] == [STOP, STOP] and "USD 4.00 per hour together" in plans[1].refusal
 
 
 def test_an_account_that_cannot_be_listed_sells_nothing() -> None:
-    plans = planned(free(max_account_price_per_hour=10), live=Live(unreadable="It is down."))
+    plans = planned(free(max_account_price_per_hour=10), account=AccountPrices(unreadable="It is down."))
     assert [each.action for each in plans] == [STOP] and "It is down." in plans[0].refusal
 
 
@@ -684,10 +684,10 @@ def test_no_choice_has_an_offer() -> None:
 
 def test_what_was_not_sent_is_no_attempt() -> None:
     gone = [{"offer_id": offer_id(number), "outcome": "not_sent", "msg": ""} for number in range(20, 28)]
-    assert case(host(), attempts=gone[:2]).left == 3
-    assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).left == 2
+    assert case(host(), attempts=gone[:2]).attempts_left == 3
+    assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).attempts_left == 2
     # But not for ever.
-    assert case(host(), attempts=gone).left == 1
+    assert case(host(), attempts=gone).attempts_left == 1
 
 
 # Waiting
