@@ -9,6 +9,13 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import re
+import typing as t
+
+from ._wording import nearest
+
+# The API page "yaml spec": the sections, and what stands in compute.
+_KEYS = ("region", "vendor", "max_procure_time_seconds", "compute", "storage", "network")
+_COMPUTE_KEYS = ("gpu_type", "gpu_count", "type", "max_price_per_gpu_hour", "contract_type", "min_boot_disk_gb")
 
 
 def check_uuid(value: str) -> str:
@@ -49,3 +56,38 @@ def check_price(value: float | None) -> float | None:
     if value is not None and not 0 <= value < float("inf"):
         raise ValueError(f"must be USD per hour for the whole offer, at least 0, not {value}")
     return value
+
+
+def check_limit(limit: int | None) -> int | None:
+    """The number of offers that are wanted, None for all."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"must be at least 1, not {limit}")
+    return limit
+
+
+def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The sections that make a request (API page "yaml spec"); their contents are the API's business.
+
+    But not a key that is a slip of a documented one: an API that ignores it sells something else.
+    """
+    if not spec.get("compute") and not spec.get("storage"):
+        raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
+    for place, key, known in _keys(spec):
+        near = nearest(key, known)
+        if near is not None:
+            raise ValueError(f"has '{place}{key}', which the API does not document: did you mean '{place}{near}'?")
+    return spec
+
+
+def undocumented(spec: dict[str, t.Any]) -> list[str]:
+    """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
+    unknown = ", ".join(f"{place}{key}" for place, key, known in _keys(spec) if key not in known)
+    return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
+
+
+def _keys(spec: dict[str, t.Any]) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:
+    """The keys of a search: where each stands, its name, and what is documented there."""
+    compute = spec.get("compute")
+    for place, section, known in (("", spec, _KEYS), ("compute.", compute, _COMPUTE_KEYS)):
+        for key in section if isinstance(section, dict) else ():
+            yield place, str(key), known

@@ -135,14 +135,6 @@ def _price(value: t.Any) -> float | None:
     return round(price, 6) if price is not None and price >= 0 else None
 
 
-def price_that_counts(details: float | None, searched: float | None) -> float | None:
-    """USD per hour to go by, of an offer whose own page and whose search named these prices.
-
-    The higher one: details may leave out the storage or the total, which the search has named. None if none is known.
-    """
-    return max((price for price in (details, searched) if price is not None), default=None)
-
-
 def read_offer(data: t.Any) -> Json:
     """An offer of the search or of its own page, with ``price_per_hour`` (USD, whole offer; None if unknown)."""
     offer = with_checked_ids(without_user_data(object_of(data, "offer")), "offer_id")

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import typing as t
 
-from .._api import ApiError, Json
+from .._api import ApiError
 from .._market import Market
 from .._on_api import ADVICE
 from .._operation import Failure
-from .._provision import allocation, choosing, messages
+from .._provision import choosing, messages
+from .._provision.allocation import Offer
 from .._provision.choosing import Seen
 from .._provision.declaration import Declaration
 from .._provision.planning import Found
 from .offer_info import offer_info
 
-_Answer = tuple[list[Json], str, bool]  # with why there is none, and whether that may pass
+_Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
 
 
 class Searches:
@@ -47,7 +48,7 @@ class Searches:
             seen.append(Seen(offers, [] if offers else self._beyond(choice.spec)))
         return Found.of(host, seen)
 
-    def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Json]:
+    def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What there is beyond each limit of a search, only to say so."""
         return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider)[0]]
 
@@ -68,9 +69,4 @@ class Searches:
         except ApiError as error:
             return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
         self._warnings += answer.get("warnings") or []
-        offers = [offer for offer in answer["offers"] if offer["offer_id"]]
-        fitting = [offer for offer in offers if not allocation.misfit(spec, offer)]
-        if offers and not fitting:
-            odd = allocation.misfit(spec, offers[0])
-            return [], f"The API answers the search with {len(offers)} offers of another kind ({odd}).", False
-        return fitting, "", False
+        return (*choosing.fitting(spec, answer["offers"]), False)

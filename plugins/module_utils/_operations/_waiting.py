@@ -10,10 +10,9 @@ collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from .._operation import Params, Result
-from .._provision import lease, messages, waiting
+from .._provision import lease, messages, planning, waiting
 from .._provision.planning import Case, Plan
 from .._provision.waiting import Look
 
@@ -26,31 +25,21 @@ def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now:
     # The task ends badly if it is to look again more often than it may.
     if params["quote"] or params["attempts"] or params["failed"] or len(history) >= params["looks"]:
         return {}
-    lacking = [
-        (case, draft)
-        for case, draft in zip(cases, plans)
-        if (draft.lacks or (trouble and not case.standing.owns)) and case.host.patience.has_time(now)
-    ]
+    lacking = planning.lacking(cases, plans, now, trouble)
     if not lacking:
         return {}
-    seen = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
-    history.append(seen)
-    hosts = [case.host.host for case, _draft in lacking]
-    since, again = lease.said(history[0].moment), lease.said(now + lacking[0][0].host.patience.delay)
-    until = max(case.host.patience.until or 0.0 for case, _draft in lacking)
-    return {"waiting": messages.waits(hosts, since, trouble or seen.said, again, lease.said(until))}
+    look = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
+    history.append(look)
+    return {"waiting": planning.waits(lacking, history[0].moment, now, trouble or look.said)}
 
 
-def told(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params) -> list[Plan]:
+def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
     """The plans, in which those that have waited in vain say what was seen."""
     history = _HISTORY.get(_key(params))
     if not history:
         return list(plans)
     said = messages.waited(lease.said(history[0].moment), waiting.by_hour(history))
-    return [
-        replace(draft, refusal=messages.joined(draft.refusal, said)) if draft.lacks and draft.refusal else draft
-        for draft in plans
-    ]
+    return [draft.after_waiting(said) for draft in plans]
 
 
 def _key(params: Params) -> str:

@@ -11,8 +11,7 @@ from .. import _decide_spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._provision.naming import DEEDS, Part, objection
-from .._provision.ownership import is_named
+from .._provision.naming import DEEDS, Part, added, names_of, objection, unmatched_names, with_names, within
 
 BLANK: Result = {"changed": False, "hosts": [], "add": []}
 
@@ -20,33 +19,21 @@ BLANK: Result = {"changed": False, "hosts": [], "add": []}
 def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The hosts in their order, and those that a play must add first. Raises Failure (invalid): nothing happens."""
     parts = [Part(each["text"], tuple(each["hosts"])) for each in params["parts"]]
-    new = [part.text for part in parts if part.is_name and not part.hosts]
-    made = _made(api, new, params) if new else []
-    parts = [Part(part.text, (part.text,)) if part.text in made else part for part in parts]
-    limited = params["limited"]
-    hosts = [host for host in [*params["matched"], *made] if limited is None or host in limited]
-    reason = objection(parts, hosts, limited, params["count"], params["by_job"], DEEDS[params["verb"]])
+    made = _made(api, unmatched_names(parts), params)
+    parts = with_names(parts, made)
+    hosts = within([*params["matched"], *made], params["limited"])
+    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], DEEDS[params["verb"]])
     if reason:
         raise Failure(reason, "invalid")
-    known = set(params["known"])
-    add = [
-        {"name": host, "groups": params["registered"].get(host) or [params["group"]]}
-        for host in hosts
-        if host not in known
-    ]
+    add = added(hosts, params["known"], params["registered"], params["group"])
     return {**BLANK, "hosts": hosts, "add": add, "warnings": params["broken"]}
 
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
     """Names that nothing here knows, but that mean a machine: it is given by its id, or the name is its identity."""
-    if params["by_id"]:
-        return list(names)
-    if not params["by_name"]:
-        return []
-    machines = api.resources()
-    return [
-        name for name in names if any(is_named(machine, params["prefix"] + name, numbered=True) for machine in machines)
-    ]
+    if params["by_id"] or not (names and params["by_name"]):
+        return list(names) if params["by_id"] else []
+    return names_of(api.resources(), names, params["prefix"])
 
 
 NAMED = on_api(SupplyApi, named, _decide_spec.NAMED, BLANK)

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import number_of
-from .sums import UNLIMITED, Sum
+from .sums import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 
@@ -55,18 +55,19 @@ def within(offer: Offer, max_price_per_hour: float) -> bool:
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
 
 
-def share(quoted: float | None, limit: float, ceiling: float, together: Sum, buyers: int) -> float | None:
-    """The most that one of the buyers may pay in the end, None for no limit.
+def max_price_of_one(
+    price_per_hour: float | None, max_price_per_hour: float, max_further_price_per_hour: float, buyers: int
+) -> float:
+    """USD per hour that one of the buyers may pay in the end, at most.
 
-    What is left below the ceiling of all is shared by those that buy, so that no two of them use it twice.
+    ``max_further_price_per_hour``: what all of them may pay beyond their prices. They share it, so that no two of them
+    use it twice.
     """
-    most = limit
-    if ceiling != UNLIMITED:
-        left = max(0.0, ceiling - together.total)
-        # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
-        millionths = round(((quoted or 0.0) + left / max(1, buyers)) * 1e6, 3)
-        most = min(most, math.floor(millionths) / 1e6)
-    return None if most == UNLIMITED else max(0.0, most)
+    if max_further_price_per_hour == UNLIMITED:
+        return max_price_per_hour
+    # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
+    millionths = round(((price_per_hour or 0.0) + max_further_price_per_hour / max(1, buyers)) * 1e6, 3)
+    return max(0.0, min(max_price_per_hour, math.floor(millionths) / 1e6))
 
 
 def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:

@@ -8,39 +8,43 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import math
 import typing as t
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from . import messages
+from .. import _states
+from .._text import number_of
+from . import messages, ownership
+from .declaration import Declaration
+from .entry import Entry
+from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .sums import UNLIMITED, Sum, add_up
 
 
 @dataclass(frozen=True)
-class Cap:
-    """What a ceiling says to those that buy: why nothing may be bought, or the USD per hour that are left for all.
+class Allowance:
+    """What a ceiling says to those that buy: why nothing may be bought, or what they may pay beyond their prices.
 
-    ``buyers``: those that share what is left.
+    That is in USD per hour, for all of the ``buyers`` together.
     """
 
     refusal: str = ""
-    left: float = UNLIMITED
+    max_further_price_per_hour: float = UNLIMITED
     buyers: int = 1
 
 
-def of_play(ceiling: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Cap:
+def of_play(max_total_price_per_hour: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Allowance:
     """The ceiling of all hosts of a play; ``unread``: hosts whose costs nobody can tell."""
-    if ceiling != UNLIMITED and unread:
-        return Cap(messages.unread_total(unread))
-    if together.exceeds(ceiling):
-        return Cap(messages.above_total(together.total, together.unknown, ceiling, buyers))
-    return Cap(left=_left(ceiling, together.total), buyers=buyers)
+    if max_total_price_per_hour != UNLIMITED and unread:
+        return Allowance(messages.unread_total(unread))
+    if together.exceeds(max_total_price_per_hour):
+        return Allowance(messages.above_total(together.total, together.unknown, max_total_price_per_hour, buyers))
+    return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
 
 
 @dataclass(frozen=True)
-class Live:
+class AccountPrices:
     """What is billed on the account already, or is being bought, USD per hour each.
 
     ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
@@ -51,26 +55,86 @@ class Live:
     unreadable: str = ""
 
 
-def of_account(ceiling: float, live: Live, wanted: t.Sequence[float | None]) -> Cap:
+def account_prices(
+    machines: t.Iterable[Machine], entries: t.Iterable[Entry], buying: t.Container[str]
+) -> AccountPrices:
+    """What is billed on the account or is being bought, beside the purchases of the play.
+
+    ``machines``: all that the API lists. ``entries``: all that the registries of the play know. ``buying``: the offers
+    that the play goes on to buy.
+    """
+    known = [entry for entry in entries if entry.names_purchase]
+    noted = {mark for entry in known for mark in _marks(entry)}
+    live = [machine for machine in machines if not _states.is_gone(machine["status"])]
+    owned = [machine for machine in live if noted & _marks_of(machine)]
+    listed = {mark for machine in owned for mark in _marks_of(machine)}
+    unlisted = [entry for entry in known if entry.offer_id not in buying and not listed & _marks(entry)]
+    return AccountPrices(
+        tuple(each["price_per_hour"] for each in owned) + tuple(entry.price_per_hour for entry in unlisted),
+        tuple(machine["price_per_hour"] for machine in live if not noted & _marks_of(machine)),
+    )
+
+
+def _marks(entry: Entry) -> set[str]:
+    """What tells the machines of an entry: their ids, and that of its offer."""
+    return {*entry.resource_ids, entry.offer_id} - {""}
+
+
+def _marks_of(machine: Machine) -> set[str]:
+    return {ownership.id_of(machine), ownership.offer_of(machine)}
+
+
+def costs_of_others(
+    facts: t.Mapping[str, t.Any], known: t.Mapping[str, Entry], *, has_registry: bool
+) -> tuple[list[float | None], list[str]]:
+    """What further hosts of the play cost (USD per hour), and those of which that is unknown.
+
+    ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
+    registries, by hosts.
+    """
+    unseen = [name for name, fact in facts.items() if fact is None]
+    entries = [known[name] for name in unseen if name in known]
+    prices = [number_of(fact) for fact in facts.values() if fact is not None]
+    prices += [entry.price_per_hour if entry.names_purchase else 0.0 for entry in entries]
+    return prices, [] if has_registry else [name for name in unseen if name not in known]
+
+
+def in_a_slice(host: Declaration, template: str) -> list[str]:
+    """Objections to ceilings of several hosts, in a job that sees only some of them. ``template``: of sliced jobs."""
+    if not template or host.registry.keeps_sums:
+        return []
+    limits = {
+        "provision_max_total_price_per_hour": host.max_total_price_per_hour,
+        "provision_max_account_price_per_hour": host.max_account_price_per_hour,
+        "provision_budget": host.budget,
+    }
+    return [messages.sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
+
+
+def of_account(
+    max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[float | None]
+) -> Allowance:
     """The ceiling of the account, with what the hosts of the play would buy."""
-    if ceiling == UNLIMITED:
-        return Cap()
-    if live.unreadable:
-        return Cap(messages.unread_account(live.unreadable))
-    found = add_up([*live.registered, *live.foreign])
-    together = add_up([*live.registered, *live.foreign, *wanted])
-    if together.exceeds(ceiling):
-        return Cap(messages.above_account(found, together, ceiling))
-    return Cap(left=_left(ceiling, together.total), buyers=len(wanted))
+    if max_account_price_per_hour == UNLIMITED:
+        return Allowance()
+    if account.unreadable:
+        return Allowance(messages.unread_account(account.unreadable))
+    live = add_up([*account.registered, *account.foreign])
+    together = add_up([*account.registered, *account.foreign, *planned])
+    if together.exceeds(max_account_price_per_hour):
+        return Allowance(messages.above_account(live, together, max_account_price_per_hour))
+    return Allowance("", _beyond(together, max_account_price_per_hour), len(planned))
 
 
-def among_registered(ceiling: float, live: Live) -> float | None:
-    """What is left of the account's ceiling for what a shared registry counts; None for no ceiling."""
-    return None if ceiling == UNLIMITED else round(max(0.0, ceiling - add_up(live.foreign).total), 6)
+def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:
+    """The account's ceiling for what a shared registry counts: without the rest of the account; None for no ceiling."""
+    if max_account_price_per_hour == UNLIMITED:
+        return None
+    return round(max(0.0, max_account_price_per_hour - add_up(account.foreign).total), 6)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlannedPurchase:
     """A purchase that is planned. ``end``: when its lease is over (seconds since the epoch), None for none."""
 
     host: str
@@ -81,16 +145,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Month:
-    """What a month costs a project, in millionths of a USD: ``spent`` till now, what ``runs`` and what is ``wanted``.
+    """What a month costs a project, in millionths of a USD: ``spent`` till now, what ``runs`` and what is ``planned``.
 
     Both until their leases or the month are over. ``unknown``: hosts of which nobody knows what they cost; ``lasts``:
-    the seconds for which the longest of what is wanted would count. ``parts``: how many were rounded up.
+    the seconds for which the longest of what is planned would count. ``parts``: how many were rounded up.
     """
 
     name: str
     spent: int
     runs: int
-    wanted: int
+    planned: int
     unknown: tuple[str, ...] = ()
     lasts: float = 0.0
     parts: int = 0
@@ -98,7 +162,7 @@ class Month:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.spent + self.runs + self.wanted
+        return self.spent + self.runs + self.planned
 
 
 def month_of(now: float) -> tuple[str, float, float]:
@@ -108,38 +172,38 @@ def month_of(now: float) -> tuple[str, float, float]:
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 
 
-def month(bills: t.Iterable[Bill], wanted: t.Sequence[Wanted], now: float) -> Month:
-    """What the month costs with what is wanted. What a bill has of a wanted offer is the same purchase."""
+def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: float) -> Month:
+    """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.end is None or bill.end > begin]
-    again = {(each.host, each.offer_id) for each in wanted}
+    again = {(each.host, each.offer_id) for each in planned}
     going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
     unknown = [bill.host for bill in bills if not bill.is_known]
-    unknown += [each.host for each in wanted if each.price_per_hour is None]
-    ends = [_until(each.end, now, after) for each in wanted]
+    unknown += [each.host for each in planned if each.price_per_hour is None]
+    ends = [_until(each.end, now, after) for each in planned]
     return Month(
         name=name,
         spent=sum(bill.cost(begin, now) for bill in bills),
         runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
-        wanted=sum(cost(each.price_per_hour, now, end) for each, end in zip(wanted, ends)),
+        planned=sum(cost(each.price_per_hour, now, end) for each, end in zip(planned, ends)),
         unknown=tuple(dict.fromkeys(unknown)),
         lasts=max((end - now for end in ends), default=0.0),
-        parts=len(bills) + len(going_on) + len(wanted),
+        parts=len(bills) + len(going_on) + len(planned),
     )
 
 
-def of_month(budget: float, project: str, found: Month, buyers: int) -> Cap:
+def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:
     """The budget of a project (USD a calendar month)."""
     if budget == UNLIMITED:
-        return Cap()
-    if found.unknown:
-        return Cap(messages.unknown_month(project, found.name, budget, found.unknown))
-    left = round(budget * MILLION) - found.total
-    if left < -found.parts:  # each part was rounded up
-        shown = (cents(each) for each in (found.spent, found.runs, found.wanted, found.total))
-        return Cap(messages.above_budget(project, found.name, budget, *shown))
-    per_hour = UNLIMITED if found.lasts <= 0 else max(0.0, dollars(left)) / (found.lasts / HOUR)
-    return Cap(left=per_hour, buyers=buyers)
+        return Allowance()
+    if costs.unknown:
+        return Allowance(messages.unknown_month(project, costs.name, budget, costs.unknown))
+    further = round(budget * MILLION) - costs.total
+    if further < -costs.parts:  # each part was rounded up
+        shown = (cents(each) for each in (costs.spent, costs.runs, costs.planned, costs.total))
+        return Allowance(messages.above_budget(project, costs.name, budget, *shown))
+    per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
+    return Allowance("", per_hour, buyers)
 
 
 def _until(end: float | None, now: float, after: float) -> float:
@@ -147,5 +211,6 @@ def _until(end: float | None, now: float, after: float) -> float:
     return after if end is None or end <= now else min(end, after)
 
 
-def _left(ceiling: float, total: float) -> float:
-    return ceiling if math.isinf(ceiling) else max(0.0, ceiling - total)
+def _beyond(together: Sum, max_price_per_hour: float) -> float:
+    """USD per hour that may be paid beyond what all cost together."""
+    return max(0.0, max_price_per_hour - together.total)

@@ -15,7 +15,7 @@ from .._text import number_of
 from .._wording import usd
 from . import allocation
 from .allocation import Offer
-from .sums import UNLIMITED
+from .sums import UNLIMITED, price_that_counts
 
 Spec = t.Mapping[str, t.Any]
 
@@ -50,6 +50,22 @@ class Chosen:
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
 
+def prices_that_count(looks: t.Iterable[Offer], prices: dict[str, float | None]) -> dict[str, float | None]:
+    """The prices that count (USD per hour), by the ids of offers: of all these looks at them, and of ``prices``."""
+    for offer in looks:
+        offer_id = offer["offer_id"]
+        prices[offer_id] = price_that_counts(prices.get(offer_id), offer["price_per_hour"])
+    return prices
+
+
+def at(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
+    """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
+    known = [offer for offer in offers if offer["price_per_hour"] is not None]
+    priced = [{**offer, "price_per_hour": prices[offer["offer_id"]]} for offer in known]
+    unknown = [offer for offer in offers if offer["price_per_hour"] is None]
+    return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
+
+
 def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LISTED) -> Chosen:
     """The offers that may be bought, best first: as the choices are listed, or by the price of a GPU.
 
@@ -75,12 +91,22 @@ def _per_gpu(offer: Offer) -> tuple[bool, float]:
     return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
 
 
-def why_not(choice: Choice, seen: Seen, limit: float) -> str:
-    """Why a choice came to nothing, in a few words; ``limit`` is the host's own ceiling."""
-    most = min(limit, choice.max_price_per_hour)
+def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
+    """The offers of an answer that can be bought and are what was searched for, or why the answer is of no use."""
+    named_offers = [offer for offer in offers if offer["offer_id"]]
+    found = [offer for offer in named_offers if not allocation.misfit(spec, offer)]
+    if found or not named_offers:
+        return found, ""
+    odd = allocation.misfit(spec, named_offers[0])
+    return [], f"The API answers the search with {len(named_offers)} offers of another kind ({odd})."
+
+
+def why_not(choice: Choice, seen: Seen, max_price_per_hour: float) -> str:
+    """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
+    max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if seen.offers:
         known = [price for price in (number_of(offer["price_per_hour"]) for offer in seen.offers) if price is not None]
-        if any(price <= most for price in known):
+        if any(price <= max_price_per_hour for price in known):
             return "given to other hosts, or tried before"
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
     region, contract = (str(choice.spec.get("region") or ""), _contract(choice.spec))

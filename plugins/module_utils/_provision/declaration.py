@@ -125,6 +125,11 @@ class Declaration:
         return self.registry.entry_place(self.host)
 
     @property
+    def refuses_unswept(self) -> bool:
+        """Whether it is not bought if no sweep would end it."""
+        return bool(self.lease) and self.unswept == "refuse"
+
+    @property
     def by_name(self) -> bool:
         """Whether the name at the API is all that tells which machine is the host's."""
         return not self.registry

@@ -92,6 +92,11 @@ class Entry:
         return self.purchase == REFUSED and not self.resource_ids
 
     @property
+    def names_purchase(self) -> bool:
+        """Whether it names what was or may be bought."""
+        return not (self.is_empty or self.is_refused)
+
+    @property
     def billed(self) -> tuple[t.Any, ...]:
         """What it says of what is billed, and at which price."""
         return self.offer_id, self.is_made, self.resource_ids, self.price_per_hour
@@ -99,7 +104,7 @@ class Entry:
     def is_of_another_project(self, project: str) -> bool:
         """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
         noted = self.project or ("default" if self.name else "")
-        return noted not in ("", project) and not self.is_empty and not self.is_refused
+        return noted not in ("", project) and self.names_purchase
 
     @property
     def was_ready(self) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._market import price_that_counts
 from .._moments import first_of
 from .._text import number_of
 from . import failover, lease, messages, registration
@@ -24,6 +23,7 @@ from .holdings import Contradiction, Holdings, Look
 from .machines import Machine
 from .ownership import base_of
 from .planning import BUY, WAIT
+from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]

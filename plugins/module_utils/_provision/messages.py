@@ -270,31 +270,32 @@ def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) ->
     return f"{host} gets choice {number} ({what}): {'; '.join(reasons)}."
 
 
-def none_left(count: int, limit: str, cheapest: float | None, tried: int) -> str:
-    """Offers match, but none is left for this host within its ceiling, ``limit`` (see `limit_of`, `bill_of`)."""
+def none_left(count: int, ceiling: str, cheapest: float | None, tried: int) -> str:
+    """Offers match, but none is left for this host within its ``ceiling`` (see `ceiling_of`, `bill_of`)."""
     again = f" after {tried} tried" if tried else ""
     return (
-        f"None of the {count} matching offers is left for this host{again} within its {limit}. The cheapest costs"
+        f"None of the {count} matching offers is left for this host{again} within its {ceiling}. The cheapest costs"
         f" {usd(cheapest)}; hosts of a play never share an offer. Nothing was bought."
     )
 
 
-def limit_of(limit: float) -> str:
+def ceiling_of(max_price_per_hour: float) -> str:
     """The ceiling of a host in a sentence."""
-    return f"provision_max_price_per_hour ({'unlimited' if limit == float('inf') else usd(limit)})"
+    shown = "unlimited" if max_price_per_hour == float("inf") else usd(max_price_per_hour)
+    return f"provision_max_price_per_hour ({shown})"
 
 
-def bill_of(bill: float, lease: str, limit: float) -> str:
+def bill_of(max_bill: float, lease: str, max_price_per_hour: float) -> str:
     """The same where it follows from the whole bill: USD, and the lease as it was given."""
-    return f"provision_max_bill (USD {amount(bill)} with the lease {lease}, so {usd(round(limit, 6))})"
+    return f"provision_max_bill (USD {amount(max_bill)} with the lease {lease}, so {usd(round(max_price_per_hour, 6))})"
 
 
-def above_total(total: float, unknown: int, ceiling: float, buyers: int) -> str:
+def above_total(total: float, unknown: int, max_total_price_per_hour: float, buyers: int) -> str:
     """The hosts together cost more than was agreed to."""
     prices = f" and {unknown} unknown price(s)" if unknown else ""
     return (
         f"The hosts of this play would cost {usd(total)}{prices} together; provision_max_total_price_per_hour is"
-        f" {usd(ceiling)}. Nothing was bought for the {buyers} host(s) that need a machine."
+        f" {usd(max_total_price_per_hour)}. Nothing was bought for the {buyers} host(s) that need a machine."
     )
 
 
@@ -317,13 +318,14 @@ def unread_account(said: str) -> str:
     )
 
 
-def above_account(live: Sum, together: Sum, ceiling: float) -> str:
+def above_account(live: Sum, together: Sum, max_account_price_per_hour: float) -> str:
     """All machines of the account would cost more than was agreed to, whoever has bought them."""
     prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
     return (
         f"All machines of the account would cost {usd(together.total)}{prices} together, of which {usd(live.total)} are"
-        f" live or being bought already; provision_max_account_price_per_hour is {usd(ceiling)}. Nothing was bought."
-        " compute_index.supply.audit shows what runs, and whose it is: end what nobody needs, or raise the ceiling."
+        " live or being bought already; provision_max_account_price_per_hour is"
+        f" {usd(max_account_price_per_hour)}. Nothing was bought. compute_index.supply.audit shows what runs, and whose"
+        " it is: end what nobody needs, or raise the ceiling."
     )
 
 
@@ -335,11 +337,13 @@ def no_budget_without_registry() -> str:
     )
 
 
-def above_budget(project: str, name: str, budget: float, spent: float, runs: float, wanted: float, total: float) -> str:
+def above_budget(
+    project: str, name: str, budget: float, spent: float, runs: float, planned: float, total: float
+) -> str:
     """A month of a project would cost more than was agreed to."""
     return (
         f"The month {name} of project {project} would cost USD {amount(total)}: {amount(spent)} spent till now,"
-        f" {amount(runs)} for what runs and {amount(wanted)} for what would be bought, until their leases or the month"
+        f" {amount(runs)} for what runs and {amount(planned)} for what would be bought, until their leases or the month"
         f" are over. provision_budget is USD {amount(budget)}. Nothing was bought. End what nobody needs, give a"
         " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
     )
@@ -359,9 +363,9 @@ def unread_ledger(said: str) -> str:
     return f"What was spent cannot be read, so whether provision_budget holds is not known: {said} {NOTHING_SENT}"
 
 
-def too_dear(offer_id: str, price: float | None, limit: str) -> str:
-    """The offer that is wanted by its id is above the ceiling, ``limit`` (see `limit_of`, `bill_of`)."""
-    return f"Offer {offer_id} costs {usd(price)}, which is not within {limit}. Nothing was bought."
+def too_dear(offer_id: str, price: float | None, ceiling: str) -> str:
+    """The offer that is wanted by its id is above the ``ceiling`` (see `ceiling_of`, `bill_of`)."""
+    return f"Offer {offer_id} costs {usd(price)}, which is not within {ceiling}. Nothing was bought."
 
 
 def names_taken(host: str, names: t.Iterable[str]) -> str:

@@ -12,6 +12,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .ownership import Machine, is_named
+
 
 @dataclass(frozen=True)
 class Part:
@@ -47,6 +49,35 @@ DEEDS = {
         Deed("extend", "get more time", "Nothing was extended."),
     )
 }
+
+
+def unmatched_names(parts: t.Iterable[Part]) -> list[str]:
+    """The parts that match no host, and can only be names."""
+    return [part.text for part in parts if part.is_name and not part.hosts]
+
+
+def with_names(parts: t.Iterable[Part], made: t.Container[str]) -> list[Part]:
+    """The parts, where a name that was ``made`` a host matches that."""
+    return [Part(part.text, (part.text,)) if part.text in made else part for part in parts]
+
+
+def within(hosts: t.Iterable[str], limited: t.Collection[str] | None) -> list[str]:
+    """The hosts that ``--limit`` leaves, all of them without it."""
+    return [host for host in hosts if limited is None or host in limited]
+
+
+def added(
+    hosts: t.Iterable[str], known: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
+) -> list[dict[str, t.Any]]:
+    """The hosts that a play must add first, in the groups that a registry notes, else in ``group``."""
+    inventory = set(known)
+    new = [host for host in hosts if host not in inventory]
+    return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
+
+
+def names_of(machines: t.Collection[Machine], names: t.Iterable[str], prefix: str) -> list[str]:
+    """The names by which a machine is called, with the ``prefix`` of its project; the API may have numbered it."""
+    return [name for name in names if any(is_named(machine, prefix + name, numbered=True) for machine in machines)]
 
 
 def objection(

@@ -12,6 +12,8 @@ import re
 import typing as t
 
 from .._text import number_of
+from . import messages
+from .purchase_messages import NOTHING_SENT
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -30,6 +32,22 @@ _AS_THEY_ARE = {
 # Extra variables that beat what was approved.
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 APPROVAL = "Quote again, and approve the new quote."
+
+
+def hosts_of(variables: Answers, group: str, *, has_members: bool) -> tuple[list[str], list[Variables]]:
+    """The hosts to add to the group, and how those of an earlier job are reached. ``has_members``: of the group.
+
+    Raises ValueError for names that are none, in a slice of a job, and if the group stays empty.
+    """
+    # A survey's answer of another name, since it would hide an artifact of the same name.
+    asked = variables.get("provision_hosts") or variables.get("order_names") or ""
+    found, template = names(asked, group), slice_of(variables)
+    if template and found and not isinstance(asked, t.Mapping):
+        raise ValueError(sliced_names(template))
+    if not (has_members or found):
+        raise ValueError(f"{messages.no_hosts(group)} {NOTHING_SENT}")
+    known = published(asked)
+    return found, [{"name": name, **known[name]} for name in found if name in known]
 
 
 def names(asked: t.Any, group: str) -> list[str]:

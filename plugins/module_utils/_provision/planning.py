@@ -15,7 +15,7 @@ from .._text import number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, messages
 from .allocation import Offer, Wish
-from .ceilings import Cap, Live, Wanted
+from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Seen
 from .declaration import Declaration
 from .entry import Entry
@@ -61,6 +61,31 @@ class Found:
         chosen = choosing.choose(host.choices, seen, host.order)
         return cls(chosen.offers, seen=seen, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
 
+    @classmethod
+    def unread(cls, case: Case, said: str, *, is_gone: bool) -> Found:
+        """The offer that a host wants by its id, if its page cannot be read.
+
+        What may be bought already is settled by the purchase, whatever its page says.
+        """
+        if not case.is_open:
+            return cls(said=said, is_gone=is_gone)
+        entry = case.entry
+        return cls([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
+
+    @property
+    def looks(self) -> t.Iterator[Offer]:
+        """All offers that were looked at for it."""
+        yield from self.offers
+        for seen in self.seen:
+            yield from (*seen.offers, *seen.wider)
+
+    def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> Found:
+        """The same for the host with these prices of the offers (USD per hour), by their ids."""
+        if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
+            return self
+        seen = [Seen(choosing.at(prices, each.offers), choosing.at(prices, each.wider)) for each in self.seen]
+        return Found.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
+
 
 @dataclass(frozen=True)
 class Case:
@@ -72,7 +97,7 @@ class Case:
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
 
     @property
-    def left(self) -> int:
+    def attempts_left(self) -> int:
         """How many offers may still be tried."""
         sent = [each for each in self.attempts if each.get("outcome") != "not_sent"]
         # What was not sent costs nothing, but a search may bring ever new offers that cannot be had.
@@ -86,17 +111,63 @@ class Case:
     @property
     def wanted(self) -> str:
         """The very offer that it wants: by its journal, else by its id."""
-        return self.standing.offer_id if self.standing.kind is Kind.OPEN else self.host.offer_id
+        return self.standing.offer_id if self.is_open else self.host.offer_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its journal names an offer of which nobody knows yet whether it was bought."""
+        return self.standing.kind is Kind.OPEN
+
+    @property
+    def offers(self) -> set[str]:
+        """The offers that are or shall be its own."""
+        had = self.entry.offer_id if self.may_be_billed else ""
+        return {had, self.wanted if self.buys else ""} - {""}
+
+    @property
+    def wants_by_id(self) -> bool:
+        """Whether it would buy that very offer."""
+        return self.buys and bool(self.wanted)
 
     @property
     def may_be_billed(self) -> bool:
         """Whether its entry names something that is or may be billed."""
-        return not (self.standing.void or self.entry.is_empty or self.entry.is_refused)
+        return self.entry.names_purchase and not self.standing.void
 
     @property
     def buys(self) -> bool:
         """Whether it would buy, if it is let."""
         return self.standing.kind in (Kind.FREE, Kind.OPEN) and not self.host.objections
+
+    @property
+    def is_void(self) -> bool:
+        """Whether its entry has come to nothing, and is removed."""
+        return self.standing.void and not self.entry.is_empty
+
+    @property
+    def adopts_offer(self) -> str:
+        """The offer of the one machine that it would adopt, which says more than a list; empty if there is none."""
+        found = self.standing
+        is_one = found.adopted and found.kind is not Kind.FAILED and len(found.machines) == 1
+        return found.offer_id if is_one else ""
+
+    def fitting(self, offer: Offer) -> Case:
+        """The same, unless what it would adopt, by its offer, is not what it declares."""
+        host, machines = self.host, self.standing.machines
+        odd = choosing.misfit(host.choices, offer)
+        if not odd:
+            return self
+        return replace(self, standing=stopped(messages.does_not_fit(host.host, host.name, machines, odd)))
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it would buy under a ceiling of a month."""
+        return self.buys and self.host.budget != UNLIMITED
+
+
+def stopped(reason: str) -> Standing:
+    """That of a host for which a person must decide."""
+    return Standing(Kind.STOP, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -126,6 +197,23 @@ class Plan:
     above: bool = False
     market: tuple[float | None, ...] = ()
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether the host has what it needs, or that is under way."""
+        return self.action in (KEEP, WAIT)
+
+    @property
+    def error_class(self) -> str:
+        """Why the host stops, if that is a matter of offers or of ceilings; empty otherwise."""
+        if self.action != STOP:
+            return ""
+        return "capacity" if self.lacks else "price" if self.above else ""
+
+    def after_waiting(self, said: str) -> Plan:
+        """The same; if the host has waited in vain, its refusal says what was seen."""
+        is_vain = self.lacks and bool(self.refusal)
+        return replace(self, refusal=messages.joined(self.refusal, said)) if is_vain else self
+
 
 def plan(
     cases: t.Sequence[Case],
@@ -137,38 +225,26 @@ def plan(
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
     now: float = 0.0,
-    live: Live | None = None,
+    account: AccountPrices | None = None,
     spent: t.Mapping[str, Ledger] | None = None,
 ) -> list[Plan]:
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
-    ``failed``: those that have left the play. ``now``: seconds since the epoch. ``live``: what is billed on the account
-    beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
+    ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is billed on the
+    account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
     shared = _shared(cases, taken)
-    first = [_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases]
+    first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
-    together = add_up([*others, *_costs(cases, drafts)])
-    buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
-    ceiling = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
-    caps = [ceilings.of_play(ceiling, together, len(buyers), unread)]
-    live = _with_stopped(live or Live(), cases, drafts)
-    account_ceiling = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
-    caps.append(ceilings.of_account(account_ceiling, live, [draft.price_per_hour for _case, draft in buyers]))
-    budgets = _budgets(buyers, spent or {}, now)
-    rest = ceilings.among_registered(account_ceiling, live)
-    limits = [rest if case.host.registry.keeps_sums else _given(account_ceiling) for case in cases]
-    capped = [
-        _capped(case, draft, [*caps, budgets.get(case.host.project, Cap())], limit)
-        for case, draft, limit in zip(cases, drafts, limits)
-    ]
-    capped = [_later(case, draft, now) for case, draft in zip(cases, capped)]
-    stopped = [*failed, *(draft.host for draft in capped if draft.action == STOP)]
-    later = [draft.host for draft in capped if draft.action == LATER]
-    return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, capped)]
+    costs = add_up([*others, *_costs(cases, drafts)])
+    drafts = _within_ceilings(cases, drafts, costs, unread, account or AccountPrices(), spent or {}, now)
+    drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
+    stopped = [*failed, *(draft.host for draft in drafts if draft.action == STOP)]
+    later = [draft.host for draft in drafts if draft.action == LATER]
+    return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
 
 
 _First = tuple[Case, Found, str]  # with why nothing can be bought, if that is known already
@@ -179,24 +255,31 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
     offers: dict[str, list[str]] = {}
     names: dict[str, list[str]] = {}
     for case in cases:
-        had = case.entry.offer_id if case.may_be_billed else ""
-        for offer_id in {had, case.wanted if case.buys else ""} - {""}:
+        for offer_id in case.offers:
             offers.setdefault(offer_id, []).append(case.host.host)
         if case.buys or case.standing.owns:
             names.setdefault(case.host.name, []).append(case.host.host)
-    found = {}
-    for case in cases:
-        host, wanted = case.host.host, case.wanted
-        if not case.buys or case.standing.kind is Kind.OPEN:
-            continue
-        rivals = [each for each in offers.get(wanted, ()) if each != host]
-        namesakes = [each for each in names[case.host.name] if each != host]
-        if wanted and (rivals or (wanted in taken and wanted != case.entry.offer_id)):
-            told = messages.wanted_by_another(host, wanted, rivals or ["another host of the registry"])
-            found[host] = messages.joined(told, case.host.advice)
-        elif namesakes:
-            found[host] = messages.shared_name(case.host.name, namesakes)
-    return found
+    return {
+        case.host.host: _rivalled(case, offers.get(case.wanted, ()), taken) or _named_twice(case, names[case.host.name])
+        for case in cases
+        if case.buys and not case.is_open
+    }
+
+
+def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> str:
+    """Why the host may not buy the very offer that it wants, and that ``hosts`` have or want."""
+    rivals = [each for each in hosts if each != case.host.host]
+    is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
+    if not case.wanted or not (rivals or is_taken):
+        return ""
+    told = messages.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
+    return messages.joined(told, case.host.advice)
+
+
+def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
+    """Why the host may not buy a machine of its name, which those of ``hosts`` have."""
+    namesakes = [each for each in hosts if each != case.host.host]
+    return messages.shared_name(case.host.name, namesakes) if namesakes else ""
 
 
 def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[float | None]:
@@ -216,7 +299,7 @@ def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[floa
 
 def _honest(case: Case, draft: Plan) -> Plan:
     """No refusal may hide that an earlier purchase may be billed."""
-    if draft.action != STOP or case.standing.kind is not Kind.OPEN:
+    if draft.action != STOP or not case.is_open:
         return draft
     found = case.standing
     told = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
@@ -240,6 +323,19 @@ def _first(
     return case, found, messages.joined(messages.no_offer_found(found.said), case.host.advice if found.is_gone else "")
 
 
+def _compared(first: t.Sequence[_First]) -> list[_First]:
+    """What was found, where each offer has the price that counts: one look may leave out what another has shown.
+
+    So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
+    noted at counts as well. Hosts that share what was found go on to share it.
+    """
+    noted = {case.wanted: case.entry.price_per_hour for case, _found, _reason in first if case.is_open}
+    distinct = {id(found): (case.host, found) for case, found, _reason in first}
+    prices = choosing.prices_that_count((offer for _host, found in distinct.values() for offer in found.looks), noted)
+    compared = {key: found.at(host, prices) for key, (host, found) in distinct.items()}
+    return [(case, compared[id(found)], reason) for case, found, reason in first]
+
+
 def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
     """The offers of the hosts that search; what others want by its id is taken."""
     spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
@@ -254,46 +350,61 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
 
 def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: float) -> Plan:
     """The plan as far as only this host decides it."""
-    host, standing = case.host, case.standing
-    if not reason and standing.owns:
+    if not reason and case.standing.owns:
+        stands = case.standing
         return Plan(
-            host.host,
+            case.host.host,
             WAIT,
-            standing.offer_id,
-            price_per_hour=standing.price_per_hour,
-            resource_ids=standing.resource_ids,
+            stands.offer_id,
+            price_per_hour=stands.price_per_hour,
+            resource_ids=stands.resource_ids,
         )
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
-        if not allocation.within(offer, host.max_price_per_hour):
-            told = messages.too_dear(case.wanted, offer["price_per_hour"], _limit_of(host))
-            reason = messages.joined(told, host.advice)
-    lacks = found.is_passing or (not reason and offer is None)
-    if not reason and offer is None:
-        reason = _none(case, found)
-    if reason or offer is None:
-        market = tuple(number_of(each["price_per_hour"]) for seen in found.seen for each in seen.offers)
-        refused = Plan(host.host, STOP, case.wanted, refusal=_after(case, reason), offer=offer or {})
-        return replace(refused, lacks=lacks, market=market)
+        reason = _too_dear(case.host, offer)
+    if offer is not None and not reason:
+        return _purchase(case, found, offer, now)
+    return Plan(
+        case.host.host,
+        STOP,
+        case.wanted,
+        offer or {},
+        refusal=_after(case, reason or _none(case, found)),
+        lacks=found.is_passing or not reason,
+        market=tuple(number_of(each["price_per_hour"]) for seen in found.seen for each in seen.offers),
+    )
+
+
+def _too_dear(host: Declaration, offer: Offer) -> str:
+    """Why the very offer that the host wants is above its ceiling; empty if it is not."""
+    if allocation.within(offer, host.max_price_per_hour):
+        return ""
+    told = messages.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
+    return messages.joined(told, host.advice)
+
+
+def _purchase(case: Case, found: Found, offer: Offer, now: float) -> Plan:
+    """The plan of a host that buys this offer."""
+    host, offer_id = case.host, offer["offer_id"]
     return Plan(
         host.host,
         BUY,
-        offer["offer_id"],
+        offer_id,
         offer,
         [] if case.wanted else [each for each in found.offers if allocation.within(each, host.max_price_per_hour)],
         offer["price_per_hour"],
-        min(host.max_price_per_hour, found.max_prices_per_hour.get(offer["offer_id"], UNLIMITED)),
-        missed=_missed(host, found, found.numbers.get(offer["offer_id"], 1)),
+        min(host.max_price_per_hour, found.max_prices_per_hour.get(offer_id, UNLIMITED)),
+        missed=_missed(host, found, found.numbers.get(offer_id, 1)),
         label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
     )
 
 
-def _limit_of(host: Declaration) -> str:
+def _ceiling_of(host: Declaration) -> str:
     """The ceiling of the host in a sentence."""
     if host.is_bound_by_bill and host.max_bill is not None:
         return messages.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
-    return messages.limit_of(host.max_price_per_hour)
+    return messages.ceiling_of(host.max_price_per_hour)
 
 
 def _lasts(host: Declaration) -> str:
@@ -313,7 +424,7 @@ def _none(case: Case, found: Found) -> str:
     if not offers:
         return messages.no_match("none")
     cheapest = offers[0]["price_per_hour"]
-    return messages.none_left(len(offers), _limit_of(host), cheapest, len(case.attempts))
+    return messages.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
 
 
 def _reasons(host: Declaration, found: Found, count: int) -> list[str]:
@@ -339,60 +450,98 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last = str(case.attempts[-1].get("msg") or "")
-    money = "" if case.standing.kind is Kind.OPEN else messages.nothing_billed(case.host.host)
+    money = "" if case.is_open else messages.nothing_billed(case.host.host)
     return messages.joined(last, reason, money, messages.tried(tried))
 
 
-def _capped(case: Case, draft: Plan, caps: t.Sequence[Cap], max_account_price_per_hour: float | None) -> Plan:
-    """The plan below the ceilings of all hosts, each the lowest that any of the buyers has declared."""
+def _within_ceilings(
+    cases: t.Sequence[Case],
+    drafts: t.Sequence[Plan],
+    costs: Sum,
+    unread: t.Sequence[str],
+    account: AccountPrices,
+    spent: t.Mapping[str, Ledger],
+    now: float,
+) -> list[Plan]:
+    """The plans below the ceilings of all hosts: play, account and month, each the lowest that a buyer has declared."""
+    buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
+    max_total = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
+    max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
+    account = _with_stopped(account, cases, drafts)
+    of_all = (
+        ceilings.of_play(max_total, costs, len(buyers), unread),
+        ceilings.of_account(max_account, account, [draft.price_per_hour for _case, draft in buyers]),
+    )
+    budgets = _budgets(buyers, spent, now)
+    registered = ceilings.among_registered(max_account, account)
+    return [
+        _limited(
+            case,
+            draft,
+            (*of_all, budgets.get(case.host.project, Allowance())),
+            registered if case.host.registry.keeps_sums else _or_none(max_account),
+        )
+        for case, draft in zip(cases, drafts)
+    ]
+
+
+def _limited(
+    case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_account_price_per_hour: float | None
+) -> Plan:
+    """The plan with what the ceilings of all hosts let it pay, or why they let it buy nothing."""
     if draft.action != BUY:
         return draft
-    refusal = next(filter(None, (cap.refusal for cap in caps)), "")
-    if refusal:
-        return replace(draft, action=STOP, refusal=_after(case, refusal), above=True)
-    limit = draft.max_price_per_hour
-    for cap in caps:
-        most = UNLIMITED if limit is None else limit
-        limit = allocation.share(draft.price_per_hour, most, cap.left, Sum(0.0), cap.buyers)
-    return replace(draft, max_price_per_hour=limit, max_account_price_per_hour=max_account_price_per_hour)
+    max_price_per_hour = UNLIMITED if draft.max_price_per_hour is None else draft.max_price_per_hour
+    for each in allowances:
+        if each.refusal:
+            return replace(draft, action=STOP, refusal=_after(case, each.refusal), above=True)
+        max_price_per_hour = allocation.max_price_of_one(
+            draft.price_per_hour, max_price_per_hour, each.max_further_price_per_hour, each.buyers
+        )
+    return replace(
+        draft,
+        max_price_per_hour=_or_none(max_price_per_hour),
+        max_account_price_per_hour=max_account_price_per_hour,
+    )
 
 
-def _given(ceiling: float) -> float | None:
-    return None if ceiling == UNLIMITED else ceiling
+def _or_none(max_price_per_hour: float) -> float | None:
+    return None if max_price_per_hour == UNLIMITED else max_price_per_hour
 
 
-def _with_stopped(live: Live, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> Live:
+def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:
     """With purchases under way that will not go on in this play, and may be billed all the same."""
     stopped = [
         case.entry.price_per_hour
         for case, draft in zip(cases, drafts)
         if case.buys and case.may_be_billed and draft.action != BUY
     ]
-    return replace(live, registered=(*live.registered, *stopped))
+    return replace(account, registered=(*account.registered, *stopped))
 
 
-def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[str, Cap]:
+def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[str, Allowance]:
     """What the budget of each project says, the lowest that any of its buyers has declared."""
     of: dict[str, list[tuple[Case, Plan]]] = {}
     for case, draft in buyers:
         of.setdefault(case.host.project, []).append((case, draft))
-    found = {}
-    for project, pairs in of.items():
-        budget = min(case.host.budget for case, _draft in pairs)
-        if budget == UNLIMITED:
-            continue
-        wanted = [
-            Wanted(c.host.host, draft.offer_id, draft.price_per_hour, c.host.lease.end(now)) for c, draft in pairs
-        ]
-        ledger = spent[project]
-        bills = [bill for bill in ledger.bills if bill.project == project]
-        month = ceilings.month(bills, wanted, max(now, ledger.now))
-        found[project] = (
-            Cap(messages.unread_ledger(ledger.unreadable))
-            if ledger.unreadable
-            else ceilings.of_month(budget, project, month, len(pairs))
-        )
-    return found
+    return {
+        project: _budget(project, pairs, spent[project], now)
+        for project, pairs in of.items()
+        if any(case.has_budget for case, _draft in pairs)
+    }
+
+
+def _budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], ledger: Ledger, now: float) -> Allowance:
+    """What the budget of a project says to its buyers."""
+    if ledger.unreadable:
+        return Allowance(messages.unread_ledger(ledger.unreadable))
+    planned = [
+        PlannedPurchase(case.host.host, draft.offer_id, draft.price_per_hour, case.host.lease.end(now))
+        for case, draft in buyers
+    ]
+    bills = [bill for bill in ledger.bills if bill.project == project]
+    budget = min(case.host.budget for case, _draft in buyers)
+    return ceilings.of_month(budget, project, ceilings.month(bills, planned, max(now, ledger.now)), len(buyers))
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
@@ -412,6 +561,29 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
     return replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
+
+
+def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str) -> list[tuple[Case, Plan]]:
+    """The hosts that have no offer yet, and time for another look. ``trouble``: why nothing can be looked at now."""
+    return [
+        (case, draft)
+        for case, draft in zip(cases, plans)
+        if (draft.lacks or (trouble and not case.standing.owns)) and case.host.patience.has_time(now)
+    ]
+
+
+def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, seen: str) -> str:
+    """A line for hosts that wait; moments in seconds since the epoch."""
+    patience = [case.host.patience for case, _draft in lacking]
+    until = max(each.until or 0.0 for each in patience)
+    moments = [lease.said(moment) for moment in (since, now + patience[0].delay, until)]
+    return messages.waits([case.host.host for case, _draft in lacking], moments[0], seen, *moments[1:])
+
+
+def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
+    """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
+    buyers = sum(draft.action == BUY for draft in plans)
+    return messages.few_forks(buyers, forks) if 0 < forks < buyers else ""
 
 
 def kept_of(offer: Offer) -> dict[str, t.Any]:

@@ -19,12 +19,20 @@ class Sum:
     total: float
     unknown: int = 0
 
-    def exceeds(self, ceiling: float) -> bool:
-        """Whether that is above the ceiling; an unknown price is above every one."""
-        return ceiling != UNLIMITED and (self.unknown > 0 or self.total > ceiling)
+    def exceeds(self, max_price_per_hour: float) -> bool:
+        """Whether that is above a ceiling (USD per hour); an unknown price is above every one."""
+        return max_price_per_hour != UNLIMITED and (self.unknown > 0 or self.total > max_price_per_hour)
 
 
 def add_up(prices: t.Iterable[float | None]) -> Sum:
     """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
     known = list(prices)
     return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
+
+
+def price_that_counts(*prices: float | None) -> float | None:
+    """USD per hour to go by, of an offer for which these prices were shown: the highest; None if none is known.
+
+    Its own page may leave out the storage or the total, which a search has named, or the other way round.
+    """
+    return max((price for price in prices if price is not None), default=None)

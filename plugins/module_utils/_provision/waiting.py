@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .._wording import usd_short
 from . import lease
 
-MOST_LOOKS = 100_000
+MAX_LOOKS = 100_000
 _HOURS = 12  # of the history that is told
 
 
@@ -65,8 +65,8 @@ def read_patience(wait: t.Any, delay: t.Any, begin: float, found: list[str]) -> 
 def looks(patience: Patience, now: float) -> int:
     """How often a run may look again at the most; another host of the play may wait where this one does not."""
     if patience.until is None or patience.delay <= 0:
-        return MOST_LOOKS
-    return min(MOST_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)
+        return MAX_LOOKS
+    return min(MAX_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)
 
 
 @dataclass(frozen=True)

@@ -692,14 +692,6 @@ def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
     assert price is None or price >= 2
 
 
-@pytest.mark.parametrize(
-    ("details", "searched", "price"),
-    [(2.0, 5.0, 5.0), (5.0, 2.0, 5.0), (None, 5.0, 5.0), (2.0, None, 2.0), (0.0, None, 0.0), (None, None, None)],
-)
-def test_of_two_prices_the_higher_counts(details: float | None, searched: float | None, price: float | None) -> None:
-    assert _market.price_that_counts(details, searched) == price
-
-
 # The tolerant reader: offers
 
 

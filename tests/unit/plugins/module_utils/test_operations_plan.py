@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +28,13 @@ class Offers:
     account = "account"
     ahead = 0.0
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, storage: float = 0.0) -> None:
         self._offers = [offer(number, region="EU", contract_type="ondemand") for number in range(count)]
+        self._storage = storage  # USD per hour, which an offer's own page leaves out
+
+    def offer(self, offer_id: str) -> dict[str, Any]:
+        (found,) = (each for each in self._offers if each["offer_id"] == offer_id)
+        return {**found, "price_per_hour": found["price_per_hour"] - self._storage}
 
     def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
         assert spec == SPEC
@@ -51,18 +56,21 @@ def planned(
     job_keys: str | None = None,
     no_login: str = "",
     serial: bool = False,
+    storage: float = 0.0,
+    first: Mapping[str, Any] | None = None,
     elsewhere: Iterable[dict[str, Any]] = (),
     **fields: Any,
 ) -> dict[str, Any]:
-    """The plans of so many hosts, with as many offers."""
+    """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
     hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
+    hosts[0].update(first or {})
     params = {
         **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "serial": serial, "forks": 5, "looks": 0},
         **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
     }
-    return plan(cast(Market, Offers(count)), params, True)
+    return plan(cast(Market, Offers(count, storage=storage)), params, True)
 
 
 def plans(folder: Path, count: int) -> list[dict[str, Any]]:
@@ -93,6 +101,8 @@ def test_what_comes_before_a_purchase(
     ("fields", "told"),
     [
         ({}, {"max_price_per_hour": 4.0}),
+        # The offer's own page says less.
+        ({"storage": 0.5, "offer_id": offer(0)["offer_id"]}, {"price_per_hour": 1.5}),
         ({"cluster_name": "pod", "project": "research"}, {"cluster_name": "pod", "project": "research"}),
         ({"max_account_price_per_hour": "20"}, {"max_account_price_per_hour": 20.0}),
         # A file knows nothing of other controllers.
@@ -108,9 +118,18 @@ def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, An
     file = str(tmp_path / "gpu-0" / "compute_index_supply.yml")
     assert {name: value for name, value in purchase["options"].items() if value is not None} == {
         **{"offer_id": offer(0)["offer_id"], "resource_name": "gpu-0", "max_price_per_hour": 4.0, "host": "gpu-0"},
-        **{"project": "default", "account": "account", "registry_file": file, **told},
+        **{"price_per_hour": 2.0, "project": "default", "account": "account", "registry_file": file, **told},
     }
     assert purchase["note"]["provision_groups"] == ["gpu"] and purchase["note"]["provision_offer"]["gpu_type"]
+
+
+def test_the_price_that_a_search_shows_is_that_of_an_id_too(tmp_path: Path) -> None:
+    first = {"offer_id": offer(0)["offer_id"]}
+    options = [one["purchases"][0]["options"] for one in planned(tmp_path, 2, storage=0.5, first=first)["plans"]]
+    assert [(each["offer_id"], each["price_per_hour"]) for each in options] == [
+        (offer(0)["offer_id"], 2.0),
+        (offer(1)["offer_id"], 2.0),
+    ]
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import (
     Wish,
     allocate,
+    max_price_of_one,
     misfit,
-    share,
     within,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum, add_up
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
+    add_up,
+    price_that_counts,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,36 +128,55 @@ _cents = st.integers(0, 100_000_000).map(lambda millionths: millionths / 1e6)
     st.floats(0, 500),
     st.sampled_from([INF, 10.0, 100.0]),
 )
-def test_shares_never_sum_above_the_ceiling(
-    quoted: list[float], others: list[float], slack: float, limit: float
+def test_what_each_may_pay_never_sums_above_the_ceiling(
+    quoted: list[float], others: list[float], slack: float, max_price_per_hour: float
 ) -> None:
     together = add_up([*quoted, *others])
-    ceiling = together.total + slack
-    assert not together.exceeds(ceiling)
-    shares = [share(price, limit, ceiling, together, len(quoted)) for price in quoted]
-    for price, most in zip(quoted, shares, strict=True):
-        assert most is not None and 0 <= most <= limit
-        # What was quoted may be paid, as far as the host's own limit lets it.
-        assert most >= min(price, limit)
-    assert sum(others) + sum(most or 0.0 for most in shares) <= ceiling + 1e-6
+    max_total = together.total + slack
+    assert not together.exceeds(max_total)
+    paid = [max_price_of_one(price, max_price_per_hour, max_total - together.total, len(quoted)) for price in quoted]
+    for price, most in zip(quoted, paid, strict=True):
+        assert 0 <= most <= max_price_per_hour
+        # What was quoted may be paid, as far as the host's own ceiling lets it.
+        assert most >= min(price, max_price_per_hour)
+    assert sum(others) + sum(paid) <= max_total + 1e-6
 
 
 @pytest.mark.parametrize(
-    ("quoted", "limit", "ceiling", "buyers", "most"),
+    ("quoted", "max_price_per_hour", "further", "buyers", "most"),
     [
-        (2.0, INF, INF, 1, None),
+        (2.0, INF, INF, 1, INF),
         (2.0, 4.0, INF, 1, 4.0),
-        (2.0, INF, 6.0, 2, 3.0),
-        (2.0, 2.5, 6.0, 2, 2.5),
-        (2.0, INF, 1.0, 2, 2.0),
-        (None, INF, 6.0, 2, 1.0),
-        (None, INF, INF, 1, None),
+        (2.0, INF, 2.0, 2, 3.0),
+        (2.0, 2.5, 2.0, 2, 2.5),
+        (2.0, INF, 0.0, 2, 2.0),
+        (None, INF, 2.0, 2, 1.0),
+        (None, INF, INF, 1, INF),
         (2.0, 0.0, INF, 1, 0.0),
-        (0.57, INF, 4.0, 1, 0.57),
+        (0.57, INF, 0.0, 1, 0.57),
     ],
 )
-def test_shares(quoted: float | None, limit: float, ceiling: float, buyers: int, most: float | None) -> None:
-    assert share(quoted, limit, ceiling, Sum(4.0), buyers) == most
+def test_what_one_may_pay(
+    quoted: float | None, max_price_per_hour: float, further: float, buyers: int, most: float
+) -> None:
+    assert max_price_of_one(quoted, max_price_per_hour, further, buyers) == most
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts"),
+    [
+        ((2.0, 5.0), 5.0),
+        ((5.0, 2.0), 5.0),
+        ((None, 5.0), 5.0),
+        ((2.0, None), 2.0),
+        ((0.0, None), 0.0),
+        ((None, None), None),
+        ((), None),
+        ((2.0, 5.0, 4.0), 5.0),
+    ],
+)
+def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: float | None) -> None:
+    assert price_that_counts(*prices) == counts
 
 
 # What was asked for

@@ -9,21 +9,26 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices as Prices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
-    Cap,
-    Live,
-    Wanted,
+    Allowance,
+    account_prices,
     among_registered,
+    costs_of_others,
+    in_a_slice,
     month,
     month_of,
     of_account,
     of_month,
     of_play,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import PlannedPurchase as Buys
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
 from hypothesis import given
 from hypothesis import strategies as st
+
+from provision_samples import declared, entry, machine, machine_id, offer_id
 
 
 def at(text: str) -> float:
@@ -47,15 +52,15 @@ def bill(begin: float | None = -10, end: float | None = None, price: float | Non
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "together", "unread", "cap"),
+    ("ceiling", "together", "unread", "allowance"),
     [
-        (UNLIMITED, Sum(9.0, 1), ["gpu-2"], Cap(buyers=2)),
-        (9.0, Sum(9.0), [], Cap(left=0.0, buyers=2)),
-        (10.0, Sum(9.0), [], Cap(left=1.0, buyers=2)),
+        (UNLIMITED, Sum(9.0, 1), ["gpu-2"], Allowance(buyers=2)),
+        (9.0, Sum(9.0), [], Allowance(max_further_price_per_hour=0.0, buyers=2)),
+        (10.0, Sum(9.0), [], Allowance(max_further_price_per_hour=1.0, buyers=2)),
     ],
 )
-def test_of_a_play(ceiling: float, together: Sum, unread: list[str], cap: Cap) -> None:
-    assert of_play(ceiling, together, 2, unread) == cap
+def test_of_a_play(ceiling: float, together: Sum, unread: list[str], allowance: Allowance) -> None:
+    assert of_play(ceiling, together, 2, unread) == allowance
 
 
 def test_a_play_is_refused() -> None:
@@ -70,29 +75,99 @@ def test_a_play_is_refused() -> None:
 @pytest.mark.parametrize(
     ("ceiling", "live", "wanted", "left", "said"),
     [
-        (UNLIMITED, Live(unreadable="down"), [None], UNLIMITED, ""),
-        (10.0, Live(), [4.0], 6.0, ""),
-        (10.0, Live((2.0,), (4.0,)), [2.0, 2.0], 0.0, ""),
-        (10.0, Live((2.0,), (4.01,)), [2.0, 2.0], None, "USD 10.01 per hour together, of which USD 6.01 per hour are"),
-        (10.0, Live((2.0,), (None,)), [2.0], None, "and 1 unknown price(s)"),
-        (10.0, Live(), [None], None, "and 1 unknown price(s)"),
-        (10.0, Live(unreadable="It is down."), [2.0], None, "is not known: It is down. Nothing was sent."),
+        (UNLIMITED, Prices(unreadable="down"), [None], UNLIMITED, ""),
+        (10.0, Prices(), [4.0], 6.0, ""),
+        (10.0, Prices((2.0,), (4.0,)), [2.0, 2.0], 0.0, ""),
+        (
+            10.0,
+            Prices((2.0,), (4.01,)),
+            [2.0, 2.0],
+            None,
+            "USD 10.01 per hour together, of which USD 6.01 per hour are",
+        ),
+        (10.0, Prices((2.0,), (None,)), [2.0], None, "and 1 unknown price(s)"),
+        (10.0, Prices(), [None], None, "and 1 unknown price(s)"),
+        (10.0, Prices(unreadable="It is down."), [2.0], None, "is not known: It is down. Nothing was sent."),
     ],
 )
-def test_of_an_account(ceiling: float, live: Live, wanted: list[float | None], left: float | None, said: str) -> None:
-    cap = of_account(ceiling, live, wanted)
-    assert said in cap.refusal and bool(said) == bool(cap.refusal)
+def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None], left: float | None, said: str) -> None:
+    allowance = of_account(ceiling, live, wanted)
+    assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
-        assert cap.left == left
-        assert cap.buyers == (1 if ceiling == UNLIMITED else len(wanted))
+        assert allowance.max_further_price_per_hour == left
+        assert allowance.buyers == (1 if ceiling == UNLIMITED else len(wanted))
 
 
 @pytest.mark.parametrize(
     ("ceiling", "live", "limit"),
-    [(UNLIMITED, Live((), (3.0,)), None), (10.0, Live((9.0,), (3.1,)), 6.9), (1.0, Live((), (3.0,)), 0.0)],
+    [
+        (UNLIMITED, Prices((), (3.0,)), None),
+        (10.0, Prices((9.0,), (3.1,)), 6.9),
+        (1.0, Prices((), (3.0,)), 0.0),
+    ],
 )
-def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Live, limit: float | None) -> None:
+def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float | None) -> None:
     assert among_registered(ceiling, live) == limit
+
+
+M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
+
+
+@pytest.mark.parametrize(
+    ("machines", "entries", "buying", "registered", "foreign"),
+    [
+        pytest.param([machine(1)], [], (), (), (2.0,), id="nothing of it is known"),
+        pytest.param([machine(1)], [entry(X, [M], "made")], (), (2.0,), (), id="known by its id"),
+        pytest.param([machine(1, None, X)], [entry(X, purchase="sent")], (), (2.0,), (), id="known by its offer"),
+        pytest.param([machine(1, None, X)], [entry(X, purchase="sent")], [X], (2.0,), (), id="listed, and bought on"),
+        pytest.param([], [entry(X, purchase="sent")], [X], (), (), id="its price counts with the plan"),
+        pytest.param([], [entry(X, [M], provision_price_per_hour=3.0)], [Y], (3.0,), (), id="not listed yet"),
+        pytest.param([], [entry(X, [M], provision_price_per_hour=None)], (), (None,), (), id="at an unknown price"),
+        pytest.param([], [entry(X, purchase="refused"), entry()], (), (), (), id="came to nothing"),
+        pytest.param([machine(1, None, X)], [entry(X, purchase="refused")], (), (), (2.0,), id="bought by others"),
+        pytest.param([machine(1, status="deleted")], [], (), (), (), id="it is gone"),
+        pytest.param([machine(1, status="deleting")], [], (), (), (2.0,), id="billed until it is gone"),
+        pytest.param(
+            [machine(1, price_per_hour=None), machine(2)], [entry(Y, [N])], (), (2.0,), (None,), id="both kinds"
+        ),
+    ],
+)
+def test_what_is_billed_on_an_account(
+    machines: list[Any], entries: list[Any], buying: Any, registered: tuple[float | None, ...], foreign: Any
+) -> None:
+    assert account_prices(machines, entries, buying) == Prices(registered, foreign)
+
+
+@pytest.mark.parametrize(
+    ("facts", "known", "has_registry", "costs"),
+    [
+        ({}, {}, True, ([], [])),
+        ({"a": 2.0, "b": "3"}, {}, True, ([2.0, 3.0], [])),
+        ({"a": "dear"}, {}, True, ([None], [])),
+        ({"a": None}, {"a": entry(X, [M], "made")}, True, ([2.0], [])),
+        ({"a": None}, {"a": entry(X, purchase="refused")}, True, ([0.0], [])),
+        ({"a": None}, {"a": entry(X, [M], provision_price_per_hour=None)}, True, ([None], [])),
+        ({"a": None}, {}, True, ([], [])),
+        ({"a": None}, {}, False, ([], ["a"])),
+        ({"a": 4.0}, {"a": entry(X, [M], "made")}, True, ([4.0], [])),
+    ],
+)
+def test_what_other_hosts_of_the_play_cost(facts: Any, known: Any, has_registry: bool, costs: Any) -> None:
+    assert costs_of_others(facts, known, has_registry=has_registry) == costs
+
+
+@pytest.mark.parametrize(
+    ("place", "fields", "template", "count"),
+    [
+        ("/registry", {"max_total_price_per_hour": 9, "budget": 9}, "job", 2),
+        ("/registry", {"max_total_price_per_hour": 9}, "", 0),
+        ("/registry", {"max_account_price_per_hour": 9}, "job", 1),
+        ("/registry", {"max_price_per_hour": 9}, "job", 0),
+        ("shared:default", {"max_total_price_per_hour": 9}, "job", 0),
+    ],
+)
+def test_a_slice_sees_too_few_hosts_for_some_ceilings(place: str, fields: Any, template: str, count: int) -> None:
+    assert len(in_a_slice(declared(place, **fields), template)) == count
 
 
 # A month
@@ -121,40 +196,51 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="until its lease is over"),
         pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="its lease is longer than the month"),
         pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),
-        pytest.param([], [Wanted("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
-        pytest.param([], [Wanted("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
+        pytest.param([], [Buys("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
+        pytest.param([], [Buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
         pytest.param(
-            [bill(host="gpu-1", offer_id="new")], [Wanted("gpu-1", "new", 3.0)], 20.0, 0.0, 144.0, id="once more"
+            [bill(host="gpu-1", offer_id="new")],
+            [Buys("gpu-1", "new", 3.0)],
+            20.0,
+            0.0,
+            144.0,
+            id="once more",
         ),
     ],
 )
-def test_what_a_month_costs(bills: list[Bill], wanted: list[Wanted], spent: float, runs: float, bought: float) -> None:
+def test_what_a_month_costs(bills: list[Bill], wanted: list[Buys], spent: float, runs: float, bought: float) -> None:
     found = month(bills, wanted, NOW)
-    assert [dollars(each) for each in (found.spent, found.runs, found.wanted)] == [spent, runs, bought]
+    assert [dollars(each) for each in (found.spent, found.runs, found.planned)] == [spent, runs, bought]
     assert dollars(found.total) == spent + runs + bought and found.unknown == ()
 
 
 def test_what_is_not_known_is_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
-    assert month(bills, [Wanted("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+    assert month(bills, [Buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
 
 
 @pytest.mark.parametrize(
     ("budget", "bills", "wanted", "left", "said"),
     [
         (UNLIMITED, [bill(price=None)], [], UNLIMITED, ""),
-        (100.0, [], [Wanted("h", "o", 2.0)], 4 / 48, ""),
-        (100.0, [bill(-10, -5)], [Wanted("h", "o", 2.0, NOW + 45 * HOUR)], 0.0, ""),
-        (99.99, [bill(-10, -5)], [Wanted("h", "o", 2.0, NOW + 45 * HOUR)], None, "would cost USD 100.00: 10.00 spent"),
+        (100.0, [], [Buys("h", "o", 2.0)], 4 / 48, ""),
+        (100.0, [bill(-10, -5)], [Buys("h", "o", 2.0, NOW + 45 * HOUR)], 0.0, ""),
+        (
+            99.99,
+            [bill(-10, -5)],
+            [Buys("h", "o", 2.0, NOW + 45 * HOUR)],
+            None,
+            "would cost USD 100.00: 10.00 spent",
+        ),
         (100.0, [bill(price=None)], [], None, "price or beginning of gpu-9 is not"),
-        (0.0, [], [Wanted("h", "o", 2.0)], None, "provision_budget is USD 0.00"),
+        (0.0, [], [Buys("h", "o", 2.0)], None, "provision_budget is USD 0.00"),
     ],
 )
-def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Wanted], left: float | None, said: str) -> None:
-    cap = of_month(budget, "default", month(bills, wanted, NOW), max(1, len(wanted)))
-    assert said in cap.refusal and bool(said) == bool(cap.refusal)
+def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Buys], left: float | None, said: str) -> None:
+    allowance = of_month(budget, "default", month(bills, wanted, NOW), max(1, len(wanted)))
+    assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
-        assert cap.left == pytest.approx(left)
+        assert allowance.max_further_price_per_hour == pytest.approx(left)
 
 
 hours = st.floats(-700, 60, allow_nan=False)
@@ -167,7 +253,7 @@ bills = st.builds(
     ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
 )
 purchases = st.builds(
-    Wanted,
+    Buys,
     host=st.just("gpu-1"),
     offer_id=st.uuids().map(str),
     price_per_hour=st.floats(0, 50),
@@ -177,11 +263,11 @@ purchases = st.builds(
 
 @given(st.lists(bills, max_size=4), st.lists(purchases, min_size=1, max_size=3), st.floats(0, 5000), st.floats(0, 48))
 def test_what_passes_stays_within_the_budget(
-    known: list[Bill], wanted: list[Wanted], budget: float, later: float
+    known: list[Bill], wanted: list[Buys], budget: float, later: float
 ) -> None:
     """Whenever in the month one looks: each machine ends with its lease, if that is still to come."""
-    cap = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
-    if cap.refusal:
+    allowance = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
+    if allowance.refusal:
         return
     moment, begin = NOW + later * HOUR, month_of(NOW)[1]
     ends = {each.offer_id: each.ends_at if each.end is None else each.end for each in known}

@@ -14,9 +14,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     LISTED,
     Choice,
     Seen,
+    at,
     choose,
+    fitting,
     misfit,
     named,
+    prices_that_count,
     why_not,
     without_limits,
 )
@@ -121,3 +124,29 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
         assert ceiling == UNLIMITED or each["price_per_hour"] <= ceiling
     numbers = [found.numbers[each["offer_id"]] for each in found.offers]
     assert order == CHEAPEST or numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    ("offers", "found", "said"),
+    [
+        ([ONE, offer(7, region="US")], [ONE], ""),
+        ([], [], ""),
+        ([{**ONE, "offer_id": None}], [], ""),
+        ([offer(7, region="US")], [], "with 1 offers of another kind (region US instead of EU)"),
+    ],
+)
+def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found: list[Any], said: str) -> None:
+    fits, reason = fitting(H100.spec, offers)
+    assert fits == found and said in reason and bool(said) == bool(reason)
+
+
+def test_prices_of_all_looks_are_compared() -> None:
+    looks = [ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)]
+    prices = prices_that_count(looks, {ONE["offer_id"]: 4.5})
+    assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
+    found = at(prices, [offer(2, None), ONE, TWO])
+    assert [(each["offer_id"], each["price_per_hour"]) for each in found] == [
+        (offer_id(2), 5.0),
+        (offer_id(1), 6.0),
+        (offer_id(2), None),
+    ]

@@ -6,7 +6,17 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import Part, objection
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
+    Part,
+    added,
+    names_of,
+    objection,
+    unmatched_names,
+    with_names,
+    within,
+)
+
+from provision_samples import machine
 
 ONE, TWO, NONE, ALL = (
     Part("gpu-1", ("gpu-1",)),
@@ -83,3 +93,25 @@ def test_what_sweeps_needs_a_number(
 )
 def test_a_name_has_no_marks_of_a_pattern(text: str, is_name: bool) -> None:
     assert Part(text).is_name is is_name
+
+
+def test_names_that_nothing_here_knows_may_be_machines() -> None:
+    parts = [ONE, NONE, Part("gpu-*"), Part("!gpu-12"), Part("gpu-13")]
+    assert unmatched_names(parts) == ["gpu-11", "gpu-13"]
+    machines = [machine(1, "red-gpu-11"), machine(2, "gpu-13"), machine(3, "red-gpu-14-2"), machine(4)]
+    assert names_of(machines, ["gpu-11", "gpu-13", "gpu-14"], "red-") == ["gpu-11", "gpu-14"]
+    assert with_names(parts, ["gpu-11"])[1] == Part("gpu-11", ("gpu-11",))
+
+
+@pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
+def test_a_limit_narrows(limited: list[str] | None, hosts: list[str]) -> None:
+    assert within(["a", "b"], limited) == hosts
+
+
+def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
+    registered = {"new": ["red", "gpu"], "empty": []}
+    assert added(["old", "new", "empty", "other"], ["old"], registered, "gpu") == [
+        {"name": "new", "groups": ["red", "gpu"]},
+        {"name": "empty", "groups": ["gpu"]},
+        {"name": "other", "groups": ["gpu"]},
+    ]

@@ -12,6 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     APPROVAL,
     approved,
     asked_for,
+    hosts_of,
     names,
     ordered,
     published,
@@ -183,3 +184,36 @@ def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: st
 )
 def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
     assert spelled(extra) == found
+
+
+REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "added"),
+    [
+        ({"provision_hosts": "a,b"}, ["a", "b"]),
+        ({"order_names": "2"}, ["gpu-1", "gpu-2"]),
+        ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
+        ({"provision_hosts": "", "order_names": "b"}, ["b"]),
+        ({"provision_hosts": {"a": REACHED}}, ["a"]),
+        ({}, []),
+    ],
+)
+def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> None:
+    found, reached = hosts_of(variables, "gpu", has_members=True)
+    assert found == added
+    assert [each["name"] for each in reached] == (["a"] if isinstance(variables.get("provision_hosts"), dict) else [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "There is no host in the group 'gpu'"),
+        ({"provision_hosts": "all"}, "cannot name a machine"),
+        ({"provision_hosts": "a", "awx_job_template_name": "job", "awx_workflow_job_name": "job"}, "slice"),
+    ],
+)
+def test_an_order_for_nothing_is_refused(variables: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        hosts_of(variables, "gpu", has_members=False)

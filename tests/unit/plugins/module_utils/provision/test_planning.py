@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import Live
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -262,6 +262,80 @@ def test_all_or_nothing_says_it_too() -> None:
     assert "MAY BE BOUGHT" in found[0].refusal and "MAY BE" not in found[1].refusal
 
 
+# One price for one offer
+
+BARE, WHOLE = offer(1, 4.0), offer(1, 5.0)  # the same offer without its storage and with it
+
+
+def dear_by_id(**fields: Any) -> tuple[Case, Case]:
+    """A host that wants an offer by its id, and one whose search shows that offer, at a higher price."""
+    return free("a", offer_id=X, max_price_per_hour="unlimited", **fields), free(
+        "b", max_price_per_hour="unlimited", **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "searched", "price"),
+    [(BARE, WHOLE, 5.0), (WHOLE, BARE, 5.0), (offer(1, None), WHOLE, None), (BARE, offer(1, None), 4.0)],
+)
+def test_the_highest_price_that_was_shown_counts(
+    page: Mapping[str, Any], searched: Mapping[str, Any], price: float | None
+) -> None:
+    found = plan(dear_by_id(), lambda _host: Found([searched, offer(2, 6.0)]), {X: Found([page])})
+    assert [(each.offer_id, each.price_per_hour) for each in found] == [(X, price), (Y, 6.0)]
+    assert found[0].offer["price_per_hour"] == price
+
+
+@pytest.mark.parametrize(
+    ("fields", "more", "said"),
+    [
+        ({"max_total_price_per_hour": 10.99}, {}, "USD 11.00 per hour together"),
+        ({"max_account_price_per_hour": 12.99}, {"account": AccountPrices((2.0,))}, "USD 13.00 per hour together"),
+        ({"budget": 527.99}, {}, "would cost USD 528.00"),
+    ],
+)
+def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[str, Any], said: str) -> None:
+    night = {"now": NIGHT, "spent": {"default": Ledger((), NIGHT)}}
+    found = plan(
+        dear_by_id(**fields), lambda _host: Found([WHOLE, offer(2, 6.0)]), {X: Found([BARE])}, **{**night, **more}
+    )
+    assert [each.action for each in found] == [STOP, STOP] and said in found[0].refusal
+
+
+def test_an_id_buys_nothing_that_a_search_refuses() -> None:
+    cases = free("a", offer_id=X, max_price_per_hour=4), free("b", max_price_per_hour=4)
+    found = plan(cases, lambda _host: Found([WHOLE]), {X: Found([BARE])})
+    assert [each.action for each in found] == [STOP, STOP] and "costs USD 5.00" in found[0].refusal
+
+
+def test_choices_see_that_price_too() -> None:
+    """An offer that two searches show at two prices, in whichever order, and one that only a wider search shows."""
+    one, other = free("gpu-1", spec=[H100, A100], max_price_per_hour="unlimited"), free("gpu-2", spec=[A100])
+    for seen in ([Seen([BARE, offer(2, 4.5)]), Seen([WHOLE])], [Seen([WHOLE, offer(2, 4.5)]), Seen([BARE])]):
+        (found,) = chosen(one, seen=seen)
+        assert (found.offer_id, found.price_per_hour) == (Y, 4.5), "cheapest first, at the prices that count"
+    cheap, dear = offer(8, 2.4), offer(8, 2.6)
+    (above,) = chosen(other, seen=[Seen([cheap], wider=[dear])])
+    assert (above.action, above.lacks) == (STOP, True), "above the ceiling of the choice"
+
+
+def test_hosts_that_share_a_search_still_share_it() -> None:
+    shared = Found([offer(2, 1.0), WHOLE, offer(3, 6.0)])
+    cases = [
+        free("a", offer_id=X, max_price_per_hour="unlimited"),
+        *(free(f"b{n}", max_price_per_hour="unlimited") for n in range(2)),
+    ]
+    found = plan(cases, lambda _host: shared, {X: Found([BARE])})
+    assert [each.offer_id for each in found] == [X, Y, offer_id(3)]
+
+
+def test_a_purchase_that_may_be_made_counts_at_the_price_that_was_noted() -> None:
+    known = entry(X, purchase="sent", provision_price_per_hour=5.0)
+    one = case(host(max_price_per_hour=9), Kind.OPEN, known, offer_id=X, price_per_hour=5.0)
+    (found,) = plan([one], lambda _host: Found(), {X: Found([BARE])})
+    assert (found.action, found.price_per_hour) == (BUY, 5.0)
+
+
 # After attempts
 
 
@@ -271,7 +345,7 @@ def test_the_history_is_in_the_refusal() -> None:
     assert found.action == STOP
     for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert said in found.refusal
-    assert case(host(attempts=3), attempts=tried).left == 1
+    assert case(host(attempts=3), attempts=tried).attempts_left == 1
 
 
 # Ceilings of all hosts
@@ -502,33 +576,33 @@ def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
 
 def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
     hosts = [free("gpu-1", max_account_price_per_hour=10), free("gpu-2", max_account_price_per_hour="unlimited")]
-    plans = planned(*hosts, live=Live((2.0,), (5.0,)))
+    plans = planned(*hosts, account=AccountPrices((2.0,), (5.0,)))
     assert actions(plans) == [(BUY, X), (BUY, Y)]
     assert [each.max_price_per_hour for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
     assert [each.max_account_price_per_hour for each in plans] == [10.0, 10.0]
     shared = declared("shared:default", host="gpu-1", max_account_price_per_hour=10)
-    (found,) = planned(case(shared), live=Live((2.0,), (5.0,)))
+    (found,) = planned(case(shared), account=AccountPrices((2.0,), (5.0,)))
     assert found.max_account_price_per_hour == 5.0, "the registry counts the rest"
-    plans = planned(*hosts, live=Live((2.0,), (5.01,)))
+    plans = planned(*hosts, account=AccountPrices((2.0,), (5.01,)))
     assert [each.action for each in plans] == [STOP, STOP]
     assert "USD 10.01 per hour together, of which USD 7.01 per hour are live" in plans[0].refusal
 
 
 def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
-    plans = planned(owner("gpu-1", max_account_price_per_hour=1), live=Live((50.0,), (None,)))
+    plans = planned(owner("gpu-1", max_account_price_per_hour=1), account=AccountPrices((50.0,), (None,)))
     assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, None)]
 
 
 def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
-    plans = planned(opened("gpu-1", max_account_price_per_hour=3), live=Live((2.0,)))
+    plans = planned(opened("gpu-1", max_account_price_per_hour=4), account=AccountPrices((2.0,)))
     assert actions(plans) == [(BUY, X)]
     hosts = [opened("gpu-1", max_price_per_hour=0.5), free("gpu-2", max_account_price_per_hour=3)]
-    plans = planned(*hosts, live=Live())
+    plans = planned(*hosts, account=AccountPrices())
     assert [each.action for each in plans] == [STOP, STOP] and "USD 4.00 per hour together" in plans[1].refusal
 
 
 def test_an_account_that_cannot_be_listed_sells_nothing() -> None:
-    plans = planned(free(max_account_price_per_hour=10), live=Live(unreadable="It is down."))
+    plans = planned(free(max_account_price_per_hour=10), account=AccountPrices(unreadable="It is down."))
     assert [each.action for each in plans] == [STOP] and "It is down." in plans[0].refusal
 
 
@@ -610,10 +684,10 @@ def test_no_choice_has_an_offer() -> None:
 
 def test_what_was_not_sent_is_no_attempt() -> None:
     gone = [{"offer_id": offer_id(number), "outcome": "not_sent", "msg": ""} for number in range(20, 28)]
-    assert case(host(), attempts=gone[:2]).left == 3
-    assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).left == 2
+    assert case(host(), attempts=gone[:2]).attempts_left == 3
+    assert case(host(), attempts=[*gone[:2], {"offer_id": X, "outcome": "rejected"}]).attempts_left == 2
     # But not for ever.
-    assert case(host(), attempts=gone).left == 1
+    assert case(host(), attempts=gone).attempts_left == 1
 
 
 # Waiting

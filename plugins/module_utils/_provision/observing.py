@@ -1,0 +1,67 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must be asked of API and registry before hosts can be planned, and what is still as it was read.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .. import _states
+from .declaration import Declaration
+from .entry import Entry
+from .standing import Account, Status
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that was asked: entries by hosts, the statuses of their offers by ids, and the account's machines."""
+
+    entries: t.Mapping[str, Entry]
+    statuses: t.Mapping[str, dict[str, t.Any]]
+    account: Account
+
+    def status(self, host: Declaration) -> Status | None:
+        """The status of the offer that the host's entry names."""
+        return self.statuses.get(self.entries[host.host].offer_id)
+
+
+def shadows(host: Declaration) -> list[str]:
+    """Files of the host's own variables, ceilings and all, that Ansible reads no more beside a folder of that name."""
+    folder = host.registry.text if host.registry_file else ""
+    return [f"{folder}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if folder else []
+
+
+def offers_of(entries: t.Iterable[Entry]) -> set[str]:
+    """The offers whose statuses tell what became of them."""
+    return {entry.offer_id for entry in entries if not entry.is_refused}
+
+
+def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
+    """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
+    if entry.is_empty:
+        return not host.objections
+    phase = (status or {}).get("phase")
+    return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
+
+
+def ids_of_failed(entries: t.Iterable[Entry], statuses: t.Mapping[str, Status]) -> t.Iterator[str]:
+    """The ids of the machines of failed offers, by the registry and by the offers' statuses."""
+    for entry in entries:
+        status = statuses.get(entry.offer_id, {})
+        if status.get("phase") == _states.FAILED:
+            yield from (*entry.resource_ids, *status["resource_ids"])
+
+
+def is_as_read(entry: Entry, now: Entry) -> bool:
+    """Whether the registry says of a host's purchase what it said when it was read for the plan."""
+    return all(getattr(entry, name) == getattr(now, name) for name in ("offer_id", "resource_ids", "journaled_at"))
+
+
+def spoken_for(entries: t.Iterable[Entry]) -> set[str]:
+    """Offers that hosts have, or may still buy."""
+    return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}

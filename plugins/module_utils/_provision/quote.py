@@ -1,0 +1,108 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the hosts of a play cost or would cost: a table for a person, and an artifact for workflows.
+
+Prices are in USD per hour for whole offers. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._moments import seconds_of
+from .._text import number_of
+from .._wording import amount, table
+from . import lease, messages
+from .allocation import Offer
+from .planning import Plan
+from .sums import Sum, add_up
+
+Row = dict[str, t.Any]
+
+_ALTERNATIVES = 3  # offers that no host would get, shown beside the others
+_COLUMNS = {
+    "host": "host",
+    "GPUs": "gpus",
+    "contract": "contract_type",
+    "USD/h": "price_per_hour",
+    "vendor": "vendor",
+    "region": "region",
+}
+_PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
+
+
+class Lifetime(t.Protocol):
+    """Until when a machine lives (seconds since the epoch, None for no end), and what it costs at most (USD)."""
+
+    @property
+    def end(self) -> float | None: ...
+    @property
+    def bill(self) -> float | None: ...
+
+
+def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> Row:
+    """The fields of the result of a quote.
+
+    ``kept_in``: which registry is used. ``lifetimes``: by hosts; ``lives``: the same in lines for a person.
+    """
+    hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
+    costs = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
+    lines = [*_expiry(hosts.values()), _sum(costs), *lives, kept_in[:1].upper() + kept_in[1:]]
+    # If no host gets an offer, the refusals say it all.
+    refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
+    return {
+        "lines": [*_table(plans), *lines, *refusals],
+        "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
+        "ansible_stats": {
+            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total}},
+            "per_host": False,
+            "aggregate": True,
+        },
+    }
+
+
+def _offer_of(draft: Plan) -> Offer:
+    """The offer that the host would buy, or what it has."""
+    if not draft.is_owned:
+        return draft.offer
+    return {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
+
+
+def _published(draft: Plan, life: Lifetime | None) -> Row:
+    """A host in the artifact."""
+    offer = _offer_of(draft)
+    return {
+        "owned": draft.is_owned,
+        "refusal": draft.refusal,
+        **{name: offer[name] for name in _PUBLISHED if name in offer},
+        "ends_at": None if life is None or life.end is None else lease.utc(life.end),
+        "at_most": None if life is None or life.bill is None else round(life.bill, 2),
+    }
+
+
+def _table(plans: t.Sequence[Plan]) -> list[str]:
+    """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
+    taken = {draft.offer_id for draft in plans}
+    spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
+    rows = [_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
+    rows += [_row("or", each) for each in list(spare.values())[:_ALTERNATIVES]]
+    return [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
+
+
+def _row(host: str, offer: Offer) -> Row:
+    count = f"{offer['gpu_count']} x " if offer.get("gpu_count") else ""
+    return {**offer, "host": host, "gpus": f"{count}{offer.get('gpu_type')}"}
+
+
+def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
+    """How long there is to think for the person who approves a quote."""
+    moments = (seconds_of(each.get("expires_at")) for each in hosts if not each["owned"])
+    ends = [moment for moment in moments if moment is not None]
+    if ends:
+        yield messages.quoted_until(lease.said(min(ends)))
+
+
+def _sum(costs: Sum) -> str:
+    unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
+    return f"USD per hour in total: {amount(costs.total)}{unknown}"

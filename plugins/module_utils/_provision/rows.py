@@ -1,0 +1,238 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans as the role's tasks need them: plain mappings, which a person can read at -v.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import typing as t
+from dataclasses import replace
+
+from .._text import number_of
+from .._wording import usd_short
+from . import lease, messages, planning, registration
+from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
+from .purchase_messages import NOTHING_SENT
+from .standing import Kind, Standing, Status
+from .sums import UNLIMITED
+
+Row = dict[str, t.Any]
+
+_LARGEST = 8  # GPUs of one machine
+# The role's files that follow before anything is bought. `registration.reached_by` names those of a machine that runs.
+_FIRST = {STOP: "stop.yml", LATER: "later.yml"}
+_SEEDED = "seeded.yml"
+
+
+def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
+    """The plan of a host, whose machine needs only to be reached if it runs just as it is registered.
+
+    ``status``: that of its offer. ``known_hosts``: the file that pins its host keys.
+    """
+    connections = status.get("connections") or []
+    # A cluster's further machines must be added as hosts in each run.
+    if draft.action != WAIT or case.standing.kind is not Kind.READY or len(connections) != 1:
+        return draft
+    host, entry = case.host, case.entry
+    facts = registration.facts(
+        case.standing.offer_id,
+        case.standing.resource_ids,
+        connections,
+        entry.price_per_hour,
+        host.trust,
+        known_hosts,
+        host.identity_file,
+    )
+    if not host.registry.hands_facts:
+        return replace(draft, action=KEEP) if registration.is_registered(facts, entry, host.known) else draft
+    # Nothing beside the inventory says this to Ansible.
+    ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
+    return replace(draft, action=KEEP, facts={**facts, **ends}) if registration.is_kept(facts, entry) else draft
+
+
+def adoption(found: Standing) -> Row:
+    """What the registry keeps of a machine that a host takes over."""
+    return {
+        "provision_procured_offer_id": found.offer_id,
+        "provision_price_per_hour": found.price_per_hour,
+        "provision_purchase": "made",
+        "provision_adopted": True,
+        "provision_resource_ids": list(found.resource_ids),
+        "provision_journaled_at": next((m["created_at"] for m in found.machines if m.get("created_at")), None),
+    }
+
+
+def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
+    """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
+    count = int(number_of(draft.offer.get("node_count")) or 1)
+    taken = [name for name in registration.further_names(draft.host, count) if name in inventory]
+    if draft.action != BUY or not taken:
+        return draft
+    return replace(draft, action=STOP, refusal=f"{messages.names_taken(draft.host, taken)} {NOTHING_SENT}")
+
+
+def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: str, check_mode: bool) -> Row:
+    """The plan of one host. ``call`` and ``declaration``: the ids of this decision, and of what the host declared."""
+    host = case.host
+    # What was taken over may be in use, and was not bought by this purchase.
+    unused = not (case.entry.was_ready or case.standing.adopted)
+    return {
+        "host": draft.host,
+        "call": call,
+        "declaration": declaration,
+        "action": draft.action,
+        # The role's files that follow, before anything is bought and after it.
+        "first": _SEEDED if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
+        "next": _reached_by(case) if draft.action == KEEP else "",
+        "facts": {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {},
+        "offer_id": draft.offer_id,
+        "offer": dict(draft.offer),
+        "price_per_hour": draft.price_per_hour,
+        "resource_ids": list(draft.resource_ids),
+        "label": draft.label or _label(draft),
+        "error_class": draft.error_class,
+        "refusal": draft.refusal,
+        "owned": case.standing.owns,
+        "wanted": bool(host.offer_id),
+        "advice": host.advice,
+        "unused": unused,
+        "left": case.attempts_left,
+        "attempts": [dict(attempt) for attempt in case.attempts],
+        "may_release": host.on_failure == "release" and unused and not check_mode,
+        "registry": host.registry.text,
+        "registry_file": host.registry_file,
+        "known_hosts_file": known_hosts,
+        "trust": host.trust,
+        "identity_file": host.identity_file,
+        "name": host.name,
+        "groups": list(host.groups),
+        "poll": poll([case]),
+        "cluster": bool(host.cluster_name) or _is_cluster(draft),
+        "verify": case.verifies,
+        "reach": host.reach,
+        "lease": host.lease.text,
+    }
+
+
+def _reached_by(case: Case) -> str:
+    """The file of the role that follows for a machine that runs."""
+    host = case.host
+    return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, host.registry.keeps_host_keys)
+
+
+def _label(draft: Plan) -> str:
+    if draft.action == STOP:
+        return messages.nothing_below(draft.host)
+    verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
+    return f"{verb}, {usd_short(draft.price_per_hour)}"
+
+
+def _is_cluster(draft: Plan) -> bool:
+    """Whether the offer has several machines; if the API does not say, by its GPUs."""
+    nodes, gpus = number_of(draft.offer.get("node_count")), number_of(draft.offer.get("gpu_count"))
+    return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
+
+
+def poll(cases: t.Sequence[Case]) -> Row:
+    """How the machines are waited for together: as often and as long as any of the hosts wants."""
+    return {
+        "delay": min((case.host.poll_delay for case in cases), default=0),
+        "retries": max((case.host.poll_retries for case in cases), default=0),
+    }
+
+
+def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[str, t.Any]) -> Row:
+    """What the task that buys has of the plan, no more, since Ansible returns it all with the result of the task.
+
+    ``options`` of procure_offer, and the ``note`` that the registry keeps with the purchase. ``row``: the host's;
+    ``note``: what begins with the purchase. Options without a value are in it as well, or a play's module_defaults
+    would give them. A file knows nothing of other controllers, so there the plan alone checks the sum of the project.
+    """
+    host = case.host
+    has_total = host.registry.keeps_sums and host.max_total_price_per_hour != UNLIMITED
+    return {
+        **{name: row[name] for name in ("label", "cluster", "poll")},
+        "options": {
+            "offer_id": draft.offer_id,
+            "resource_name": host.name,
+            "cluster_name": host.cluster_name or None,
+            "price_per_hour": draft.price_per_hour,
+            "max_price_per_hour": draft.max_price_per_hour,
+            "max_total_price_per_hour": host.max_total_price_per_hour if has_total else None,
+            "max_account_price_per_hour": draft.max_account_price_per_hour,
+            "registry_file": host.registry_file or None,
+            "project": host.project,
+            "host": host.host,
+            "account": account,
+        },
+        "note": {
+            "provision_offer": planning.kept_of(draft.offer),
+            "provision_groups": list(host.groups),
+            **note,
+        },
+    }
+
+
+def common(plans: t.Sequence[Plan], cases: t.Sequence[Case], rows: t.Sequence[Row], *, serial: bool) -> Row:
+    """What holds for all hosts of the call."""
+    return {
+        # In batches none can speak for those that come later: ansible-core 2.21 remembers a task's run_once.
+        "none_first": not serial and not any(row["first"] for row in rows),
+        "none_next": not serial and not any(row["next"] for row in rows),
+        "acquires": any(draft.action in (BUY, WAIT) for draft in plans),
+        "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
+        "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
+        "poll": poll(cases),
+    }
+
+
+def shown(rows: t.Iterable[Row]) -> list[Row]:
+    """Those that a task of the role does something for."""
+    return [row for row in rows if row["action"] != KEEP or row["next"] or row["facts"]]
+
+
+def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
+    """The columns of the table of what runs.
+
+    Without a configuration of ssh nothing keeps addresses and host keys: then each row has a command of its own.
+    """
+    clusters = any(row["cluster"] for row in rows) or any(len(case.entry.resource_ids) > 1 for case in cases)
+    leased = any(case.entry.ends_at or (case.host.lease and not case.standing.owns) for case in cases)
+    return {
+        "host": "host",
+        **({"machines": "machines"} if clusters else {}),
+        "USD/hour": "price_per_hour",
+        **({"until": "ends_at", "at most": "at_most"} if leased else {}),
+        **({"address": "ansible_host"} if has_config else {"ssh": "ssh"}),
+    }
+
+
+def login(ssh_config: str, here: str) -> str:
+    """The command that takes a host's name and logs in. ``here``: the folder in which Ansible was started."""
+    return f"ssh -F {shlex.quote(shortest(ssh_config, here))}"
+
+
+def kept_in(names: t.Sequence[str], here: str) -> str:
+    """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
+    shown = ", ".join(shortest(name, here) if os.path.isabs(name) else name for name in names)
+    return f"registry: {shown}" if names else "no registry, machines are known by their names"
+
+
+def shortest(path: str, here: str) -> str:
+    """The path from here, or the whole of it."""
+    return min(path, os.path.relpath(path, here), key=len)
+
+
+def published(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
+    """What AWX publishes for a workflow, empty if that is nothing."""
+    pairs = list(zip(plans, cases))
+    kept = {draft.host: registration.row_of(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
+    data: Row = {"provision_hosts": kept} if kept else {}
+    if any(case.host.patience.is_of_many_runs for case in cases):
+        data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
+    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}

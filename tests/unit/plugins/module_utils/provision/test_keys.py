@@ -1,0 +1,58 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with keys, before a machine is bought that lets nobody in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
+    locked_out,
+    needs_agent,
+    other_half,
+    unusable,
+)
+
+from provision_samples import declared
+
+
+@pytest.mark.parametrize(
+    ("fields", "job_keys", "needs"),
+    [({}, None, False), ({}, "", True), ({"reach": False}, "", False), ({"identity_file": "/key"}, "", False)],
+)
+def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_keys: str | None, needs: bool) -> None:
+    assert needs_agent(declared(**fields), job_keys) is needs
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "job_keys", "is_out"),
+    [
+        ("SHA256:a", "256 SHA256:a x (ED25519)\n", False),
+        ("SHA256:a", "256 SHA256:ab x (ED25519)\n", True),
+        ("SHA256:a", "", True),
+        ("", "", False),
+    ],
+)
+def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is_out: bool) -> None:
+    assert bool(locked_out(fingerprint, job_keys)) is is_out
+
+
+@pytest.mark.parametrize(
+    ("in_public", "in_private", "is_odd"),
+    [
+        ("ssh-ed25519 AAAA me@home", "ssh-ed25519 AAAA", False),
+        ("ssh-ed25519 BBBB me@home", "ssh-ed25519 AAAA", True),
+        ("", "ssh-ed25519 AAAA", False),
+        ("ssh-ed25519 AAAA", "", False),
+    ],
+)
+def test_two_halves_of_different_pairs(in_public: str, in_private: str, is_odd: bool) -> None:
+    assert bool(other_half("key.pub", "key", in_public, in_private)) is is_odd
+
+
+def test_what_ssh_will_not_use() -> None:
+    assert "chmod 600 key" in unusable("key", is_open=True, is_locked=True)
+    assert "has a passphrase" in unusable("key", is_open=False, is_locked=True)
+    assert unusable("key", is_open=False, is_locked=False) == ""

@@ -1,0 +1,83 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines and the artifact of a quote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    KEEP,
+    STOP,
+    WAIT,
+    Plan,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+
+from provision_samples import offer, offer_id
+
+LINE = "registry: host_vars"
+
+
+@dataclass(frozen=True)
+class Life:
+    end: float | None = None
+    bill: float | None = None
+
+
+def buys(host: str, number: int, price: float | None = 2.0, **fields: Any) -> Plan:
+    its = offer(number, price, **fields)
+    others = [its, *(offer(n, 9.0) for n in range(50, 55))]
+    return Plan(host, BUY, its["offer_id"], its, others, price)
+
+
+def quote(*plans: Plan, lifetimes: dict[str, Life] | None = None) -> dict[str, Any]:
+    return quoted(plans, LINE, lifetimes or {}, ["gpu-1: until you end it"])
+
+
+def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
+    found = quote(buys("gpu-1", 1, 1.5), buys("gpu-2", 2), Plan("gpu-3", KEEP, offer_id(3), price_per_hour=4.0))
+    assert [line.split()[0] for line in found["lines"][:6]] == ["host", "gpu-1", "gpu-2", "gpu-3", "or", "or"]
+    assert found["lines"][7:] == ["", "USD per hour in total: 7.50", "gpu-1: until you end it", "Registry: host_vars"]
+    published = found["ansible_stats"]["data"]["quote"]
+    assert published["price_per_hour"] == 7.5 and found["refusals"] == {}
+    assert [(one["owned"], one["gpu_type"]) for one in published["hosts"].values()][1:] == [
+        (False, "nvidia-h100-sxm5-80gb"),
+        (True, "owned already"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plans", "total"),
+    [
+        ([buys("a", 1, None)], "USD per hour in total: 0.00, and 1 unknown price(s)"),
+        ([Plan("a", WAIT, offer_id(1))], "USD per hour in total: 0.00, and 1 unknown price(s)"),
+        ([buys("a", 1), Plan("b", STOP, refusal="None.")], "USD per hour in total: 2.00"),
+    ],
+)
+def test_an_unknown_price_is_reported_beside_the_sum(plans: list[Plan], total: str) -> None:
+    assert total in quote(*plans)["lines"]
+
+
+def test_without_any_offer_the_refusals_say_it_all_once() -> None:
+    found = quote(Plan("a", STOP, refusal="None left."), Plan("b", STOP, refusal="None left."))
+    assert found["lines"] == [
+        "USD per hour in total: 0.00",
+        "gpu-1: until you end it",
+        "Registry: host_vars",
+        "None left.",
+    ]
+    assert found["refusals"] == {"a": "None left.", "b": "None left."}
+
+
+def test_how_long_there_is_to_think_and_to_pay() -> None:
+    late, soon = "2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z"
+    plans = buys("a", 1, expires_at=late), buys("b", 2, expires_at=soon)
+    found = quote(*plans, lifetimes={"a": Life(3600.0, 2.004)})
+    assert any("2026-01-31 12:00 UTC" in line for line in found["lines"])
+    hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
+    assert [(one["ends_at"], one["at_most"]) for one in hosts.values()] == [("1970-01-01T01:00:00Z", 2.0), (None, None)]

@@ -1,0 +1,149 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans as the role's tasks need them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    KEEP,
+    LATER,
+    STOP,
+    WAIT,
+    Case,
+    Plan,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+
+from provision_samples import REGISTRY, declared, entry, machine_id, offer, offer_id
+
+M, X = machine_id(1), offer_id(1)
+HERE = {"resource_id": M, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+PINS = "/inventory/host_vars/gpu-1/.known_hosts"
+
+
+def case(kind: Kind = Kind.FREE, its: Any = None, place: str = REGISTRY, **fields: Any) -> Case:
+    stands = Standing(kind, X, (M,), 2.0) if kind is Kind.READY else Standing(kind)
+    return Case(declared(place, **fields), its or entry(), stands)
+
+
+def owner(place: str = REGISTRY, **fields: Any) -> Case:
+    """A host whose machine runs as it is registered, and as Ansible knows it."""
+    facts = registration.facts(X, [M], [HERE], 2.0, "first_use", PINS)
+    others = {name: value for name, value in facts.items() if name.startswith("ansible") or name.endswith("instances")}
+    return case(Kind.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
+
+
+def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
+    return rows.row(draft, one, **{"call": "c", "declaration": "d", "known_hosts": PINS, "check_mode": False, **more})
+
+
+@pytest.mark.parametrize(
+    ("draft", "fields", "first"),
+    [
+        (Plan("gpu-1", STOP, refusal="No."), {}, "stop.yml"),
+        (Plan("gpu-1", LATER, label="later"), {}, "later.yml"),
+        (Plan("gpu-1", BUY, label="buys"), {}, ""),
+        (Plan("gpu-1", BUY, label="buys"), {"trust": "seeded"}, "seeded.yml"),
+        (Plan("gpu-1", WAIT), {"trust": "seeded"}, ""),
+    ],
+)
+def test_what_comes_before_a_purchase(draft: Plan, fields: Any, first: str) -> None:
+    found = row(draft, case(**fields))
+    assert (found["first"], found["next"]) == (first, "")
+
+
+def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
+    waits, status = Plan("gpu-1", WAIT, X, price_per_hour=2.0), {"connections": [HERE]}
+    kept = rows.kept(owner(), waits, status, PINS)
+    assert (kept.action, kept.facts) == (KEEP, {})
+    found = row(kept, owner())
+    assert (found["next"], found["label"]) == ("reach.yml", "runs as registered, USD 2.00/h")
+    shared = rows.kept(owner("shared:default"), waits, status, PINS)
+    assert shared.action == KEEP and shared.facts["ansible_host"] == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("one", "draft", "connections"),
+    [
+        (case(), Plan("gpu-1", BUY, X), [HERE]),
+        (case(Kind.UNDER_WAY), Plan("gpu-1", WAIT, X), [HERE]),
+        (owner(), Plan("gpu-1", WAIT, X), []),
+        (owner(), Plan("gpu-1", WAIT, X), [HERE, HERE]),
+        (owner(), Plan("gpu-1", WAIT, X), [{**HERE, "ansible_host": "192.0.2.2"}]),
+        (case(Kind.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [HERE]),
+    ],
+)
+def test_everything_else_is_looked_at(one: Case, draft: Plan, connections: list[Any]) -> None:
+    assert rows.kept(one, draft, {"connections": connections}, PINS) is draft
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inventory", "action"),
+    [(1, ["gpu-1-1"], BUY), (3, [], BUY), (3, ["gpu-1"], BUY), (3, ["gpu-1-2"], STOP), (None, ["gpu-1-1"], BUY)],
+)
+def test_machines_of_a_cluster_take_over_no_host(nodes: int | None, inventory: list[str], action: str) -> None:
+    draft = Plan("gpu-1", BUY, X, offer(1, node_count=nodes))
+    assert rows.named_apart(draft, inventory).action == action
+
+
+@pytest.mark.parametrize(
+    ("one", "check_mode", "may"),
+    [
+        (case(on_failure="release"), False, True),
+        (case(on_failure="release"), True, False),
+        (case(on_failure="keep"), False, False),
+        (owner(on_failure="release"), False, False),
+        (case(its=entry(X, [M], provision_adopted=True), on_failure="release"), False, False),
+    ],
+)
+def test_what_may_be_in_use_is_never_released(one: Case, check_mode: bool, may: bool) -> None:
+    assert row(Plan("gpu-1", WAIT), one, check_mode=check_mode)["may_release"] is may
+
+
+@pytest.mark.parametrize(
+    ("place", "total", "told"),
+    [(REGISTRY, 9, None), ("shared:default", 9, 9.0), ("shared:default", "unlimited", None)],
+)
+def test_the_sum_of_a_project_is_checked_where_it_is_known(place: str, total: Any, told: float | None) -> None:
+    one = case(place=place, max_total_price_per_hour=total)
+    draft = Plan("gpu-1", BUY, X, offer(1), price_per_hour=5.0, label="buys")
+    options = rows.purchase(draft, one, row(draft, one), "account", {})["options"]
+    assert (options["max_total_price_per_hour"], options["price_per_hour"]) == (told, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("cases", "has_config", "titles"),
+    [
+        ([case()], True, ["host", "USD/hour", "address"]),
+        ([case()], False, ["host", "USD/hour", "ssh"]),
+        ([case(lease="8h")], True, ["host", "USD/hour", "until", "at most", "address"]),
+        ([case(cluster_name="pod")], True, ["host", "machines", "USD/hour", "address"]),
+        ([owner(lease="8h")], True, ["host", "USD/hour", "address"]),
+    ],
+)
+def test_the_table_has_a_column_for_what_there_is(cases: list[Case], has_config: bool, titles: list[str]) -> None:
+    table = [row(Plan("gpu-1", WAIT), one) for one in cases]
+    assert list(rows.columns(cases, table, has_config=has_config)) == titles
+
+
+def test_what_a_workflow_gets() -> None:
+    assert rows.published([Plan("gpu-1", STOP)], [case()]) == {}
+    data = rows.published([Plan("gpu-1", KEEP, X)], [owner()])["ansible_stats"]["data"]
+    assert data["provision_hosts"]["gpu-1"]["resource_ids"] == [M]
+    waits = case(wait="1970-01-02T00:00Z", wait_delay=0)
+    assert rows.published([Plan("gpu-1", LATER)], [waits])["ansible_stats"]["data"] == {"provision_waiting": ["gpu-1"]}
+
+
+def test_where_hosts_are_remembered_is_named_as_short_as_possible() -> None:
+    assert rows.kept_in([], "/inventory") == "no registry, machines are known by their names"
+    assert (
+        rows.kept_in(["/inventory/host_vars", "db, project red"], "/inventory")
+        == "registry: host_vars, db, project red"
+    )
+    assert rows.login("/a b/.ssh_config", "/a b/c/d/e") == "ssh -F '/a b/.ssh_config'"
