@@ -698,8 +698,11 @@ def test_what_has_ended_long_ago_is_not_read_for_the_ledger_of_a_short_time(
     postgresql.execute(registry_url, ended)
     postgresql.execute(registry_url, "ANALYZE compute_index_supply.purchase")
     assert len(run().ledger("default", time.time() - 36_000).bills) == 1 + 10
-    query = _postgresql._LEDGER.replace("%(project)s", "'default'")
+    query = _postgresql._LEDGER_OF_PROJECT.replace("%(project)s", "'default'")
     since = f"{time.time() - 36_000:.0f}"
     lines = postgresql.execute(registry_url, "EXPLAIN ANALYZE " + query.replace("%(since)s", since))
     plan = "\n".join(line for (line,) in lines)
     assert "purchase_ended" in plan and "Seq Scan on purchase" not in plan, plan
+    # Nor is it for what is freed behind the gate, by each claim.
+    plan = "\n".join(line for (line,) in postgresql.execute(registry_url, f"EXPLAIN {_postgresql._FREE_LAPSED}"))
+    assert "Seq Scan on purchase" not in plan, plan
