@@ -30,7 +30,7 @@ ENDED = "ended"  # over for certain
 HELD = "held"
 FREED = "freed"
 
-# The names of a line, by those of an entry
+# The names of a line, which are those of `Entry`, by those of an entry's variables
 NAMES = {
     "provision_procured_offer_id": "offer_id",
     "provision_resource_ids": "resource_ids",
