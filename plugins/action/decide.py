@@ -44,7 +44,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
-from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
@@ -294,10 +293,8 @@ class ActionModule(InProcessAction):
         hosts = [one for one in wanted.values() if str(one["id"]) not in consumed]
         _insist_on_declaration(wanted, task_vars, hosts, consumed)
         # Where a name is all that there is, each host of the inventory has one.
-        is_shared = bool(self._task.args.get("registry_url") or os.environ.get(REGISTRY_URL))
-        by_name = not is_shared and any(
-            one["registry_dir"] is not None and not str(one["registry_dir"]).strip() for one in hosts
-        )
+        registries = self._registries()
+        by_name = not all(registries.place(one, self._task.args) for one in hosts)
         return {
             # What a machine says of itself is read raw, too.
             "hosts": [

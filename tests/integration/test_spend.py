@@ -287,6 +287,16 @@ def test_a_project_has_a_budget(fleet: Project) -> None:
     assert fleet.provision(provision_budget=1, provision_lease="4m").returncode == 0
 
 
+def test_a_budget_covers_the_folders_of_all_hosts(project: Project) -> None:
+    folder = "{{ inventory_hostname }}/registry"
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_dir=folder, provision_lease="4m")
+    together = project.provision(provision_budget=0.25)
+    assert together.returncode == 2 and project.requests(*PROCURE) == 0, together.output
+    assert project.provision("--limit", "gpu-1", provision_budget=0.25).returncode == 0
+    run = project.provision("--limit", "gpu-2", provision_budget=0.25)
+    assert run.returncode == 2 and "for what runs and 0.1" in run.text, run.output
+
+
 def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project) -> None:
     project.declare(["gpu-1"], provision_reach=False, provision_budget=0.01)
     run = project.provision()

@@ -13,7 +13,6 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import time
-import typing as t
 
 from .._moments import seconds_of, utc
 from .._provision.entry import MADE, REFUSED, SENT, read_entry
@@ -67,9 +66,9 @@ class Journal:
         return seconds_of(self._entry.get(_JOURNALED))
 
     @property
-    def price_per_hour(self) -> t.Any:
-        """The price that is noted, as it stands there."""
-        return self._entry.get("provision_price_per_hour")
+    def price_per_hour(self) -> float | None:
+        """The price that is noted, USD per hour."""
+        return read_entry(self._entry).price_per_hour
 
     def read(self) -> None:
         """Read what is noted of this offer.

@@ -32,7 +32,6 @@ from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
 from .._registry._postgresql import Ceilings, TooDear
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import number_of
 from .._wording import usd
 from ._journal import Journal
 from ._offer_machines import OfferMachines
@@ -436,7 +435,7 @@ class _Purchase:
             machines=self._machines.listed,
             listing=self._machines.unreadable,
             ids=self._machines.billed or (self._journal.resource_ids if unknown else []),
-            price_per_hour=number_of(self._journal.price_per_hour) if price is None else price,
+            price_per_hour=self._journal.price_per_hour if price is None else price,
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 

@@ -9,6 +9,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .. import _decide_spec, _spec
 from .._operation import Failure, Operation, Params, Result
@@ -98,7 +99,9 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     That is what has ended, and what lost its entry and counts as running.
     """
     bills = [each for each in registries.at(folder).ledger().bills if each.why != MOVED]
-    bills = [each for each in bills if not (each.runs and each.registered)]
+    # Of an entry that a person has written there may be machines and no offer.
+    named = [replace(each, offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in bills]
+    bills = [each for each in named if not (each.runs and each.registered)]
     projects = {each.project for each in bills}
     known = {each.offer_id for name in projects for each in registries.at(SharedProject(name)).ledger().bills}
     new = [each for each in bills if each.begin is not None and each.offer_id not in {"", *known}]

@@ -30,7 +30,7 @@ ENDED = "ended"  # over for certain
 HELD = "held"
 FREED = "freed"
 
-# The names of a line, by those of an entry
+# The names of a line, which are those of `Entry`, by those of an entry's variables
 NAMES = {
     "provision_procured_offer_id": "offer_id",
     "provision_resource_ids": "resource_ids",
@@ -121,16 +121,21 @@ def _age(line: Line) -> tuple[t.Any, ...]:
 
 def _proofs(lines: t.Sequence[Line]) -> list[Line]:
     """The lines by which something was or may have been bought: claims of which nothing is known to have come, too."""
-    sends, undone = sorted((line for line in lines if line.event == SENT), key=_price), _undone(lines)
+    sends = sorted((line for line in lines if line.event == SENT), key=_price)
+    bought = [line for line in lines if line.event in (MADE, ADOPTED, HELD)]
     # What was made without a claim of its own is one of the claims that seemed to have come to nothing.
-    came_after_all = {line.claim for line in lines if line.event == MADE} - {line.claim for line in sends}
-    left = []
+    came_after_all = {line.claim for line in bought if line.event == MADE} - {line.claim for line in sends}
+    if came_after_all:
+        return [*sends, *bought]
+    renewed = {line.claim: line.renews for line in sorted(sends, key=_age) if line.renews}
+    undone, left = _undone(lines, renewed), []
     for line in sends:
-        if undone[line.claim] and not came_after_all:
-            undone[line.claim] -= 1
-        else:
+        if undone[line.claim] <= 0:
             left.append(line)
-    return [*left, *(line for line in lines if line.event in (MADE, ADOPTED, HELD))]
+        undone[line.claim] -= 1
+    # What a claim renewed may be what has bought, whatever another clone says of that.
+    claims = {claim for line in (*left, *bought) for claim in _chain(line.claim, renewed)[1:]}
+    return [*left, *(line for line in sends if line.claim in claims), *bought]
 
 
 def _price(line: Line) -> float:
@@ -138,9 +143,8 @@ def _price(line: Line) -> float:
     return math.inf if line.entry.price_per_hour is None else line.entry.price_per_hour
 
 
-def _undone(lines: t.Sequence[Line]) -> Counter[str]:
+def _undone(lines: t.Sequence[Line], renewed: t.Mapping[str, str]) -> Counter[str]:
     """How many claims of each moment came to nothing. Two clones may have claimed within the same second."""
-    renewed = {line.claim: line.renews for line in sorted(lines, key=_age) if line.renews}
     undone: Counter[str] = Counter()
     for event in (NOTHING, FREED):  # the registry repeats what a line has said
         for line in lines:

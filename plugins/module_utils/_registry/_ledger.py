@@ -21,7 +21,7 @@ import typing as t
 
 from .._moments import utc
 from .._provision.entry import read_entry
-from .._provision.ledger import ENDED
+from .._provision.ledger import ENDED, NAMES
 from ._locks import LOCK_TIMEOUT, PAUSE, is_at, make_folder, sync_folder
 from ._protocol import RegistryError, Variables
 
@@ -37,13 +37,8 @@ def line_of(event: str, host: str, entry: Variables, run: str, why: str = "", re
         "event": event,
         "at": utc(now),
         "host": host,
+        **{own: getattr(known, own) for own in NAMES.values()},
         "project": known.project or "default",
-        "offer_id": known.offer_id,
-        "resource_ids": list(known.resource_ids),
-        "price_per_hour": known.price_per_hour,
-        "groups": list(known.groups),
-        "name": known.name,
-        "journaled_at": known.journaled_at,
         "run": run,
         **({"renews": renews} if renews else {}),
         **({"why": why} if why else {}),

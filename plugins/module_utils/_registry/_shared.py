@@ -247,9 +247,10 @@ def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) 
     of_offer.pop("", None)
     said = []
     for row in database.freed(of_offer) if of_offer else ():
-        name, answered = row.note.get("provision_resource_name") or row.host, "provision_refused_status" in row.note
+        entry = read_entry(row.note)
+        name, answered = entry.name or row.host, entry.refused_status is not None
         machines = of_offer.get(row.offer, []) if row.account == account else []
-        late = [each for each in machines if claims.came_late(each, str(name), answered=answered)]
+        late = [each for each in machines if claims.came_late(each, name, answered=answered)]
         if late:
             del of_offer[row.offer]
             said.append(_take_late(database, row, late))

@@ -553,4 +553,5 @@ def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
     (plan,) = plans(Api(machine("r", price_per_hour=5.0)), declared("gpu-1", tmp_path))["ends"]
     said = after(Api(), plan, gone("r"))["usd"]
     found = ledger(str(tmp_path))
-    assert said == spent(found.bills, found.now).total / 1e6 and 50.0 <= said < 50.1
+    # An end is noted as the second after it.
+    assert said == spent(found.bills, found.now + 1).total / 1e6 and 50.0 <= said < 50.1

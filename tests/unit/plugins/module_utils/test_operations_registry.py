@@ -128,6 +128,17 @@ def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, regis
     assert "lost" not in "".join(move(registry_url, tmp_path, host="gpu-2"))
 
 
+def test_the_cost_of_an_entry_without_an_offer_is_not_left_behind(tmp_path: Path, registry_url: str) -> None:
+    known = {name: value for name, value in entry("made", RESOURCE_ID).items() if "offer" not in name}
+    file = HostFile(str(write(tmp_path, known)))
+    file.read()
+    file.end("decommissioned")
+    move(registry_url, tmp_path)
+    (bill,) = ledger(registry_url).bills
+    assert bill.resource_ids == (RESOURCE_ID,) and bill.cost(0.0, time.time()) >= 20_000_000
+    assert "noted" not in "".join(move(registry_url, tmp_path))
+
+
 def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
     """One clone is refused, the other buys; ``merge=union`` puts the lines of the first behind those of the other."""
     bought = {"provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}

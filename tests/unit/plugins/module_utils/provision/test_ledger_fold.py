@@ -65,6 +65,10 @@ TABLE = {
     "refused, and sent again": ([*REFUSED_CLONE, line(SENT, B, B)], Told(B, None)),
     "sent again, and refused": ([line(SENT, A, A), line(SENT, B, B, renews=A), line(NOTHING, B + 1, B)], None),
     "sent again, and made": ([line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B)], Told(A, None)),
+    "sent again by another clone, and made": (
+        [line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B), line(NOTHING, B + 2, A)],
+        Told(A, None),
+    ),
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),
     "the price rose": ([*BOUGHT, line(ENDED, B + 3600, B, 5.0)], Told(B, B + 3600, 5.0)),
     "two clones noted the end": ([*OVER, line(ENDED, B + 9000, B)], Told(B, B + 3600)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     LATER,
@@ -619,6 +621,15 @@ def test_a_budget_is_a_projects_and_a_months() -> None:
     assert actions(planned(free("r", budget=105, project="red"), now=NIGHT, spent=spent)) == [(BUY, X)]
     hosts = [free("gpu-1", budget=150), free("gpu-2", budget=""), free("gpu-3", project="red")]
     assert [each.action for each in planned(*hosts, now=NIGHT, spent=spent)] == [STOP, STOP, BUY]
+
+
+def test_two_folders_of_a_project_share_its_budget() -> None:
+    spent = {"default": Ledger((), NIGHT)}
+    hosts = [free("gpu-1", budget=143), free("gpu-2", budget=143)]
+    apart = [replace(each, host=replace(each.host, registry=Folder(f"/{each.host.host}"))) for each in hosts]
+    for cases in (hosts, apart):
+        plans = planned(*cases, now=NIGHT, spent=spent)
+        assert [each.action for each in plans] == [STOP, STOP], "48 + 96"
 
 
 def test_the_price_may_not_rise_beyond_a_budget() -> None:
