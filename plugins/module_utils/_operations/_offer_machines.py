@@ -38,6 +38,7 @@ class OfferMachines:
         self.unreadable: ApiError | None = None
         self._named: list[str] = []  # by the newest status
         self._resources: list[Json] = []
+        self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
     def held(self, noted: t.Iterable[str], sent_at: float | None) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """What a purchase that is ours holds, by what it noted before and the newest look, and what contradicts that.
@@ -83,20 +84,24 @@ class OfferMachines:
         self.billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, match))
         return True
 
-    def look_afterwards(self) -> None:
-        """Look for the machines of a purchase whose answer named none; that fails must not hide the purchase."""
+    def look_afterwards(self, nodes: int) -> None:
+        """Look for the machines of a purchase whose answer named none; that fails must not hide the purchase.
+
+        ``nodes``: how many machines the offer has.
+        """
         with contextlib.suppress(ApiError):
             status = self._api.offer_status(self._offer_id, retries=0)
             self._named = _machines.ids_in(status)
             if not self._named:
                 self._read([], _machines.ids_for_match(status))
+                self._named = _machines.named_by_filter(self._filtered, self._offer_id, status["procured_at"], nodes)
 
     def _read(self, ids: list[str], match: list[str]) -> list[Json]:
         """The machines of the offer: out of the list, and those that it leaves out by their ids."""
-        self.unreadable = None
+        self.unreadable, self._filtered = None, []
         try:
-            resources = self._api.resources(self._offer_id, retries=0)
-            found = _machines.of_offer(resources, self._offer_id, [*ids, *match])
+            self._filtered = self._api.resources(self._offer_id, retries=0)
+            found = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
         except ApiError as error:
             self.unreadable = error
             found = []

@@ -461,7 +461,7 @@ class _Purchase:
         facts = self._facts
         self._note_made("created")
         if not facts["resource_ids"]:
-            self._machines.look_afterwards()
+            self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:
             msg = say.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)

@@ -18,11 +18,26 @@ from .._moments import seconds_of
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Kind = t.TypeVar("Kind", bound=Machine)
+_SLACK = 30.0  # seconds by which a machine may be older than its purchase
 
 
 def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str]) -> list[Kind]:
     """Those of the resources that are this offer's; ``ids`` are those that the purchase or the status names."""
     return [each for each in resources if each["resource_id"] in ids or each["offer_id"] == offer_id]
+
+
+def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at: str | None, nodes: int) -> list[str]:
+    """The ids that only the filter of a list names as an offer's, since their resources name no offer.
+
+    None of them unless the filter was surely applied: no resource is another offer's, or older than the purchase by the
+    API's own clock (``procured_at``), or of unknown age; and there are no more of them than the offer has machines.
+    """
+    moment = seconds_of(procured_at)
+    ages = [seconds_of(each.get("created_at")) for each in resources]
+    is_applied = moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
+    mute = [str(each["resource_id"]) for each in resources if each["resource_id"] and each["offer_id"] is None]
+    own = all(each["offer_id"] in (None, offer_id) for each in resources)
+    return mute if is_applied and own and len(resources) <= nodes else []
 
 
 def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:

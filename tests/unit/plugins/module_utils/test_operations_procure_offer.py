@@ -189,6 +189,32 @@ def test_ids_that_the_purchase_did_not_name_are_asked_for(
     assert buy()["resource_ids"] == [RESOURCE_ID]
 
 
+# Where resources say nothing of offers, and no answer has an id, only the filter of the list leads to the machine.
+MUTE = {"offer_history": None, "created_at": "2026-01-31T12:01:02Z"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "ids"),
+    [
+        ([resource(**MUTE)], [RESOURCE_ID]),
+        ([resource(**MUTE, name="of-the-vendor")], [RESOURCE_ID]),
+        # Then the filter was not applied: other machines of the account are listed, too
+        ([resource(**MUTE), resource(OTHER_ID, **{**MUTE, "created_at": "2026-01-31T11:59:00Z"})], []),
+        ([resource(**MUTE), resource(OTHER_ID, offer_history=[{"offer_id": OTHER_ID}])], []),
+        ([resource(**MUTE), resource(SECOND_RESOURCE_ID, **MUTE)], []),
+        ([resource(**{**MUTE, "created_at": None})], []),
+    ],
+    ids=["one", "another name", "an older one", "another offer's", "more than were bought", "of unknown age"],
+)
+def test_a_filtered_list_alone_may_lead_to_the_machine(queue: RequestQueue, buy: Any, resources: Any, ids: Any) -> None:
+    free(queue).expect(*POST, procurement("provisioning_in_progress"))
+    expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning")), *resources)
+    for resource_id in ids:
+        found = queue.expect("GET", f"/resources/{resource_id}", resources[0], query={"force_refresh": "true"})
+        assert found is queue
+    assert (buy(resource_name="trainer")["resource_ids"], len(queue.calls)) == (ids, 5 + len(ids))
+
+
 @pytest.mark.parametrize(
     "ask",
     [
