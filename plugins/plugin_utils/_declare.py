@@ -125,7 +125,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "variables": sorted(unknown([*task_vars, *asked])),
         **{key: given[name] for key, name in _WANTED.items()},
         **{key: value(name) for key, name in _SAID.items()},
-        **{key: asked.get(key) or "" for key in ("refused", "advice")},
+        **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),

@@ -243,8 +243,7 @@ class _Planning:
         """What people must know; ``memory``: None if a registry has changed since it was read."""
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
-        if not is_quote and any(draft.action == BUY for draft in plans):
-            yield from (*_other_halves(self._params["hosts"], hosts), *_unusable_keys(hosts))
+        yield from () if is_quote else self._key_warnings(plans, hosts)
         yield from (planning.drift(case.host, case.entry) for case in cases if case.standing.owns)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
@@ -253,6 +252,11 @@ class _Planning:
             yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         yield from (messages.adopted(host, stands.machines, stands.offer_id) for host, stands in adopted)
+
+    def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
+        """What people must know of their keys before hosts buy."""
+        if any(draft.action == BUY for draft in plans):
+            yield from (*_other_halves(self._params["hosts"], hosts), *_unusable_keys(hosts))
 
     # What is answered
 

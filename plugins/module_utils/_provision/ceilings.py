@@ -64,15 +64,18 @@ def account_prices(
     that the play goes on to buy.
     """
     known = [entry for entry in entries if entry.names_purchase]
-    noted = {mark for entry in known for mark in _marks(entry)}
-    live = [machine for machine in machines if not _states.is_gone(machine["status"])]
-    owned = [machine for machine in live if noted & _marks_of(machine)]
+    owned, foreign = _parted(machines, {mark for entry in known for mark in _marks(entry)})
     listed = {mark for machine in owned for mark in _marks_of(machine)}
     unlisted = [entry for entry in known if entry.offer_id not in buying and not listed & _marks(entry)]
-    return AccountPrices(
-        tuple(each["price_per_hour"] for each in owned) + tuple(entry.price_per_hour for entry in unlisted),
-        tuple(machine["price_per_hour"] for machine in live if not noted & _marks_of(machine)),
-    )
+    prices = [machine["price_per_hour"] for machine in owned] + [entry.price_per_hour for entry in unlisted]
+    return AccountPrices(tuple(prices), tuple(machine["price_per_hour"] for machine in foreign))
+
+
+def _parted(machines: t.Iterable[Machine], noted: set[str]) -> tuple[list[Machine], list[Machine]]:
+    """The machines that are billed: those that the registries of the play have noted, and the others."""
+    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
+    owned = [machine for machine in billed if noted & _marks_of(machine)]
+    return owned, [machine for machine in billed if not noted & _marks_of(machine)]
 
 
 def _marks(entry: Entry) -> set[str]:
@@ -183,7 +186,8 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     ends = [_until(each.end, now, after) for each in planned]
     return Month(
         name=name,
-        spent=sum(bill.cost(begin, now) for bill in bills),
+        # An end may be noted by a clock that is ahead of this one.
+        spent=sum(bill.cost(begin, now if bill.runs else after) for bill in bills),
         runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
         planned=sum(cost(each.price_per_hour, now, end) for each, end in zip(planned, ends)),
         unknown=tuple(dict.fromkeys(unknown)),

@@ -50,8 +50,9 @@ class Chosen:
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
 
-def prices_that_count(looks: t.Iterable[Offer], prices: dict[str, float | None]) -> dict[str, float | None]:
-    """The prices that count (USD per hour), by the ids of offers: of all these looks at them, and of ``prices``."""
+def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:
+    """The prices that count (USD per hour) of all these looks at offers, by their ids."""
+    prices: dict[str, float | None] = {}
     for offer in looks:
         offer_id = offer["offer_id"]
         prices[offer_id] = price_that_counts(prices.get(offer_id), offer["price_per_hour"])

@@ -110,6 +110,7 @@ class Declaration:
     unswept: str = "warn"
     patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
+    quoted_price_per_hour: float | None = None  # at which its ``offer_id`` was approved
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
@@ -204,6 +205,7 @@ def read_declaration(
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, found),
         idle_after=str(raw["idle_after"] or "").strip(),
         identity_file=str(raw["identity_file"] or ""),
+        quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
         advice=str(raw["advice"] or ""),
         known=raw["known"],
     )

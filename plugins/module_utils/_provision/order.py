@@ -106,7 +106,8 @@ def published(asked: t.Any) -> dict[str, Variables]:
 def asked_for(host: str, extra: Answers) -> Variables:
     """The variables of the role that ``extra`` variables ask for: an order (order_*), and what was approved (quote).
 
-    An extra variable of the role's own name beats them. ``refused`` and ``advice`` are those of `approved`.
+    An extra variable of the role's own name beats them. ``refused``, ``advice`` and ``quoted_price_per_hour`` are
+    those of `approved`.
     """
     quote = extra.get("quote")
     own = {name: extra[name] for name in _APPROVED if name in extra}
@@ -153,7 +154,8 @@ def _count(text: str) -> t.Any:
 def approved(host: str, quote: Answers, own: Answers) -> Variables:
     """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
 
-    ``advice``: what to do if that very offer cannot be had any more. ``own``: extra variables, which beat
+    ``advice``: what to do if that very offer cannot be had any more. ``quoted_price_per_hour`` (USD) counts even if the
+    offer's own page says less. ``own``: extra variables, which beat
     whatever is set here.
     """
     hosts = quote.get("hosts")
@@ -170,7 +172,8 @@ def approved(host: str, quote: Answers, own: Answers) -> Variables:
             f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved"
             f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
         )
-    return {"provision_offer_id": offer_id, "provision_max_price_per_hour": price, "advice": APPROVAL}
+    prices = {"provision_max_price_per_hour": price, "quoted_price_per_hour": price}
+    return {"provision_offer_id": offer_id, **prices, "advice": APPROVAL}
 
 
 def _refused(reason: str) -> Variables:

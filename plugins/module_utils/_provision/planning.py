@@ -21,7 +21,7 @@ from .declaration import Declaration
 from .entry import Entry
 from .spending import Ledger
 from .standing import Kind, Standing
-from .sums import UNLIMITED, Sum, add_up
+from .sums import UNLIMITED, Sum, add_up, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
@@ -117,6 +117,13 @@ class Case:
     def is_open(self) -> bool:
         """Whether its journal names an offer of which nobody knows yet whether it was bought."""
         return self.standing.kind is Kind.OPEN
+
+    @property
+    def noted(self) -> Offer:
+        """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
+        noted = self.entry.price_per_hour if self.is_open else None
+        quoted = self.host.quoted_price_per_hour if self.wanted == self.host.offer_id else None
+        return {"offer_id": self.wanted, "price_per_hour": price_that_counts(noted, quoted)}
 
     @property
     def offers(self) -> set[str]:
@@ -327,11 +334,12 @@ def _compared(first: t.Sequence[_First]) -> list[_First]:
     """What was found, where each offer has the price that counts: one look may leave out what another has shown.
 
     So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
-    noted at counts as well. Hosts that share what was found go on to share it.
+    noted at, and an approval was given for, counts as well. Hosts that share what was found go on to share it.
     """
-    noted = {case.wanted: case.entry.price_per_hour for case, _found, _reason in first if case.is_open}
+    noted = [case.noted for case, _found, _reason in first]
     distinct = {id(found): (case.host, found) for case, found, _reason in first}
-    prices = choosing.prices_that_count((offer for _host, found in distinct.values() for offer in found.looks), noted)
+    looks = (offer for _host, found in distinct.values() for offer in found.looks)
+    prices = choosing.prices_that_count([*looks, *noted])
     compared = {key: found.at(host, prices) for key, (host, found) in distinct.items()}
     return [(case, compared[id(found)], reason) for case, found, reason in first]
 

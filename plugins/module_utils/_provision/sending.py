@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from . import purchase_messages as say
 from .purchase import Do, Past, Step, Why
-from .sums import add_up
+from .sums import add_up, price_that_counts
 
 Json = t.Mapping[str, t.Any]
 
@@ -60,7 +60,7 @@ class Terms:
 
     def price_that_counts(self, fresh: float | None) -> float | None:
         """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
-        return None if fresh is None else max(fresh, self.price_per_hour or 0.0)
+        return None if fresh is None else price_that_counts(fresh, self.price_per_hour)
 
     def refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""

@@ -43,6 +43,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "max_price_per_hour": 4,
         "refused": "",
         "advice": "",
+        "quoted_price_per_hour": "",
         "max_total_price_per_hour": "",
         "max_account_price_per_hour": "",
         "budget": "",

@@ -193,6 +193,7 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         pytest.param([bill(-1000, -990)], [], 0.0, 0.0, 0.0, id="in the last month"),
         pytest.param([bill(-1000, -620)], [], 8.0, 0.0, 0.0, id="partly in the last month"),
         pytest.param([bill()], [], 20.0, 96.0, 0.0, id="it runs"),
+        pytest.param([bill(-10, 1)], [], 22.0, 0.0, 0.0, id="it ends in an hour, by another clock"),
         pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="until its lease is over"),
         pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="its lease is longer than the month"),
         pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),

@@ -141,8 +141,7 @@ def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found:
 
 
 def test_prices_of_all_looks_are_compared() -> None:
-    looks = [ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)]
-    prices = prices_that_count(looks, {ONE["offer_id"]: 4.5})
+    prices = prices_that_count([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
     assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
     found = at(prices, [offer(2, None), ONE, TWO])
     assert [(each["offer_id"], each["price_per_hour"]) for each in found] == [

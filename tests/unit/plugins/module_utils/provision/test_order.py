@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from provision_samples import offer_id
 
 X, Y = offer_id(1), offer_id(2)
+QUOTED = {"quoted_price_per_hour": 2.5, "advice": APPROVAL}
 LEASED = ("provision_max_bill", "provision_lease")
 H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
 
@@ -107,7 +108,7 @@ QUOTE = {"hosts": {"gpu-1": {"offer_id": X, "price_per_hour": "2.5"}, "gpu-2": {
     ],
 )
 def test_this_offer_at_this_price(own: dict[str, Any]) -> None:
-    bought = {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, "advice": APPROVAL}
+    bought = {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, **QUOTED}
     assert approved("gpu-1", QUOTE, own) == bought
 
 
@@ -137,9 +138,9 @@ def test_nothing_else_is_bought(host: str, quote: dict[str, Any], own: dict[str,
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": 2}, {}),
         (
             {"order_max_price_per_hour": 3, "quote": QUOTE},
-            {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, "advice": APPROVAL},
+            {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, **QUOTED},
         ),
-        ({"quote": QUOTE, "provision_offer_id": X, "provision_max_price_per_hour": 2}, {"advice": APPROVAL}),
+        ({"quote": QUOTE, "provision_offer_id": X, "provision_max_price_per_hour": 2}, QUOTED),
     ],
 )
 def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, Any], found: dict[str, Any]) -> None:

@@ -338,6 +338,12 @@ def test_a_purchase_that_may_be_made_counts_at_the_price_that_was_noted() -> Non
     assert (found.action, found.price_per_hour) == (BUY, 5.0)
 
 
+@pytest.mark.parametrize(("quoted", "price", "action"), [(5.0, 5.0, STOP), (4.5, 4.5, BUY), ("", 4.0, BUY)])
+def test_what_was_approved_counts_at_the_price_that_was_quoted(quoted: Any, price: float, action: str) -> None:
+    (found,) = planned(free(offer_id=X, max_price_per_hour=4.5, quoted_price_per_hour=quoted), offers=[BARE])
+    assert (found.action, found.offer["price_per_hour"]) == (action, price)
+
+
 # After attempts
 
 
