@@ -44,3 +44,16 @@ def execute(url: str, query: str, values: Any = None) -> list[tuple[Any, ...]]:
 def forget(url: str) -> None:
     """Remove all tables."""
     execute(url, f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+
+
+_AGE = """
+UPDATE compute_index_supply.purchase SET note = note || jsonb_build_object('provision_ends_at', to_char(
+    ((note->>'provision_ends_at')::timestamptz - make_interval(hours => %s)) AT TIME ZONE 'UTC',
+    'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+WHERE note ? 'provision_ends_at' RETURNING host
+"""
+
+
+def age(url: str, hours: int) -> None:
+    """Let all leases end so many hours earlier: they are measured by the database's clock, which a test cannot move."""
+    execute(url, _AGE, [hours])

@@ -109,9 +109,9 @@ class SupplyApi:
         return self._http.account
 
     @property
-    def ahead(self) -> float:
-        """Seconds that the API's clock was ahead of this one at its last answer; 0 where it does not tell."""
-        return self._http.ahead or 0.0
+    def ahead(self) -> float | None:
+        """Seconds by which the API's clock is ahead of this one, by its last answer that says so; None if none does."""
+        return self._http.ahead
 
     # Reads
 

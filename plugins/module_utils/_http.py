@@ -40,6 +40,7 @@ CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the hands
 FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 MOST_REDIRECTS = 3
+FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks, of which one is no clock then
 UNREADABLE = "an unreadable address"
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
@@ -60,18 +61,22 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said. ``data`` is the decoded JSON, or None where ``is_json`` is false."""
+    """What the server said. ``data`` is the decoded JSON, or None where ``is_json`` is false.
+
+    ``ahead``: seconds by which the server's clock is ahead of this one; None if the answer does not say.
+    """
 
     status: int
     is_json: bool
     data: t.Any
     retry_after: float | None = None  # seconds
     location: str | None = None  # where a redirect that was not followed points to
+    ahead: float | None = None
 
 
-#: Is told of each attempt: method, path, query, when it began (seconds since the epoch), the answer that came if one
-#: did, and how far the server's clock was ahead (seconds, None if it did not say). It must not raise.
-Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | None", "float | None"], None]
+#: Is told of each attempt: method, path, query, when it began (seconds since the epoch), and the answer that came, if
+#: one did. It must not raise.
+Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | None"], None]
 
 
 def is_busy(status: int | None, retry_after: float | None) -> bool:
@@ -127,13 +132,26 @@ def check_base_url(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def _ahead(date: str | None) -> float | None:
-    """Seconds that the clock of a ``Date`` header (RFC 9110, 6.6.1) is ahead of this one; None if it is unreadable."""
+def _moment(header: str | None) -> datetime | None:
+    """The moment of an HTTP date (RFC 9110, 5.6.7); None if it is unreadable."""
     try:
-        moment = parsedate_to_datetime(date or "")
+        moment = parsedate_to_datetime(header or "")
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp() - time.time()
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def seconds_ahead(date: str | None, age: str | None, now: float) -> float | None:
+    """Seconds by which the clock of a ``Date`` is ahead of ``now`` (since the epoch); None if that is not known.
+
+    A cache keeps the ``Date`` of the origin, and says in ``Age`` (RFC 9111, 5.1) how many seconds ago that was. A clock
+    that is off by ten years says nothing.
+    """
+    moment, text = _moment(date), (age or "0").strip()
+    if moment is None or not re.fullmatch(r"[0-9]{1,10}", text):
+        return None
+    ahead = moment.timestamp() + int(text) - now
+    return ahead if abs(ahead) <= FARTHEST else None
 
 
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
@@ -141,13 +159,8 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
+    moment = _moment(text)
+    return None if moment is None else max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
 
 
 class HttpClient:
@@ -177,7 +190,7 @@ class HttpClient:
         self._sleep = sleep
         self._secrets: list[str] = []
         self.observer: Observer | None = None
-        # Seconds that the server's clock was ahead of this one at its last answer, None if it did not say.
+        # Seconds by which the server's clock was ahead of this one at the last answer that said so; None if none did.
         self.ahead: float | None = None
         self.hide(token)
         self._session = _transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
@@ -257,7 +270,7 @@ class HttpClient:
             answer = self._send(method, path, query, *rest)
             return answer
         finally:
-            self.observer(method, path, query, began, answer, self.ahead if answer else None)
+            self.observer(method, path, query, began, answer)
 
     def _send(
         self,
@@ -277,7 +290,9 @@ class HttpClient:
             if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
                 break
             url, query = target, None
-        return self._read(response, content, target)
+        answer = self._read(response, content, target)
+        self.ahead = self.ahead if answer.ahead is None else answer.ahead
+        return answer
 
     def _send_once(
         self,
@@ -308,7 +323,6 @@ class HttpClient:
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
-            self.ahead = _ahead(response.headers.get("Date"))
             return response, _transport.read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
@@ -327,7 +341,11 @@ class HttpClient:
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"))
         location = None if target is None else _origin(target)
-        return Answer(response.status_code, is_json, data, retry_after, location)
+        # A proxy's page has the proxy's time.
+        own = is_json and "html" not in response.headers.get("Content-Type", "").lower()
+        dated = response.headers.get("Date") if own else None
+        ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
+        return Answer(response.status_code, is_json, data, retry_after, location, ahead)
 
 
 def _is_shallow(data: t.Any) -> bool:

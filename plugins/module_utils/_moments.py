@@ -6,25 +6,42 @@
 from __future__ import annotations
 
 import typing as t
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+
+UNKNOWN = "unknown"  # a moment that no calendar here has
+_BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)
+END = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()  # a later moment stands for "never", or is an error
+
+
+def calendar(seconds: float) -> datetime | None:
+    """A moment as a date and time in UTC; None outside the calendar: before 1970, from the year 9999 on, no number."""
+    return _BEGIN + timedelta(seconds=seconds) if 0 <= seconds < END else None
+
+
+def formatted(seconds: float, form: str) -> str:
+    """A moment in a form of ``strftime``; ``unknown`` outside the calendar."""
+    moment = calendar(seconds)
+    return UNKNOWN if moment is None else moment.strftime(form)
 
 
 def utc(seconds: float) -> str:
-    """A moment as the registry and people write it, down to the second: ``2026-01-31T12:00:00Z``."""
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A moment as the registry and programs write it, down to the second: ``2026-01-31T12:00:00Z``."""
+    return formatted(seconds, "%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_of(value: object, *, zoned: bool = False) -> float | None:
     """Seconds since the epoch of a moment as text, or as YAML reads one that a person wrote; None if it is none.
 
-    One without a zone is taken for UTC, as the API means it; with ``zoned`` it is none, since a person may not.
+    A moment outside the calendar (see `calendar`) is none. One without a zone is taken for UTC, as the API means it;
+    with ``zoned`` it is none, since a person may not.
     """
     try:
         # Python before 3.11 does not know the Z.
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
         if zoned and not moment.tzinfo:
             return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        return seconds if calendar(seconds) else None
     except (ValueError, OverflowError):
         return None
 

@@ -145,3 +145,37 @@ def test_a_lease_that_is_none_costs_nothing(project: Project, lease: str) -> Non
     run = project.provision(provision_lease=lease)
     assert run.returncode == 2 and "provision_lease" in run.failure("gpu-1"), run.output
     assert project.simulator.requests == []
+
+
+@pytest.mark.parametrize(("controller", "api"), [(24.0, 0.0), (0.0, 0.2)])
+def test_clocks_that_differ_buy_nothing_that_has_an_end(project: Project, controller: float, api: float) -> None:
+    """A day ahead, a lease of 8 hours would be one of 32, and "at most USD 20.00" 64.00."""
+    project.declare(["gpu-1", "gpu-2", "gpu-3"])
+    project.declare_host("gpu-1", provision_lease="8h", provision_max_bill=20)
+    project.declare_host("gpu-2", provision_budget=5000)
+    apart = later(project, controller)
+    project.simulator.settings.clock_ahead = api * HOUR
+    run = project.play("compute_index.supply.provision", **apart)
+    assert run.returncode == 2, run.output
+    for host in ("gpu-1", "gpu-2"):
+        said = run.failure(host)
+        assert len(re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC by (?:this computer|the API)", said)) == 2, said
+        assert "buys nothing that has a lease, a largest bill or a budget" in said and "Nothing was sent." in said
+    assert [each.name for each in project.simulator.resources.values()] == ["gpu-3"]
+
+
+def test_a_sweep_by_clocks_that_differ_is_red_and_ends_what_is_over(project: Project) -> None:
+    """By the clock that noted the purchase: the API's. A controller that is a day ahead takes no time."""
+    project.declare(["gpu-1"], provision_lease="8h")
+    assert project.provision().returncode == 0
+    assert (project.registry("gpu-1") or {})["provision_clock"] == "api"
+    environment = later(project, 24)
+    project.simulator.settings.clock_ahead = 7 * HOUR
+    early = project.play("compute_index.supply.reap", **environment)
+    assert early.returncode == 2 and "The clocks differ: it is" in early.text, early.output
+    assert len(project.simulator.billed) == 1
+    project.simulator.settings.clock_ahead = 8.1 * HOUR
+    over = project.play("compute_index.supply.reap", **environment)
+    assert over.returncode == 2 and "The clocks differ: it is" in over.text, over.output
+    assert project.simulator.billed == []
+    assert re.search(r"gpu-1 has cost at most USD 16\.\d\d: 8\.1\d hours", over.text), over.output

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import postgresql
 from conftest import MakeProject, Project, core
 from plays import kill
 from simulator import Fault, Offer
@@ -206,7 +207,8 @@ def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, r
     project.environment["ANSIBLE_HOME"] = str(project.folder / "another")
     more = extend(project, "gpu-2", extend_by="1d")
     assert more.returncode == 0 and "compute_index.supply.reap does" in more.text, more.output
-    run = reap(project, 9, reap_before_end="echo kept on $(cat ~/name 2>/dev/null || hostname)")
+    postgresql.age(registry, 9)
+    run = reap(project, 0, reap_before_end="echo kept on $(cat ~/name 2>/dev/null || hostname)")
     assert run.returncode == 0 and "kept on" in run.output, run.output
     assert project.simulator.billed == [ids["gpu-2"]]
     assert extend(project, "gpu-1", extend_by="4h").returncode == 2

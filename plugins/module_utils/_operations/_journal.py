@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 
 from .._moments import seconds_of, utc
+from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import MADE, REFUSED, SENT, read_entry
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, Variables
 
@@ -94,7 +95,7 @@ class Journal:
 
     def since_sent(self) -> float:
         """Seconds since the purchase was journaled; 0 if that cannot be told."""
-        return self._age(self._entry.get(_JOURNALED))
+        return self._since(_JOURNALED)
 
     def claim(self, price_per_hour: float | None) -> None:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
@@ -103,7 +104,7 @@ class Journal:
         entry = {
             **self._facts,
             "provision_price_per_hour": price_per_hour,
-            _JOURNALED: utc(self._now()),
+            **self._journaled(),
             _PURCHASE: SENT,
         }
         self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
@@ -144,7 +145,8 @@ class Journal:
             return
         before = self._registry.read() or {}
         about_this = read_entry(before).offer_id == self._offer_id
-        facts = {**self._facts, "provision_price_per_hour": price_per_hour, _JOURNALED: utc(self._now())}
+        journaled = {} if about_this and _JOURNALED in before else self._journaled()
+        facts = {**self._facts, "provision_price_per_hour": price_per_hour, **journaled}
         changes: Variables = {} if about_this else dict.fromkeys(before)
         changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
         changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
@@ -160,23 +162,34 @@ class Journal:
         return self._registry.longest_post if self._registry else LONGEST_POST
 
     def gone_for(self) -> float:
-        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
+        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before.
+
+        That was never before the purchase was journaled, whatever a clock said that was wrong meanwhile.
+        """
         if self._registry is None or not self._entry:
             return 0.0
         if seconds_of(self._entry.get(_EXPIRED)) is None:
             now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(self._now())}
             self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
-        return self._age(self._entry.get(_EXPIRED))
+        return self._since(_EXPIRED, _JOURNALED)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
         seen = seconds_of(self._entry.get(_EXPIRED))
         return utc((self._now() if seen is None else seen) + later)
 
+    def _journaled(self) -> Variables:
+        """The moment of the purchase, and the clock that notes it: the one that noted the end of its lease, if any."""
+        if self._registry is None:
+            return {}
+        clock = self._registry.clock()
+        noted_by = self._facts.get(NOTED_BY) or clock.noting
+        return {NOTED_BY: noted(noted_by), _JOURNALED: utc(clock.now(noted_by))}
+
     def _now(self) -> float:
         return self._registry.now() if self._registry else time.time()
 
-    def _age(self, value: object) -> float:
-        """Seconds since a moment; 0 if it is none, or lies ahead."""
-        seconds = seconds_of(value)
-        return 0.0 if seconds is None else max(0.0, self._now() - seconds)
+    def _since(self, *names: str) -> float:
+        """Seconds since the latest of these moments of the entry; 0 if there is none, or it lies ahead."""
+        known = [moment for moment in (seconds_of(self._entry.get(name)) for name in names) if moment is not None]
+        return max(0.0, self._now() - max(known)) if known else 0.0

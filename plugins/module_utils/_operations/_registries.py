@@ -13,6 +13,7 @@ import functools
 import getpass
 import os
 import platform
+import time
 import typing as t
 import uuid
 
@@ -20,6 +21,7 @@ from .. import _http
 from .._api import SupplyApi
 from .._operation import Params, Result
 from .._provision import messages
+from .._provision.clock import Clock
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Machine
 from .._provision.place import NOWHERE, Place, SharedProject, place_of
@@ -38,19 +40,45 @@ Api = t.TypeVar("Api", bound=SupplyApi)
 class Registries:
     """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects."""
 
-    def __init__(self, url: str | None, api_url: str, home: str = "", account_name: str = "") -> None:
+    def __init__(
+        self,
+        url: str | None,
+        api_url: str,
+        home: str = "",
+        account_name: str = "",
+        *,
+        ahead: t.Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._url = url
         self._api_url = api_url
         self._account_name = account_name
         self.home = home
         self.run = str(uuid.uuid4())
         self._database: Database | None = None
+        self.ahead = ahead
 
     @classmethod
-    def of(cls, params: Params) -> Registries:
-        """Those of an operation's parameters."""
+    def of(cls, params: Params, ahead: t.Callable[[], float | None] = lambda: None) -> Registries:
+        """Those of an operation's parameters. ``ahead``: seconds by which the API's clock is ahead, None if unknown."""
         names = ("api_url", "home", "account_name")
-        return cls(params.get("registry_url"), *(params.get(name) or "" for name in names))
+        return cls(params.get("registry_url"), *(params.get(name) or "" for name in names), ahead=ahead)
+
+    def clock(self) -> Clock:
+        """What time it is now, by each clock that can be read."""
+        return Clock.of(time.time(), self.ahead(), self._database_time())
+
+    def recall(self, ahead: float | None) -> None:
+        """Measure by what an earlier step has learnt of the API's clock, as long as this one has asked the API nothing.
+
+        ``ahead``: seconds by which it is ahead of this computer's; None if it did not say.
+        """
+        asked = self.ahead
+        self.ahead = lambda: ahead if asked() is None else asked()
+
+    def _database_time(self) -> float | None:
+        with contextlib.suppress(RegistryError):  # which its hosts fail for
+            return self.database(keep=True).now() if self._url else None
+        return None
 
     @property
     def who(self) -> str:
@@ -160,7 +188,7 @@ def with_registries(
 
     @functools.wraps(function)
     def opened(api: Api, params: Params, check_mode: bool) -> Result:
-        with contextlib.closing(Registries.of(params)) as registries:
+        with contextlib.closing(Registries.of(params, lambda: api.ahead)) as registries:
             return function(api, registries, params, check_mode)
 
     return opened

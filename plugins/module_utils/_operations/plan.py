@@ -20,12 +20,12 @@ from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import ADVICE, on_api
 from .._operation import Failure, Params, Result
-from .._provision import ceilings, keys, messages, observing, ownership, planning, quote, rows
+from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, quote, rows
 from .._provision.ceilings import AccountPrices
+from .._provision.clock import Clock
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
-from .._provision.lease import Clock
 from .._provision.observing import Observed
 from .._provision.ownership import Claim
 from .._provision.place import Place, place_of
@@ -36,7 +36,7 @@ from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
 from .._registry._protocol import RegistryError
 from .._ssh_key import fingerprint, has_passphrase, public_half
-from ._leases import Sweeps, idles, leased, lifetimes_of, lives, warnings_of
+from ._leases import Sweeps
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
@@ -89,8 +89,8 @@ class _Planning:
         if late:  # the registry says something else now
             again = _Planning(self._api, self._registries, self._params, self._check_mode).run()
             return {**again, "changed": True, "warnings": [*late, *again["warnings"]]}
-        cases = [self._case(host, observed, memory) for host in hosts]
-        clock = Clock(time.time(), self._api.ahead)
+        clock = self._registries.clock()  # once the API has answered, which tells its time
+        cases = [lifetimes.timed(self._case(host, observed, memory), clock) for host in hosts]
         warnings: list[str] = []
         plans = self._planned(cases, observed.account, memory, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
@@ -188,9 +188,9 @@ class _Planning:
             others=[*prices, *(None for _case in unreadable)],
             unread=unread,
             failed=self._params["failed"],
-            now=clock.latest,
+            now=clock.now(),
             account=_account_prices(account, cases, memory),
-            spent=self._spent(cases, clock.latest),
+            spent=self._spent(cases, clock.now()),
         )
 
     def _wanted(self, case: Case) -> Found:
@@ -247,7 +247,8 @@ class _Planning:
         yield from (planning.drift(case.host, case.entry) for case in cases if case.standing.owns)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
-        yield from warnings_of(cases, plans, statuses, clock, self._sweeps)
+        yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))
+        yield from lifetimes.warnings(cases, plans, statuses, clock)
         if not self._reads_only:
             yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
@@ -280,15 +281,15 @@ class _Planning:
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published(plans, cases)}
-        lifetimes = lifetimes_of(plans, {case.host.host: case for case in cases}, statuses, clock)
-        return {**answer, **quote.quoted(plans, kept_in, lifetimes, lives(lifetimes))}
+        lasting = lifetimes.of_hosts(plans, {case.host.host: case for case in cases}, statuses, clock)
+        return {**answer, **quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting))}
 
     def _row(self, draft: Plan, case: Case, call: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)
         ids = {"call": call, "declaration": declaration}
         row = rows.row(draft, case, **ids, known_hosts=known_hosts, check_mode=self._check_mode)
         if draft.action == BUY:
-            note = {**leased(case.host, clock), **idles(case.host)}
+            note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}
             row["purchases"] = [rows.purchase(draft, case, row, self._api.account, note)]
         return row
 
@@ -368,7 +369,7 @@ class _Known(Memory):
         if case.is_void:
             registry.end()
         if case.standing.adopted:
-            registry.note({**rows.adoption(case.standing), **leased(case.host, clock)})
+            registry.note({**rows.adoption(case.standing), **lifetimes.leased(case.host, clock)})
         return True
 
 

@@ -117,8 +117,7 @@ class Prober(SupplyApi):
             self._lost = str(error)
         seconds = time.monotonic() - begin
         facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json, "at": at}
-        ahead = http.ahead if answer.status else None
-        rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": ahead, "seconds": seconds}
+        rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": answer.ahead, "seconds": seconds}
         found = Exchange(name, method, path, query, spec, **rest)
         self.exchanges.append(found)
         return found

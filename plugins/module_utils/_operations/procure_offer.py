@@ -66,7 +66,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     if account and account != api.account:
         raise Failure(say.another_account(order["offer_id"]), "invalid", **BLANK)
     terms = _terms(params, order)
-    journal = _journal_of(params, order, read_only=check_mode)
+    journal = _journal_of(api, params, order, read_only=check_mode)
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
@@ -126,7 +126,7 @@ def _sha256(text: str | None) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
 
 
-def _journal_of(params: Params, order: Json, *, read_only: bool) -> Journal:
+def _journal_of(api: Market, params: Params, order: Json, *, read_only: bool) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
     project = params.get("project") or "default"
     facts = dict(params.get("note") or {})
@@ -134,10 +134,10 @@ def _journal_of(params: Params, order: Json, *, read_only: bool) -> Journal:
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    return Journal(_registry_of(params, order, project), order["offer_id"], facts, read_only=read_only)
+    return Journal(_registry_of(api, params, order, project), order["offer_id"], facts, read_only=read_only)
 
 
-def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
+def _registry_of(api: Market, params: Params, order: Json, project: str) -> Registry | None:
     """The memory of the host, None if the user keeps none. Raises Failure."""
     limits = Ceilings(_price(params, "max_total_price_per_hour"), _price(params, "max_account_price_per_hour"))
     file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, order)
@@ -145,7 +145,7 @@ def _registry_of(params: Params, order: Json, project: str) -> Registry | None:
     if refusal := sending.registry_refusal(file=bool(file), url=bool(url), host=host, has_total=has_total):
         raise Failure(f"{refusal} {say.NOTHING_SENT}", "invalid", **BLANK)
     if not url:
-        return HostFile(file, this_run()) if file else None
+        return HostFile(file, this_run(), lambda: api.ahead) if file else None
     try:
         return Registries.of(params).at(SharedProject(project)).host(host, limits)
     except RegistryError as error:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from .. import _states
+from .._moments import END, UNKNOWN, calendar
 from .._text import number_of
 from . import messages, ownership
 from .declaration import Declaration
@@ -169,8 +169,14 @@ class Month:
 
 
 def month_of(now: float) -> tuple[str, float, float]:
-    """The calendar month (UTC) of a moment: its name, and the moments at which it begins and ends."""
-    begin = datetime.fromtimestamp(now, timezone.utc).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    """The calendar month (UTC) of a moment: its name, and the moments at which it begins and ends.
+
+    A moment outside the calendar has no month: what is asked of ``unknown`` covers all time.
+    """
+    moment = calendar(now)
+    if moment is None:
+        return UNKNOWN, 0.0, END
+    begin = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     after = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 

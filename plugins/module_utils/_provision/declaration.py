@@ -20,6 +20,7 @@ from .._wording import duration
 from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
+from .clock import NOTED_BY
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import slips
 from .place import NOWHERE, Place
@@ -51,7 +52,7 @@ OTHERS = frozenset(
         *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
-        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
     }
 )
 # Names that begin so are ceilings: a mistyped one would limit nothing.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .._text import number_of
+from .clock import HERE, NOTED_BY, clock_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 
 Variables = t.Mapping[str, t.Any]
@@ -41,6 +42,7 @@ class Entry:
     price_per_hour: float | None = None
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
+    clock: str = HERE  # the one that noted its moments
     name: str = ""
     project: str = ""  # empty where nothing was noted: of the usual one, or taken over, or written by hand
     groups: tuple[str, ...] = ()
@@ -65,6 +67,10 @@ class Entry:
     def is_empty(self) -> bool:
         """Whether it names nothing that was or may be bought."""
         return not (self.offer_id or self.resource_ids)
+
+    def is_same(self, other: Entry) -> bool:
+        """Whether the two are about the same purchase, with the same machines."""
+        return (self.offer_id, self.resource_ids) == (other.offer_id, other.resource_ids)
 
     @property
     def is_open(self) -> bool:
@@ -138,6 +144,7 @@ def read_entry(variables: Variables | None) -> Entry:
         price_per_hour=None if price is None or price < 0 else price,
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
         journaled_at=_text(known.get("provision_journaled_at")),
+        clock=clock_of(known.get(NOTED_BY)),
         name=_text(known.get("provision_resource_name")),
         project=_text(known.get("provision_project")),
         groups=_texts(known.get("provision_groups")),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._moments import first_of
+from .._moments import first_of, seconds_of
 from .._text import number_of
 from . import failover, lease, messages, registration
 from . import purchase_messages as say
@@ -201,7 +201,8 @@ class Case:
     @property
     def begin(self) -> float | None:
         """When the machine was bought (seconds since the epoch): by the API, else by the registry."""
-        return first_of((self.status.get("procured_at"), self.purchase.get("procured_at"), self.entry.journaled_at))
+        created = first_of((self.status.get("procured_at"), self.purchase.get("procured_at")))
+        return lease.begin_of(seconds_of(self.entry.journaled_at), created, adopted=self.entry.adopted)
 
     def end(self) -> float | None:
         """When its lease is over, None if it has none; what cannot be read is told by the plan."""

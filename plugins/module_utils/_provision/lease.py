@@ -14,12 +14,13 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 
 from .. import _moments
 from .._moments import seconds_of
 from .._text import printable
 from .._wording import amount, duration
+from .clock import LATEST
 from .sums import UNLIMITED
 
 # In the registry: the lease as it was given, and the moment that follows from it or to which it was extended
@@ -31,7 +32,6 @@ IDLES = "provision_idles"  # how long it may be idle, as it was given: its first
 REAPED_AT = "provision_reaped_at"
 
 SWEEPS = 3600.0  # seconds; a lease whose last sweep is longer ago is told of
-CLOCKS_APART = 300.0  # seconds that the API's clock and this one may differ before anybody is told
 _LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
 _HOUR = 3600.0
@@ -97,43 +97,32 @@ def moment_of(value: t.Any) -> float | None:
 
 def utc(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
-    return _moments.utc(math.ceil(moment))
+    return _moments.utc(-(-moment // 1))
 
 
 def said(moment: float) -> str:
-    """A moment for people."""
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    """A moment for people; ``unknown`` outside the calendar."""
+    return _moments.formatted(moment, "%Y-%m-%d %H:%M UTC")
 
 
-@dataclass(frozen=True)
-class Clock:
-    """What time it is (seconds since the epoch), by this computer and by the API, which is so many seconds ahead."""
+def begin_of(noted: float | None, created: float | None, *, adopted: bool = False) -> float | None:
+    """When a machine was bought (seconds since the epoch), None if that is not known.
 
-    here: float
-    ahead: float = 0.0
-
-    @property
-    def earliest(self) -> float:
-        """The earlier of the two: what is over by it, is over by both."""
-        return min(self.here, self.here + self.ahead)
-
-    @property
-    def latest(self) -> float:
-        """The later of the two, from which a lease that begins now is counted."""
-        return max(self.here, self.here + self.ahead)
-
-    @property
-    def is_apart(self) -> bool:
-        """Whether somebody should be told."""
-        return abs(self.ahead) > CLOCKS_APART
+    That is when the API made it (``created``), if that was within an hour after the registry noted the purchase
+    (``noted``); else the API's records are by another clock, or have moved. An adopted machine is older than its entry.
+    """
+    if created is None or noted is None or adopted:
+        return noted if created is None else created
+    return created if 0 <= created - noted <= LATEST else noted
 
 
 def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
     """The moment at which the lease of a machine is over, None if it has none.
 
     It counts from the purchase. The registry notes that before it is sent, the API says later when the machine was made
-    (``created``), and both may be by clocks that differ: the later end holds. ``leased`` and ``noted``: the lease as it
-    was given, and the end as it was noted, or moved. Raises ValueError for what cannot be read.
+    (``created``): the later end holds, but at most an hour after the one that was noted, since the API's may move.
+    ``leased`` and ``noted``: the lease as it was given, and the end as it was noted, or moved. Raises ValueError for
+    what cannot be read.
     """
     if noted in (None, ""):
         return None
@@ -146,7 +135,7 @@ def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
         lease = Lease()
     if lease.seconds is None or created is None:
         return end
-    return max(end, created + lease.seconds)
+    return max(end, min(created + lease.seconds, end + LATEST))
 
 
 def most(price: float | None, seconds: float) -> float | None:

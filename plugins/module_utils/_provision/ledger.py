@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .._moments import seconds_of
+from .._text import number_of
 from .entry import Entry, read_entry
 from .spending import Bill
 
@@ -47,6 +48,7 @@ class Line:
     """An event. Moments are in seconds since the epoch; ``begin`` is that of the claim that it belongs to.
 
     ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
+    ``ahead``: seconds by which the API's clock, if that noted the moments, was ahead of the controller's.
     """
 
     event: str
@@ -56,6 +58,7 @@ class Line:
     begin: float | None = None
     why: str = ""
     renews: str = ""
+    ahead: float = 0.0
 
     @property
     def purchase(self) -> tuple[str, str]:
@@ -72,7 +75,8 @@ def read_line(line: t.Mapping[str, t.Any]) -> Line:
     """A line of a file."""
     entry = read_entry({name: line.get(own) for name, own in NAMES.items()})
     host, at, begin = str(line["host"]), seconds_of(line.get("at")), seconds_of(entry.journaled_at)
-    return Line(str(line["event"]), host, entry, at, begin, str(line.get("why") or ""), str(line.get("renews") or ""))
+    why, renews, ahead = str(line.get("why") or ""), str(line.get("renews") or ""), number_of(line.get("ahead")) or 0.0
+    return Line(str(line["event"]), host, entry, at, begin, why, renews, ahead)
 
 
 def line_of(host: str, entry: Entry) -> Line | None:
@@ -88,6 +92,15 @@ def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] =
         purchases.setdefault(line.purchase, []).append(line)
     bills = (_bill(each, broken) for each in purchases.values())
     return [bill for bill in bills if bill is not None and (bill.end is None or bill.end > since)]
+
+
+def ahead(lines: t.Iterable[Line]) -> float:
+    """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
+    purchases: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        purchases.setdefault(line.purchase, []).append(line)
+    open_ = (each for each in purchases.values() if not any(line.event == ENDED for line in each))
+    return max((0.0, *(line.ahead for each in open_ for line in each)))
 
 
 def _bill(lines: t.Sequence[Line], broken: t.Container[str]) -> Bill | None:

@@ -569,21 +569,19 @@ def was_idle(evidence: str) -> str:
     return f"it was idle: {evidence}"
 
 
-def remembered_elsewhere(host: str, place: str, own: str) -> str:
+def remembered_elsewhere(place: str, own: str) -> str:
     """The variables of a host lead to another registry than the one in which its machine was found."""
-    return nothing_ended(
-        host,
+    return (
         f"Its time is over by the registry {place}, but its own variables lead to {own or 'none'}: set"
-        " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added.",
+        " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added."
     )
 
 
-def waits_for_hook(host: str, minutes: float) -> str:
+def waits_for_hook(minutes: float) -> str:
     """The command that is to be run before the end has failed."""
-    return nothing_ended(
-        host,
+    return (
         f"Its time is over, but reap_before_end failed on it. When it has been over for {minutes:g} minutes, a sweep"
-        " ends it in any case.",
+        " ends it in any case."
     )
 
 
@@ -592,12 +590,21 @@ NO_REGISTRY_TO_EXTEND = (
 )
 
 
-def clocks_apart(seconds: float) -> str:
-    """The clocks of the API and of this computer differ. ``seconds``: how far the API's is ahead."""
+def clocks_apart(times: t.Mapping[str, str]) -> str:
+    """Clocks that differ. ``times``: what each says."""
+    told = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
+    return f"The clocks differ: it is {told}. Leases end by the clock that noted them. Set the one that is wrong."
+
+
+def clocks_refuse(host: str, apart: str) -> str:
+    """A host that buys nothing, since clocks differ."""
     return (
-        f"The API's clock is {round(abs(seconds) / 60)} minutes {'ahead of' if seconds > 0 else 'behind'} this"
-        " computer's. Leases end when they are over by both."
+        f"{apart} Until then {host} buys nothing that has a lease, a largest bill or a budget: it could last longer and"
+        " cost more than that. Without provision_lease, provision_max_bill and provision_budget it buys."
     )
+
+
+_CLOCKS = {"here": "this computer", "api": "the API", "database": "the database of the registry"}
 
 
 # What became of a purchase

@@ -15,6 +15,7 @@ from .._text import number_of
 from .._wording import amount, table
 from . import lease, messages
 from .allocation import Offer
+from .lifetimes import Lifetime
 from .planning import Plan
 from .sums import Sum, add_up
 
@@ -30,15 +31,6 @@ _COLUMNS = {
     "region": "region",
 }
 _PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
-
-
-class Lifetime(t.Protocol):
-    """Until when a machine lives (seconds since the epoch, None for no end), and what it costs at most (USD)."""
-
-    @property
-    def end(self) -> float | None: ...
-    @property
-    def bill(self) -> float | None: ...
 
 
 def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> Row:

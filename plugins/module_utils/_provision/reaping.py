@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose time is over, and how much more it may get. What cannot be read never ends a machine.
+"""Whose time is over? What cannot be read never ends a machine.
 
 Moments are seconds since the epoch, durations seconds. This module util is private to the collection.
 """
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from .._text import number_of
 from . import lease, messages
+from .clock import API, Clock
 from .entry import Entry
-from .lease import Clock, Lease
-
-# Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
-ENDING = 900.0
 
 
 class State(enum.Enum):
@@ -25,46 +23,60 @@ class State(enum.Enum):
 
     OVER = "over"
     LIVES = "lives"
-    ENDLESS = "endless"  # nobody has said when it ends
-    UNKNOWN = "unknown"  # somebody has, but it cannot be read
+    ENDLESS = "endless"  # it was bought without a lease
+    UNKNOWN = "unknown"  # it has a lease that cannot be read
 
 
 @dataclass(frozen=True)
 class Life:
-    """The life of a host's machine; ``end`` where it is known, ``reason`` why it is not."""
+    """The life of a host's machine: its ``end`` if it has one, for how long that was ``passed`` (negative before it).
 
-    state: State
+    ``reason``: why its end cannot be read.
+    """
+
     end: float | None = None
+    passed: float = 0.0
     reason: str = ""
 
+    @property
+    def state(self) -> State:
+        """How it stands."""
+        if self.reason:
+            return State.UNKNOWN
+        if self.end is None:
+            return State.ENDLESS
+        return State.OVER if self.is_over() else State.LIVES
 
-def life(entry: Entry, created: float | None, clock: Clock, grace: float = 0.0) -> Life:
-    """The life of what a registry entry names. ``created``: the API's moment of it, None where that does not tell.
+    def is_over(self, grace: float = 0.0) -> bool:
+        """Whether its end was so long ago."""
+        return self.end is not None and self.passed >= grace
 
-    ``grace``: how much later it is over this time.
+
+def life(entry: Entry, created: float | None, clock: Clock) -> Life:
+    """The life of what a registry entry names, by the clock that noted its end.
+
+    ``created``: when the machine was made, by the API's records; None if they do not say.
     """
     try:
         end = lease.end_of(entry.leased, entry.ends_at, created)
     except ValueError as error:
-        return Life(State.UNKNOWN, reason=str(error))
-    return _life(end, clock, grace)
+        return Life(reason=str(error))
+    return _life(end, clock, entry.clock)
 
 
-def life_by_name(leased: str, created: float | None, clock: Clock, grace: float = 0.0) -> Life:
+def life_by_name(leased: str, created: float | None, clock: Clock) -> Life:
     """The same without a registry: all that is known is the lease that its host declares now."""
     try:
         found = lease.read_lease(leased)
     except ValueError as error:
-        return Life(State.UNKNOWN, reason=f"provision_lease {error}")
+        return Life(reason=f"provision_lease {error}")
     if found.seconds is not None and created is None:
-        return Life(State.UNKNOWN, reason="the API does not say when it was made")
-    return _life(found.end(created or 0.0), clock, grace)
+        return Life(reason="the API does not say when it was made")
+    return _life(found.end(created or 0.0), clock, API)
 
 
-def _life(end: float | None, clock: Clock, grace: float) -> Life:
-    if end is None:
-        return Life(State.ENDLESS)
-    return Life(State.OVER if end + grace <= clock.earliest else State.LIVES, end)
+def _life(end: float | None, clock: Clock, noted_by: str) -> Life:
+    return Life() if end is None else Life(end, clock.since(end, noted_by))
 
 
 @dataclass(frozen=True)
@@ -81,70 +93,68 @@ class Idleness:
         return self.state == "idle" and self.seconds >= self.limit + grace > 0
 
 
-@dataclass(frozen=True)
-class Wish:
-    """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
+def idleness(limit: t.Any, activity: t.Mapping[str, t.Any] | None) -> Idleness:
+    """That of a machine by the answer of `activity_info`; unknown without one."""
+    told = activity or {}
+    return Idleness(
+        number_of(limit) or 0.0,
+        str(told.get("state") or "unknown"),
+        number_of(told.get("idle_seconds")) or 0.0,
+        str(told.get("evidence") or ""),
+    )
 
-    ``longest``: its whole lease; ``max_bill``: USD for its whole life.
+
+class Turn(enum.Enum):
+    """What a sweep does with a host that it has sent to its end, when it looks for the last time."""
+
+    ENDS = "ends"
+    STAYS = "stays"  # it has got more time, or is in use again
+    WAITS = "waits"  # its last command has failed, and may be tried by the next sweep
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep has found of a host that it sends to its end.
+
+    ``place``: the registry that knows its machine. ``grace``: seconds for which its time must have been over, 0 unless
+    its last command has failed. ``lease``: what its host declares.
     """
 
-    by: float | None = None
-    until: float | None = None
-    longest: Lease = field(default_factory=Lease)
-    max_bill: float | None = None
+    place: str
+    grace: float
+    lease: str
+    use: Idleness
+
+
+def read_sweep(raw: t.Mapping[str, t.Any], place: str) -> Sweep | None:
+    """What a sweep says of a host in this place; None if no sweep has sent it. Its ``grace`` is in minutes."""
+    asked = raw.get("reaped")
+    if not asked:
+        return None
+    grace = 60.0 * (number_of(asked.get("grace")) or 0.0) if asked.get("unsaved") else 0.0
+    use = idleness(asked.get("idle"), raw.get("activity"))
+    return Sweep(str(asked.get("place", place)), grace, str(asked.get("lease") or ""), use)
 
 
 @dataclass(frozen=True)
-class Extension:
-    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); or the ``refusal``."""
+class LastLook:
+    """What a sweep does with a host, and a line about it."""
 
-    end: float | None = None
-    more: float | None = None
-    at_most: float | None = None
-    refusal: str = ""
+    turn: Turn
+    said: str
 
 
-def extend(host: str, entry: Entry, begin: float | None, wish: Wish, now: float) -> Extension:
-    """The new end of a host's machine, which was bought at ``begin``; None where nobody knows when."""
-    if entry.is_empty or entry.is_refused:
-        return _refused(messages.owns_no_lease(host))
-    before = life(entry, begin, Clock(now))
-    if before.state is State.UNKNOWN:
-        return _refused(messages.unreadable_lease(host, before.reason))
-    reaped = lease.moment_of(entry.reaped_at)
-    if reaped is not None and now < reaped + ENDING:
-        return _refused(messages.is_reaped(host, lease.said(reaped)))
-    if before.end is None and wish.until is None:
-        return _refused(messages.endless(host))
-    end = wish.until if wish.until is not None else max(before.end or 0.0, now) + (wish.by or 0.0)
-    if end <= now:
-        return _refused(messages.in_the_past(host, lease.said(end), lease.said(now)))
-    if before.end is not None and end < before.end:
-        return _refused(messages.no_shorter(host, lease.said(end), lease.said(before.end)))
-    return _within(host, entry, begin, wish, before.end, end)
+def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
+    """What a sweep does with a host now that its last command was run.
 
-
-def _within(host: str, entry: Entry, begin: float | None, wish: Wish, before: float | None, end: float) -> Extension:
-    """The extension, unless it is longer or dearer than what was agreed to."""
-    if wish.longest and (begin is None or end > (wish.longest.end(begin) or end)):
-        most = "unknown, since nobody knows when it was bought" if begin is None else wish.longest.text
-        return _refused(messages.too_long(host, lease.said(end), most))
-    at_most = None if begin is None else lease.most(entry.price_per_hour, end - begin)
-    if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
-        return _refused(messages.too_dear_in_all(host, lease.said(end), at_most, wish.max_bill))
-    more = None if before is None else lease.most(entry.price_per_hour, end - before)
-    return Extension(end, more, at_most)
-
-
-def _refused(reason: str) -> Extension:
-    return Extension(refusal=reason)
-
-
-def noted(extension: Extension) -> dict[str, t.Any]:
-    """What the registry keeps of it; the mark of a sweep that came to nothing goes."""
-    bill = extension.at_most
-    return {
-        lease.ENDS_AT: None if extension.end is None else lease.utc(extension.end),
-        lease.AT_MOST: None if bill is None else round(bill, 2),
-        lease.REAPED_AT: None,
-    }
+    A machine whose lease cannot be read ends neither by it nor by its idleness.
+    """
+    use, grace = sweep.use, sweep.grace
+    is_idle = use.is_over() and lived.state is not State.UNKNOWN
+    if not (lived.is_over() or is_idle):
+        return LastLook(Turn.STAYS, messages.lives(host, lease.said(lived.end) if lived.end else "you end it"))
+    if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
+        return LastLook(Turn.WAITS, messages.waits_for_hook(grace / 60))
+    if lived.is_over():
+        return LastLook(Turn.ENDS, messages.lease_over_since(lease.said(lived.end or 0.0)))
+    return LastLook(Turn.ENDS, messages.was_idle(use.evidence))

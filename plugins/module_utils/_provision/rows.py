@@ -16,6 +16,7 @@ from dataclasses import replace
 from .._text import number_of
 from .._wording import usd_short
 from . import lease, messages, planning, registration
+from .clock import API, NOTED_BY
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .purchase_messages import NOTHING_SENT
 from .standing import Kind, Standing, Status
@@ -62,6 +63,7 @@ def adoption(found: Standing) -> Row:
         "provision_price_per_hour": found.price_per_hour,
         "provision_purchase": "made",
         "provision_adopted": True,
+        NOTED_BY: API,  # which says when it was made
         "provision_resource_ids": list(found.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in found.machines if m.get("created_at")), None),
     }

@@ -60,18 +60,21 @@ class Bill:
 
     @property
     def is_known(self) -> bool:
-        """Whether it can be said what it costs."""
-        return self.price_per_hour is not None and self.begin is not None
+        """Whether it can be said what it costs. If it ended before it began, one of the two is of a wrong clock."""
+        ends = math.inf if self.end is None else self.end
+        return self.price_per_hour is not None and self.begin is not None and self.begin <= ends
+
+    def until(self, now: float) -> float:
+        """When it ended, or now if it runs. An end is never in the future, whatever the clock of the reader says."""
+        return now if self.end is None else self.end
 
     def cost(self, since: float, now: float) -> int:
         """Millionths of a USD at most between these moments; 0 where that is not known."""
-        end = now if self.end is None else min(self.end, now)
-        return 0 if self.begin is None else cost(self.price_per_hour, max(self.begin, since), end)
+        return 0 if self.begin is None else cost(self.price_per_hour, max(self.begin, since), self.until(now))
 
     def seconds(self, since: float, now: float) -> float:
         """How long it was billed at most between these moments."""
-        end = now if self.end is None else min(self.end, now)
-        return 0.0 if self.begin is None else max(0.0, end - max(self.begin, since))
+        return 0.0 if self.begin is None else max(0.0, self.until(now) - max(self.begin, since))
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ def _with(runs: Sum, bill: Bill) -> Sum:
 def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
     """What the purchase costs on each day (UTC)."""
     begin = max(t.cast(float, bill.begin), since)
-    end = now if bill.end is None else min(bill.end, now)
+    end = bill.until(now)
     while begin < end:
         midnight = min(end, (begin // DAY + 1) * DAY)
         yield day_of(begin), cost(bill.price_per_hour, begin, midnight)

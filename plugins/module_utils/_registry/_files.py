@@ -16,8 +16,9 @@ import time
 import typing as t
 import uuid
 
+from .._provision.clock import NOTED_BY, Clock, clock_of
 from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
-from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, fold, line_of, read_line
+from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, ahead, fold, line_of, read_line
 from .._provision.place import Folder
 from .._provision.spending import Bill, Ledger
 from . import _ledger
@@ -55,10 +56,11 @@ class HostFile:
     purchase after the entry, of an end before, so that what a crash leaves counts as running.
     """
 
-    def __init__(self, path: str, who: str = "") -> None:
+    def __init__(self, path: str, who: str = "", ahead: t.Callable[[], float | None] = lambda: None) -> None:
         self._path = os.path.abspath(path)
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
+        self._ahead = ahead
         self._hold = Hold(self._folder, who)
         self._run = uuid.uuid4().hex[:12]
 
@@ -77,9 +79,16 @@ class HostFile:
         self._known = _load(self._path)
         return None if self._known is None else _with_holder(self._known, self._hold.other)
 
+    def clock(self) -> Clock:
+        """This computer's time, and the API's where that is known."""
+        return Clock.of(time.time(), self._ahead())
+
     def now(self) -> float:
-        """This computer's time."""
-        return time.time()
+        """The time by the clock that the entry names."""
+        return self._time_of(self._known or {})
+
+    def _time_of(self, entry: Variables) -> float:
+        return self.clock().now(clock_of(entry.get(NOTED_BY)))
 
     def hold(self) -> None:
         """Keep other runs on this computer from settling the purchase. Raises Claimed; see `Registry`."""
@@ -179,7 +188,8 @@ class HostFile:
 
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
-        line = _ledger.line_of(event, host_of(self._path), entry, self._run, why, renews)
+        at = self.clock(), self._time_of(entry)
+        line = _ledger.line_of(event, host_of(self._path), entry, *at, self._run, why, renews)
         _ledger.append(ledger_file(self._path), line)
 
     def _take_back(self, before: str | None) -> None:
@@ -269,14 +279,15 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
         known, broken = entries(folder)
         lines, unread = _ledger.read(path)
         now = filter(None, (line_of(host, read_entry(entry)) for host, entry in known.items()))
-        bills = fold([*map(read_line, lines), *now], since, broken)
+        told = [*map(read_line, lines), *now]
+        bills = fold(told, since, broken)
         # What has begun between entries and ledger seems to have no entry, until the next look.
         if all(bill.registered for bill in bills):
             break
     warnings = list(broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
-    return Ledger(tuple(bills), time.time(), tuple(warnings))
+    return Ledger(tuple(bills), time.time() + ahead(told), tuple(warnings))
 
 
 def _merged(entry: Variables, changes: Variables) -> Variables:

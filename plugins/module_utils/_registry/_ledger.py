@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from .._moments import utc
+from .._provision.clock import API, Clock
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, NAMES
 from ._locks import LOCK_TIMEOUT, PAUSE, is_at, make_folder, sync_folder
@@ -28,11 +29,16 @@ from ._protocol import RegistryError, Variables
 Line = t.Mapping[str, t.Any]
 
 
-def line_of(event: str, host: str, entry: Variables, run: str, why: str = "", renews: str = "") -> Line:
-    """A line about the purchase of an entry, at this moment; ``run`` tells it from those of other runs."""
+def line_of(
+    event: str, host: str, entry: Variables, clock: Clock, now: float, run: str, why: str = "", renews: str = ""
+) -> Line:
+    """A line about the purchase of an entry; ``run`` tells it from those of other runs.
+
+    ``now``: seconds since the epoch by the clock that noted the entry.
+    """
     known = read_entry(entry)
     # No end is noted before it was.
-    now = math.ceil(time.time()) if event == ENDED else time.time()
+    now = math.ceil(now) if event == ENDED else now
     return {
         "event": event,
         "at": utc(now),
@@ -40,6 +46,7 @@ def line_of(event: str, host: str, entry: Variables, run: str, why: str = "", re
         **{own: getattr(known, own) for own in NAMES.values()},
         "project": known.project or "default",
         "run": run,
+        **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API and clock.api is not None else {}),
         **({"renews": renews} if renews else {}),
         **({"why": why} if why else {}),
     }

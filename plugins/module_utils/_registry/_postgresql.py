@@ -457,6 +457,10 @@ class Database:
         except _NoTables:
             return Ledger((), time.time())
 
+    def now(self) -> float:
+        """The database's time, in seconds since the epoch. Raises RegistryError."""
+        return float(self._run(lambda connection: self._execute(connection, _NOW).fetchone(), self._patience)[0])
+
     def freed(self, offers: t.Collection[str]) -> list[Row]:
         """The claims of these offers that are over, and under which a purchase was sent; the newest first."""
         return self._read(_FREED, {"offers": list(offers)})

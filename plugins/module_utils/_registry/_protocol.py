@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .._provision.clock import Clock
 from .._provision.entry import read_entry
 from .._provision.spending import Bill
 
@@ -66,8 +67,11 @@ class Registry(t.Protocol):
     def read(self) -> Variables | None:
         """The host's entry, None if there is none."""
 
+    def clock(self) -> Clock:
+        """The clocks that can be read; what is noted now is noted by its ``noting``."""
+
     def now(self) -> float:
-        """Seconds since the epoch by the clock that the entry's moments come from."""
+        """Seconds since the epoch by the clock that noted the entry's moments."""
 
     def hold(self) -> None:
         """Keep other runs from settling the purchase of the entry meanwhile. Raises Claimed if one is at it already."""

@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 
 from .._moments import seconds_of
 from .._provision import claims, messages, ownership
+from .._provision.clock import DATABASE, NOTED_BY, Clock
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
@@ -75,9 +76,13 @@ class SharedHost:
         """A setting of the database, from the last row that was read."""
         return self._row.longest_post if self._row else LONGEST_POST
 
+    def clock(self) -> Clock:
+        """The database's time, from the last row that was read, beside this computer's."""
+        return Clock(time.time(), database=time.monotonic() + self._ahead if self._ahead else None)
+
     def now(self) -> float:
-        """The database's time, from the last row that was read."""
-        return time.monotonic() + self._ahead if self._ahead else time.time()
+        """The database's time; this computer's where no row was read yet."""
+        return self.clock().now(DATABASE)
 
     def read(self) -> Variables | None:
         """The host's open claim; None if there is none that counts."""
@@ -287,6 +292,7 @@ def _of_another_account(where: str, row: Row, account: str) -> str:
 def _variables(row: Row, run: str) -> Variables:
     """A claim as host variables; ``run`` is who reads it."""
     entry: Variables = {
+        NOTED_BY: DATABASE,
         **row.note,
         _OFFER: row.offer,
         _PRICE: None if row.price_per_hour is None else float(row.price_per_hour),

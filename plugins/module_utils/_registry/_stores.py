@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from .._provision import lease
@@ -25,11 +26,12 @@ class Session(t.Protocol):
     """What the registries of one call of Ansible have in common. The methods raise RegistryError.
 
     ``run``: an id that no other call has; ``who``: this run, as others name it; ``home``: Ansible's own folder;
-    ``account``: what machines are billed to.
+    ``account``: what machines are billed to; ``ahead``: seconds by which the API's clock is ahead, None if unknown.
     """
 
     run: str
     home: str
+    ahead: t.Callable[[], float | None]
 
     @property
     def who(self) -> str: ...
@@ -66,6 +68,10 @@ class Store:
         """When the leases were enforced last (seconds since the epoch), None if that was never noted."""
         return None
 
+    def now(self) -> float:
+        """What time it is by the clock that notes that (seconds since the epoch)."""
+        return time.time()
+
     def note_sweep(self, now: float) -> None:
         """Note that they were enforced now (seconds since the epoch)."""
 
@@ -85,7 +91,7 @@ class _FolderStore(Store):
         self._place, self._path, self._session = place, place.path, session
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        return HostFile(self._place.entry_file(host), self._session.who)
+        return HostFile(self._place.entry_file(host), self._session.who, self._session.ahead)
 
     def entries(self) -> Entries:
         return Entries(*_files.entries(self._path))
@@ -135,6 +141,9 @@ class _SharedStore(Store):
     def swept(self) -> float | None:
         moment = self._database.swept(self._project)
         return None if moment is None else moment.timestamp()
+
+    def now(self) -> float:
+        return self._database.now()
 
     def note_sweep(self, now: float) -> None:
         self._database.note_sweep(self._project)

@@ -17,6 +17,7 @@ import responses
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import settings
 
@@ -64,7 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(procure_offer, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
     monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
-    monkeypatch.setattr(HostFile, "now", lambda _file: clock.time())
+    monkeypatch.setattr(HostFile, "clock", lambda _file: Clocks(clock.time()))
     return clock
 
 

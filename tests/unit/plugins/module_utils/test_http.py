@@ -16,14 +16,20 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
+from email.utils import format_datetime, formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from ansible_collections.compute_index.supply.plugins.module_utils import _http, _transport
-from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
+from ansible_collections.compute_index.supply.plugins.module_utils._http import (
+    FARTHEST,
+    Answer,
+    HttpClient,
+    TransportError,
+    seconds_ahead,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -898,3 +904,56 @@ def test_a_secret_of_two_letters_leaves_messages_readable() -> None:
 def test_without_requests_the_module_says_so(import_without: Callable[..., Any]) -> None:
     assert _http.REQUESTS_IMPORT_ERROR is None
     assert "import of requests halted" in import_without(_http, "requests").REQUESTS_IMPORT_ERROR
+
+
+# What time it is
+
+AT_EIGHT = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "ahead"),
+    [
+        ("Fri, 15 Jan 2027 08:00:00 GMT", None, 0.0),
+        ("Fri, 15 Jan 2027 09:00:00 GMT", None, 3600.0),
+        # A cache says how long it has kept the answer.
+        ("Fri, 15 Jan 2027 07:00:00 GMT", "3600", 0.0),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", "soon", None),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", "-1", None),
+        # A clock that is off by ten years is none.
+        ("Fri, 15 Jan 2036 08:00:00 GMT", None, 283_996_800.0),
+        ("Sat, 15 Jan 2039 08:00:00 GMT", None, None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None, None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", "9999999999", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", None, None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", None, None),
+        ("now", None, None),
+        (None, "5", None),
+    ],
+)
+def test_the_clock_of_an_answer(date: str | None, age: str | None, ahead: float | None) -> None:
+    assert seconds_ahead(date, age, AT_EIGHT) == ahead
+
+
+@given(st.text(max_size=40) | st.none(), st.text(max_size=12) | st.none())
+def test_no_header_is_an_error(date: str | None, age: str | None) -> None:
+    found = seconds_ahead(date, age, AT_EIGHT)
+    assert found is None or abs(found) <= FARTHEST
+
+
+def test_only_the_apis_own_answers_tell_the_time(serve: Serve) -> None:
+    def dated(hours: float, body: bytes = b"{}", **headers: str) -> Any:
+        return answer(body=body, date=formatdate(time.time() + 3600 * hours, usegmt=True), **headers)
+
+    steps = [
+        dated(1.0),
+        dated(24.0, b"<html>502</html>", content_type="text/html"),
+        dated(24.0, b"{}", content_type="text/html; charset=utf-8"),
+        answer(),
+        dated(2.0, age="3600", content_type="application/json"),
+    ]
+    http, told = client(serve(*steps).url), []
+    for _step in steps:
+        http.exchange("GET", "/x", **READ)
+        told.append(http.ahead)
+    assert told == pytest.approx([3600.0] * 4 + [3 * 3600.0], abs=30)

@@ -427,6 +427,18 @@ def test_an_expired_offer_of_an_answered_purchase_frees_at_once(queue: RequestQu
     assert kept(path) == {**SENT, "provision_purchase": "refused", "provision_refused_status": 409}
 
 
+def test_no_offer_is_gone_before_its_purchase_was_journaled(
+    queue: RequestQueue, buy: Any, path: Path, clock: Clock
+) -> None:
+    """A controller whose clock was two hours behind noted it: the purchase may still be under way."""
+    write(path, {**SENT, "provision_expired_seen_at": "2026-01-31T10:00:00Z"})
+    for passed, state in ((60, "sent"), (1799, "sent"), (1800, "refused")):
+        clock.now = passed
+        queue.expect("GET", STATUS_PATH, status("available", "expired"))
+        buy()
+        assert kept(path)["provision_purchase"] == state
+
+
 def test_an_offer_that_is_seen_again_was_not_expired(queue: RequestQueue, buy: Any, path: Path, clock: Clock) -> None:
     write(path, {**SENT, "provision_expired_seen_at": START})
     clock.now = 7200

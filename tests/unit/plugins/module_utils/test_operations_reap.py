@@ -28,7 +28,7 @@ HOUR = 3600.0
 class Api:
     """An account with these machines, whose clock is so far ahead."""
 
-    def __init__(self, *machines: Json, ahead: float = 0.0) -> None:
+    def __init__(self, *machines: Json, ahead: float | None = 0.0) -> None:
         self.machines, self.ahead = list(machines), ahead
 
     def resources(self) -> list[Json]:
@@ -130,13 +130,44 @@ def test_a_lease_that_cannot_be_read_ends_nothing_and_is_no_success(tmp_path: Pa
     assert "The lease of gpu-1 cannot be read" in answer["trouble"] and "gpu-2" in answer["trouble"]
 
 
-def test_clocks_that_differ_are_told_of_and_the_later_end_holds(tmp_path: Path) -> None:
-    write(tmp_path, "gpu-1", "r1", -0.5)
-    answer = swept(Api(machine("r1", "gpu-1"), ahead=-HOUR), described("gpu-1", tmp_path))
-    assert answer["due"] == []
-    assert answer["warnings"] == [
-        "The API's clock is 60 minutes behind this computer's. Leases end when they are over by both."
-    ]
+@pytest.mark.parametrize(
+    ("noted_by", "hours", "ahead", "is_due"),
+    [
+        # By the clock that noted the end, whatever the other one says.
+        (None, -0.5, -1.0, True),
+        (None, 0.5, 1.0, False),
+        ("api", -0.5, -1.0, False),
+        ("api", 0.5, 1.0, True),
+        ("api", 24.5, 24.0, False),
+        # That one cannot be read: by the others.
+        ("api", -0.5, None, True),
+        ("database", -0.5, -1.0, False),
+        ("database", -1.1, -24.0, True),
+    ],
+)
+def test_a_lease_ends_by_the_clock_that_noted_it(
+    tmp_path: Path, noted_by: str | None, hours: float, ahead: float | None, is_due: bool
+) -> None:
+    write(tmp_path, "gpu-1", "r1", hours, **({"provision_clock": noted_by} if noted_by else {}))
+    api = Api(machine("r1", "gpu-1"), ahead=None if ahead is None else ahead * HOUR)
+    answer = swept(api, described("gpu-1", tmp_path))
+    assert (due(answer) == ["gpu-1"]) is is_due
+    assert (ended(api, "gpu-1", tmp_path)["ids"] == ["r1"]) is is_due
+    # A sweep by clocks that differ is red, and names both times.
+    assert ("The clocks differ: it is 20" in answer["trouble"]) is (ahead is not None)
+
+
+@pytest.mark.parametrize("created", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00Z", "now"])
+@pytest.mark.parametrize("hours", [-1.1, -0.9])
+def test_a_creation_that_moves_delays_an_end_by_an_hour_at_most(tmp_path: Path, created: str, hours: float) -> None:
+    """A resync says that all machines were made just now: a lease must not follow it for ever."""
+    write(tmp_path, "gpu-1", "r1", hours)
+    write(tmp_path, "gpu-2", "r2", -0.1)
+    moment = utc(time.time()) if created == "now" else created
+    api = Api(machine("r1", "gpu-1", created_at=moment), machine("r2", "gpu-2"))
+    answer = swept(api, described("gpu-1", tmp_path))
+    assert ("gpu-1" in due(answer)) is (hours < -1 or created != "now")
+    assert "gpu-2" in due(answer) and answer["trouble"] == ""
 
 
 def test_without_a_registry_it_is_only_told(tmp_path: Path) -> None:

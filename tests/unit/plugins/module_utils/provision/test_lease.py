@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
-    Clock,
     Lease,
+    begin_of,
     dearest,
     end_of,
     moment_of,
@@ -56,6 +56,7 @@ def test_leases(given_: Any, seconds: float | None, moment: float | None) -> Non
     [
         *("8 hours", "-1h", "8", "h", "1h30m", "1..5h", "0h", "0.0d", "4000d", "forever", "unlimited", "8H", "8,5h"),
         *("2026-11-26", "2026-11-26T12:00", "tomorrow", "12:00Z", "{{ x }}", "None", "1e3h"),
+        *("9999-01-01T00:00Z", "1969-12-31T23:59Z"),
     ],
 )
 def test_what_is_no_lease(text: str) -> None:
@@ -79,6 +80,9 @@ def test_when_it_is_over() -> None:
         ("8h", utc(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
         ("8h", utc(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
         ("8h", utc(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
+        # The API's records move with a resync: an hour at most.
+        ("8h", utc(NOON + 8 * HOUR), NOON + HOUR, NOON + 9 * HOUR),
+        ("8h", utc(NOON + 8 * HOUR), NOON + DAY, NOON + 9 * HOUR),
         # An end that was moved is later than what the lease says.
         ("8h", utc(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
         # A time is meant as it was said.
@@ -135,15 +139,26 @@ def test_a_line(end: float | None, bill: float | None, line: str) -> None:
     assert until(end, bill) == line
 
 
+@pytest.mark.parametrize("moment", [-1.0, -1e18, 253_400_000_000.0, 1e18, math.inf, -math.inf, math.nan])
+def test_a_moment_outside_the_calendar_is_unknown(moment: float) -> None:
+    assert (utc(moment), said(moment)) == ("unknown", "unknown")
+    assert until(moment, 5.0) == "until unknown, at most USD 5.00"
+
+
 @pytest.mark.parametrize(
-    ("ahead", "earliest", "latest", "apart"),
+    ("noted", "created", "adopted", "begin"),
     [
-        (0.0, NOON, NOON, False),
-        (300.0, NOON, NOON + 300, False),
-        (301.0, NOON, NOON + 301, True),
-        (-3600.0, NOON - HOUR, NOON, True),
+        (NOON, None, False, NOON),
+        (None, NOON, False, NOON),
+        (None, None, False, None),
+        (NOON, NOON + 60, False, NOON + 60),
+        # By another clock, or moved.
+        (NOON, NOON - 60, False, NOON),
+        (NOON, NOON + DAY, False, NOON),
+        (NOON, NOON - 365 * DAY, False, NOON),
+        # What is taken over is older than its entry.
+        (NOON, NOON - DAY, True, NOON - DAY),
     ],
 )
-def test_two_clocks(ahead: float, earliest: float, latest: float, apart: bool) -> None:
-    clock = Clock(NOON, ahead)
-    assert (clock.earliest, clock.latest, clock.is_apart) == (earliest, latest, apart)
+def test_when_it_was_bought(noted: float | None, created: float | None, adopted: bool, begin: float | None) -> None:
+    assert begin_of(noted, created, adopted=adopted) == begin

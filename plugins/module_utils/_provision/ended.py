@@ -1,0 +1,163 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a host's machines: a line about it, what is left after it, what the registry keeps, and what it has cost.
+
+What ends is decided in `ending`, when a sweep lets it end in `reaping`. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from .. import _states
+from .._moments import seconds_of
+from . import messages
+from .clock import API, NOTED_BY, Clock
+from .ending import Action, Asked, End
+from .entry import MADE, REFUSED, Entry
+from .machines import price_of
+from .ownership import Machine
+from .place import Place
+from .reaping import LastLook, Turn
+from .spending import HOUR, Bill, cents, dollars
+
+Row = t.Mapping[str, t.Any]
+
+_IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "provision_journaled_at"
+
+
+def asked(raw: Row, entry: Entry, place: Place) -> Asked:
+    """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name."""
+    # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
+    listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
+    return Asked(
+        host=raw["host"],
+        name=entry.name or str(raw["name"]),
+        entry=entry,
+        by_name=not place,
+        resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
+    )
+
+
+def aged(one: Asked, clock: Clock) -> Asked:
+    """The same with the seconds since its purchase was noted."""
+    noted_at = seconds_of(one.entry.journaled_at)
+    age = None if noted_at is None else clock.now(one.entry.clock) - noted_at
+    # Without a registry only this very run knows of a purchase whose outcome is open.
+    return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
+
+
+def stopped(host: str, reason: str) -> End:
+    """Nothing ends for the host."""
+    return End(Action.STOP, reason=messages.nothing_ended(host, reason))
+
+
+def after_look(host: str, found: End, look: LastLook) -> End:
+    """What ends of a host after the last look of a sweep."""
+    if look.turn is Turn.ENDS:
+        return found
+    return stopped(host, look.said) if look.turn is Turn.WAITS else End(Action.NOTHING)
+
+
+def label(host: str, entry: Entry, found: End, look: LastLook | None, *, would: bool) -> str:
+    """A line about the end of a host. ``would``: nothing ends in this run."""
+    if found.action is Action.STOP:
+        return messages.nothing_below(host)
+    if found.action is Action.NOTHING:
+        return look.said if look else messages.owns_nothing(host)
+    line = _of_end(host, entry, found, would=would)
+    return f"{line}; {look.said}" if look else line
+
+
+def _of_end(host: str, entry: Entry, found: End, *, would: bool) -> str:
+    forgotten = messages.forgets(found.forgotten)
+    if found.action is Action.FORGET:
+        return messages.runs_no_more(host, ", ".join(entry.resource_ids or found.gone) or entry.offer_id, forgotten)
+    billed = [machine for machine in found.machines if not _states.is_ending(machine["status"])]
+    return messages.ends(host, found.ids, billed, forgotten, would=would)
+
+
+def costs(entry: Entry, found: End) -> dict[str, t.Any]:
+    """At which price the host's machines were billed (USD per hour, the highest that is known), and since when.
+
+    ``clock``: the one that noted that moment. Nothing of what was not bought.
+    """
+    if entry.is_refused or found.action not in (Action.END, Action.FORGET):
+        return {"price_per_hour": None, "began": "", "clock": entry.clock}
+    known = [price for price in (entry.price_per_hour, price_of(found.machines)) if price is not None and price > 0]
+    made = min(filter(None, (str(each.get("created_at") or "") for each in found.machines)), default="")
+    clock = entry.clock if entry.journaled_at else API
+    return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made, "clock": clock}
+
+
+def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
+    """What the host's machines have cost at most, now that their end is certain, and a line about it.
+
+    ``bill``: the purchase by the ledger; without one the plan tells. ``now``: by the clock that noted its beginning.
+    """
+    if not plan["began"]:
+        return {}
+    begin = seconds_of(plan["began"])
+    bill = bill or Bill("", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=begin, end=now)
+    if not bill.is_known or bill.price_per_hour is None:
+        return {"cost": messages.unknown_cost(plan["host"])}
+    millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
+    said = messages.has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
+    return {"usd": dollars(millionths), "cost": said}
+
+
+@dataclass(frozen=True)
+class Left:
+    """The ids of what has not ended for certain, sentences about it, and the class of the first error."""
+
+    ids: tuple[str, ...]
+    said: tuple[str, ...]
+    error_class: str = "unavailable"
+
+
+def left_of(plan: Row, answers: t.Sequence[Row]) -> Left:
+    """What is left of a host's machines. ``answers``: those of `delete_resource`."""
+    stopped_ids = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
+    said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped_ids]
+    classes = [each["error_class"] for each in answers if each.get("error_class")]
+    ids = [each for each in plan["ids"] if each not in stopped_ids]
+    return Left(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
+
+
+def late_of(plan: Row, listed: t.Iterable[Machine]) -> Left:
+    """The machines of an offer under way that came while the others ended."""
+    late = [
+        machine
+        for machine in listed
+        if machine["offer_id"] == plan["offer_id"]
+        and machine["resource_id"] not in (None, "", *plan["ids"])
+        and not _states.is_gone(machine["status"])
+    ]
+    said = (f"Meanwhile there came {messages.described(late)}.",) if late else ()
+    return Left(tuple(machine["resource_id"] for machine in late), said)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What the registry keeps of an end: ``changes`` to the entry, and whether it ``ends`` after them."""
+
+    changes: dict[str, t.Any]
+    ends: bool = True
+
+
+def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
+    """What the registry keeps of a host. A machine that is forgotten, or gone, may have been billed.
+
+    A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
+    API has told when the machine was made.
+    """
+    if left:
+        return Notes({_IDS: list(left), _PURCHASE: MADE}, ends=False)
+    if not entry.is_open:
+        is_new = plan["began"] and not entry.journaled_at
+        return Notes({_JOURNALED: plan["began"], NOTED_BY: API} if is_new else {})
+    if not (plan["ids"] or plan["gone"] or plan["forgotten"]):
+        return Notes({_PURCHASE: REFUSED})
+    return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {})})

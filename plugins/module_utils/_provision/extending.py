@@ -1,0 +1,175 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much more time a machine may get. Moments are seconds since the epoch, bills USD.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .._moments import seconds_of
+from .._wording import amount, table
+from . import lease, messages
+from .clock import APART, Clock
+from .declaration import read_bill
+from .entry import Entry
+from .lease import Lease
+from .reaping import Life, life
+from .sums import UNLIMITED
+
+# Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
+ENDING = 900.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
+
+    ``longest``: its whole lease; ``max_bill``: USD for its whole life.
+    """
+
+    by: float | None = None
+    until: float | None = None
+    longest: Lease = field(default_factory=Lease)
+    max_bill: float | None = None
+
+    def end(self, before: float | None, now: float) -> float:
+        """The end that it asks for: what is over already gets more time from now on."""
+        return self.until if self.until is not None else max(before or 0.0, now) + (self.by or 0.0)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); or the ``refusal``."""
+
+    end: float | None = None
+    more: float | None = None
+    at_most: float | None = None
+    refusal: str = ""
+
+
+def read_wish(by: t.Any, until: t.Any) -> Wish:
+    """How much more, or until when. Raises ValueError with a sentence for a person."""
+    texts = {"extend_by": str(by or "").strip(), "extend_until": str(until or "").strip()}
+    given = {name: text for name, text in texts.items() if text}
+    if len(given) != 1:
+        raise ValueError(
+            "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
+        )
+    ((name, text),) = given.items()
+    try:
+        found = lease.read_lease(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+    wish = Wish(by=found.seconds) if name == "extend_by" else Wish(until=found.moment)
+    if wish == Wish():
+        raise ValueError(f"{name} must be {_FORMS[name]}, not '{text}'")
+    return wish
+
+
+_FORMS = {"extend_by": "a duration such as 4h", "extend_until": "a time with its zone such as 2026-12-01T06:00Z"}
+
+
+def limited(wish: Wish, lease_max: t.Any, max_bill: t.Any) -> Wish:
+    """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError."""
+    wrong: list[str] = []
+    bill = read_bill(max_bill, wrong)
+    if wrong:
+        raise ValueError(" ".join(wrong))
+    return replace(wish, longest=lease.read_lease(lease_max), max_bill=None if bill == UNLIMITED else bill)
+
+
+def extend(host: str, entry: Entry, wish: Wish, clock: Clock) -> Extension:
+    """The new end of a host's machine, by the clock that noted the old one."""
+    now, before = clock.now(entry.clock), life(entry, None, clock)
+    refusal = _fixed(host, entry, before, wish, now)
+    if refusal:
+        return Extension(refusal=refusal)
+    end = wish.end(before.end, now)
+    begin = _begin(entry, now)
+    at_most = None if begin is None else lease.most(entry.price_per_hour, end - begin)
+    refusal = _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most)
+    if refusal:
+        return Extension(refusal=refusal)
+    return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
+
+
+def _fixed(host: str, entry: Entry, before: Life, wish: Wish, now: float) -> str:
+    """Why the end of the host's machine cannot be moved at all."""
+    if entry.is_empty or entry.is_refused:
+        return messages.owns_no_lease(host)
+    if before.reason:
+        return messages.unreadable_lease(host, before.reason)
+    reaped = lease.moment_of(entry.reaped_at)
+    if reaped is not None and now < reaped + ENDING:
+        return messages.is_reaped(host, lease.said(reaped))
+    return messages.endless(host) if before.end is None and wish.until is None else ""
+
+
+def _begin(entry: Entry, now: float) -> float | None:
+    """When it was bought; a moment in the future is of a clock that was wrong."""
+    begin = seconds_of(entry.journaled_at)
+    return None if begin is None or begin > now + APART else begin
+
+
+def _not_later(host: str, before: float | None, end: float, now: float) -> str:
+    """Why the new end is none: it is over, or earlier than the old one."""
+    if end <= now:
+        return messages.in_the_past(host, lease.said(end), lease.said(now))
+    if before is not None and end < before:
+        return messages.no_shorter(host, lease.said(end), lease.said(before))
+    return ""
+
+
+def _above(host: str, wish: Wish, begin: float | None, end: float, at_most: float | None) -> str:
+    """Why the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
+    latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
+    if wish.longest and (begin is None or end > latest):
+        longest = "unknown, since nobody knows when it was bought" if begin is None else wish.longest.text
+        return messages.too_long(host, lease.said(end), longest)
+    if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
+        return messages.too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
+    return ""
+
+
+def noted(extension: Extension) -> dict[str, t.Any]:
+    """What the registry keeps of it; the mark of a sweep that came to nothing goes."""
+    bill = extension.at_most
+    return {
+        lease.ENDS_AT: None if extension.end is None else lease.utc(extension.end),
+        lease.AT_MOST: None if bill is None else round(bill, 2),
+        lease.REAPED_AT: None,
+    }
+
+
+def row(host: str, extension: Extension, before: float | None) -> dict[str, t.Any]:
+    """An extension as people read it, and a workflow gets it. ``before``: the end until now."""
+    return {
+        "host": host,
+        "before": _said(before),
+        "until": _said(extension.end),
+        "more": _cents(extension.more),
+        "at_most": _cents(extension.at_most),
+    }
+
+
+def _said(moment: float | None) -> str | None:
+    return None if moment is None else lease.said(moment)
+
+
+def _cents(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 2)
+
+
+def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The same as a table, with what all of it costs more."""
+    more = [each["more"] for each in rows if each["more"] is not None]
+    return [*table(rows, _COLUMNS), "", f"USD more in total: {amount(sum(more))}"] if rows else ["No end was moved."]
+
+
+_COLUMNS = {"host": "host", "until": "before", "now until": "until", "USD more": "more", "at most": "at_most"}

@@ -1,0 +1,151 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Until when the machines of planned hosts live, what they cost until then, and what people must know of it.
+
+Moments are seconds since the epoch, bills USD. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from .._moments import first_of, seconds_of
+from . import lease, messages
+from .clock import API, NOTED_BY, Clock
+from .declaration import Declaration
+from .place import Place
+from .planning import BUY, STOP, Case, Plan
+from .standing import Status
+from .sums import UNLIMITED
+
+
+def leased(host: Declaration, clock: Clock) -> dict[str, t.Any]:
+    """What the registry keeps of a lease that begins now."""
+    end = host.lease.end(clock.now())
+    if end is None:
+        return {}
+    return {lease.LEASED: host.lease.text, lease.ENDS_AT: lease.utc(end), NOTED_BY: clock.noting}
+
+
+def idles(host: Declaration) -> dict[str, t.Any]:
+    """What the registry keeps of how long a machine may be idle whose first boot installs what notes that."""
+    return {lease.IDLES: host.idle_after} if host.idle_after else {}
+
+
+def timed(case: Case, clock: Clock) -> Case:
+    """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
+    if not (clock.is_apart and case.buys and _is_timed(case.host)):
+        return case
+    refusal = messages.clocks_refuse(case.host.host, apart(clock))
+    return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
+
+
+def _is_timed(host: Declaration) -> bool:
+    """Whether a wrong clock would make what it buys last longer, or cost more, than it declares."""
+    return bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+
+
+def apart(clock: Clock) -> str:
+    """What each clock says; empty if they agree."""
+    return messages.clocks_apart({name: lease.said(at) for name, at in clock.times.items()}) if clock.is_apart else ""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Until when a machine lives (None for no end), and what it costs at most until then (None if not known)."""
+
+    end: float | None = None
+    bill: float | None = None
+
+
+def created_of(case: Case, status: Status) -> float | None:
+    """When the host's machine was bought, by the API's records; None if they do not say."""
+    return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
+
+
+def end_of(case: Case, status: Status) -> float | None:
+    """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
+    entry, created = case.entry, created_of(case, status)
+    if not case.host.by_name:
+        return lease.end_of(entry.leased, entry.ends_at, created)
+    return None if created is None else case.host.lease.end(created)
+
+
+def lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
+    """That of what the host owns or would buy."""
+    if draft.action == BUY:
+        return _lifetime(clock.now(), case.host.lease.end(clock.now()), draft.price_per_hour)
+    noted, created = seconds_of(case.entry.journaled_at), created_of(case, status)
+    begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
+    try:
+        return _lifetime(begin, end_of(case, status), draft.price_per_hour)
+    except ValueError:  # which `warnings` tells
+        return Lifetime()
+
+
+def _lifetime(begin: float | None, end: float | None, price: float | None) -> Lifetime:
+    if end is None or begin is None:
+        return Lifetime(end)
+    return Lifetime(end, lease.most(price, max(0.0, end - begin)))
+
+
+def of_hosts(
+    plans: t.Sequence[Plan], cases: t.Mapping[str, Case], statuses: t.Mapping[str, Status], clock: Clock
+) -> dict[str, Lifetime]:
+    """Those of the hosts that own or would buy something."""
+    known = [draft for draft in plans if draft.host in cases and draft.action != STOP]
+    return {
+        draft.host: lifetime(cases[draft.host], draft, statuses.get(draft.offer_id) or {}, clock) for draft in known
+    }
+
+
+def lives(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
+    """A line for each end, with the hosts that it is of."""
+    ends: dict[str, dict[str, Lifetime]] = {}
+    for host, each in found.items():
+        ends.setdefault("" if each.end is None else lease.said(each.end), {})[host] = each
+    for same in ends.values():
+        bills = [each.bill for each in same.values()]
+        total = None if None in bills else sum(filter(None, bills))
+        line = lease.until(next(iter(same.values())).end, total)
+        yield f"{messages.some(list(same))}: {line}{' together' if len(same) > 1 and total else ''}"
+
+
+def unswept(swept: float | None, now: float, *, refused: bool) -> str:
+    """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately."""
+    if swept is not None and abs(now - swept) <= lease.SWEEPS:
+        return ""
+    return messages.unswept("" if swept is None else lease.said(swept), refused=refused)
+
+
+def warnings(
+    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
+) -> t.Iterator[str]:
+    """What people must know of the leases of what the hosts own, and of the clocks that measure them."""
+    for case in cases:
+        if case.standing.owns:
+            yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
+    if any(case.entry.ends_at or _begins(case, draft) for case, draft in zip(cases, plans)):
+        yield apart(clock)
+
+
+def _overdue(case: Case, status: Status, clock: Clock) -> str:
+    try:
+        end = end_of(case, status)
+    except ValueError as error:
+        return messages.unreadable_lease(case.host.host, str(error))
+    noted_by = API if case.host.by_name else case.entry.clock
+    over = end is not None and clock.since(end, noted_by) >= 0
+    return messages.lease_over(case.host.host, lease.said(end or 0.0)) if over else ""
+
+
+def _begins(case: Case, draft: Plan) -> bool:
+    return bool(case.host.lease) and draft.action == BUY
+
+
+def unwatched(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:
+    """The registries of which people must know if no sweep enforces the leases that begin now."""
+    pairs = [(case, draft) for case, draft in zip(cases, plans) if _begins(case, draft)]
+    return [case.host.registry for case, _draft in pairs if case.host.unswept != "refuse"]

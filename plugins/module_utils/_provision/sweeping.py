@@ -1,0 +1,166 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sweep finds: the hosts whose lease is over, those to be asked whether they are idle, and the rest.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .. import _states
+from .._wording import table, usd
+from . import lease, lifetimes, messages, ownership, reaping
+from .clock import Clock
+from .entry import Entry
+from .machines import created_of, price_of
+from .ownership import Machine
+from .place import NOWHERE, Place
+from .reaping import Life, State
+from .standing import Account
+
+_OVER = {"host": "host", "lease over since": "until", "USD/hour": "price_per_hour", "machine": "resource_id"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host that owns something, with what the API has of it."""
+
+    host: str
+    place: Place
+    entry: Entry
+    machines: tuple[Machine, ...]
+    life: Life
+    idle: float = 0.0  # seconds for which it may be idle; 0 if it is not watched
+
+    @property
+    def may_be_idle(self) -> bool:
+        """Whether it is asked: its time is not over in any case, and what is odd about it ends nothing."""
+        return bool(self.idle) and self.life.state in (State.LIVES, State.ENDLESS)
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """USD per hour of all its machines; None if one of them is unknown."""
+        return price_of(self.machines) if self.machines else self.entry.price_per_hour
+
+    @property
+    def row(self) -> dict[str, t.Any]:
+        """It as people read it, and a workflow gets it."""
+        return {
+            "host": self.host,
+            "until": None if self.life.end is None else lease.said(self.life.end),
+            "price_per_hour": self.price_per_hour,
+            "resource_id": [ownership.id_of(machine) for machine in self.machines] or list(self.entry.resource_ids),
+        }
+
+
+def of_entry(
+    place: Place, host: str, entry: Entry, account: Account, clock: Clock, limits: t.Mapping[str, str]
+) -> Host | None:
+    """A host that a registry knows; None if it owns nothing. ``limits``: how long declared hosts may be idle."""
+    if entry.is_empty or entry.is_refused:
+        return None
+    found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
+    if not entry.resource_ids:
+        found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
+    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
+    # several machines only the first would be asked, so those of a cluster never are.
+    idle = _seconds(limits.get(host, entry.idles)) if len(entry.instances) == 1 else 0.0
+    return Host(host, place, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
+
+
+def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
+    """A host without a registry: its machine is the one that its name proves."""
+    host = raw["host"]
+    own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
+    life = reaping.life_by_name(str(raw["lease"] or ""), created_of(own), clock) if own else Life()
+    idle = _seconds(str(raw["idle_after"])) if len(own) == 1 else 0.0
+    return Host(host, NOWHERE, Entry(), tuple(own), life, idle)
+
+
+def _seconds(text: str) -> float:
+    """A duration, 0 of none; what cannot be read ends nothing, and is an error of the declaration."""
+    try:
+        return lease.read_duration(text) or 0.0
+    except ValueError:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a sweep has found: the hosts that registries know, those that only their names tell, and the clocks.
+
+    ``by_name``: machines of the latter end, too. ``unclaimed``: machines that no host owns.
+    """
+
+    known: tuple[Host, ...]
+    named: tuple[Host, ...]
+    clock: Clock
+    unclaimed: t.Sequence[Machine] = ()
+    by_name: bool = False
+
+    @property
+    def all(self) -> tuple[Host, ...]:
+        """Every host."""
+        return (*self.known, *self.named)
+
+    @property
+    def ending(self) -> tuple[Host, ...]:
+        """Those that this sweep may end."""
+        return self.all if self.by_name else self.known
+
+    @property
+    def due(self) -> list[Host]:
+        """Those whose lease is over."""
+        return _in(State.OVER, self.ending)
+
+    @property
+    def watched(self) -> list[Host]:
+        """Those that are asked whether they are idle."""
+        return [each for each in self.ending if each.may_be_idle]
+
+    @property
+    def trouble(self) -> list[str]:
+        """Why the sweep fails: leases that cannot be read, and clocks that differ."""
+        unreadable = [messages.unreadable_lease(each.host, each.life.reason) for each in _in(State.UNKNOWN, self.all)]
+        return [*unreadable, lifetimes.apart(self.clock)]
+
+    def lines(self) -> list[str]:
+        """For people, shortest if there is nothing to do."""
+        due = self.due
+        over = [*table([each.row for each in due], _OVER), ""] if due else ["No lease is over."]
+        return [
+            *over,
+            *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name(), self._rest())),
+        ]
+
+    def _live(self) -> str:
+        live = sorted(_in(State.LIVES, self.all), key=lambda each: each.life.end or 0.0)
+        if not live:
+            return ""
+        return f"{len(live)} with time left; the next until {lease.said(live[0].life.end or 0.0)} ({live[0].host})."
+
+    def _endless(self) -> str:
+        hosts = [each.host for each in _in(State.ENDLESS, self.all) if each.machines]
+        return f"{len(hosts)} without a lease: {messages.some(hosts)}." if hosts else ""
+
+    def _asked(self) -> str:
+        hosts = [each.host for each in self.watched]
+        return f"{len(hosts)} asked whether they are idle: {messages.some(hosts)}." if hosts else ""
+
+    def _over_by_name(self) -> str:
+        hosts = [] if self.by_name else [each.host for each in _in(State.OVER, self.named)]
+        return f"Over, by their names alone: {messages.some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
+
+    def _rest(self) -> str:
+        if not self.unclaimed:
+            return ""
+        cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
+        return f"{len(self.unclaimed)} that nobody claims cost {cost}; the playbook audit shows them."
+
+
+def _in(state: State, hosts: t.Iterable[Host]) -> list[Host]:
+    return [each for each in hosts if each.life.state is state]

@@ -1,0 +1,142 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a host's machines: what is left, what the registry keeps, and what it has cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import Left, Notes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook, Turn
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+
+from provision_samples import entry, machine, machine_id, offer_id
+
+NOON = 1_800_000_000.0
+HOUR, DAY = 3600.0, 86_400.0
+OFFER, M, N = offer_id(1), machine_id(1), machine_id(2)
+MADE = {"provision_purchase": "made"}
+PLAN = {"host": "gpu-1", "ids": [M], "gone": [], "forgotten": [], "price_per_hour": 2.0, "offer_id": OFFER, "began": ""}
+
+
+def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
+    return entry(OFFER, ids, purchase, **{"provision_price_per_hour": 2.0, **fields})
+
+
+@pytest.mark.parametrize(
+    ("entry_", "plan", "left", "notes"),
+    [
+        (known(), {}, [], Notes({})),
+        (known([M, N]), {}, [N], Notes({"provision_resource_ids": [N], "provision_purchase": "made"}, ends=False)),
+        # What is open: a shared registry ends only what it knows to be bought.
+        (known((), "sent"), {}, [], Notes({**MADE, "provision_resource_ids": [M]})),
+        (known((), "sent"), {"ids": [], "gone": [M]}, [], Notes(MADE)),
+        (known((), "sent"), {"ids": [], "forgotten": [M]}, [], Notes(MADE)),
+        (known((), "sent"), {"ids": []}, [], Notes({"provision_purchase": "refused"})),
+        # The API alone knows when it was made.
+        (known(), {"began": utc(NOON)}, [], Notes({"provision_journaled_at": utc(NOON), "provision_clock": "api"})),
+        (known(provision_journaled_at=utc(NOON)), {"began": utc(NOON)}, [], Notes({})),
+    ],
+)
+def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: Notes) -> None:
+    assert ended.notes(entry_, {**PLAN, **plan}, left) == notes
+
+
+@pytest.mark.parametrize(
+    ("plan", "clock", "usd", "said"),
+    [
+        ({}, Clock(NOON + 5 * HOUR), 10.0, "has cost at most USD 10.00: 5.00 hours at USD 2.00 per hour"),
+        ({"clock": "api"}, Clock.of(NOON + 29 * HOUR, -DAY), 10.0, "5.00 hours"),
+        ({"clock": "database"}, Clock(NOON, NOON + DAY, NOON + 5 * HOUR), 10.0, "5.00 hours"),
+        # A clock that was wrong at the purchase
+        ({}, Clock(NOON - 60), None, "is not known"),
+        ({"began": "soon"}, Clock(NOON), None, "is not known"),
+        ({"price_per_hour": None}, Clock(NOON + HOUR), None, "is not known"),
+        ({"began": ""}, Clock(NOON + HOUR), None, ""),
+    ],
+)
+def test_what_it_has_cost(plan: dict[str, Any], clock: Clock, usd: float | None, said: str) -> None:
+    whole = {**PLAN, "began": utc(NOON), "clock": "here", **plan}
+    found = ended.has_cost(whole, None, clock.now(whole["clock"]))
+    assert found.get("usd") == usd and said in found.get("cost", "")
+
+
+def test_what_the_ledger_says_of_the_cost_counts() -> None:
+    bill = Bill("", "gpu-1", OFFER, price_per_hour=5.0, begin=NOON, end=NOON + HOUR)
+    assert ended.has_cost({**PLAN, "began": utc(NOON)}, bill, NOON + DAY)["usd"] == 5.0
+    assert "is not known" in ended.has_cost({**PLAN, "began": utc(NOON)}, replace(bill, end=NOON - 1), NOON)["cost"]
+
+
+@pytest.mark.parametrize(
+    ("entry_", "machines", "found"),
+    [
+        (known(provision_journaled_at=utc(NOON), provision_clock="api"), [], (2.0, utc(NOON), "api")),
+        (known(provision_journaled_at=utc(NOON)), [machine(1, price_per_hour=5.0)], (5.0, utc(NOON), "here")),
+        (entry(), [machine(1, created_at=utc(NOON), price_per_hour=5.0)], (5.0, utc(NOON), "api")),
+        (known((), "refused"), [], (None, "", "here")),
+    ],
+)
+def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[Any, ...]) -> None:
+    costs = ended.costs(entry_, End(Action.END, tuple(machines)))
+    assert (costs["price_per_hour"], costs["began"], costs["clock"]) == found
+
+
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [
+        ([{"resource_id": M, "billing_stopped": True}], Left((), ())),
+        ([], Left((M,), ())),
+        ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], Left((M,), ("no",))),
+        ([{"resource_id": M, "msg": "no", "error_class": "auth"}], Left((M,), ("no",), "auth")),
+    ],
+)
+def test_what_is_left(answers: list[dict[str, Any]], left: Left) -> None:
+    assert ended.left_of(PLAN, answers) == left
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_late"),
+    [({}, True), ({"status": "deleted"}, False), ({"offer_id": offer_id(2)}, False), ({"resource_id": M}, False)],
+)
+def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool) -> None:
+    found = ended.late_of(PLAN, [machine(2, offer=OFFER, **fields)])
+    assert (found.ids, bool(found.said)) == ((N,) if is_late else (), is_late)
+
+
+@pytest.mark.parametrize(
+    ("entry_", "by_name", "age"),
+    [
+        (known((), "sent", provision_journaled_at=utc(NOON - 60)), False, 60.0),
+        (known((), "sent", provision_journaled_at=utc(NOON - 60)), True, 0.0),
+        (known((), "sent", provision_journaled_at=utc(NOON + DAY - 60), provision_clock="api"), False, 60.0),
+        (known((), "sent"), False, None),
+    ],
+)
+def test_the_age_of_a_journal(entry_: Any, by_name: bool, age: float | None) -> None:
+    raw = {"host": "gpu-1", "name": "gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
+    one = ended.asked(raw, entry_, NOWHERE if by_name else Folder("/registry"))
+    assert ended.aged(one, Clock.of(NOON, DAY)).age == age
+
+
+@pytest.mark.parametrize(
+    ("action", "turn", "after", "label"),
+    [
+        (Action.END, Turn.ENDS, Action.END, "; said"),
+        (Action.FORGET, Turn.ENDS, Action.FORGET, "; said"),
+        (Action.END, Turn.STAYS, Action.NOTHING, "said"),
+        (Action.END, Turn.WAITS, Action.STOP, "gpu-1: nothing, see below"),
+    ],
+)
+def test_the_last_look_of_a_sweep(action: Action, turn: Turn, after: Action, label: str) -> None:
+    look = LastLook(turn, "said")
+    found = ended.after_look("gpu-1", End(action, (machine(1),) if action is Action.END else ()), look)
+    assert found.action is after
+    assert ended.label("gpu-1", known(), found, look, would=False).endswith(label)

@@ -1,0 +1,173 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Until when machines live, what they cost until then, and who buys nothing while clocks differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, lifetimes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lifetimes import Lifetime
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    STOP,
+    WAIT,
+    Case,
+    Plan,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from provision_samples import entry, host, machine_id, offer_id
+
+NOON = 1_800_000_000.0
+HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
+
+
+def free(**fields: Any) -> Case:
+    return Case(host(**fields), entry(), Standing(Kind.FREE))
+
+
+def owner(ends: float | None = 8 * HOUR, **fields: Any) -> Case:
+    noted = {"provision_leased": "8h", "provision_ends_at": None if ends is None else lease.utc(NOON + ends)}
+    known = {"provision_journaled_at": lease.utc(NOON), "provision_price_per_hour": 2.0, **noted, **fields}
+    found = entry(offer_id(1), [machine_id(1)], "made", **known)
+    return Case(host(lease="8h"), found, Standing(Kind.READY, offer_id=offer_id(1)))
+
+
+def buys(case: Case) -> Plan:
+    return Plan(case.host.host, BUY, offer_id(1), price_per_hour=2.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "refuses"),
+    [
+        ({}, False),
+        ({"idle_after": "8h"}, False),
+        ({"max_total_price_per_hour": 5}, False),
+        ({"lease": "8h"}, True),
+        ({"lease": "2028-01-01T00:00Z"}, True),
+        ({"lease": "8h", "max_bill": 20}, True),
+        ({"budget": 100}, True),
+        ({"budget": "unlimited"}, False),
+    ],
+)
+@pytest.mark.parametrize("ahead", [DAY, -DAY, YEAR, 301.0])
+def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], refuses: bool, ahead: float) -> None:
+    case = lifetimes.timed(free(**fields), Clock.of(NOON, ahead))
+    assert case.buys is not refuses
+    assert bool(case.host.objections) is refuses
+    if refuses:
+        (said,) = case.host.objections
+        assert f"{lease.said(NOON)} by this computer, {lease.said(NOON + ahead)} by the API" in said
+        assert "Without provision_lease, provision_max_bill and provision_budget it buys." in said
+
+
+def test_clocks_that_agree_change_nothing() -> None:
+    case = free(lease="8h", max_bill=20)
+    assert lifetimes.timed(case, Clock.of(NOON, 299.0, NOON + 100)) is case
+    assert lifetimes.timed(case, Clock(NOON)) is case
+    # What is owned is kept, whatever the clocks say.
+    kept = owner()
+    assert lifetimes.timed(kept, Clock.of(NOON, YEAR)) is kept
+
+
+@pytest.mark.parametrize(
+    ("clock", "noted"),
+    [
+        (Clock(NOON), "here"),
+        (Clock.of(NOON - 60, 60.0), "api"),
+        (Clock.of(NOON - 60, 30.0, NOON), "database"),
+    ],
+)
+def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
+    ends = {"provision_leased": "8h", "provision_ends_at": lease.utc(NOON + 8 * HOUR), "provision_clock": noted}
+    assert lifetimes.leased(host(lease="8h"), clock) == ends
+    assert lifetimes.leased(host(), clock) == {}
+    case = free(lease="8h")
+    assert lifetimes.lifetime(case, buys(case), {}, clock) == Lifetime(NOON + 8 * HOUR, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "found"),
+    [
+        (owner(), {}, Lifetime(NOON + 8 * HOUR, 16.0)),
+        (owner(), {"procured_at": lease.utc(NOON + 60)}, Lifetime(NOON + 8 * HOUR + 60, 16.0)),
+        # By another clock, or moved
+        (owner(), {"procured_at": lease.utc(NOON - YEAR)}, Lifetime(NOON + 8 * HOUR, 16.0)),
+        (owner(), {"procured_at": lease.utc(NOON + YEAR)}, Lifetime(NOON + 9 * HOUR, 18.0)),
+        (owner(), {"procured_at": "9999-12-31T23:59:59Z"}, Lifetime(NOON + 8 * HOUR, 16.0)),
+        (owner(None), {}, Lifetime()),
+        (owner(provision_ends_at="soon"), {}, Lifetime()),
+        (owner(provision_journaled_at=""), {}, Lifetime(NOON + 8 * HOUR)),
+    ],
+)
+def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> None:
+    draft = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
+    assert lifetimes.of_hosts([draft], {case.host.host: case}, {offer_id(1): status}, Clock(NOON)) == {
+        case.host.host: found
+    }
+    assert lifetimes.of_hosts([Plan("gpu-1", STOP)], {"gpu-1": case}, {}, Clock(NOON)) == {}
+
+
+@given(
+    st.floats(min_value=0, max_value=1800),
+    st.none() | st.floats(min_value=-2 * YEAR, max_value=2 * YEAR),
+    st.sampled_from(["", "api", "database"]),
+)
+@example(0.0, -DAY, "api")
+def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
+    waits: float, created: float | None, noted_by: str
+) -> None:
+    """From the plan to the journal it takes a while; a creation more than an hour later costs that hour at most."""
+    case = owner(provision_journaled_at=lease.utc(NOON + waits), provision_clock=noted_by)
+    status = {} if created is None else {"procured_at": lease.utc(NOON + created)}
+    found = lifetimes.lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
+    assert found.end is not None and NOON + 8 * HOUR <= found.end <= NOON + 9 * HOUR
+    moved = created is not None and created + 2 > waits + HOUR
+    assert found.bill is not None and found.bill <= (18.002 if moved else 16.002)
+
+
+@pytest.mark.parametrize(
+    ("swept", "said"),
+    [(None, "no run of it is known"), (NOON - HOUR, ""), (NOON - HOUR - 1, "2027"), (NOON + DAY, "2027"), (NOON, "")],
+)
+def test_sweeps(swept: float | None, said: str) -> None:
+    found = lifetimes.unswept(swept, NOON, refused=False)
+    assert said in found and bool(found) is bool(said)
+
+
+@pytest.mark.parametrize(
+    ("case", "clock", "said"),
+    [
+        (owner(), Clock(NOON + 7 * HOUR), []),
+        (owner(), Clock(NOON + 8 * HOUR), ["The lease of gpu-1 was over at 2027-01-15 16:00 UTC"]),
+        (owner(provision_clock="api"), Clock.of(NOON + 9 * HOUR, -2 * HOUR), ["The clocks differ"]),
+        (owner(provision_ends_at="soon"), Clock(NOON), ["The lease of gpu-1 cannot be read"]),
+        (owner(None), Clock.of(NOON, DAY), []),
+    ],
+)
+def test_what_people_must_know(case: Case, clock: Clock, said: list[str]) -> None:
+    found = [each for each in lifetimes.warnings([case], [Plan("gpu-1", WAIT)], {}, clock) if each]
+    assert len(found) == len(said) and all(part in each for part, each in zip(said, found, strict=True)), found
+
+
+def test_registries_that_must_be_swept() -> None:
+    cases = [free(lease="8h"), free(lease="8h", lease_unswept="refuse"), free(), owner()]
+    plans = [*map(buys, cases[:3]), Plan("gpu-1", WAIT)]
+    assert lifetimes.unwatched(cases, plans) == [cases[0].host.registry]
+
+
+def test_lines() -> None:
+    found = {"a": Lifetime(NOON, 16.0), "b": Lifetime(NOON, 8.0), "c": Lifetime(), "d": Lifetime(NOON + 60, None)}
+    assert list(lifetimes.lives(found)) == [
+        "a, b: until 2027-01-15 08:00 UTC, at most USD 24.00 together",
+        "c: until you end it",
+        "d: until 2027-01-15 08:01 UTC, at most an unknown sum",
+    ]
+    assert isinstance(owner().entry, Entry)
