@@ -32,6 +32,7 @@ from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
 from .._registry._postgresql import Ceilings, TooDear
 from .._registry._protocol import Claimed, Registry, RegistryError
+from .._text import number_of
 from .._wording import usd
 from ._journal import Journal
 from ._offer_machines import OfferMachines
