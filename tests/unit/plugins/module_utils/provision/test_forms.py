@@ -31,7 +31,7 @@ FOUND = [{**machine(1), "resource_id": "r-1"}]
             "'USD per hour for all machines, at the most' is USD 4.00 per hour.",
         ),
         (
-            messages.too_dear("x", 5.0, messages.limit_of(4.0)),
+            messages.too_dear("x", 5.0, messages.ceiling_of(4.0)),
             "not within 'USD per hour for one machine, at the most' (USD 4.00 per hour).",
         ),
         (messages.no_match("none"), "No offer matches what was asked for. Ask for less (region, vendor,"),
