@@ -50,7 +50,9 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
     own: dict[str, dict[str, Any]] = {
         host: {
             "inventory_hostname": host,
-            "provision__declared": {"declarations": {host: {"host": host, "id": host, "max_total_price_per_hour": ""}}},
+            "provision__declared": {
+                "declarations": {host: {"host": host, "id": host, "max_total_price_per_hour": "", "budget": ""}}
+            },
             "provision__planned": {"plans": plans, "common": {"call": "first", "consumed": list(HOSTS)}},
         }
         for host in HOSTS
