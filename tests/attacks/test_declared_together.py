@@ -130,19 +130,6 @@ def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: At
 
 
 @core
-def test_templates_that_take_long_are_evaluated_side_by_side(account: StandIn, project: Attacked) -> None:
-    hosts = [f"gpu-{number}" for number in range(1, 9)]
-    project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, zone="{{ lookup('pipe', 'sleep 0.4; echo eu') }}")
-    for number in range(8):
-        account.sell("acme", 2.0 + number / 10)
-    run = project.playbook(f"{SUPPLY}.provision", provision_timezone="{{ zone }}")
-    assert run.returncode == 0 and len(account.purchases) == 8, run.output
-    assert all(project.owned(host) for host in hosts), run.output
-    alone = [line for line in run.output.splitlines() if line.startswith("included: ") and "declare.yml" in line]
-    assert len(alone) == 1 and "gpu-8" in alone[0] and "gpu-1," not in alone[0], run.output
-
-
-@core
 def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2"]
     project.declare(hosts)
