@@ -311,7 +311,7 @@ def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) 
     theirs = {"max_price_per_hour": 99, "max_total_price_per_hour": 99, "cluster_name": "theirs", "host": "theirs"}
     theirs |= {"registry_file": "theirs.yml", "project": "theirs", "account": "theirs", "resource_name": "theirs"}
     theirs |= {"note": {"provision_lease": "1h"}, "plan": {"max_price_per_hour": 99}}
-    run = project.hurry(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}), 45)
+    run = project.playbook(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}))
     (purchase,) = account.purchases
     assert (purchase.name, failed(run, "gpu-1"), failed(run, "dear")) == ("gpu-1", False, True), run.output
     assert project.owned("gpu-1") == purchase.ids and "theirs" not in project.noted("gpu-1")
@@ -339,9 +339,9 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     ):
         account.on("POST", "/get_offers", hook, sent=f"vendor: {host}")
     defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
-    run = project.hurry(project.play_of("provision", module_defaults=defaults), 45)
+    run = project.playbook(project.play_of("provision", module_defaults=defaults))
     check = Cases()
-    with check("in time (17)"):
+    with check("an end (17)"):
         assert "ENDED BY THE TEST" not in run.output
     for host in hosts:
         with check(host):

@@ -24,7 +24,6 @@ BRINGS_AWX = "12.3.0"
 URL = "https://git.example.com/gpu.git"
 SETUP = "compute_index.supply.awx_setup"
 # Each set-up is some eighty processes, one after the other; on a slow computer that does other things, too, minutes.
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +41,6 @@ def awx() -> Iterator[FakeAwx]:
 @pytest.fixture
 def project(make_project: MakeProject, collections: Path, awx: FakeAwx, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A user who may change AWX."""
-    monkeypatch.setattr("project.COMMAND_SECONDS", 600)  # a process for each of some fifty changes, on a busy computer
     project = make_project()
     project.environment |= {
         "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([os.environ["ANSIBLE_COLLECTIONS_PATH"], str(collections)]),

@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any
 
 from conftest import MakeProject, Project, Run, core
+from limits import HANGS
 from simulator import Offer
 
 pytestmark = core
@@ -57,7 +58,7 @@ def buy(project: Project, offer_id: str, name: str) -> str:
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=HANGS):
         return project.simulator.purchases[-1].resource_ids[0]
 
 

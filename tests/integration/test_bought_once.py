@@ -188,7 +188,6 @@ def moments(project: Project, seconds: float, requests: int) -> list[Callable[[]
     ]
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_play_killed_at_any_moment_buys_once(make_project: MakeProject, part: int) -> None:
     # The purchase blocks, so that many of the kills fall into it.

@@ -9,13 +9,14 @@ import json
 import os
 import re
 import signal
-import time
+from functools import partial
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._life import ASSUMPTIONS
 
 from conftest import PROCURE, MakeProject, Project, Run, core
+from limits import until
 from simulator import Fault, Offer
 from simulator.like import switches
 
@@ -152,11 +153,10 @@ def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject, in_pr
 def test_one_that_was_killed_is_taken_up_and_ended(make_project: MakeProject, when: str, after: str) -> None:
     project = make_project([Offer(gpu_price_per_hour=1.2)], provision_seconds=6, procure_seconds=3)
     program = project.start("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.probe", *BUY)
-    deadline = time.monotonic() + 100
     # The ids are noted once the purchase is answered.
-    while not (ids_of(project) if when == "booting" else project.simulator.purchases):
-        assert time.monotonic() < deadline and program.poll() is None, program.read()
-        time.sleep(0.05)
+    noted = partial(ids_of, project) if when == "booting" else lambda: project.simulator.purchases
+    until(lambda: noted() or program.poll() is not None)
+    assert program.poll() is None, program.read()
     os.kill(program.pid, signal.SIGKILL)
     program.wait()
     project.end_leftovers()

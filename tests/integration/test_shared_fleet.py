@@ -9,8 +9,6 @@ import json
 import os
 import platform
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +62,6 @@ def buying(url: str) -> int:
     """How many purchases are under way."""
     made = postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')") != [(None,)]
     return states(url).count("buying") if made else 0
-
-
-def wait_for(due: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not due():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def live(project: Project) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, core
+from limits import HANGS, until
 from simulator import Fault, Offer
 
 PASSWORD = "kept-between-us-4711"
@@ -85,12 +85,10 @@ def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, s
 def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
     """Kill the play and all its processes as soon as it is due."""
     with project.start(*command) as process:
-        deadline = time.monotonic() + 60
-        while not due():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: due() or process.poll() is not None, 0.005)
+        assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(HANGS)
     # Workers of newer versions have sessions of their own, and a module would go on.
     project.end_leftovers()
 
