@@ -14,6 +14,8 @@ import yaml
 from attack import SPEC, SUPPLY, Attacked, core, failed, failures
 from standin import StandIn
 
+pytestmark = pytest.mark.first
+
 GROUP = {"provision__group": "gpu"}
 OTHER = {"hosts": "gpu", "gather_facts": False}
 KEEP = {

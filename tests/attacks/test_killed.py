@@ -11,9 +11,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from attack import Attacked, Cases, assert_remembered, core, failed, failures, of
 from limits import until
 from standin import Answer, Proceed, Request, StandIn, refuse
+
+pytestmark = pytest.mark.first
 
 PROCURE = ("POST", "/procure_offer")
 

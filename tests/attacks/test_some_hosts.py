@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from attack import SPEC, SUPPLY, Attacked, as_play, core, failed, failures
 from standin import Answer, StandIn
+
+pytestmark = pytest.mark.first
 
 BUT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
 

@@ -12,11 +12,13 @@ import subprocess
 import urllib.request
 from typing import Any
 
+import pytest
+
 from conftest import MakeProject, Project, Run, core
 from limits import HANGS
 from simulator import Offer
 
-pytestmark = core
+pytestmark = [core, pytest.mark.first]
 
 BOOT = "compute_index.supply.wait_for_boot"
 # The state of each machine's cloud-init, see Project.first_boot.

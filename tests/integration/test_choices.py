@@ -9,6 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from conftest import MakeProject, Project, Run, core
 from simulator import Offer
 
@@ -20,6 +22,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.first
 @core
 def test_second_choices(make_project: MakeProject) -> None:
     offers = [
@@ -64,6 +67,7 @@ def waits(project: Project, **variables: Any) -> Run:
     return project.provision(**{**usual, **variables})
 
 
+@pytest.mark.first
 @core
 def test_offers_are_waited_for(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=9.0)])

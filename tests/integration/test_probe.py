@@ -49,6 +49,7 @@ def states(project: Project) -> list[str]:
     return [each.status_at(now) for each in project.simulator.resources.values()]
 
 
+@pytest.mark.first
 @core
 def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> None:
     settings = {"vocabulary": "B", "list_envelope": "items", "deleted_readable": False, "auth_failure_status": 403}
@@ -213,6 +214,7 @@ def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
     assert "post-time" in published["not_seen"]
 
 
+@pytest.mark.first
 def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
     published, lines, run = told(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
     assert run.returncode == 0 and not shop.requests(*PROCURE), run.output
@@ -240,6 +242,7 @@ def test_what_is_not_in_order_is_refused_before_anything_is_sent(shop: Project, 
     assert shop.simulator.requests == []
 
 
+@pytest.mark.first
 def test_without_leave_nothing_is_bought(shop: Project) -> None:
     published, _lines, run = probe(shop, "-e", "probe_buy=false")
     assert run.returncode == 0 and "post-time" in published["not_seen"], run.output

@@ -69,6 +69,7 @@ def live(project: Project) -> list[str]:
     return sorted(each.name for each in project.simulator.resources.values() if each.deleting_at is None)
 
 
+@pytest.mark.first
 @core
 def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
     quote = shop.play("compute_index.supply.quote")
@@ -156,6 +157,7 @@ def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, re
     assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
 
 
+@pytest.mark.first
 def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str) -> None:
     mine = shop.provision()
     theirs = provision_elsewhere(shop, provision_project="theirs")
@@ -168,6 +170,7 @@ def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str)
     assert live(shop) == ["gpu-1", "gpu-2"]
 
 
+@pytest.mark.first
 def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
     assert shop.provision().returncode == 0
@@ -211,6 +214,7 @@ def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Projec
     assert live(shop) == ["gpu-1", "gpu-2"] and shop.requests(*PROCURE) == 2
 
 
+@pytest.mark.first
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
@@ -258,6 +262,7 @@ def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeP
     assert states(registry) == ["ended", "live"]
 
 
+@pytest.mark.first
 def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
     url = registry.replace("postgres:@", "postgres:kept-between-us@")
     said = ""
@@ -324,6 +329,7 @@ def test_by_modules_it_is_the_same(shop: Project, registry: str) -> None:
     assert (runs[1].changed, states(registry)) == (0, ["live", "live"])
 
 
+@pytest.mark.first
 def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
     roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
@@ -376,6 +382,7 @@ def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
         assert "kept-between-us" not in run.said
 
 
+@pytest.mark.first
 def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)

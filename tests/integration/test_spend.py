@@ -56,6 +56,7 @@ def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
     return project
 
 
+@pytest.mark.first
 @core
 def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     nothing, _run = spend(fleet)
@@ -229,6 +230,7 @@ def buy_by_hand(project: Project, name: str) -> float:
     return offer.total_price(offer.gpu_price_per_hour) or 0.0
 
 
+@pytest.mark.first
 @core
 def test_the_account_has_a_ceiling(fleet: Project) -> None:
     buy_by_hand(fleet, "of-somebody-else")
@@ -257,6 +259,7 @@ def test_a_purchase_looks_at_the_account_once_more(project: Project) -> None:
     assert below["outcome"] == "created"
 
 
+@pytest.mark.first
 def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: MakeProject, registry: str) -> None:
     """With a shared registry the sum is compared with the claim."""
     project = make_project([Offer() for _number in range(8)], provision_seconds=0, procure_seconds=1)
@@ -271,6 +274,7 @@ def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: 
     assert len(project.simulator.purchases) == 3
 
 
+@pytest.mark.first
 @core
 def test_a_project_has_a_budget(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
