@@ -360,6 +360,8 @@ def add_sanity(core: str) -> None:
         env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
         if not shutil.which("shellcheck", path=env["PATH"]):
             note_skipped("the sanity test shellcheck: needs shellcheck: apt-get install shellcheck")
+        for version in FOUND.keys() - PYTHONS.keys():
+            note_skipped(f"the sanity tests import and compile on Python {version}: needs python{version}")
         for words in sanity_of(core):
             session.run("ansible-test", "sanity", "--local", *words, *session.posargs, env=env)
 
@@ -392,7 +394,7 @@ def nightly(session: nox.Session) -> None:
     seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
     while time.monotonic() < end:
         seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds), "SUPPLY_TEST_ROUNDS": str(worlds)}
-        # A purchase takes twice as long as in `make test`.
+        # A purchase takes twice as long as in `make test-all`.
         env = {**environment(), **seeds, "SUPPLY_TEST_POST": "2"}
         spread = ["--numprocesses=auto", "--dist=worksteal"]
         session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)

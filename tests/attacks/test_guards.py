@@ -107,8 +107,7 @@ def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked)
 
 
 @pytest.mark.first
-@core
-@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+@pytest.mark.parametrize("strategy", [pytest.param("free", marks=core), "host_pinned"])
 def test_other_strategies_are_refused_before_anything_is_sent(
     account: StandIn, project: Attacked, strategy: str
 ) -> None:

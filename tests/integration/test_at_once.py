@@ -87,7 +87,6 @@ def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Shop:
 
 
 @pytest.mark.first
-@core
 def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
     shop.declare(["gpu-1", "gpu-2"])
     with ThreadPoolExecutor() as pool:

@@ -23,7 +23,6 @@ CHOICES = [
 
 
 @pytest.mark.first
-@core
 def test_second_choices(make_project: MakeProject) -> None:
     offers = [
         Offer(region="EU", contract_type="spot", gpu_price_per_hour=1.0),
@@ -101,7 +100,6 @@ def test_time_is_up(make_project: MakeProject) -> None:
     assert "They were waited for since" in run.failure("gpu-2") and "1 offer, the cheapest at" in run.failure("gpu-2")
 
 
-@core
 def test_a_later_run_looks_again(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0)])
     project.declare(["gpu-1", "gpu-2"])

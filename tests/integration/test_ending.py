@@ -263,7 +263,6 @@ def test_names_of_machines_are_never_evaluated(project: Project) -> None:
 
 
 @pytest.mark.first
-@core
 def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
     (resource_id,) = buy(project, "gpu-1")["provision_resource_ids"]
     run = decommission(project, "gpu-1")
@@ -276,7 +275,6 @@ def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
 
 
 @pytest.mark.first
-@core
 def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
     project.inventory.write_text(yaml.safe_dump({"all": {"vars": {"provision_registry_dir": ""}}}))
     (alice,) = buy(project, "alice")["provision_resource_ids"]
@@ -310,7 +308,6 @@ def test_two_machines_of_one_name_are_shown(project: Project) -> None:
 
 
 @pytest.mark.first
-@core
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -387,7 +384,6 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
 
 
 @pytest.mark.first
-@core
 def test_contested_machines_fail_an_audit_and_broken_files_do_not(project: Project) -> None:
     own(project, "gpu-1")
     shutil.move(project.folder / "host_vars", project.folder / "registry")

@@ -90,7 +90,6 @@ def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject
 
 
 @pytest.mark.first
-@core
 def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])
     run = impatient(project, provision_max_total_price_per_hour=2.5)

@@ -54,7 +54,6 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
 
 
 @pytest.mark.first
-@core
 def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) -> None:
     assert project.provision(provision_reach=False).returncode == 0
     project.declare(["gpu-1", "gpu-2"])
@@ -144,11 +143,10 @@ def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
 
 
 @pytest.mark.first
-@core
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        pytest.param({"status": 500}, "answered 500", id="500"),
+        pytest.param({"status": 500}, "answered 500", id="500", marks=core),
         pytest.param({"status": 403}, "api_token", id="403"),
         pytest.param({"status": 200, "body": b"<html>"}, "is no JSON", id="html"),
         pytest.param({"status": 200, "body": b'{"resources": [], "total_count": 7}'}, "counts 7 resources", id="part"),
@@ -178,7 +176,6 @@ def test_ten_thousand_machines(make_project: MakeProject) -> None:
 # The other modules
 
 
-@core
 def test_the_catalogue_and_fresh_resources(project: Project) -> None:
     (machine,) = project.simulator.populate(1)
     kinds = ("gpus", "vendors", "regions", "contracts", "storage")

@@ -15,7 +15,7 @@ from conftest import GPU, NOBODY, PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [core, pytest.mark.first]
+pytestmark = pytest.mark.first
 SECRET = "kept-between-us-4711"
 USER_DATA = f"#cloud-config\nwrite_files:\n- path: /etc/secret\n  content: {SECRET}\n"
 
@@ -47,6 +47,7 @@ def each_way(shop: Project, request: pytest.FixtureRequest) -> Project:
     return shop
 
 
+@core
 def test_a_purchase_is_planned_made_and_found(each_way: Project) -> None:
     (offer_id,) = each_way.simulator.offers
     (planned, early, created, existing, ready), run = each_way.tasks(
@@ -70,6 +71,7 @@ def test_a_purchase_is_planned_made_and_found(each_way: Project) -> None:
     assert "trainer" in run.output
 
 
+@core
 def test_secrets_are_in_no_output_at_any_verbosity(each_way: Project) -> None:
     token = each_way.simulator.settings.token
     each_way.environment.pop("COMPUTE_INDEX_API_TOKEN")
@@ -137,6 +139,7 @@ def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> Non
     assert shop.simulator.requests == []
 
 
+@core
 def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     token, url = shop.environment.pop("COMPUTE_INDEX_API_TOKEN"), shop.environment.pop("COMPUTE_INDEX_API_URL")
     play = {
@@ -150,6 +153,7 @@ def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     assert shop.requests("POST", "/get_offers") == 1
 
 
+@core
 def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     wrong = {"compute_index.supply.offer_status": {"offer_id": NOBODY, "api_token": "wrong"}}
     endless = {"retries": 50, "delay": 5}
@@ -160,6 +164,7 @@ def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     assert (unknown["error_class"], unknown["terminal"], unknown["failed"]) == ("not_found", True, True)
 
 
+@core
 def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     task = {
         "block": [procure(shop, max_price_per_hour=1)],
@@ -175,6 +180,7 @@ def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     assert "class=price" in run.output
 
 
+@core
 def test_retries_without_until_buy_once(each_way: Project) -> None:
     # ansible-core runs a failing task three times then.
     each_way.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
@@ -184,6 +190,7 @@ def test_retries_without_until_buy_once(each_way: Project) -> None:
     assert each_way.requests(*PROCURE) == 1
 
 
+@core
 def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Project) -> None:
     each_way.simulator.settings.procure_seconds = 6
     (cut, found), _run = each_way.tasks({**procure(each_way), "timeout": 3}, procure(each_way))
@@ -196,6 +203,7 @@ def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Pro
 MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
 
 
+@core
 def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     project.declare(["gpu-1"], ansible_connection="local", ansible_python_interpreter="{{ ansible_playbook_python }}")

@@ -322,13 +322,6 @@ def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: st
         postgresql.execute(registry, "DROP ROLE auditor")
 
 
-def test_by_modules_it_is_the_same(shop: Project, registry: str) -> None:
-    by_modules = {"COMPUTE_INDEX_IN_PROCESS": "0"}
-    runs = [provision_elsewhere(shop, by_modules), provision_elsewhere(shop, by_modules)]
-    assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
-    assert (runs[1].changed, states(registry)) == (0, ["live", "live"])
-
-
 @pytest.mark.first
 def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
     roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]

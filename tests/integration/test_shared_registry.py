@@ -66,7 +66,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 # What the database decides is the same on all versions of ansible-core.
 @pytest.mark.parametrize(
-    "same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers", marks=[core, pytest.mark.first])]
+    "same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers", marks=pytest.mark.first)]
 )
 def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, same: bool) -> None:
     offers = list(shop.simulator.offers)
@@ -120,7 +120,6 @@ def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, reg
     assert rows(registry) == [("live", first, bought.resource_ids)]
 
 
-@core
 def test_the_password_is_in_no_output(shop: Project) -> None:
     url = shop.environment["COMPUTE_INDEX_REGISTRY_URL"]
     order = {"offer_id": next(iter(shop.simulator.offers)), "ssh_public_key": shop.public_key, "resource_name": "x"}

@@ -103,7 +103,6 @@ def test_the_api_is_asked_nothing_and_needs_no_token(fleet: Project) -> None:
         ("2999-01-01", "spend_since must lie in the past"),
     ],
 )
-@core
 def test_bad_input_is_told(project: Project, since: str, said: str) -> None:
     run = project.play("compute_index.supply.spend", *extra({"spend_since": since}))
     assert run.returncode == 2 and said in run.failure("localhost"), run.output
@@ -231,7 +230,6 @@ def buy_by_hand(project: Project, name: str) -> float:
 
 
 @pytest.mark.first
-@core
 def test_the_account_has_a_ceiling(fleet: Project) -> None:
     buy_by_hand(fleet, "of-somebody-else")
     run = fleet.provision(provision_max_account_price_per_hour=9.99)
@@ -275,7 +273,6 @@ def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: 
 
 
 @pytest.mark.first
-@core
 def test_a_project_has_a_budget(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import MakeProject, Project, core
+from conftest import MakeProject, Project
 from plays import kill
 from simulator import Fault, Offer
 from test_ending import own
@@ -76,7 +76,6 @@ def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Proj
 
 
 @pytest.mark.first
-@core
 def test_two_sweeps_at_once(old: Project) -> None:
     leased(old, "gpu-1", "gpu-2", "gpu-3")
     (keeps,) = leased(old, "keeps", hours=1.0)
@@ -194,7 +193,6 @@ def test_without_a_registry(make_project: MakeProject) -> None:
     assert late.returncode == 0 and project.simulator.billed == [], late.output
 
 
-@core
 def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, registry: str) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
