@@ -219,7 +219,9 @@ class World:
         offer_id = purchase.offer.offer_id
         assert bill is not None and bill.begin is not None, f"offer {offer_id} of {host} is not in the ledger"
         assert bill.begin <= purchase.made, f"offer {offer_id} of {host} is billed since {purchase.made}: {bill}"
-        assert bill.price is not None and bill.price >= (purchase.offer.total or 0.0), f"{host}: {bill}"
+        assert bill.price_per_hour is not None and bill.price_per_hour >= (purchase.offer.total or 0.0), (
+            f"{host}: {bill}"
+        )
         for machine in purchase.machines:
             assert bill.end is None or (machine.ended or time.time()) <= bill.end, f"{machine.name} of {host}: {bill}"
 

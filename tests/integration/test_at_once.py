@@ -98,7 +98,6 @@ def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
     assert "RETRYING" in second.output
 
 
-@pytest.mark.first
 def test_what_another_run_is_buying_is_not_ended(shop: Shop) -> None:
     shop.declare(["gpu-1"])
     with ThreadPoolExecutor() as pool:

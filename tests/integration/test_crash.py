@@ -213,7 +213,7 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             purchases = [purchase for purchase in simulator.purchases if purchase.offer_id == offer_id]
             if purchases and registry is not None:
                 (bill,) = billed(registry, offer_id)
-                assert bill.runs and bill.price == 2.0
+                assert bill.runs and bill.price_per_hour == 2.0
                 assert bill.begin is not None and bill.begin <= purchases[0].time.timestamp()
             return purchases
 

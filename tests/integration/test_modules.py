@@ -15,7 +15,6 @@ from conftest import GPU, NOBODY, PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.first
 SECRET = "kept-between-us-4711"
 USER_DATA = f"#cloud-config\nwrite_files:\n- path: /etc/secret\n  content: {SECRET}\n"
 
@@ -40,7 +39,7 @@ def shop(make_project: MakeProject) -> Project:
     return project
 
 
-@pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
+@pytest.fixture(params=[pytest.param("1", id="in-process", marks=pytest.mark.first), pytest.param("0", id="module")])
 def each_way(shop: Project, request: pytest.FixtureRequest) -> Project:
     """The same, where tasks take each way: that results are the same on both is a matter of test_parity.py."""
     shop.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
@@ -89,6 +88,7 @@ def test_secrets_are_in_no_output_at_any_verbosity(each_way: Project) -> None:
     assert each_way.simulator.purchases[0].request["cloud_init"] == USER_DATA
 
 
+@pytest.mark.first
 def test_a_private_key_pasted_by_mistake_is_named_and_not_echoed(shop: Project) -> None:
     private = shop.key.read_text()
     (result,), run = shop.tasks(
@@ -118,6 +118,7 @@ BAD_INPUT: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.first
 def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
     results, _run = shop.tasks(*(procure(shop, **options) for options, _message in BAD_INPUT.values()))
     for name, result in zip(BAD_INPUT, results, strict=True):
@@ -128,6 +129,7 @@ def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
     assert shop.simulator.requests == []
 
 
+@pytest.mark.first
 def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> None:
     shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
     tasks = procure(shop), status(NOBODY, until="result_1.terminal", retries=50, delay=5)
@@ -139,6 +141,7 @@ def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> Non
     assert shop.simulator.requests == []
 
 
+@pytest.mark.first
 @core
 def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     token, url = shop.environment.pop("COMPUTE_INDEX_API_TOKEN"), shop.environment.pop("COMPUTE_INDEX_API_URL")
@@ -153,6 +156,7 @@ def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     assert shop.requests("POST", "/get_offers") == 1
 
 
+@pytest.mark.first
 @core
 def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     wrong = {"compute_index.supply.offer_status": {"offer_id": NOBODY, "api_token": "wrong"}}
@@ -164,6 +168,7 @@ def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     assert (unknown["error_class"], unknown["terminal"], unknown["failed"]) == ("not_found", True, True)
 
 
+@pytest.mark.first
 @core
 def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     task = {
@@ -203,6 +208,7 @@ def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Pro
 MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
 
 
+@pytest.mark.first
 @core
 def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)

@@ -65,9 +65,7 @@ def rows(url: str) -> list[tuple[Any, ...]]:
 
 
 # What the database decides is the same on all versions of ansible-core.
-@pytest.mark.parametrize(
-    "same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers", marks=pytest.mark.first)]
-)
+@pytest.mark.parametrize("same", [pytest.param(True, id="one offer"), pytest.param(False, id="two offers")])
 def test_of_two_runs_at_the_same_moment_one_buys(shop: Project, registry: str, same: bool) -> None:
     offers = list(shop.simulator.offers)
     shop.simulator.settings.procure_seconds = 3
@@ -95,9 +93,7 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
     project.end_leftovers()
 
 
-@pytest.mark.parametrize(
-    "made", [pytest.param(False, id="before"), pytest.param(True, id="after", marks=[core, pytest.mark.first])]
-)
+@pytest.mark.parametrize("made", [pytest.param(False, id="before"), pytest.param(True, id="after", marks=core)])
 def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, registry: str, made: bool) -> None:
     first, second = shop.simulator.offers
     if made:

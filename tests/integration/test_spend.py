@@ -229,7 +229,6 @@ def buy_by_hand(project: Project, name: str) -> float:
     return offer.total_price(offer.gpu_price_per_hour) or 0.0
 
 
-@pytest.mark.first
 def test_the_account_has_a_ceiling(fleet: Project) -> None:
     buy_by_hand(fleet, "of-somebody-else")
     run = fleet.provision(provision_max_account_price_per_hour=9.99)
@@ -272,7 +271,6 @@ def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: 
     assert len(project.simulator.purchases) == 3
 
 
-@pytest.mark.first
 def test_a_project_has_a_budget(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
