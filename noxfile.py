@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tests, each in an environment of its own; the Makefile calls this.
 
-Those that need about one processor run side by side; then each that takes all that there are runs alone.
+Those that need about one processor run side by side; then each that takes all that there are runs alone. `make test`
+takes what has the tag ``first``, `make rest` what has the tag ``rest``, and no test is in both.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -26,6 +28,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / ".build"
 RUNNING = BUILD / "running"
+SKIPPED = BUILD / "skipped"
 COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top: files, and folders.
 SHIPPED = {
@@ -51,11 +54,14 @@ AWX_CORES = ("2.16", "2.18", "2.21")
 
 # Images of containers like to set it, for one process; here the same files are read by thousands.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Where tests note what they skip.
+os.environ["SUPPLY_SKIPPED"] = str(SKIPPED)
 
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "virtualenv"  # unlike venv it works with a Python without ensurepip
 nox.options.envdir = str(BUILD / "nox")
 nox.options.reuse_venv = "yes"
+nox.options.tags = ["first", "rest"]
 
 
 def find_python(version: str) -> str | None:
@@ -82,11 +88,14 @@ CORE_PYTHONS = {
     for core, versions in ALL_CORES.items()
 }
 NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), list(CORES)[-1])
-# `make test` takes the oldest and the newest, which differ most; `make nightly` those in between; `make unit` and so on
-# take all.
+# `make test` and `make rest` take the oldest and the newest, which differ most; `make nightly` those in between; `make
+# unit` and so on take all.
 IN_TEST = (next(iter(CORES)), NEWEST_CORE)
-# In `make test` the oldest does not repeat what takes time and is the same on all of them.
-BRIEF = "SUPPLY_TEST_BRIEF" in os.environ
+# The part that runs: first, rest, or nothing for whole sessions.
+PART = os.environ.get("SUPPLY_TEST_PART", "")
+# The first plays run on the newest; of them this file on the oldest, too.
+FIRST_ON_OLDEST = "tests/integration/test_idempotence.py"
+# In these parts the oldest does not repeat what takes time and is the same on all of them.
 SAME_ON_ALL = (
     "--ignore=tests/unit/simulator",
     "--ignore=tests/unit/plugins/module_utils/provision",
@@ -103,10 +112,27 @@ def tell_what_runs() -> None:
         print(f"After {(time.monotonic() - begin) / 60:.0f} min: {', '.join(names)} ...", flush=True)
 
 
-# On a terminal nox itself shows what runs.
-if "--parallel" in sys.argv and "--parallel-worker" not in sys.argv and not sys.stdout.isatty():
-    shutil.rmtree(RUNNING, ignore_errors=True)
-    threading.Thread(target=tell_what_runs, daemon=True).start()
+def tell_what_was_skipped() -> None:
+    """End the output with all that could not run here, and what it needs."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in sorted(set(SKIPPED.read_text().splitlines())):
+            print(f"SKIPPED {line}", flush=True)
+
+
+if "--parallel-worker" not in sys.argv:
+    SKIPPED.unlink(missing_ok=True)
+    atexit.register(tell_what_was_skipped)
+    # On a terminal nox itself shows what runs.
+    if "--parallel" in sys.argv and not sys.stdout.isatty():
+        shutil.rmtree(RUNNING, ignore_errors=True)
+        threading.Thread(target=tell_what_runs, daemon=True).start()
+
+
+def note_skipped(line: str) -> None:
+    """Note what was skipped, and why; as tests/skipped.py does for the tests."""
+    BUILD.mkdir(exist_ok=True)
+    with SKIPPED.open("a") as file:
+        file.write(f"{line}\n")
 
 
 def tell_what_it_took(name: str) -> None:
@@ -142,6 +168,7 @@ def environment() -> dict[str, str | None]:
     return {
         "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "dev"),
         "PYTHONPATH": f"{BUILD / 'dev'}{os.pathsep}{ROOT / 'tests'}",
+        "PYTEST_PLUGINS": "skipped",
         # Tests must never spend real money.
         "COMPUTE_INDEX_API_TOKEN": None,
         "COMPUTE_INDEX_API_URL": None,
@@ -176,13 +203,20 @@ def ansible_core(session: nox.Session, core: str) -> str:
         kind, found = session.name.removesuffix(f"-{core}"), ", ".join(PYTHONS) or "none"
         versions = sorted(ALL_CORES[core], key=lambda version: int(version.partition(".")[2]))
         needed = f"Python {versions[0]} to {versions[-1]}"
-        session.skip(f"SKIPPED {kind} on ansible-core {core}: needs {needed}, found {found}")
+        why = f"{kind} on ansible-core {core}: needs {needed}, found {found}"
+        note_skipped(why)
+        session.skip(f"SKIPPED {why}")
     return f"ansible-core~={core}.0{'rc1' if core in COMING else ''}"
 
 
-def tags_of(core: str, *tags: str) -> list[str]:
-    """Return the tags, unless this version is to come: that one is taken by the names of its sessions only."""
-    return [] if core in COMING else list(tags)
+def tags_of(core: str, kind: str, first: Sequence[str] = (), rest: Sequence[str] = IN_TEST) -> list[str]:
+    """Return the tags of a session on this version: its kind, and the parts of the tests that take it.
+
+    One that is to come has none: it is taken by the names of its sessions only.
+    """
+    nightly = kind in ("unit", "integration") and core not in IN_TEST
+    parts = {"first": core in first, "rest": core in rest, "nightly": nightly}
+    return [] if core in COMING else [kind, *(part for part, takes_it in parts.items() if takes_it)]
 
 
 # Of what runs side by side the longest comes first, so that the others fill the gaps.
@@ -193,7 +227,7 @@ def add_awx(core: str) -> None:
 
     python = CORE_PYTHONS[core] or False
 
-    @nox.session(name=f"awx-{core}", python=python, tags=["awx"], default=core in IN_TEST, allow_parallel=True)
+    @nox.session(name=f"awx-{core}", python=python, tags=tags_of(core, "awx"), allow_parallel=True)
     def awx(session: nox.Session) -> None:
         """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
@@ -209,7 +243,7 @@ for core in reversed(AWX_CORES):
     add_awx(core)
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
 def e2e(session: nox.Session) -> None:
     """Run real playbooks against real machines, where root can boot them on Debian."""
     core = ansible_core(session, NEWEST_CORE)
@@ -224,52 +258,65 @@ def add_tests(core: str) -> None:
     """Add the sessions of this version of ansible-core."""
     # Without a Python the session needs no environment: it only says why it is skipped.
     python = CORE_PYTHONS[core] or False
-    in_test = core in IN_TEST
-    nightly = () if in_test else ("nightly",)
+    newest = core == NEWEST_CORE
+    tags = tags_of(core, "unit", first=(NEWEST_CORE,), rest=IN_TEST[:1])
 
-    @nox.session(
-        name=f"unit-{core}", python=python, tags=tags_of(core, "unit", *nightly), default=in_test, allow_parallel=True
-    )
+    @nox.session(name=f"unit-{core}", python=python, tags=tags, allow_parallel=True)
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # In `make test` each has one processor, and nobody reads what lines it covers, nor of those that were picked.
+        # Beside others it has one processor, and nobody reads what lines it covers, nor of those that were picked.
         alone = [] if session.parallel else ["--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if alone and core == NEWEST_CORE and not session.posargs else []
-        brief = SAME_ON_ALL if BRIEF and core != NEWEST_CORE else ()
+        coverage = ["--cov", "--cov-report=term"] if alone and newest and not session.posargs else []
+        brief = SAME_ON_ALL if PART and not newest else ()
         # To collect all takes longer than to run a few, so whoever names files gets only these.
         named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
         tests = () if named else ("tests/unit",)
         session.run("pytest", *alone, *coverage, *brief, *tests, *session.posargs, env=environment())
-        if core == NEWEST_CORE and not session.posargs:
+        if newest and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
+    # Of the first plays few run on the oldest, beside other sessions.
+    few = PART == "first" and not newest
+
     @nox.session(
-        name=f"integration-{core}", python=python, tags=tags_of(core, "integration", *nightly), default=in_test
+        name=f"integration-{core}",
+        python=python,
+        tags=tags_of(core, "integration", first=IN_TEST),
+        allow_parallel=few,
     )
     def integration(session: nox.Session) -> None:
         """Run real playbooks against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
-        # What is the same everywhere runs on the newest.
-        marks = [] if core == NEWEST_CORE else ["-m", "core"]
         # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
         # so that the long ones, which come first, do not end last.
-        spread = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=load", "--maxschedchunk=1"]
-        # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
-        command = ["pytest", *spread, "--durations=8", "tests/attacks", "tests/integration", *marks, *session.posargs]
+        processes = 1 if few else (os.cpu_count() or 1) + 2
+        spread = [f"--numprocesses={processes}", "--dist=load", "--maxschedchunk=1"]
+        command = ["pytest", *spread, "--durations=8", *plays_of(core), *session.posargs]
         # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
         # of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
         # Runs that are killed at random; the newest has more of them, and `make nightly` ever new ones.
-        rounds = {"SUPPLY_TEST_ROUNDS": "1"} if BRIEF and core != NEWEST_CORE else {}
+        rounds = {"SUPPLY_TEST_ROUNDS": "1"} if PART and not newest else {}
         session.run(*command, env={**environment(), **way, **rounds})
+
+
+def plays_of(core: str) -> list[str]:
+    """Return the arguments of pytest that pick the plays of this part of the tests on this version."""
+    # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
+    folders = ["tests/attacks", "tests/integration"]
+    if core == NEWEST_CORE:
+        return [*folders, *{"first": ["-m", "first"], "rest": ["-m", "not first"]}.get(PART, [])]
+    # What is the same everywhere runs on the newest.
+    others = {"first": [FIRST_ON_OLDEST], "rest": [*folders, "-m", "core", f"--ignore={FIRST_ON_OLDEST}"]}
+    return others.get(PART, [*folders, "-m", "core"])
 
 
 for core in reversed(ALL_CORES):
     add_tests(core)
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE], allow_parallel=True)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE], tags=["first"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
     install(session, "tests/requirements-lint.txt")
@@ -297,11 +344,11 @@ def lint(session: nox.Session) -> None:
 def add_sanity(core: str) -> None:
     """Add the session that runs this version's ansible-test sanity."""
 
-    python, tags = CORE_PYTHONS[core] or False, tags_of(core, "sanity")
+    python, tags = CORE_PYTHONS[core] or False, tags_of(core, "sanity", first=(NEWEST_CORE,))
 
-    @nox.session(name=f"sanity-{core}", python=python, tags=tags, default=core in IN_TEST, allow_parallel=True)
+    @nox.session(name=f"sanity-{core}", python=python, tags=tags, allow_parallel=True)
     def sanity(session: nox.Session) -> None:
-        """Run all sanity tests of ansible-test, on every Python found; in `make test` that is left to the newest."""
+        """Run all sanity tests of ansible-test, on every Python found."""
         install(session, ansible_core(session, core))
         home = make_home(session)
         session.run("python", "tests/tools/get_pip.py", home)
@@ -311,18 +358,33 @@ def add_sanity(core: str) -> None:
         rest = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).name != "shims"]
         pythons = [str(Path(python).parent) for python in PYTHONS.values()]
         env = {"HOME": home, "PATH": os.pathsep.join([*session.bin_paths, *pythons, *rest])}
-        # There the others do without what looks at style, and import the plugins only by the Python that they run on.
-        own = next(version for version in ALL_CORES[core] if version in PYTHONS)
-        style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
-        brief = [*style, "--python", own] if BRIEF and core != NEWEST_CORE else []
-        session.run("ansible-test", "sanity", "--local", *brief, *session.posargs, env=env)
+        if not shutil.which("shellcheck", path=env["PATH"]):
+            note_skipped("the sanity test shellcheck: needs shellcheck: apt-get install shellcheck")
+        for version in FOUND.keys() - PYTHONS.keys():
+            note_skipped(f"the sanity tests import and compile on Python {version}: needs python{version}")
+        for words in sanity_of(core):
+            session.run("ansible-test", "sanity", "--local", *words, *session.posargs, env=env)
+
+
+def sanity_of(core: str) -> list[list[str]]:
+    """Return the options of each run of ansible-test that this part of the tests takes on this version."""
+    own = next(version for version in ALL_CORES[core] if version in PYTHONS)
+    # What looks at style is left to the newest.
+    style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
+    if not PART:
+        return [[]]
+    if core != NEWEST_CORE:
+        return [[*style, "--python", own]]
+    if PART == "first":
+        return [["--python", own]]
+    return [["--test", "import", "--test", "compile", "--python", other] for other in PYTHONS if other != own]
 
 
 for core in reversed(SANITY_CORES):
     add_sanity(core)
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
 def nightly(session: nox.Session) -> None:
     """Run random worlds and controllers for an hour, or for -- MINUTES. A failure names its seed."""
     core = ansible_core(session, NEWEST_CORE)
@@ -332,7 +394,7 @@ def nightly(session: nox.Session) -> None:
     seed = int(os.environ.get("SUPPLY_TEST_SEED") or time.time())
     while time.monotonic() < end:
         seeds = {"SUPPLY_TEST_SEED": str(seed), "SUPPLY_TEST_WORLDS": str(worlds), "SUPPLY_TEST_ROUNDS": str(worlds)}
-        # A purchase takes twice as long as in `make test`.
+        # A purchase takes twice as long as in `make test-all`.
         env = {**environment(), **seeds, "SUPPLY_TEST_POST": "2"}
         spread = ["--numprocesses=auto", "--dist=worksteal"]
         session.run("pytest", *spread, "tests/attacks/test_random.py", env=env)
@@ -340,7 +402,7 @@ def nightly(session: nox.Session) -> None:
         seed += worlds
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation site in .build/docs/html: the Markdown of the repository, and the generated reference.
 
@@ -376,31 +438,31 @@ def run_benchmark(session: nox.Session, core: str, *arguments: str) -> None:
     session.run("python", "-m", "benchmark", *arguments, env=environment())
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, default=False)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
 def benchmark(session: nox.Session) -> None:
     """Measure what tasks, plays and inventories cost, against others."""
     run_benchmark(session, NEWEST_CORE, *session.posargs)
 
 
-@nox.session(name=f"benchmark-{IN_TEST[0]}", python=CORE_PYTHONS[IN_TEST[0]] or False, default=False)
+@nox.session(name=f"benchmark-{IN_TEST[0]}", python=CORE_PYTHONS[IN_TEST[0]] or False)
 def benchmark_oldest(session: nox.Session) -> None:
     """The same on the oldest, for what a host costs in a large fleet there."""
     run_benchmark(session, IN_TEST[0], *session.posargs)
 
 
-@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
+@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
 def benchmark_small(session: nox.Session) -> None:
     """See that the benchmark runs. Its figures mean nothing."""
     run_benchmark(session, NEWEST_CORE, "--small")
 
 
-@nox.session(python=False, default=False)
+@nox.session(python=False)
 def build(session: nox.Session) -> None:
     """Build the tarball in .build/dist, with the ansible-core that stands beside nox."""
     build_tarball(session, str(Path(sys.executable).with_name("ansible-galaxy")))
 
 
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, allow_parallel=True)
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
 def release(session: nox.Session) -> None:
     """Build the tarball, install it into an empty place, run the demo from there, and Galaxy's checks of uploads."""
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements.txt", "tests/requirements-release.txt")
@@ -431,7 +493,7 @@ def check_upload(session: nox.Session, tarball: Path, env: dict[str, str | None]
         session.error(f"galaxy-importer complains: {complaints}")
 
 
-@nox.session(python=CORE_PYTHONS["2.18"] or False, default=False)
+@nox.session(python=CORE_PYTHONS["2.18"] or False)
 def certification(session: nox.Session) -> None:
     """Run the checks of uploads in the versions that Red Hat's certification of partners has pinned."""
     install(session, ansible_core(session, "2.18"), "tests/requirements-certification.txt")

@@ -26,6 +26,7 @@ import yaml
 
 import golden
 from launcher import Program
+from limits import HANGS
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
@@ -48,7 +49,6 @@ fi
 [ -z "$warning" ] || exit 2
 """
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
-COMMAND_SECONDS = 120
 # A command of ansible-core in which a shell would find nothing to do.
 PLAIN = r"ansible(?:[\w ./=,:-]|'[^']*')*"
 
@@ -152,7 +152,7 @@ class Project:
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
         with self.start(*words, **environment) as program:
-            run = Run(program.wait(COMMAND_SECONDS), program.read())
+            run = Run(program.wait(HANGS), program.read())
         if self.recorder:
             self.recorder.note(words, run)
         return run

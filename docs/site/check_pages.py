@@ -141,6 +141,9 @@ def main() -> int:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         print("SKIPPED the pages in a browser: there is no chromium")
+        if "SUPPLY_SKIPPED" in os.environ:  # what the end of the output names
+            with open(os.environ["SUPPLY_SKIPPED"], "a") as file:
+                file.write("the pages in a browser: needs chromium: apt-get install chromium\n")
         return 0
     site = Path(sys.argv[1]).resolve()
     pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None

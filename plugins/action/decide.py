@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import time
 import typing as t
 
 from ansible import constants as C
@@ -70,9 +69,6 @@ _PLAYBOOKS = {
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
-
-# One worker declares for all while workers of their own would not be faster (seconds in all, seconds for each host).
-_PATIENCE, _WORKER = 1.0, 0.02
 
 Variables = t.Mapping[str, t.Any]
 
@@ -153,17 +149,14 @@ class ActionModule(InProcessAction):
         """What the hosts of the batch declare, where one can say it for them.
 
         None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
-        cannot be evaluated is left out, and told why when it declares by itself. So are the last ones where templates
-        take longer than workers, which evaluate them side by side.
+        cannot be evaluated is left out, and told why when it declares by itself. However long templates take, this
+        worker declares for all of them: what a play prints must not depend on how busy the computer is.
         """
         if refusal := self._forbidden():
             raise AnsibleActionFail(refusal)
         batch, play, extra = task_vars["ansible_play_batch"], _play(self._task), load_extra_vars(loader=self._loader)
-        found, begun = {}, time.monotonic()
-        for number, host in enumerate([] if self._task.when else batch):
-            spent = time.monotonic() - begun
-            if spent > _PATIENCE and spent > number * _WORKER:
-                break
+        found = {}
+        for host in [] if self._task.when else batch:
             with contextlib.suppress(AnsibleError):
                 own = _hosts.complete(host, self._task, play, task_vars)
                 found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)

@@ -14,7 +14,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,13 +25,13 @@ import yaml
 
 from books import Machine, Offer, Purchase
 from launcher import Program
+from limits import HANGS
 from project import Project, Run, as_in_playbooks, extra
 from simulator import Simulator
 from standin import StandIn
 
 SUPPLY = "compute_index.supply"
 SPEC = {"vendor": "{{ inventory_hostname }}", "compute": {"gpu_type": "H100", "gpu_count": 1}}
-PLAY_SECONDS = 120
 # What a version of ansible-core may do in its own way: see pyproject.toml.
 core = pytest.mark.core
 
@@ -63,14 +62,14 @@ class Attacked(Project):
 
     # Runs
 
-    def finish(self, program: Program, seconds: float = PLAY_SECONDS) -> Run:
+    def finish(self, program: Program) -> Run:
         """The end of a command; one that hangs is ended with all that it has started."""
         late = ""
         try:
-            program.wait(seconds)
+            program.wait(HANGS)
         except subprocess.TimeoutExpired:
             self.kill(program)
-            late = f"\nENDED BY THE TEST after {seconds} seconds\n"
+            late = f"\nENDED BY THE TEST after {HANGS} seconds\n"
         self.end_leftovers()
         with program:
             return Run(program.wait(), program.read() + late)
@@ -84,10 +83,6 @@ class Attacked(Project):
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
         return self.finish(self.start(*words, **environment))
-
-    def hurry(self, name: str, seconds: float) -> Run:
-        """Run a playbook that must have ended by then."""
-        return self.finish(self.start("ansible-playbook", "-i", str(self.inventory), name), seconds)
 
     def play_of(self, role: str, hosts: str = "gpu", **keywords: Any) -> str:
         """Write a playbook of one role, which does not wait long after lost answers, and return its name."""
@@ -234,16 +229,6 @@ class Cases:
                 print(run.output)
             found = "\n".join(f"--- {case}\n{text}" for case, text in self.wrong.items())
             pytest.fail(f"{len(self.wrong)} wrong: {', '.join(self.wrong)}\n{found}", pytrace=False)
-
-
-def wait_for(due: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether this comes true in time."""
-    end = time.monotonic() + seconds
-    while not due():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def of(offer: Offer) -> str:

@@ -14,6 +14,8 @@ import yaml
 from attack import SPEC, SUPPLY, Attacked, core, failed, failures
 from standin import StandIn
 
+pytestmark = pytest.mark.first
+
 GROUP = {"provision__group": "gpu"}
 OTHER = {"hosts": "gpu", "gather_facts": False}
 KEEP = {
@@ -113,8 +115,7 @@ def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, proje
     assert len(account.purchases) == 2, run.output
 
 
-@core
-@pytest.mark.parametrize("left_out", ["gpu-1", "gpu-2", "nobody"])
+@pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=core), "gpu-2", "nobody"])
 def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: Attacked, left_out: str) -> None:
     """Ansible gives it to each task of the playbook. What runs once follows the first host."""
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
@@ -127,19 +128,6 @@ def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: At
         assert run.returncode == 0, run.output
         assert [len(project.owned(host)) for host in hosts] == [int(host != left_out) for host in hosts], run.output
     assert len(account.purchases) == len(set(hosts) - {left_out}), run.output
-
-
-@core
-def test_templates_that_take_long_are_evaluated_side_by_side(account: StandIn, project: Attacked) -> None:
-    hosts = [f"gpu-{number}" for number in range(1, 9)]
-    project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, zone="{{ lookup('pipe', 'sleep 0.4; echo eu') }}")
-    for number in range(8):
-        account.sell("acme", 2.0 + number / 10)
-    run = project.playbook(f"{SUPPLY}.provision", provision_timezone="{{ zone }}")
-    assert run.returncode == 0 and len(account.purchases) == 8, run.output
-    assert all(project.owned(host) for host in hosts), run.output
-    alone = [line for line in run.output.splitlines() if line.startswith("included: ") and "declare.yml" in line]
-    assert len(alone) == 1 and "gpu-8" in alone[0] and "gpu-1," not in alone[0], run.output
 
 
 @core

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from attack import Attacked, Cases, failed, failures, of
 from standin import Answer, StandIn, refuse
+
+pytestmark = pytest.mark.first
 
 HIDDEN = "page-404", "blind", "unknown"
 

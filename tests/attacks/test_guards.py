@@ -27,6 +27,7 @@ def key_of_nothing() -> str:
     return f"ssh-ed25519 {base64.b64encode(blob).decode()} nobody"
 
 
+@pytest.mark.first
 def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked, tmp_path: Any) -> None:
     (project.folder / "nothing.j2").write_text("{% if false %}#cloud-config{% endif %}\n")
     named, cluster = (
@@ -92,6 +93,7 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
     check.judge(run)
 
 
+@pytest.mark.first
 def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked) -> None:
     project.declare({"gpu-1": {"provision_reach": True}})
     account.sell("gpu-1")
@@ -104,8 +106,8 @@ def test_a_play_that_is_local_is_no_machine(account: StandIn, project: Attacked)
     assert not account.purchases
 
 
-@core
-@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+@pytest.mark.first
+@pytest.mark.parametrize("strategy", [pytest.param("free", marks=core), "host_pinned"])
 def test_other_strategies_are_refused_before_anything_is_sent(
     account: StandIn, project: Attacked, strategy: str
 ) -> None:
@@ -119,6 +121,7 @@ def test_other_strategies_are_refused_before_anything_is_sent(
     assert strategy in run.output
 
 
+@pytest.mark.first
 @core
 def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
@@ -133,6 +136,7 @@ def test_a_total_holds_in_batches(account: StandIn, project: Attacked) -> None:
     assert running <= 5, f"{running} USD per hour with a ceiling of 5\n{run.output}"
 
 
+@pytest.mark.first
 @core
 def test_a_batch_in_which_nothing_is_to_be_done_speaks_for_no_other(account: StandIn, project: Attacked) -> None:
     """One host says for all of its batch that none has anything to do; the next batch is asked again."""
@@ -154,6 +158,7 @@ def test_a_batch_in_which_nothing_is_to_be_done_speaks_for_no_other(account: Sta
     assert [host for host in hosts if failed(run, host)] == ["gpu-4", "gpu-6"], run.output
 
 
+@pytest.mark.first
 @core
 def test_a_play_that_no_error_shall_survive_buys_nothing_if_a_host_is_refused(
     account: StandIn, project: Attacked
@@ -166,6 +171,7 @@ def test_a_play_that_no_error_shall_survive_buys_nothing_if_a_host_is_refused(
     assert not account.purchases, run.output
 
 
+@pytest.mark.first
 @core
 def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked) -> None:
     total = {"provision_max_total_price_per_hour": 0.1}
@@ -181,7 +187,7 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
     plays[2]["vars"] = {"provision_max_total_price_per_hour": "1e-06"}
     # Nothing at all can be decided.
     plays[3]["module_defaults"][f"group/{SUPPLY}.all"]["api_url"] = "nowhere"
-    run = project.hurry(project.book(*plays), 60)
+    run = project.playbook(project.book(*plays))
     check = Cases()
     with check("an end"):
         assert "ENDED BY THE TEST" not in run.output
@@ -208,6 +214,7 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
     check.judge(run, last)
 
 
+@pytest.mark.first
 @core
 def test_a_limit_of_tasks_does_not_hide_a_purchase(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1"])
@@ -231,12 +238,13 @@ def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacke
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     project.declare({"gpu-1": {**project.through(ssh), "provision_boot_timeout": "3s"}})
     account.sell("gpu-1")
-    run = project.hurry(project.play_of("provision"), 75)  # it takes 35 on a busy computer
+    run = project.playbook(project.play_of("provision"))
     assert "ENDED BY THE TEST" not in run.output, run.output
     assert_told(run, "gpu-1", account.purchases[0].machines[0])
     assert project.owned("gpu-1") == account.purchases[0].ids
 
 
+@pytest.mark.first
 def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     project.declare(hosts, provision_spec={**SPEC, "vendor": "acme"}, provision_all_or_nothing=True)
@@ -255,19 +263,7 @@ def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
     assert run.returncode == 0 and len(account.purchases) == 3, run.output
 
 
-def test_a_missing_token_is_a_matter_of_authentication(account: StandIn, project: Attacked) -> None:
-    account.sell("acme")
-    project.environment["COMPUTE_INDEX_API_TOKEN"] = ""
-    tasks: list[dict[str, Any]] = [
-        {f"{SUPPLY}.resource_info": {}},
-        {f"{SUPPLY}.offer_info": {"offer_id": account.offers[0].offer_id}},
-        {f"{SUPPLY}.offer_status": {"offer_id": account.offers[0].offer_id}},
-    ]
-    results, run = project.tasks(*tasks)
-    assert [result.get("error_class") for result in results] == ["auth"] * 3, run.output
-    assert not account.requests
-
-
+@pytest.mark.first
 def test_a_limit_never_hides_that_nothing_was_ended(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1", "gpu-2"])
     for host in ("gpu-1", "gpu-2"):
@@ -281,6 +277,7 @@ def test_a_limit_never_hides_that_nothing_was_ended(account: StandIn, project: A
     assert audit.returncode != 0 or second.resource_id in audit.output, audit.output
 
 
+@pytest.mark.first
 def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Attacked) -> None:
     project.declare({"gpu-1": {"whose": account.settings.token}, "gpu-2": {"whose": "attack-token-of-others"}})
     account.tokens.add("attack-token-of-others")

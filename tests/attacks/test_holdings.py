@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from attack import Attacked, Cases, assert_told, core, failed, failures
 from books import Machine, Offer
 from standin import Answer, Proceed, Request, StandIn
+
+pytestmark = pytest.mark.first
 
 
 def names(offer: Offer, *machines: Machine) -> None:

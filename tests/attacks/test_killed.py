@@ -11,8 +11,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from attack import Attacked, Cases, assert_remembered, core, failed, failures, of, wait_for
+import pytest
+
+from attack import Attacked, Cases, assert_remembered, core, failed, failures, of
+from limits import until
 from standin import Answer, Proceed, Request, StandIn, refuse
+
+pytestmark = pytest.mark.first
 
 PROCURE = ("POST", "/procure_offer")
 
@@ -31,14 +36,14 @@ def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: St
         arrived.add(name)
         if name == "busy":
             # It is told to come back, and by then the play is dead.
-            wait_for(lambda: len(arrived) == len(hosts))
+            until(lambda: len(arrived) == len(hosts))
             return Answer(429, {"detail": "busy"}, {"Retry-After": "2"})
-        wait_for(lambda: bool(killed))
+        until(lambda: bool(killed))
         return answer or Answer(cut=True)
 
     account.on(*PROCURE, hold, times=len(hosts))
     process = project.start("ansible-playbook", "-i", str(project.inventory), project.play_of("provision"), "--forks=8")
-    assert wait_for(lambda: len(arrived) == len(hosts)), "not all of them buy"
+    until(lambda: len(arrived) == len(hosts))
     time.sleep(0.4)
     sent = len(account.asked(*PROCURE))
     # Itself alone, as the system does that is short of memory: its workers learn nothing of it.
@@ -116,7 +121,7 @@ def test_a_module_that_is_killed_after_its_purchase_was_sent_says_what_may_be_bi
         arrived.add(name)
         if len(arrived) == len(arrives):
             killed.append(kill_modules(project, "procure_offer"))
-        wait_for(lambda: bool(killed))
+        until(lambda: bool(killed))
         return Answer(cut=True)
 
     account.on(*PROCURE, kill_all, times=len(arrives))

@@ -8,9 +8,13 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+import pytest
+
 from attack import SPEC, Attacked, Cases, assert_told, failed, failures
 from books import Machine, Offer
 from standin import Answer, Proceed, Request, StandIn, refuse
+
+pytestmark = pytest.mark.first
 
 CANARY = "canary-5e1f77"
 

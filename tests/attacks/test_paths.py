@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from attack import SPEC, Attacked, Cases, core, failed, failures
 from project import extra
 from standin import StandIn
+
+pytestmark = pytest.mark.first
 
 SYSTEM = Path("/etc/ansible/host_vars")
 

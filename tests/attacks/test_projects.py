@@ -8,9 +8,13 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+import pytest
+
 from attack import SPEC, Attacked, Cases, Make, as_play, failed, failures
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
+
+pytestmark = pytest.mark.first
 
 
 def both(projects: dict[str, Attacked], role: str) -> dict[str, Run]:

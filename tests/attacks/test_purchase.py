@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from attack import SPEC, SUPPLY, Attacked, Cases, as_play, assert_remembered, core, failed, failures, of
 from books import Machine, Offer
 from standin import Answer, Hook, Proceed, Request, StandIn, refuse
@@ -49,6 +51,7 @@ DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
 }
 
 
+@pytest.mark.first
 def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project: Attacked) -> None:
     project.declare([f"host-{case}" for case in DENIED] + ["host-429-late"])
     for case, (status, headers, keeps_name) in DENIED.items():
@@ -256,6 +259,7 @@ def ids_of(offer: Offer) -> list[str]:
     return [machine.resource_id for machine in machines_of(offer)]
 
 
+@pytest.mark.first
 @core
 def test_a_rescue_buys_nothing_beside_what_may_be_bought(account: StandIn, project: Attacked) -> None:
     hosts = {"by-file": {}, "by-name": {"provision_registry_dir": ""}}
@@ -302,6 +306,7 @@ def overtake(account: StandIn, offer: Offer, name: str | None) -> Answer:
     return refuse(409, "Offer already procured")
 
 
+@pytest.mark.first
 def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) -> None:
     """What a plan does not limit or name is not given by the play's module_defaults either, and least what it does."""
     project.declare(["gpu-1", "dear"])
@@ -311,12 +316,13 @@ def test_defaults_of_a_play_change_no_plan(account: StandIn, project: Attacked) 
     theirs = {"max_price_per_hour": 99, "max_total_price_per_hour": 99, "cluster_name": "theirs", "host": "theirs"}
     theirs |= {"registry_file": "theirs.yml", "project": "theirs", "account": "theirs", "resource_name": "theirs"}
     theirs |= {"note": {"provision_lease": "1h"}, "plan": {"max_price_per_hour": 99}}
-    run = project.hurry(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}), 45)
+    run = project.playbook(project.play_of("provision", module_defaults={f"{SUPPLY}.procure_offer": theirs}))
     (purchase,) = account.purchases
     assert (purchase.name, failed(run, "gpu-1"), failed(run, "dear")) == ("gpu-1", False, True), run.output
     assert project.owned("gpu-1") == purchase.ids and "theirs" not in project.noted("gpu-1")
 
 
+@pytest.mark.first
 def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -> None:
     hosts = ["dripping", "bomb", "redirected"]
     project.declare(hosts)
@@ -339,9 +345,9 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     ):
         account.on("POST", "/get_offers", hook, sent=f"vendor: {host}")
     defaults = {f"group/{SUPPLY}.all": {"api_retries": 0, "api_timeout": 3}}
-    run = project.hurry(project.play_of("provision", module_defaults=defaults), 45)
+    run = project.playbook(project.play_of("provision", module_defaults=defaults))
     check = Cases()
-    with check("in time (17)"):
+    with check("an end (17)"):
         assert "ENDED BY THE TEST" not in run.output
     for host in hosts:
         with check(host):

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from attack import SUPPLY, Attacked, Cases, as_play, failed, failures
 from standin import StandIn
+
+pytestmark = pytest.mark.first
 
 CONFLICT = "<<<<<<< HEAD\nprovision_resource_ids: [{}]\n=======\nprovision_resource_ids: []\n>>>>>>> other\n"
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from attack import Attacked, Cases, assert_told, failed, failures, of
 from books import Machine, Offer
 from standin import Answer, Proceed, Request, StandIn, refuse
+
+pytestmark = pytest.mark.first
 
 
 def unfiltered(account: StandIn, offer: Offer, *others: Machine) -> None:

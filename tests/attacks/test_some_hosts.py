@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from attack import SPEC, SUPPLY, Attacked, as_play, core, failed, failures
 from standin import Answer, StandIn
+
+pytestmark = pytest.mark.first
 
 BUT_THE_FIRST = {"when": "inventory_hostname != 'gpu-1'"}
 
@@ -88,7 +92,7 @@ def test_the_machines_of_hosts_that_have_failed_are_ended_by_always(account: Sta
     (buy,), (end,) = (as_play(role)["tasks"] for role in ("provision", "decommission"))
     job = {"name": "Train", "ansible.builtin.fail": {"msg": "no luck"}, "when": "inventory_hostname == 'gpu-1'"}
     play = as_play("provision", tasks=[{"name": "Try", "block": [buy, job], "always": [end]}])
-    run = project.hurry(project.book(play), 60)
+    run = project.playbook(project.book(play))
     assert "ENDED BY THE TEST" not in run.output, run.output[-4000:]
     assert failed(run, "gpu-1") and not failed(run, "gpu-2"), run.output
     assert [machine.runs for machine in account.machines] == [False, False], run.output
@@ -102,7 +106,7 @@ def test_a_role_that_is_entered_in_its_middle_ends(account: StandIn, project: At
     imported = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}}
     book = project.book(as_play("provision", tasks=[imported]))
     words = "ansible-playbook", "-i", str(project.inventory), book, "--start-at-task", "Plan | Find, quote and allocate"
-    run = project.finish(project.start(*words), 30)
+    run = project.finish(project.start(*words))
     assert "ENDED BY THE TEST" not in run.output, run.output[-4000:]
     assert "--start-at-task" in failures(run, "gpu-1"), run.output
     assert not account.purchases

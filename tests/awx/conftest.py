@@ -21,13 +21,13 @@ import yaml
 
 import rules
 from launcher import Program
+from limits import HANGS
 from project import MakeProject, Project, make_project, sockets, tool
 
 __all__ = ["Controller", "Job", "MakeController", "make_controller", "make_project", "sockets"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = ROOT / "playbooks" / "vars" / "awx"
-JOB_SECONDS = 120
 
 
 class Loader(yaml.SafeLoader):
@@ -162,7 +162,7 @@ class Controller:
             cmdline=" ".join(words),
             envvars={**self.environment, **self.credential},
             ssh_key=self.key.read_text() if definition.get("ssh") else None,
-            settings={"job_timeout": JOB_SECONDS, "pexpect_timeout": 1},
+            settings={"job_timeout": HANGS, "pexpect_timeout": 1},
             cancel_callback=cancel,
             quiet=True,
         )
@@ -183,7 +183,7 @@ class Controller:
         environment = {**os.environ, **self.environment, **self.credential, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"}
         # AWX does that in a process of its own, too; by ansible-runner it would take three times as long.
         with Program(words, self.folder, environment) as program:
-            failed, printed = program.wait(JOB_SECONDS), program.read()
+            failed, printed = program.wait(HANGS), program.read()
         if failed:
             raise SyncFailed(printed)
         found, _end = json.JSONDecoder().raw_decode(printed, printed.index("{"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from limits import HANGS
 from project import MakeProject, Project, make_project, sockets
 from simulator.nspawn import NspawnBackend, obstacle
 
@@ -43,7 +44,7 @@ class Machine:
         options += ["-o", "ControlMaster=auto", "-o", f"ControlPath={shared}", "-o", "ControlPersist=20"]
         command = ["ssh", *options, f"{self.user}@{self.address}", script]
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

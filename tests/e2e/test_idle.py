@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import Machine, MakeProject, Project
+from limits import HANGS, until
 from project import extra
 from simulator import Offer
 
@@ -66,7 +67,7 @@ class Site:
 
     def run(self, script: str, user: str = "root") -> str:
         command = self.ssh(f"{user}@{self.machine.address}", script)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -119,11 +120,8 @@ def rented(rent: MakeProject, template: str) -> Site:
     assert site.run(f"systemctl is-enabled {timer.format('is-active')}").split() == ["enabled", "active"]
     site.run("ls /run/cloud-init/enabled /run/cloud-init/result.json")
     # The timer has taken one by itself, and says when it takes the next.
-    deadline = time.monotonic() + 30
     further = "systemctl show --value --property=NextElapseUSecRealtime supply-idle.timer"
-    while not ("why" in site.run("cat /run/supply-idle/state.json || true") and site.run(further).strip()):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    until(lambda: "why" in site.run("cat /run/supply-idle/state.json || true") and site.run(further).strip(), 1)
     assert ask(project)["state"] == "active"
     site.run(SCENE)
     for _sample in range(2):

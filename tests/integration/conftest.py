@@ -18,8 +18,19 @@ __all__ = ["GPU", "MakeProject", "Project", "Run", "make_project", "project", "s
 core = pytest.mark.core
 # For Project.requests.
 PROCURE = ("POST", "/procure_offer")
+# What takes longest: if it began last, all processors but one would wait for it.
+LONG = (
+    "test_both_ways_give_the_same_results",
+    "test_a_play_killed_at_any_moment_buys_once",
+    "test_ten_thousand_machines",
+)
 # An id that nothing has.
 NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Let the long ones begin."""
+    items.sort(key=lambda item: item.originalname not in LONG)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
 from launcher import Program
-from project import COMMAND_SECONDS
+from limits import HANGS, until
 from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
@@ -64,10 +64,7 @@ class Shop:
 
     def wait_for_purchases(self, count: int) -> None:
         """Until so many are under way."""
-        deadline = time.monotonic() + 60
-        while self.project.requests(*PROCURE) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: self.project.requests(*PROCURE) >= count)
 
     def forget_holds(self) -> None:
         """Let nobody hold a claim: that is a courtesy, and they must live without it. Files know who has died."""
@@ -89,7 +86,7 @@ def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Shop:
     return make_shop(make_project, request, request.param, LONG)
 
 
-@core
+@pytest.mark.first
 def test_a_run_waits_for_another_one_that_is_buying(shop: Shop) -> None:
     shop.declare(["gpu-1", "gpu-2"])
     with ThreadPoolExecutor() as pool:
@@ -120,7 +117,7 @@ def kill(play: Program, how: str) -> None:
         os.killpg(play.pid, signal.SIGKILL)
     else:
         os.kill(play.pid, signal.SIGKILL)
-    play.wait(COMMAND_SECONDS)
+    play.wait(HANGS)
 
 
 @core
@@ -148,7 +145,7 @@ def test_three_runs_buy_six_machines(
             started.append(runs[number])
         assert len(shop.live) * PRICE <= ceiling
     for play in runs.values():
-        play.wait(COMMAND_SECONDS)
+        play.wait(HANGS)
     last = shop.project.play("compute_index.supply.provision")
     assert last.returncode == 0, last.output
     said = "".join(play.read() for play in started)

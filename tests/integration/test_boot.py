@@ -12,10 +12,13 @@ import subprocess
 import urllib.request
 from typing import Any
 
+import pytest
+
 from conftest import MakeProject, Project, Run, core
+from limits import HANGS
 from simulator import Offer
 
-pytestmark = core
+pytestmark = [core, pytest.mark.first]
 
 BOOT = "compute_index.supply.wait_for_boot"
 # The state of each machine's cloud-init, see Project.first_boot.
@@ -57,7 +60,7 @@ def buy(project: Project, offer_id: str, name: str) -> str:
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=10):
+    with urllib.request.urlopen(request, timeout=HANGS):
         return project.simulator.purchases[-1].resource_ids[0]
 
 

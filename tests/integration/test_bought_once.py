@@ -79,6 +79,7 @@ LOST: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
+@pytest.mark.first
 def test_whatever_becomes_of_the_answer_to_the_purchase(make_project: MakeProject) -> None:
     # A host for each, all in one play: hosts are named after what becomes of their purchases.
     project = make_project([], provision_seconds=0)
@@ -103,6 +104,7 @@ def test_whatever_becomes_of_the_answer_to_the_purchase(make_project: MakeProjec
     assert_owns_one(project, *LOST)
 
 
+@pytest.mark.first
 def test_a_read_that_fails_costs_nothing(make_project: MakeProject) -> None:
     project = make_project([], provision_seconds=0)
     hosts = break_reads(project, READS)
@@ -118,6 +120,7 @@ def test_a_read_that_fails_costs_nothing(make_project: MakeProject) -> None:
     assert_owns_one(project, *some)
 
 
+@pytest.mark.first
 def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) -> None:
     # It is read once a play.
     for rule in READS.values():
@@ -127,6 +130,7 @@ def test_a_list_of_machines_that_cannot_be_read_costs_nothing(project: Project) 
         assert project.requests(*PROCURE) == 0
 
 
+@pytest.mark.first
 def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) -> None:
     cheap, middle, dear = offers = [Offer(gpu_price_per_hour=price) for price in (2.0, 2.5, 3.0)]
     project = make_project(offers)
@@ -145,6 +149,7 @@ def test_what_is_spoken_for_is_handed_to_nobody_else(make_project: MakeProject) 
     assert owned == {"searches": dear.offer_id, "by-id": cheap.offer_id, "journal": middle.offer_id}
 
 
+@pytest.mark.first
 def test_ten_hosts_of_two_plays_that_race_for_the_same_offers(make_project: MakeProject) -> None:
     project = make_project(
         [Offer(gpu_price_per_hour=2.0 + i / 100) for i in range(15)], procure_seconds=0.3, provision_seconds=0
@@ -188,8 +193,7 @@ def moments(project: Project, seconds: float, requests: int) -> list[Callable[[]
     ]
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [pytest.param(0, marks=pytest.mark.first), *range(1, PARTS)])
 def test_a_play_killed_at_any_moment_buys_once(make_project: MakeProject, part: int) -> None:
     # The purchase blocks, so that many of the kills fall into it.
     project = make_project([], procure_seconds=0.5, provision_seconds=0.2)
@@ -231,6 +235,7 @@ def test_a_purchase_that_shows_late_is_not_made_twice(make_project: MakeProject,
     assert_owns_one(project, "gpu-1")
 
 
+@pytest.mark.first
 def test_a_full_disk_stops_before_the_purchase(project: Project) -> None:
     disk = project.folder / "disk"
     disk.mkdir()

@@ -9,6 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from conftest import MakeProject, Project, Run, core
 from simulator import Offer
 
@@ -20,7 +22,7 @@ CHOICES = [
 ]
 
 
-@core
+@pytest.mark.first
 def test_second_choices(make_project: MakeProject) -> None:
     offers = [
         Offer(region="EU", contract_type="spot", gpu_price_per_hour=1.0),
@@ -64,6 +66,7 @@ def waits(project: Project, **variables: Any) -> Run:
     return project.provision(**{**usual, **variables})
 
 
+@pytest.mark.first
 @core
 def test_offers_are_waited_for(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=9.0)])
@@ -97,7 +100,6 @@ def test_time_is_up(make_project: MakeProject) -> None:
     assert "They were waited for since" in run.failure("gpu-2") and "1 offer, the cheapest at" in run.failure("gpu-2")
 
 
-@core
 def test_a_later_run_looks_again(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0)])
     project.declare(["gpu-1", "gpu-2"])

@@ -35,6 +35,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._sh
 
 from simulator import Fault, Nowhere, Purchase, Settings, Simulator
 
+pytestmark = pytest.mark.first
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
 TABLES = ("purchase", "machine", "sweep", "meta")

@@ -75,6 +75,7 @@ def ended(project: Project) -> list[str]:
 # What ends
 
 
+@pytest.mark.first
 @core
 def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> None:
     project = make_project(delete_seconds=1)
@@ -98,6 +99,7 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
     assert "gpu-1 owns no machine; there is nothing to end" in again.text
 
 
+@pytest.mark.first
 @core
 def test_one_host_fails_by_itself(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2", "gpu-3"])
@@ -120,6 +122,7 @@ def test_one_host_fails_by_itself(project: Project) -> None:
     assert run.failure("gpu-1") == ""
 
 
+@pytest.mark.first
 @core
 @pytest.mark.parametrize("keyword", [{"serial": 1}, {"strategy": "free"}, {"ignore_errors": True}], ids=str)
 def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
@@ -135,6 +138,7 @@ def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
     assert project.registry("gpu-2")
 
 
+@pytest.mark.first
 def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_count=24, node_count=3)], delete_again_status=200)
     project.declare(["train"])
@@ -147,6 +151,7 @@ def test_a_cluster_ends_as_a_whole(make_project: MakeProject) -> None:
     assert project.registry("train") is None
 
 
+@pytest.mark.first
 def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
     entry = buy(project, "gpu-1")
     (resource_id,) = entry["provision_resource_ids"]
@@ -166,6 +171,7 @@ def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
         assert file.exists()
 
 
+@pytest.mark.first
 def test_what_the_api_does_not_know_is_forgotten_by_a_person_only(make_project: MakeProject) -> None:
     project = make_project(deleted_readable=False)
     (resource_id,) = own(project, "gpu-1")
@@ -188,6 +194,7 @@ def test_what_the_api_does_not_know_is_forgotten_by_a_person_only(make_project: 
     assert f"{NOBODY} answered 404" in said and "Is the token of the right account?" in said, run.output
 
 
+@pytest.mark.first
 def test_journals(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=600)
     entry = buy(project, "gpu-1")
@@ -216,6 +223,7 @@ def test_journals(make_project: MakeProject) -> None:
     assert project.registry("gpu-1") is None
 
 
+@pytest.mark.first
 def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
     (resource_id,) = own(project, "gpu-1")
     project.simulator.faults[:] = [Fault(method="DELETE", path="/resources/", status=409, count=None)]
@@ -229,6 +237,7 @@ def test_a_machine_that_does_not_end_keeps_its_entry(project: Project) -> None:
     assert project.simulator.billed == []
 
 
+@pytest.mark.first
 def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project) -> None:
     (resource_id,) = own(project, "gpu-1")
     project.simulator.faults[:] = [Fault(method="GET", path=f"/resources/{resource_id}", status=404, count=None)]
@@ -253,7 +262,7 @@ def test_names_of_machines_are_never_evaluated(project: Project) -> None:
 # By name, by id
 
 
-@core
+@pytest.mark.first
 def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
     (resource_id,) = buy(project, "gpu-1")["provision_resource_ids"]
     run = decommission(project, "gpu-1")
@@ -265,7 +274,7 @@ def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
     assert ended(project) == [resource_id]
 
 
-@core
+@pytest.mark.first
 def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
     project.inventory.write_text(yaml.safe_dump({"all": {"vars": {"provision_registry_dir": ""}}}))
     (alice,) = buy(project, "alice")["provision_resource_ids"]
@@ -284,6 +293,7 @@ def test_without_a_registry_the_name_is_the_identity(project: Project) -> None:
     assert ended(project) == [alice, bob]
 
 
+@pytest.mark.first
 def test_two_machines_of_one_name_are_shown(project: Project) -> None:
     project.declare(["gpu-1"], provision_registry_dir="")
     ids = [buy(project, "gpu-1")["provision_resource_ids"][0] for _again in range(2)]
@@ -297,7 +307,7 @@ def test_two_machines_of_one_name_are_shown(project: Project) -> None:
 # Who is named
 
 
-@core
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -319,6 +329,7 @@ def test_a_slip_of_the_hand_ends_nothing(project: Project, asked: Any, words: st
     assert project.simulator.requests == []
 
 
+@pytest.mark.first
 @core
 def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) -> None:
     ids = own(project, "gpu-1", "gpu-2", provision_groups=["gpu"])
@@ -340,6 +351,7 @@ def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) 
 # Audit
 
 
+@pytest.mark.first
 @core
 def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     first, second = own(project, "gpu-1", "gpu-2")
@@ -373,7 +385,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert run.returncode == 2 and "leave --limit out" in run.text
 
 
-@core
+@pytest.mark.first
 def test_contested_machines_fail_an_audit_and_broken_files_do_not(project: Project) -> None:
     own(project, "gpu-1")
     shutil.move(project.folder / "host_vars", project.folder / "registry")

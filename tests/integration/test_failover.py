@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import yaml
 
 from conftest import PROCURE, MakeProject, Project, Run, core
@@ -20,6 +21,7 @@ from simulator import Fault, Offer
 from simulator.market import Outcome
 
 
+@pytest.mark.first
 @core
 def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
     # What becomes of the cheapest offer, and of the attempt to buy it.
@@ -67,6 +69,7 @@ def test_a_rescue_is_told_what_was_tried(make_project: MakeProject) -> None:
     assert f"tried: {list(project.simulator.offers)}" in run.text, run.output
 
 
+@pytest.mark.first
 def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
     limits: dict[str, dict[str, Any]] = {
         "attempts": {"provision_max_attempts": 2},
@@ -86,7 +89,7 @@ def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject
         assert project.registry(host) is None
 
 
-@core
+@pytest.mark.first
 def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])
     run = impatient(project, provision_max_total_price_per_hour=2.5)
@@ -150,6 +153,7 @@ def fall_back(project: Project, first: dict[str, Any], then: dict[str, Any]) -> 
     return project.play(project.write({**play, "tasks": [{"name": "Fall back", "block": block, "rescue": rescue}]}))
 
 
+@pytest.mark.first
 def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)])
     lower = {"provision_on_failure": "release", "provision_max_price_per_hour": 2.2}
@@ -173,6 +177,7 @@ def test_what_an_earlier_run_of_the_play_gave_back_says_nothing_of_this_one(make
     assert "The offer is BOUGHT and may be billed at USD 3.00 per hour" in said and "Nothing is billed" not in said
 
 
+@pytest.mark.first
 def test_what_ended_is_bought_anew_only_at_a_price_that_was_agreed_to(make_project: MakeProject) -> None:
     project = make_project()
     assert impatient(project).returncode == 0

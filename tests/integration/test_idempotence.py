@@ -14,6 +14,8 @@ import yaml
 from conftest import MakeProject, Project, core
 from simulator import Offer
 
+pytestmark = pytest.mark.first
+
 SSH_ARGS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
 
 

@@ -30,6 +30,7 @@ def moment(text: Any) -> datetime:
     return datetime.fromisoformat(str(text).replace("Z", "+00:00"))
 
 
+@pytest.mark.first
 def test_a_lease_is_said_before_the_purchase_and_fixed_by_it(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h", provision_max_bill=20)
     shown = project.play("compute_index.supply.quote")
@@ -58,6 +59,7 @@ def extend(project: Project, hosts: str, *words: str, **variables: Any) -> Run:
     return project.play("compute_index.supply.extend", *extra(asked), *words)
 
 
+@pytest.mark.first
 @core
 def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2", "gpu-3"])
@@ -86,6 +88,7 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert "A lease ends nothing by itself" not in quoted.text
 
 
+@pytest.mark.first
 @core
 def test_more_time(project: Project) -> None:
     project.declare(["gpu-1"], provision_lease="8h", provision_lease_max="24h", provision_max_bill=40)
@@ -140,6 +143,7 @@ def test_the_last_command_takes_too_long_and_its_output_is_shown(project: Projec
     assert project.simulator.billed == []
 
 
+@pytest.mark.first
 @pytest.mark.parametrize("lease", ["8 hours", "-1h", "2026-01-01T00:00Z", "8"])
 def test_a_lease_that_is_none_costs_nothing(project: Project, lease: str) -> None:
     run = project.provision(provision_lease=lease)

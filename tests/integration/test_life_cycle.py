@@ -30,6 +30,7 @@ def inventory(project: Project, *words: str, config: dict[str, Any] | None = Non
 # Quote
 
 
+@pytest.mark.first
 @core
 def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"])
@@ -52,7 +53,7 @@ def test_a_quote_shows_prices_and_alternatives_and_buys_nothing(project: Project
     assert project.requests(*PROCURE) == 0
 
 
-@core
+@pytest.mark.first
 def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) -> None:
     assert project.provision(provision_reach=False).returncode == 0
     project.declare(["gpu-1", "gpu-2"])
@@ -68,6 +69,7 @@ def test_a_quote_tells_what_is_owned_and_what_cannot_be_had(project: Project) ->
 # Inventory
 
 
+@pytest.mark.first
 @core
 def test_machines_are_hosts_with_variables_and_groups(project: Project) -> None:
     project.simulator.populate(2, vendor="nebius", gpu_type="A100", contract_type="ondemand", vendor_region="eu-1")
@@ -124,6 +126,7 @@ def test_plugin_and_role_agree_on_how_to_reach_a_machine(project: Project) -> No
         file.write_text(yaml.safe_dump({**entry, **dict.fromkeys(CONNECTION)}))
 
 
+@pytest.mark.first
 @core
 def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
     assert project.provision("-e", "provision_resource_name=trainer").returncode == 0
@@ -139,11 +142,11 @@ def test_a_machine_is_configured_by_another_computer(project: Project) -> None:
     assert note == {"host": "trainer", "resource_ids": [resource_id]}
 
 
-@core
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        pytest.param({"status": 500}, "answered 500", id="500"),
+        pytest.param({"status": 500}, "answered 500", id="500", marks=core),
         pytest.param({"status": 403}, "api_token", id="403"),
         pytest.param({"status": 200, "body": b"<html>"}, "is no JSON", id="html"),
         pytest.param({"status": 200, "body": b'{"resources": [], "total_count": 7}'}, "counts 7 resources", id="part"),
@@ -173,7 +176,6 @@ def test_ten_thousand_machines(make_project: MakeProject) -> None:
 # The other modules
 
 
-@core
 def test_the_catalogue_and_fresh_resources(project: Project) -> None:
     (machine,) = project.simulator.populate(1)
     kinds = ("gpus", "vendors", "regions", "contracts", "storage")

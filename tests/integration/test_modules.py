@@ -15,7 +15,6 @@ from conftest import GPU, NOBODY, PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = core
 SECRET = "kept-between-us-4711"
 USER_DATA = f"#cloud-config\nwrite_files:\n- path: /etc/secret\n  content: {SECRET}\n"
 
@@ -32,21 +31,29 @@ def status(offer_id: str, **keywords: Any) -> dict[str, Any]:
     return {"compute_index.supply.offer_status": {"offer_id": offer_id}, **keywords}
 
 
-@pytest.fixture(params=["1", "0"], ids=["in-process", "module"])
-def shop(make_project: MakeProject, request: pytest.FixtureRequest) -> Project:
-    """A project whose API has a single offer, at 2.50 USD per hour, ready at once; tasks take each way."""
+@pytest.fixture
+def shop(make_project: MakeProject) -> Project:
+    """A project whose API has a single offer, at 2.50 USD per hour, ready at once."""
     project = make_project([Offer(gpu_price_per_hour=2.5)], provision_seconds=0)
-    project.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
+    project.environment["COMPUTE_INDEX_IN_PROCESS"] = "1"
     return project
 
 
-def test_a_purchase_is_planned_made_and_found(shop: Project) -> None:
-    (offer_id,) = shop.simulator.offers
-    (planned, early, created, existing, ready), run = shop.tasks(
-        {**procure(shop, resource_name="trainer", max_price_per_hour=2.5), "check_mode": True, "diff": True},
+@pytest.fixture(params=[pytest.param("1", id="in-process", marks=pytest.mark.first), pytest.param("0", id="module")])
+def each_way(shop: Project, request: pytest.FixtureRequest) -> Project:
+    """The same, where tasks take each way: that results are the same on both is a matter of test_parity.py."""
+    shop.environment["COMPUTE_INDEX_IN_PROCESS"] = request.param
+    return shop
+
+
+@core
+def test_a_purchase_is_planned_made_and_found(each_way: Project) -> None:
+    (offer_id,) = each_way.simulator.offers
+    (planned, early, created, existing, ready), run = each_way.tasks(
+        {**procure(each_way, resource_name="trainer", max_price_per_hour=2.5), "check_mode": True, "diff": True},
         status(offer_id, check_mode=True, until="result_1.terminal", retries=50, delay=5),
-        procure(shop, resource_name="trainer", max_price_per_hour=2.5),
-        procure(shop, resource_name="trainer"),
+        procure(each_way, resource_name="trainer", max_price_per_hour=2.5),
+        procure(each_way, resource_name="trainer"),
         status(offer_id),
     )
 
@@ -55,31 +62,33 @@ def test_a_purchase_is_planned_made_and_found(shop: Project) -> None:
     assert (early["terminal"], early["ready"], early["phase"]) == (True, False, "unbought")
     assert (created["changed"], created["outcome"]) == (True, "created")
     assert (existing["changed"], existing["outcome"]) == (False, "existing")
-    (purchase,) = shop.simulator.purchases
+    (purchase,) = each_way.simulator.purchases
     assert created["resource_ids"] == existing["resource_ids"] == ready["resource_ids"] == purchase.resource_ids
     assert ready["ready"] is True
     assert ready["instances"][0]["name"] == "trainer"
-    assert shop.requests(*PROCURE) == 1
+    assert each_way.requests(*PROCURE) == 1
     assert "trainer" in run.output
 
 
-def test_secrets_are_in_no_output_at_any_verbosity(shop: Project) -> None:
-    token = shop.simulator.settings.token
-    shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
+@core
+def test_secrets_are_in_no_output_at_any_verbosity(each_way: Project) -> None:
+    token = each_way.simulator.settings.token
+    each_way.environment.pop("COMPUTE_INDEX_API_TOKEN")
     echo = json.dumps({"detail": f"no {token} and no {SECRET} and not {USER_DATA}"}).encode()
-    shop.simulator.faults.append(Fault(path="/procure_offer", status=422, body=echo))
-    results, run = shop.tasks(
-        procure(shop, api_token=token, cloud_init=USER_DATA),
-        procure(shop, api_token=token, cloud_init=USER_DATA),
+    each_way.simulator.faults.append(Fault(path="/procure_offer", status=422, body=echo))
+    results, run = each_way.tasks(
+        procure(each_way, api_token=token, cloud_init=USER_DATA),
+        procure(each_way, api_token=token, cloud_init=USER_DATA),
         options=("-vvvv", "--diff"),
     )
     assert [result.get("outcome") for result in results] == ["rejected", "created"]
     text = json.dumps(results) + run.said
     assert SECRET not in text
     assert token not in text
-    assert shop.simulator.purchases[0].request["cloud_init"] == USER_DATA
+    assert each_way.simulator.purchases[0].request["cloud_init"] == USER_DATA
 
 
+@pytest.mark.first
 def test_a_private_key_pasted_by_mistake_is_named_and_not_echoed(shop: Project) -> None:
     private = shop.key.read_text()
     (result,), run = shop.tasks(
@@ -109,6 +118,7 @@ BAD_INPUT: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.first
 def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
     results, _run = shop.tasks(*(procure(shop, **options) for options, _message in BAD_INPUT.values()))
     for name, result in zip(BAD_INPUT, results, strict=True):
@@ -119,6 +129,7 @@ def test_bad_input_is_a_clear_error_before_any_request(shop: Project) -> None:
     assert shop.simulator.requests == []
 
 
+@pytest.mark.first
 def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> None:
     shop.environment.pop("COMPUTE_INDEX_API_TOKEN")
     tasks = procure(shop), status(NOBODY, until="result_1.terminal", retries=50, delay=5)
@@ -126,9 +137,12 @@ def test_a_missing_token_names_the_option_and_the_variable(shop: Project) -> Non
     for result in results:
         assert "api_token is missing" in result["msg"]
         assert "COMPUTE_INDEX_API_TOKEN" in result["msg"]
+        assert result["error_class"] == "auth"
     assert shop.simulator.requests == []
 
 
+@pytest.mark.first
+@core
 def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     token, url = shop.environment.pop("COMPUTE_INDEX_API_TOKEN"), shop.environment.pop("COMPUTE_INDEX_API_URL")
     play = {
@@ -142,6 +156,8 @@ def test_the_common_options_can_be_set_for_the_group(shop: Project) -> None:
     assert shop.requests("POST", "/get_offers") == 1
 
 
+@pytest.mark.first
+@core
 def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     wrong = {"compute_index.supply.offer_status": {"offer_id": NOBODY, "api_token": "wrong"}}
     endless = {"retries": 50, "delay": 5}
@@ -152,6 +168,8 @@ def test_until_ends_at_what_waiting_cannot_cure(shop: Project) -> None:
     assert (unknown["error_class"], unknown["terminal"], unknown["failed"]) == ("not_found", True, True)
 
 
+@pytest.mark.first
+@core
 def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     task = {
         "block": [procure(shop, max_price_per_hour=1)],
@@ -167,27 +185,31 @@ def test_errors_can_be_told_apart_in_rescue(shop: Project) -> None:
     assert "class=price" in run.output
 
 
-def test_retries_without_until_buy_once(shop: Project) -> None:
+@core
+def test_retries_without_until_buy_once(each_way: Project) -> None:
     # ansible-core runs a failing task three times then.
-    shop.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
-    shop.simulator.faults.append(Fault(path="/offers/[^/]+/status", nth=2, status=500))
-    (result,), _run = shop.tasks({**procure(shop, settle_timeout=0, api_retries=0), "retries": 2, "delay": 0})
+    each_way.simulator.faults.append(Fault(path="/procure_offer", process=True, status=500))
+    each_way.simulator.faults.append(Fault(path="/offers/[^/]+/status", nth=2, status=500))
+    (result,), _run = each_way.tasks({**procure(each_way, settle_timeout=0, api_retries=0), "retries": 2, "delay": 0})
     assert result["outcome"] == "existing"
-    assert shop.requests(*PROCURE) == 1
+    assert each_way.requests(*PROCURE) == 1
 
 
-def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(shop: Project) -> None:
-    shop.simulator.settings.procure_seconds = 6
-    (cut, found), _run = shop.tasks({**procure(shop), "timeout": 3}, procure(shop))
+@core
+def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Project) -> None:
+    each_way.simulator.settings.procure_seconds = 6
+    (cut, found), _run = each_way.tasks({**procure(each_way), "timeout": 3}, procure(each_way))
     assert cut["failed"] is True and "outcome" not in cut
     assert (found["outcome"], found["changed"]) == ("existing", False)
-    assert found["resource_ids"] == shop.simulator.purchases[0].resource_ids
-    assert shop.requests(*PROCURE) == 1
+    assert found["resource_ids"] == each_way.simulator.purchases[0].resource_ids
+    assert each_way.requests(*PROCURE) == 1
 
 
 MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
 
 
+@pytest.mark.first
+@core
 def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     project.declare(["gpu-1"], ansible_connection="local", ansible_python_interpreter="{{ ansible_playbook_python }}")

@@ -20,6 +20,8 @@ from plays import (
 )
 from simulator import Fault, Offer
 
+pytestmark = pytest.mark.first
+
 project = ready_at_once
 
 
@@ -34,7 +36,6 @@ def test_a_failed_machine_that_is_billed_can_be_released(make_project: MakeProje
     assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"])
 
 
-@core
 def test_what_has_failed_and_may_be_billed_is_not_replaced(make_project: MakeProject) -> None:
     offers = {name: [Offer(gpu_price_per_hour=2.0), Offer(gpu_price_per_hour=3.0)] for name in ("at-once", "later")}
     offers["at-once"][0].outcome = "fails"
@@ -145,8 +146,7 @@ def test_a_lost_registry_is_made_again_from_the_name_and_without_one_the_name_is
     assert project.registry("never") is None
 
 
-@core
-@pytest.mark.parametrize("where", ["elsewhere", "within"])
+@pytest.mark.parametrize("where", [pytest.param("elsewhere", marks=core), "within"])
 def test_a_registry_that_ansible_does_not_read_is_read_by_the_role(make_project: MakeProject, where: str) -> None:
     project = make_project(keeps_name=False)
     variables: dict[str, Any] = {"provision_registry_dir": str(project.folder / "registry")}

@@ -17,7 +17,7 @@ import pytest
 from conftest import GPU, NOBODY, MakeProject, Project, Run, core
 from simulator import Fault, Offer
 
-pytestmark = core
+pytestmark = [core, pytest.mark.first]
 
 ROOT = Path(__file__).resolve().parents[2]
 # The actions that are modules, too.

@@ -45,7 +45,7 @@ def check_registry(project: Project, host: str) -> None:
 
 
 @core
-@pytest.mark.parametrize("in_process", ["1", "0"])
+@pytest.mark.parametrize("in_process", [pytest.param("1", marks=pytest.mark.first), "0"])
 def test_a_machine_is_bought_configured_and_never_bought_again(project: Project, in_process: str) -> None:
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = in_process
     project.declare(["gpu-1", "gpu-2"], provision_packages=["git"], provision_cloud_init={"swap": {"size": "1G"}})
@@ -109,6 +109,7 @@ def test_user_data_is_rendered_as_by_template(project: Project) -> None:
     assert found["msg"] == ["localhost ['gpu-1'] boot.j2\n"] * 2, found
 
 
+@pytest.mark.first
 @core
 def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     run = project.provision("--check", "--diff")
@@ -120,7 +121,7 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     assert project.registry("gpu-1") is None
 
 
-@core
+@pytest.mark.first
 def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
     run = project.provision("--check", provision_cloud_init={"write_files": "no list"})
     assert run.returncode == 2, run.output
@@ -158,6 +159,7 @@ def test_hosts_can_be_asked_for_by_number_or_name(project: Project, asked: objec
     assert run.recap("gpu-1", "changed") == run.recap("gpu-2", "changed") == 1
 
 
+@pytest.mark.first
 @core
 def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     run = project.play(*BOTH, "-e", "provision_hosts=2")
@@ -167,6 +169,7 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     assert project.requests(*PROCURE) == 2
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -181,11 +184,11 @@ def test_hosts_that_nobody_can_be_send_nothing(project: Project, variables: dict
     assert project.simulator.requests == []
 
 
-@core
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("playbook", "name", "meant"),
     [
-        ("provision", "order_max_total_price_per_hou", "order_max_total_price_per_hour"),
+        pytest.param("provision", "order_max_total_price_per_hou", "order_max_total_price_per_hour", marks=core),
         ("audit", "audit_fail_on_orphan", "audit_fail_on_orphans"),
         ("decommission", "decommission_coun", "decommission_count"),
     ],
@@ -225,6 +228,7 @@ def assert_refused(project: Project, refusals: Refusals) -> None:
     assert project.requests(*PROCURE) == 0
 
 
+@pytest.mark.first
 def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> None:
     refusals: Refusals = {
         "no-ceiling": ({"provision_max_price_per_hour": ""}, 'USD per hour, or "unlimited"'),
@@ -242,6 +246,7 @@ def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> 
     assert project.simulator.requests == []
 
 
+@pytest.mark.first
 @core
 def test_without_a_client_of_ssh_nothing_is_sent(project: Project) -> None:
     run = project.play("compute_index.supply.provision", ANSIBLE_SSH_EXECUTABLE="/none/ssh")
@@ -252,7 +257,7 @@ def test_without_a_client_of_ssh_nothing_is_sent(project: Project) -> None:
     assert project.play("compute_index.supply.provision", ANSIBLE_SSH_EXECUTABLE="/none/ssh").returncode == 0
 
 
-@core
+@pytest.mark.first
 def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     template = project.folder / "plain.j2"
     template.write_text("packages: []\n")
@@ -275,6 +280,7 @@ def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     assert_refused(project, {"play": ({"provision_max_total_price_per_hour": 1.99}, "would cost USD 2.00 per hour")})
 
 
+@pytest.mark.first
 def test_the_price_is_checked_again_before_the_purchase(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0, details_price=5.01)])
     run = project.provision()
@@ -283,7 +289,7 @@ def test_the_price_is_checked_again_before_the_purchase(make_project: MakeProjec
     assert project.requests(*PROCURE) == 0
 
 
-@core
+@pytest.mark.first
 def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=None)])
     assert project.provision().returncode != 0
@@ -301,6 +307,7 @@ def test_an_unknown_price_passes_only_if_unlimited_is_said(make_project: MakePro
     assert project.requests(*PROCURE) == 1
 
 
+@pytest.mark.first
 def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Project) -> None:
     (project.folder / "host_vars").write_text("a file where the folder should be")
     run = project.provision()
@@ -309,6 +316,7 @@ def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Pr
     assert project.requests(*PROCURE) == 0
 
 
+@pytest.mark.first
 @core
 def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeProject) -> None:
     # They boot one after the other, and the last one answers two seconds after the first.
@@ -335,6 +343,7 @@ def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeP
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     "settings",
     [
@@ -364,12 +373,14 @@ def test_all_documented_habits_of_the_api(make_project: MakeProject, settings: d
     assert (again.returncode, again.changed) == (0, 0), again.output
 
 
+@pytest.mark.first
 def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> None:
     run = make_project(keeps_name=False).provision(provision_reach=False)
     assert run.returncode == 0, run.output
     assert re.search(r"gpu-1 is called \S+ instead of gpu-1\. Only the registry file tells", run.text), run.output
 
 
+@pytest.mark.first
 @core
 def test_waiting_survives_what_passes(project: Project) -> None:
     status = r"/offers/[^/]+/status"
@@ -387,6 +398,7 @@ def test_waiting_survives_what_passes(project: Project) -> None:
     assert all(fault.seen >= fault.nth for fault in project.simulator.faults), "each look failed as it should"
 
 
+@pytest.mark.first
 @core
 def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_project: MakeProject) -> None:
     project = make_project([Offer(outcome="fails", error="no capacity", failed_bills=True)])
@@ -404,6 +416,7 @@ def test_a_machine_that_fails_ends_the_waiting_and_names_what_is_billed(make_pro
     assert entry["provision_resource_ids"] == purchase.resource_ids
 
 
+@pytest.mark.first
 def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_project: MakeProject) -> None:
     project = make_project([Offer()], provision_seconds=600)
     run = project.provision(provision_poll_retries=2, provision_reach=False)
@@ -420,6 +433,7 @@ def test_a_machine_that_is_not_ready_in_time_is_awaited_by_the_next_run(make_pro
     assert (entry["provision_resource_ids"], entry["ansible_host"]) == (purchase.resource_ids, "127.0.0.1")
 
 
+@pytest.mark.first
 def test_the_first_boot_is_awaited(make_project: MakeProject) -> None:
     project = make_project([Offer() for _host in range(5)])
     scripts = {
@@ -515,7 +529,6 @@ def test_the_shell_template_makes_a_script(project: Project) -> None:
     assert "base64 --decode >> /etc/c <<'END_OF_FILE'\naGVsbG8K\n" in user_data and "chmod 0640 /etc/c" in user_data
 
 
-@core
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
 def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project: Project, template: str) -> None:
     texts = []

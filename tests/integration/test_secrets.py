@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from conftest import MakeProject
 from plays import (
     break_reads,
@@ -17,6 +19,8 @@ from plays import (
     sell,
 )
 from simulator import Fault, Settings, Simulator
+
+pytestmark = pytest.mark.first
 
 
 def test_secrets_are_nowhere_but_at_the_api(make_project: MakeProject) -> None:

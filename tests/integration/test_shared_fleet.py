@@ -9,8 +9,6 @@ import json
 import os
 import platform
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +64,12 @@ def buying(url: str) -> int:
     return states(url).count("buying") if made else 0
 
 
-def wait_for(due: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not due():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def live(project: Project) -> list[str]:
     """The names of the machines that are billed."""
     return sorted(each.name for each in project.simulator.resources.values() if each.deleting_at is None)
 
 
+@pytest.mark.first
 @core
 def test_from_the_quote_to_the_end(shop: Project, registry: str) -> None:
     quote = shop.play("compute_index.supply.quote")
@@ -165,6 +157,7 @@ def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, re
     assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
 
 
+@pytest.mark.first
 def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str) -> None:
     mine = shop.provision()
     theirs = provision_elsewhere(shop, provision_project="theirs")
@@ -177,6 +170,7 @@ def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str)
     assert live(shop) == ["gpu-1", "gpu-2"]
 
 
+@pytest.mark.first
 def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
     assert shop.provision().returncode == 0
@@ -231,6 +225,7 @@ def test_a_purchase_that_counted_as_not_made_is_taken_when_it_shows(shop: Projec
     assert live(shop) == ["gpu-1", "gpu-2"] and shop.requests(*PROCURE) == 2
 
 
+@pytest.mark.first
 def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> None:
     assert shop.provision(provision_registry_url="").returncode == 0
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
@@ -278,6 +273,7 @@ def test_what_failed_is_given_back_and_another_one_is_bought(make_project: MakeP
     assert states(registry) == ["ended", "live"]
 
 
+@pytest.mark.first
 def test_no_password_is_in_any_output_of_the_roles(shop: Project, registry: str) -> None:
     url = registry.replace("postgres:@", "postgres:kept-between-us@")
     said = ""
@@ -337,13 +333,7 @@ def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: st
         postgresql.execute(registry, "DROP ROLE auditor")
 
 
-def test_by_modules_it_is_the_same(shop: Project, registry: str) -> None:
-    by_modules = {"COMPUTE_INDEX_IN_PROCESS": "0"}
-    runs = [provision_elsewhere(shop, by_modules), provision_elsewhere(shop, by_modules)]
-    assert [run.returncode for run in runs] == [0, 0], runs[0].output + runs[1].output
-    assert (runs[1].changed, states(registry)) == (0, ["live", "live"])
-
-
+@pytest.mark.first
 def test_batches_of_a_play_have_one_ceiling(shop: Project, registry: str) -> None:
     roles = [{"role": "compute_index.supply.provision", "provision_max_total_price_per_hour": 5}]
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
@@ -456,6 +446,7 @@ def test_what_is_no_connection_string_is_not_shown(shop: Project) -> None:
         assert "kept-between-us" not in run.said
 
 
+@pytest.mark.first
 def test_a_database_that_is_away_stops_before_the_purchase(shop: Project) -> None:
     url = "postgresql://supply:kept-between-us@127.0.0.1:1/supply?connect_timeout=1"
     run = shop.provision("-vvv", provision_registry_url=url)

@@ -56,6 +56,7 @@ def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
     return project
 
 
+@pytest.mark.first
 @core
 def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     nothing, _run = spend(fleet)
@@ -102,7 +103,6 @@ def test_the_api_is_asked_nothing_and_needs_no_token(fleet: Project) -> None:
         ("2999-01-01", "spend_since must lie in the past"),
     ],
 )
-@core
 def test_bad_input_is_told(project: Project, since: str, said: str) -> None:
     run = project.play("compute_index.supply.spend", *extra({"spend_since": since}))
     assert run.returncode == 2 and said in run.failure("localhost"), run.output
@@ -229,7 +229,6 @@ def buy_by_hand(project: Project, name: str) -> float:
     return offer.total_price(offer.gpu_price_per_hour) or 0.0
 
 
-@core
 def test_the_account_has_a_ceiling(fleet: Project) -> None:
     buy_by_hand(fleet, "of-somebody-else")
     run = fleet.provision(provision_max_account_price_per_hour=9.99)
@@ -257,6 +256,7 @@ def test_a_purchase_looks_at_the_account_once_more(project: Project) -> None:
     assert below["outcome"] == "created"
 
 
+@pytest.mark.first
 def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: MakeProject, registry: str) -> None:
     """With a shared registry the sum is compared with the claim."""
     project = make_project([Offer() for _number in range(8)], provision_seconds=0, procure_seconds=1)
@@ -271,7 +271,6 @@ def test_plays_at_the_same_moment_stay_below_the_accounts_ceiling(make_project: 
     assert len(project.simulator.purchases) == 3
 
 
-@core
 def test_a_project_has_a_budget(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0

@@ -29,6 +29,7 @@ def hosts(file: Path) -> list[str]:
     return re.findall(r"^Host (.*)$", file.read_text(), re.MULTILINE) if file.exists() else []
 
 
+@pytest.mark.first
 @core
 def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None:
     """Whoever names a public key of another name need not name the other half, too."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import postgresql
-from conftest import MakeProject, Project, core
+from conftest import MakeProject, Project
 from plays import kill
 from simulator import Fault, Offer
 from test_ending import own
@@ -76,7 +76,7 @@ def test_a_sweep_that_is_killed_at_any_request_is_finished_by_the_next(old: Proj
     assert old.registry("keeps") is not None and all(old.registry(f"gpu-{n}") is None for n in range(1, count + 1))
 
 
-@core
+@pytest.mark.first
 def test_two_sweeps_at_once(old: Project) -> None:
     leased(old, "gpu-1", "gpu-2", "gpu-3")
     (keeps,) = leased(old, "keeps", hours=1.0)
@@ -125,6 +125,7 @@ def test_a_sweep_beside_other_plays(make_project: MakeProject) -> None:
     assert len(project.simulator.billed) == 2 and len(project.simulator.purchases) == 3
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
@@ -154,6 +155,7 @@ def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None
     assert run.returncode == 0 and old.simulator.billed == [], run.output
 
 
+@pytest.mark.first
 def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
     first, second = leased(old, "gpu-1", "gpu-2")
     old.declare(["gpu-1", "gpu-2"])
@@ -192,7 +194,6 @@ def test_without_a_registry(make_project: MakeProject) -> None:
     assert late.returncode == 0 and project.simulator.billed == [], late.output
 
 
-@core
 def test_a_controller_that_only_shares_the_registry(make_project: MakeProject, registry: str) -> None:
     project = make_project([Offer() for _number in range(4)], provision_seconds=0)
     project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry

@@ -18,6 +18,8 @@ from plays import (
 )
 from simulator import Fault, Offer
 
+pytestmark = pytest.mark.first
+
 project = ready_at_once
 
 

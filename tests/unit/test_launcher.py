@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from launcher import Program
+from limits import HANGS, until
 
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
 
@@ -22,7 +22,7 @@ ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
 def run(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     """How a program ends, and what it prints."""
     with Program(words, folder, {**os.environ, **environment}) as program:
-        return program.wait(60), program.read()
+        return program.wait(HANGS), program.read()
 
 
 def is_alive(pid: int) -> bool:
@@ -79,7 +79,7 @@ def test_it_can_be_waited_for_and_killed(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             program.wait(0.05)
         os.killpg(program.pid, signal.SIGINT)
-        assert program.wait(10) == program.poll() == -signal.SIGINT
+        assert program.wait(HANGS) == program.poll() == -signal.SIGINT
         assert is_alive(program.pid), "its id could be that of another process by now"
 
 
@@ -91,7 +91,4 @@ def test_it_does_not_outlive_whoever_has_started_it(tmp_path: Path) -> None:
     with Program(["sleep", "60"], tmp_path, os.environ) as given_up:
         pass
     assert code == 9
-    end = time.monotonic() + 10
-    while alive := [each for each in (int(pid), given_up.pid) if is_alive(each)]:
-        assert time.monotonic() < end, alive
-        time.sleep(0.01)
+    until(lambda: not any(is_alive(each) for each in (int(pid), given_up.pid)))

@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Purchase,
 )
 
+from limits import HANGS
 from samples import OFFER_ID
 
 NO_CEILING = Ceilings()
@@ -52,7 +53,7 @@ def claim_below_a_ceiling(project: str, database: Database, number: int) -> None
 def work(url: str, attempt: Attempt, number: int, start: Any, answers: Any) -> None:
     """The life of one process."""
     database = Database(url, holder(str(number)))
-    start.wait(60)
+    start.wait(HANGS)
     try:
         attempt(database, number)
         answers.put("ok")

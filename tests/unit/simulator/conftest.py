@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -19,6 +18,8 @@ import requests
 
 # ansible-test units does not read pyproject.toml, has older Pythons too, and installs only tests/unit/requirements.txt.
 sys.path.insert(0, str(Path(__file__).parents[2]))
+import limits
+
 MISSING = [name for name in ("fastapi", "uvicorn", "asyncssh", "yaml") if find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING or sys.version_info < (3, 10) else []
 
@@ -40,15 +41,6 @@ SSH_OPTIONS = [
     "-F",
     "none",
 ]
-
-
-def look_until(look: Callable[[], T], seconds: float = 10) -> T:
-    """Look again and again until there is something to see."""
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"not seen within {seconds} s"
-        time.sleep(0.01)
-    return seen
 
 
 class Api:
@@ -86,7 +78,7 @@ class Api:
 @pytest.fixture
 def until() -> Callable[..., Any]:
     """``until(look)`` looks again and again until there is something to see, and returns it."""
-    return look_until
+    return limits.until
 
 
 @pytest.fixture

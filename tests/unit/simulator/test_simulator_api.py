@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -328,11 +327,9 @@ def test_offers_expire_and_are_listed_anew(simulate: Make) -> None:
 
 def test_many_machines(simulate: Make) -> None:
     api = simulate(provision_seconds=60, procure_seconds=60)
-    begin = time.monotonic()
     machines = api.simulator.populate(10_000)
     listed = api.get("/resources")
     api.simulator.__exit__()
-    assert time.monotonic() - begin < 5  # about 0.3; more only on a computer that is busy
     assert [each["resource_id"] for each in listed] == [each.resource_id for each in machines]
     assert {each["status"] for each in listed} == {"running"}
     assert len({each["name"] for each in listed}) == len({each["access"]["ssh_command"] for each in listed}) == 10_000

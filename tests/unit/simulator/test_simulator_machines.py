@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from limits import HANGS
 from simulator import Offer
 
 Make = Callable[..., Any]
@@ -75,7 +76,7 @@ def test_sftp(buy: Make, ssh_options: list[str], tmp_path: Path) -> None:
         input=batch.encode(),
         capture_output=True,
         check=True,
-        timeout=10,
+        timeout=HANGS,
     )
     assert (home / "relative").read_bytes() == (home / "absolute").read_bytes() == source.read_bytes()
 
@@ -106,7 +107,7 @@ def logged_in(address: Any, options: list[str], until: Make) -> Iterator[None]:
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
         until(lambda: _running(number))
         yield
-        assert client.wait(10) == 255
+        assert client.wait(HANGS) == 255
     until(lambda: not _running(number))
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import requests
 
+from limits import HANGS
+
 Make = Callable[..., Any]
 TESTS = Path(__file__).parents[2]
 
@@ -58,12 +60,12 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             found = requests.post(
                 url + "/get_offers",
                 data="compute: {gpu_type: L4}",
-                timeout=10,
+                timeout=HANGS,
                 headers={**headers, "Content-Type": "application/yaml"},
             ).json()["offers"]
             bought = requests.post(
                 url + "/procure_offer",
-                timeout=10,
+                timeout=HANGS,
                 headers=headers,
                 json={"offer_id": found[0]["offer_id"], "ssh_public_key": "ssh-x"},
             ).json()
@@ -71,7 +73,7 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             assert list(tmp_path.glob("supply-simulator-*"))
         finally:
             process.send_signal(number)
-            log = process.communicate(timeout=10)[1]
+            log = process.communicate(timeout=HANGS)[1]
     assert process.returncode == 0
     assert not url.endswith(":" + port)
     assert sourced == f"{url} t\n"

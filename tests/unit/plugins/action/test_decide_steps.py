@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -42,6 +43,21 @@ def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPat
     assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
     assert decide._no_login({}).startswith("This computer has no account for the user 2147")
+
+
+@pytest.mark.parametrize("hosts", [1, 40, 500])
+def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
+    """What is printed must not depend on the load: each host's templates take an hour here."""
+    hours = itertools.count(step=3600)
+    monkeypatch.setattr("time.monotonic", lambda: next(hours))
+    monkeypatch.setattr(decide._hosts, "complete", lambda host, *_play: {"host": host})
+    monkeypatch.setattr(decide, "declared", lambda own, *_templar: own)
+    monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
+    monkeypatch.setattr(decide.ActionModule, "_forbidden", lambda _self: "")
+    batch = [f"gpu-{number}" for number in range(hosts)]
+    step = decide.ActionModule(Mock(when=[], _parent=None), *[Mock()] * 5)
+    found = step._declared_of_all({"ansible_play_batch": batch})
+    assert found["speaks_for_all"] and list(found["declarations"]) == batch
 
 
 def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> None:

@@ -10,7 +10,6 @@ import random
 import socket
 import ssl
 import threading
-import time
 import traceback
 import tracemalloc
 import zlib
@@ -33,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._http import 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raw_server import RawServer, answer, drip, hang_up, read_and_hang_up, say, stall
+from raw_server import RawServer, Step, answer, drip, hang_up, read_and_hang_up, say, stall
 from request_queue import LOST, RequestQueue
 from samples import BASE, TOKEN
 
@@ -246,9 +245,8 @@ def test_an_answer_that_drips_ends_at_the_deadline(
 ) -> None:
     server = serve(DRIPPING[step], tls=tls if encrypted else None)
     http = client(server.url, timeout=0.25, verify=False)
-    threads, start = threading.active_count(), time.monotonic()
+    threads = threading.active_count()
     error = failure(http)
-    assert 0.2 < time.monotonic() - start < 2
     assert (str(error), error.sent, error.lasting) == ("no answer within 0.25 seconds", True, False)
     assert threading.active_count() == threads
 
@@ -257,26 +255,25 @@ def test_the_deadline_of_a_proxys_answer_is_that_of_the_connection(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", serve(drip(HEAD + b"X-Filler: ")).url)
-    start = time.monotonic()
     assert not failure(client(timeout=0.4), "POST", **PURCHASE).sent
-    assert time.monotonic() - start < 2
 
 
 def test_redirects_share_one_deadline(serve: Serve) -> None:
-    def late(connection: socket.socket, server: RawServer) -> None:
-        server.closing.wait(0.8)
-        answer(302, location="/x")(connection, server)
+    def late(then: Step) -> Step:
+        def step(connection: socket.socket, server: RawServer) -> None:
+            server.closing.wait(0.8)
+            then(connection, server)
 
-    server = serve(late, drip(HEAD))
-    start = time.monotonic()
-    assert str(failure(client(server.url, timeout=1))) == "no answer within 1 seconds"
-    assert server.connections == 2
-    assert time.monotonic() - start < 1.6
+        return step
+
+    # Each comes in time, both together do not.
+    server = serve(late(answer(302, location="/x")), late(answer(200, b"[]")))
+    assert str(failure(client(server.url, timeout=1.5))) == "no answer within 1.5 seconds"
 
 
 def test_each_attempt_has_a_deadline_of_its_own(serve: Serve, naps: list[float]) -> None:
     server = serve(drip(HEAD), drip(HEAD), answer(200, b"[]"))
-    assert client(server.url, timeout=0.3, retries=2).exchange("GET", "/x", **READ).data == []
+    assert client(server.url, timeout=1, retries=2).exchange("GET", "/x", **READ).data == []
     assert len(naps) == 2
 
 

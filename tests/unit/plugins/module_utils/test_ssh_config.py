@@ -49,7 +49,7 @@ def read_by_ssh(text: str, name: str, folder: Path) -> dict[str, str]:
     file = folder / "config"
     file.write_text(text)
     command = ["ssh", "-T", "-G", "-F", str(file), name]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not done.stderr
     return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
 

@@ -88,7 +88,7 @@ def test_ssh_reads_the_path_as_it_is_meant(path: str) -> None:
     # What this test trusts the role lets pass.
     assert declared(path.rpartition("/")[0]).objections == ()
     command = ["ssh", "-F", "none", "-G", *shlex.split(ssh_args(M, "first_use", path, path)), "gpu-1.example"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     assert (told["userknownhostsfile"], told["identityfile"]) == (path, path.replace("%", "%%"))
     assert told["hostkeyalias"] == M

@@ -29,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 
+from limits import HANGS
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 
 Entry = dict[str, Any]
@@ -282,7 +283,7 @@ def test_template_marks_and_odd_values_are_refused(path: Path) -> None:
 def race(path: Path, offer_id: str, barrier: Any, won: Any) -> None:
     file = HostFile(str(path))
     file.read()
-    barrier.wait(30)
+    barrier.wait(HANGS)
     try:
         file.claim(journal(offer_id))
     except Claimed:
@@ -338,7 +339,7 @@ def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
     held = context.Event()
     process = context.Process(target=hold_forever, args=(str(path), held))
     process.start()
-    assert held.wait(30)
+    assert held.wait(HANGS)
     file = HostFile(str(path))
     assert read_entry(file.read() or {}).held_by == "alice at bastion"
     assert read_entry(entries(str(path.parents[1]))[0]["gpu-1"]).held_by == "alice at bastion"

@@ -1,0 +1,24 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When tests give up: a limit only ends what hangs. No test measures time, since a busy computer must fail none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+HANGS = 900
+"""Seconds after which a command, or what a test waits for, will never end. pytest's own limit is twice as long."""
+
+
+def until(look: Callable[[], T], pause: float = 0.02) -> T:
+    """What there is to see in the end. Looks every ``pause`` seconds; raises AssertionError if it never comes."""
+    end = time.monotonic() + HANGS
+    while not (seen := look()):
+        assert time.monotonic() < end, f"not seen within {HANGS} seconds"
+        time.sleep(pause)
+    return seen
