@@ -10,6 +10,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 import traceback
 import tracemalloc
 import zlib
