@@ -362,7 +362,7 @@ class Plays(RuleBasedStateMachine):
             bool(case.host.offer_id),
             not (case.entry.was_ready or case.standing.adopted),
             release=case.host.on_failure == "release",
-            left=case.left - (draft.action == BUY),
+            left=case.attempts_left - (draft.action == BUY),
         )
         verdict = judge(attempt)
         if verdict is Verdict.RELEASE:
