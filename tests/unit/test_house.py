@@ -262,8 +262,43 @@ def test_the_rules_know_neither_registries_nor_operations() -> None:
     assert not [name_of(path) for path in registry for name in imports_of(path) if "_operations." in name]
 
 
+OPERATIONS = 800
+"""Decisions in the Python of `_operations`, which ask, call a rule and write."""
+
+
+def python_decisions(path: Path) -> int:
+    """How often a file decides: if, while, conditions of comprehensions, comparisons, and, or, not, and match cases."""
+    count = 0
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+            count += 1
+        elif isinstance(node, ast.comprehension):
+            count += len(node.ifs)
+        elif isinstance(node, ast.Compare):
+            count += len(node.ops)
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+        elif isinstance(node, ast.UnaryOp):
+            count += isinstance(node.op, ast.Not)
+        elif isinstance(node, ast.Match):
+            count += len(node.cases)
+    return count
+
+
+def measure_operations() -> Measure:
+    files = sorted(ROOT.glob("plugins/module_utils/_operations/*.py"))
+    counts = Counter({name_of(path): python_decisions(path) for path in files})
+    parts = tuple(f"{count:4} {name}" for name, count in counts.most_common() if count)
+    return Measure("decisions of _operations", counts.total(), OPERATIONS, parts)
+
+
+def test_operations_hardly_decide() -> None:
+    check(measure_operations())
+
+
 def measures() -> Iterator[Measure]:
     """All of them."""
+    yield measure_operations()
     yield from map(measure_decisions, [*ROLES, "playbooks", SETUP])
     yield from map(measure_templates, ROLES)
     yield from map(measure_task_files, ROLES)
