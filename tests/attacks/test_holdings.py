@@ -72,7 +72,8 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
             assert purchase and failed(first, host) and other.runs, "a colleague's machine was ended (P1)"
             assert project.owned(host) == purchase.ids, "what was bought is forgotten (P1)"
             assert_told(first, host, purchase.machines[0])
-            assert other.resource_id in failures(first, host) and "again" not in failures(first, host).split("ids:")[0]
+            before, _ids, _names = failures(first, host).partition("ids:")
+            assert other.resource_id in failures(first, host) and "again" not in before
 
     second = Machine("second-2", [offers["second"].offer_id])
     account.machines.append(second)

@@ -38,7 +38,7 @@ def awx() -> Iterator[FakeAwx]:
 
 
 @pytest.fixture
-def project(make_project: MakeProject, collections: Path, awx: FakeAwx, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Project:
     """A user who may change AWX."""
     project = make_project()
     project.environment |= {
@@ -193,21 +193,20 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     inventory["variables"] += f"provision_ssh_public_key: {public_key}\n"
     second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
     awx.associations[approve["id"], "success_nodes"] = [second["id"]]
-    schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "no", "by_hand": "stays"}
+    schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
-    again = set_up(project, **wanted, awx_audit_names="gpu-1")
+    again = set_up(project, **wanted)
 
-    # Only how often a job looks is put right, and what is given for the schedule is changed.
-    assert (again.returncode, again.changed) == (0, 2), again.output
+    # Only how often a job looks is put right.
+    assert (again.returncode, again.changed) == (0, 1), again.output
     assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
     assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
     variables = json.loads(inventory["variables"])
     assert (variables["provision_project"], variables["motd"]) == ("research", "for {{ nobody }}")
     assert variables["provision_poll_delay"] == 30
     assert awx.names(approve, "success_nodes") == ["second"]
-    expected = {"audit_names": "gpu-1", "audit_fail_on_orphans": "yes", "by_hand": "stays"}
-    assert schedule["extra_data"] == expected
+    assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
 
 def make_another_organization(awx: FakeAwx) -> None:

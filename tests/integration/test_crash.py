@@ -35,8 +35,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._sh
 
 from simulator import Fault, Nowhere, Purchase, Settings, Simulator
 
-pytestmark = pytest.mark.first
-
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
 OURS = "/module_utils/"
 TABLES = ("purchase", "machine", "sweep", "meta")
@@ -161,7 +159,13 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("memory", "lost"),
-    [("by-name", False), ("by-name", True), ("registry", False), ("registry", True), ("shared", True)],
+    [
+        ("by-name", False),
+        pytest.param("by-name", True, marks=pytest.mark.first),
+        ("registry", False),
+        pytest.param("registry", True, marks=pytest.mark.first),
+        ("shared", True),
+    ],
 )
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
     memory: str, lost: bool, tmp_path: Path, request: pytest.FixtureRequest
@@ -246,6 +250,7 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
         assert {0, 1} == set(outcomes), "some were killed before the purchase, some after it"
 
 
+@pytest.mark.first
 def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path: Path) -> None:
     """The ledger never ends a machine before it has ended, and the next run ends what a crash has left."""
 
@@ -289,6 +294,7 @@ def test_a_crash_before_any_line_of_an_end_leaves_what_runs_until_then(tmp_path:
         assert set(running) == {True, False}, "some were killed before the end is noted, some after it"
 
 
+@pytest.mark.first
 def test_of_two_plays_that_buy_different_offers_for_one_host_one_buys(tmp_path: Path) -> None:
     registry = tmp_path / "gpu-1" / "compute_index_supply.yml"
     with Simulator(Settings(procure_seconds=0.3, provision_seconds=0, reissue=False), offers=[]) as simulator:

@@ -16,7 +16,8 @@ import pytest
 
 import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
-from project import COMMAND_SECONDS, extra
+from limits import HANGS
+from project import extra
 from simulator import Offer
 
 ROUNDS = int(os.environ.get("SUPPLY_TEST_ROUNDS") or 5)
@@ -189,7 +190,7 @@ def test_two_plays_at_once_count_what_their_searches_have_shown(make_project: Ma
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_registry_url=registry, **ceilings)
     words = ("ansible-playbook", "-i", str(project.inventory), "compute_index.supply.provision", "--limit")
     with project.start(*words, "gpu-1") as one, project.start(*words, "gpu-2") as other:
-        codes = sorted(program.wait(COMMAND_SECONDS) for program in (one, other))
+        codes = sorted(program.wait(HANGS) for program in (one, other))
         assert (codes, len(live(project))) == ([0, 2], 1), one.read() + other.read()
 
 
@@ -355,6 +356,7 @@ def left_open(url: str, *, sent: bool, offer: str = "00000000-0000-4000-8000-000
     )
 
 
+@pytest.mark.first
 def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Project, registry: str) -> None:
     ceiling = {"provision_max_total_price_per_hour": 5}
     assert shop.provision("--limit", "gpu-1", **ceiling).returncode == 0
@@ -374,6 +376,7 @@ def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Pr
     assert sorted(states(registry)) == ["live", "live", "void"]
 
 
+@pytest.mark.first
 def test_a_claim_that_was_never_sent_refuses_nothing(shop: Project, registry: str) -> None:
     """Its run has died between the claim and the mark; neither its host, nor its offer, nor a sum is blocked."""
     ceiling = {"provision_max_total_price_per_hour": 5}

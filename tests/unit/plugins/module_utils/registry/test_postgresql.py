@@ -278,10 +278,7 @@ def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
 
     def waiting(count: int) -> None:
         query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        deadline = time.monotonic() + 30
-        while postgresql.execute(url, query) != [(count,)]:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: postgresql.execute(url, query) == [(count,)])
 
     with psycopg.connect(url) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_postgresql._GATE])
