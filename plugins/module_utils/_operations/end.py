@@ -26,10 +26,11 @@ from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, Life, Sweep, Turn
 from .._provision.spending import Bill
-from .._provision.standing import Account
+from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
+from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -141,7 +142,11 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
             machines.append(api.resource(resource_id, force_refresh=True))
         except ApiError as error:
             (unknown if error.error_class == "not_found" else unread)[resource_id] = str(error)
-    return Seen(Account.of(claims, machines), statuses, unknown, unread)
+    account = Account.of(claims, machines)
+    # What only a status names is read by its id before it ends, since a list may lag.
+    only_named = {one.host: one.entry for one in asked if not one.entry.resource_ids}
+    account = replace(account, read=read_by_id(api, doubtful(only_named, statuses, account)))
+    return Seen(account, statuses, unknown, unread)
 
 
 def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str]) -> dict[str, Json]:
