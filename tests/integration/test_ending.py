@@ -158,8 +158,8 @@ def test_a_registry_that_differs_stops_and_shows_both(project: Project) -> None:
     other_offer, sibling = {"provision_procured_offer_id": NOBODY}, {"provision_resource_ids": [NOBODY]}
     for change, *messages in (
         (other_offer, "Registry and API do not agree", "not that of the registry", resource_id),
-        # What the offer has bought is held beside it, and does not end before a person says what became of the other.
-        (sibling, f"-e decommission_forget={NOBODY}"),
+        # What the offer has bought is held beside it, but does not end while the other one is not known to the API.
+        (sibling, "Registry and API do not agree", "the registry does not name it", resource_id),
         (
             {**other_offer, **sibling},
             "Registry and API do not agree",

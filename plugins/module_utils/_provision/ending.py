@@ -175,7 +175,7 @@ def _oddities(
     for machine in machines:
         if asked.entry.offer_id and machine["offer_id"] not in (None, asked.entry.offer_id):
             yield machine, messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
-    yield from ((machine, messages.NOT_NAMED) for machine in further if not machine["resource_id"])
+    yield from ((machine, messages.NOT_NAMED) for machine in further if lost or not machine["resource_id"])
     if lost:
         yield from ((each, messages.NAMESAKE) for each in _namesakes(asked, account) if each not in further)
 

@@ -37,8 +37,8 @@ def line_of(
     ``now``: seconds since the epoch by the clock that noted the entry.
     """
     known = read_entry(entry)
-    # No end is noted before it was.
-    now = math.ceil(now) if event == ENDED else now
+    # No end is noted before it was; a `Date` of the API has whole seconds, cut off.
+    now = math.ceil(now + (known.clock == API)) if event == ENDED else now
     return {
         "event": event,
         "at": utc(now),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,10 @@ PRICE = 2.0
 
 
 class World:
-    """A true time, and how far this computer's clock is ahead of it; with ``dated`` the API tells the true one."""
+    """A true time, and how far this computer's clock is ahead of it.
+
+    With ``dated`` the API tells the true one, in a ``Date`` of whole seconds.
+    """
 
     def __init__(self, skew: float = 0.0, *, dated: bool = True) -> None:
         self.true, self.skew, self.dated = NOON, skew, dated
@@ -33,7 +37,10 @@ class World:
         return self.true + self.skew
 
     def host(self, folder: Path | str) -> HostFile:
-        return HostFile(Folder(str(folder)).entry_file("gpu-1"), ahead=lambda: -self.skew if self.dated else None)
+        return HostFile(
+            Folder(str(folder)).entry_file("gpu-1"),
+            ahead=lambda: math.floor(self.true) - self.time() if self.dated else None,
+        )
 
     def journal(self, folder: Path | str) -> Journal:
         found = Journal(self.host(folder), "o", {})
