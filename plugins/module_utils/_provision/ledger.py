@@ -94,7 +94,7 @@ def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] =
     for line in lines:
         purchases.setdefault(line.purchase, []).append(line)
     bills = (_bill(each, broken) for each in purchases.values())
-    return [bill for bill in bills if bill is not None and (bill.end is None or bill.end > since)]
+    return [bill for bill in bills if bill is not None and bill.until(math.inf) > since]
 
 
 def ahead(lines: t.Iterable[Line]) -> float:
