@@ -83,10 +83,7 @@ class ActionModule(InProcessAction):
         task_vars = task_vars or {}
         step = self._task.args.get("step")
         if step == "declare":  # no business of the API's
-            # In the collection's own plays; whoever else says so means one host.
-            is_for_all = self._task.run_once and task_vars.get("provision__group")
-            found = self._declared_of_all(task_vars) if is_for_all else self._declared(task_vars)
-            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **found}
+            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **self._declare(task_vars)}
         steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
             "plan": (PLAN, self._plan),
             "quote": (PLAN, self._plan),
@@ -112,9 +109,7 @@ class ActionModule(InProcessAction):
         self._refuse_slips(step)
         operation, gather = steps[step]
         self.operation = operation or _of_probe(step)  # type: ignore[misc]
-        url = self._templar.template(task_vars.get("provision_registry_url"))
-        if not url and step in _OF_ALL:
-            url = _hosts.registry_url(task_vars)
+        url = self._registry_url(step, task_vars)
         self._task.args = {
             **self._task.args,
             **({"registry_url": url} if url else {}),
@@ -124,10 +119,7 @@ class ActionModule(InProcessAction):
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
         if self.operation is PLAN:
-            result = {
-                **result,
-                **self._by_host(result.get("plans") or [], (result.get("common") or {}).get("acquires")),
-            }
+            result = {**result, **self._by_host(result)}
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
@@ -141,7 +133,14 @@ class ActionModule(InProcessAction):
         if found:
             raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
 
-    def _declared(self, task_vars: Variables) -> dict[str, t.Any]:
+    def _registry_url(self, step: str, task_vars: Variables) -> t.Any:
+        url = self._templar.template(task_vars.get("provision_registry_url"))
+        return _hosts.registry_url(task_vars) if not url and step in _OF_ALL else url
+
+    def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
+        # In the collection's own plays; whoever else says so means one host.
+        if self._task.run_once and task_vars.get("provision__group"):
+            return self._declared_of_all(task_vars)
         own = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
         return {"declarations": {own["host"]: own}}
 
@@ -180,15 +179,13 @@ class ActionModule(InProcessAction):
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
-        consumed = _consumed((own.get("provision__planned") or {}).get("common") for own in batch.values())
-        wanted = {host: one for host, own in batch.items() if (one := _hosts.declaration_of(own))}
+        consumed, wanted = _consumed(map(_hosts.common_of, batch.values())), _wanted(batch, _hosts.declaration_of)
         # A host whose declaration was planned before takes part only if it may try another offer.
-        again = {host: tried for host, tried in ((host, _tried(batch[host])) for host in wanted) if tried is not None}
-        hosts = [one for host, one in wanted.items() if host in again or str(one["id"]) not in consumed]
+        again = {host: tried for host in wanted if (tried := _tried(batch[host])) is not None}
+        hosts = _undecided(wanted, consumed, task_vars, again)
         taking_part = {one["host"] for one in hosts}
-        _insist_on_declaration(wanted, task_vars, hosts, consumed)
-        earlier = {host: _hosts.plan_of(own) for host, own in batch.items() if host not in taking_part}
-        self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan}
+        earlier = _wanted(batch, _hosts.plan_of)
+        self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan and host not in taking_part}
         return {
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
@@ -196,16 +193,14 @@ class ActionModule(InProcessAction):
             "quote": quote,
             "others": self._others(taking_part, task_vars) if any(map(_has_total, hosts)) else {},
             # In a further round what can be had was bought in the first.
-            "failed": [] if again else [host for host in _failed(task_vars) if host not in taking_part],
+            "failed": [] if again else _failed(task_vars, taking_part),
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
-            "connection": str(getattr(_play(self._task), "connection", None) or ""),
-            "identity_file": str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or ""),
-            "job_keys": _job_keys() if task_vars.get("awx_job_id") and not quote else None,
-            "no_login": "" if quote else _no_login(task_vars),
+            "connection": str(_of_play(self._task, "connection")),
+            **_keys(task_vars, quote),
             "forbidden": self._forbidden(),
             "slice_of": slice_of(task_vars),
-            "serial": _in_batches(self._task),
+            "serial": bool(_of_play(self._task, "serial")),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
             "elsewhere": self._elsewhere(taking_part, task_vars) if any(map(_has_budget, hosts)) else [],
@@ -219,12 +214,13 @@ class ActionModule(InProcessAction):
                 found += [_hosts.described(host, task_vars)] if host not in taking_part else []
         return found
 
-    def _by_host(self, plans: list[dict[str, t.Any]], acquires: bool | None = False) -> dict[str, t.Any]:
+    def _by_host(self, result: Variables) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
 
         Hosts that keep their machines are told so with those that get one, if any does (``acquires``): facts may turn a
         role's ``when``, and nothing that runs once for all must come between the facts of one host and of another.
         """
+        plans, acquires = result.get("plans") or [], (result.get("common") or {}).get("acquires")
 
         def known(*actions: str) -> list[dict[str, t.Any]]:
             names = ("host", "label", "attempts", "facts")
@@ -282,17 +278,19 @@ class ActionModule(InProcessAction):
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
         consumed = _consumed(own.get("decommission__decided") for own in batch.values())
-        wanted = {host: one for host, own in batch.items() if (one := own.get("decommission__declared"))}
-        hosts = [one for one in wanted.values() if str(one["id"]) not in consumed]
-        _insist_on_declaration(wanted, task_vars, hosts, consumed)
+        hosts = _undecided(_wanted(batch, lambda own: own.get("decommission__declared")), consumed, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
         by_name = not all(registries.place(one, self._task.args) for one in hosts)
         return {
             # What a machine says of itself is read raw, too.
             "hosts": [
-                {**one, "declares": _hosts.declares(one["host"], task_vars), "activity": own.get("reap__activity")}
-                for one, own in ((one, batch.get(one["host"]) or {}) for one in hosts)
+                {
+                    **one,
+                    "declares": _hosts.declares(one["host"], task_vars),
+                    "activity": (batch.get(one["host"]) or {}).get("reap__activity"),
+                }
+                for one in hosts
             ],
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
@@ -431,28 +429,45 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     return {host: _hosts.raw(host, task_vars) for host in hosts}
 
 
-def _insist_on_declaration(
-    declared: Variables, task_vars: Variables, hosts: t.Iterable[Variables], consumed: t.Container[str]
-) -> None:
-    """Raise AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever.
+def _wanted(batch: t.Mapping[str, Variables], read: t.Callable[[Variables], Variables | None]) -> dict[str, Variables]:
+    """What can be read of the hosts' variables, by host, where there is something."""
+    return {host: one for host, own in batch.items() if (one := read(own))}
 
-    ``declared``: by host, of all that this may stand for; ``hosts``: the declarations that are decided about now.
+
+def _undecided(
+    declared: t.Mapping[str, Variables],
+    consumed: t.Container[str],
+    task_vars: Variables,
+    again: t.Container[str] = (),
+) -> list[Variables]:
+    """The declarations, of these by host, that were not decided about before, or that are so ``again``.
+
+    Raises AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever.
     """
+    hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
     host = str(task_vars["inventory_hostname"])
     own = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
         raise AnsibleActionFail(messages.not_declared(host))
+    return hosts
 
 
-def _failed(task_vars: Variables) -> list[str]:
-    """The hosts that have left the play: they have failed, or cannot be reached."""
-    left = set(task_vars.get("ansible_play_hosts") or [])
+def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
+    """The hosts that have left the play, but for these: they have failed, or cannot be reached."""
+    left = {*(task_vars.get("ansible_play_hosts") or []), *apart}
     return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in left]
 
 
 def _consumed(results: t.Iterable[Variables | None]) -> list[str]:
     """The declarations that were decided about before, by what was registered then."""
     return sorted({each for result in results for each in (result or {}).get("consumed") or []})
+
+
+def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
+    """With what ssh would log in, and why it may not be able to, which a ``quote`` does not ask."""
+    identity_file = str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or "")
+    job_keys = _job_keys() if task_vars.get("awx_job_id") and not quote else None
+    return {"identity_file": identity_file, "job_keys": job_keys, "no_login": "" if quote else _no_login(task_vars)}
 
 
 def _job_keys() -> str:
@@ -490,9 +505,9 @@ def _play(task: t.Any) -> t.Any:
     return None
 
 
-def _in_batches(task: t.Any) -> bool:
-    """Whether the task's play takes its hosts in batches."""
-    return bool(getattr(_play(task), "serial", None))
+def _of_play(task: t.Any, keyword: str) -> t.Any:
+    """What the task's play says for a keyword, empty if nothing."""
+    return getattr(_play(task), keyword, None) or ""
 
 
 def _purchase(own: Variables) -> Variables | None:

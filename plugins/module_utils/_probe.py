@@ -418,7 +418,7 @@ def _address(seen: Seen) -> Verdict | None:
 def _places_of_ports(seen: Seen) -> tuple[bool, bool] | None:
     """Whether a running machine has a command of ssh in the status, and a port beside it; None if none was seen."""
     instances = [each for status in seen.statuses for each in items_in(status.get("instances")) if _is_reachable(each)]
-    machines = [access for each in seen.machines if (access := _access(each)) and access.get("external_ip")]
+    machines = [access for access in filter(None, map(_access, seen.machines)) if access.get("external_ip")]
     if not instances or not machines:
         return None
     in_command = any(isinstance(each.get("ssh_command"), str) for each in instances)

@@ -33,7 +33,7 @@ def check_ssh_public_key(value: str) -> str:
         raise ValueError("is empty")
     if "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File"):
         raise ValueError("is a PRIVATE key. Give the public one, the file that ends in .pub")
-    if "\n" in key or "\r" in key:
+    if {"\n", "\r"} & set(key):
         raise ValueError("must be one key on one line")
     kind, _blank, rest = key.partition(" ")
     if kind not in _KEY_TYPES:

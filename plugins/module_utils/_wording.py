@@ -61,12 +61,9 @@ def _is_within(edits: int, one: str, other: str) -> bool:
     if not one or not other or not edits:
         return max(len(one), len(other)) <= edits
     swapped = one[:2] == other[1::-1]
-    return (
-        _is_within(edits - 1, one[1:], other)
-        or _is_within(edits - 1, one, other[1:])
-        or _is_within(edits - 1, one[1:], other[1:])
-        or (swapped and _is_within(edits - 1, one[2:], other[2:]))
-    )
+    # To leave out a letter, to add one, to take another one, and to swap two
+    steps = [(1, 0), (0, 1), (1, 1), *([(2, 2)] if swapped else [])]
+    return any(_is_within(edits - 1, one[mine:], other[its:]) for mine, its in steps)
 
 
 def age(seconds: float) -> str:

@@ -53,6 +53,11 @@ def declaration_of(own: Variables) -> Variables:
     return t.cast(Variables, declarations.get(own.get("inventory_hostname")) or {})
 
 
+def common_of(own: Variables) -> Variables:
+    """What the newest plans of the play have in common, by a host's raw variables."""
+    return (own.get("provision__planned") or {}).get("common") or {}
+
+
 def plan_of(own: Variables) -> Variables:
     """What the plan of the play says for a host, by its raw variables.
 
@@ -66,7 +71,7 @@ def plan_of(own: Variables) -> Variables:
     found = (planned.get("plans") or {}).get(declared.get("host")) or {}
     if found and found["declaration"] == declared.get("id"):
         return t.cast(Variables, found)
-    consumed = (planned.get("common") or {}).get("consumed") or ()
+    consumed = common_of(own).get("consumed") or ()
     return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round.yml"}
 
 
@@ -78,8 +83,7 @@ def led(own: Variables) -> Variables:
     and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave out at any task.
     """
     plan, verdict, declaration = plan_of(own), own.get("provision__verdict") or {}, declaration_of(own)
-    common = (own.get("provision__planned") or {}).get("common") or {}
-    judged = own.get("provision__judged") or {}
+    common, judged = common_of(own), own.get("provision__judged") or {}
     following: dict[str, t.Any] = {}
     if verdict.get("call", "") == plan.get("call"):
         following = {"next": verdict["next"]}

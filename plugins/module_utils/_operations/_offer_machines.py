@@ -16,7 +16,7 @@ from .. import _states
 from .._api import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Contradiction, Holdings, Look
-from .._provision.purchase import UNSEEN, Past, Seen, whose_by_name
+from .._provision.purchase import Past, Seen, whose_by_name
 from ._unlisted import read_by_id, unlisted
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
@@ -54,20 +54,15 @@ class OfferMachines:
         ids = _machines.ids_in(status)
         self._named, self._resources = list(ids), []
         failed = status["phase"] == _states.FAILED
-        ids += [each for each in noted_ids if each not in ids] if failed else []
+        ids = list(dict.fromkeys([*ids, *(noted_ids if failed else ())]))
         undecided = past.named and not past.made
-        found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else None
-        self.billed = ids
-        if found is not None:
-            gone = {each["resource_id"] for each in found if _states.is_gone(each["status"])}
-            known = [*ids, *_machines.may_be_billed(found)]
-            self.billed = list(dict.fromkeys(each for each in known if each not in gone))
-        whose = UNSEEN if found is None else whose_by_name(found, self._names)
+        found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else []
+        self.billed = _machines.left_of(ids, found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left: bool | None = bool(self.billed)
         if self.unreadable and not (failed and left):
             left = None
-        return Seen(status["phase"], whose, left)
+        return Seen(status["phase"], whose_by_name(found, self._names), left)
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

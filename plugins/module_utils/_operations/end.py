@@ -133,8 +133,8 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
         return Seen(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
     listed = {machine["resource_id"] for machine in machines}
     statuses = _statuses(api, asked, listed)
-    told = {each for one in asked for each in statuses.get(one.entry.offer_id, {}).get("resource_ids") or ()}
-    ids = {each for one in asked for each in one.claim.resource_ids} | told
+    told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
+    ids = set().union(*told, *(one.claim.resource_ids for one in asked))
     unknown: dict[str, str] = {}
     unread: dict[str, str] = {}
     for resource_id in sorted(ids - listed):

@@ -69,8 +69,7 @@ class _Observer:
             case = replace(case, listed={each["resource_id"]: each for each in listed if each["resource_id"]})
         if not case.look.is_simple or len(case.look.listed) > len(case.look.noted):
             case = replace(case, holders=self._holders(case.host))
-        unlisted = {*case.ids} - {*(case.listed or {})} if case.is_over or case.outcome == "rejected" else set()
-        case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *unlisted}))
+        case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
         if case.outcome != "created":
             return case
         bought = (str(case.plan["name"]), case.offer_id, case.held.ids)
@@ -238,18 +237,17 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     plan, ended = params["plans"][0], params["deleted"]
     judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
     case = judged.case
-    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
-    over = bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
-    attempt = case.attempt(released=over)
-    verdict = case.verdict(check_mode, released=over) if over else Verdict.STOP
     tried = [dict(each) for each in params["before"].get("attempts") or []]
-    if over and tried:
-        tried[-1]["msg"] = messages.joined(str(tried[-1].get("msg") or ""), messages.DELETED_AGAIN)
-    left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
-    money = messages.DELETED_AGAIN if over else messages.joined(left, messages.billed(case.price_per_hour, case.ids))
-    stop = (
-        case.failure(attempt, [each["offer_id"] for each in tried]) if over else messages.joined(case.reason(), money)
-    )
+    over = _is_over(case, ended)
+    if over:
+        for last in tried[-1:]:
+            last["msg"] = messages.joined(str(last.get("msg") or ""), messages.DELETED_AGAIN)
+        money, verdict = messages.DELETED_AGAIN, case.verdict(check_mode, released=True)
+        stop = case.failure(case.attempt(released=True), [each["offer_id"] for each in tried])
+    else:
+        left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
+        money, verdict = messages.joined(left, messages.billed(case.price_per_hour, case.ids)), Verdict.STOP
+        stop = messages.joined(case.reason(), money)
     return {
         "changed": over,
         "over": over,
@@ -261,6 +259,12 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "stop": stop,
         "warnings": _forgotten(judged, registries) if over else [],
     }
+
+
+def _is_over(case: Case, ended: t.Collection[Variables]) -> bool:
+    """Whether all that was told to end, and all that may be billed, is billed no more."""
+    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
+    return bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
 
 
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
@@ -278,7 +282,7 @@ def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
     plan, registries = params["plans"][0], Registries.of(params)
     done: Variables = {"provision_verified": True} if plan["verify"] else {}
-    seen: Variables = {HOST_KEYS: pinned(plan["known_hosts_file"])} if _shares_keys(plan) else {}
+    seen = _shared_keys(plan)
     try:
         registry = registries.at(place_of(plan["registry"])).host(plan["host"])
         before = registry.read() if registry else None
@@ -286,7 +290,8 @@ def reached(params: Params, check_mode: bool) -> Result:
             return {"changed": False}
         if "provision_bootstrap_host_key" in before:
             done["provision_bootstrap_host_key"] = None
-        return {"changed": bool(done or seen) and registry.note({**done, **seen}) != before}
+        changes = {**done, **seen}
+        return {"changed": bool(changes) and registry.note(changes) != before}
     except RegistryError as error:
         if done:
             raise Failure(str(error), error.error_class) from None
@@ -296,9 +301,10 @@ def reached(params: Params, check_mode: bool) -> Result:
         registries.close()
 
 
-def _shares_keys(plan: Plan) -> bool:
-    """Whether other controllers are told the host keys of the machine."""
-    return place_of(plan["registry"]).keeps_host_keys and plan["trust"] != "none"
+def _shared_keys(plan: Plan) -> Variables:
+    """The host keys of the machine, where other controllers are told them."""
+    shares = place_of(plan["registry"]).keeps_host_keys and plan["trust"] != "none"
+    return {HOST_KEYS: pinned(plan["known_hosts_file"])} if shares else {}
 
 
 JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)

@@ -16,6 +16,7 @@ from .._operation import Failure, Operation, Params, Result
 from .._provision import messages, registration
 from .._provision.entry import MADE, read_entry
 from .._provision.place import Place, SharedProject
+from .._provision.spending import Bill
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._postgresql import schema
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
@@ -86,25 +87,27 @@ def _move(shared: Registry, facts: Variables, known: Variables | None, path: str
         elif known is None:
             shared.note(facts)
         elif entry.is_made and not (noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids)):
-            new = {name: value for name, value in facts.items() if name not in known}
+            new = {name: facts[name] for name in sorted(facts.keys() - known.keys())}
             ids = {"provision_resource_ids": list(entry.resource_ids)} if entry.resource_ids else {}
             shared.note({**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids})
     except RegistryError as error:
         raise RegistryError(messages.not_moved(path, str(error))) from None
 
 
-def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
-    """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError.
-
-    That is what has ended, and what lost its entry and counts as running.
-    """
-    bills = [each for each in registries.at(folder).ledger().bills if each.why != MOVED]
+def _unentered(folder: Place, registries: Registries) -> list[Bill]:
+    """What the folder's ledger has beside the entries: what has ended, and what lost its entry."""
+    bills = [each for each in registries.at(folder).ledger().bills if each.why != MOVED and each.begin is not None]
     # Of an entry that a person has written there may be machines and no offer.
     named = [replace(each, offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in bills]
-    bills = [each for each in named if not (each.runs and each.registered)]
-    projects = {each.project for each in bills}
-    known = {each.offer_id for name in projects for each in registries.at(SharedProject(name)).ledger().bills}
-    new = [each for each in bills if each.begin is not None and each.offer_id not in {"", *known}]
+    return [each for each in named if not (each.runs and each.registered)]
+
+
+def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
+    """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
+    bills = _unentered(folder, registries)
+    projects = map(SharedProject, {each.project for each in bills})
+    known = {"", *(each.offer_id for project in projects for each in registries.at(project).ledger().bills)}
+    new = [each for each in bills if each.offer_id not in known]
     count = registries.note_ended(new) if new and not check_mode else len(new)
     lost = sum(each.runs for each in new)
     return messages.ended_moved(folder.text, count, lost, would=check_mode) if count else ""

@@ -75,8 +75,7 @@ def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
 
     What one of them does not say is passed over.
     """
-    compute = spec.get("compute")
-    wanted = compute if isinstance(compute, t.Mapping) else {}
+    wanted = compute_of(spec)
     counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
     pairs = [
         ("region", spec.get("region"), offer.get("region")),
@@ -84,17 +83,26 @@ def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
         ("contract_type", wanted.get("contract_type"), offer.get("contract_type")),
         ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
     ]
-    differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if _differ(asked, has)]
-    kinds = [kind.strip().lower() for kind in str(wanted.get("gpu_type") or "").split("|") if kind.strip()]
+    differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if differ(asked, has)]
+    return ", ".join(filter(None, [_other_gpu(wanted, offer), *differences]))
+
+
+def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """What a search asks of the machine; empty where it does not."""
+    compute = spec.get("compute")
+    return compute if isinstance(compute, t.Mapping) else {}
+
+
+def _other_gpu(wanted: t.Mapping[str, t.Any], offer: Offer) -> str:
+    kinds = list(filter(None, map(str.strip, str(wanted.get("gpu_type") or "").lower().split("|"))))
     names = [str(offer.get(key) or "").lower() for key in ("gpu_type", "gpu_family")]
-    if kinds and any(names) and not any(kind in names or _is_family(kind, names[0]) for kind in kinds):
-        differences.insert(
-            0, f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {wanted['gpu_type']}"
-        )
-    return ", ".join(differences)
+    if not kinds or not any(names) or any(kind in names or _is_family(kind, names[0]) for kind in kinds):
+        return ""
+    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {wanted['gpu_type']}"
 
 
-def _differ(asked: t.Any, has: t.Any) -> bool:
+def differ(asked: t.Any, has: t.Any) -> bool:
+    """Whether one is not the other; what one of them does not say is passed over."""
     return asked not in (None, "") and has not in (None, "") and str(asked).strip().lower() != str(has).strip().lower()
 
 

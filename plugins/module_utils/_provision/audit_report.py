@@ -37,12 +37,13 @@ def _of_machines(found: Audit) -> list[str]:
         ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
         ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
-    lines = [line for title, rows, columns in sections if rows for line in _section(title, rows, columns)]
+    lines = [line for section in sections for line in _section(*section)]
     if found.buying:
         lines += [_BUYING, *narrow_table(found.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
     published = found.published
-    odd = [row for row in published["claimed"] + found.orphans if row["trouble"]]
-    lines += [*(f"{row['resource_id']}: {row['trouble']}" for row in odd), ""] if odd else []
+    rows = published["claimed"] + found.orphans
+    odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
+    lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
@@ -53,6 +54,8 @@ def _of_machines(found: Audit) -> list[str]:
 
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     """The rows below their title. A state that all have stands there: beside an id there is no room for a column."""
+    if not rows:
+        return []
     states = {row["status"] for row in rows}
     if len(states) == 1 and (state := states.pop()):
         title = f"{title} ({state})"

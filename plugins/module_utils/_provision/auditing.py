@@ -135,16 +135,18 @@ class _Near:
             self._by_offer.setdefault(claim.offer_id, []).append(claim)
             self._by_name.setdefault(claim.name, []).append(claim)
             self._by_host[claim.host] = claim
+        self._by_offer.pop("", None)
 
     def claims(self, machine: Machine) -> tuple[list[str], str]:
         """The hosts that an orphan may have to do with, and what their registries say instead."""
-        near = self._by_offer.get(machine["offer_id"], []) if machine["offer_id"] else []
+        near = self._by_offer.get(machine["offer_id"], [])
         if near:
-            name = machine["name"] or "nothing"
             ids = any(claim.resource_ids for claim in near)
-            return [c.host for c in near], messages.NOT_NAMED if ids else messages.STRANGER.format(name=name)
-        near = [claim for claim in self._by_name.get(machine["name"] or "", []) if claim.is_registered]
-        return [claim.host for claim in near], messages.NAMESAKE if near else ""
+            trouble = messages.NOT_NAMED if ids else messages.STRANGER.format(name=machine["name"] or "nothing")
+        else:
+            near = [claim for claim in self._by_name.get(machine["name"] or "", []) if claim.is_registered]
+            trouble = messages.NAMESAKE if near else ""
+        return [claim.host for claim in near], trouble
 
     def odd(self, machine: Machine, owner: Owners) -> str:
         """Where the machine of a host is not what its registry says."""

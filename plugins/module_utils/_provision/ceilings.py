@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import math
 import typing as t
 from dataclasses import dataclass
 
@@ -64,8 +65,8 @@ def account_prices(
     that the play goes on to buy.
     """
     known = [entry for entry in entries if entry.names_purchase]
-    owned, foreign = _parted(machines, {mark for entry in known for mark in _marks(entry)})
-    listed = {mark for machine in owned for mark in _marks_of(machine)}
+    owned, foreign = _parted(machines, set().union(*map(_marks, known)))
+    listed = set().union(*map(_marks_of, owned))
     unlisted = [entry for entry in known if entry.offer_id not in buying and not listed & _marks(entry)]
     prices = [machine["price_per_hour"] for machine in owned] + [entry.price_per_hour for entry in unlisted]
     return AccountPrices(tuple(prices), tuple(machine["price_per_hour"] for machine in foreign))
@@ -184,22 +185,29 @@ def month_of(now: float) -> tuple[str, float, float]:
 def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: float) -> Month:
     """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
     name, begin, after = month_of(now)
-    bills = [bill for bill in bills if bill.end is None or bill.end > begin]
-    again = {(each.host, each.offer_id) for each in planned}
-    going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
-    unknown = [bill.host for bill in bills if not bill.is_known]
-    unknown += [each.host for each in planned if each.price_per_hour is None]
+    bills = [bill for bill in bills if bill.until(math.inf) > begin]
+    going_on = _going_on(bills, planned)
     ends = [_until(each.end, now, after) for each in planned]
     return Month(
         name=name,
-        # An end may be noted by a clock that is ahead of this one.
-        spent=sum(bill.cost(begin, now if bill.runs else after) for bill in bills),
+        spent=sum(bill.cost(begin, now) for bill in bills),
         runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
         planned=sum(cost(each.price_per_hour, now, end) for each, end in zip(planned, ends)),
-        unknown=tuple(dict.fromkeys(unknown)),
-        lasts=max((end - now for end in ends), default=0.0),
+        unknown=tuple(dict.fromkeys(_unknown(bills, planned))),
+        lasts=max(ends, default=now) - now,
         parts=len(bills) + len(going_on) + len(planned),
     )
+
+
+def _going_on(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase]) -> list[Bill]:
+    """What runs beside the purchases that are planned."""
+    again = {(each.host, each.offer_id) for each in planned}
+    return [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
+
+
+def _unknown(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase]) -> t.Iterator[str]:
+    yield from (bill.host for bill in bills if not bill.is_known)
+    yield from (each.host for each in planned if each.price_per_hour is None)
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:

@@ -107,16 +107,13 @@ def why_not(choice: Choice, seen: Seen, max_price_per_hour: float) -> str:
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if seen.offers:
         known = [price for price in (number_of(offer["price_per_hour"]) for offer in seen.offers) if price is not None]
-        if any(price <= max_price_per_hour for price in known):
+        if known and min(known) <= max_price_per_hour:
             return "given to other hosts, or tried before"
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
-    region, contract = (str(choice.spec.get("region") or ""), _contract(choice.spec))
-    elsewhere = sorted({str(each["region"]) for each in seen.wider if _differs(each.get("region"), region)})
+    elsewhere = _others(seen.wider, "region", choice.spec.get("region"))
     if elsewhere:
         return f"only elsewhere ({', '.join(elsewhere)})"
-    others = sorted(
-        {str(each["contract_type"]) for each in seen.wider if _differs(each.get("contract_type"), contract)}
-    )
+    others = _others(seen.wider, "contract_type", _contract(choice.spec))
     return f"only {', '.join(others)}" if others else "none"
 
 
@@ -131,8 +128,7 @@ def without_limits(spec: Spec) -> t.Iterator[Spec]:
 
 def named(choice: Choice) -> str:
     """A choice in a few words: what it searches for."""
-    compute = choice.spec.get("compute")
-    wanted = compute if isinstance(compute, t.Mapping) else {}
+    wanted = allocation.compute_of(choice.spec)
     words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
     words += [str(each) for each in (_contract(choice.spec), choice.spec.get("region")) if each]
     return ", ".join(words)
@@ -145,9 +141,9 @@ def misfit(choices: t.Sequence[Choice], offer: Offer) -> str:
 
 
 def _contract(spec: Spec) -> str:
-    compute = spec.get("compute")
-    return str(compute.get("contract_type") or "") if isinstance(compute, t.Mapping) else ""
+    return str(allocation.compute_of(spec).get("contract_type") or "")
 
 
-def _differs(has: t.Any, asked: str) -> bool:
-    return bool(asked and has) and str(has).strip().lower() != asked.strip().lower()
+def _others(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
+    """What the offers have instead of what was asked for."""
+    return sorted({str(each[name]) for each in offers if allocation.differ(asked, each.get(name))})

@@ -170,25 +170,24 @@ def read_declaration(
     found: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], found)
-    total = _ceiling("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], found)
-    account = _ceiling("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], found)
-    budget = _ceiling("provision_budget", raw["budget"], found, "USD a month")
+    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], found)
+    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], found)
+    budget = _limit("provision_budget", raw["budget"], found, "USD a month")
     lease, max_bill, bill_max_price_per_hour = _lease(raw, found, now)
     choices = _choices(raw["spec"], found)
-    offer_id = str(raw["offer_id"] or "").strip().lower()
     declaration = Declaration(
         host=host,
         name=name,
         project=str(raw["project"]),
         choices=choices,
         order=str(raw["spec_order"]),
-        offer_id=offer_id,
+        offer_id=_text(raw["offer_id"]).strip().lower(),
         declared_max_price_per_hour=ceiling,
-        max_total_price_per_hour=UNLIMITED if total is None else total,
-        max_account_price_per_hour=UNLIMITED if account is None else account,
-        budget=UNLIMITED if budget is None else budget,
+        max_total_price_per_hour=total,
+        max_account_price_per_hour=account,
+        budget=budget,
         max_attempts=_count("provision_max_attempts", raw["attempts"], found, least=1),
-        cluster_name=str(raw["cluster_name"] or ""),
+        cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
@@ -204,10 +203,10 @@ def read_declaration(
         bill_max_price_per_hour=bill_max_price_per_hour,
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, found),
-        idle_after=str(raw["idle_after"] or "").strip(),
-        identity_file=str(raw["identity_file"] or ""),
+        idle_after=_text(raw["idle_after"]).strip(),
+        identity_file=_text(raw["identity_file"]),
         quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
-        advice=str(raw["advice"] or ""),
+        advice=_text(raw["advice"]),
         known=raw["known"],
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
@@ -239,9 +238,8 @@ def _choices(value: t.Any, found: list[str]) -> tuple[Choice, ...]:
     choices = []
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}].{CEILING}" if len(specs) > 1 else f"provision_spec.{CEILING}"
-        ceiling = _ceiling(name, spec.get(CEILING), found)
         own = {key: each for key, each in spec.items() if key != CEILING}
-        choices.append(Choice(own, UNLIMITED if ceiling is None else ceiling))
+        choices.append(Choice(own, _limit(name, spec.get(CEILING), found)))
     return tuple(choices)
 
 
@@ -320,6 +318,16 @@ def _ceiling(name: str, value: t.Any, found: list[str], unit: str = "USD per hou
         found.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
         return 0.0
     return float(text)
+
+
+def _limit(name: str, value: t.Any, found: list[str], unit: str = "USD per hour") -> float:
+    """The same, and no limit where nothing was given."""
+    ceiling = _ceiling(name, value, found, unit)
+    return UNLIMITED if ceiling is None else ceiling
+
+
+def _text(value: t.Any) -> str:
+    return str(value or "")
 
 
 def _is_ceiling(name: str) -> bool:

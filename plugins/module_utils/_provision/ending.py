@@ -18,13 +18,11 @@ from dataclasses import dataclass, field
 from .. import _states
 from . import messages, ownership
 from .entry import MADE, Entry
-from .ownership import Claim, Machine, Owners, Proof
+from .ownership import Claim, Machine, Owned, Proof, machines_in, unowned
 from .standing import Account, Status, look_at
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
-
-Owned = t.Sequence[tuple[Machine, Owners]]
 
 
 class Action(enum.Enum):
@@ -70,6 +68,10 @@ class Seen:
     unknown: t.Mapping[str, str] = field(default_factory=dict)
     unread: t.Mapping[str, str] = field(default_factory=dict)
 
+    def status_of(self, entry: Entry) -> Status:
+        """The status of the offer that an entry names."""
+        return self.statuses.get(entry.offer_id, {})
+
 
 @dataclass(frozen=True)
 class End:
@@ -99,12 +101,10 @@ def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
     rivals = account.rivals.get(host, ())
     if rivals:
         ids = asked.claim.resource_ids
-        named = [machine for machine, _owner in account.machines if machine["resource_id"] in ids]
+        named = machines_in(_with_ids(account, ids))
         return _stop(messages.contested(host, rivals, named, [*sorted(ids), entry.offer_id]))
-    if asked.resource_id and not entry.is_empty and asked.resource_id not in entry.resource_ids:
-        return _stop(messages.other_id(host, asked.resource_id, entry.resource_ids))
-    if asked.resource_id and entry.is_empty and asked.resource_id in seen.unknown:
-        return _stop(messages.no_such_machine(host, seen.unknown[asked.resource_id]))
+    if misnamed := _misnamed(asked, seen):
+        return _stop(misnamed)
     if asked.claim.resource_ids:
         return _by_ids(asked, sorted(asked.claim.resource_ids), seen, forget)
     if entry.is_refused:
@@ -117,21 +117,35 @@ def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
     return _stop(messages.unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
 
 
+def _misnamed(asked: Asked, seen: Seen) -> str:
+    """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
+    resource_id, entry = asked.resource_id, asked.entry
+    if entry.is_empty:
+        unknown = resource_id in seen.unknown
+        return messages.no_such_machine(asked.host, seen.unknown[resource_id]) if unknown else ""
+    other = resource_id not in ("", *entry.resource_ids)
+    return messages.other_id(asked.host, resource_id, entry.resource_ids) if other else ""
+
+
+def _with_ids(account: Account, ids: t.Container[str]) -> list[Owned]:
+    return [each for each in account.owned if each[0]["resource_id"] in ids]
+
+
 def _stop(reason: str) -> End:
     return End(Action.STOP, reason=reason)
 
 
 def _namesakes(asked: Asked, account: Account) -> list[Machine]:
     """Machines that have the host's name, may be billed, and that nobody claims."""
-    return [machine for machine, owner in account.named(asked.name) if not owner.hosts]
+    return unowned(account.named(asked.name))
 
 
 def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection[str]) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
-    named = {m["resource_id"]: (m, owner) for m, owner in seen.account.machines or () if m["resource_id"] in ids}
-    lost = [each for each in ids if each not in named]
+    named = {each[0]["resource_id"]: each for each in _with_ids(seen.account, ids)}
+    lost = _unlisted(ids, seen.account)
     further = _further(asked, ids, seen.account)
-    reason = next(filter(None, _objections(asked, ids, seen, forget, named, lost, further)), "")
+    reason = next(filter(None, _objections(asked, ids, seen, forget, named.values(), lost, further)), "")
     if reason:
         return _stop(reason)
     machines = [named[each][0] for each in ids if each in named]
@@ -143,25 +157,22 @@ def _objections(
     ids: t.Sequence[str],
     seen: Seen,
     forget: t.Collection[str],
-    named: t.Mapping[str, tuple[Machine, Owners]],
+    named: t.Collection[Owned],
     lost: t.Sequence[str],
     further: t.Sequence[Machine],
 ) -> t.Iterator[str]:
     """Why nothing of these may end, the first reason that is not empty. ``lost``: ids that the API does not know."""
-    entry, host = asked.entry, asked.host
-    unread = [seen.unread[each] for each in ids if each in seen.unread]
-    yield messages.cannot_be_read(host, " ".join(unread)) if unread else ""
-    contested = [each for each in named.values() if each[1].is_contested]
-    yield _contested(asked, contested).reason if contested else ""
-    odd = list(_oddities(asked, [machine for machine, _owner in named.values()], seen.account, lost, further))
+    entry, host, machines = asked.entry, asked.host, machines_in(named)
+    yield _unread(asked, seen, ids)
+    yield _contested(asked, named)
+    odd = list(_oddities(asked, machines, seen.account, lost, further))
     shown = [f"{each} (unknown to the API)" if each in lost else each for each in ids]
     yield messages.differs(host, entry.offer_id, shown, odd) if odd else ""
-    refuted = [machine for machine, _owner in named.values() if machine["resource_id"] in forget]
+    refuted = [machine for machine in machines if machine["resource_id"] in forget]
     live = any(not _states.is_gone(machine["status"]) for machine in refuted)
     yield messages.not_lost(host, refuted) if live else ""
     yield messages.none_yet(host, entry.offer_id, lost) if lost and _pending(entry, seen) else ""
-    missing = [each for each in lost if each not in forget]
-    yield messages.lost(host, missing, _said(seen, missing)) if missing else ""
+    yield _lost(asked, seen, lost, forget)
 
 
 def _oddities(
@@ -197,9 +208,23 @@ def _further(asked: Asked, ids: t.Collection[str], account: Account) -> list[Mac
     ]
 
 
-def _said(seen: Seen, ids: t.Iterable[str]) -> str:
-    """What the API answered when it was asked for these ids."""
-    return " ".join(seen.unknown.get(each, "") for each in ids)
+def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
+    """Those of the ids that no list has."""
+    listed = {machine["resource_id"] for machine, _owner in account.owned}
+    return [each for each in ids if each not in listed]
+
+
+def _unread(asked: Asked, seen: Seen, ids: t.Iterable[str]) -> str:
+    """That some of these ids cannot be looked up; empty if all can."""
+    unread = [seen.unread[each] for each in ids if each in seen.unread]
+    return messages.cannot_be_read(asked.host, " ".join(unread)) if unread else ""
+
+
+def _lost(asked: Asked, seen: Seen, ids: t.Iterable[str], forget: t.Container[str]) -> str:
+    """That the API does not know these ids; empty if a person says of all of them that they are gone."""
+    missing = [each for each in ids if each not in forget]
+    said = " ".join(seen.unknown.get(each, "") for each in missing)
+    return messages.lost(asked.host, missing, said) if missing else ""
 
 
 def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pending: bool = False) -> End:
@@ -210,83 +235,79 @@ def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pendi
     return End(Action.END if left else Action.FORGET, left, gone, tuple(forgotten), pending=pending)
 
 
-def _contested(asked: Asked, owned: Owned) -> End:
-    hosts = {host for _machine, owner in owned for host in owner.hosts}
-    return _stop(messages.contested(asked.host, hosts, [machine for machine, _owner in owned], ()))
+def _contested(asked: Asked, owned: t.Iterable[Owned]) -> str:
+    """That several hosts claim some of these; empty if none is contested."""
+    contested = [each for each in owned if each[1].is_contested]
+    hosts = {host for _machine, owner in contested for host in owner.hosts}
+    return messages.contested(asked.host, hosts, machines_in(contested), ()) if contested else ""
 
 
 def _pending(entry: Entry, seen: Seen) -> bool:
-    return seen.statuses.get(entry.offer_id, {}).get("phase") == _states.GOING_ON
+    return bool(seen.status_of(entry).get("phase") == _states.GOING_ON)
+
+
+def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
+    return [each for each in owned if not _states.is_gone(each[0]["status"])]
 
 
 def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
     entry, account = asked.entry, seen.account
-    status = seen.statuses.get(entry.offer_id, {})
+    status = seen.status_of(entry)
     named = list(status.get("resource_ids") or ())
-    shown = [
-        each
-        for each in account.machines or ()
-        if entry.offer_id == each[0]["offer_id"] or each[0]["resource_id"] in named
-    ]
-    billed = [(machine, owner) for machine, owner in shown if not _states.is_gone(machine["status"])]
-    contested = [each for each in billed if each[1].is_contested]
-    if contested:
-        return _contested(asked, contested)
-    mine, odd = _bought(asked, status, account, billed)
-    if odd:
-        return _stop(messages.differs(asked.host, entry.offer_id, (), odd))
+    shown = [m for m in account.owned if entry.offer_id == m[0]["offer_id"] or m[0]["resource_id"] in named]
+    mine, reason = _bought(asked, status, account, _billed(shown))
+    if reason:
+        return _stop(reason)
     if mine:
         return _of(mine, pending=_pending(entry, seen))
     if status.get("phase") is None:
         return _unknown_offer(asked, seen, status, forget)
-    listed = {machine["resource_id"] for machine, _owner in account.machines or ()}
-    unlisted = [each for each in named if each not in listed]
-    reason = _not_over(asked, seen, status, unlisted, [each for each in unlisted if each not in forget], bool(shown))
+    unlisted = _unlisted(named, account)
+    reason = _not_over(asked, seen, unlisted, forget, has_machines=bool(shown))
     return _stop(reason) if reason else _forget(asked, seen, tuple(unlisted), sold=bool(shown or unlisted))
 
 
-def _bought(
-    asked: Asked, status: Status, account: Account, billed: Owned
-) -> tuple[list[Machine], list[tuple[Machine, str]]]:
-    """The machines of these that the host's purchase has bought, and what is odd about the others.
+def _bought(asked: Asked, status: Status, account: Account, billed: t.Sequence[Owned]) -> tuple[list[Machine], str]:
+    """The machines of these that the host's purchase has bought, and why nothing may end; empty if they may.
 
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
     """
     entry = asked.entry
-    if entry.purchase == MADE:
-        holdings, contradictions = look_at(asked.host, entry, status, account).conclude()
-        odd = [(each.observation.resource or {}, each.why) for each in contradictions]
-        machines = [machine for machine, _owner in billed]
-        # Of one without an id nobody can say more than that it was bought with this offer.
-        return [each for each in machines if (each["resource_id"] or "") in (*holdings.ids, "")], odd
-    strangers = [machine for machine, owner in billed if not owner.hosts and not _states.is_ending(machine["status"])]
+    proved = _proved(asked, status, account, billed) if entry.purchase == MADE else _named(asked, billed)
+    mine, odd = proved
+    return mine, _contested(asked, billed) or (messages.differs(asked.host, entry.offer_id, (), odd) if odd else "")
+
+
+def _proved(
+    asked: Asked, status: Status, account: Account, billed: t.Iterable[Owned]
+) -> tuple[list[Machine], list[tuple[Machine, str]]]:
+    holdings, contradictions = look_at(asked.host, asked.entry, status, account).conclude()
+    odd = [(each.observation.resource or {}, each.why) for each in contradictions]
+    # Of one without an id nobody can say more than that it was bought with this offer.
+    return [each for each in machines_in(billed) if (each["resource_id"] or "") in (*holdings.ids, "")], odd
+
+
+def _named(asked: Asked, billed: t.Sequence[Owned]) -> tuple[list[Machine], list[tuple[Machine, str]]]:
+    strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
     odd = [(each, messages.STRANGER.format(name=each["name"] or "nothing")) for each in strangers]
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
 def _not_over(
-    asked: Asked,
-    seen: Seen,
-    status: Status,
-    unlisted: t.Sequence[str],
-    missing: t.Sequence[str],
-    has_machines: bool,
+    asked: Asked, seen: Seen, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
 ) -> str:
     """Why an offer of which no machine is billed is not certainly over; empty if it is.
 
-    ``unlisted``: ids that its status names and no list has; ``missing``: those of them that no person says are gone.
+    ``unlisted``: ids that its status names and no list has.
     """
-    host, entry, phase = asked.host, asked.entry, status.get("phase")
+    entry, phase = asked.entry, seen.status_of(asked.entry).get("phase")
     is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
-        return messages.none_yet(host, entry.offer_id, unlisted)
-    unread = [seen.unread[each] for each in unlisted if each in seen.unread]
-    if unread:
-        return messages.cannot_be_read(host, " ".join(unread))
-    return messages.lost(host, missing, _said(seen, missing)) if missing else ""
+        return messages.none_yet(asked.host, entry.offer_id, unlisted)
+    return _unread(asked, seen, unlisted) or _lost(asked, seen, unlisted, forget)
 
 
 def _unknown_offer(asked: Asked, seen: Seen, status: Status, forget: t.Collection[str]) -> End:
@@ -313,31 +334,27 @@ def _forget(asked: Asked, seen: Seen, forgotten: tuple[str, ...] = (), *, sold: 
 
 def _by_name(asked: Asked, account: Account) -> End:
     """Without a registry the name is the identity."""
-    own = [(m, owner) for m, owner in account.machines or () if asked.host in owner.hosts]
-    own = [(machine, owner) for machine, owner in own if not _states.is_gone(machine["status"])]
+    own = _billed(each for each in account.owned if asked.host in each[1].hosts)
     # What is ending needs nobody, if there is something else.
-    own = [(m, owner) for m, owner in own if not _states.is_ending(m["status"])] or own
+    own = [each for each in own if not _states.is_ending(each[0]["status"])] or own
     if not own:
         return End(Action.NOTHING)
-    contested = [(machine, owner) for machine, owner in own if owner.is_contested]
-    if contested:
-        return _contested(asked, contested)
-    mine, trouble = told_by_name(own, [machine for machine, _owner in account.machines or ()])
-    if trouble:
-        return _stop(messages.in_doubt(asked.host, asked.name, mine, trouble))
-    return _of(mine)
+    mine, trouble = told_by_name(own, machines_in(account.owned))
+    doubt = messages.in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
+    reason = _contested(asked, own) or doubt
+    return _stop(reason) if reason else _of(mine)
 
 
-def told_by_name(own: Owned, machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
+def told_by_name(own: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
     """Which of the machines that a name proves are really meant, and why that is in doubt; empty if it is not.
 
     Machines that the API numbers after a name belong to an offer of several, so one alone may be another host's.
     """
     exact = [machine for machine, owner in own if owner.proof is not Proof.NUMBERED]
-    offers = {machine["offer_id"] for machine in exact or [machine for machine, _owner in own]}
+    offers = {machine["offer_id"] for machine in exact or machines_in(own)}
     mine = [machine for machine, owner in own if machine in exact or machine["offer_id"] in offers - {None}]
-    if not exact and not mine:
-        return [machine for machine, _owner in own], messages.ONLY_NUMBERED
+    if not mine:
+        return machines_in(own), messages.ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
         return mine, messages.SEVERAL_OFFERS
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:

@@ -139,7 +139,7 @@ def read_entry(variables: Variables | None) -> Entry:
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=_text(known.get("provision_procured_offer_id")).lower(),
-        resource_ids=tuple(dict.fromkeys(each.lower() for each in _texts(known.get("provision_resource_ids")))),
+        resource_ids=tuple(dict.fromkeys(map(str.lower, _texts(known.get("provision_resource_ids"))))),
         purchase=_text(known.get("provision_purchase")).lower(),
         price_per_hour=None if price is None or price < 0 else price,
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),

@@ -58,6 +58,11 @@ class Attempt:
     later: bool = False
     doubtful: bool = False
 
+    @property
+    def is_left(self) -> bool:
+        """Whether something of it is or may be billed, and was not ended again."""
+        return self.billed and not self.released
+
 
 def judge(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
@@ -69,7 +74,7 @@ def judge(attempt: Attempt) -> Verdict:
         return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
     if _runs(attempt) and not attempt.doubled:
         return Verdict.READY
-    if _runs(attempt) or (attempt.billed and not attempt.released):
+    if _runs(attempt) or attempt.is_left:
         return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
     if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
         return Verdict.AGAIN
@@ -108,4 +113,4 @@ def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
     if attempt.outcome in ("unknown", "claimed") or attempt.doubtful or _runs(attempt):
         return False
-    return attempt.released or not attempt.billed
+    return not attempt.is_left

@@ -111,14 +111,14 @@ class Case:
     @cached_property
     def look(self) -> Look:
         """All that was named as bought by a purchase that was answered with yes."""
-        is_made = self.outcome in _MADE
-        noted = [*(self.entry.resource_ids if self._is_noted else ()), *self.plan["resource_ids"]]
+        is_made, entry = self.outcome in _MADE, self.entry if self._is_noted else Entry()
+        noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         return Look(
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            first_of([self.entry.journaled_at] if self._is_noted else []),
+            first_of([entry.journaled_at]),
             self.listed or {} if is_made else {},
             self.read or {},
             self.holders or {},
@@ -170,11 +170,20 @@ class Case:
         own = self.ids if self.outcome == "rejected" else self.held.ids
         return tuple(each for each in self.billed if each in own)
 
+    @property
+    def unlisted(self) -> set[str]:
+        """The ids of a purchase that is over or was refused of which the list says nothing."""
+        return set(self.ids).difference(self.listed or ()) if self.is_over or self.outcome == "rejected" else set()
+
     # What follows
+
+    @property
+    def _is_made(self) -> bool:
+        return self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
 
     def attempt(self, *, released: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
-        made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
+        made = self._is_made
         return Attempt(
             outcome=self.outcome,
             error_class=str(self.purchase.get("error_class") or ""),
@@ -284,16 +293,20 @@ class Case:
             return self.reason()
         if attempt.doubled and not attempt.released:
             return messages.doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
-        owned = attempt.billed and not attempt.released
-        money = messages.billed(self.price_per_hour, self.billed) if owned else messages.nothing_billed(self.host)
-        waits = owned and not self.is_over and attempt.outcome != "rejected" and not self.trouble
-        again = messages.keep_waiting(int(self.plan["poll"]["retries"])) if waits else ""
-        if attempt.released:
-            again = messages.DELETED_AGAIN
-        advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
-        if owned and self.is_failed:
-            advice = messages.end_first(self.host)
+        if attempt.is_left:
+            again, money = self._waits(), messages.billed(self.price_per_hour, self.billed)
+            advice = messages.end_first(self.host) if self.is_failed else ""
+        else:
+            again = messages.DELETED_AGAIN if attempt.released else ""
+            money = messages.nothing_billed(self.host)
+            advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         return messages.joined(self.reason(), again, money, messages.tried(tried), advice)
+
+    def _waits(self) -> str:
+        """That what is billed is waited for again; empty where that cannot help."""
+        if self.is_over or self.outcome == "rejected" or self.trouble:
+            return ""
+        return messages.keep_waiting(int(self.plan["poll"]["retries"]))
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""

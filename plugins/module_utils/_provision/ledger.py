@@ -71,6 +71,9 @@ class Line:
         return self.entry.journaled_at
 
 
+_NOTHING = Line("", "", Entry())
+
+
 def read_line(line: t.Mapping[str, t.Any]) -> Line:
     """A line of a file."""
     entry = read_entry({name: line.get(own) for name, own in NAMES.items()})
@@ -91,7 +94,7 @@ def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] =
     for line in lines:
         purchases.setdefault(line.purchase, []).append(line)
     bills = (_bill(each, broken) for each in purchases.values())
-    return [bill for bill in bills if bill is not None and (bill.end is None or bill.end > since)]
+    return [bill for bill in bills if bill is not None and bill.until(math.inf) > since]
 
 
 def ahead(lines: t.Iterable[Line]) -> float:
@@ -99,32 +102,41 @@ def ahead(lines: t.Iterable[Line]) -> float:
     purchases: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         purchases.setdefault(line.purchase, []).append(line)
-    open_ = (each for each in purchases.values() if not any(line.event == ENDED for line in each))
+    open_ = (each for each in purchases.values() if not _of(each, ENDED))
     return max((0.0, *(line.ahead for each in open_ for line in each)))
+
+
+def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:
+    """Those of the lines that are about these events."""
+    return [line for line in lines if line.event in events]
 
 
 def _bill(lines: t.Sequence[Line], broken: t.Container[str]) -> Bill | None:
     """What the lines of one purchase come to: the earliest begin, the highest price, and the newest of the rest."""
-    proofs, ends = _proofs(lines), [line for line in lines if line.event == ENDED]
+    proofs, ends = _proofs(lines), _of(lines, ENDED)
     known = sorted([*proofs, *ends], key=_age)
     if not known:
         return None
-    end = _end(proofs, ends)
-    held = [line.entry for line in proofs if line.event == HELD]
-    host = known[0].host
+    end, held = _end(proofs, ends) or _NOTHING, next(iter(_of(proofs, HELD)), _NOTHING)
+    host, entries = known[0].host, [line.entry for line in known]
+    newest = entries[::-1]
     return Bill(
-        project=next((line.entry.project for line in reversed(known) if line.entry.project), "default"),
+        project=next(filter(None, (entry.project for entry in newest)), "default"),
         host=host,
-        offer_id=known[0].entry.offer_id,
-        resource_ids=tuple(dict.fromkeys(each for line in known for each in line.entry.resource_ids)),
-        groups=next((line.entry.groups for line in reversed(known) if line.entry.groups), ()),
-        price_per_hour=max((p for p in (line.entry.price_per_hour for line in known) if p is not None), default=None),
-        begin=min((line.begin for line in known if line.begin is not None), default=None),
-        end=end.at if end else None,
-        why=end.why if end else "",
-        ends_at=seconds_of(held[0].ends_at) if held else None,
-        registered=bool(end or held) or host in broken,
+        offer_id=entries[0].offer_id,
+        resource_ids=tuple(dict.fromkeys(each for entry in entries for each in entry.resource_ids)),
+        groups=next(filter(None, (entry.groups for entry in newest)), ()),
+        price_per_hour=max(_noted(entry.price_per_hour for entry in entries), default=None),
+        begin=min(_noted(line.begin for line in known), default=None),
+        end=end.at,
+        why=end.why,
+        ends_at=seconds_of(held.entry.ends_at),
+        registered=any((end.event, held.event, host in broken)),
     )
+
+
+def _noted(values: t.Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _age(line: Line) -> tuple[t.Any, ...]:
@@ -134,11 +146,9 @@ def _age(line: Line) -> tuple[t.Any, ...]:
 
 def _proofs(lines: t.Sequence[Line]) -> list[Line]:
     """The lines by which something was or may have been bought: claims of which nothing is known to have come, too."""
-    sends = sorted((line for line in lines if line.event == SENT), key=_price)
-    bought = [line for line in lines if line.event in (MADE, ADOPTED, HELD)]
+    sends, bought = sorted(_of(lines, SENT), key=_price), _of(lines, MADE, ADOPTED, HELD)
     # What was made without a claim of its own is one of the claims that seemed to have come to nothing.
-    came_after_all = {line.claim for line in bought if line.event == MADE} - {line.claim for line in sends}
-    if came_after_all:
+    if {line.claim for line in _of(bought, MADE)} - {line.claim for line in sends}:
         return [*sends, *bought]
     renewed = {line.claim: line.renews for line in sorted(sends, key=_age) if line.renews}
     undone, left = _undone(lines, renewed), []
@@ -180,7 +190,7 @@ def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:
     known = sorted((line for line in ends if line.at is not None), key=_age)
     closing = [next((end for end in known if _closes(end, line)), None) for line in proofs]
     last = [end for end in (closing if proofs else known[:1]) if end is not None]
-    return max(last, key=_age) if last and len(last) >= len(proofs) else None
+    return max(last, key=_age, default=None) if len(last) >= len(proofs) else None
 
 
 def _closes(end: Line, line: Line) -> bool:

@@ -59,6 +59,12 @@ def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
 
 
+def left_of(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
+    """Those of the ids, and of those of the machines, that have not been told to be gone."""
+    gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
+    return [each for each in dict.fromkeys([*ids, *may_be_billed(machines)]) if each not in gone]
+
+
 def created_of(machines: t.Iterable[Machine]) -> float | None:
     """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
     moments = [seconds_of(each["created_at"]) for each in machines if each.get("created_at")]
@@ -78,11 +84,10 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     One that is not listed yet is the later one.
     """
     known = [each for each in machines if each["resource_id"]]
-    own = [each for each in known if each["resource_id"] in ids or each["offer_id"] == offer_id]
-    mine = {each["resource_id"] for each in own}
-    names = {name, *(each["name"] for each in own)} - {"", None}
-    others = [each for each in known if each["resource_id"] not in mine and each["name"] in names]
-    others = [each for each in others if _states.is_live(each["status"])]
+    own = of_offer(known, offer_id, ids)
+    mine, names = {each["resource_id"] for each in own}, {name, *(each["name"] for each in own)} - {"", None}
+    live = [each for each in known if _states.is_live(each["status"])]
+    others = [each for each in live if each["resource_id"] not in mine and each["name"] in names]
     return others, bool(others) and (not own or _first(own) > _first(others))
 
 

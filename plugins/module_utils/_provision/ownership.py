@@ -94,17 +94,28 @@ class Owners:
         return len(self.hosts) > 1
 
 
+Owned = tuple[Machine, Owners]
+
+
+def machines_in(owned: t.Iterable[Owned]) -> list[Machine]:
+    """The machines without their owners."""
+    return [machine for machine, _owner in owned]
+
+
+def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
+    """The machines that nobody claims."""
+    return [machine for machine, owner in owned if not owner.hosts]
+
+
 def proof(claim: Claim, machine: Machine) -> Proof:
     """What the claim proves of this machine by itself."""
-    if id_of(machine) and id_of(machine) in claim.resource_ids:
+    if "" != id_of(machine) in claim.resource_ids:
         return Proof.ID
-    if claim.offer_id and claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
+    if "" != claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
         return Proof.PURCHASE if claim.bought or is_named(machine, claim.name, numbered=True) else Proof.NONE
-    if claim.by_name and is_named(machine, claim.name):
-        return Proof.NAME
-    if claim.by_name and is_named(machine, claim.name, numbered=True):
-        return Proof.NUMBERED
-    return Proof.NONE
+    if not (claim.by_name and is_named(machine, claim.name, numbered=True)):
+        return Proof.NONE
+    return Proof.NAME if is_named(machine, claim.name) else Proof.NUMBERED
 
 
 def id_of(machine: Machine) -> str:

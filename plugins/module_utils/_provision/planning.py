@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -78,6 +79,11 @@ class Found:
         yield from self.offers
         for seen in self.seen:
             yield from (*seen.offers, *seen.wider)
+
+    @property
+    def market(self) -> tuple[float | None, ...]:
+        """The prices (USD per hour) of all that the searches have found."""
+        return tuple(number_of(each["price_per_hour"]) for seen in self.seen for each in seen.offers)
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> Found:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""
@@ -249,8 +255,8 @@ def plan(
     costs = add_up([*others, *_costs(cases, drafts)])
     drafts = _within_ceilings(cases, drafts, costs, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
-    stopped = [*failed, *(draft.host for draft in drafts if draft.action == STOP)]
-    later = [draft.host for draft in drafts if draft.action == LATER]
+    hosts = {action: [draft.host for draft in drafts if draft.action == action] for action in (STOP, LATER)}
+    stopped, later = [*failed, *hosts[STOP]], hosts[LATER]
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
 
 
@@ -369,7 +375,7 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
         )
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
-        offer = next(iter(found.offers), None) or {"offer_id": case.wanted, "price_per_hour": None}
+        offer = next(iter(found.offers), {"offer_id": case.wanted, "price_per_hour": None})
         reason = _too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, found, offer, now)
@@ -380,7 +386,7 @@ def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: floa
         offer or {},
         refusal=_after(case, reason or _none(case, found)),
         lacks=found.is_passing or not reason,
-        market=tuple(number_of(each["price_per_hour"]) for seen in found.seen for each in seen.offers),
+        market=found.market,
     )
 
 
@@ -614,16 +620,17 @@ def drift(host: Declaration, entry: Entry) -> str:
         found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
     if host.offer_id and entry.offer_id not in ("", host.offer_id):
         found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
-    if not (host.by_name or entry.is_empty) and _lease_differs(host, entry):
-        found.append(f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}")
+    found.append(_other_lease(host, entry))
     said = "; ".join(filter(None, found))
     return messages.drift(host.host, said) if said else ""
 
 
-def _lease_differs(host: Declaration, entry: Entry) -> bool:
-    """Whether another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
-    try:
+def _other_lease(host: Declaration, entry: Entry) -> str:
+    """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
+    with contextlib.suppress(ValueError):
         noted = lease.read_lease(entry.leased)
-    except ValueError:
-        return True
-    return (noted.seconds, noted.moment) != (host.lease.seconds, host.lease.moment)
+        if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):
+            return ""
+    if host.by_name or entry.is_empty:
+        return ""
+    return f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}"

@@ -178,7 +178,7 @@ def cents(millionths: int) -> float:
 
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
-    known = [bill for bill in bills if bill.end is None or bill.end > since]
+    known = [bill for bill in bills if bill.until(math.inf) > since]
     hosts: dict[str, Spent] = {}
     groups: dict[str, Spent] = {}
     days: dict[str, int] = {}

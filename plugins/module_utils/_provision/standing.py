@@ -22,11 +22,10 @@ from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, Look, Observation, Proof, Verdict
 from .machines import price_of
-from .ownership import Claim, Machine, Owners
+from .ownership import Claim, Machine, Owned
 from .sums import UNLIMITED
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
-Owned = tuple[Machine, Owners]
 
 
 class Kind(enum.Enum):
@@ -83,9 +82,14 @@ class Account:
         return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
 
     @property
+    def owned(self) -> tuple[Owned, ...]:
+        """The machines with their owners; nothing if they cannot be read."""
+        return self.machines or ()
+
+    @property
     def unclaimed(self) -> list[Machine]:
         """Machines that live, and that no host owns."""
-        return [m for m, owner in self.machines or () if not owner.hosts and _states.is_live(m["status"])]
+        return [machine for machine in ownership.unowned(self.owned) if _states.is_live(machine["status"])]
 
     def named(self, name: str) -> list[Owned]:
         """The machines that have the name and may be billed: they live, or have failed.
@@ -100,7 +104,7 @@ class Account:
             for each, offer in ((each, ownership.offer_of(each[0])) for each in self._indexes["base"].get(name, []))
             if (offer in offers if called else (offer, name) in self._clusters)
         ]
-        return [each for each in [*called, *numbered] if _may_be_billed(each[0])]
+        return _billed([*called, *numbered])
 
     def of_offer(self, offer_id: str) -> list[Owned]:
         """The machines that say that they were bought as this offer."""
@@ -122,7 +126,7 @@ class Account:
     @cached_property
     def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
         found: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
-        for each in self.machines or ():
+        for each in self.owned:
             name = each[0]["name"] or ""
             words = (ownership.id_of(each[0]), name, ownership.base_of(name), ownership.offer_of(each[0]))
             for what, word in zip(found, words):
@@ -133,7 +137,7 @@ class Account:
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for machine, owner in self.machines or ():
+        for machine, owner in self.owned:
             found.setdefault(ownership.id_of(machine), []).extend(owner.hosts)
         for claim in self.claims.values():
             for resource_id in claim.resource_ids:
@@ -142,7 +146,7 @@ class Account:
 
     @cached_property
     def _clusters(self) -> frozenset[tuple[str, str]]:
-        return ownership.clusters(machine for machine, _owner in self.machines or ())
+        return ownership.clusters(ownership.machines_in(self.owned))
 
     @cached_property
     def _buyers(self) -> dict[str, set[str]]:
@@ -153,8 +157,9 @@ class Account:
         return found
 
 
-def _may_be_billed(machine: Machine) -> bool:
-    return _states.is_live(machine["status"]) or bool(machine["status"] == "failed")
+def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
+    """Those that may be billed: they live, or have failed."""
+    return [each for each in machines if _states.is_live(each[0]["status"]) or each[0]["status"] == "failed"]
 
 
 def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
@@ -203,30 +208,38 @@ def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], a
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
     phase = status.get("phase")
     look = look_at(host.host, entry, status, account)
-    if phase is None or entry.is_open:
-        ours = Standing(Kind.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
-        return _unknown(host, entry, status, ours) if phase is None else _opened(host, entry, phase, ours, account)
+    ours = Standing(Kind.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
+    if phase is None:
+        return _unknown(host, entry, status, ours)
+    if entry.is_open:
+        return _opened(host, entry, phase, ours, account)
     held, contradictions = look.conclude()
-    ours = Standing(Kind.UNDER_WAY, entry.offer_id, held.may_be_billed, entry.price_per_hour)
+    ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
         told = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
         return replace(ours, kind=Kind.STOP, resource_ids=held.ids, reason=told)
     if phase == _states.READY:
         return replace(ours, kind=Kind.READY) if status.get("ready") and not held.pending else ours
-    if phase == _states.ENDED:
-        return _ended(host, entry, ours, look, account)
-    if phase == _states.FAILED:
-        left = _left(look, held, account)
-        if left is not None and not left:
-            return _unregistered(host, account, void=True)
-        return replace(ours, kind=Kind.FAILED, resource_ids=left or ours.resource_ids)
-    if phase == _states.EXPIRED:
-        reason = messages.gone_missing(
-            host.host, entry.offer_id, entry.resource_ids, "it has expired unbought", host.entry_place
-        )
-        return replace(ours, kind=Kind.STOP, reason=reason)
+    follows = {_states.ENDED: _ended, _states.FAILED: _failed, _states.EXPIRED: _expired}.get(phase)
     # What was answered to be bought and is called unbought is shown late.
-    return ours
+    return follows(host, entry, ours, look, account) if follows else ours
+
+
+def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
+    """What is registered as bought is not there, for the reason ``what``."""
+    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
+    return replace(ours, kind=Kind.STOP, reason=reason)
+
+
+def _expired(host: Declaration, entry: Entry, ours: Standing, _look: Look, _account: Account) -> Standing:
+    return _missing(host, entry, ours, "it has expired unbought")
+
+
+def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
+    left = _left(look, look.conclude()[0], account)
+    if left == ():
+        return _unregistered(host, account, void=True)
+    return replace(ours, kind=Kind.FAILED, resource_ids=left or ours.resource_ids)
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -235,8 +248,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account:
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
-    return replace(ours, kind=Kind.STOP, reason=reason)
+    return _missing(host, entry, ours, what)
 
 
 def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) -> Standing:
@@ -247,10 +259,7 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
         return replace(ours, kind=Kind.STOP, reason=reason)
     if entry.is_open:
         return replace(ours, kind=Kind.OPEN)
-    reason = messages.gone_missing(
-        host.host, entry.offer_id, entry.resource_ids, "the API does not know it", host.entry_place
-    )
-    return replace(ours, kind=Kind.STOP, reason=reason)
+    return _missing(host, entry, ours, "the API does not know it")
 
 
 def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account) -> Standing:
@@ -258,7 +267,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if phase in (_states.UNBOUGHT, _states.EXPIRED):
         return _opened_unbought(host, entry, ours, account)
     owned = account.of_offer(entry.offer_id)
-    owners = {name for _machine, owner in owned for name in owner.hosts}
+    owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
         reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
@@ -267,10 +276,10 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
     mine = [machine for machine, owner in owned if owner.hosts] or _namesakes(host, entry, account)
-    strangers = [machine for machine, owner in owned if not owner.hosts and machine["name"]]
+    strangers = [machine for machine in ownership.unowned(owned) if machine["name"]]
     if not mine and not host.adopt:
         return _opened_by_strangers(host, entry, phase, ours, account, strangers)
-    listed = tuple(machine["resource_id"] for machine in mine or strangers if machine["resource_id"])
+    listed = _ids(mine or strangers)
     kind = Kind.FAILED if phase == _states.FAILED else Kind.UNDER_WAY
     return replace(ours, kind=kind, resource_ids=listed or ours.resource_ids, adopted=not mine)
 
@@ -321,34 +330,46 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if account.machines is None:
         return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
     named = account.named(host.name)
-    bought = account.of_offer(host.offer_id) if host.offer_id and not named else []
-    bought = [each for each in bought if _may_be_billed(each[0])]
-    taken = _live_first(named or (bought if host.adopt else [])) if host.by_name or host.adopt else []
-    if taken:
-        return _by_name(host, [machine for machine, _owner in taken], _others(host, taken), void=void)
+    bought = [] if named else _billed(account.of_offer(host.offer_id))
+    if taken := _taken(host, named, bought):
+        return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
     others = _others(host, named)
     if others:
         return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
-    unclaimed = tuple(machine for machine, owner in named if not owner.hosts)
+    unclaimed = tuple(ownership.unowned(named))
     if unclaimed:
         reason = messages.namesake(host.host, host.name, unclaimed)
         return Standing(Kind.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:
-        strangers = [machine for machine, _owner in bought]
+        strangers = ownership.machines_in(bought)
         reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
         return Standing(Kind.STOP, reason=messages.joined(reason, host.advice), void=void)
     return Standing(Kind.FREE, void=void)
 
 
+def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
+    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it."""
+    return _live_first(named or bought if host.adopt else named if host.by_name else ())
+
+
+def _owners(machines: t.Iterable[Owned]) -> set[str]:
+    """The hosts that own one of these."""
+    return {name for _machine, owner in machines for name in owner.hosts}
+
+
 def _others(host: Declaration, machines: t.Iterable[Owned]) -> list[str]:
-    """The other hosts that own one of these."""
-    return sorted({name for _machine, owner in machines for name in owner.hosts} - {host.host})
+    return sorted(_owners(machines) - {host.host})
+
+
+def _ids(machines: t.Iterable[Machine]) -> tuple[str, ...]:
+    return tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
 
 
 def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, void: bool) -> Standing:
     """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
-    offers = {machine["offer_id"] or "" for machine in machines}
-    ids = tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
+    offers = set(map(ownership.offer_of, machines))
+    ids, price = _ids(machines), price_of(machines)
+    failed = not any(_states.is_live(machine["status"]) for machine in machines)
     reason = ""
     if others:
         reason = messages.claimed_twice(host.host, others, "", ids)
@@ -356,14 +377,10 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
         reason = messages.several_of_a_name(host.name, machines)
     elif offers == {""}:
         reason = messages.no_offer_named(host.name, machines)
+    elif odd := "" if failed else _unfit(host, machines, price):
+        reason = messages.does_not_fit(host.host, host.name, machines, odd)
     if reason:
         return Standing(Kind.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
-    price = price_of(machines)
-    failed = not any(_states.is_live(machine["status"]) for machine in machines)
-    odd = "" if failed else _unfit(host, machines, price)
-    if odd:
-        reason = messages.does_not_fit(host.host, host.name, machines, odd)
-        return Standing(Kind.STOP, reason=reason, void=void, machines=tuple(machines))
     kind = Kind.FAILED if failed else Kind.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
 

@@ -78,16 +78,16 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
     step = decide.ActionModule(Mock(args={"step": "plan"}, retries=1, _parent=None), *[Mock()] * 5)
     gathered = step._plan({"inventory_hostname": "gpu-1", "hostvars": Mock(raw_get=own.get), **batch})
     assert [one["host"] for one in gathered["hosts"]] == ["gpu-1"]
-    assert step._by_host([])["plans"] == {"gpu-2": plans["gpu-2"]}
+    assert step._by_host({})["plans"] == {"gpu-2": plans["gpu-2"]}
     (bought, kept) = (
         {"host": "gpu-1", "label": "x", "attempts": [], "facts": {}, "action": a} for a in ("buy", "keep")
     )
-    assert step._by_host([bought])["plans"] == {"gpu-2": plans["gpu-2"], "gpu-1": bought}
+    assert step._by_host({"plans": [bought]})["plans"] == {"gpu-2": plans["gpu-2"], "gpu-1": bought}
     for action in ("buy", "wait", "stop", "later"):
-        found = step._by_host([{**bought, "action": action}], True)
+        found = step._by_host({"plans": [{**bought, "action": action}], "common": {"acquires": True}})
         assert (len(found["known"]), found["known_later"]) == (action in ("stop", "later"), [])
     told = {key: value for key, value in kept.items() if key != "action"}
-    assert [step._by_host([kept], acquires) for acquires in (False, True)] == [
+    assert [step._by_host({"plans": [kept], "common": {"acquires": each}}) for each in (False, True)] == [
         {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": kept}, "known": [told], "known_later": []},
         {"plans": {"gpu-2": plans["gpu-2"], "gpu-1": kept}, "known": [], "known_later": [told]},
     ]
