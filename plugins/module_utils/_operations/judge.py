@@ -69,7 +69,8 @@ class _Observer:
             case = replace(case, listed={each["resource_id"]: each for each in listed if each["resource_id"]})
         if not case.look.is_simple or len(case.look.listed) > len(case.look.noted):
             case = replace(case, holders=self._holders(case.host))
-        unlisted = {*case.ids} - {*(case.listed or {})} if case.is_over or case.outcome == "rejected" else set()
+        # What no list shows is read before it is used or ended: an answer, too, may name a machine of somebody else's.
+        unlisted = {*case.ids} - {*(case.listed or {})}
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *unlisted}))
         if case.outcome != "created":
             return case

@@ -114,12 +114,13 @@ class Case:
         is_made = self.outcome in _MADE
         noted = [*(self.entry.resource_ids if self._is_noted else ()), *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
+        listed = self.listed or {}
         return Look(
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
             first_of([self.entry.journaled_at] if self._is_noted else []),
-            self.listed or {} if is_made else {},
+            listed if is_made else {each: listed[each] for each in noted if each in listed},
             self.read or {},
             self.holders or {},
         )
@@ -167,8 +168,7 @@ class Case:
     @property
     def proved(self) -> tuple[str, ...]:
         """Those that are certainly the purchase's own, which the registry notes and the role may end."""
-        own = self.ids if self.outcome == "rejected" else self.held.ids
-        return tuple(each for each in self.billed if each in own)
+        return tuple(each for each in self.billed if each in self.held.ids)
 
     # What follows
 
