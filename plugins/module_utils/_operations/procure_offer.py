@@ -419,7 +419,8 @@ class _Purchase:
         if step.do is Do.EXISTING:
             return self._existing()
         if step.why is Why.FAILED and self._machines.billed:
-            self._note_held("created" if self._past.sends else "existing", self._machines.billed)
+            unproved = {*self._machines.billed} - {*self._journal.resource_ids}
+            self._note_held("created" if self._past.sends else "existing", unproved)
         story = self._told(step)
         if step.do is Do.CREATED:
             return self._settled(f"{story.said} {say.SETTLED}")
