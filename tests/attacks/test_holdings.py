@@ -38,15 +38,30 @@ def without_ids(_request: Request, proceed: Proceed) -> Answer:
     return Answer(answer.status, {**answer.body, "resource_ids": None})
 
 
+def answers_with(account: StandIn, offer: Offer, *machines: Machine, status: str = "procured") -> None:
+    """Let the purchase itself name these machines, and no other."""
+
+    def buy(_request: Request, proceed: Proceed) -> Answer:
+        answer = proceed()
+        return Answer(200, {**answer.body, "status": status, "resource_ids": [each.resource_id for each in machines]})
+
+    account.on("POST", "/procure_offer", buy, sent=offer.offer_id)
+
+
 @core
 def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: StandIn, project: Attacked) -> None:
     release = {"provision_on_failure": "release"}
-    ssh = {host: project.fake_ssh(host, cloud_init="echo 'status: error'; exit 1") for host in ("unfit", "unnamed")}
+    ssh = {
+        host: project.fake_ssh(host, cloud_init="echo 'status: error'; exit 1")
+        for host in ("unfit", "unnamed", "misled")
+    }
     project.declare(
         {
             "unfit": {**release, **project.through(ssh["unfit"])},
             "unnamed": {**release, **project.through(ssh["unnamed"])},
+            "misled": {**release, **project.through(ssh["misled"])},
             "failing": release,
+            "failed": release,
             "swapped": {},
             "silent": {},
             "second": {},
@@ -63,10 +78,16 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
     names_once_bought(account, offers["unfit"], colleague)
     names_once_bought(account, offers["unnamed"], old)
     names_once_bought(account, offers["failing"], colleague)
+    offers["failed"] = account.sell("failed", fails="no capacity")
+    unlisted = account.run("unlisted", unlisted=True)
+    offers["misled"] = account.sell("misled")
+    answers_with(account, offers["misled"], unlisted)
+    answers_with(account, offers["failed"], colleague, status="failed")
 
     first = project.role("provision")
     check = Cases()
-    for host, other in (("unfit", colleague), ("unnamed", old), ("failing", colleague)):
+    wrong = {"unfit": colleague, "unnamed": old, "failing": colleague, "misled": unlisted}
+    for host, other in wrong.items():
         with check(host):
             purchase = offers[host].purchase
             assert purchase and failed(first, host) and other.runs, "a colleague's machine was ended (P1)"
@@ -74,6 +95,10 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
             assert_told(first, host, purchase.machines[0])
             before, _ids, _names = failures(first, host).partition("ids:")
             assert other.resource_id in failures(first, host) and "again" not in before
+    with check("failed"):
+        purchase = offers["failed"].purchase
+        assert purchase and failed(first, "failed") and not project.owned("failed")
+        assert not purchase.machines[0].runs, "what was to be given back was another's"
 
     second = Machine("second-2", [offers["second"].offer_id])
     account.machines.append(second)

@@ -95,7 +95,7 @@ class Journal:
 
     def since_sent(self) -> float:
         """Seconds since the purchase was journaled; 0 if that cannot be told."""
-        return self._since(_JOURNALED)
+        return 0.0 if self.sent_at is None else max(0.0, self._now() - self.sent_at)
 
     def claim(self, price_per_hour: float | None) -> None:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
@@ -164,14 +164,17 @@ class Journal:
     def gone_for(self) -> float:
         """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before.
 
-        That was never before the purchase was journaled, whatever a clock said that was wrong meanwhile.
+        They have passed by every clock since the latest moment that one of them noted, and since the purchase was
+        journaled: a clock that was behind then, and is right now, has not waited.
         """
         if self._registry is None or not self._entry:
             return 0.0
+        earliest, latest = self._registry.clock().span
         if seconds_of(self._entry.get(_EXPIRED)) is None:
-            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(self._now())}
+            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(latest)}
             self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
-        return self._since(_EXPIRED, _JOURNALED)
+        known = map(seconds_of, (self._entry.get(_EXPIRED), self._entry.get(_JOURNALED)))
+        return max(0.0, earliest - max((each for each in known if each is not None), default=earliest))
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
@@ -188,8 +191,3 @@ class Journal:
 
     def _now(self) -> float:
         return self._registry.now() if self._registry else time.time()
-
-    def _since(self, *names: str) -> float:
-        """Seconds since the latest of these moments of the entry; 0 if there is none, or it lies ahead."""
-        known = [moment for moment in (seconds_of(self._entry.get(name)) for name in names) if moment is not None]
-        return max(0.0, self._now() - max(known)) if known else 0.0

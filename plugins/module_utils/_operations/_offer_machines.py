@@ -40,14 +40,17 @@ class OfferMachines:
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
-    def held(self, noted: t.Iterable[str], sent_at: float | None) -> tuple[Holdings, tuple[Contradiction, ...]]:
+    def held(
+        self, noted: t.Iterable[str], sent_at: float | None, doubted: t.Iterable[str] = ()
+    ) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """What a purchase that is ours holds, by what it noted before and the newest look, and what contradicts that.
 
-        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown.
+        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: ids that are read
+        by themselves, though they were noted.
         """
         listed = {each["resource_id"]: each for each in self._resources if each["resource_id"]}
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed)
-        return replace(look, read=read_by_id(self._api, look.doubtful)).conclude()
+        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted})).conclude()
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> Seen:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""

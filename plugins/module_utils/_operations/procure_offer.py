@@ -418,6 +418,9 @@ class _Purchase:
         """The result of an end. Raises Failure for all that are no machine of ours."""
         if step.do is Do.EXISTING:
             return self._existing()
+        if step.why is Why.FAILED and self._machines.billed:
+            unproved = {*self._machines.billed} - {*self._journal.resource_ids}
+            self._note_held("created" if self._past.sends else "existing", unproved)
         story = self._told(step)
         if step.do is Do.CREATED:
             return self._settled(f"{story.said} {say.SETTLED}")
@@ -481,11 +484,14 @@ class _Purchase:
         msg = f"Offer {self._offer_id} is bought already."
         return {**facts, "changed": False, "outcome": "existing", "msg": msg}
 
-    def _note_held(self, outcome: str) -> None:
-        """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees."""
+    def _note_held(self, outcome: str, doubted: t.Iterable[str] = ()) -> None:
+        """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees.
+
+        ``doubted``: ids that are read by themselves first, since they may be ended next.
+        """
         facts, journal = self._facts, self._journal
         noted = [*journal.resource_ids, *facts["resource_ids"]]
-        held, contradictions = self._machines.held(noted, journal.sent_at)
+        held, contradictions = self._machines.held(noted, journal.sent_at, doubted)
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome)
         if held.pending:

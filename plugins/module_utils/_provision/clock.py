@@ -46,6 +46,12 @@ class Clock:
         """The clock that notes what begins now: the database's, else the API's, else this computer's."""
         return next(name for name in (DATABASE, API, HERE) if name in self.times)
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The earliest and the latest that it may be; where there is a database, its clock alone decides."""
+        known = list(self.times.values()) if self.database is None else [self.database]
+        return min(known), max(known)
+
     def now(self, noted_by: str = "") -> float:
         """What time it is for a moment that this clock has noted; without one, for what begins now.
 

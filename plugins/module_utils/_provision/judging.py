@@ -114,12 +114,13 @@ class Case:
         is_made, entry = self.outcome in _MADE, self.entry if self._is_noted else Entry()
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
+        listed = self.listed or {}
         return Look(
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
             first_of([entry.journaled_at]),
-            self.listed or {} if is_made else {},
+            listed if is_made else {each: listed[each] for each in noted if each in listed},
             self.read or {},
             self.holders or {},
         )
@@ -167,13 +168,15 @@ class Case:
     @property
     def proved(self) -> tuple[str, ...]:
         """Those that are certainly the purchase's own, which the registry notes and the role may end."""
-        own = self.ids if self.outcome == "rejected" else self.held.ids
-        return tuple(each for each in self.billed if each in own)
+        return tuple(each for each in self.billed if each in self.held.ids)
 
     @property
     def unlisted(self) -> set[str]:
-        """The ids of a purchase that is over or was refused of which the list says nothing."""
-        return set(self.ids).difference(self.listed or ()) if self.is_over or self.outcome == "rejected" else set()
+        """The ids of which the list says nothing, and which are read before they are used or ended.
+
+        An answer, too, may name a machine of somebody else's.
+        """
+        return set(self.ids).difference(self.listed or ())
 
     # What follows
 

@@ -276,7 +276,7 @@ def test_an_entry_goes_once_all_has_ended(tmp_path: Path) -> None:
         pytest.param({"price_per_hour": 3.0}, None, 6.0, "USD 6.00: 2.00 hours at USD 3.00 per hour", id="registered"),
         pytest.param({"price_per_hour": 2.0}, None, 4.8, "USD 4.80: 2.00 hours at USD 2.40 per hour", id="dearer now"),
         pytest.param({}, None, 4.8, "USD 4.80: 2.00 hours", id="only the API has a price"),
-        pytest.param({"journaled_at": None}, NOW - 3600, 2.4, "USD 2.40: 1.00 hours", id="the API has a beginning"),
+        pytest.param({"journaled_at": None}, NOW - 3600, 2.4, "USD 2.41: 1.00 hours", id="the API has a beginning"),
         pytest.param({"journaled_at": None}, None, None, "", id="nothing is known"),
         pytest.param({"journaled_at": "yesterday"}, None, None, "is not known", id="no moment"),
     ],

@@ -37,10 +37,8 @@ class World:
         return self.true + self.skew
 
     def host(self, folder: Path | str) -> HostFile:
-        return HostFile(
-            Folder(str(folder)).entry_file("gpu-1"),
-            ahead=lambda: math.floor(self.true) - self.time() if self.dated else None,
-        )
+        ahead = lambda: math.floor(self.true) - self.time() if self.dated else None  # noqa: E731
+        return HostFile(entry_file(folder), ahead=ahead)
 
     def journal(self, folder: Path | str) -> Journal:
         found = Journal(self.host(folder), "o", {})
@@ -80,6 +78,25 @@ def test_a_journal_is_measured_by_the_clock_that_noted_it(tmp_path: Path, monkey
     assert (found.journal(tmp_path).since_sent(), found.journal(tmp_path).gone_for()) == (600.0, 0.0)
     found.true += 1800
     assert found.journal(tmp_path).gone_for() == 1800.0
+
+
+@pytest.mark.parametrize("behind", ["the API's clock", "this computer's clock"])
+def test_an_offer_is_gone_by_every_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str) -> None:
+    """One clock is two hours behind at the purchase and when the offer is seen as gone, and right a minute later."""
+    found = world(monkeypatch)
+    ahead = [-2 * HOUR if behind == "the API's clock" else 2 * HOUR]
+    found.skew = min(0.0, -ahead[0])
+    monkeypatch.setattr(found, "host", lambda folder: HostFile(entry_file(folder), ahead=lambda: ahead[0]))
+    found.buy(tmp_path)
+    assert found.journal(tmp_path).gone_for() == 0.0
+    found.skew, ahead[0], found.true = 0.0, 0.0, NOON + 60
+    assert found.journal(tmp_path).gone_for() == 60.0
+    found.true = NOON + 1800
+    assert found.journal(tmp_path).gone_for() == 1800.0
+
+
+def entry_file(folder: Path | str) -> str:
+    return Folder(str(folder)).entry_file("gpu-1")
 
 
 def test_without_a_date_this_computers_clock_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
