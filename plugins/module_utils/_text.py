@@ -1,7 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures and words as an API writes them. This module util is private to the collection."""
+"""Figures and words as an API writes them, and what of it belongs together.
+
+This module util is private to the collection.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import math
 import re
 import typing as t
 
+Key = t.TypeVar("Key")
+Value = t.TypeVar("Value")
 LONGEST_LINE = 400  # characters of a sentence of the API that are shown
 LONGEST_NAME = 256  # characters of a name that are shown
 # Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
@@ -24,6 +29,14 @@ def number_of(value: t.Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def grouped(pairs: t.Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """The values of each key, in their order."""
+    found: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def printable(text: str, longest: int) -> str:

@@ -27,6 +27,7 @@ from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
+from .._text import grouped
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._unlisted import read_by_id
@@ -106,11 +107,9 @@ class _Observer:
     # Thousands of hosts look among thousands of machines.
     @cached_property
     def _index(self) -> dict[tuple[str, t.Any], list[int]]:
-        index: dict[tuple[str, t.Any], list[int]] = {}
-        for place, each in enumerate(self._machines or ()):
-            for word in (("id", each["resource_id"]), ("name", each["name"]), ("offer", each["offer_id"])):
-                index.setdefault(word, []).append(place)
-        return index
+        words = (("id", "resource_id"), ("name", "name"), ("offer", "offer_id"))
+        machines = list(enumerate(self._machines or ()))
+        return grouped(((word, each[key]), place) for place, each in machines for word, key in words)
 
 
 class _Judged:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from .. import _states
 from .._moments import seconds_of
+from .._text import grouped
 from . import messages, ownership
 from .ending import told_by_name
 from .entry import Entry
@@ -108,15 +109,9 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    by_host: dict[str, list[tuple[Machine, Owners]]] = {}
-    for machine, owner in owned:
-        if owner.proof in (Proof.NAME, Proof.NUMBERED) and not owner.is_contested:
-            by_host.setdefault(owner.hosts[0], []).append((machine, owner))
-    of_offer: dict[t.Any, list[Machine]] = {}
-    for machine in machines:
-        of_offer.setdefault(machine["offer_id"], []).append(machine)
-    found = {}
-    for own in by_host.values():
+    named = [each for each in owned if each[1].proof in (Proof.NAME, Proof.NUMBERED) and not each[1].is_contested]
+    of_offer, found = grouped((machine["offer_id"], machine) for machine in machines), {}
+    for own in grouped((each[1].hosts[0], each) for each in named).values():
         offers = {machine["offer_id"] for machine, _owner in own}
         mine, trouble = told_by_name(own, [each for offer_id in offers for each in of_offer.get(offer_id, ())])
         meant = {id(machine) for machine in mine}
@@ -128,14 +123,10 @@ class _Near:
     """Claims that are about the same offer or name as a machine which they do not prove."""
 
     def __init__(self, claims: t.Iterable[Claim]) -> None:
-        self._by_offer: dict[str, list[Claim]] = {}
-        self._by_name: dict[str, list[Claim]] = {}
-        self._by_host: dict[str, Claim] = {}
-        for claim in claims:
-            self._by_offer.setdefault(claim.offer_id, []).append(claim)
-            self._by_name.setdefault(claim.name, []).append(claim)
-            self._by_host[claim.host] = claim
-        self._by_offer.pop("", None)
+        claims = list(claims)
+        self._by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.offer_id)
+        self._by_name = grouped((claim.name, claim) for claim in claims)
+        self._by_host = {claim.host: claim for claim in claims}
 
     def claims(self, machine: Machine) -> tuple[list[str], str]:
         """The hosts that an orphan may have to do with, and what their registries say instead."""

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .._moments import seconds_of
-from .._text import number_of
+from .._text import grouped, number_of
 from .entry import Entry, read_entry
 from .spending import Bill
 
@@ -90,18 +90,14 @@ def line_of(host: str, entry: Entry) -> Line | None:
 
 def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:
     """What was or may be billed since a moment. ``broken``: hosts whose entries cannot be read."""
-    purchases: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        purchases.setdefault(line.purchase, []).append(line)
+    purchases = grouped((line.purchase, line) for line in lines)
     bills = (_bill(each, broken) for each in purchases.values())
     return [bill for bill in bills if bill is not None and bill.until(math.inf) > since]
 
 
 def ahead(lines: t.Iterable[Line]) -> float:
     """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
-    purchases: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        purchases.setdefault(line.purchase, []).append(line)
+    purchases = grouped((line.purchase, line) for line in lines)
     open_ = (each for each in purchases.values() if not _of(each, ENDED))
     return max((0.0, *(line.ahead for each in open_ for line in each)))
 

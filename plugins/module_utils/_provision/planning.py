@@ -12,7 +12,7 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import number_of
+from .._text import grouped, number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, messages
 from .allocation import Offer, Wish
@@ -265,13 +265,8 @@ _First = tuple[Case, Found, str]  # with why nothing can be bought, if that is k
 
 def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
     """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
-    offers: dict[str, list[str]] = {}
-    names: dict[str, list[str]] = {}
-    for case in cases:
-        for offer_id in case.offers:
-            offers.setdefault(offer_id, []).append(case.host.host)
-        if case.buys or case.standing.owns:
-            names.setdefault(case.host.name, []).append(case.host.host)
+    offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.offers)
+    names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
     return {
         case.host.host: _rivalled(case, offers.get(case.wanted, ()), taken) or _named_twice(case, names[case.host.name])
         for case in cases
@@ -535,12 +530,9 @@ def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Seq
 
 def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[str, Allowance]:
     """What the budget of each project says, the lowest that any of its buyers has declared."""
-    of: dict[str, list[tuple[Case, Plan]]] = {}
-    for case, draft in buyers:
-        of.setdefault(case.host.project, []).append((case, draft))
     return {
         project: _budget(project, pairs, spent[project], now)
-        for project, pairs in of.items()
+        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
         if any(case.has_budget for case, _draft in pairs)
     }
 

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from .. import _states
 from .._moments import seconds_of
+from .._text import grouped
 from .._wording import usd
 from . import choosing, holdings, messages, ownership
 from . import purchase_messages as say
@@ -136,25 +137,16 @@ class Account:
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for machine, owner in self.owned:
-            found.setdefault(ownership.id_of(machine), []).extend(owner.hosts)
-        for claim in self.claims.values():
-            for resource_id in claim.resource_ids:
-                found.setdefault(resource_id, []).append(claim.host)
-        return found
+        owned = ((ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts)
+        return grouped([*owned, *((each, claim.host) for claim in self.claims.values() for each in claim.resource_ids)])
 
     @cached_property
     def _clusters(self) -> frozenset[tuple[str, str]]:
         return ownership.clusters(ownership.machines_in(self.owned))
 
     @cached_property
-    def _buyers(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for claim in self.claims.values():
-            if claim.is_answered:
-                found.setdefault(claim.offer_id, set()).add(claim.host)
-        return found
+    def _buyers(self) -> dict[str, list[str]]:
+        return grouped((claim.offer_id, claim.host) for claim in self.claims.values() if claim.is_answered)
 
 
 def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
@@ -169,8 +161,7 @@ def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
-    rivals = account.rivals.get(host.host, ())
-    if rivals:
+    if rivals := account.rivals.get(host.host, ()):
         return Standing(Kind.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
@@ -220,7 +211,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         return replace(ours, kind=Kind.STOP, resource_ids=held.ids, reason=told)
     if phase == _states.READY:
         return replace(ours, kind=Kind.READY) if status.get("ready") and not held.pending else ours
-    follows = {_states.ENDED: _ended, _states.FAILED: _failed, _states.EXPIRED: _expired}.get(phase)
+    if phase == _states.EXPIRED:
+        return _missing(host, entry, ours, "it has expired unbought")
+    follows = {_states.ENDED: _ended, _states.FAILED: _failed}.get(phase)
     # What was answered to be bought and is called unbought is shown late.
     return follows(host, entry, ours, look, account) if follows else ours
 
@@ -229,10 +222,6 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     """What is registered as bought is not there, for the reason ``what``."""
     reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
     return replace(ours, kind=Kind.STOP, reason=reason)
-
-
-def _expired(host: Declaration, entry: Entry, ours: Standing, _look: Look, _account: Account) -> Standing:
-    return _missing(host, entry, ours, "it has expired unbought")
 
 
 def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -333,11 +322,9 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
-    others = _others(host, named)
-    if others:
+    if others := _others(host, named):
         return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
-    unclaimed = tuple(ownership.unowned(named))
-    if unclaimed:
+    if unclaimed := tuple(ownership.unowned(named)):
         reason = messages.namesake(host.host, host.name, unclaimed)
         return Standing(Kind.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:

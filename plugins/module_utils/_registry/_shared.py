@@ -24,6 +24,7 @@ from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, r
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
 from .._provision.spending import Bill
+from .._text import grouped
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
 from ._protocol import (
     FAILED,
@@ -246,9 +247,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
 
 def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) -> list[str]:
     """Note what freed claims have bought after all, and a sentence about each. Raises RegistryError."""
-    of_offer: dict[str, list[Machine]] = {}
-    for machine in unclaimed:
-        of_offer.setdefault(ownership.offer_of(machine), []).append(machine)
+    of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
     of_offer.pop("", None)
     said = []
     for row in database.freed(of_offer) if of_offer else ():
