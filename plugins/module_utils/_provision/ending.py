@@ -25,6 +25,9 @@ from .standing import Account, Status, look_at
 FRESH = 15 * 60.0
 
 
+Odd = list[tuple[Machine, str]]  # machines, each with what is odd about it
+
+
 class Action(enum.Enum):
     """What happens for a host."""
 
@@ -98,15 +101,14 @@ def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
     account, entry, host = seen.account, asked.entry, asked.host
     if account.machines is None:
         return _stop(messages.cannot_be_read(host, account.unreadable))
-    rivals = account.rivals.get(host, ())
-    if rivals:
-        ids = asked.claim.resource_ids
-        named = machines_in(_with_ids(account, ids))
-        return _stop(messages.contested(host, rivals, named, [*sorted(ids), entry.offer_id]))
+    ids = sorted(asked.claim.resource_ids)
+    if rivals := account.rivals.get(host, ()):
+        named = machines_in(account.machines_with(ids))
+        return _stop(messages.contested(host, rivals, named, [*ids, entry.offer_id]))
     if misnamed := _misnamed(asked, seen):
         return _stop(misnamed)
-    if asked.claim.resource_ids:
-        return _by_ids(asked, sorted(asked.claim.resource_ids), seen, forget)
+    if ids:
+        return _by_ids(asked, ids, seen, forget)
     if entry.is_refused:
         return _forget(asked, seen)
     if entry.offer_id:
@@ -127,10 +129,6 @@ def _misnamed(asked: Asked, seen: Seen) -> str:
     return messages.other_id(asked.host, resource_id, entry.resource_ids) if other else ""
 
 
-def _with_ids(account: Account, ids: t.Container[str]) -> list[Owned]:
-    return [each for each in account.owned if each[0]["resource_id"] in ids]
-
-
 def _stop(reason: str) -> End:
     return End(Action.STOP, reason=reason)
 
@@ -142,14 +140,13 @@ def _namesakes(asked: Asked, account: Account) -> list[Machine]:
 
 def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection[str]) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
-    named = {each[0]["resource_id"]: each for each in _with_ids(seen.account, ids)}
+    named = seen.account.machines_with(ids)
     lost = _unlisted(ids, seen.account)
     further = _further(asked, ids, seen.account)
-    reason = next(filter(None, _objections(asked, ids, seen, forget, named.values(), lost, further)), "")
+    reason = next(filter(None, _objections(asked, ids, seen, forget, named, lost, further)), "")
     if reason:
         return _stop(reason)
-    machines = [named[each][0] for each in ids if each in named]
-    return _of([*machines, *further], lost, pending=_pending(asked.entry, seen))
+    return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, seen))
 
 
 def _objections(
@@ -157,7 +154,7 @@ def _objections(
     ids: t.Sequence[str],
     seen: Seen,
     forget: t.Collection[str],
-    named: t.Collection[Owned],
+    named: t.Sequence[Owned],
     lost: t.Sequence[str],
     further: t.Sequence[Machine],
 ) -> t.Iterator[str]:
@@ -210,8 +207,7 @@ def _further(asked: Asked, ids: t.Collection[str], account: Account) -> list[Mac
 
 def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
     """Those of the ids that no list has."""
-    listed = {machine["resource_id"] for machine, _owner in account.owned}
-    return [each for each in ids if each not in listed]
+    return [each for each in ids if not account.machines_with([each])]
 
 
 def _unread(asked: Asked, seen: Seen, ids: t.Iterable[str]) -> str:
@@ -274,21 +270,18 @@ def _bought(asked: Asked, status: Status, account: Account, billed: t.Sequence[O
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
     """
     entry = asked.entry
-    proved = _proved(asked, status, account, billed) if entry.purchase == MADE else _named(asked, billed)
-    mine, odd = proved
+    mine, odd = _proved(asked, status, account, billed) if entry.purchase == MADE else _named(asked, billed)
     return mine, _contested(asked, billed) or (messages.differs(asked.host, entry.offer_id, (), odd) if odd else "")
 
 
-def _proved(
-    asked: Asked, status: Status, account: Account, billed: t.Iterable[Owned]
-) -> tuple[list[Machine], list[tuple[Machine, str]]]:
+def _proved(asked: Asked, status: Status, account: Account, billed: t.Iterable[Owned]) -> tuple[list[Machine], Odd]:
     holdings, contradictions = look_at(asked.host, asked.entry, status, account).conclude()
     odd = [(each.observation.resource or {}, each.why) for each in contradictions]
     # Of one without an id nobody can say more than that it was bought with this offer.
     return [each for each in machines_in(billed) if (each["resource_id"] or "") in (*holdings.ids, "")], odd
 
 
-def _named(asked: Asked, billed: t.Sequence[Owned]) -> tuple[list[Machine], list[tuple[Machine, str]]]:
+def _named(asked: Asked, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
     strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
     odd = [(each, messages.STRANGER.format(name=each["name"] or "nothing")) for each in strangers]
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
@@ -322,8 +315,7 @@ def _unknown_offer(asked: Asked, seen: Seen, status: Status, forget: t.Collectio
 
 def _forget(asked: Asked, seen: Seen, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
-    namesakes = _namesakes(asked, seen.account)
-    if namesakes:
+    if namesakes := _namesakes(asked, seen.account):
         odd = [(machine, messages.NAMESAKE) for machine in namesakes]
         return _stop(messages.differs(asked.host, asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
