@@ -110,12 +110,8 @@ def facts(
         "provision_price_per_hour": price,
         "provision_resource_ids": list(resource_ids),
         "provision_instances": [dict(each) for each in connections],
-        "ansible_host": first["ansible_host"],
-        "ansible_port": first["ansible_port"],
-        "ansible_user": first["ansible_user"],
-        "ansible_ssh_extra_args": arguments,
-        "ansible_sftp_extra_args": arguments,
-        "ansible_scp_extra_args": arguments,
+        **{name: first[name] for name in ADDRESS},
+        **dict.fromkeys(SSH_ARGUMENTS, arguments),
     }
 
 
@@ -132,20 +128,16 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
 
 def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
     """Whether the registry and Ansible (``seen``: the host's own variables) say just that already."""
-    return (
-        tuple(found["provision_resource_ids"]) == entry.resource_ids
-        and tuple(found["provision_instances"]) == entry.instances
-        and all(found[name] == entry.connection.get(name) for name in CONNECTION)
-        and all(str(found[name]) == str(seen.get(name)) for name in CONNECTION)
-    )
+    is_seen = all(str(found[name]) == str(seen.get(name)) for name in CONNECTION)
+    return is_seen and is_kept(found, entry, CONNECTION)
 
 
-def is_kept(found: Variables, entry: Entry) -> bool:
+def is_kept(found: Variables, entry: Entry, connection: t.Sequence[str] = ADDRESS) -> bool:
     """Whether the registry of all controllers says just that already; how ssh is called is each controller's matter."""
     return (
         tuple(found["provision_resource_ids"]) == entry.resource_ids
         and tuple(found["provision_instances"]) == entry.instances
-        and all(found[name] == entry.connection.get(name) for name in ADDRESS)
+        and all(found[name] == entry.connection.get(name) for name in connection)
     )
 
 
@@ -156,19 +148,16 @@ def further_names(host: str, count: int) -> list[str]:
 
 def further(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:
     """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
-    found = []
-    for number, machine in enumerate(connections[1:], start=1):
-        name = f"{host}-{number}"
-        found.append(
-            {
-                "name": name,
-                **{key: machine[key] for key in ("ansible_host", "ansible_port", "ansible_user")},
-                "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts, identity),
-                "alias": _alias(machine, name),
-                "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
-            }
-        )
-    return found
+    return [
+        {
+            "name": name,
+            **{key: machine[key] for key in ADDRESS},
+            "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts, identity),
+            "alias": _alias(machine, name),
+            "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
+        }
+        for name, machine in zip(further_names(host, len(connections)), connections[1:])
+    ]
 
 
 def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
