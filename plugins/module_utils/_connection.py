@@ -96,17 +96,14 @@ def parse_ssh_command(command: object) -> _Target:
     destination = _Target()
     rest = iter(words[1:])
     for item in rest:
-        if not item.startswith("-"):
+        if item.startswith("-"):
+            _take_option(item, rest, options)
+        elif destination.host is not None:
+            break  # what follows the destination is either more options or a command to run
+        else:
             destination = _parse_destination(item)
-            # What follows the destination is either more options or a command to run; the first plain word ends it.
             if destination.host is None:
                 return _Target()
-            for later in rest:
-                if not later.startswith("-"):
-                    break
-                _take_option(later, rest, options)
-            break
-        _take_option(item, rest, options)
     return _Target(
         destination.host,
         _port(options.get("p")) or _port(options.get("port")) or destination.port,

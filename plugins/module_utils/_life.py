@@ -97,20 +97,23 @@ def _post_ids(seen: Seen) -> Verdict | None:
     return stands(count > 0, evidence, procure_returns_ids=count > 0)
 
 
-def _sold(seen: Seen) -> Verdict | None:
+def _looks(seen: Seen) -> tuple[Exchange | None, list[Exchange]]:
+    """The purchase, and what its status was after it."""
     made = _made(seen)
-    looks = [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+    return made, [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+
+
+def _sold(seen: Seen) -> Verdict | None:
+    made, looks = _looks(seen)
     if made is None or not looks:
         return None
-    unsold = [each for each in looks if phase_of(each.fields) == _states.UNBOUGHT]
-    if unsold:
+    if unsold := [each for each in looks if phase_of(each.fields) == _states.UNBOUGHT]:
         return stands(False, f"not bought by its status {_seconds(unsold[-1].at - made.end)} after the answer")
     return stands(True, f"bought by each of {len(looks)} statuses")
 
 
 def _boot_time(seen: Seen) -> Verdict | None:
-    made = _made(seen)
-    looks = [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+    made, looks = _looks(seen)
     if made is None or not looks:
         return None
     phases = [phase_of(each.fields) for each in looks]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 import typing as t
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fractions import Fraction
@@ -179,18 +180,17 @@ def cents(millionths: int) -> float:
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
-    hosts: dict[str, Spent] = {}
-    groups: dict[str, Spent] = {}
-    days: dict[str, int] = {}
-    months: dict[str, int] = {}
+    hosts: dict[str, Spent] = defaultdict(Spent)
+    groups: dict[str, Spent] = defaultdict(Spent)
+    days, months = Counter[str](), Counter[str]()
     for bill in known:
         parts = list(_days(bill, since, now)) if bill.is_known else []
         for day, millionths in parts:
-            days[day] = days.get(day, 0) + millionths
-            months[day[:7]] = months.get(day[:7], 0) + millionths
+            days[day] += millionths
+            months[day[:7]] += millionths
         for rows, names in ((hosts, [bill.label]), (groups, dict.fromkeys(bill.groups) or [UNGROUPED])):
             for name in names:
-                row = rows.setdefault(name, Spent())
+                row = rows[name]
                 row.purchases += 1
                 row.seconds += bill.seconds(since, now)
                 row.millionths += sum(millionths for _day, millionths in parts)
