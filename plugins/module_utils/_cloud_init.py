@@ -223,16 +223,14 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 def _warnings(text: str) -> list[str]:
     warnings = []
     lines = text.splitlines()
-    marked = [number for number, line in enumerate(lines, 1) if _has_template_mark(line)]
-    if marked:
+    if marked := [number for number, line in enumerate(lines, 1) if _has_template_mark(line)]:
         warnings.append(
             f"cloud_init holds template marks in line {marked[0]}; they reach the machine as they are. If they are no"
             " part of a command, a variable was not rendered."
         )
     if "\r\n" in text:
         warnings.append("cloud_init has Windows line ends; scripts in it will not start on Linux.")
-    secrets = _secrets(lines)
-    if secrets:
+    if secrets := _secrets(lines):
         places = ", ".join(f"{kind} (line {number})" for kind, number in secrets.items())
         warnings.append(
             f"cloud_init seems to hold {places}. User data can be read by every process on the machine, and by the"

@@ -42,6 +42,7 @@ _MODELS = {
 }
 # What a firmware, a kernel and a file system keep for themselves, and the difference between GB and GiB.
 _TOLERANCE = 0.85
+_SHARES = {"vcpu_count": 1.0}
 
 
 # Runs a command; returns its exit code, output and errors, as AnsibleModule.run_command does.
@@ -121,13 +122,9 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
     found = _gpu_shortfalls(machine["gpus"], offer)
     for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb"):
         has, wanted = number_of(machine[name]), number_of(offer.get(name))
-        if has is not None and wanted is not None and has < wanted * _share(name):
+        if has is not None and wanted is not None and has < wanted * _SHARES.get(name, _TOLERANCE):
             found.append(f"{name}: {has:g} instead of {wanted:g}")
     return found
-
-
-def _share(name: str) -> float:
-    return 1.0 if name == "vcpu_count" else _TOLERANCE
 
 
 def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]:

@@ -366,8 +366,7 @@ def _vocabulary(seen: Seen) -> Verdict | None:
 
 def _odd_words(seen: Seen) -> Verdict | None:
     words = _procurement_words(seen)
-    odd = [word for word in words if word not in _PROCUREMENT_WORDS]
-    if odd:
+    if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
         return stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
     if {_states.word(each.get("procurement_status")) for each in seen.under_way} & _VOCABULARIES.keys():
         return stands(True, _named(words), odd_word=None)

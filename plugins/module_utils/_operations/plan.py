@@ -121,8 +121,7 @@ class _Planning:
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
         """The private key that ssh is given: the one that was named, else the one beside the public key's file."""
-        named = str(raw["identity_file"] or self._params["identity_file"] or "")
-        if named:
+        if named := str(raw["identity_file"] or self._params["identity_file"] or ""):
             return os.path.join(self._params["here"], os.path.expanduser(named))
         return "" if raw["has_ssh_public_key"] else _private_half(public)
 

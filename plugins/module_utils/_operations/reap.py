@@ -67,8 +67,7 @@ def _found(
 
 def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep. Raises Failure if something could not be read, noted or ended."""
-    trouble = messages.joined(*params["trouble"])
-    if trouble:
+    if trouble := messages.joined(*params["trouble"]):
         raise Failure(trouble, "unavailable")
     return {"changed": False}
 

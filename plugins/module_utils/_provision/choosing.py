@@ -110,8 +110,7 @@ def why_not(choice: Choice, seen: Seen, max_price_per_hour: float) -> str:
         if known and min(known) <= max_price_per_hour:
             return "given to other hosts, or tried before"
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
-    elsewhere = _others(seen.wider, "region", choice.spec.get("region"))
-    if elsewhere:
+    if elsewhere := _others(seen.wider, "region", choice.spec.get("region")):
         return f"only elsewhere ({', '.join(elsewhere)})"
     others = _others(seen.wider, "contract_type", _contract(choice.spec))
     return f"only {', '.join(others)}" if others else "none"

@@ -36,8 +36,7 @@ def slips(unknown: t.Iterable[str], own: t.Iterable[str], what: str, is_ceiling:
     """
     found, known = [], sorted(own)
     for name in sorted(unknown):
-        meant = nearest(name, known)
-        if meant:
+        if meant := nearest(name, known):
             found.append(f"{name} is no variable of this {what}. Is {meant} meant?")
         elif is_ceiling(name):
             found.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")

@@ -104,8 +104,7 @@ def objection(
         )
     if parts[0].narrows:
         return f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts. {deed.nothing}"
-    unmatched = [part.text for part in parts if not part.hosts]
-    if unmatched:
+    if unmatched := [part.text for part in parts if not part.hosts]:
         return (
             f"{name}='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
             f" none that a registry knows, and without a registry no machine. {deed.nothing}"

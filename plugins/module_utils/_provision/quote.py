@@ -90,8 +90,7 @@ def _row(host: str, offer: Offer) -> Row:
 def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
     """How long there is to think for the person who approves a quote."""
     moments = (seconds_of(each.get("expires_at")) for each in hosts if not each["owned"])
-    ends = [moment for moment in moments if moment is not None]
-    if ends:
+    if ends := [moment for moment in moments if moment is not None]:
         yield messages.quoted_until(lease.said(min(ends)))
 
 

@@ -116,16 +116,12 @@ def after(
     """
     lost = refused is None
     pause = max(repeats.pause, retry_after)
-    again = _may_return(repeats, pause) if busy else repeats.resends > 0
+    again = repeats.returns > 0 and pause <= repeats.longest if busy else repeats.resends > 0
     returns = busy and again
     past = replace(past, sends=past.sends + 1, lost=past.lost or lost, refused=refused, busy=returns, again=again)
     if returns:
         return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
     return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
-
-
-def _may_return(repeats: Repeats, pause: float) -> bool:
-    return repeats.returns > 0 and pause <= repeats.longest
 
 
 def end_of(past: Past) -> Do | None:

@@ -201,14 +201,12 @@ class HostFile:
                 write_durably(self._path, before)
 
     def _take_hold(self) -> None:
-        other = self._hold.take()
-        if other:
+        if other := self._hold.take():
             raise self._claimed(other)
 
     def _check_free(self) -> None:
         """Raise Claimed if another run is buying for the host at this moment."""
-        other = self._hold.other()
-        if other:
+        if other := self._hold.other():
             raise self._claimed(other)
 
     def _claimed(self, other: str) -> Claimed:

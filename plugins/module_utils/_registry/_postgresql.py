@@ -37,6 +37,8 @@ if t.TYPE_CHECKING:
     import psycopg
     from psycopg.abc import Params
 
+    Connection = psycopg.Connection[t.Any]
+
 MISSING_PSYCOPG = (
     "This Python has no psycopg 3, which a registry in PostgreSQL needs: install psycopg[binary], or add it to the"
     " execution environment."
@@ -393,7 +395,7 @@ class Ceilings:
     max_account_price_per_hour: float | None = None
 
 
-Step = t.Callable[["psycopg.Connection[t.Any]"], t.Any]
+Step = t.Callable[["Connection"], t.Any]
 
 
 class Database:
@@ -422,7 +424,7 @@ class Database:
         self._patience = patience
         self._facts_patience = facts_patience
         self._keep = keep
-        self._kept: psycopg.Connection[t.Any] | None = None
+        self._kept: Connection | None = None
         self.place = self._place()
         self.where = f"The registry {self.place}"
 
@@ -446,7 +448,7 @@ class Database:
     def ledger(self, project: str, since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment (seconds since the epoch), of all hosts of a project."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> Ledger:
+        def step(connection: Connection) -> Ledger:
             with self._transaction(connection, read_only=True):
                 bills = self._bills(connection, _LEDGER_OF_PROJECT, {"project": project, "since": since})
                 now = self._execute(connection, _NOW).fetchone()
@@ -474,7 +476,7 @@ class Database:
         there is in the way of others only while its hold lasts.
         """
 
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
+        def step(connection: Connection) -> Row:
             with self._transaction(connection):
                 self._enter(connection)
                 self._insert(connection, wanted)
@@ -489,7 +491,7 @@ class Database:
     ) -> Row:
         """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, TooDear."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
+        def step(connection: Connection) -> Row:
             with self._transaction(connection):
                 self._enter(connection)
                 taken = self._take(connection, row, price_per_hour, note)
@@ -501,7 +503,7 @@ class Database:
     def take_over(self, row: Row) -> Row:
         """Hold a claim that nobody holds any more, to settle it. Raises TakenOver if another run was faster."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
+        def step(connection: Connection) -> Row:
             with self._transaction(connection):
                 return self._take(connection, row)
 
@@ -521,7 +523,7 @@ class Database:
         """
         ids = list(dict.fromkeys(resource_ids))
 
-        def step(connection: psycopg.Connection[t.Any]) -> tuple[Row, str]:
+        def step(connection: Connection) -> tuple[Row, str]:
             with self._transaction(connection):
                 self._execute(connection, _LOCK, {"gate": _GATE})
                 self._execute(connection, _FREE_LAPSED)
@@ -551,7 +553,7 @@ class Database:
     def swept(self, project: str) -> datetime | None:
         """When the leases of the project were enforced last; None also where nobody has made the tables yet."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> datetime | None:
+        def step(connection: Connection) -> datetime | None:
             with self._transaction(connection, read_only=True):
                 found = self._execute(connection, _SWEPT, {"project": project}).fetchone()
                 return found[0] if found else None
@@ -581,7 +583,7 @@ class Database:
         Returns what they have cost.
         """
 
-        def step(connection: psycopg.Connection[t.Any]) -> list[Bill]:
+        def step(connection: Connection) -> list[Bill]:
             with self._transaction(connection):
                 values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
                 if self._execute(connection, _END, values).rowcount:
@@ -596,7 +598,7 @@ class Database:
         Each has a ``begin``.
         """
 
-        def step(connection: psycopg.Connection[t.Any]) -> int:
+        def step(connection: Connection) -> int:
             with self._transaction(connection):
                 return sum(self._note_ended(connection, account, bill) for bill in bills)
 
@@ -604,7 +606,7 @@ class Database:
 
     # Parts of the steps
 
-    def _note_ended(self, connection: psycopg.Connection[t.Any], account: str, bill: Bill) -> bool:
+    def _note_ended(self, connection: Connection, account: str, bill: Bill) -> bool:
         note = {"provision_groups": list(bill.groups)}
         claim = str(uuid.uuid4())
         fact = Purchase(
@@ -621,7 +623,7 @@ class Database:
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> Row:
+        def step(connection: Connection) -> Row:
             with self._transaction(connection):
                 if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
                     raise self._taken_over(row)
@@ -635,7 +637,7 @@ class Database:
         self._patience = self._facts_patience
         return row
 
-    def _enter(self, connection: psycopg.Connection[t.Any]) -> None:
+    def _enter(self, connection: Connection) -> None:
         """Wait at the gate; then see whether this version, and this database, may claim or send. Raises RegistryError.
 
         What counts no more is freed, so that neither a sum nor a name nor an offer has it.
@@ -661,7 +663,7 @@ class Database:
             )
         self._execute(connection, _FREE_LAPSED)
 
-    def _insert(self, connection: psycopg.Connection[t.Any], wanted: Purchase) -> None:
+    def _insert(self, connection: Connection, wanted: Purchase) -> None:
         """Make the claim, or find it, if its COMMIT was not answered. Raises Taken; TakenOver if it was taken since."""
         values = {**self._values(wanted), "hold": self.hold}
         if self._execute(connection, _CLAIM, values).rowcount:
@@ -677,7 +679,7 @@ class Database:
                 raise Taken(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
-    def _check(self, connection: psycopg.Connection[t.Any], wanted: Purchase | Row, ceilings: Ceilings) -> None:
+    def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
         """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear."""
         values = {"project": wanted.project, "account": wanted.account}
         for query, scope, ceiling in (
@@ -698,7 +700,7 @@ class Database:
 
     def _take(
         self,
-        connection: psycopg.Connection[t.Any],
+        connection: Connection,
         row: Row,
         price_per_hour: float | None = None,
         note: t.Mapping[str, t.Any] | None = None,
@@ -714,7 +716,7 @@ class Database:
             raise self._taken_over(row)
         return self._row(connection, row.claim)
 
-    def _marked(self, connection: psycopg.Connection[t.Any], row: Row) -> Row:
+    def _marked(self, connection: Connection, row: Row) -> Row:
         """Mark the claim as sent: from then on only an answer frees it. Raises TakenOver, and then nothing was sent."""
         with self._transaction(connection):
             self._enter(connection)
@@ -723,9 +725,7 @@ class Database:
                 raise self._taken_over(row)
             return self._row(connection, row.claim)
 
-    def _noted(
-        self, connection: psycopg.Connection[t.Any], fact: Purchase, ids: list[str], gone: list[str]
-    ) -> tuple[Row, str]:
+    def _noted(self, connection: Connection, fact: Purchase, ids: list[str], gone: list[str]) -> tuple[Row, str]:
         """The claim with its machines, and what is wrong with that."""
         values: dict[str, t.Any] = {**self._values(fact), "ids": ids, "gone": gone}
         mine = next(iter(self._rows(connection, _BY_CLAIM, values)), None)
@@ -756,14 +756,14 @@ class Database:
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
         return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
 
-    def _given(self, connection: psycopg.Connection[t.Any], rival: Row, ids: list[str]) -> tuple[Row, str]:
+    def _given(self, connection: Connection, rival: Row, ids: list[str]) -> tuple[Row, str]:
         """The claim that has bought the offer, with these machines, and what is wrong with that."""
         self._execute(connection, _MACHINES, {"ids": ids, "claim": rival.claim})
         trouble = f"host {rival.host} of project {rival.project} has bought the offer, too"
         return self._row(connection, rival.claim), trouble
 
     def _noted_as(
-        self, connection: psycopg.Connection[t.Any], state: str, values: dict[str, t.Any], *, is_known: bool
+        self, connection: Connection, state: str, values: dict[str, t.Any], *, is_known: bool
     ) -> tuple[Row, str]:
         """The claim in its new state, with its machines, and what is wrong with that."""
         self._execute(connection, _NOTE if is_known else _NOTE_LOST, {**values, "state": state})
@@ -793,34 +793,32 @@ class Database:
 
     # Talking to the database
 
-    def _execute(
-        self, connection: psycopg.Connection[t.Any], query: str, values: Params | None = None
-    ) -> psycopg.Cursor[t.Any]:
+    def _execute(self, connection: Connection, query: str, values: Params | None = None) -> psycopg.Cursor[t.Any]:
         return connection.execute(query.encode(), values)
 
-    def _rows(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> list[Row]:
+    def _rows(self, connection: Connection, query: str, values: Params) -> list[Row]:
         from psycopg.rows import class_row
 
         with connection.cursor(row_factory=class_row(Row)) as cursor:
             return cursor.execute(query.encode(), values).fetchall()
 
-    def _bills(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> list[Bill]:
+    def _bills(self, connection: Connection, query: str, values: Params) -> list[Bill]:
         from psycopg.rows import dict_row
 
         with connection.cursor(row_factory=dict_row) as cursor:
             return fold(line for row in cursor.execute(query.encode(), values) for line in _lines(row))
 
-    def _row(self, connection: psycopg.Connection[t.Any], claim: str) -> Row:
+    def _row(self, connection: Connection, claim: str) -> Row:
         for row in self._rows(connection, _BY_CLAIM, {"claim": claim}):
             return row
         raise RegistryError(f"{self.where} has lost claim {claim}.")
 
-    def _write(self, connection: psycopg.Connection[t.Any], query: str, values: Params) -> None:
+    def _write(self, connection: Connection, query: str, values: Params) -> None:
         with self._transaction(connection):
             self._execute(connection, query, values)
 
     def _read(self, query: str, values: Params) -> list[Row]:
-        def step(connection: psycopg.Connection[t.Any]) -> list[Row]:
+        def step(connection: Connection) -> list[Row]:
             with self._transaction(connection, read_only=True):
                 return self._rows(connection, query, values)
 
@@ -830,7 +828,7 @@ class Database:
             return []
 
     @contextlib.contextmanager
-    def _transaction(self, connection: psycopg.Connection[t.Any], *, read_only: bool = False) -> t.Iterator[None]:
+    def _transaction(self, connection: Connection, *, read_only: bool = False) -> t.Iterator[None]:
         """A transaction whose properties are said explicitly: those of a session do not survive every pooler."""
         connection.isolation_level = self._psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = read_only
@@ -839,7 +837,7 @@ class Database:
             yield
 
     @contextlib.contextmanager
-    def _connected(self) -> t.Iterator[psycopg.Connection[t.Any]]:
+    def _connected(self) -> t.Iterator[Connection]:
         """A connection for one step. One that is kept is given up with the first error, whatever it is."""
         if not self._keep:
             with contextlib.closing(self._connect()) as connection:
@@ -852,13 +850,13 @@ class Database:
             self.close()
             raise
 
-    def _connect(self) -> psycopg.Connection[t.Any]:
+    def _connect(self) -> Connection:
         options: dict[str, t.Any] = {"client_encoding": "utf8"}
         if "connect_timeout" not in self._psycopg.conninfo.conninfo_to_dict(self._url):
             options["connect_timeout"] = CONNECT_TIMEOUT
         # Prepared statements do not survive a pooler either.
         connection = self._psycopg.connect(self._url, prepare_threshold=None, autocommit=True, **options)
-        return t.cast("psycopg.Connection[t.Any]", connection)
+        return t.cast("Connection", connection)
 
     def _run(self, step: Step, patience: float, *, make: bool = True) -> t.Any:
         """What the step answers; where the connection is lost, the same step runs again for ``patience`` seconds."""
@@ -881,7 +879,7 @@ class Database:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _move(self, connection: psycopg.Connection[t.Any], values: Params) -> None:
+    def _move(self, connection: Connection, values: Params) -> None:
         """Note which cluster this is; the first one is no reason to wait."""
         with self._transaction(connection):
             self._execute(connection, _LOCK, {"gate": _GATE})
@@ -893,7 +891,7 @@ class Database:
     def has_tables(self) -> bool:
         """Whether anybody has made the tables."""
 
-        def step(connection: psycopg.Connection[t.Any]) -> bool:
+        def step(connection: Connection) -> bool:
             return bool((self._execute(connection, _HAS_SCHEMA).fetchone() or (False,))[0])
 
         return bool(self._run(step, self._patience, make=False))
