@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _ssh_config
+from .._operation import Params
 from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
@@ -23,6 +24,11 @@ from ._registries import Registries
 def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
     """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
     return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
+
+
+def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
+    """The hosts that declare something and have no registry."""
+    return [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
 
 
 class Memory:

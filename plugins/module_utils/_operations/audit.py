@@ -15,9 +15,8 @@ from .._operation import Failure, Params, Result
 from .._provision import audit_report, messages
 from .._provision.auditing import audit as compare
 from .._provision.ownership import Claim
-from .._provision.place import Place
 from ._leases import Sweeps
-from ._memory import Memory, named_claim
+from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
 from .settle import settle
 
@@ -33,7 +32,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     memory = Memory(registries, places.values())
     names = list(filter(None, map(str.strip, params["names"])))
-    found = compare(api.resources(), _claims(memory, params["hosts"], places, names), {*places, *names}, time.time())
+    found = compare(api.resources(), _claims(memory, nameable(params, places), names), {*places, *names}, time.time())
     found.note_buying([*((host, entry) for _place, host, entry in memory.all()), *memory.beside()])
     leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
@@ -50,16 +49,10 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     }
 
 
-def _claims(
-    memory: Memory,
-    hosts: t.Iterable[t.Mapping[str, t.Any]],
-    places: t.Mapping[str, Place],
-    names: t.Iterable[str],
-) -> list[Claim]:
+def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[str]) -> list[Claim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
     claims = {claim.host: claim for claim in memory.claims()}
-    declared = [named_claim(each) for each in hosts if each["declares"] and not places[each["host"]]]
-    for claim in [*declared, *(Claim(name, name, by_name=True) for name in names)]:
+    for claim in [*map(named_claim, named), *(Claim(name, name, by_name=True) for name in names)]:
         claims.setdefault(claim.host, claim)
     return list(claims.values())
 

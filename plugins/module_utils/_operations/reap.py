@@ -19,7 +19,7 @@ from .._provision.place import Place
 from .._provision.standing import Account
 from .._provision.sweeping import Found, Host
 from .._registry._protocol import RegistryError
-from ._memory import Memory, named_claim
+from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
 from .settle import settle
 
@@ -56,12 +56,12 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
 def _found(
     api: SupplyApi, registries: Registries, params: Params, places: t.Mapping[str, Place], memory: Memory
 ) -> Found:
-    nameable = [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
-    account = Account.of([*memory.claims(), *map(named_claim, nameable)], api.resources())
+    by_name = nameable(params, places)
+    account = Account.of([*memory.claims(), *map(named_claim, by_name)], api.resources())
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
     known = filter(None, (sweeping.of_entry(*each, account, clock, limits) for each in memory.all()))
-    named = (sweeping.of_name(each, account, clock) for each in nameable)
+    named = (sweeping.of_name(each, account, clock) for each in by_name)
     return Found(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 

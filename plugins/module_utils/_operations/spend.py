@@ -16,6 +16,7 @@ from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of
 from .._provision.sums import Sum
 from .._registry._protocol import RegistryError
 from .._wording import LINE, amount, narrow_table, table
+from ._memory import nameable
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "spend": {}, "lines": []}
@@ -38,7 +39,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     if not any(places.values()):
         raise Failure(messages.SPEND_NEEDS_REGISTRY, "invalid", **BLANK)
     found = spent(ledger.bills, ledger.now, since)
-    uncounted = [host["host"] for host in params["hosts"] if host["declares"] and not places[host["host"]]]
+    uncounted = [host["host"] for host in nameable(params, places)]
     return {
         **BLANK,
         "spend": found.published,

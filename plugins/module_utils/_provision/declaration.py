@@ -286,16 +286,14 @@ def read_bill(value: t.Any, found: list[str]) -> float | None:
     return _ceiling("provision_max_bill", value, found, "USD, for the whole lease")
 
 
-def _of_idleness(raw: t.Mapping[str, t.Any]) -> list[str]:
-    found: list[str] = []
+def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     try:
         leases.read_duration(raw["idle_after"])
     except ValueError as error:
-        found.append(f"provision_idle_after {error}.")
+        yield f"provision_idle_after {error}."
     percent = str(raw["idle_gpu_percent"]).strip()
     if not re.fullmatch("[0-9]{1,2}", percent):
-        found.append(f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'.")
-    return found
+        yield f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'."
 
 
 def _read_lease(name: str, value: t.Any, found: list[str]) -> Lease:
@@ -334,67 +332,59 @@ def _is_ceiling(name: str) -> bool:
     return name.startswith(CEILINGS) or "price" in name
 
 
-def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> list[str]:
-    found = []
+def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     if not (declaration.choices or declaration.offer_id):
-        found.append(
+        yield (
             "provision_spec (a search) or provision_offer_id (one offer) must say what to buy; for the playbook"
             " order_gpu_type does, too."
         )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
-        found.append(f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'.")
+        yield f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'."
     bound = declaration.choices and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
     if not declaration.offer_id and declaration.declared_max_price_per_hour is None and not bound:
-        found.append(
+        yield (
             'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited"; for the'
             " playbook order_max_price_per_hour does, too."
         )
     if not all(choice.spec.get("compute") for choice in declaration.choices):
-        found.append("provision_spec needs a section compute: a volume alone is no machine that one can log in to.")
-    return found
+        yield "provision_spec needs a section compute: a volume alone is no machine that one can log in to."
 
 
-def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str) -> list[str]:
-    found = []
+def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str) -> t.Iterator[str]:
     connection = str(raw["connection"]).strip().rpartition(".")[2]
     if declaration.host in _HERE:
-        found.append(
-            f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
-        )
+        yield f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
     elif declaration.reach and connection == "local":
-        found.append(
+        yield (
             f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
             " place. Set it for tasks, not for the host, or set provision_reach to false."
         )
     if declaration.reach and connection in _BY_SSH and no_login:
-        found.append(no_login)
+        yield no_login
     if declaration.registry_file and (declaration.host in (".", "..") or "/" in declaration.host):
-        found.append(f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one.")
+        yield f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one."
     if any(mark in declaration.registry_file for mark in _UNREADABLE):
-        found.append(
+        yield (
             f"The registry's folder {declaration.registry.text}/{declaration.host} has characters that ssh or Ansible"
             " cannot read."
         )
     if not declaration.name.strip():
-        found.append("provision_resource_name must not be empty: it tells which machine is the host's.")
+        yield "provision_resource_name must not be empty: it tells which machine is the host's."
     if declaration.trust == "seeded" and declaration.by_name:
-        found.append(
+        yield (
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are kept.'
         )
-    return found
 
 
-def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
+def _of_first_boot(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
     texts = raw["texts"]
-    found = [f"{', '.join(texts)} must be given as lists."] if texts else []
+    if texts:
+        yield f"{', '.join(texts)} must be given as lists."
     if str(raw["template"]).rpartition("/")[2] != _SCRIPT:
-        return found
+        return
     if truth(raw["has_cloud_init"]):
-        found.append(f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use.")
+        yield f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use."
     unknown = sorted({*raw["file_keys"]} - _SCRIPT_FILE) + sorted({*raw["user_keys"]} - _SCRIPT_USER)
     if unknown and not texts:
-        found.append(
-            f"The template {_SCRIPT} does not know {', '.join(unknown)} of provision_files or provision_users."
-        )
-    return found
+        yield f"The template {_SCRIPT} does not know {', '.join(unknown)} of provision_files or provision_users."
