@@ -220,23 +220,21 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return problem if mark is None else f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
 
 
-def _warnings(text: str) -> list[str]:
-    warnings = []
+def _warnings(text: str) -> Iterator[str]:
     lines = text.splitlines()
     if marked := [number for number, line in enumerate(lines, 1) if _has_template_mark(line)]:
-        warnings.append(
+        yield (
             f"cloud_init holds template marks in line {marked[0]}; they reach the machine as they are. If they are no"
             " part of a command, a variable was not rendered."
         )
     if "\r\n" in text:
-        warnings.append("cloud_init has Windows line ends; scripts in it will not start on Linux.")
+        yield "cloud_init has Windows line ends; scripts in it will not start on Linux."
     if secrets := _secrets(lines):
         places = ", ".join(f"{kind} (line {number})" for kind, number in secrets.items())
-        warnings.append(
+        yield (
             f"cloud_init seems to hold {places}. User data can be read by every process on the machine, and by the"
             " vendor."
         )
-    return warnings
 
 
 def _has_template_mark(line: str) -> bool:

@@ -15,6 +15,7 @@ from collections import Counter
 from functools import cache
 
 from ._api import ApiError, Json
+from ._text import grouped
 
 GROUP = "supply"  # the group of all machines
 CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
@@ -56,10 +57,8 @@ def host_names(resources: t.Sequence[Json], wishes: t.Sequence[object], taken: t
 
 def shared_names(wishes: t.Sequence[object], hosts: t.Sequence[str]) -> dict[str, list[str]]:
     """Wishes of several resources, each with the host names that these have got instead."""
-    found: dict[str, list[str]] = {}
-    for wish, host in zip(wishes, hosts):
-        if isinstance(wish, str) and host != wish and host.startswith(f"{wish}-"):
-            found.setdefault(wish, []).append(host)
+    pairs = [(wish, host) for wish, host in zip(wishes, hosts) if isinstance(wish, str) and host != wish]
+    found = grouped((wish, host) for wish, host in pairs if host.startswith(f"{wish}-"))
     return {wish: sharing for wish, sharing in found.items() if len(sharing) > 1}
 
 

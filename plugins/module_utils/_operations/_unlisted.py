@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,10 +20,8 @@ def unlisted(api: SupplyApi, ids: t.Iterable[str], machines: t.Iterable[Json]) -
     found = []
     for resource_id in dict.fromkeys(ids):
         if resource_id not in listed:
-            try:
+            with contextlib.suppress(ApiError):
                 found.append(api.resource(resource_id, retries=0))
-            except ApiError:
-                continue
     return found
 
 

@@ -87,7 +87,7 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
     billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
     owned = ownership.owners(billed, claims)
     doubts = _doubts(owned, machines)
-    found, near = Audit(gone=_gone(machines, claims)), _Near(claims)
+    found, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = messages.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         if not owner.hosts or trouble == messages.ONLY_NUMBERED:
@@ -147,16 +147,14 @@ class _Near:
         return ""
 
 
-def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> list[Row]:
+def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> t.Iterator[Row]:
     """What hosts claim by id and is ending, gone, or not listed at all."""
     listed = {machine["resource_id"]: machine for machine in machines}
-    rows = []
     for claim in claims:
         for resource_id in sorted(claim.resource_ids):
             machine = listed.get(resource_id) or {"resource_id": resource_id, "offer_id": claim.offer_id or None}
             if resource_id not in listed or _states.is_ending(machine["status"]):
-                rows.append(_row(machine, [claim.host], ""))
-    return rows
+                yield _row(machine, [claim.host], "")
 
 
 def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:

@@ -71,10 +71,6 @@ class Seen:
     unknown: t.Mapping[str, str] = field(default_factory=dict)
     unread: t.Mapping[str, str] = field(default_factory=dict)
 
-    def status_of(self, entry: Entry) -> Status:
-        """The status of the offer that an entry names."""
-        return self.statuses.get(entry.offer_id, {})
-
 
 @dataclass(frozen=True)
 class End:
@@ -239,7 +235,7 @@ def _contested(asked: Asked, owned: t.Iterable[Owned]) -> str:
 
 
 def _pending(entry: Entry, seen: Seen) -> bool:
-    return bool(seen.status_of(entry).get("phase") == _states.GOING_ON)
+    return seen.statuses.get(entry.offer_id, {}).get("phase") == _states.GOING_ON
 
 
 def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
@@ -249,7 +245,7 @@ def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
 def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
     entry, account = asked.entry, seen.account
-    status = seen.status_of(entry)
+    status = seen.statuses.get(entry.offer_id, {})
     named = list(status.get("resource_ids") or ())
     shown = [m for m in account.owned if entry.offer_id == m[0]["offer_id"] or m[0]["resource_id"] in named]
     mine, reason = _bought(asked, status, account, _billed(shown))
@@ -294,7 +290,7 @@ def _not_over(
 
     ``unlisted``: ids that its status names and no list has.
     """
-    entry, phase = asked.entry, seen.status_of(asked.entry).get("phase")
+    entry, phase = asked.entry, seen.statuses.get(asked.entry.offer_id, {}).get("phase")
     is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED)

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._moments import first_of, seconds_of
+from .._text import grouped
 from . import lease, messages
 from .clock import API, NOTED_BY, Clock
 from .declaration import Declaration
@@ -103,14 +104,12 @@ def of_hosts(
 
 def lives(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
-    ends: dict[str, dict[str, Lifetime]] = {}
-    for host, each in found.items():
-        ends.setdefault("" if each.end is None else lease.said(each.end), {})[host] = each
-    for same in ends.values():
-        bills = [each.bill for each in same.values()]
+    hosts = grouped(("" if each.end is None else lease.said(each.end), host) for host, each in found.items())
+    for same in hosts.values():
+        bills = [found[host].bill for host in same]
         total = None if None in bills else sum(filter(None, bills))
-        line = lease.until(next(iter(same.values())).end, total)
-        yield f"{messages.some(list(same))}: {line}{' together' if len(same) > 1 and total else ''}"
+        line = lease.until(found[same[0]].end, total)
+        yield f"{messages.some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
 
 
 def unswept(swept: float | None, now: float, *, refused: bool) -> str:
