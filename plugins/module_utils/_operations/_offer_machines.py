@@ -62,9 +62,7 @@ class OfferMachines:
         found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else []
         self.billed = _machines.left_of(ids, found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
-        left: bool | None = bool(self.billed)
-        if self.unreadable and not (failed and left):
-            left = None
+        left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
         return Seen(status["phase"], whose_by_name(found, self._names), left)
 
     def failed_at_once(self, ids: list[str]) -> bool:

@@ -33,7 +33,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     try:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
-        if _is_unknown(error):
+        if error.error_class == "not_found":
             return _gone(error, facts, params["accepted"])
         raise Failure.of(error, "Nothing was deleted.", **facts) from None
     if _states.is_gone(resource["status"]):
@@ -52,10 +52,6 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 def _look(api: SupplyApi, resource_id: str) -> Json:
     """The resource as its vendor sees it now."""
     return api.resource(resource_id, force_refresh=True)
-
-
-def _is_unknown(error: ApiError) -> bool:
-    return error.error_class == "not_found"
 
 
 def _unknown(error: ApiError, facts: Result) -> Failure:
@@ -98,7 +94,7 @@ def _ends_already(api: SupplyApi, facts: Result) -> bool:
     try:
         return _states.is_ending(_look(api, facts["resource_id"])["status"])
     except ApiError as error:
-        if _is_unknown(error):
+        if error.error_class == "not_found":
             raise _unknown(error, facts) from None
         return False
 
@@ -127,7 +123,7 @@ def _wait(api: SupplyApi, facts: Result, wait_timeout: float, accepted: bool) ->
         try:
             resource = facts["resource"] = _look(api, resource_id)
         except ApiError as error:
-            if _is_unknown(error):
+            if error.error_class == "not_found":
                 return _gone(error, facts, accepted)
             if not error.passing:
                 raise Failure.of(error, _still(facts["resource"]), **facts) from None

@@ -450,13 +450,9 @@ def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
         return  # the agent may know them
     for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
         with contextlib.suppress(OSError):
-            is_open = _is_open(os.stat(private))
+            file = os.stat(private)
+            is_open = file.st_uid == os.getuid() and bool(file.st_mode & 0o077)  # as ssh asks in sshkey_perm_ok
             yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(_text(private)))
-
-
-def _is_open(file: os.stat_result) -> bool:
-    """Whether ssh finds a private key too open, as it asks in sshkey_perm_ok."""
-    return file.st_uid == os.getuid() and bool(file.st_mode & 0o077)
 
 
 PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)

@@ -186,28 +186,20 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
-    going_on = _going_on(bills, planned)
+    again = {(each.host, each.offer_id) for each in planned}
+    going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
+    unknown = [bill.host for bill in bills if not bill.is_known]
+    unknown += [each.host for each in planned if each.price_per_hour is None]
     ends = [_until(each.end, now, after) for each in planned]
     return Month(
         name=name,
         spent=sum(bill.cost(begin, now) for bill in bills),
         runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
         planned=sum(cost(each.price_per_hour, now, end) for each, end in zip(planned, ends)),
-        unknown=tuple(dict.fromkeys(_unknown(bills, planned))),
+        unknown=tuple(dict.fromkeys(unknown)),
         lasts=max(ends, default=now) - now,
         parts=len(bills) + len(going_on) + len(planned),
     )
-
-
-def _going_on(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase]) -> list[Bill]:
-    """What runs beside the purchases that are planned."""
-    again = {(each.host, each.offer_id) for each in planned}
-    return [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
-
-
-def _unknown(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase]) -> t.Iterator[str]:
-    yield from (bill.host for bill in bills if not bill.is_known)
-    yield from (each.host for each in planned if each.price_per_hour is None)
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:

@@ -87,14 +87,12 @@ def limited(wish: Wish, lease_max: t.Any, max_bill: t.Any) -> Wish:
 def extend(host: str, entry: Entry, wish: Wish, clock: Clock) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one."""
     now, before = clock.now(entry.clock), life(entry, None, clock)
-    refusal = _fixed(host, entry, before, wish, now)
-    if refusal:
+    if refusal := _fixed(host, entry, before, wish, now):
         return Extension(refusal=refusal)
     end = wish.end(before.end, now)
     begin = _begin(entry, now)
     at_most = None if begin is None else lease.most(entry.price_per_hour, end - begin)
-    refusal = _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most)
-    if refusal:
+    if refusal := _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most):
         return Extension(refusal=refusal)
     return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
 

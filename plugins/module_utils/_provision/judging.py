@@ -180,13 +180,9 @@ class Case:
 
     # What follows
 
-    @property
-    def _is_made(self) -> bool:
-        return self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
-
     def attempt(self, *, released: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
-        made = self._is_made
+        made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
             error_class=str(self.purchase.get("error_class") or ""),
