@@ -147,7 +147,9 @@ def _proofs(lines: t.Sequence[Line]) -> list[Line]:
     if {line.claim for line in _of(bought, MADE)} - {line.claim for line in sends}:
         return [*sends, *bought]
     renewed = {line.claim: line.renews for line in sorted(sends, key=_age) if line.renews}
-    undone, left = _undone(lines, renewed), []
+    # Two clones may have claimed within the same second: what only one of them renewed is not undone for both.
+    times = Counter(line.claim for line in sends)
+    undone, left = _undone(lines, {claim: its for claim, its in renewed.items() if times[claim] == 1}), []
     for line in sends:
         if undone[line.claim] <= 0:
             left.append(line)

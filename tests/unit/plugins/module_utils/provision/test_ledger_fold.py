@@ -69,6 +69,11 @@ TABLE = {
         [line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B), line(NOTHING, B + 2, A)],
         Told(A, None),
     ),
+    "another clone sent again in the same second, and was refused": (
+        [line(SENT, A, A), line(SENT, B, B, renews=A), line(SENT, B, B), line(SENT, B + 9, B + 9, renews=B)]
+        + [line(NOTHING, B + 10, B + 9)],
+        Told(A, None),
+    ),
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),
     "the price rose": ([*BOUGHT, line(ENDED, B + 3600, B, 5.0)], Told(B, B + 3600, 5.0)),
     "two clones noted the end": ([*OVER, line(ENDED, B + 9000, B)], Told(B, B + 3600)),
