@@ -359,7 +359,8 @@ class _Known(Memory):
     def note(self, cases: t.Iterable[Case], clock: Clock) -> bool:
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
         due = [case for case in cases if case.is_void or case.standing.adopted]
-        return any([self._note(case, clock) for case in due if not self.trouble(case.host.registry, case.host.host)])
+        noted = [self._note(case, clock) for case in due if not self.trouble(case.host.registry, case.host.host)]
+        return any(noted)
 
     def _note(self, case: Case, clock: Clock) -> bool:
         registry = self._registries.at(case.host.registry).host(case.host.host)

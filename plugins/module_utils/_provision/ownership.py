@@ -109,9 +109,9 @@ def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
 
 def proof(claim: Claim, machine: Machine) -> Proof:
     """What the claim proves of this machine by itself."""
-    if "" != id_of(machine) in claim.resource_ids:
+    if id_of(machine) in claim.resource_ids:
         return Proof.ID
-    if "" != claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
+    if claim.offer_id and claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
         return Proof.PURCHASE if claim.bought or is_named(machine, claim.name, numbered=True) else Proof.NONE
     if not (claim.by_name and is_named(machine, claim.name, numbered=True)):
         return Proof.NONE

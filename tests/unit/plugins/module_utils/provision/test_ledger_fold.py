@@ -70,8 +70,10 @@ TABLE = {
         Told(A, None),
     ),
     "another clone sent again in the same second, and was refused": (
-        [line(SENT, A, A), line(SENT, B, B, renews=A), line(SENT, B, B), line(SENT, B + 9, B + 9, renews=B)]
-        + [line(NOTHING, B + 10, B + 9)],
+        [
+            *(line(SENT, A, A), line(SENT, B, B, renews=A), line(SENT, B, B), line(SENT, B + 9, B + 9, renews=B)),
+            line(NOTHING, B + 10, B + 9),
+        ],
         Told(A, None),
     ),
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),

@@ -37,8 +37,10 @@ class World:
         return self.true + self.skew
 
     def host(self, folder: Path | str) -> HostFile:
-        ahead = lambda: math.floor(self.true) - self.time() if self.dated else None  # noqa: E731
-        return HostFile(entry_file(folder), ahead=ahead)
+        return HostFile(entry_file(folder), ahead=self.ahead)
+
+    def ahead(self) -> float | None:
+        return math.floor(self.true) - self.time() if self.dated else None
 
     def journal(self, folder: Path | str) -> Journal:
         found = Journal(self.host(folder), "o", {})
