@@ -186,7 +186,13 @@ def _failed(past: Past, seen: Seen, patience: bool) -> Step:
 def _is_ours(past: Past, seen: Seen) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
     called = seen.whose == OURS or not past.named
-    return called and (past.by_name or past.unanswered or past.refused == ANSWERED_NO)
+    is_identity = past.by_name and not _is_anybodys(past)
+    return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
+
+
+def _is_anybodys(past: Past) -> bool:
+    """Whether neither a registry nor a name tells who has bought what a purchase of ours was refused for."""
+    return past.by_name and not past.named and past.refused is not None
 
 
 def _whose(past: Past, seen: Seen, patience: bool) -> Step:
@@ -197,7 +203,7 @@ def _whose(past: Past, seen: Seen, patience: bool) -> Step:
         return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    doubtful = past.unanswered or odd or seen.left is None
+    doubtful = past.unanswered or odd or seen.left is None or _is_anybodys(past)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
     if not (doubtful or past.sends or past.by_name):
         return _over(past, Why.TAKEN)

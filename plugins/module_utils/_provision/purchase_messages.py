@@ -251,7 +251,7 @@ _UNKNOWN: t.Mapping[Why, str] = {
     Why.ANOTHER: "The purchase of offer {offer} was sent and not answered. The offer is bought, but no machine of"
     " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
     f" it MAY BE BILLED. Nothing else was bought. {_ADOPT}",
-    Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: none of its machines shows a name yet"
+    Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
     " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
     f" Run the same again later, or see in the list of resources whose it is. {_ADOPT}",
     Why.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"

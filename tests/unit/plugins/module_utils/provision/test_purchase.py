@@ -98,7 +98,7 @@ lost, then 422                   |?unknown unreadable|?unknown lately|?unknown s
 422                              |?rejected refused|rejected refused|rejected refused|rejected refused|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
 404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
 409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
-409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted
+409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown nameless|?unknown nameless|?unknown nameless|rejected failed|?unknown nameless|?unknown nameless|?unknown nameless|?unknown unlisted
 429                              |?unknown unreadable|rejected refused|send|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
 429, too often                   |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted
 503                              |?unknown unreadable|?unknown lately|send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted
@@ -182,7 +182,8 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
         found = follow(past, seen, patience)
         told = f"{past} {seen} {found}"
         gone = seen.phase in (_states.EXPIRED, NOT_FOUND)
-        proved = past.made or past.unanswered or past.by_name or past.refused == ANSWERED_NO
+        is_identity = past.by_name and (past.named or past.refused is None)
+        proved = past.made or past.unanswered or is_identity or past.refused == ANSWERED_NO
         called = seen.whose == OURS or not past.named
         if found.do is Do.SEND:
             assert seen.phase == _states.UNBOUGHT and not past.made, told
