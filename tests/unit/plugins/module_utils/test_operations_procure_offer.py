@@ -591,7 +591,7 @@ def test_a_refused_purchase_is_rejected(
 def test_a_conflict_over_an_offer_that_is_bought_by_now_tells_only_by_name_whose_it_is(
     queue: RequestQueue, buy: Any
 ) -> None:
-    # An earlier run may have been killed after its purchase was sent and before the API showed it; or a rival was faster.
+    # An earlier run may have been killed after its purchase was sent and before the API showed it; or another's.
     free(queue).expect(*POST, {"detail": "bought already"}, 409)
     queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
     msg = assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown", 409, [RESOURCE_ID])
