@@ -262,7 +262,9 @@ class ActionModule(InProcessAction):
         names = [plan["host"] for plan in plans if plan["action"] == BUY]
         purchases = {host: _purchase(_hosts.raw(host, task_vars)) for host in names}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
-        return {"plans": plans, "purchases": purchases, "offers": offers}
+        common = (task_vars.get("provision__planned") or {}).get("common") or {}
+        found = {"plans": plans, "purchases": purchases, "offers": offers}
+        return {**found, "without_offer": common.get("without_offer") or []}
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """Which hosts were asked for, by whatever variable."""

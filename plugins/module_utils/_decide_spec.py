@@ -59,6 +59,8 @@ JUDGE: Spec = {
     "purchases": {"type": "dict", "default": {}},
     "offers": {"type": "dict", "default": {}},
     "before": {"type": "dict", "default": {}},
+    # The machines that were listed before anything was bought, and that name no offer
+    "without_offer": {"type": "list", "elements": "str", "default": []},
     "inventory": {"type": "dict", "default": {}},
     "deleted": {"type": "list", "elements": "dict", "default": []},
 }

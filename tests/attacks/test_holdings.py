@@ -48,17 +48,21 @@ def answers_with(account: StandIn, offer: Offer, *machines: Machine, status: str
     account.on("POST", "/procure_offer", buy, sent=offer.offer_id)
 
 
+STAYING = ("swapped", "silent", "second", "fine")
+
+
 @core
 def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: StandIn, project: Attacked) -> None:
     release = {"provision_on_failure": "release"}
     ssh = {
         host: project.fake_ssh(host, cloud_init="echo 'status: error'; exit 1")
-        for host in ("unfit", "unnamed", "misled")
+        for host in ("unfit", "unnamed", "undated", "misled")
     }
     project.declare(
         {
             "unfit": {**release, **project.through(ssh["unfit"])},
             "unnamed": {**release, **project.through(ssh["unnamed"])},
+            "undated": {**release, **project.through(ssh["undated"])},
             "misled": {**release, **project.through(ssh["misled"])},
             "failing": release,
             "failed": release,
@@ -70,13 +74,16 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
         }
     )
     colleague = account.run("colleague")
+    # Neither says with which offer it was bought. One is older; of the other the API does not say when it was made.
     old = account.run("old", shown={"offer_history": []})
     old.began -= 86_400
-    offers = {host: account.sell(host) for host in ("unfit", "unnamed", "swapped", "silent", "second", "fine")}
+    undated = account.run("ageless", shown={"offer_history": [], "created_at": None})
+    offers = {host: account.sell(host) for host in ("unfit", "unnamed", "undated", *STAYING)}
     offers["failing"] = account.sell("failing", fails="no capacity")
     offers["cluster"] = account.sell("cluster", machines=2)
     names_once_bought(account, offers["unfit"], colleague)
     names_once_bought(account, offers["unnamed"], old)
+    names_once_bought(account, offers["undated"], undated)
     names_once_bought(account, offers["failing"], colleague)
     offers["failed"] = account.sell("failed", fails="no capacity")
     unlisted = account.run("unlisted", unlisted=True)
@@ -86,7 +93,7 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
 
     first = project.role("provision")
     check = Cases()
-    wrong = {"unfit": colleague, "unnamed": old, "failing": colleague, "misled": unlisted}
+    wrong = {"unfit": colleague, "unnamed": old, "undated": undated, "failing": colleague, "misled": unlisted}
     for host, other in wrong.items():
         with check(host):
             purchase = offers[host].purchase

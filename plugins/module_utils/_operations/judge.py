@@ -128,7 +128,9 @@ class _Judged:
             trouble = str(error)
         purchase = params["purchases"].get(plan["host"]) or {}
         status = params["offers"].get(plan["offer_id"]) or {}
-        case = Case(plan, purchase, status, entry, self._before is not None, trouble, now=time.time())
+        before = frozenset(params.get("without_offer") or ())
+        has_entry = self._before is not None
+        case = Case(plan, purchase, status, entry, has_entry, trouble, listed_before=before, now=time.time())
         self.case = observer.observed(case)
 
     def keep(self, verdict: Verdict) -> bool:

@@ -77,6 +77,7 @@ class _Planning:
         self._check_mode = check_mode
         self._reads_only = check_mode or params["quote"]
         self._sweeps = Sweeps(registries)
+        self._without_offer: list[str] = []
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -85,6 +86,7 @@ class _Planning:
             return self._refused(hosts, self._params["forbidden"])
         memory = self._memory(hosts)
         observed = _observe(self._api, hosts, memory)
+        self._without_offer = observed.account.without_offer
         late = self._late(observed.account)
         if late:  # the registry says something else now
             again = _Planning(self._api, self._registries, self._params, self._check_mode).run()
@@ -275,6 +277,7 @@ class _Planning:
             "consumed": [*params["consumed"], *params["ids"]],
             **rows.common(plans, cases, table, serial=params["serial"]),
             "registry": kept_in,
+            "without_offer": self._without_offer,
             **self._login(cases, table),
         }
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}

@@ -48,13 +48,14 @@ class Verdict(enum.Enum):
 class Observation:
     """A resource that was named. ``resource``: as the API shows it, None for a 404 or if it was not listed.
 
-    ``holder``: another host that holds it.
+    ``holder``: another host that holds it. ``listed_before``: whether it was listed before the purchase was sent.
     """
 
     resource_id: str
     proof: Proof
     resource: Machine | None = None
     holder: str = ""
+    listed_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def judge(holdings: Holdings, observation: Observation) -> tuple[Verdict, str]:
         return Verdict.HELD, ""
     if resource is None:
         return Verdict.PENDING, ""
-    if existed_before(resource, holdings.sent_at):
+    if observation.listed_before or existed_before(resource, holdings.sent_at):
         doubt = Verdict.IGNORED if proof is Proof.NAME else Verdict.CONTRADICTION
         return doubt, "it was there before the purchase was sent"
     return Verdict.HELD, ""
@@ -161,7 +162,8 @@ class Look:
     """What one look at a purchase has shown: ``noted`` was proved before, ``named`` comes from the offer's status.
 
     ``listed``: the account's resources by id, as far as they were listed. ``read``: those that were read by their id
-    with ``force_refresh``, None for a 404. ``holders``: other hosts that hold resources, by id.
+    with ``force_refresh``, None for a 404. ``holders``: other hosts that hold resources, by id. ``listed_before``: ids
+    that were listed before the purchase was sent.
     """
 
     offer_id: str
@@ -171,6 +173,7 @@ class Look:
     listed: t.Mapping[str, Machine] = field(default_factory=dict)
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     holders: t.Mapping[str, str] = field(default_factory=dict)
+    listed_before: t.Collection[str] = ()
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -205,7 +208,7 @@ class Look:
         proofs = {each: proof for proof, ids in by_proof for each in ids}
         for each in dict.fromkeys((*self.noted, *self.named, *self._own)):
             resource = self.read.get(each) or self.listed.get(each)
-            yield Observation(each, proofs[each], resource, self.holders.get(each, ""))
+            yield Observation(each, proofs[each], resource, self.holders.get(each, ""), each in self.listed_before)
 
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""

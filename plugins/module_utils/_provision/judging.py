@@ -39,7 +39,8 @@ class Case:
 
     ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.
     ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
-    ``later``: whether another purchase of the host's name, whose machines are ``namesakes``, was the earlier one.
+    ``listed_before``: ids that were listed before anything was bought. ``later``: whether another purchase of the
+    host's name, whose machines are ``namesakes``, was the earlier one.
     """
 
     plan: Row
@@ -51,6 +52,7 @@ class Case:
     listed: t.Mapping[str, Machine] | None = None
     read: t.Mapping[str, Machine | None] | None = None
     holders: t.Mapping[str, str] | None = None
+    listed_before: t.Collection[str] = ()
     namesakes: tuple[Machine, ...] = ()
     later: bool = False
     now: float = 0.0
@@ -123,6 +125,7 @@ class Case:
             listed if is_made else {each: listed[each] for each in noted if each in listed},
             self.read or {},
             self.holders or {},
+            self.listed_before if self.plan.get("is_new") else (),
         )
 
     @cached_property

@@ -103,6 +103,8 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
         "wanted": bool(host.offer_id),
         "advice": host.advice,
         "unused": unused,
+        # Nothing was ever sent for it, so what is listed already is not what it buys.
+        "is_new": case.standing.kind is Kind.FREE,
         "left": case.attempts_left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": host.on_failure == "release" and unused and not check_mode,

@@ -88,6 +88,11 @@ class Account:
         return self.machines or ()
 
     @property
+    def without_offer(self) -> list[str]:
+        """The ids of listed machines that do not say with which offer they were bought."""
+        return [ownership.id_of(m) for m, _owner in self.machines or () if not ownership.offer_of(m)]
+
+    @property
     def unclaimed(self) -> list[Machine]:
         """Machines that live, and that no host owns."""
         return [machine for machine in ownership.unowned(self.owned) if _states.is_live(machine["status"])]

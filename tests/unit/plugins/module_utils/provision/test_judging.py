@@ -116,6 +116,16 @@ def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:
     assert (facts["ansible_host"], facts["provision_instances"]) == ("10.0.0.1", [FIRST, OTHER])
 
 
+@pytest.mark.parametrize(("is_new", "verdict"), [(True, STOP), (False, READY)])
+def test_a_machine_that_was_listed_before_anything_was_bought_is_not_what_was_bought(
+    is_new: bool, verdict: Verdict
+) -> None:
+    """But a run that was killed may have bought it, if it has sent the purchase before."""
+    silent = machine(2, "train", None, created_at=None)
+    late = case([N], [silent], known=entry(X, [], "made"), plan={"is_new": is_new}, listed_before={N})
+    assert late.verdict(False) is verdict
+
+
 def test_what_is_named_and_not_shown_yet_is_billed_and_blocks() -> None:
     known = entry(X, [], "made")
     late = case([N], [], known=known, read={N: None})
