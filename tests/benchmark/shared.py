@@ -23,7 +23,8 @@ GOAL, CONNECTIONS = "10 ms beyond files", "20"
 LOOK = 0.02
 """Seconds between two looks at the connections."""
 _ENDED = """
-INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, charged, holder, held_until)
+INSERT INTO compute_index_supply.purchase (claim, project, host, account, offer, state, charged_price_per_hour, holder,
+    held_until)
 SELECT gen_random_uuid(), 'default', 'gpu-' || n %% 5000, 'account', gen_random_uuid()::text, 'ended', 2.5, '{}', now()
 FROM generate_series(1, %(count)s) AS n
 """
