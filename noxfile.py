@@ -265,14 +265,16 @@ def add_tests(core: str) -> None:
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # Beside others it has one processor, and nobody reads what lines it covers, nor of those that were picked.
-        alone = [] if session.parallel else ["--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if alone and newest and not session.posargs else []
+        # Beside others it has two processes, since the other sessions end before it, and nobody reads what lines it
+        # covers, nor of those that were picked.
+        beside = session.parallel
+        spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
+        coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
         brief = SAME_ON_ALL if PART and not newest else ()
         # To collect all takes longer than to run a few, so whoever names files gets only these.
         named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
         tests = () if named else ("tests/unit",)
-        session.run("pytest", *alone, *coverage, *brief, *tests, *session.posargs, env=environment())
+        session.run("pytest", *spread, *coverage, *brief, *tests, *session.posargs, env=environment())
         if newest and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
