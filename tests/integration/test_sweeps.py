@@ -85,7 +85,9 @@ def test_two_sweeps_at_once(old: Project) -> None:
     old.simulator.settings.delete_seconds = 1
     runs = at_once(*[partial(old.play, "compute_index.supply.reap")] * 2)
     assert old.simulator.billed == [keeps]
-    assert 0 in [run.returncode for run in runs], runs[0].output + runs[1].output
+    # Each may lose a host to the other, and says so.
+    for run in runs:
+        assert run.returncode == 0 or " says that this host " in run.output, run.output
     again = old.play("compute_index.supply.reap")
     assert again.returncode == 0, again.output
     assert [host for host in ("gpu-1", "gpu-2", "gpu-3", "keeps") if old.registry(host)] == ["keeps"]
