@@ -112,6 +112,32 @@ def entry(offer: str = "", ids: Iterable[str] = (), purchase: str = "", **fields
     return read_entry(variables)
 
 
+def planned(**fields: Any) -> dict[str, Any]:
+    """The plan of a host that buys the first offer, as far as what becomes of the purchase depends on it."""
+    return {
+        "host": "gpu-1",
+        "action": "buy",
+        "offer_id": offer_id(1),
+        "offer": {},
+        "registry": REGISTRY,
+        "resource_ids": [],
+        "price_per_hour": 2.0,
+        "attempts": [],
+        "wanted": False,
+        "unused": True,
+        "may_release": True,
+        "left": 3,
+        "advice": "",
+        "name": "gpu-1",
+        "trust": "first_use",
+        "known_hosts_file": "",
+        "identity_file": "",
+        "poll": {"retries": 3},
+        "lease": "",
+        **fields,
+    }
+
+
 def machine(number: int, name: str | None = None, offer: str | None = None, **fields: Any) -> dict[str, Any]:
     """A machine as the tolerant reader of the API returns it."""
     return {

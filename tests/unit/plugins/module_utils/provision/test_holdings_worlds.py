@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from provision_samples import entry, host, machine, machine_id, offer_id
+from provision_samples import entry, host, machine, machine_id, offer_id, planned
 
 X, Y = offer_id(1), offer_id(2)
 SENT_AT, BEFORE, AFTER = "2026-01-31T12:00:00Z", "2026-01-31T11:00:00Z", "2026-01-31T12:00:30Z"
@@ -132,30 +132,10 @@ def account(world: World) -> Account:
 
 
 def judged(world: World) -> Case:
-    plan = {
-        "host": "gpu-1",
-        "action": "buy",
-        "offer_id": X,
-        "offer": {},
-        "registry": "/inventory/host_vars",
-        "resource_ids": [],
-        "price_per_hour": 2.0,
-        "wanted": False,
-        "unused": True,
-        "may_release": True,
-        "left": 3,
-        "advice": "",
-        "name": "gpu-1",
-        "trust": "first_use",
-        "known_hosts_file": "",
-        "identity_file": "",
-        "poll": {"retries": 3},
-        "lease": "",
-    }
     purchase = {"outcome": "created", "resource_ids": list(world.noted)}
     holders = dict.fromkeys(world.neighbours, NEIGHBOUR)
     listed = {each["resource_id"]: each for each in world.listed}
-    case = Case(plan, purchase, world.status, world.entry, True, listed=listed, holders=holders)
+    case = Case(planned(), purchase, world.status, world.entry, True, listed=listed, holders=holders)
     return replace(case, read=read(world, {*case.look.doubtful, *case.ids} - {*listed}))
 
 

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
 
-from provision_samples import entry, machine, machine_id, offer_id
+from provision_samples import entry, machine, machine_id, offer_id, planned
 
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
@@ -38,33 +38,12 @@ def case(
     **fields: Any,
 ) -> Case:
     """A host that has bought X, by whose status these ids are its machines."""
-    plan = {
-        "host": "gpu-1",
-        "action": action,
-        "offer_id": X,
-        "offer": {},
-        "registry": "/inventory/host_vars",
-        "resource_ids": [],
-        "price_per_hour": 2.0,
-        "attempts": [],
-        "wanted": False,
-        "unused": True,
-        "may_release": True,
-        "left": 3,
-        "advice": "",
-        "name": "gpu-1",
-        "trust": "first_use",
-        "known_hosts_file": "",
-        "identity_file": "",
-        "poll": {"retries": 3},
-        "lease": "",
-    }
     purchase = {"outcome": outcome, "resource_ids": list(known.resource_ids)} if outcome else {}
     connections = [each for each in (FIRST, OTHER) if each["resource_id"] in ids]
     status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": "It is ready."}
     listed = None if machines is None else {each["resource_id"]: each for each in machines}
     return Case(
-        {**plan, **fields.pop("plan", {})},
+        planned(action=action, **fields.pop("plan", {})),
         purchase,
         {**status, **fields.pop("status", {})},
         known,
