@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 from .._api import ApiError, Json, SupplyApi
+from ._threads import side_by_side
 
 
 def unlisted(api: SupplyApi, ids: t.Iterable[str], machines: t.Iterable[Json]) -> list[Json]:
@@ -25,9 +25,6 @@ def unlisted(api: SupplyApi, ids: t.Iterable[str], machines: t.Iterable[Json]) -
     return found
 
 
-MOST_THREADS = 8  # requests at the same moment; the client's session keeps up to ten connections
-
-
 def read_by_id(api: SupplyApi, ids: t.Collection[str]) -> dict[str, Json | None]:
     """The resources with these ids as their vendors see them now, None for a 404; left out if one cannot be read."""
     if not ids:
@@ -39,5 +36,4 @@ def read_by_id(api: SupplyApi, ids: t.Collection[str]) -> dict[str, Json | None]
         except ApiError as error:
             return (resource_id, None) if error.error_class == "not_found" else None
 
-    with ThreadPoolExecutor(min(MOST_THREADS, len(ids))) as pool:
-        return dict(filter(None, pool.map(read, sorted(ids))))
+    return dict(filter(None, side_by_side(read, sorted(ids))))

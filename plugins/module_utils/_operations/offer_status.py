@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import threading
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 from .. import _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
@@ -20,6 +19,7 @@ from .._operation import Failure, Params, Result, given
 from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View
+from ._threads import side_by_side
 
 BLANK: Result = {
     "changed": False,
@@ -40,8 +40,6 @@ BLANK: Result = {
     "msg": "",
     "offers": {},
 }
-
-MOST_THREADS = 8  # requests at the same moment; the client's session keeps up to ten connections
 
 _List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
 
@@ -79,8 +77,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
             return text, {**copy.deepcopy(BLANK), "terminal": True, "offer_id": text, **failure.result}
 
     texts = list(dict.fromkeys(text.strip().lower() for text in offer_ids))
-    with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(texts)))) as pool:
-        offers = dict(pool.map(look, texts))
+    offers = dict(side_by_side(look, texts))
     for result in offers.values():
         result.pop("offers")
     refused = _offer.refused_token(offers.values())

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from .. import _states
@@ -32,11 +31,11 @@ from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
 from ._registries import Registries
+from ._threads import side_by_side
 from ._unlisted import read_by_id
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
 SOON = 30.0  # seconds after a purchase was sent in which it may not show yet, as `settle_timeout`
-MOST_THREADS = 8  # that look at the same time
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def settle(
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
         except RegistryError as error:
             return Settling(uncertain=(str(error),))
-        with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(open_claims)))) as pool:
-            answers = list(pool.map(lambda key: _settled(api, registries, *key), open_claims))
+        answers = side_by_side(lambda key: _settled(api, registries, *key), open_claims)
     return Settling.of(filter(None, answers))
 
 
