@@ -144,7 +144,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen,
     held, contradictions = look.conclude()
     if contradictions:
         return Seen(None), [], "; ".join(map(str, contradictions))
-    own, left = [look.read.get(each) or listed[each] for each in held.ids], look.left_of(held)
+    own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
     return Seen(status["phase"], whose_by_name(own, names), bool(left)), list(left), say.asked(status)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from .. import _states
 from . import messages, ownership
-from .entry import MADE, Entry
+from .entry import Entry
 from .ownership import Claim, Machine, Owned, Proof, machines_in, unowned
 from .standing import Account, Status, look_at
 
@@ -266,7 +266,7 @@ def _bought(asked: Asked, status: Status, account: Account, billed: t.Sequence[O
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
     """
     entry = asked.entry
-    mine, odd = _proved(asked, status, account, billed) if entry.purchase == MADE else _named(asked, billed)
+    mine, odd = _proved(asked, status, account, billed) if entry.is_made else _named(asked, billed)
     return mine, _contested(asked, billed) or (messages.differs(asked.host, entry.offer_id, (), odd) if odd else "")
 
 
@@ -293,7 +293,7 @@ def _not_over(
     entry, phase = asked.entry, seen.statuses.get(asked.entry.offer_id, {}).get("phase")
     is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
-    is_late = entry.purchase == MADE and phase in (_states.UNBOUGHT, _states.EXPIRED)
+    is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
         return messages.none_yet(asked.host, entry.offer_id, unlisted)
     return _unread(asked, seen, unlisted) or _lost(asked, seen, unlisted, forget)

@@ -202,13 +202,18 @@ class Look:
     def _own(self) -> list[str]:
         return [each for each, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
 
+    def shown(self, resource_id: str) -> Machine | None:
+        """The resource as it was read by its id, else as it was listed; None if neither shows it."""
+        return self.read.get(resource_id) or self.listed.get(resource_id)
+
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""
         by_proof = ((Proof.OFFER, self._own), (Proof.STATUS, self.named), (Proof.ANSWER, self.noted))
         proofs = {each: proof for proof, ids in by_proof for each in ids}
         for each in dict.fromkeys((*self.noted, *self.named, *self._own)):
-            resource = self.read.get(each) or self.listed.get(each)
-            yield Observation(each, proofs[each], resource, self.holders.get(each, ""), each in self.listed_before)
+            yield Observation(
+                each, proofs[each], self.shown(each), self.holders.get(each, ""), each in self.listed_before
+            )
 
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""

@@ -17,7 +17,7 @@ from .._moments import first_of, seconds_of
 from .._text import number_of
 from . import failover, lease, messages, registration
 from . import purchase_messages as say
-from .entry import Entry
+from .entry import MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look
 from .machines import Machine
@@ -262,11 +262,11 @@ class Case:
             return {
                 **facts,
                 "provision_identity_file": self.plan["identity_file"] or None,
-                "provision_purchase": "made",
+                "provision_purchase": MADE,
             }
         if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
             return {}
-        return {"provision_resource_ids": list(self.proved), "provision_purchase": "made"} if self.proved else {}
+        return {"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""

@@ -17,6 +17,7 @@ from .._text import number_of
 from .._wording import usd_short
 from . import lease, messages, planning, registration
 from .clock import API, NOTED_BY
+from .entry import MADE
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .purchase_messages import NOTHING_SENT
 from .standing import Kind, Standing, Status
@@ -61,7 +62,7 @@ def adoption(found: Standing) -> Row:
     return {
         "provision_procured_offer_id": found.offer_id,
         "provision_price_per_hour": found.price_per_hour,
-        "provision_purchase": "made",
+        "provision_purchase": MADE,
         "provision_adopted": True,
         NOTED_BY: API,  # which says when it was made
         "provision_resource_ids": list(found.resource_ids),
