@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._version impo
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = re.findall(r"^([a-z0-9-]+):.* ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
-# Plays that `make test` runs: more would take more than its eight minutes.
+# Plays that `make test` runs: more would take much longer than ten minutes.
 MOST_FIRST = 200
 
 
