@@ -191,7 +191,7 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
             "quote": quote,
-            "others": self._others(taking_part, task_vars) if any(map(_has_total, hosts)) else {},
+            "others": self._others(taking_part, task_vars) if _has_ceiling(hosts, "max_total_price_per_hour") else {},
             # In a further round what can be had was bought in the first.
             "failed": [] if again else _failed(task_vars, taking_part),
             "attempts": again,
@@ -203,7 +203,7 @@ class ActionModule(InProcessAction):
             "serial": bool(_of_play(self._task, "serial")),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
-            "elsewhere": self._elsewhere(taking_part, task_vars) if any(map(_has_budget, hosts)) else [],
+            "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
         }
 
     def _elsewhere(self, taking_part: t.Container[str], task_vars: Variables) -> list[dict[str, t.Any]]:
@@ -527,9 +527,6 @@ def _tried(own: Variables) -> list[Variables] | None:
     return None
 
 
-def _has_total(declared: Variables) -> bool:
-    return str(declared["max_total_price_per_hour"] or "").strip() not in ("", "unlimited")
-
-
-def _has_budget(declared: Variables) -> bool:
-    return str(declared["budget"] or "").strip() not in ("", "unlimited")
+def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
+    """Whether one of these hosts declares the ceiling."""
+    return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
