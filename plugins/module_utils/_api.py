@@ -16,10 +16,11 @@ from __future__ import annotations
 import functools
 import re
 import typing as t
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from . import _states
 from ._http import Answer, HttpClient, TransportError
+from ._pages import Incomplete, Page, marks_of
 from ._text import LONGEST_NAME, number_of, one_line, printable
 from ._version import VERSION
 
@@ -27,6 +28,7 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 
 # What no account has, and a list that leads on for ever would exceed.
 MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
+MOST_READINGS = 4  # of a list in pages, after the first one
 
 Json = dict[str, t.Any]
 
@@ -121,27 +123,43 @@ class SupplyApi:
         return self._without_secrets(read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
-        """GET /resources: those of one offer, or all that the API lists.
+        """GET /resources: those of one offer, or all that the API lists, each once.
 
-        No page documents paging; should the API begin to page, its ``next`` is followed within ``/resources``. Raises
-        ApiError (protocol) where the list is known to be incomplete: machines that are left out would bill unseen.
+        No page of the documentation shows paging. Should the API page, the pages are read until two readings list the
+        same: what moves to another page while they are read would be left out. Raises ApiError (protocol) if the list
+        is not known to be whole: machines that are left out would bill unseen.
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
-        items: list[t.Any] = []
-        seen: set[str] = set()
-        for _page in range(MOST_PAGES):
-            data = self._read("GET", "/resources", query=query, retries=retries)
-            page = list_in(data, RESOURCE_ENVELOPES, "GET /resources")
-            items += page
-            following = _next_page(data)
-            if following is None:
-                return [read_resource(item) for item in _complete(items, data)]
-            known = len(seen)
-            seen.update(
-                repr(item.get("resource_id") or item) if isinstance(item, dict) else repr(item) for item in page
-            )
-            if len(seen) == known or len(items) > MOST_RESOURCES:
+        found, pages = self._listed(query, retries)
+        for _reading in range(MOST_READINGS if pages > 1 else 0):
+            before, (found, pages) = found, self._listed(query, retries)
+            if before.keys() == found.keys():
                 break
+        else:
+            if pages > 1:
+                message = "GET /resources: the list changes faster than its pages can be read."
+                raise ApiError(message, "protocol", status_code=200, passing=True)
+        return [read_resource(item) for item in found.values()]
+
+    def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int]:
+        """The resources of all pages by their ids, and how many pages there are. Raises ApiError."""
+        found: dict[str, t.Any] = {}
+        first: float | None = None
+        for number in range(1, MOST_PAGES + 1):
+            answer = self._answer("GET", "/resources", query=query, retries=retries)
+            items = list_in(answer.data, RESOURCE_ENVELOPES, "GET /resources")
+            known = len(found)
+            _collect(found, items)
+            page = Page(marks_of(answer.data, answer.status, answer.headers), len(items), len(found), first)
+            try:
+                following = page.following
+            except Incomplete as error:
+                raise ApiError(f"GET /resources: {error}", "protocol", status_code=200) from None
+            if following is None:
+                return found, number
+            if len(found) == known or len(found) > MOST_RESOURCES:
+                break
+            first = page.number if first is None else first
             query = {**query, **following}
         raise ApiError("GET /resources: the API's pages do not come to an end.", "protocol", status_code=200)
 
@@ -161,21 +179,24 @@ class SupplyApi:
     # The way to HTTP
 
     def _read(self, method: str, path: str, **how: t.Any) -> t.Any:
+        return self._answer(method, path, **how).data
+
+    def _answer(self, method: str, path: str, **how: t.Any) -> Answer:
         return self._exchange(method, path, repeatable=True, **how)
 
     def _change(self, method: str, path: str, **how: t.Any) -> t.Any:
         if self._read_only:
             raise AssertionError(f"{method} {path} must not be sent in check mode")
-        return self._exchange(method, path, repeatable=False, **how)
+        return self._exchange(method, path, repeatable=False, **how).data
 
-    def _exchange(self, method: str, path: str, **how: t.Any) -> t.Any:
+    def _exchange(self, method: str, path: str, **how: t.Any) -> Answer:
         try:
             answer = self._http.exchange(method, path, **how)
         except TransportError as error:
             message = f"{method} {path} brought no answer: {error}."
             raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
         if 200 <= answer.status < 300 and answer.is_json:
-            return answer.data
+            return answer
         place = self._http.redact(answer.location) if answer.location else ""
         raise error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
@@ -268,31 +289,15 @@ def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
     raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
 
 
-def _next_page(data: t.Any) -> dict[str, str] | None:
-    """The query of the page that follows: out of the envelope's ``next``, a link that ends in a query."""
-    following = data.get("next") if isinstance(data, dict) else None
-    if not following:
-        return None
-    # Only the query is taken from the link, so that no answer decides where the token is sent.
-    query = dict(parse_qsl(following.partition("?")[2].partition("#")[0])) if isinstance(following, str) else {}
-    if not query:
-        message = "GET /resources: the API lists only a part, and does not say how to read the rest."
-        raise ApiError(message, "protocol", status_code=200)
-    return query
+def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
+    """Add the items of a page by their ids: one that moved to the next page while it was read stands on both.
 
-
-def _complete(items: list[t.Any], data: t.Any) -> list[t.Any]:
-    """The items of all pages, each once. Raises ApiError if the envelope counts more than it lists."""
-    # A resource that moved to the next page while it was read stands on both.
-    ids = [item.get("resource_id") if isinstance(item, dict) else None for item in items]
-    by_id = {
-        name if isinstance(name, str) and name else number: item for number, (name, item) in enumerate(zip(ids, items))
-    }
-    count = number_of(data.get("total_count")) if isinstance(data, dict) else None
-    if count is not None and count > len(by_id):
-        message = f"GET /resources: the API counts {count:.0f} resources, but lists only {len(by_id)}."
-        raise ApiError(message, "protocol", status_code=200)
-    return list(by_id.values())
+    Of two of one id that is kept which may be billed. What has no id is counted by its own.
+    """
+    for item in items:
+        name = id_of(item.get("resource_id")) if isinstance(item, dict) else None
+        if name not in found or not _states.is_gone(_states.word(item.get("status"))):
+            found[name or f"number {len(found)}: {item!r}"] = item
 
 
 def text_of(value: t.Any) -> str | None:

@@ -18,12 +18,12 @@ import sys
 import time
 import traceback
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from . import _transport
+from . import _pages, _transport
 
 try:
     import requests
@@ -72,6 +72,7 @@ class Answer:
     retry_after: float | None = None  # seconds
     location: str | None = None  # where a redirect that was not followed points to
     ahead: float | None = None
+    headers: t.Mapping[str, str] = field(default_factory=dict)  # those about pages, by names in small letters
 
 
 #: Is told of each attempt: method, path, query, when it began (seconds since the epoch), and the answer that came, if
@@ -345,7 +346,8 @@ class HttpClient:
         own = is_json and "html" not in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if own else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
-        return Answer(response.status_code, is_json, data, retry_after, location, ahead)
+        headers = {name: response.headers[name] for name in _pages.HEADERS if name in response.headers}
+        return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers)
 
 
 def _is_shallow(data: t.Any) -> bool:

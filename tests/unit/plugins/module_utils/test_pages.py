@@ -1,0 +1,315 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A list in pages is read to its end, or it is an error: a part of it is never taken for the whole."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+Body = dict[str, Any]
+
+
+@dataclass
+class Server:
+    """In place of the HTTP client: lists ``ids`` in pages of ``size``, and marks them by ``style``.
+
+    ``understands``: whether it follows the queries of its own marks. ``between`` is called between two requests.
+    """
+
+    ids: list[str]
+    size: int
+    style: Callable[[Server, int, int, Body], dict[str, str] | None]
+    understands: bool = True
+    between: Callable[[Server], None] | None = None
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+    def exchange(self, _method: str, _path: str, query: dict[str, str], **_how: Any) -> Answer:
+        if self.requests and self.between:
+            self.between(self)
+        self.requests.append(query)
+        page = begin = 0
+        if self.understands:
+            page = int(query.get("page", 1)) - 1
+            begin = int(query.get("offset") or query.get("cursor") or page * self.size)
+        body: Body = {"items": [{"resource_id": each} for each in self.ids[begin : begin + self.size]]}
+        headers = self.style(self, begin // self.size, begin, body)
+        return Answer(200, True, body, headers=headers or {})
+
+    def last(self, begin: int) -> bool:
+        return begin + self.size >= len(self.ids)
+
+    @property
+    def pages(self) -> int:
+        return -(-len(self.ids) // self.size)
+
+
+def by_numbers(server: Server, page: int, begin: int, body: Body) -> None:
+    """As fastapi-pagination does."""
+    body.update(total=len(server.ids), page=page + 1, size=server.size, pages=server.pages)
+
+
+def by_numbers_without_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+    body.update(page=page + 1, pages=server.pages)
+
+
+def by_numbers_only(server: Server, page: int, begin: int, body: Body) -> None:
+    body.update(page=page + 1)
+
+
+def by_offset(server: Server, page: int, begin: int, body: Body) -> None:
+    body.update(total=len(server.ids), limit=server.size, offset=begin)
+
+
+def by_offset_without_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+    body.update(limit=server.size, offset=begin)
+
+
+def by_cursor(server: Server, page: int, begin: int, body: Body) -> None:
+    more = not server.last(begin)
+    body.update(has_more=more, next_cursor=str(begin + server.size) if more else None)
+
+
+def by_camel_case(server: Server, page: int, begin: int, body: Body) -> None:
+    more = not server.last(begin)
+    body["pagination"] = {"hasMore": more, "nextCursor": str(begin + server.size) if more else ""}
+
+
+def by_next_page(server: Server, page: int, begin: int, body: Body) -> None:
+    body["meta"] = {"next_page": None if server.last(begin) else page + 2, "total_count": len(server.ids)}
+
+
+def by_link(server: Server, page: int, begin: int, body: Body) -> None:
+    body["next"] = None if server.last(begin) else f"/resources?{urlencode({'page': page + 2})}"
+
+
+def by_nested_link(server: Server, page: int, begin: int, body: Body) -> None:
+    href = f"https://api.example.com/resources?page={page + 2}"
+    body["_links"] = {"self": {"href": "/resources"}} | ({} if server.last(begin) else {"next": {"href": href}})
+
+
+def by_list_of_links(server: Server, page: int, begin: int, body: Body) -> None:
+    body["links"] = [] if server.last(begin) else [{"rel": "next", "href": f"?page={page + 2}"}]
+
+
+def by_header(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+    links = ['<https://api.example.com/resources?page=1>; rel="first"']
+    links += [] if server.last(begin) else [f'<https://api.example.com/resources?page={page + 2}>; rel="next"']
+    return {"link": ", ".join(links)}
+
+
+def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+    following = "" if server.last(begin) else str(page + 2)
+    return {"x-page": str(page + 1), "x-total-pages": str(server.pages), "x-next-page": following}
+
+
+READ = (
+    *(by_numbers, by_numbers_without_a_total, by_numbers_only, by_offset, by_offset_without_a_total, by_cursor),
+    *(by_camel_case, by_next_page, by_link, by_nested_link, by_list_of_links, by_header, by_numbers_in_headers),
+)
+
+
+def only(**marks: Callable[[Server, int], Any]) -> Callable[..., None]:
+    """Marks that say that there is more, and not how it is read."""
+
+    def style(server: Server, _page: int, begin: int, body: Body) -> None:
+        body.update({name: mark(server, begin) for name, mark in marks.items()})
+
+    return style
+
+
+def count(server: Server, _begin: int) -> int:
+    return len(server.ids)
+
+
+def more(server: Server, begin: int) -> bool:
+    return not server.last(begin)
+
+
+REFUSED = {
+    "total": only(total=count),
+    "total as text": only(total=lambda server, _begin: str(len(server.ids))),
+    "total in camel case": only(totalCount=count),
+    "count": only(count=count),
+    "count and no link": only(count=count, next=lambda _server, _begin: None),
+    "has_more": only(has_more=more),
+    "has_more as text": only(has_more=lambda server, begin: str(more(server, begin)).lower()),
+    "pages": only(total_pages=lambda server, _begin: server.pages),
+    "next_token": only(next_token=lambda server, begin: "x" if more(server, begin) else None),
+    "continuation": only(ContinuationToken=lambda server, begin: "x" if more(server, begin) else None),
+    "truncated": only(truncated=more),
+    "last": only(last=lambda server, begin: server.last(begin)),
+    "limit": only(limit=lambda server, _begin: server.size),
+    "in meta": lambda server, _page, _begin, body: body.update(meta={"total": len(server.ids)}),
+    "header": lambda server, _page, _begin, _body: {"x-total-count": str(len(server.ids))},
+    "range": lambda server, _page, begin, _body: {"content-range": f"items 0-{server.size}/{len(server.ids)}"},
+}
+STYLES = {**{style.__name__: style for style in READ}, **REFUSED}
+
+
+def market(server: Any) -> Market:
+    return Market(server)
+
+
+def listed(server: Server) -> list[str]:
+    return [each["resource_id"] for each in market(server).resources()]
+
+
+IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(10)]
+
+
+@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_pages_are_read_to_the_end(style: Any, size: int) -> None:
+    assert listed(Server(IDS, size, style)) == IDS
+
+
+@pytest.mark.parametrize("style", REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("size", [1, 9])
+def test_a_list_that_is_known_to_go_on_is_an_error(style: Any, size: int) -> None:
+    with pytest.raises(ApiError, match="GET /resources: the API") as caught:
+        listed(Server(IDS, size, style))
+    assert caught.value.error_class == "protocol"
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
+def test_one_page_with_all_resources_is_whole(style: Any) -> None:
+    assert listed(Server(IDS, 11, style)) == IDS
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
+def test_an_account_without_machines_is_whole(style: Any) -> None:
+    assert listed(Server([], 5, style)) == []
+
+
+@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
+def test_an_api_that_repeats_its_first_page_is_an_error(style: Any) -> None:
+    with pytest.raises(ApiError, match="do not come to an end"):
+        listed(Server(IDS, 5, style, understands=False))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [{"page": 2, "pages": 10}, {"page": 10, "pages": 10, "total": 1}, {"offset": 5, "total": 1}, {"meta": {"page": 3}}],
+    ids=str,
+)
+def test_a_list_that_does_not_begin_with_its_first_page_is_an_error(marks: Body) -> None:
+    with pytest.raises(ApiError, match="does not begin its list with the first page"):
+        listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks)))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"page": 0, "pages": 1},
+        {"page": {"number": 0, "size": 1, "totalElements": 1, "totalPages": 1}, "last": True},
+        {"current_page": 1, "last_page": 1, "per_page": 1, "from": 1, "to": 1, "next_page_url": None},
+        {"links": {"next": None, "last": "/resources?page=1", "self": "/resources"}},
+        {"has_more": False, "limit": 1},
+        {"size": 1},
+        {"next_cursor": ""},
+        {"previous_page": None, "next_page": None, "total": 1},
+        {"count": 0},
+    ],
+    ids=str,
+)
+def test_marks_of_a_whole_list(marks: Body) -> None:
+    assert listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks))) == IDS[:1]
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"next_page": True},
+        {"next_page": "two"},
+        {"next": {"href": "/resources/2"}},
+        {"has_more": False, "total": 2},
+        {"next": None, "page": 1, "total_pages": None, "hasNext": "yes"},
+        {"limit": 1, "total": None},
+        {"limit": 1, "has_more": None},
+        {"complete": False},
+        {"nextMarker": 7},
+        {"links": {"next": "/resources/2", "last": "x"}},
+    ],
+    ids=str,
+)
+def test_marks_of_a_part(marks: Body) -> None:
+    with pytest.raises(ApiError, match="GET /resources: "):
+        listed(Server(IDS[:1], 1, lambda *args: args[3].update(marks)))
+
+
+def test_a_partial_answer_is_an_error() -> None:
+    """By its status alone (RFC 9110, 15.3.7)."""
+    server = Server(IDS, 5, lambda *_args: None)
+    answer = server.exchange("GET", "/resources", {})
+    server.exchange = lambda *_args, **_how: Answer(206, True, answer.data)  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="lists only a part"):
+        listed(server)
+
+
+@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
+def test_a_machine_that_moves_to_a_page_that_was_read_is_not_left_out(style: Any) -> None:
+    """The first of the list ends after the first page was read, so one of the second page moves to the first."""
+
+    def first_ends(server: Server) -> None:
+        if len(server.requests) == 1:
+            del server.ids[0]
+            server.ids.append("new")
+
+    assert listed(Server(list(IDS), 5, style, between=first_ends)) == [*IDS[1:], "new"]
+
+
+def test_a_list_that_never_rests_is_an_error() -> None:
+    def rotates(server: Server) -> None:
+        server.ids = [*server.ids[1:], f"new-{len(server.requests)}"]
+
+    with pytest.raises(ApiError, match="changes faster than its pages can be read") as caught:
+        listed(Server(list(IDS), 4, by_numbers, between=rotates))
+    assert caught.value.passing
+
+
+ID = st.sampled_from(IDS).flatmap(lambda each: st.sampled_from([each, each.upper().replace("8000", "800A")]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(ids=st.lists(ID, max_size=12), size=st.integers(1, 6), style=st.sampled_from(sorted(STYLES)), data=st.data())
+def test_a_part_of_the_list_is_never_taken_for_the_whole(
+    ids: list[str], size: int, style: str, data: st.DataObject
+) -> None:
+    """Lists with ids in capitals and repeated ones, by any mark, while machines end and are bought between requests."""
+    spelled = [each if data.draw(st.booleans()) else each.upper() for each in ids]
+    chance = random.Random(data.draw(st.integers()))
+    changes = data.draw(st.integers(0, 3))
+    lived = {each.lower() for each in ids}  # all the time
+
+    def change(server: Server) -> None:
+        nonlocal changes
+        if changes and chance.random() < 0.6:
+            changes -= 1
+            if server.ids and chance.random() < 0.7:
+                gone = server.ids.pop(chance.randrange(len(server.ids)))
+                server.ids = [each for each in server.ids if each.lower() != gone.lower()]
+                lived.discard(gone.lower())
+            else:
+                server.ids.append(f"new-{changes}")
+
+    server = Server(spelled, size, STYLES[style], data.draw(st.booleans()), change)
+    try:
+        found = listed(server)
+    except ApiError as error:
+        assert error.error_class == "protocol"
+        return
+    assert lived <= set(found)
+    assert len(found) == len(set(found))
+    assert all(each == each.lower() for each in found)
