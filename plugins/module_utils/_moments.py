@@ -26,7 +26,8 @@ def formatted(seconds: float, form: str) -> str:
 
 def utc(seconds: float) -> str:
     """A moment as the registry and programs write it, down to the second: ``2026-01-31T12:00:00Z``."""
-    return formatted(seconds, "%Y-%m-%dT%H:%M:%SZ")
+    moment = calendar(seconds)
+    return UNKNOWN if moment is None else f"{moment.isoformat()[:19]}Z"
 
 
 def seconds_of(value: object, *, zoned: bool = False) -> float | None:
@@ -41,7 +42,7 @@ def seconds_of(value: object, *, zoned: bool = False) -> float | None:
         if zoned and not moment.tzinfo:
             return None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-        return seconds if calendar(seconds) else None
+        return seconds if 0 <= seconds < END else None
     except (ValueError, OverflowError):
         return None
 

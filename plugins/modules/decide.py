@@ -270,7 +270,8 @@ purchase:
 spend:
   description:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
-      C(days) and C(months) (UTC) are mappings of its parts, C(purchases) is a list of all that was bought.
+      C(days) and C(months) (UTC) are mappings of its parts. C(purchases) is a list of what may run and of the 1000
+      purchases that have ended last; C(purchases_left_out) counts those that have ended before.
     - C(price_per_hour) is what may be billed now. C(unknown) counts purchases of which price or beginning is unknown;
       they are in no sum.
   returned: success

@@ -9,7 +9,6 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from .. import _decide_spec, _spec
 from .._operation import Failure, Operation, Params, Result
@@ -98,7 +97,7 @@ def _unentered(folder: Place, registries: Registries) -> list[Bill]:
     """What the folder's ledger has beside the entries: what has ended, and what lost its entry."""
     bills = [each for each in registries.at(folder).ledger().bills if each.why != MOVED and each.begin is not None]
     # Of an entry that a person has written there may be machines and no offer.
-    named = [replace(each, offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in bills]
+    named = [each._replace(offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in bills]
     return [each for each in named if not (each.runs and each.registered)]
 
 

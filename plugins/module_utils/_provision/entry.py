@@ -135,50 +135,62 @@ def read_entry(variables: Variables | None) -> Entry:
     """
     known = variables or {}
     offer = known.get("provision_offer")
-    price = number_of(known.get("provision_price_per_hour"))
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
-        offer_id=_text(known.get("provision_procured_offer_id")).lower(),
-        resource_ids=tuple(dict.fromkeys(map(str.lower, _texts(known.get("provision_resource_ids"))))),
-        purchase=_text(known.get("provision_purchase")).lower(),
-        price_per_hour=None if price is None or price < 0 else price,
+        offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
+        resource_ids=ids_of(known.get("provision_resource_ids")),
+        purchase=text_of(known.get("provision_purchase")).lower(),
+        price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
-        journaled_at=_text(known.get("provision_journaled_at")),
+        journaled_at=text_of(known.get("provision_journaled_at")),
         clock=clock_of(known.get(NOTED_BY)),
-        name=_text(known.get("provision_resource_name")),
-        project=_text(known.get("provision_project")),
-        groups=_texts(known.get("provision_groups")),
+        name=text_of(known.get("provision_resource_name")),
+        project=text_of(known.get("provision_project")),
+        groups=texts_of(known.get("provision_groups")),
         verified=known.get("provision_verified") is True,
         adopted=known.get("provision_adopted") is True,
-        bootstrap_host_key=_text(known.get("provision_bootstrap_host_key")),
-        identity_file=_text(known.get("provision_identity_file")),
-        host_keys=_texts(known.get("provision_host_keys")),
-        ssh_trust=_text(known.get("provision_ssh_trust")) or "first_use",
-        held_by=_text(known.get(HELD_BY)),
-        bought_by=_text(known.get(BOUGHT_BY)),
+        bootstrap_host_key=text_of(known.get("provision_bootstrap_host_key")),
+        identity_file=text_of(known.get("provision_identity_file")),
+        host_keys=texts_of(known.get("provision_host_keys")),
+        ssh_trust=text_of(known.get("provision_ssh_trust")) or "first_use",
+        held_by=text_of(known.get(HELD_BY)),
+        bought_by=text_of(known.get(BOUGHT_BY)),
         offer=offer if isinstance(offer, t.Mapping) else {},
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),
-        leased=_text(known.get(LEASED)),
+        leased=text_of(known.get(LEASED)),
         ends_at=_moment(known.get(ENDS_AT)),
         at_most=number_of(known.get(AT_MOST)),
-        idles=_text(known.get(IDLES)),
+        idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
     )
 
 
 def _moment(value: t.Any) -> str:
     """A moment as text; YAML reads one that a person wrote without quotes as a time."""
-    return value.isoformat() if isinstance(value, datetime) else _text(value)
+    return value.isoformat() if isinstance(value, datetime) else text_of(value)
 
 
 def _list(value: t.Any) -> t.Sequence[t.Any]:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
-def _texts(value: t.Any) -> tuple[str, ...]:
-    return tuple(filter(None, (_text(each) for each in _list(value) if not isinstance(each, bool))))
+def price_in(value: t.Any) -> float | None:
+    """USD per hour; None for what is no price."""
+    price = number_of(value)
+    return None if price is None or price < 0 else price
 
 
-def _text(value: t.Any) -> str:
+def ids_of(value: t.Any) -> tuple[str, ...]:
+    """Ids, or a single one, in small letters and each once."""
+    return tuple(dict.fromkeys(each.lower() for each in texts_of(value)))
+
+
+def texts_of(value: t.Any) -> tuple[str, ...]:
+    """Texts that are not empty, or a single one."""
+    return tuple(filter(None, (text_of(each) for each in _list(value) if not isinstance(each, bool))))
+
+
+def text_of(value: t.Any) -> str:
+    """What a person may have written as a text, without blanks around it; empty for nothing."""
     return "" if value is None else str(value).strip()

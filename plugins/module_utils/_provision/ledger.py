@@ -11,14 +11,15 @@ is never below it. Pure: knows no files and no clock. This module util is privat
 
 from __future__ import annotations
 
+import functools
 import math
 import typing as t
 from collections import Counter
-from dataclasses import dataclass
+from sys import intern
 
 from .._moments import seconds_of
 from .._text import grouped, number_of
-from .entry import Entry, read_entry
+from .entry import Entry, ids_of, price_in, text_of, texts_of
 from .spending import Bill
 
 # The events of a ledger. Each line says all that is known of the purchase then.
@@ -43,25 +44,38 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Line:
+class Facts(t.NamedTuple):
+    """What a line says of its purchase, as `Entry` has it."""
+
+    offer_id: str = ""
+    resource_ids: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+    groups: tuple[str, ...] = ()
+    project: str = ""
+    journaled_at: str = ""
+    ends_at: str = ""
+
+
+class Line(t.NamedTuple):
     """An event. Moments are in seconds since the epoch; ``begin`` is that of the claim that it belongs to.
 
     ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
     ``ahead``: seconds by which the API's clock, if that noted the moments, was ahead of the controller's.
+    ``text``: the hash of what the file has; a merge may repeat a line, while each run writes a line once.
     """
 
     event: str
     host: str
-    entry: Entry
+    entry: Facts | Entry
     at: float | None = None
     begin: float | None = None
     why: str = ""
     renews: str = ""
     ahead: float = 0.0
+    text: int = 0
 
     @property
-    def purchase(self) -> tuple[str, str]:
+    def purchase(self) -> Purchase:
         """Host and offer. Entries that persons have written may name a machine and no offer."""
         return self.host, self.entry.offer_id or next(iter(self.entry.resource_ids), "")
 
@@ -71,15 +85,37 @@ class Line:
         return self.entry.journaled_at
 
 
-_NOTHING = Line("", "", Entry())
+Purchase = tuple[str, str]
+_NOTHING = Line("", "", Facts())
 
 
-def read_line(line: t.Mapping[str, t.Any]) -> Line:
-    """A line of a file."""
-    entry = read_entry({name: line.get(own) for name, own in NAMES.items()})
-    host, at, begin = str(line["host"]), seconds_of(line.get("at")), seconds_of(entry.journaled_at)
-    why, renews, ahead = str(line.get("why") or ""), str(line.get("renews") or ""), number_of(line.get("ahead")) or 0.0
-    return Line(str(line["event"]), host, entry, at, begin, why, renews, ahead)
+def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
+    """A line of a file, however a person may have written it."""
+    facts, why, renews = facts_of(line), str(line.get("why") or ""), str(line.get("renews") or "")
+    at, begin = seconds_of(line.get("at")), seconds_of(facts.journaled_at)
+    ahead = number_of(line.get("ahead")) or 0.0
+    # Thousands of lines have the same words.
+    return Line(
+        intern(str(line["event"])), intern(str(line["host"])), facts, at, begin, intern(why), renews, ahead, text
+    )
+
+
+def facts_of(line: t.Mapping[str, t.Any]) -> Facts:
+    """What a line of a file says of its purchase: by the rules of `read_entry`, only faster."""
+    return Facts(
+        text_of(line.get("offer_id")).lower(),
+        ids_of(line.get("resource_ids")),
+        price_in(line.get("price_per_hour")),
+        _once(texts_of(line.get("groups"))),
+        intern(text_of(line.get("project"))),
+        text_of(line.get("journaled_at")),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _once(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The same groups, once in memory."""
+    return groups
 
 
 def line_of(host: str, entry: Entry) -> Line | None:
@@ -88,18 +124,98 @@ def line_of(host: str, entry: Entry) -> Line | None:
     return Line(event, host, entry, begin=seconds_of(entry.journaled_at)) if event else None
 
 
+class Book:
+    """The purchases of a ledger while its lines are read, in the order in which they appear.
+
+    A purchase that has ended, as nearly all have, is no more than its bill. If the file has more to say of it after
+    that, it is one of those `again`, and the file is to be read once more for them. ``held``: what the registry says
+    now. ``since``: what was over then is left out (seconds since the epoch).
+    """
+
+    def __init__(self, held: t.Iterable[Line] = (), since: float = 0.0) -> None:
+        self._held = grouped((line.purchase, line) for line in held)
+        self._since = since
+        self._purchases: dict[Purchase, list[Line] | Bill | None] = {}
+        self.again: set[Purchase] = set()
+
+    def expects(self, purchase: Purchase) -> bool:
+        """Whether nothing is known of the purchase yet, which is about to be read; it keeps its place among others."""
+        return self._purchases.setdefault(purchase, []) == [] and purchase not in self.again
+
+    def add(self, line: Line) -> None:
+        """A line of the file."""
+        known = self._purchases.setdefault(line.purchase, [])
+        if not isinstance(known, list):
+            self.again.add(line.purchase)
+        elif all(line.text != each.text for each in known):
+            known.append(line)
+            if line.event == ENDED:
+                self._shorten(line.purchase, known)
+
+    def _shorten(self, purchase: Purchase, lines: t.Sequence[Line]) -> None:
+        """Keep no more than the bill of a purchase that has ended by these lines."""
+        bill = bill_of(lines) if purchase not in self._held and purchase not in self.again else None
+        if bill is not None and bill.end is not None:
+            self._purchases[purchase] = None if self.is_over(bill.end) else bill
+
+    def closes(self, purchase: Purchase) -> bool:
+        """Whether the book has nothing of the purchase yet, so that `close` may follow."""
+        return not self._purchases.get(purchase) and purchase not in self._held
+
+    def close(self, purchase: Purchase, end: Line | None) -> None:
+        """A purchase of which all lines say what its end says; None for one that is left out."""
+        self._purchases[purchase] = end and _closed(end)
+
+    def is_over(self, end: float) -> bool:
+        """Whether what has ended at a moment is left out."""
+        return end <= self._since
+
+    def bill(self, purchase: Purchase) -> Bill | None:
+        """What one purchase has cost; None if it is not known, or nothing came of it."""
+        known = self._purchases.get(purchase, [])
+        return bill_of(known) if isinstance(known, list) else known
+
+    def begin_again(self) -> t.Collection[Purchase]:
+        """Forget the purchases `again`, of which all lines will be read once more, and return them."""
+        self._purchases.update({purchase: [] for purchase in self.again})
+        return self.again
+
+    def _lines(self) -> t.Iterator[tuple[Purchase, list[Line]]]:
+        """The purchases that are no bill yet, with all that is known of them."""
+        for purchase in {**self._purchases, **self._held}:
+            known = self._purchases.get(purchase, [])
+            if isinstance(known, list):
+                yield purchase, [*known, *self._held.get(purchase, ())]
+
+    def bills(self, broken: t.Container[str] = ()) -> list[Bill]:
+        """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
+        rest = {purchase: bill_of(lines, broken) for purchase, lines in self._lines()}
+        found = {**self._purchases, **rest}.values()
+        return [bill for bill in found if isinstance(bill, Bill) and _is_since(bill, self._since)]
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
+        open_ = (lines for _purchase, lines in self._lines() if not _of(lines, ENDED))
+        return max((0.0, *(line.ahead for lines in open_ for line in lines)))
+
+
+def _is_since(bill: Bill, since: float) -> bool:
+    return bill.until(math.inf) > since
+
+
+def _closed(end: Line) -> Bill:
+    """The bill of a purchase of which each line says what its end says."""
+    facts = end.entry
+    about = (facts.project or "default", end.host, facts.offer_id, facts.resource_ids, facts.groups)
+    return Bill(*about, facts.price_per_hour, end.begin, end.at, end.why)
+
+
 def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:
     """What was or may be billed since a moment. ``broken``: hosts whose entries cannot be read."""
     purchases = grouped((line.purchase, line) for line in lines)
-    bills = (_bill(each, broken) for each in purchases.values())
-    return [bill for bill in bills if bill is not None and bill.until(math.inf) > since]
-
-
-def ahead(lines: t.Iterable[Line]) -> float:
-    """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
-    purchases = grouped((line.purchase, line) for line in lines)
-    open_ = (each for each in purchases.values() if not _of(each, ENDED))
-    return max((0.0, *(line.ahead for each in open_ for line in each)))
+    bills = (bill_of(each, broken) for each in purchases.values())
+    return [bill for bill in bills if bill is not None and _is_since(bill, since)]
 
 
 def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:
@@ -107,7 +223,7 @@ def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:
     return [line for line in lines if line.event in events]
 
 
-def _bill(lines: t.Sequence[Line], broken: t.Container[str]) -> Bill | None:
+def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | None:
     """What the lines of one purchase come to: the earliest begin, the highest price, and the newest of the rest."""
     proofs, ends = _proofs(lines), _of(lines, ENDED)
     known = sorted([*proofs, *ends], key=_age)

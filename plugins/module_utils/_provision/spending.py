@@ -10,6 +10,7 @@ whichever way they are made. Pure: knows no clock. This module util is private t
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import typing as t
@@ -17,6 +18,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fractions import Fraction
+from functools import cached_property
 
 from .._moments import seconds_of, utc
 from .._text import number_of, printable
@@ -25,11 +27,11 @@ from .sums import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds
+MOST_PUBLISHED = 1000  # ended purchases in a result, one by one; sums have all
 UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
-@dataclass(frozen=True)
-class Bill:
+class Bill(t.NamedTuple):
     """A purchase as the ledger has it. ``price``: USD per hour for the whole offer, None if unknown.
 
     Moments are seconds since the epoch. ``begin``: when it was about to be sent, None if nobody noted it; ``end``:
@@ -101,6 +103,15 @@ class Spent:
     unknown: int = 0  # purchases of which nobody knows what they cost
     runs: Sum = field(default_factory=lambda: Sum(0.0))
 
+    def add(self, bill: Bill, seconds: float, millionths: int) -> None:
+        """Count a purchase in."""
+        self.purchases += 1
+        self.seconds += seconds
+        self.millionths += millionths
+        if bill.runs:
+            more = add_up([self.runs.total, bill.price_per_hour])
+            self.runs = Sum(more.total, self.runs.unknown + more.unknown)
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -130,8 +141,16 @@ class Spending:
             "groups": {name: _row(row) for name, row in self.groups.items()},
             "days": {day: dollars(millionths) for day, millionths in self.days.items()},
             "months": {month: dollars(millionths) for month, millionths in self.months.items()},
-            "purchases": [self._purchase(bill) for bill in self.bills],
+            "purchases": [self._purchase(bill) for bill in self._newest],
+            "purchases_left_out": len(self.bills) - len(self._newest),
         }
+
+    @cached_property
+    def _newest(self) -> list[Bill]:
+        """What may run, and of the rest those that have ended last. All of many thousands would fill a workflow."""
+        over = sorted((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
+        left_out = {number for _end, number in over[:-MOST_PUBLISHED]}
+        return [bill for number, bill in enumerate(self.bills) if number not in left_out]
 
     def _purchase(self, bill: Bill) -> dict[str, t.Any]:
         return {
@@ -163,8 +182,17 @@ def cost(price: float | None, begin: float, end: float) -> int:
     """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
     if price is None or end <= begin:
         return 0
-    # A price is the decimal that it is written as, not the float next to it.
-    return math.ceil(Fraction(str(price)) * (Fraction(end) - Fraction(begin)) * MILLION / 3600)
+    per_hour, seconds = _exact(price), end - begin
+    # Whole seconds, which ledgers of files have, need no fractions, which take most of the time of a long report.
+    if begin.is_integer() and end.is_integer():
+        return -(-int(seconds) * per_hour.numerator * MILLION // (3600 * per_hour.denominator))
+    return math.ceil(per_hour * (Fraction(end) - Fraction(begin)) * MILLION / 3600)
+
+
+@functools.lru_cache(maxsize=1024)
+def _exact(price: float) -> Fraction:
+    """The decimal that a price is written as, not the float next to it."""
+    return Fraction(str(price))
 
 
 def dollars(millionths: int) -> float:
@@ -183,19 +211,22 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     hosts: dict[str, Spent] = defaultdict(Spent)
     groups: dict[str, Spent] = defaultdict(Spent)
     days, months = Counter[str](), Counter[str]()
+    unknown = []
     for bill in known:
-        parts = list(_days(bill, since, now)) if bill.is_known else []
-        for day, millionths in parts:
-            days[day] += millionths
-            months[day[:7]] += millionths
-        for rows, names in ((hosts, [bill.label]), (groups, dict.fromkeys(bill.groups) or [UNGROUPED])):
-            for name in names:
-                row = rows[name]
-                row.purchases += 1
-                row.seconds += bill.seconds(since, now)
-                row.millionths += sum(millionths for _day, millionths in parts)
-                row.unknown += not bill.is_known
-                row.runs = _with(row.runs, bill)
+        seconds, millionths = bill.seconds(since, now), 0
+        is_known = bill.is_known
+        for day, part in _days(bill, since, now) if is_known else ():
+            days[day] += part
+            millionths += part
+        rows = [hosts[bill.label], *(groups[name] for name in dict.fromkeys(bill.groups) or [UNGROUPED])]
+        for row in rows:
+            row.add(bill, seconds, millionths)
+        if not is_known:
+            unknown.append(bill)
+            for row in rows:
+                row.unknown += 1
+    for day, millionths in days.items():
+        months[day[:7]] += millionths
     return Spending(
         since=since,
         now=now,
@@ -204,17 +235,10 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         days=dict(sorted(days.items())),
         months=dict(sorted(months.items())),
         total=sum(days.values()),
-        unknown=tuple(bill for bill in known if not bill.is_known),
+        unknown=tuple(unknown),
         runs=add_up([0.0, *(bill.price_per_hour for bill in known if bill.runs)]),
         bills=tuple(known),
     )
-
-
-def _with(runs: Sum, bill: Bill) -> Sum:
-    if not bill.runs:
-        return runs
-    more = add_up([runs.total, bill.price_per_hour])
-    return Sum(more.total, runs.unknown + more.unknown)
 
 
 def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
@@ -229,7 +253,12 @@ def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
 
 def day_of(moment: float) -> str:
     """The day of a moment (UTC): ``2026-01-31``."""
-    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d")
+    return _date(moment // DAY)
+
+
+@functools.lru_cache(maxsize=4096)
+def _date(day: float) -> str:
+    return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
 
 
 def since_of(value: object, now: float) -> float:

@@ -18,7 +18,7 @@ import uuid
 
 from .._provision.clock import NOTED_BY, Clock, clock_of
 from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
-from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, ahead, fold, line_of, read_line
+from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
 from .._provision.place import Folder
 from .._provision.spending import Bill, Ledger
 from . import _ledger
@@ -180,11 +180,10 @@ class HostFile:
     def _bill(self, entry: Entry) -> Bill | None:
         """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
         host = host_of(self._path)
-        of_entry = line_of(host, entry)
+        book, of_entry = Book(), line_of(host, entry)
         with contextlib.suppress(RegistryError):
-            lines = map(read_line, _ledger.read(ledger_file(self._path), host)[0])
-            return next(iter(fold(line for line in lines if of_entry and line.purchase == of_entry.purchase)), None)
-        return None
+            _ledger.read(ledger_file(self._path), book, host)
+        return book.bill(of_entry.purchase) if of_entry else None
 
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
@@ -275,17 +274,17 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     path = os.path.join(os.path.abspath(folder), LEDGER)
     for _look in range(2):
         known, broken = entries(folder)
-        lines, unread = _ledger.read(path)
-        now = filter(None, (line_of(host, read_entry(entry)) for host, entry in known.items()))
-        told = [*map(read_line, lines), *now]
-        bills = fold(told, since, broken)
+        now = (line_of(host, read_entry(entry)) for host, entry in known.items())
+        book = Book(filter(None, now), since)
+        unread = _ledger.read(path, book)
+        bills = book.bills(broken)
         # What has begun between entries and ledger seems to have no entry, until the next look.
-        if all(bill.registered for bill in bills):
+        if all(bill.registered for bill in bills) or entries(folder) == (known, broken):
             break
     warnings = list(broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
-    return Ledger(tuple(bills), time.time() + ahead(told), tuple(warnings))
+    return Ledger(tuple(bills), time.time() + book.ahead, tuple(warnings))
 
 
 def _merged(entry: Variables, changes: Variables) -> Variables:

@@ -79,7 +79,7 @@ TABLE = {
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),
     "the price rose": ([*BOUGHT, line(ENDED, B + 3600, B, 5.0)], Told(B, B + 3600, 5.0)),
     "two clones noted the end": ([*OVER, line(ENDED, B + 9000, B)], Told(B, B + 3600)),
-    "an end by hand": ([*BOUGHT, replace(line(ENDED, B + 9, B), entry=entry(X))], Told(B, B + 9)),
+    "an end by hand": ([*BOUGHT, line(ENDED, B + 9, B)._replace(entry=entry(X))], Told(B, B + 9)),
     "a clock behind noted the end": ([*BOUGHT, line(ENDED, B - 9, B)], Told(B, B - 9)),
     "the registry still has it": ([*OVER, line(HELD, 0.0, B)], Told(B, None)),
     "the registry was freed": ([line(SENT, A, A), line(FREED, 0.0, A)], None),

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
+    MILLION,
+    MOST_PUBLISHED,
     Bill,
     cents,
     cost,
@@ -34,7 +37,7 @@ BILL = Bill("default", "gpu-1", "o", ("r",), ("gpu",), 2.4, at("2026-02-27T18:00
 
 
 def ended(when: str, **fields: Any) -> Bill:
-    return replace(BILL, end=at(when), why="decommissioned", **fields)
+    return BILL._replace(end=at(when), why="decommissioned", **fields)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +48,13 @@ def ended(when: str, **fields: Any) -> Bill:
         pytest.param(ended("2026-02-28T00:00:00Z"), 0.0, {"2026-02-27": 14.4}, id="at midnight"),
         pytest.param(BILL, at("2026-02-28T12:00:00Z"), {"2026-02-28": 28.8, "2026-03-01": 28.8}, id="since a moment"),
         pytest.param(ended("2026-02-27T19:00:00Z"), at("2026-02-28T00:00:00Z"), {}, id="ended before that"),
-        pytest.param(replace(BILL, begin=NOW + 5), 0.0, {}, id="by a clock that is ahead"),
+        pytest.param(BILL._replace(begin=NOW + 5), 0.0, {}, id="by a clock that is ahead"),
         pytest.param(
             ended("2026-03-01T13:00:00Z"), at("2026-03-01T00:00:00Z"), {"2026-03-01": 31.2}, id="by ours later"
         ),
-        pytest.param(replace(BILL, price_per_hour=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
-        pytest.param(replace(BILL, price_per_hour=None), 0.0, {}, id="price unknown"),
-        pytest.param(replace(BILL, begin=None), 0.0, {}, id="beginning unknown"),
+        pytest.param(BILL._replace(price_per_hour=0.0, begin=NOW - 60), 0.0, {"2026-03-01": 0.0}, id="for nothing"),
+        pytest.param(BILL._replace(price_per_hour=None), 0.0, {}, id="price unknown"),
+        pytest.param(BILL._replace(begin=None), 0.0, {}, id="beginning unknown"),
     ],
 )
 def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
@@ -66,8 +69,8 @@ def test_rows() -> None:
     bills = [
         BILL,
         ended("2026-02-27T19:00:00Z", offer_id="p", groups=("gpu", "train")),
-        replace(BILL, host="gpu-2", price_per_hour=None),
-        replace(BILL, host="gpu-2", project="red", groups=(), price_per_hour=1.0, begin=at("2026-03-01T11:00:00Z")),
+        BILL._replace(host="gpu-2", price_per_hour=None),
+        BILL._replace(host="gpu-2", project="red", groups=(), price_per_hour=1.0, begin=at("2026-03-01T11:00:00Z")),
     ]
     found = spent(bills, NOW)
     assert list(found.hosts) == ["gpu-1", "gpu-2", "red/gpu-2"]
@@ -87,9 +90,26 @@ def test_rows() -> None:
     assert (dollars(found.total), found.runs, [bill.host for bill in found.unknown]) == (104.2, Sum(3.4, 1), ["gpu-2"])
 
 
+def test_of_many_purchases_those_are_published_that_may_run_or_have_ended_last() -> None:
+    over = [ended("2026-02-27T19:00:00Z")] * 3
+    older = [ended("2026-02-26T19:00:00Z", begin=at("2026-02-26T18:00:00Z"))] * MOST_PUBLISHED
+    found = spent([*older, BILL, *over], NOW).published
+    assert found["purchases_left_out"] == 3 and len(found["purchases"]) == MOST_PUBLISHED + 1
+    assert [each["end"] for each in found["purchases"][-4:]] == [None, *["2026-02-27T19:00:00Z"] * 3]
+    assert found["groups"]["gpu"]["purchases"] == MOST_PUBLISHED + 4
+    assert spent([BILL, *over], NOW).published["purchases_left_out"] == 0
+
+
+@given(price=st.floats(0, 1000).map(lambda price: round(price, 6)), begin=st.integers(0, 10**9), more=st.floats(0, 1e7))
+def test_whole_seconds_cost_what_fractions_of_them_do(price: float, begin: int, more: float) -> None:
+    for end in (begin + more, float(begin + int(more))):
+        exact = Fraction(str(price)) * (Fraction(end) - begin) * MILLION / 3600
+        assert cost(price, float(begin), end) == math.ceil(exact)
+
+
 def test_what_is_published() -> None:
     found = spent(
-        [ended("2026-02-27T19:00:00.5Z"), replace(BILL, price_per_hour=None, begin=None)], NOW, at("2026-02-01")
+        [ended("2026-02-27T19:00:00.5Z"), BILL._replace(price_per_hour=None, begin=None)], NOW, at("2026-02-01")
     )
     published = found.published
     assert (published["since"], published["until"]) == ("2026-02-01T00:00:00Z", "2026-03-01T12:00:00Z")
@@ -142,7 +162,7 @@ def test_all_sums_agree(found: list[Bill], since: float) -> None:
 def test_a_period_and_what_was_before_are_all(found: list[Bill], since: float) -> None:
     """But for what is rounded up on the day that is cut."""
     later = spent(found, NOW, since)
-    before = spent([replace(bill, end=min(bill.end or NOW, since)) for bill in found], NOW)
+    before = spent([bill._replace(end=min(bill.end or NOW, since)) for bill in found], NOW)
     whole = spent(found, NOW)
     assert 0 <= later.total + before.total - whole.total <= len(found) or since > NOW
 

@@ -11,19 +11,39 @@ import json
 import multiprocessing
 import os
 import stat
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import MADE, REFUSED, SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MADE,
+    REFUSED,
+    SENT,
+    read_entry,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import (
+    ADOPTED,
+    ENDED,
+    NAMES,
+    NOTHING,
+    Book,
+    facts_of,
+    fold,
+    line_of,
+    read_line,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append, read
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import ledger_file
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 
@@ -71,6 +91,13 @@ def buy(folder: Path, host: str = "gpu-1", offer_id: str = OFFER_ID) -> HostFile
 
 def bills(folder: Path) -> list[Bill]:
     return list(_files.ledger(str(folder)).bills)
+
+
+def read(path: str) -> tuple[list[dict[str, Any]], int]:
+    """The lines of a file, and how many cannot be read."""
+    unread = _ledger.read(path, Book())
+    texts = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return [json.loads(text) for text in texts], unread
 
 
 def events(folder: Path) -> list[str]:
@@ -302,3 +329,141 @@ def test_what_is_sent_after_a_refusal_counts_from_then(folder: Path) -> None:
     file.claim(journal(provision_journaled_at="2026-02-01T00:00:00Z"))
     (bill,) = bills(folder)
     assert bill.begin == seconds_of("2026-02-01T00:00:00Z")
+
+
+# Two clones
+
+
+def git(folder: Path, *words: str) -> None:
+    about = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(folder), *about, *words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("first", ["refused", "bought"])
+def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> None:
+    """As docs/spend.md says. One clone's purchase was refused, the other's was made, and has ended."""
+    ledger = ".compute_index_supply.ledger"
+    home, clone = tmp_path / "one", tmp_path / "other"
+    home.mkdir()
+    git(home, "init", "-q", "-b", "main")
+    (home / ".gitattributes").write_text(f"{ledger} merge=union\n")
+    append(str(home / ledger), {"event": "sent", "host": "older", "offer_id": "o-1", "at": SINCE})
+    git(home, "add", "-A")
+    git(home, "commit", "-qm", "begin")
+    git(tmp_path, "clone", "-q", str(home), str(clone))
+    about = {"host": "gpu-1", "offer_id": OFFER_ID, "price_per_hour": 2.0}
+    sent, over = {**about, "event": "sent"}, {**about, "resource_ids": [RESOURCE_ID]}
+    later = utc(BEGIN + 60)
+    told = {
+        "refused": [{**sent, "at": SINCE, "journaled_at": SINCE}, {**about, "event": "nothing", "journaled_at": SINCE}],
+        "bought": [
+            {**sent, "at": later, "journaled_at": later, "run": "b"},
+            {**over, "event": "made", "at": later, "journaled_at": later, "run": "b"},
+            {**over, "event": "ended", "at": utc(BEGIN + 60 + 9 * 3600), "journaled_at": later, "why": "gone"},
+        ],
+    }
+    for folder, lines in ((home, told.pop(first)), (clone, next(iter(told.values())))):
+        for line in lines:
+            append(str(folder / ledger), line)
+        git(folder, "commit", "-qam", "more")
+    git(clone, "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
+    git(home, "pull", "-q", "--no-rebase", "--no-edit", str(clone), "main")
+    for folder in (home, clone):
+        found = {bill.host: bill for bill in bills(folder)}
+        assert found["gpu-1"].cost(0, BEGIN + 1e6) == 18 * MILLION and found["older"].runs
+    # By hand, without git: the lines of one file behind those of the other; what is in both counts once.
+    (home / ledger).write_text((home / ledger).read_text() + (clone / ledger).read_text())
+    assert {bill.host: bill for bill in bills(home)} == found
+
+
+# Reading
+
+
+RUNS = {"one": "0" * 12, "two": "a" * 12}
+PARTS = st.fixed_dictionaries(
+    {
+        "event": st.sampled_from([SENT, NOTHING, MADE, ADOPTED, ENDED]),
+        "at": st.sampled_from([None, "soon", *(utc(BEGIN + hours * 3600) for hours in range(6))]),
+        "host": st.sampled_from(["gpu-1", "gpu-2", "\u00fc", 7]),
+        "offer_id": st.sampled_from([OFFER_ID, OFFER_ID.upper(), f" {OFFER_ID}", "o-2", None]),
+        "resource_ids": st.sampled_from([[], [RESOURCE_ID], [RESOURCE_ID.upper()], ["r2", "r3"], "r2", None]),
+        "price_per_hour": st.sampled_from([2.0, 3, "1.5", -1, None, True]),
+        "groups": st.sampled_from([["gpu"], [], ["gpu", "a"], "gpu", None]),
+        "name": st.sampled_from(["gpu-1", ""]),
+        "project": st.sampled_from(["default", "red", None]),
+        "journaled_at": st.sampled_from([SINCE, utc(BEGIN + 7200), "", None]),
+        "run": st.sampled_from(sorted(RUNS.values())),
+    }
+)
+MORE = st.fixed_dictionaries(
+    {}, optional={"ahead": st.sampled_from([0.5, -3.0]), "renews": st.just(SINCE), "why": st.just("gone")}
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """The lines of an ordinary purchase, one of which may be missing, be there twice, or say something else."""
+    about = {**draw(PARTS), "host": draw(st.sampled_from(["gpu-1", "gpu-2"])), "offer_id": draw(OFFERS)}
+    about |= {"price_per_hour": 2.0, "groups": ["gpu"], "project": "default", "journaled_at": SINCE}
+    begin, ids = draw(st.integers(0, 4)), draw(st.sampled_from([[RESOURCE_ID], ["r2", "r3"]]))
+    lines = [
+        {**about, "event": SENT, "at": utc(BEGIN + begin), "resource_ids": []},
+        {**about, "event": MADE, "at": utc(BEGIN + begin + 1), "resource_ids": ids},
+        {**about, "event": ENDED, "at": utc(BEGIN + 3600 * begin + 1), "resource_ids": ids, "why": "decommissioned"},
+    ]
+    for _change in range(draw(st.integers(0, 2))):
+        number = draw(st.integers(0, len(lines) - 1))
+        change = draw(st.sampled_from(["none", "twice", "other", "more", "gone"]))
+        if change == "twice":
+            lines.insert(number, lines[number])
+        elif change == "gone" and len(lines) > 1:
+            del lines[number]
+        elif change in ("other", "more"):
+            part = draw(st.sampled_from(sorted(about)))
+            lines[number] = {**lines[number], **({part: draw(PARTS)[part]} if change == "other" else draw(MORE))}
+    return lines
+
+
+OFFERS = st.sampled_from([OFFER_ID, "o-2", "o-3", "o-4"])
+LEDGERS = st.lists(st.one_of(lives(), lives(), st.tuples(PARTS, MORE).map(lambda both: [{**both[0], **both[1]}])))
+
+
+@settings(max_examples=400, deadline=None)
+@given(ledger=LEDGERS, data=st.data())
+def test_a_file_is_read_as_all_its_lines_are_folded(ledger: list[list[dict[str, Any]]], data: st.DataObject) -> None:
+    """Most purchases are never parsed as a whole. Compared with all lines at once, in the order of any merge."""
+    texts = [json.dumps(line) for lines in ledger for line in lines]
+    if data.draw(st.booleans()):
+        texts = data.draw(st.permutations(texts))
+    for number in data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=2)) if texts else ():
+        texts.insert(number, data.draw(st.sampled_from([texts[number], texts[number][:-9], "", "{}", "[1]"])))
+    since = data.draw(st.sampled_from([0.0, BEGIN + 3600.5, BEGIN + 7201]))
+    known = {host: read_entry(made(data.draw(OFFERS))) for host in data.draw(st.sets(st.sampled_from(["gpu-1", "ü"])))}
+    held = [line for host, entry in known.items() for line in [line_of(host, entry)] if line]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "ledger")
+        path.write_text("\n".join(texts) + data.draw(st.sampled_from(["", "\n", "\n\n"])))
+        book = Book(held, since)
+        unread = _ledger.read(str(path), book)
+    lines, torn = [], set()
+    for text in dict.fromkeys(texts):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            torn.add(text)
+            continue
+        if isinstance(line, dict) and line.get("host") and line.get("event"):
+            lines.append(read_line(line))
+        else:
+            torn.add(text)
+    assert unread == len(torn - {""})
+    assert book.bills({"gpu-2"}) == fold([*lines, *held], since, {"gpu-2"})
+    ended = {line.purchase for line in lines if line.event == ENDED}
+    assert book.ahead == max((0.0, *(line.ahead for line in lines if line.purchase not in ended)))
+
+
+@given(line=PARTS)
+def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
+    entry = read_entry({name: line[own] for name, own in NAMES.items()})
+    found = facts_of(line)
+    assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)
