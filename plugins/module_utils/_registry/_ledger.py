@@ -11,20 +11,18 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import math
 import os
 import re
-import time
 import typing as t
 
 from .._moments import seconds_of, utc
 from .._provision.clock import API, Clock
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Facts, Line, Purchase, facts_of, read_line
-from ._locks import LOCK_TIMEOUT, PAUSE, is_at, make_folder, sync_folder
+from ._locks import make_folder, sync_folder, try_lock, wait_for
 from ._protocol import RegistryError, Variables
 
 
@@ -55,7 +53,7 @@ def append(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
     try:
         make_folder(os.path.dirname(path))
-        handle = _lock(path)
+        handle = wait_for(lambda: try_lock(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), path)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
@@ -73,26 +71,6 @@ def append(path: str, line: t.Mapping[str, t.Any]) -> None:
 def _write(handle: int, data: bytes) -> None:
     while data:
         data = data[os.write(handle, data) :]
-
-
-def _lock(path: str) -> int:
-    """The file, open for more lines, and locked where the file system has locks. Raises TimeoutError, an OSError."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"another process has held its lock for {LOCK_TIMEOUT:.0f} seconds") from None
-            time.sleep(PAUSE)
-            continue
-        except OSError:
-            return handle  # no locks here; a line is added in one piece
-        if is_at(handle, path):
-            return handle
-        os.close(handle)  # replaced meanwhile, as a checkout of git does it
 
 
 # A line as `line_of` makes it: event, moment, host, offer and machines, the former two written as they are compared;

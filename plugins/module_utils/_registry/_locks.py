@@ -9,6 +9,7 @@ Both end with the process that has them, however it ends. This module util is pr
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -22,48 +23,91 @@ LOCKS = (".compute_index_supply.lock", ".compute_index_supply.buying")
 _WRITING, _BUYING = LOCKS
 
 
+# What flock says on a file system without locks, or that locks only files which are open for writing
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF})
+
+
+class NoLocks(OSError):
+    """The file system has no locks, so two runs at the same moment could each write over what the other has bought."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            errno.ENOLCK,
+            f"the file system of {os.path.dirname(target)} has no locks, which keep runs at the same moment apart."
+            " Mount it with locks, set provision_registry_dir to a folder elsewhere, or use a shared registry"
+            " (provision_registry_url)",
+        )
+
+
 @contextlib.contextmanager
 def locked(path: str) -> t.Iterator[None]:
     """Hold the folder of a file, which is made if need be, against other processes and threads. Raises OSError."""
-    handle = _lock(os.path.dirname(os.path.realpath(path)))
+    folder = os.path.dirname(os.path.realpath(path))
+    handle = wait_for(lambda: _try_folder(folder), folder)
     try:
         yield
     finally:
         os.close(handle)  # gives the lock back, as the end of the process would
 
 
-def _lock(folder: str) -> int:
-    """A handle that holds the lock of the folder. Raises TimeoutError, an OSError."""
+def wait_for(attempt: t.Callable[[], int | None], what: str) -> int:
+    """The handle of a lock, for which this waits a while. Raises TimeoutError and NoLocks, both OSError."""
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
-        make_folder(folder)
-        # Network file systems lock only files that are open for writing.
-        for target, flags in ((folder, os.O_RDONLY), (os.path.join(folder, _WRITING), os.O_RDWR | os.O_CREAT)):
-            try:
-                handle = os.open(target, flags, 0o600)
-            except FileNotFoundError:  # somebody has just removed the folder
-                break
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if is_at(handle, target):
-                    return handle
-                os.close(handle)  # the lock of what was removed while this waited is worth nothing
-                break
-            except BlockingIOError:
-                os.close(handle)
-                break
-            except OSError:
-                os.close(handle)
+        handle = attempt()
+        if handle is not None:
+            return handle
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"another process has held the lock of {folder} for {LOCK_TIMEOUT:.0f} seconds")
+            raise TimeoutError(f"another process has held the lock of {what} for {LOCK_TIMEOUT:.0f} seconds")
         time.sleep(PAUSE)
+
+
+def try_lock(target: str, flags: int) -> int | None:
+    """A handle that holds the lock of a file or a folder; None if another one has it. Raises NoLocks, an OSError."""
+    handle = os.open(target, flags, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_at(handle, target):
+            return handle  # the lock of what was removed or replaced meanwhile is worth nothing
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        made = bool(flags & os.O_CREAT) and not os.fstat(handle).st_size
+        os.close(handle)
+        if error.errno not in _NO_LOCKS:
+            raise
+        if made:
+            _leave(*os.path.split(target))
+        raise NoLocks(target) from None
+    os.close(handle)
+    return None
+
+
+def _try_folder(folder: str) -> int | None:
+    make_folder(folder)
+    file = os.path.join(folder, _WRITING)
+    try:
+        with contextlib.suppress(NoLocks):
+            return try_lock(folder, os.O_RDONLY)
+        # Network file systems lock only files that are open for writing.
+        return try_lock(file, os.O_RDWR | os.O_CREAT)
+    except FileNotFoundError:  # somebody has just removed the folder
+        return None
+
+
+def _leave(folder: str, file: str) -> None:
+    """Remove the file, and the folder if nothing else is in it. Never raises."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(folder, file))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 class Hold:
     """A host's folder, held against other runs from before its purchase is sent until it is noted what became of it.
 
-    Safety does not rest on it (the same offer is sold once): it keeps two runs from asking the same at once. Where the
-    file system has no locks, nobody holds anything. ``who`` is told to the others.
+    Safety does not rest on it (the same offer is sold once): it keeps two runs from asking the same at once. ``who`` is
+    told to the others.
     """
 
     def __init__(self, folder: str, who: str) -> None:
@@ -95,25 +139,13 @@ class Hold:
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self._folder, _BUYING))
+        _leave(self._folder, _BUYING)
         os.close(handle)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
 
     def _try(self) -> str:
-        path = os.path.join(self._folder, _BUYING)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with open(handle, encoding="utf-8", errors="replace") as file:
-                return file.read() or _SOMEBODY
-        except OSError:
-            pass  # no locks here
-        if not is_at(handle, path):
-            os.close(handle)
-            return _SOMEBODY
+        handle = try_lock(os.path.join(self._folder, _BUYING), os.O_RDWR | os.O_CREAT)
+        if handle is None:
+            return held_by(self._folder) or _SOMEBODY
         self._handle = handle
         os.truncate(handle, 0)
         os.write(handle, self._who.encode())

@@ -365,20 +365,32 @@ def test_what_another_run_has_written_between_a_look_and_a_hold_is_looked_at_fir
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_where_nothing_can_be_locked_nobody_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("locks", ["nothing", "folders"])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_refused_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, locks: str
+) -> None:
+    """Before anything is sent, by every one who would write; what was written before can still be read."""
+    bought(path)
+    before = kept(path)
     real = fcntl.flock
 
     def flock(handle: Any, how: int) -> None:
-        if not isinstance(handle, int) or not stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(errno.ENOLCK, "No locks available")
+        if locks == "nothing" or not stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
         real(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    first, second = HostFile(str(path)), HostFile(str(path))
-    first.claim(journal())
-    assert second.read() == journal()
-    second.hold()
-    second.claim(journal(provision_price_per_hour=3.0))
+    monkeypatch.setattr(_locks.time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    file, new = HostFile(str(path)), HostFile(str(path.parents[1] / "new" / path.name))
+    assert file.read() == before and new.read() is None
+    writes = [file.hold, lambda: file.claim(journal()), lambda: new.claim(journal())]
+    writes += [lambda: file.note({"a": 1}), file.end] if locks == "nothing" else []
+    for write in writes:
+        with pytest.raises(RegistryError, match=r"has no locks.*provision_registry_url"):
+            write()
+    assert kept(path) == before and os.listdir(path.parent) == [path.name]
+    assert not path.parents[1].joinpath("new").exists()
 
 
 def test_who_only_looks_keeps_nobody_from_buying(path: Path) -> None:
