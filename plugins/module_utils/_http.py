@@ -24,6 +24,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 from . import _pages, _transport
+from ._text import same_url
 
 try:
     import requests
@@ -118,7 +119,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_base_url(url: str) -> str:
-    """The URL without a trailing slash. Raises ValueError if a token must not be sent to it."""
+    """The URL in its one spelling, by which accounts are compared. Raises ValueError if no token may be sent to it."""
     try:
         parts = urlsplit(url.strip())
         host, _port = parts.hostname, parts.port
@@ -130,7 +131,7 @@ def check_base_url(url: str) -> str:
         raise ValueError("must not hold credentials, a query or a fragment")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
-    return url.strip().rstrip("/")
+    return same_url(url)
 
 
 def _moment(header: str | None) -> datetime | None:

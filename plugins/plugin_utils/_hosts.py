@@ -16,6 +16,7 @@ import typing as t
 from ansible import constants as C
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -124,11 +125,6 @@ def _value(host: str, name: str, task_vars: Variables) -> t.Any:
     found = raw(host, task_vars).get(name)
     is_template = isinstance(found, str) and ("{{" in found or "{%" in found)
     return task_vars["hostvars"][host].get(name) if is_template else found
-
-
-def prefix_of(project: t.Any) -> str:
-    """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
-    return "" if not project or project == "default" else f"{project}-"
 
 
 def described(host: str, task_vars: Variables) -> dict[str, t.Any]:

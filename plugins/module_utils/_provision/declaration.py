@@ -23,7 +23,7 @@ from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import slips
-from .place import NOWHERE, Place
+from .place import NOWHERE, Place, is_of_two
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -370,6 +370,14 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str
         )
     if not declaration.name.strip():
         yield "provision_resource_name must not be empty: it tells which machine is the host's."
+    if declaration.by_name and is_of_two(declaration.project, declaration.host, declaration.name):
+        first, _dash, rest = declaration.name.partition("-")
+        yield (
+            f"Without a registry a name tells which machine is the host's, and {declaration.name} is also that of host"
+            f" {rest} of project {first}. Set a registry, a provision_project without a dash, or another"
+            " provision_resource_name. For a machine that has this name already, leave provision_project out and set"
+            f" provision_resource_name to {declaration.name}."
+        )
     if declaration.trust == "seeded" and declaration.by_name:
         yield (
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are kept.'

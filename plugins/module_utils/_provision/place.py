@@ -96,6 +96,19 @@ class SharedProject(Place):
         return registration.portable(facts)
 
 
+def prefix_of(project: object) -> str:
+    """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
+    return "" if not project or project == "default" else f"{project}-"
+
+
+def is_of_two(project: str, host: str, name: str) -> bool:
+    """Whether the machine's name may be that of a host of another project: ``team-a`` + ``b``, ``team`` + ``a-b``.
+
+    Names are a contract, and so is this form of theirs: machines that run have it.
+    """
+    return "-" in project and name == prefix_of(project) + host
+
+
 def place_of(text: str) -> Place:
     """The place of its text in a plan."""
     if text.startswith(_SHARED):

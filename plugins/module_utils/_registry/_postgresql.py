@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 import typing as t
 import uuid
@@ -31,7 +32,7 @@ from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
-from ._protocol import GONE, RegistryError
+from ._protocol import GONE, RegistryError, same_account
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -201,10 +202,13 @@ SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour I
 FROM compute_index_supply.purchase
 WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray')
 """
+_ACCOUNTS = """
+SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'ending', 'stray')
+"""
 _ACCOUNT_SUM = """
 SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
 FROM compute_index_supply.purchase
-WHERE account = %(account)s AND state IN ('buying', 'live', 'ending', 'stray')
+WHERE account = ANY(%(accounts)s) AND state IN ('buying', 'live', 'ending', 'stray')
 """
 _MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
@@ -264,10 +268,15 @@ UPDATE compute_index_supply.purchase SET state = %(state)s,
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
-_OWNERS = "SELECT resource, claim::text FROM compute_index_supply.machine WHERE resource = ANY(%(ids)s)"
+# Earlier versions noted ids as the API spelled them.
+_OWNERS = """
+SELECT lower(resource), claim::text FROM compute_index_supply.machine
+WHERE resource = ANY(%(ids)s) OR resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id))
+"""
 _MACHINES = """
 INSERT INTO compute_index_supply.machine (resource, claim, place)
 SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS noted (id, place)
+WHERE NOT EXISTS (SELECT FROM compute_index_supply.machine known WHERE known.resource = upper(id))
 ON CONFLICT DO NOTHING
 """
 _BEGIN_END = """
@@ -358,6 +367,11 @@ class Row:
     resource_ids: list[str]
     seen_at: datetime
     longest_post: float
+
+    @property
+    def billed_to(self) -> str:
+        """The account in its one spelling."""
+        return same_account(self.account)
 
     @property
     def counts(self) -> bool:
@@ -681,7 +695,7 @@ class Database:
 
     def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
         """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear."""
-        values = {"project": wanted.project, "account": wanted.account}
+        values = {"project": wanted.project, "accounts": self._spellings(connection, wanted.account, ceilings)}
         for query, scope, ceiling in (
             (_PROJECT_SUM, f"project {wanted.project}", ceilings.max_total_price_per_hour),
             (_ACCOUNT_SUM, f"account {wanted.account}", ceilings.max_account_price_per_hour),
@@ -697,6 +711,13 @@ class Database:
                     f" hour are allowed. {self.where} counts what is live and what is being bought.",
                     wanted.project if query is _PROJECT_SUM else None,
                 )
+
+    def _spellings(self, connection: Connection, account: str, ceilings: Ceilings) -> list[str]:
+        """All by which the account's claims are noted; none where no ceiling asks for them."""
+        if ceilings.max_account_price_per_hour is None:
+            return []
+        known = (row[0] for row in self._execute(connection, _ACCOUNTS).fetchall())
+        return [each for each in known if same_account(each) == same_account(account)]
 
     def _take(
         self,
@@ -929,11 +950,23 @@ class Database:
         """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""
         try:
             parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
-        except self._psycopg.Error:
+        except (self._psycopg.Error, ValueError):
             raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
-        server = parts.get("host") or parts.get("hostaddr") or "localhost"
-        port = f":{parts['port']}" if parts.get("port") else ""
-        return f"{parts.get('dbname') or 'of the default name'} at {server}{port}"
+        server, port, name = (str(parts.get(part) or "") for part in ("host", "port", "dbname"))
+        server = server or str(parts.get("hostaddr") or "localhost")
+        # A password whose marks are not encoded becomes a part of these, and they are in each message.
+        if not (_SERVER.fullmatch(server) and _PORT.fullmatch(port) and _DATABASE.fullmatch(name)):
+            raise RegistryError(_UNENCODED) from None
+        return f"{name or 'of the default name'} at {server}{f':{port}' if port else ''}"
+
+
+_SERVER = re.compile(r"[\w.,:%/+~-]+")  # names, addresses, folders of sockets, and several of them
+_PORT = re.compile(r"[0-9,]*")
+_DATABASE = re.compile(r"[^@/:;=?&#\x00-\x1f]*")
+_UNENCODED = (
+    "registry_url has a host, port or database name with characters that none of them has. If its password holds an @,"
+    " a / or another such mark, write it as in %40 for @ and %2F for /, or set it as PGPASSWORD."
+)
 
 
 class _Moved(Exception):

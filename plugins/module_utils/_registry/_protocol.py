@@ -9,12 +9,14 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
 from .._provision.clock import Clock
 from .._provision.entry import read_entry
 from .._provision.spending import Bill
+from .._text import same_url
 
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
@@ -119,6 +121,14 @@ class Entries:
     broken: dict[str, str] = field(default_factory=dict)
     strays: dict[str, Variables] = field(default_factory=dict)
     further: dict[tuple[str, str], Variables] = field(default_factory=dict)
+
+
+def same_account(account: str) -> str:
+    """The one spelling of an account: its URL, and perhaps its name. Earlier versions wrote the URL as it was given."""
+    url, _blank, name = account.partition(" ")
+    with contextlib.suppress(ValueError):
+        url = same_url(url) if "://" in url else url
+    return f"{url} {name}".strip()
 
 
 def run_of(holder: t.Mapping[str, t.Any]) -> str:

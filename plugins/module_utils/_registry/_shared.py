@@ -23,6 +23,7 @@ from .._provision.clock import DATABASE, NOTED_BY, Clock
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
+from .._provision.place import prefix_of
 from .._provision.spending import Bill
 from .._text import grouped
 from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
@@ -91,7 +92,7 @@ class SharedHost:
         if row is None:
             self._row = None
             return None
-        if row.account != self._account:
+        if row.billed_to != self._account:
             raise RegistryError(_of_another_account(self.where, row, self._account))
         return self._seen(row)
 
@@ -233,13 +234,15 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     found = Entries()
     for row in rows:
         is_here, entry = row.project == project, _variables(row, run)
-        if row.account != account:
+        if row.billed_to != account:
             if is_here and row.state in claims.OPEN:
                 found.broken[row.host] = _of_another_account("The shared registry", row, account)
         elif not is_here:
-            found.further[row.project, _label(row)] = entry
+            # Its machine's name, where none was noted, and never the name of one of this project's hosts
+            named = {"provision_resource_name": prefix_of(row.project) + row.host, **entry}
+            found.further[row.project, f"{row.host} of project {row.project}{_stray(row)}"] = named
         elif row.state == claims.STRAY:
-            found.strays[_label(row)] = entry
+            found.strays[f"{row.host}{_stray(row)}"] = entry
         else:
             found.hosts[row.host] = entry
     return found
@@ -253,7 +256,7 @@ def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) 
     for row in database.freed(of_offer) if of_offer else ():
         entry = read_entry(row.note)
         name, answered = entry.name or row.host, entry.refused_status is not None
-        machines = of_offer.get(row.offer, []) if row.account == account else []
+        machines = of_offer.get(row.offer, []) if row.billed_to == account else []
         late = [each for each in machines if claims.came_late(each, name, answered=answered)]
         if late:
             del of_offer[row.offer]
@@ -270,10 +273,9 @@ def _take_late(database: Database, row: Row, machines: t.Sequence[Machine]) -> s
     return messages.came_late(row.host, row.offer, machines)
 
 
-def _label(row: Row) -> str:
-    """The host of a claim, where it is not simply the host of that name."""
-    project = "" if row.project == "default" else f" of project {row.project}"
-    return f"{row.host}{project}{f' (stray {row.claim[:8]})' if row.state == claims.STRAY else ''}"
+def _stray(row: Row) -> str:
+    """What tells a purchase from the one that its host has."""
+    return f" (stray {row.claim[:8]})" if row.state == claims.STRAY else ""
 
 
 def _is_held(row: Row, run: str) -> bool:

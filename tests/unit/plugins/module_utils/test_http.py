@@ -793,7 +793,17 @@ def test_the_environment_does_not_override_the_options(
         ("http://127.99.0.1", "http://127.99.0.1"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
         ("http://localhost", "http://localhost"),
-        ("HTTP://LOCALHOST:1", "HTTP://LOCALHOST:1"),
+        ("HTTP://LOCALHOST:1", "http://localhost:1"),
+        *(
+            (url, "https://api.example.com/Base")
+            for url in (
+                *("https://API.Example.com/Base", "https://api.example.com:443/Base/", "https://api.example.com./Base"),
+                *("HTTPS://api.example.com:0443/Base", "https://api.example.com:/Base//"),
+            )
+        ),
+        ("http://127.0.0.1:80/", "http://127.0.0.1"),
+        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+        ("https://example.com:80", "https://example.com:80"),
     ],
 )
 def test_urls_that_a_token_may_be_sent_to(url: str, expected: str) -> None:

@@ -242,6 +242,15 @@ def test_orders(fields: dict[str, Any], said: str) -> None:
     assert said in objections(**fields)
 
 
+def test_a_name_that_two_hosts_may_have_needs_a_registry() -> None:
+    fields = {"host": "gpu-1", "project": "team-a", "name": "team-a-gpu-1"}
+    (said,) = [each for each in declared("", **fields).objections if "tells which machine" in each]
+    assert "also that of host a-gpu-1 of project team." in said and "leave provision_project out" in said
+    assert "tells which machine" not in objections(**fields)
+    for other in ({**fields, "name": "mine"}, {**fields, "project": "team_a", "name": "team_a-gpu-1"}):
+        assert "tells which machine" not in " ".join(declared("", **other).objections)
+
+
 def test_an_offers_id_in_capitals_with_blanks() -> None:
     known = declared(spec={}, offer_id=f" {offer_id(10).upper()}\n", max_price_per_hour="")
     assert (known.offer_id, known.objections) == (offer_id(10), ())

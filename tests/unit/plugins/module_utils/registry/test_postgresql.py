@@ -10,17 +10,22 @@ import functools
 import itertools
 import multiprocessing
 import multiprocessing.pool
+import re
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timezone
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import REFUSED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import REFUSED, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Away,
@@ -35,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     schema,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
 
 import claimants
 import postgresql
@@ -491,6 +496,39 @@ def test_a_broken_connection_string_is_not_repeated(url: str) -> None:
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql://supply:tH@geheim@db.invalid/supply", "postgresql://supply:geheim@x@db.invalid:5432/supply"),
+        *("postgresql://supply:geheim/x@db.invalid/supply", "postgresql://supply:12/geheim@db.invalid/supply"),
+        *("postgresql://supply:a@12/geheim@db.invalid/supply", "postgresql://supply:a@b:geheim@db.invalid/supply"),
+        *("postgresql://supply:a#geheim@x@db.invalid/supply", "postgresql://supply:a/b?geheim@db.invalid/supply"),
+        *("host=db.invalid;password=geheim", "dbname=supply;password=geheim", "host=db.invalid,password=geheim"),
+        *("host=db dbname=postgresql://u:geheim@db/x", "host=db port=geheim", "host=a@geheim", "hostaddr=geheim@h"),
+        *("postgresql://db.invalid/supply%40geheim", "postgresql://db.invalid/supply?host=geheim@x", "host='\0geheim'"),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(RegistryError, match="registry_url") as caught:
+        Database(url, holder("one"), patience=0.0)
+    assert "geheim" not in f"{caught.value!r} {caught.value.__cause__!r}" and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://supply:p%40ss%2F@db.example.com:6432/supply", "supply at db.example.com:6432"),
+        ("postgresql://supply:p:w@[2001:db8::1]/my-db_1.x", "my-db_1.x at 2001:db8::1"),
+        ("postgresql://a.example.com:1,b.example.com:2/supply", "supply at a.example.com,b.example.com:1,2"),
+        ("postgresql:///supply?host=/var/run/postgresql", "supply at /var/run/postgresql"),
+        ("host=db password='a@b/c' dbname='my supply'", "my supply at db"),
+        ("postgresql://", "of the default name at localhost"),
+    ],
+)
+def test_the_name_of_a_registry(url: str, place: str) -> None:
+    assert Database(url, holder("one")).place == place
+
+
 def test_what_cannot_pass_is_said_at_once(registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
@@ -639,6 +677,72 @@ def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., 
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
     run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
+def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Database], registry_url: str) -> None:
+    """With the very command of docs/shared-registry.md. The purchases since the backup are in no table."""
+    guide = Path(__file__).parents[5].joinpath("docs", "shared-registry.md").read_text()
+    command = re.search(r'psql [^\n]*-c "(UPDATE compute_index_supply.meta[^"]*)"', guide)
+    assert command
+    row = run().claim(purchase(), NO_CEILING)
+    run().keep(row, {}, expired=True)
+    # What the backup has of a claim that was sent after it
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
+    postgresql.execute(registry_url, command[1])
+    with pytest.raises(Away, match="nothing new is bought until 2"):
+        run(patience=0.0).claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    ((waits, doubted),) = postgresql.execute(
+        registry_url,
+        "SELECT quarantine_until BETWEEN now() + interval '29 minutes' AND now() + interval '30 minutes',"
+        " expired_seen IS NULL AND sent_at IS NOT NULL FROM compute_index_supply.meta, compute_index_supply.purchase",
+    )
+    assert waits and doubted
+
+
+@pytest.mark.parametrize(
+    "spelled", ["https://API.example.com", "HTTPS://api.example.com:443/", "https://api.example.com"]
+)
+def test_an_account_has_one_spelling(run: Callable[..., Database], registry_url: str, spelled: str) -> None:
+    """Earlier versions noted the URL as it was given: its machines are still the host's, and count."""
+    account = "https://api.example.com"
+    row = run().claim(purchase(account=spelled), NO_CEILING)
+    run().note(purchase(claim=row.claim, account=spelled), [RESOURCE_ID])
+    host = SharedHost(run(), "default", "gpu-1", account, run="two")
+    assert (host.read() or {})["provision_resource_ids"] == [RESOURCE_ID]
+    assert list(entries_of(run().counted(), "default", account, "two").hosts) == ["gpu-1"]
+    with pytest.raises(TooDear):
+        run().claim(purchase("gpu-2", OTHER_ID, account=account), Ceilings(max_account_price_per_hour=3.0))
+
+
+def test_a_machine_that_was_noted_in_capitals_is_the_same(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase(), NO_CEILING)
+    run().note(purchase(claim=row.claim), [RESOURCE_ID])
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.machine SET resource = upper(resource)")
+    assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID.upper()]
+    with pytest.raises(Contested, match=f"{RESOURCE_ID} is noted for claim {row.claim}"):
+        run().note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID])
+
+
+@pytest.mark.parametrize("projects", [("default", "red"), ("red", "default"), ("red", "blue")])
+def test_a_host_of_another_project_never_has_the_name_of_ones_own(
+    run: Callable[..., Database], projects: tuple[str, str]
+) -> None:
+    here, there = projects
+    for number, project in enumerate(projects):
+        wanted = purchase(offer=(OFFER_ID, OTHER_ID)[number], project=project)
+        run().claim(wanted, NO_CEILING)
+        run().note(wanted, [(RESOURCE_ID, SECOND_RESOURCE_ID)[number]])
+    with pytest.raises(Contested):
+        run().note(purchase(offer=str(uuid.uuid4()), project=here), ["stray-1"])
+    found = entries_of(run().counted(), here, "account", "x")
+    ((key, entry),) = found.further.items()
+    assert key == (there, f"gpu-1 of project {there}") and list(found.hosts) == ["gpu-1"]
+    assert entry["provision_resource_name"] == {"default": "gpu-1"}.get(there, f"{there}-gpu-1")
+    (stray,) = found.strays
+    assert stray.startswith("gpu-1 (stray ")
+    claims = [noted_claim(name, read_entry(variables)) for name, variables in {**found.hosts, key[1]: entry}.items()]
+    account = Account.of(claims, None)
+    assert account.holder_of(SECOND_RESOURCE_ID, "gpu-1") == key[1] and not account.holder_of(RESOURCE_ID, "gpu-1")
 
 
 def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database]) -> None:
