@@ -148,6 +148,14 @@ class Page:
         return max((each for each in map(number_of, self._all(names)) if each is not None), default=default)
 
 
+def is_whole(data: t.Any, items: int) -> bool:
+    """Whether nothing in an answer of so many resources says, or leaves open, that there are more."""
+    try:
+        return Page(marks_of(data, 200, {}), items, items).following is None
+    except Incomplete:
+        return False
+
+
 _PARTLY = "the API lists only a part, and does not say how to read the rest."
 
 

@@ -17,6 +17,7 @@ from ._api import RESOURCE_ENVELOPES, Json, id_of, read_resource
 from ._connection import parse_ssh_command
 from ._market import price_per_hour
 from ._moments import seconds_of
+from ._pages import is_whole
 from ._seen import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding, Seen, Verdict, items_in, stands
 from ._text import one_line
 
@@ -472,9 +473,9 @@ def _list_complete(seen: Seen) -> Verdict | None:
         return None
     if isinstance(answer.data, list):
         return stands(True, f"{len(answer.data)} at once", page_size=None)
-    count, following = answer.data.get("total_count"), answer.data.get("next")
+    count = answer.data.get("total_count")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
-    if following or (isinstance(count, int) and count > size):
+    if not is_whole(answer.data, size):
         links = "next" in answer.data
         evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
         return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
