@@ -23,19 +23,9 @@ from ._text import grouped, number_of
 HEADERS = ("link", "content-range", "x-total", "x-total-count", "x-total-pages", "x-next-page", "x-page", "x-has-more")
 
 # Names of marks, in small letters and without what stands between their words.
-_ABOUT_PAGES = frozenset(
-    {
-        "meta",
-        "metadata",
-        "responsemetadata",
-        "pagination",
-        "paginator",
-        "paging",
-        "pageinfo",
-        "page",
-        "links",
-        "cursors",
-    }
+_ABOUT_PAGES = (
+    *("meta", "metadata", "responsemetadata", "pagination", "paginator", "paging", "pageinfo", "page", "links"),
+    *("cursor", "cursors"),
 )
 _NEXT = ("next", "nextlink", "nexturl", "nexthref", "nextpageurl", "nextpagelink", "odatanextlink", "nextpage")
 _NEXT_PAGE = ("nextpage", "xnextpage")
@@ -44,13 +34,41 @@ _PAGE = ("page", "currentpage", "pagenumber", "pageindex", "number", "xpage")
 _PAGES = ("pages", "totalpages", "pagecount", "pagestotal", "numpages", "numberofpages", "lastpage", "xtotalpages")
 _OFFSET = ("offset", "skip")
 _TOTAL = (
-    *("total", "totalcount", "totalitems", "totalresults", "totalelements", "totalresources", "totalsize"),
+    *(
+        "total",
+        "totalcount",
+        "odatacount",
+        "resourcestotal",
+        "totalitems",
+        "totalresults",
+        "totalelements",
+        "totalresources",
+        "totalsize",
+    ),
     *("totalhits", "totalrecords", "xtotal", "xtotalcount"),
 )
-_COUNT = ("count", "itemcount", "itemscount", "resourcecount", "numitems", "numresults")
+_COUNT = (
+    "count",
+    "resourcescount",
+    "numresources",
+    "itemcount",
+    "itemscount",
+    "resourcecount",
+    "numitems",
+    "numresults",
+)
 _MORE = (
     *("hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "xhasmore", "more"),
-    *("moreresults", "moreavailable", "truncated", "istruncated", "incomplete", "incompleteresults", "partial"),
+    *(
+        "moreresults",
+        "moreavailable",
+        "remaining",
+        "truncated",
+        "istruncated",
+        "incomplete",
+        "incompleteresults",
+        "partial",
+    ),
 )
 _WHOLE = ("complete", "iscomplete", "islast", "islastpage", "last")
 _LIMIT = ("limit", "pagesize", "perpage", "pagelimit", "maxresults", "maxitems")

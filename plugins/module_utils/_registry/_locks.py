@@ -85,14 +85,16 @@ def try_lock(target: str, flags: int) -> int | None:
 
 def _try_folder(folder: str) -> int | None:
     make_folder(folder)
-    file = os.path.join(folder, _WRITING)
-    try:
-        with contextlib.suppress(NoLocks):
-            return try_lock(folder, os.O_RDONLY)
-        # Network file systems lock only files that are open for writing.
-        return try_lock(file, os.O_RDWR | os.O_CREAT)
-    except FileNotFoundError:  # somebody has just removed the folder
-        return None
+    # Network file systems lock only files that are open for writing.
+    for target, flags in ((folder, os.O_RDONLY), (os.path.join(folder, _WRITING), os.O_RDWR | os.O_CREAT)):
+        try:
+            return try_lock(target, flags)
+        except FileNotFoundError:  # somebody has just removed the folder
+            return None
+        except OSError:
+            if target != folder:
+                raise
+    return None
 
 
 def _leave(folder: str, file: str) -> None:

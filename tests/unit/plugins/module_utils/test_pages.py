@@ -25,13 +25,15 @@ Body = dict[str, Any]
 class Server:
     """In place of the HTTP client: lists ``ids`` in pages of ``size``, and marks them by ``style``.
 
-    ``understands``: whether it follows the queries of its own marks. ``between`` is called between two requests.
+    ``understands``: whether it follows the queries of its own marks. ``base``: the first page's number.
+    ``between`` is called between two requests.
     """
 
     ids: list[str]
     size: int
     style: Callable[[Server, int, int, Body], dict[str, str] | None]
     understands: bool = True
+    base: int = 1
     between: Callable[[Server], None] | None = None
     requests: list[dict[str, str]] = field(default_factory=list)
 
@@ -41,7 +43,7 @@ class Server:
         self.requests.append(query)
         page = begin = 0
         if self.understands:
-            page = int(query.get("page", 1)) - 1
+            page = int(query.get("page", self.base)) - self.base
             begin = int(query.get("offset") or query.get("cursor") or page * self.size)
         body: Body = {"items": [{"resource_id": each} for each in self.ids[begin : begin + self.size]]}
         headers = self.style(self, begin // self.size, begin, body)
@@ -175,6 +177,14 @@ def test_pages_are_read_to_the_end(style: Any, size: int) -> None:
     assert listed(Server(IDS, size, style)) == IDS
 
 
+@pytest.mark.parametrize("size", [1, 3, 5, 9, 10])
+def test_pages_that_are_counted_from_zero_are_read_to_the_end(size: int) -> None:
+    def style(server: Server, page: int, begin: int, body: Body) -> None:
+        body["page"] = {"number": page, "totalPages": server.pages, "size": server.size}
+
+    assert listed(Server(IDS, size, style, base=0)) == IDS
+
+
 @pytest.mark.parametrize("style", REFUSED.values(), ids=REFUSED.keys())
 @pytest.mark.parametrize("size", [1, 9])
 def test_a_list_that_is_known_to_go_on_is_an_error(style: Any, size: int) -> None:
@@ -240,6 +250,10 @@ def test_marks_of_a_whole_list(marks: Body) -> None:
         {"limit": 1, "has_more": None},
         {"complete": False},
         {"nextMarker": 7},
+        {"@odata.count": 2},
+        {"cursor": {"next": "abc"}},
+        {"paging": {"next": {"after": "abc"}}},
+        {"remaining": 9},
         {"links": {"next": "/resources/2", "last": "x"}},
     ],
     ids=str,
@@ -304,7 +318,7 @@ def test_a_part_of_the_list_is_never_taken_for_the_whole(
             else:
                 server.ids.append(f"new-{changes}")
 
-    server = Server(spelled, size, STYLES[style], data.draw(st.booleans()), change)
+    server = Server(spelled, size, STYLES[style], data.draw(st.booleans()), between=change)
     try:
         found = listed(server)
     except ApiError as error:

@@ -13,6 +13,7 @@ import os
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -460,6 +461,21 @@ def test_a_file_is_read_as_all_its_lines_are_folded(ledger: list[list[dict[str, 
     assert book.bills({"gpu-2"}) == fold([*lines, *held], since, {"gpu-2"})
     ended = {line.purchase for line in lines if line.event == ENDED}
     assert book.ahead == max((0.0, *(line.ahead for line in lines if line.purchase not in ended)))
+
+
+def test_what_had_ended_before_a_look_is_not_taken_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        file = buy(folder, f"gpu-{number}", f"o-{number}")
+        if number < 2:
+            file.end("decommissioned")
+    known = bills(folder)
+    assert [bill.runs for bill in known] == [False, False, True]
+    parsed: list[str] = []
+    monkeypatch.setattr(_ledger, "_end_of", lambda *_line: pytest.fail("it is taken apart"))
+    real = _ledger._parsed
+    monkeypatch.setattr(_ledger, "_parsed", lambda text: parsed.append(text) or real(text))
+    assert list(_files.ledger(str(folder), time.time() + 9).bills) == known[2:]
+    assert len(parsed) == 2 and all('"o-2"' in text for text in parsed)
 
 
 @given(line=PARTS)
