@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts the cases in docs/guarantees.md: ``python tests/tools/count_guarantees.py``, with ``--check`` only compares.
+"""Counts the cases of the guarantees' tests in CONTRIBUTING.md: ``python tests/tools/count_guarantees.py``, with ``--check`` only compares.
 
 In the page's table a cell names tests: a file in backticks and, in brackets, parts of its tests' names, for example
 ```test_owners.py` (`one_host`)``. A name in capitals is a table of the file, whose rows are hosts of one play, each of
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "guarantees.md"
+PAGE = ROOT / "CONTRIBUTING.md"
 BEGIN, END = "<!-- cases: begin -->", "<!-- cases: end -->"
 REFERENCE = re.compile(r"`((?:[\w/]+/)?test_\w+\.py)`(?: \(((?:`\w+`(?:, )?)+)\))?")
 
