@@ -28,6 +28,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import unknown
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -113,6 +114,8 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
     asked = order.asked_for(host, extra) if group else {}
+    if group and (slips := slips_of_playbook(extra, "order_")):
+        asked = {"refused": " ".join(slips)}
     if group and group not in task_vars["group_names"]:  # localhost stands for an empty group
         asked = {"refused": messages.no_hosts(group)}
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}

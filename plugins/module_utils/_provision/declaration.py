@@ -22,28 +22,11 @@ from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
-from .names import slips
+from .names import VARIABLES, of_role, slips_of_role
 from .place import NOWHERE, Place, is_of_two
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
-# The variables of the role's users; a test compares them with the role's argument specs.
-VARIABLES = frozenset(
-    {
-        *("provision_spec", "provision_offer_id", "provision_max_price_per_hour", "provision_max_total_price_per_hour"),
-        *("provision_max_attempts", "provision_all_or_nothing", "provision_adopt", "provision_project"),
-        *("provision_ssh_public_key", "provision_ssh_public_key_file", "provision_resource_name"),
-        *("provision_cluster_name", "provision_cloud_init_template", "provision_cloud_init", "provision_hostname"),
-        *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
-        *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
-        *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
-        *("provision_max_account_price_per_hour", "provision_budget"),
-        *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
-        *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
-        *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
-        *("provision_wait", "provision_wait_delay"),
-    }
-)
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
 OTHERS = frozenset(
     {
@@ -55,15 +38,12 @@ OTHERS = frozenset(
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
     }
 )
-# Names that begin so are ceilings: a mistyped one would limit nothing.
-CEILINGS = "provision_max_"
 
 # What the template for scripts can make of a file and of a user. Users without a password are locked anyway.
 _SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "permissions", "defer"})
 _SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
 _SCRIPT = "startup.sh.j2"
 _VARIABLE = re.compile(r"provision_\w+")
-_OF_ROLE = re.compile("provision_[^_]")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -153,8 +133,11 @@ class Declaration:
 
 
 def unknown(variables: t.Iterable[t.Any]) -> set[str]:
-    """The names that begin as the role's variables do, and are none. In a file of variables a name may be a number."""
-    return {name for name in map(str, variables) if _OF_ROLE.match(name)} - VARIABLES - OTHERS
+    """The names that begin as the role's variables do, or may be slips of these, and are none.
+
+    In a file of variables a name may be a number.
+    """
+    return {name for name in map(str, variables) if of_role(name)} - VARIABLES - OTHERS
 
 
 def read_declaration(
@@ -211,7 +194,7 @@ def read_declaration(
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
         found.append(messages.no_budget_without_registry())
-    found += slips(unknown(raw["variables"]), VARIABLES, "role", _is_ceiling)
+    found += slips_of_role(unknown(raw["variables"]))
     found += _of_order(declaration, raw)
     found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
     found += _of_idleness(raw)
@@ -326,10 +309,6 @@ def _limit(name: str, value: t.Any, found: list[str], unit: str = "USD per hour"
 
 def _text(value: t.Any) -> str:
     return str(value or "")
-
-
-def _is_ceiling(name: str) -> bool:
-    return name.startswith(CEILINGS) or "price" in name
 
 
 def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:

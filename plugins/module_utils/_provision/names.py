@@ -8,9 +8,28 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from .._wording import nearest
+
+# The variables of the role's users; a test compares them with the role's argument specs.
+VARIABLES = frozenset(
+    {
+        *("provision_spec", "provision_offer_id", "provision_max_price_per_hour", "provision_max_total_price_per_hour"),
+        *("provision_max_attempts", "provision_all_or_nothing", "provision_adopt", "provision_project"),
+        *("provision_ssh_public_key", "provision_ssh_public_key_file", "provision_resource_name"),
+        *("provision_cluster_name", "provision_cloud_init_template", "provision_cloud_init", "provision_hostname"),
+        *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
+        *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
+        *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
+        *("provision_max_account_price_per_hour", "provision_budget"),
+        *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
+        *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
+        *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
+        *("provision_wait", "provision_wait_delay"),
+    }
+)
 
 # What the playbooks take beside the role's variables; a test compares them with their guide, and with AWX's surveys.
 PLAYBOOKS = frozenset(
@@ -25,29 +44,83 @@ PLAYBOOKS = frozenset(
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
     }
 )
-# An unknown name that begins so would limit nothing.
-_CEILINGS = "order_max_"
+# Unknown names that begin so would limit nothing.
+_ORDERED_CEILINGS = "order_max_"
+_CEILINGS = "provision_max_"
+_PREFIX = "provision_"
+_LETTERS = frozenset(_PREFIX)
+# Other words that are two edits away from that: variables of somebody else's may begin so.
+_WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
+# What those variables have in their names that limit what is spent, of which even these words are taken for slips.
+_LIMITS = ("max_", "price", "budget", "lease", "idle")
+# The playbooks' variables that begin as the role's do are meant where the beginning is wrong.
+_OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group"})
+_MEANT = sorted(VARIABLES | _OF_PLAYBOOKS)
+
+Meaning = t.Callable[[str], t.Optional[str]]
 
 
-def slips(unknown: t.Iterable[str], own: t.Iterable[str], what: str, is_ceiling: t.Callable[[str], bool]) -> list[str]:
-    """A sentence for each unknown name that is at most two edits away from one of ``own``, or would be a ceiling.
+@functools.lru_cache(maxsize=4096)
+def of_role(name: str) -> bool:
+    """Whether a name begins as the role's variables do, or, whatever its beginning, may be a slip of one.
 
-    ``what`` has the variables ``own``, in a word.
+    Hosts have hundreds of variables, mostly the same ones, so it must cost little: two edits take at most two letters
+    of ``provision_`` away, and move the others by two places at most.
     """
-    found, known = [], sorted(own)
+    if name.startswith(_PREFIX):
+        return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
+    if len(_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
+        return False
+    return bool(_meant(name)) or _begins_as_ceiling(name)
+
+
+def _meant(name: str) -> str | None:
+    """The role's variable that is meant by an unknown name of any beginning."""
+    if name.startswith(_PREFIX):
+        return nearest(name, sorted(VARIABLES))
+    meant = nearest(name, _MEANT)
+    is_word = name.startswith(_WORDS) and not any(limit in (meant or "") for limit in _LIMITS)
+    return None if is_word else meant
+
+
+def _begins_as_ceiling(name: str) -> bool:
+    """Whether a name that begins near the role's may be a slip of one that is a ceiling."""
+    return ("price" in name or _begins_near(name, _CEILINGS)) and not name.startswith(_WORDS)
+
+
+def _begins_near(name: str, beginning: str) -> bool:
+    """Whether a name begins like that, but for two edits."""
+    return any(nearest(name[: len(beginning) + more], [beginning]) for more in range(-2, 3))
+
+
+def slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.Callable[[str], bool]) -> list[str]:
+    """A sentence for each unknown name that by its ``meaning`` is a slip of a variable, or would be a ceiling.
+
+    ``what`` has the variables, in a word.
+    """
+    found = []
     for name in sorted(unknown):
-        if meant := nearest(name, known):
+        if meant := meaning(name):
             found.append(f"{name} is no variable of this {what}. Is {meant} meant?")
         elif is_ceiling(name):
             found.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
     return found
 
 
-def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
-    """The same for extra variables. ``playbook``: what its own begin with, such as ``order_``."""
-    own = {name for name in PLAYBOOKS if name.startswith(playbook)}
+def slips_of_role(unknown: t.Iterable[str]) -> list[str]:
+    """The same for names that are `of_role`, and none of its variables."""
 
     def is_ceiling(name: str) -> bool:
-        return _CEILINGS.startswith(playbook) and name.startswith(_CEILINGS)
+        return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
 
-    return slips(set(extra) - PLAYBOOKS, own, "collection", is_ceiling)
+    return slips(unknown, "role", _meant, is_ceiling)
+
+
+def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
+    """The same for extra variables. ``playbook``: what its own begin with, such as ``order_``."""
+    own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
+
+    def is_ceiling(name: str) -> bool:
+        return _ORDERED_CEILINGS.startswith(playbook) and name.startswith(_ORDERED_CEILINGS)
+
+    return slips(set(extra) - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)

@@ -14,10 +14,10 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     OTHERS,
     UNLIMITED,
-    VARIABLES,
     read_declaration,
     truth,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,11 +6,22 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import OTHERS, unknown
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import (
+    PLAYBOOKS,
+    VARIABLES,
+    of_role,
+    slips_of_playbook,
+    slips_of_role,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import nearest
+from hypothesis import given
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -49,3 +60,88 @@ def test_the_names_are_those_of_the_guide_of_the_role_and_of_the_surveys() -> No
     names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     names |= set(role["argument_specs"]["main"]["options"]) | set(re.findall(r"variable: (\w+)", surveys))
     assert {name for name in names if not name.startswith(("awx_", "provision_"))} - {"quote"} == PLAYBOOKS
+
+
+WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
+LETTERS = "abcdefghijklmnopqrstuvwxyz_"
+
+
+def edited(word: str, kind: str, place: int, letter: str) -> str:
+    """The word after one slip at a place of it."""
+    place %= len(word)
+    if kind == "swap":
+        return word[:place] + word[place : place + 2][::-1] + word[place + 2 :]
+    return word[:place] + (letter if kind != "drop" else "") + word[place + (kind != "add") :]
+
+
+@given(
+    st.sampled_from(sorted(VARIABLES)),
+    st.lists(
+        st.tuples(st.sampled_from(["swap", "drop", "add", "other"]), st.integers(0, 40), st.sampled_from(LETTERS)),
+        min_size=1,
+        max_size=2,
+    ),
+)
+def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: list[tuple[str, int, str]]) -> None:
+    """Wherever they are, also in the first letters that all names of the role share."""
+    slip = name
+    for each in slips:
+        slip = edited(slip, *each)
+    found = slips_of_role(unknown([slip]))
+    if slip in VARIABLES | OTHERS or slip.startswith("provision__"):
+        assert not found
+    elif nearest(slip, sorted(VARIABLES)) and not slip.startswith(WORDS):  # one letter that slips twice may be further
+        assert len(found) == 1 and found[0].startswith(f"{slip} is no variable of this role")
+
+
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        ("provison_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
+        ("porvision_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
+        ("Provision_lease", "Is provision_lease meant?"),
+        ("provisionlease", "Is provision_lease meant?"),
+        ("provisionmax_price", "so it would limit nothing"),
+        ("provison_max_usd", "so it would limit nothing"),
+        ("rovision_price_per_hour_at_most", "so it would limit nothing"),
+        ("provisoin_hosts", "Is provision_hosts meant?"),
+        ("provisioned_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
+        ("revision_lease", "Is provision_lease meant?"),
+    ],
+)
+def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> None:
+    (found,) = slips_of_role(unknown([slip]))
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("provisioned_users", "provisioned_files", "revision_spec", "provisional_wait", "provisioner_docker"),
+        *("provisioning_spec", "vision_wait", "version_price", "decision_files", "commission_price", "precision"),
+        *("provider_max_price", "provide_lease", "permission_files", "division_max_bill", "prometheus_version"),
+        *("provision__declared", "provision_team", "ansible_provision", "supervision_lease", "42"),
+    ],
+)
+def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
+    assert slips_of_role(unknown([name])) == []
+
+
+def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
+    roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
+    names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
+    magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
+    assert slips_of_role(unknown(names | PLAYBOOKS | magic | OTHERS | VARIABLES)) == []
+
+
+def test_names_cost_little_for_each_host() -> None:
+    """Of 500 hosts with 200 variables each, in the one process that declares for all."""
+    names = [
+        f"{word}_{number}" for number in range(25) for word in ("ansible", "my", "app", "disk", "net", "gpu", "os")
+    ]
+    names += [f"provision_extra_{number}" for number in range(25)]
+    of_role.cache_clear()
+    begin = time.process_time()
+    for _host in range(500):
+        assert len(unknown(names)) == 25
+    assert time.process_time() - begin < 2.0  # it takes a tenth of that
