@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import typing as t
+from collections import Counter
 
 from ansible import constants as C
 from ansible import context
@@ -38,11 +40,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
@@ -58,7 +62,7 @@ _ASKED = ("provision_hosts", "order_names", "awx_job_template_name", "awx_workfl
 # The steps of job templates that need no answer.
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
-# These run on localhost, for the hosts of the inventory.
+# These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
 _OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
 
 # What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
@@ -109,12 +113,13 @@ class ActionModule(InProcessAction):
         self._refuse_slips(step)
         operation, gather = steps[step]
         self.operation = operation or _of_probe(step)  # type: ignore[misc]
-        url = self._registry_url(step, task_vars)
+        self._hosts = self._hosts_of(step, task_vars)
+        url = self._hosts.url
         self._task.args = {
             **self._task.args,
             **({"registry_url": url} if url else {}),
             "registry_mark": registry_mark(url),
-            **_hosts.call(task_vars),
+            **self._hosts.call,
         }
         self._task.args.update(gather(task_vars))
         result = super().run(tmp, task_vars)
@@ -126,16 +131,44 @@ class ActionModule(InProcessAction):
         extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else None
         return in_its_words(result, task_vars, step in _SURVEYED, extra)
 
+    def worded(self, msg: str) -> str:
+        """Options are called as the variables of the playbook that it takes them from."""
+        playbook = self._playbook(str(self._task.args.get("step"))) or "decommission_"
+
+        def variable(found: re.Match[str]) -> str:
+            name = playbook + found[2]
+            return name if name in PLAYBOOKS else found[0]
+
+        return re.sub(r"(argument |option |for )'(\w+)'", variable, msg)
+
+    def _playbook(self, step: str) -> str:
+        """What the variables begin with that the playbook of a step takes."""
+        return f"{self._verb()}_" if step == "named" else _PLAYBOOKS.get(step, "")
+
     def _refuse_slips(self, step: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        playbook = f"{self._verb()}_" if step == "named" else _PLAYBOOKS.get(step)
+        playbook = self._playbook(step)
         found = slips_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
         if found:
             raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
 
-    def _registry_url(self, step: str, task_vars: Variables) -> t.Any:
-        url = self._templar.template(task_vars.get("provision_registry_url"))
-        return _hosts.registry_url(task_vars) if not url and step in _OF_ALL else url
+    def _hosts_of(self, step: str, task_vars: Variables) -> _hosts.Hosts:
+        """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
+        # What ends in files needs no other's registry, and such a step is one of many.
+        batch = _batch(task_vars) if step == "end" else {}
+        ends = step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry")
+        of_all = step in _OF_ALL or ends or any(_is_shared(_swept(own), "place") for own in batch.values())
+        name = "provision_registry_url"
+        try:
+            url = _hosts.evaluated(name, task_vars.get(name), lambda: self._templar)
+        except AnsibleActionFail as error:
+            if not (of_all or batch):
+                raise AnsibleActionFail(f"{task_vars['inventory_hostname']}: {name} {error}.") from None
+            url = None
+        known = str(url or os.environ.get(REGISTRY_URL) or "")
+        manager = self._task.get_variable_manager()
+        among = () if of_all else tuple(batch)
+        return _hosts.Hosts(task_vars, self._templar, manager, known or (None if of_all or among else ""), among)
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
         # In the collection's own plays; whoever else says so means one host.
@@ -208,11 +241,7 @@ class ActionModule(InProcessAction):
 
     def _elsewhere(self, taking_part: t.Container[str], task_vars: Variables) -> list[dict[str, t.Any]]:
         """Where further hosts of the inventory are remembered; one whose variables cannot be evaluated has no place."""
-        found = []
-        for host in _hosts.inventory(task_vars):
-            with contextlib.suppress(AnsibleError):
-                found += [_hosts.described(host, task_vars)] if host not in taking_part else []
-        return found
+        return [row for row in self._hosts.everything() if row["host"] not in taking_part]
 
     def _by_host(self, result: Variables) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
@@ -283,21 +312,27 @@ class ActionModule(InProcessAction):
         hosts = _undecided(_wanted(batch, lambda own: own.get("decommission__declared")), consumed, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
-        by_name = not all(registries.place(one, self._task.args) for one in hosts)
+        rows = [self._ending(one, batch, task_vars) for one in hosts]
+        by_name = not all(registries.place(one, self._task.args) for one in rows)
         return {
-            # What a machine says of itself is read raw, too.
-            "hosts": [
-                {
-                    **one,
-                    "declares": _hosts.declares(one["host"], task_vars),
-                    "activity": (batch.get(one["host"]) or {}).get("reap__activity"),
-                }
-                for one in hosts
-            ],
+            "hosts": rows,
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
-            "inventory": [_hosts.described(each, task_vars) for each in _hosts.inventory(task_vars) if by_name],
-            "forbidden": self._forbidden() or _hosts.several_registries([one["host"] for one in hosts], task_vars),
+            "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
+            "forbidden": self._forbidden(),
+        }
+
+    def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
+        """A host that is to end, with what it has not declared by itself."""
+        host = one["host"]
+        own = self._hosts.described(host)
+        return {
+            **one,
+            "declares": bool(own and own["declares"]),
+            # What a machine says of itself is read raw, too.
+            "activity": (batch.get(host) or {}).get("reap__activity"),
+            "shared": _is_shared(one.get("reaped"), "place") or bool(own and own["shared"]),
+            "trouble": "" if own else self._hosts.trouble_of(host),
         }
 
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -305,19 +340,19 @@ class ActionModule(InProcessAction):
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
         """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
-        asked = _hosts.parts(self._task.args.get("hosts"))
+        asked = _hosts.parts(f"{self._verb()}_hosts", self._task.args.get("hosts"))
         known = _hosts.inventory(task_vars)
-        plain = _hosts.Patterns(task_vars, self._loader, {})
-        near = {host for part in asked for host in plain.hosts(part.lstrip("!&"))}
+        variable = f"{self._verb()}_hosts"
+        plain = _hosts.Patterns(task_vars, self._loader, variable)
+        near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
         registries = self._registries()
-        # The first one stands for hosts that nothing knows yet.
-        hosts = [_hosts.described(host, task_vars) for host in ["localhost", *sorted(near)]]
+        hosts = [*self._stand_ins(), *self._hosts.rows(near)]
         folders = [registries.place(host, self._task.args) for host in hosts]
         memory = Memory(registries, folders)
         registries.close()
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in known}
-        patterns = _hosts.Patterns(task_vars, self._loader, further)
+        patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         limit = task_vars.get("ansible_limit")
         return {
             "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
@@ -326,12 +361,29 @@ class ActionModule(InProcessAction):
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "registered": registered,
             "broken": memory.warnings(),
-            "prefix": hosts[0]["prefix"],
-            "by_name": not folders[0],
+            "troubles": self._hosts.troubles_of(lambda host: host in near),
+            "others": self._hosts.troubles_of(lambda host: host not in near),
+            "unreadable": self._hosts.unreadable,
+            "several": _several(memory, further),
+            "elsewhere": [name for name, _entry in memory.beside()],
+            "prefix": hosts[0]["prefix"] if hosts else "",
+            "by_name": not (folders and folders[0]),
             "count": str(task_vars.get(f"{self._verb()}_count") or "").strip(),
             "by_job": bool(task_vars.get("awx_job_id")),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
+
+    def _stand_ins(self) -> list[dict[str, t.Any]]:
+        """What stands for hosts that are in no inventory, first of all the group that they would be in."""
+        group = self._task.args.get("group", "gpu")
+        groups = sorted(self._hosts.added(), key=lambda row: row["group"] != group)
+        return [*groups, *self._hosts.rows(["localhost"])]
+
+    def _remembered(self) -> dict[str, dict[str, t.Any]]:
+        """The rows that stand for the hosts which only registries know."""
+        with contextlib.closing(self._registries()) as registries:
+            rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
+            return {host: rows[place] for place, host, _entry in Memory(registries, rows).all()}
 
     def _verb(self) -> str:
         """What is to happen to the hosts that are named."""
@@ -344,9 +396,11 @@ class ActionModule(InProcessAction):
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters)
 
     def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
-        hosts = dict.fromkeys([*_hosts.inventory(task_vars), "localhost"])
+        hosts = self._hosts.everything()
         return {
-            "hosts": [_hosts.described(host, task_vars) for host in hosts],
+            "hosts": hosts,
+            "troubles": self._hosts.troubles,
+            "unreadable": self._hosts.unreadable,
             "limited": bool(task_vars.get("ansible_limit")),
         }
 
@@ -356,11 +410,14 @@ class ActionModule(InProcessAction):
         return {"trouble": [str(each) for each in (task_vars.get("reap__trouble"), *failed) if each]}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The hosts; one that only the registry knows is where those are that localhost stands for."""
+        """The hosts; one that only a registry knows is where that is, with the limits of the group that has it."""
         known = set(_hosts.inventory(task_vars))
-        named = _hosts.parts(self._task.args.get("hosts"))
-        described = {host: _hosts.described(host if host in known else "localhost", task_vars) for host in named}
-        return {"hosts": [{**each, "host": host} for host, each in described.items()]}
+        named = _hosts.parts("extend_hosts", self._task.args.get("hosts"))
+        remembered = {} if known.issuperset(named) else self._remembered()
+        described = {host: self._hosts.described(host) for host in named if host in known}
+        others = {host: remembered.get(host) or self._hosts.described("localhost") for host in named}
+        hosts = [{**each, "host": host} for host, each in {**others, **described}.items() if each]
+        return {"hosts": hosts, "troubles": self._hosts.troubles_of(lambda host: host in named)}
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
@@ -376,7 +433,7 @@ class ActionModule(InProcessAction):
     def _probe_purchase(self, task_vars: Variables) -> dict[str, t.Any]:
         """The host for it, which the play has added; and what was given beside the inventory."""
         return {
-            "hosts": [_hosts.described(PROBE_HOST, task_vars)],
+            "hosts": self._hosts.rows([PROBE_HOST]),
             "log": _probe_log(),
             "limited": bool(task_vars.get("ansible_limit")),
             # A host that a play has added is of no file.
@@ -389,7 +446,7 @@ class ActionModule(InProcessAction):
         return {"trouble": str(own.get("probe__trouble") or ""), "unended": str(own.get("probe__unended") or "")}
 
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {"hosts": [_hosts.described(host, task_vars) for host in _hosts.inventory(task_vars)]}
+        return {"hosts": self._hosts.everything(), "troubles": self._hosts.troubles}
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
@@ -404,6 +461,22 @@ class ActionModule(InProcessAction):
         play = _play(self._task)
         strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
         return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+def _swept(own: Variables) -> Variables | None:
+    """What a sweep has handed to the host that is to end."""
+    return (own.get("decommission__declared") or {}).get("reaped")
+
+
+def _is_shared(found: Variables | None, name: str) -> bool:
+    """Whether a place in what was found of a host is in a shared registry."""
+    return bool(place_of(str((found or {}).get(name) or "")).keeps_sums)
+
+
+def _several(memory: Memory, hosts: t.Container[str]) -> list[str]:
+    """Those of these hosts that several registries know."""
+    counted = Counter(host for _place, host, _entry in memory.all() if host in hosts)
+    return [host for host, count in counted.items() if count > 1]
 
 
 def _of_probe(step: str) -> Operation:

@@ -25,6 +25,9 @@ _STEP: Spec = {
 _HOSTS: Spec = {
     **_STEP,
     "hosts": {"type": "list", "elements": "dict", "default": []},
+    # What cannot be read of hosts, in sentences; and the hosts that Ansible cannot run anything for
+    "troubles": {"type": "list", "elements": "str", "default": []},
+    "unreadable": {"type": "list", "elements": "str", "default": []},
 }
 
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
@@ -93,6 +96,11 @@ NAMED: Spec = {
     "limited": {"type": "list", "elements": "str"},
     "registered": {"type": "dict", "default": {}},
     "broken": {"type": "list", "elements": "str", "default": []},
+    "troubles": _HOSTS["troubles"],
+    "unreadable": _HOSTS["unreadable"],
+    "several": {"type": "list", "elements": "str", "default": []},  # hosts of no inventory that several registries know
+    "others": _HOSTS["troubles"],  # the same of hosts that were not named
+    "elsewhere": {"type": "list", "elements": "str", "default": []},  # hosts that a shared registry has beside these
     "group": {"type": "str", "default": "gpu"},
     "prefix": {"type": "str", "default": ""},
     "by_name": {"type": "bool", "default": False},

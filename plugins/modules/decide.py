@@ -294,7 +294,10 @@ lines:
 trouble:
   description:
     - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) what could
-      not be read or noted; for O(step=extend) whose machines get no more time, and why. Empty otherwise.
+      not be read or noted; for O(step=extend) whose machines get no more time, and why; for O(step=registry) what was
+      not moved. Empty otherwise.
+    - For these, O(step=spend) and O(step=named) also the variables and files of hosts that cannot be read, with the
+      hosts. All other hosts have been looked after, and the playbook fails once it has done all that it could.
   returned: success
   type: str
 due:

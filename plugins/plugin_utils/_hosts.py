@@ -3,26 +3,51 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Ansible knows of hosts that take no part in a play: as plain values, read raw.
 
-Only a value that its user wrote as a template is evaluated, and only those that say where and what a host is.
+Only a value that its user wrote as a template is evaluated, and only those that say where and what a host is. What
+cannot be read of one host is told of that host, and concerns no other.
 
 This plugin util is private to the collection.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
 import os
 import typing as t
+from types import MappingProxyType
 
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.inventory.group import Group
+from ansible.inventory.host import Host
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    DESCRIBED,
+    WHERE,
+    mistyped,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
+from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
 
 # What a host without a registry may own by an earlier role or job.
 _KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
+
+REGISTRY = "provision_registry_url"
+_OMITTED = "__omit_place_holder__"  # how ansible-core before 2.19 writes it
+# What makes a host one that shall own a machine.
+_WANTED = ("provision_spec", "provision_offer_id")
+
+# How long a host's machine may live, and what it may cost.
+_LIMITS = ("lease", "idle_after", "lease_max", "max_bill")
 
 # What Ansible adds to the variables of each host that a task runs for.
 _OF_THE_TASK = ("ansible_search_path", "ansible_current_hosts", "ansible_failed_hosts")
@@ -103,73 +128,272 @@ def led(own: Variables) -> Variables:
     }
 
 
-def declares(host: str, task_vars: Variables) -> bool:
-    """Whether the host is one that shall own a machine."""
-    own = raw(host, task_vars)
-    return bool(own.get("provision_spec") or own.get("provision_offer_id"))
-
-
-def registry_url(task_vars: Variables) -> str:
-    """The registry that hosts of the inventory share, empty if none names one."""
-    return next(filter(None, (_value(host, "provision_registry_url", task_vars) for host in inventory(task_vars))), "")
-
-
-def several_registries(hosts: t.Sequence[str], task_vars: Variables) -> str:
-    """Why a task that runs once for these hosts cannot ask for all of them, empty if it can."""
-    urls = {str(_value(host, "provision_registry_url", task_vars) or "") for host in hosts}
-    return messages.ANOTHER_REGISTRY if len(urls) > 1 else ""
-
-
-def _value(host: str, name: str, task_vars: Variables) -> t.Any:
-    """A variable of the host, evaluated only if it is a template."""
-    found = raw(host, task_vars).get(name)
-    is_template = isinstance(found, str) and ("{{" in found or "{%" in found)
-    return task_vars["hostvars"][host].get(name) if is_template else found
-
-
-def described(host: str, task_vars: Variables) -> dict[str, t.Any]:
-    """Where the host's registry is, and what it claims without one."""
-    own = raw(host, task_vars)
-    project = _value(host, "provision_project", task_vars)
-    prefix = prefix_of(project)
-    return {
-        "host": host,
-        "name": str(_value(host, "provision_resource_name", task_vars) or prefix + host),
-        "prefix": prefix,
-        "project": str(project or "default"),
-        "registry_dir": _value(host, "provision_registry_dir", task_vars),
-        "inventory_dir": own.get("inventory_dir"),
-        "declares": declares(host, task_vars),
-        "lease": str(_value(host, "provision_lease", task_vars) or ""),
-        "idle_after": str(_value(host, "provision_idle_after", task_vars) or ""),
-        "lease_max": str(_value(host, "provision_lease_max", task_vars) or ""),
-        "max_bill": str(_value(host, "provision_max_bill", task_vars) or ""),
-        "known": {each: own.get(each) for each in _KNOWN},
-    }
-
-
 def inventory(task_vars: Variables) -> list[str]:
     """The hosts of the inventory, with those that plays have added."""
     return list((task_vars.get("groups") or {}).get("all") or [])
 
 
-def call(task_vars: Variables) -> dict[str, t.Any]:
-    """What tells where registries are."""
-    sources = list(task_vars.get("ansible_inventory_sources") or [])
-    return {"sources": sources, "here": os.getcwd(), "home": C.config.get_config_value("ANSIBLE_HOME")}
+def parts(variable: str, given: t.Any) -> list[str]:
+    """The parts of the host patterns that a variable gives, as Ansible takes them apart. Raises AnsibleActionFail."""
+    try:
+        texts = texts_of(variable, given)
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from None
+    return [part.strip() for text in texts for part in split_host_pattern(text) if part.strip()]
 
 
-def parts(pattern: t.Any) -> list[str]:
-    """The parts of a host pattern (a text, or a list of such), as Ansible takes it apart."""
-    given = pattern if isinstance(pattern, (list, tuple)) else [pattern]
-    return [part.strip() for each in given for part in split_host_pattern(str(each or "")) if part.strip()]
+class Hosts:
+    """What the variables of hosts say of where and what they are, each host read once.
+
+    ``troubles``: a sentence for each variable and file that cannot be read, with the hosts.
+    """
+
+    def __init__(
+        self, task_vars: Variables, templar: t.Any, manager: t.Any, url: str | None = None, among: t.Sequence[str] = ()
+    ) -> None:
+        """``templar`` of the task; ``manager``: Ansible's of variables; ``url``: of the call, if that is known.
+
+        ``among``: the hosts of which one may name it; by default all of the inventory, and its groups. What the play
+        says, and no variable of its host, holds for all hosts that say nothing.
+        """
+        self._among = among
+        own = None if not url else _own(str(task_vars.get("inventory_hostname")), task_vars)
+        self._by_default = "" if own is None or own.get(REGISTRY) else str(url)
+        self._task_vars, self._templar, self._manager = task_vars, templar, manager
+        self._sources = list(task_vars.get("ansible_inventory_sources") or [])
+        self._rows: dict[str, dict[str, t.Any] | None] = {}
+        self._found: dict[tuple[str, str], list[str]] = {}
+        self.unreadable: list[str] = []
+        self._url = url
+
+    @property
+    def call(self) -> dict[str, t.Any]:
+        """What tells where registries are."""
+        return {"sources": self._sources, "here": os.getcwd(), "home": C.config.get_config_value("ANSIBLE_HOME")}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What could not be read until now."""
+        return self.troubles_of(lambda host: True)
+
+    def troubles_of(self, is_meant: t.Callable[[str], bool]) -> list[str]:
+        """The same of some hosts."""
+        found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
+        return [messages.unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
+
+    @property
+    def url(self) -> str:
+        """The registry of the call: else that of the first host or group that names one."""
+        if self._url is None:
+            self._url = next((row["url"] for row in self._naming() if row and row["url"]), "")
+        return self._url
+
+    def _naming(self) -> t.Iterator[dict[str, t.Any] | None]:
+        """The rows of those of which the first may name the registry."""
+        yield from map(self.row, self._among or inventory(self._task_vars))
+        yield from () if self._among else self.groups
+
+    def rows(self, hosts: t.Iterable[str]) -> list[dict[str, t.Any]]:
+        """Where and what these hosts are, without those whose registry cannot be told."""
+        return [found for host in hosts if (found := self.described(host))]
+
+    def everything(self) -> list[dict[str, t.Any]]:
+        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get."""
+        hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
+        known = self.rows(hosts)
+        return known + self.added()
+
+    def added(self) -> list[dict[str, t.Any]]:
+        """The same of the hosts that plays may add to groups."""
+        return list(filter(None, map(self._placed, self.groups)))
+
+    def trouble_of(self, host: str) -> str:
+        """What cannot be read of a host, in sentences."""
+        return messages.joined(*self.troubles_of(lambda each: each == host))
+
+    def described(self, host: str) -> dict[str, t.Any] | None:
+        """Where the host's registry is, and what it claims without one; None if that cannot be told."""
+        return self._placed(self.row(host))
+
+    def row(self, host: str) -> dict[str, t.Any] | None:
+        """The same, with the address of the registry (``url``), as the host names it."""
+        if host not in self._rows:
+            own = self._read(host)
+            self._rows[host] = None if own is None else self._row(host, own, host)
+        return self._rows[host]
+
+    @functools.cached_property
+    def groups(self) -> list[dict[str, t.Any]]:
+        """Where the hosts of each group are that a play adds to it: what a host would have that is in no inventory."""
+        return list(filter(None, map(self._of_group, self._group_names())))
+
+    def _placed(self, row: dict[str, t.Any] | None) -> dict[str, t.Any] | None:
+        """A row without the address, but whether its host is in the shared registry of the call."""
+        if row is None:
+            return None
+        if row["url"] and row["url"] != self.url:
+            self._note(row["host"], REGISTRY, messages.OTHER_REGISTRY_UNREAD)
+            return None
+        keeps_files = row["keeps"] or row["registry_dir"] is not None
+        shared = bool(row["url"]) or not keeps_files or row["host"] == "localhost"
+        return {**{name: value for name, value in row.items() if name not in ("url", "keeps")}, "shared": shared}
+
+    def _read(self, host: str) -> Variables | None:
+        """The host's variables as they stand, None if a file of them cannot be read."""
+        try:
+            return raw(host, self._task_vars)
+        except Exception as error:  # whatever a file holds: no decoder of Ansible's has but one kind of error
+            groups = [name for name, hosts in (self._task_vars.get("groups") or {}).items() if host in hosts]
+            self.unreadable.append(host)
+            self._note(host, self._broken_file(host, groups), messages.why_unreadable(str(error)))
+            return None
+
+    def _note(self, who: str, what: str, why: str) -> None:
+        hosts = self._found.setdefault((what, why), [])
+        if who not in hosts:
+            hosts.append(who)
+
+    def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
+        """The file of variables that cannot be read, as a host of these groups has it."""
+        loader = self._manager._loader
+        for folder in self._folders():
+            for kind, name in (("host_vars", host), *(("group_vars", group) for group in groups)):
+                for file in loader.find_vars_files(os.path.join(folder, kind), name):
+                    path = os.fsdecode(file)
+                    try:
+                        found = loader.load_from_file(path)
+                    except Exception:  # as above
+                        return path
+                    if found is not None and not isinstance(found, t.Mapping):
+                        return path
+        return "a file of its variables"
+
+    def _folders(self) -> list[str]:
+        """Where Ansible looks for files of variables."""
+        paths = [os.path.abspath(each) for each in self._sources if os.path.exists(each)]
+        beside = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
+        return list(dict.fromkeys([*beside, self._manager._loader.get_basedir()]))
+
+    def _group_names(self) -> list[str]:
+        """The groups of the inventory, those that have files of variables, and the one for orders."""
+        known = [*(self._task_vars.get("groups") or {}), self._ordered_group]
+        for folder in self._folders():
+            with contextlib.suppress(OSError):
+                names = sorted(os.listdir(os.path.join(folder, "group_vars")))
+                known += [os.path.splitext(name)[0] for name in names if not name.startswith(".")]
+        return [name for name in dict.fromkeys(known) if name != "ungrouped"]
+
+    @property
+    def _ordered_group(self) -> str:
+        return str(self._task_vars.get("provision_group") or "gpu")
+
+    def _of_group(self, group: str) -> dict[str, t.Any] | None:
+        """The row of a host that a play adds to the group; None where the group's own hosts say more.
+
+        Its name is one that no order gives.
+        """
+        name, members = f"{group}-0", (self._task_vars.get("groups") or {}).get(group)
+        label = f"the hosts that the group {group} may get"
+        try:
+            own = self._added_to(group, name)
+        except Exception as error:  # as above
+            if not members:
+                self._note(label, self._broken_file(name, [group]), messages.why_unreadable(str(error)))
+            return None
+        row = self._row(name, own, "" if members else label)
+        if row is None or any(name in str(row[key] or "") for key in ("project", "registry_dir", "url")):
+            if row is not None and not members and group == self._ordered_group:
+                self._note(label, "provision_registry_dir or provision_project", messages.HOST_DECIDES)
+            return None
+        return {**row, "host": label, "group": group, "declares": False}
+
+    def _added_to(self, group: str, name: str) -> Variables:
+        """The variables of a host that is in this group alone."""
+        host, groups = Host(name), self._manager._inventory.groups
+        host.add_group(groups.get(group) or Group(group))
+        return t.cast(Variables, self._manager.get_vars(host=host, include_hostvars=False))
+
+    def _row(self, host: str, own: Variables, told: str) -> dict[str, t.Any] | None:
+        """What the variables say, None if not where the host is remembered.
+
+        ``told``: of whom to tell what is wrong, nobody if empty. Of hosts that are still to be, it is only where.
+        """
+        values, trouble = self._values(own)
+        for name, reason in trouble.items():
+            if told and (told == host or name in WHERE):
+                self._note(told, name, reason)
+        if trouble.keys() & set(WHERE):
+            return None
+        project, declares = values["provision_project"], any(own.get(name) for name in _WANTED)
+        prefix = prefix_of(project)
+        return {
+            "host": host,
+            "name": str(values["provision_resource_name"] or prefix + host),
+            "prefix": prefix,
+            "project": str(project or "default"),
+            "registry_dir": values["provision_registry_dir"],
+            "inventory_dir": own.get("inventory_dir"),
+            "declares": declares,
+            "keeps": declares,
+            "url": str(values[REGISTRY] or self._by_default or os.environ.get(REGISTRY_URL) or ""),
+            **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
+            "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
+            "known": {each: own.get(each) for each in _KNOWN},
+        }
+
+    def _values(self, own: Variables) -> tuple[dict[str, t.Any], dict[str, str]]:
+        """The variables that say where and what a host is, evaluated; and why some cannot be, or make no sense."""
+        values: dict[str, t.Any] = {}
+        trouble: dict[str, str] = {}
+        for name in DESCRIBED:
+            try:
+                values[name] = evaluated(name, own.get(name), self._templar_of(own))
+            except AnsibleActionFail as error:
+                values[name], trouble[name] = None, str(error)
+        return values, {**dict(mistyped(values)), **trouble}
+
+    def _templar_of(self, own: Variables) -> t.Callable[[], t.Any]:
+        variables = {**own, "hostvars": self._task_vars["hostvars"]}
+        return lambda: self._templar.copy_with_new_env(available_variables=variables)
+
+
+def _own(host: str, task_vars: Variables) -> Variables | None:
+    """The host's variables as they stand, None if they cannot be read."""
+    try:
+        return raw(host, task_vars)
+    except Exception:  # whatever a file holds
+        return None
+
+
+def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
+    """A variable as a plain value, evaluated only if it is no plain one already. Raises AnsibleActionFail: why not."""
+    if value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and "{" not in value):
+        return value
+    try:
+        found = templar().template(value)
+        text = json.dumps(found, default=plain)
+    except Exception as error:  # ansible-core before 2.19 lets those of filters through
+        # The newer versions would say what it comes from, too, which may repeat a password.
+        raise AnsibleActionFail(messages.why_unevaluated(name, str(error))) from None
+    if _OMITTED in text:
+        raise AnsibleActionFail("cannot be omit, which only options of modules understand")
+    if isinstance(value, str) and found == value and "{{" in value:
+        raise AnsibleActionFail(messages.why_unevaluated(name, "something in it is undefined"))
+    return json.loads(text)
 
 
 class Patterns:
     """Matches host patterns against an inventory that has further hosts."""
 
-    def __init__(self, task_vars: Variables, loader: t.Any, further: t.Mapping[str, t.Iterable[str]]) -> None:
-        """``further``: hosts that the inventory does not have, with their groups."""
+    def __init__(
+        self,
+        task_vars: Variables,
+        loader: t.Any,
+        variable: str,
+        further: t.Mapping[str, t.Iterable[str]] = MappingProxyType({}),
+    ) -> None:
+        """``variable``: what gives patterns. ``further``: hosts that the inventory does not have, with their groups."""
+        self._variable = variable
         self._manager = InventoryManager(loader, parse=False)
         for group, hosts in (task_vars.get("groups") or {}).items():
             self._add(group, hosts)
@@ -183,5 +407,9 @@ class Patterns:
             self._manager.add_host(host, group=group)
 
     def hosts(self, pattern: str | list[str]) -> list[str]:
-        """The hosts that the pattern matches, in the order of the inventory."""
-        return [host.name for host in self._manager.get_hosts(pattern=pattern)]
+        """The hosts that the pattern matches, in the order of the inventory. Raises AnsibleActionFail for a bad one."""
+        try:
+            return [host.name for host in self._manager.get_hosts(pattern=pattern)]
+        except Exception as error:  # of regular expressions, ranges and indices
+            shown = printable(str(pattern), 60)
+            raise AnsibleActionFail(f"{self._variable}: '{shown}' is no pattern of hosts: {error}") from error

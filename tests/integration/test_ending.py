@@ -390,7 +390,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
 
 
 @pytest.mark.first
-def test_contested_machines_fail_an_audit_and_broken_files_do_not(project: Project) -> None:
+def test_broken_files_and_contested_machines_fail_an_audit_that_shows_the_rest(project: Project) -> None:
     own(project, "gpu-1")
     shutil.move(project.folder / "host_vars", project.folder / "registry")
     broken = project.folder / "registry/odd/compute_index_supply.yml"
@@ -398,7 +398,7 @@ def test_contested_machines_fail_an_audit_and_broken_files_do_not(project: Proje
     broken.write_text("<<<<<<< HEAD\n")
     project.declare(["gpu-1"], provision_registry_dir="{{ inventory_dir }}/registry")
     run = project.play("compute_index.supply.audit")
-    assert run.returncode == 0 and "registry/odd/compute_index_supply.yml" in "".join(run.output.split()), run.output
+    assert run.returncode == 2 and "registry/odd/compute_index_supply.yml" in "".join(run.output.split()), run.output
     assert re.search(r'inventory \(\w+\)", "host [^"]*", "gpu-1 2\.50', run.text), run.output
     shutil.copytree(project.folder / "registry/gpu-1", project.folder / "registry/copy")
     run = project.play("compute_index.supply.audit")

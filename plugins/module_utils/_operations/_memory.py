@@ -88,6 +88,12 @@ class Memory:
         }
         return {**others, **self._strays}.items()
 
+    def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
+        """The same with the names of the projects that are beside these."""
+        for (project, _name), entry in self._further.items():
+            if SharedProject(project) not in self._entries:
+                yield project, entry
+
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
         return [entry.price_per_hour for entry in self._strays.values()]

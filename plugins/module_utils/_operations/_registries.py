@@ -97,8 +97,12 @@ class Registries:
             raise RegistryError(f"api_url {error}.") from None
 
     def place(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:
-        """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept."""
-        return SharedProject(host["project"] or "default") if self._url else self.folder(host, call)
+        """Where a host (``project``, ``registry_dir``, ``inventory_dir``) of a call (``sources``, ``here``) is kept.
+
+        Beside hosts that share a registry there may be some that keep files: these are not ``shared``.
+        """
+        shared = self._url and host.get("shared", True)
+        return SharedProject(host["project"] or "default") if shared else self.folder(host, call)
 
     def places(self, call: t.Mapping[str, t.Any], project: str | None = None) -> dict[str, Place]:
         """The same of all ``hosts`` of a call; of one project those, too, that are not asked about (``elsewhere``).
@@ -140,12 +144,7 @@ class Registries:
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
-        ledgers = [self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))]
-        return Ledger(
-            tuple(bill for each in ledgers for bill in each.bills),
-            max((each.now for each in ledgers), default=since),
-            tuple(text for each in ledgers for text in each.warnings),
-        )
+        return together([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
 
     def note_ended(self, bills: t.Sequence[Bill]) -> int:
         """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
@@ -179,6 +178,15 @@ class Registries:
                 keep=keep,
             )
         return self._database
+
+
+def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
+    """What several registries know of the time since a moment (seconds since the epoch)."""
+    return Ledger(
+        tuple(bill for each in ledgers for bill in each.bills),
+        max((each.now for each in ledgers), default=since),
+        tuple(text for each in ledgers for text in each.warnings),
+    )
 
 
 def with_registries(

@@ -44,8 +44,8 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         "changed": bool(settled.closed),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
         "lines": audit_report.lines(found, leases),
-        "trouble": messages.joined(*memory.unread, trouble),
-        "warnings": [*settled.told, *memory.warnings(), *unswept],
+        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()]), trouble),
+        "warnings": [*settled.told, *unswept],
     }
 
 

@@ -72,6 +72,7 @@ def _trouble(
 ) -> str:
     """Why nothing ends for a host, by its registry; empty if it may."""
     reasons = (
+        str(raw.get("trouble") or ""),
         memory.trouble(place, one.host),
         one.entry.held_by and messages.held(one.host, one.entry.held_by),
         registries.left_behind(raw, params, one.entry.offer_id),

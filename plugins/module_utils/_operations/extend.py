@@ -36,11 +36,12 @@ def extend(params: Params, check_mode: bool) -> Result:
 
 
 def _extend(registries: Registries, params: Params, wish: Wish, check_mode: bool) -> Result:
-    rows, trouble, changed = [], [], False
+    rows, trouble, changed = [], list(params["troubles"]), False
     places = registries.places(params)
     for raw in params["hosts"]:
         host = raw["host"]
         try:
+            extending.check_limits(raw.get("trouble") or {})
             registry = registries.at(places[host]).host(host)
             found, before = _extended(registry, raw, wish, check_mode)
         except (ValueError, RegistryError) as error:
@@ -53,7 +54,7 @@ def _extend(registries: Registries, params: Params, wish: Wish, check_mode: bool
     return {
         "changed": changed,
         "lines": extending.lines(rows),
-        "trouble": messages.joined(*trouble),
+        "trouble": messages.joined(*dict.fromkeys(trouble)),
         "extended": rows,
         "warnings": Sweeps(registries).warnings(places.values()),
     }

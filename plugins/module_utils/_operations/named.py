@@ -11,22 +11,44 @@ from .. import _decide_spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
-from .._provision.naming import DEEDS, Part, added, names_of, objection, unmatched_names, with_names, within
+from .._provision import messages
+from .._provision.naming import (
+    DEEDS,
+    Part,
+    added,
+    elsewhere,
+    names_of,
+    objection,
+    playable,
+    unmatched_names,
+    with_names,
+    within,
+)
 
-BLANK: Result = {"changed": False, "hosts": [], "add": []}
+BLANK: Result = {"changed": False, "hosts": [], "add": [], "trouble": ""}
 
 
 def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """The hosts in their order, and those that a play must add first. Raises Failure (invalid): nothing happens."""
+    """The hosts in their order, those that a play must add first, and in ``trouble`` what cannot be read of some.
+
+    Raises Failure (invalid): nothing happens.
+    """
     parts = [Part(each["text"], tuple(each["hosts"])) for each in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
     hosts = within([*params["matched"], *made], params["limited"])
-    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], DEEDS[params["verb"]])
+    deed = DEEDS[params["verb"]]
+    reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
-        raise Failure(reason, "invalid")
-    add = added(hosts, params["known"], params["registered"], params["group"])
-    return {**BLANK, "hosts": hosts, "add": add, "warnings": params["broken"]}
+        raise Failure(messages.joined(reason, *elsewhere(unmatched_names(parts), params["elsewhere"])), "invalid")
+    trouble = messages.joined(*params["troubles"])
+    try:
+        left = playable(hosts, params["unreadable"], params["several"], deed)
+    except ValueError as error:
+        raise Failure(messages.joined(trouble, str(error)), "invalid") from None
+    add = added(left, params["known"], params["registered"], params["group"])
+    warnings = [*params["broken"], *params["troubles"], *params["others"]]
+    return {**BLANK, "hosts": left, "add": add, "trouble": trouble, "warnings": warnings}
 
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:

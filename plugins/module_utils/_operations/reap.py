@@ -15,10 +15,11 @@ from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
 from .._provision import messages, registration, sweeping
-from .._provision.place import Place
+from .._provision.place import Place, SharedProject
 from .._provision.standing import Account
 from .._provision.sweeping import Found, Host
 from .._registry._protocol import RegistryError
+from ._leases import Sweeps
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
 from .settle import settle
@@ -35,18 +36,19 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     settled = settle(api, params, places.values(), check_mode)
     memory = Memory(registries, places.values())
     found = _found(api, registries, params, places, memory)
-    trouble = [*memory.warnings(), *found.trouble]
+    trouble = [*params["troubles"], *memory.warnings(), *found.trouble, *_unswept(registries, memory)]
     if not check_mode:
         trouble += _noted(registries, places.values(), found.clock.here)
         for each in (*found.due, *found.watched):  # commands may be run on their machines
             registries.pin(each.place, each.host, each.entry)
-    due, watched = found.due, found.watched
+    due, watched, left = sweeping.playable(found.due, found.watched, params["unreadable"])
+    trouble += left
     return {
         **BLANK,
         "due": [*(_due(each, registries, 0) for each in due), *(_due(each, registries, each.idle) for each in watched)],
         "hosts": [each.host for each in [*due, *watched]],
         "lines": found.lines(),
-        "trouble": messages.joined(*trouble),
+        "trouble": messages.joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed),
         "warnings": list(settled.told),
         "reap": {"over": [each.row for each in due], "unclaimed": len(found.unclaimed)},
@@ -63,6 +65,14 @@ def _found(
     known = filter(None, (sweeping.of_entry(*each, account, clock, limits) for each in memory.all()))
     named = (sweeping.of_name(each, account, clock) for each in by_name)
     return Found(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
+
+
+def _unswept(registries: Registries, memory: Memory) -> t.Iterator[str]:
+    """The projects beside these, of the shared registry, in which leases are over that no sweep enforces."""
+    over = sweeping.projects_over(memory.elsewhere(), registries.clock())
+    for project in over:
+        if Sweeps(registries).trouble(SharedProject(project), refused=False):
+            yield messages.project_unswept(project)
 
 
 def reaped(params: Params, check_mode: bool) -> Result:

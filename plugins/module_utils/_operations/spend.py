@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 
@@ -12,44 +13,68 @@ from .. import _decide_spec, _spec
 from .._operation import Failure, Operation, Params, Result, given
 from .._provision import messages
 from .._provision.lease import said
+from .._provision.place import Place
 from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of, spent
 from .._provision.sums import Sum
 from .._registry._protocol import RegistryError
 from .._wording import LINE, amount, narrow_table, table
-from ._memory import nameable
-from ._registries import Registries
+from ._memory import Memory, nameable
+from ._registries import Registries, together
 
-BLANK: Result = {"changed": False, "spend": {}, "lines": []}
+BLANK: Result = {"changed": False, "spend": {}, "lines": [], "trouble": ""}
 DAYS = 31  # days that are shown; the result has all
 
 
 def spend(params: Params, check_mode: bool) -> Result:
-    """The costs of all purchases since ``since``, as figures and as lines for people. Raises Failure."""
+    """The costs of all purchases since ``since``, as figures and as lines for people.
+
+    ``trouble`` is what could not be read, and so is not counted. Raises Failure.
+    """
     if params["limited"]:
         raise Failure(messages.spend_limited(), "invalid", **BLANK)
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
     registries = Registries.of(params)
-    try:
+    with contextlib.closing(registries):
         places = registries.places(params)
-        ledger = registries.ledger(places.values(), since)
-    except RegistryError as error:
-        raise Failure(str(error), error.error_class, **BLANK) from None
-    finally:
-        registries.close()
-    if not any(places.values()):
-        raise Failure(messages.SPEND_NEEDS_REGISTRY, "invalid", **BLANK)
+        if not any(places.values()):
+            reason = messages.joined(*params["troubles"], messages.SPEND_NEEDS_REGISTRY)
+            raise Failure(reason, "invalid", **BLANK)
+        ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
+        beside = _projects_beside(registries, places.values())
     found = spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
     return {
         **BLANK,
         "spend": found.published,
         "lines": _lines(found),
-        "warnings": list(_warnings(ledger, found, uncounted)),
+        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
+        "warnings": [*_warnings(found, uncounted), *map(messages.project_not_counted, beside)],
     }
 
 
-def _warnings(ledger: Ledger, found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
-    yield from ledger.warnings
+def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> tuple[Ledger, list[str]]:
+    """What these places know together, and why some cannot be read. Raises Failure if none can."""
+    found, unread = [], []
+    for place in places:
+        try:
+            found.append(registries.at(place).ledger(since))
+        except RegistryError as error:
+            unread.append(error)
+    if not found:
+        raise Failure(messages.joined(*map(str, unread)), unread[0].error_class, **BLANK)
+    return together(found, since), list(map(str, unread))
+
+
+def _projects_beside(registries: Registries, places: t.Iterable[Place]) -> list[str]:
+    """The projects of the shared registry that own machines and are not counted."""
+    return sorted({project for project, _entry in Memory(registries, filter(_is_shared, places)).elsewhere()})
+
+
+def _is_shared(place: Place) -> bool:
+    return place.keeps_sums
+
+
+def _warnings(found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
     for bill in found.bills:
         if not bill.registered:
             yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)

@@ -10,12 +10,13 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._ssh_config import UNREADABLE
-from .._text import number_of
+from .._text import number_of, printable
 from .._wording import duration
 from . import lease as leases
 from . import messages
@@ -177,7 +178,7 @@ def read_declaration(
         verify=truth(raw["verify"]),
         trust=str(raw["trust"]),
         on_failure=str(raw["on_failure"]),
-        poll_delay=_count("provision_poll_delay", raw["poll_delay"], found),
+        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], found),
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
         registry=registry,
         groups=tuple(raw["groups"]),
@@ -226,6 +227,41 @@ def _choices(value: t.Any, found: list[str]) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
+def mistyped(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """Which of the variables that describe a host make no sense, and why. ``values``: evaluated, by their names."""
+    for name in DESCRIBED:
+        if name in _TEXTS and isinstance(value := values.get(name), (bool, list, t.Mapping)):
+            yield name, f"must be a text, not '{_shown(name, value)}'"
+    for name, read in _READERS.items():
+        try:
+            read(values.get(name))
+        except ValueError as error:
+            yield name, str(error)
+
+
+def _shown(name: str, value: t.Any) -> str:
+    return "..." if name == "provision_registry_url" else printable(str(value), 60)
+
+
+def _check_bill(value: t.Any) -> None:
+    wrong: list[str] = []
+    read_bill(value, wrong)
+    if wrong:
+        raise ValueError(wrong[0].partition(" ")[2].rstrip("."))
+
+
+# What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.
+WHERE = ("provision_project", "provision_registry_dir", "provision_registry_url")
+_TEXTS = (*WHERE, "provision_resource_name")
+_READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
+    "provision_lease": leases.read_lease,
+    "provision_idle_after": leases.read_duration,
+    "provision_lease_max": leases.read_duration,
+    "provision_max_bill": _check_bill,
+}
+DESCRIBED = (*_TEXTS, *_READERS)
+
+
 def truth(value: t.Any) -> bool:
     """A boolean, also where it came as a text (surveys, ``-e name=true``)."""
     return value.strip().lower() in ("true", "yes", "on", "1", "y", "t") if isinstance(value, str) else bool(value)
@@ -240,11 +276,18 @@ def _count(name: str, value: t.Any, found: list[str], least: int = 0) -> int:
 
 
 def _of_duration(name: str, value: t.Any) -> list[str]:
+    found: list[str] = []
+    _pause(name, value, found)
+    return found
+
+
+def _pause(name: str, value: t.Any, found: list[str]) -> int:
+    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit."""
     try:
-        duration(str(value))
+        return math.ceil(duration(str(value)))
     except ValueError as error:
-        return [f"{name} {error}."]
-    return []
+        found.append(f"{name} {error}.")
+        return 0
 
 
 def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Lease, float | None, float]:

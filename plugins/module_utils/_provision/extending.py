@@ -84,6 +84,12 @@ def limited(wish: Wish, lease_max: t.Any, max_bill: t.Any) -> Wish:
     return replace(wish, longest=lease.read_lease(lease_max), max_bill=None if bill == UNLIMITED else bill)
 
 
+def check_limits(trouble: t.Mapping[str, str]) -> None:
+    """Raise ValueError where a host's limits cannot be read. ``trouble``: sentences by the names of variables."""
+    if wrong := [trouble[name] for name in ("provision_lease_max", "provision_max_bill") if name in trouble]:
+        raise ValueError(" ".join(wrong))
+
+
 def extend(host: str, entry: Entry, wish: Wish, clock: Clock) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one."""
     now, before = clock.now(entry.clock), life(entry, None, clock)

@@ -10,8 +10,10 @@ with it. This module util is private to the collection.
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 
+from .._text import one_line
 from .._wording import amount, usd, usd_short
 from .purchase_messages import NO_REASON, NOTHING_SENT, ended
 from .sums import Sum
@@ -387,6 +389,76 @@ def some(hosts: t.Iterable[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+# Hosts whose variables cannot be read
+
+OTHER_REGISTRY_UNREAD = (
+    "names another shared registry than the one that was read, and a run reads one. Run this again for that one"
+    " (-e provision_registry_url=...)"
+)
+HOST_DECIDES = (
+    "depends on the host's name, so it is not known where hosts that were ordered are remembered. Put them into the"
+    " inventory"
+)
+_SECRET = "provision_registry_url"
+# Where ansible-core repeats a template or a line of a file, and what is left of that.
+_REPEATED = {
+    r"The offending line appears to be:.*": "",
+    r"while templating '.*?'\. Error was": "while templating. Error was",
+    r"\. String: .*": "",
+}
+
+
+def lease_not_kept(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A host whose lease is over, and for which Ansible runs nothing."""
+    return (
+        f"The lease of {host} is over, and {ids_of(ids)} runs on at {usd(price)}: Ansible runs nothing for it until its"
+        " file can be read."
+    )
+
+
+def in_several_registries(hosts: t.Sequence[str], nothing: str) -> str:
+    """Hosts of no inventory that were named, and that more than one registry knows."""
+    return (
+        f"Several registries know {some(hosts)}: say which one is meant by -e provision_project=... or"
+        f" -e provision_registry_dir=... {nothing}"
+    )
+
+
+def two_of_a_name(host: str) -> str:
+    """Two hosts of one name, of different registries, whose leases are over."""
+    return f"Two registries have a {host} whose lease is over. One of them was ended; sweep again."
+
+
+def project_unswept(project: str) -> str:
+    """A project of the shared registry that this sweep is not about, and no other enforces."""
+    return (
+        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it,"
+        f" too: -e provision_project={project}."
+    )
+
+
+def unread_of_hosts(hosts: t.Iterable[str], what: str, why: str) -> str:
+    """A variable or a file of some hosts that cannot be read. Others go on."""
+    return f"{some(hosts)}: {what} {why}."
+
+
+def why_unreadable(error: str) -> str:
+    """Why a file of variables cannot be read. ``error``: Ansible's, which may repeat lines of it."""
+    vaulted = "decrypt" in error.lower() or "vault" in error.lower()
+    return f"cannot be read: {'there is no vault password that opens it' if vaulted else 'it is no YAML mapping'}"
+
+
+def why_unevaluated(name: str, error: str) -> str:
+    """Why a variable of a host cannot be evaluated. An error may repeat what was written, and with it a password."""
+    if name == _SECRET:
+        return "cannot be evaluated"
+    for repeated, instead in _REPEATED.items():
+        error = re.sub(repeated, instead, error, flags=re.DOTALL)
+    # The older versions of ansible-core say everything twice.
+    reason = ". ".join(dict.fromkeys(one_line(error).rstrip(".").split(". ")))
+    return f"cannot be evaluated: {reason}"
+
+
 # What will be bought
 
 
@@ -707,6 +779,11 @@ def spend_limited() -> str:
     return "What was spent is told of whole registries: leave --limit out. Nothing was sent."
 
 
+def project_not_counted(project: str) -> str:
+    """Another project of the shared registry, which owns machines."""
+    return f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
+
+
 def no_ledger(hosts: t.Iterable[str]) -> str:
     """Hosts that are not counted."""
     return f"Not counted, since they keep no registry: {some(hosts)}."
@@ -907,8 +984,17 @@ def another_project(host: str, path: str, noted: str, project: str) -> str:
 def not_imported(path: str, offer_id: str) -> str:
     """A host with a shared registry, whose file names a purchase that the registry does not know."""
     return (
-        f"{path} names offer {offer_id}, which the shared registry does not know. Run compute_index.supply.registry,"
-        " which moves what files remember into it; or remove the file, if nothing of that offer is billed."
+        f"{path} names offer {offer_id}, which the shared registry does not know. Nothing was sent. Run"
+        " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"
+        " registry, also of hosts that were ordered by number."
+    )
+
+
+def of_no_group(host: str, path: str, project: str) -> str:
+    """A file of a host that is not in the inventory, and of another project than all that use the folder."""
+    return (
+        f"{path} was not moved: {host} is not in the inventory, and the file is of the project {project}. Run this"
+        f" again with -e provision_project={project}."
     )
 
 

@@ -12,7 +12,21 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._text import printable
+from . import messages
 from .ownership import Machine, is_named
+
+
+def texts_of(variable: str, value: t.Any) -> list[str]:
+    """What a person gave to name hosts: a text, or a list of such. A whole number is the name that it looks like.
+
+    Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if not all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in given):
+        shown = printable(str(value), 60)
+        raise ValueError(f"{variable} must be names with commas between them, or a list of names, not '{shown}'.")
+    return [str(each) for each in given]
 
 
 @dataclass(frozen=True)
@@ -35,18 +49,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Deed:
-    """What is to happen to the machines: the playbook's name, in words, and that it did not."""
+    """What is to happen to the machines: the playbook's name, in words, and that it did not.
+
+    ``plays``: whether a play has these hosts, rather than a task on localhost.
+    """
 
     name: str
     happens: str
     nothing: str
+    plays: bool = True
 
 
 DEEDS = {
     each.name: each
     for each in (
         Deed("decommission", "end", "Nothing was ended."),
-        Deed("extend", "get more time", "Nothing was extended."),
+        Deed("extend", "get more time", "Nothing was extended.", plays=False),
     )
 }
 
@@ -54,6 +72,14 @@ DEEDS = {
 def unmatched_names(parts: t.Iterable[Part]) -> list[str]:
     """The parts that match no host, and can only be names."""
     return [part.text for part in parts if part.is_name and not part.hosts]
+
+
+def elsewhere(names: t.Iterable[str], labels: t.Sequence[str]) -> t.Iterator[str]:
+    """A sentence for each name that a shared registry knows in another project. ``labels``: its hosts, for people."""
+    for name in names:
+        found = [label for label in labels if label == name or label.startswith(f"{name} of project ")]
+        if found:
+            yield f"The shared registry knows {', '.join(found)}: name the project, -e provision_project=..."
 
 
 def with_names(parts: t.Iterable[Part], made: t.Container[str]) -> list[Part]:
@@ -64,6 +90,20 @@ def with_names(parts: t.Iterable[Part], made: t.Container[str]) -> list[Part]:
 def within(hosts: t.Iterable[str], limited: t.Collection[str] | None) -> list[str]:
     """The hosts that ``--limit`` leaves, all of them without it."""
     return [host for host in hosts if limited is None or host in limited]
+
+
+def playable(hosts: t.Sequence[str], unreadable: t.Container[str], several: t.Container[str], deed: Deed) -> list[str]:
+    """The hosts that a deed can be done to. Raises ValueError if there is none, or if it is not clear which is meant.
+
+    ``unreadable``: Ansible ends a play that has one of these, and the others shall not wait for it. ``several``: hosts
+    of no inventory that more than one registry knows.
+    """
+    if unclear := [host for host in hosts if host in several]:
+        raise ValueError(messages.in_several_registries(unclear, deed.nothing))
+    left = [host for host in hosts if not (deed.plays and host in unreadable)]
+    if not left:
+        raise ValueError(deed.nothing)
+    return left
 
 
 def added(

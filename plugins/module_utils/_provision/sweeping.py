@@ -89,6 +89,32 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
+def playable(
+    due: t.Iterable[Host], watched: t.Iterable[Host], unreadable: t.Container[str]
+) -> tuple[list[Host], list[Host], list[str]]:
+    """Those that a play can look after, and a sentence about each that it cannot, though its lease is over.
+
+    Ansible ends a play at a host whose files it cannot read, and a play has one host of a name.
+    """
+    first: dict[str, Host] = {}
+    left = []
+    for each in due:
+        if each.host in unreadable:
+            left.append(messages.lease_not_kept(each.host, each.row["resource_id"], each.price_per_hour))
+        elif each.host in first:
+            left.append(messages.two_of_a_name(each.host))
+        else:
+            first[each.host] = each
+    others = [each for each in watched if each.host not in unreadable and each.host not in first]
+    return list(first.values()), list({each.host: each for each in others}.values()), left
+
+
+def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
+    """The projects in which a lease is over. ``entries``: what a shared registry has beside a sweep's, by projects."""
+    ends = ((project, lease.moment_of(entry.ends_at), clock.now(entry.clock)) for project, entry in entries)
+    return sorted({project for project, end, now in ends if end is not None and end < now})
+
+
 @dataclass(frozen=True)
 class Found:
     """All that a sweep has found: the hosts that registries know, those that only their names tell, and the clocks.

@@ -1,0 +1,117 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host's variable or file stops no other; and what was ordered into an empty group is swept and counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import GPU, MakeProject, Project
+from simulator import Offer
+from test_ending import decommission, own
+from test_leases import extend
+from test_sweeps import shift
+
+OVER = {"provision_leased": "8h", "provision_ends_at": shift(-1.0), "provision_price_per_hour": 2.0}
+CONFLICT = "<<<<<<< HEAD\nprovision_lease: 8h\n=======\nprovision_lease: 9h\n>>>>>>> theirs\n"
+
+
+def test_one_hosts_variable_or_file_stops_no_other(make_project: MakeProject) -> None:
+    """Its lease is over, too, and Ansible can run nothing for it: that is said, and the run is not green."""
+    project = make_project([Offer() for _number in range(4)], provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4", "gpu-5"])
+    ids = {host: own(project, host, **OVER)[0] for host in ("gpu-1", "gpu-2", "gpu-3", "gpu-4")}
+    project.declare_host("gpu-1", provision_lease="{{ hours }}h")
+    broken = project.registry_file("gpu-2").with_name("own.yml")
+    broken.write_text(CONFLICT)
+    entry = project.registry_file("gpu-5")
+    entry.parent.mkdir()
+    entry.write_text(CONFLICT)
+
+    def assert_named(run: Any, words: tuple[str, ...]) -> None:
+        assert run.returncode == 2, run.output
+        assert "a bug of the collection" not in run.text and "Traceback" not in run.output
+        assert [word for word in words if word not in run.text] == []
+
+    said = ("provision_lease", "'hours' is undefined", str(broken), str(entry))
+    assert_named(project.play("compute_index.supply.audit"), (*ids.values(), *said))
+    spend = project.play("compute_index.supply.spend")
+    assert_named(spend, said)
+    assert "now 8.00 per hour" in spend.text
+    more = extend(project, "gpu-2,gpu-3", extend_by="4h")
+    assert_named(more, (str(broken), "gpu-3"))
+    assert datetime_of(project, "gpu-3") > OVER["provision_ends_at"]
+    assert_named(decommission(project, "gpu-2,gpu-4"), (str(broken),))
+    assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-1", "gpu-2", "gpu-3"))
+    assert_named(project.play("compute_index.supply.reap"), (*said, f"The lease of gpu-2 is over, and {ids['gpu-2']}"))
+    assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-2", "gpu-3"))
+
+
+def datetime_of(project: Project, host: str) -> str:
+    return str((project.registry(host) or {})["provision_ends_at"])
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a folder", "a shared registry"])
+def test_what_was_ordered_into_an_empty_group_is_swept_counted_and_ended(
+    project: Project, request: pytest.FixtureRequest, shared: bool
+) -> None:
+    """The inventory has no host. What its group says of registry and project holds for those that plays add."""
+    own_registry = (
+        {"provision_registry_url": request.getfixturevalue("registry")}
+        if shared
+        else {"provision_registry_dir": str(project.folder / "registry")}
+    )
+    write_group(project, own_registry)
+    if shared:
+        project.play("compute_index.supply.registry")
+    assert project.provision(provision_hosts=2).returncode == 0
+    assert len(project.simulator.billed) == 2
+    audit = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
+    assert audit.returncode == 0 and "ONLY THE REGISTRY KNOWS" in audit.output, audit.output
+    spend = project.play("compute_index.supply.spend")
+    assert spend.returncode == 0 and "gpu-2" in spend.text and "now 0.00 per hour" not in spend.text, spend.output
+    found = decommission(project, "gpu-2")
+    assert found.returncode == 0 and len(project.simulator.billed) == 1, found.output
+    more = extend(project, "gpu-1", extend_by="1h")
+    assert more.returncode == 0 and "gpu-1" in more.text, more.output
+    reaped = project.play("compute_index.supply.reap")
+    assert reaped.returncode == 0 and "1 with time left" in reaped.text, reaped.output
+
+
+def write_group(project: Project, own_registry: dict[str, Any]) -> None:
+    """An inventory without a host, and what its group says."""
+    project.inventory.write_text(yaml.safe_dump({"gpu": None}))
+    variables = {
+        **own_registry,
+        "provision_project": "team-a",
+        "provision_spec": GPU,
+        "provision_max_price_per_hour": 5,
+        "provision_lease": "{{ hours | default(1) }}h",
+        "provision_reach": False,
+        "provision_ssh_public_key_file": f"{project.key}.pub",
+        "provision_poll_delay": "1s",
+    }
+    group = Path(project.folder / "group_vars" / "gpu.yml")
+    group.parent.mkdir(exist_ok=True)
+    group.write_text(json.dumps(variables))
+
+
+def test_hosts_that_were_ordered_by_number_move_into_a_shared_registry(project: Project, registry: str) -> None:
+    write_group(project, {})
+    assert project.provision(provision_hosts=2).returncode == 0
+    bought = sorted(project.simulator.billed)
+    write_group(project, {"provision_registry_url": registry})
+    refused = project.provision(provision_hosts=2)
+    assert refused.returncode == 2 and "Run compute_index.supply.registry" in refused.text, refused.output
+    assert "remove the file" not in refused.text
+    moved = project.play("compute_index.supply.registry")
+    assert moved.returncode == 0 and moved.text.count("was moved into it") == 2, moved.output
+    again = project.provision(provision_hosts=2)
+    assert again.returncode == 0 and sorted(project.simulator.billed) == bought, again.output
+    assert project.registry("gpu-1") is None

@@ -1,0 +1,219 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sweeps and reports read of the hosts of an inventory, and what of it cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+
+from project_inventory import CONFLICT, VAULTED, Inventory
+
+SPEC = {"provision_spec": {"compute": {"gpu_type": "L4", "gpu_count": 1}}}
+URL = "postgresql://supply:hunter2@db.example.com/supply"
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Inventory:
+    return Inventory(tmp_path)
+
+
+def named(found: dict[str, Any]) -> set[str]:
+    """The hosts of the inventory that can be read."""
+    return {row["host"] for row in found["hosts"] if "group" not in row} - {"localhost"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"provision_lease": "{{ hours }}h"}, ("provision_lease", "hours")),
+        ({"provision_max_bill": "{{ 1 / 0 }}"}, ("provision_max_bill",)),
+        ({"provision_idle_after": "8 hours"}, ("provision_idle_after", "'8 hours'")),
+        ({"provision_lease": 8}, ("provision_lease", "'8'")),
+        ({"provision_lease_max": True}, ("provision_lease_max",)),
+        ({"provision_max_bill": "3,5"}, ("provision_max_bill", "'3,5'")),
+        ({"provision_max_bill": {"a": 1}}, ("provision_max_bill",)),
+        ({"provision_resource_name": ["a"]}, ("provision_resource_name",)),
+        ({"provision_resource_name": "{{ nothing.at.all }}"}, ("provision_resource_name",)),
+    ],
+    ids=str,
+)
+def test_a_variable_that_says_nothing_of_the_registry_is_named(
+    inventory: Inventory, variables: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    inventory.write({"gpu": {"hosts": {"gpu-1": variables, "gpu-2": {}}, "vars": SPEC}})
+    found = inventory.gathered("audit")
+    (trouble,) = found["troubles"]
+    assert trouble.startswith("gpu-1: ") and all(word in trouble for word in words)
+    assert named(found) == {"gpu-1", "gpu-2"} and found["unreadable"] == []
+
+
+@pytest.mark.parametrize("name", ["provision_project", "provision_registry_dir", "provision_registry_url"])
+@pytest.mark.parametrize("value", ["{{ nothing }}-hunter2", ["hunter2"], True, "{{ omit }}", "hunter2 {{ 1 +"], ids=str)
+def test_a_host_whose_registry_cannot_be_told_is_left_out_and_named(
+    inventory: Inventory, name: str, value: Any
+) -> None:
+    inventory.write({"gpu": {"hosts": {"gpu-1": {name: value}, "gpu-2": {}}, "vars": SPEC}})
+    found = inventory.gathered("audit")
+    (trouble,) = found["troubles"]
+    assert trouble.startswith(f"gpu-1: {name} ") and named(found) == {"gpu-2"}
+    assert ("hunter2" in trouble) is (value == ["hunter2"] and name != "provision_registry_url")
+    assert ".." not in trouble or "'...'" in trouble
+
+
+@pytest.mark.parametrize("text", [CONFLICT, VAULTED, "- a\n- b\n", "a: [", "\0"], ids=str)
+@pytest.mark.parametrize("file", ["own.yml", "compute_index_supply.yml"])
+def test_a_file_that_cannot_be_read_is_named_and_none_of_its_lines(inventory: Inventory, text: str, file: str) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
+    path = inventory.variables("host_vars", "gpu-1", text, file)
+    found = inventory.gathered("audit")
+    (trouble,) = found["troubles"]
+    assert trouble.startswith(f"gpu-1: {path} cannot be read: ") and "hunter2" not in trouble and "\n" not in trouble
+    assert ("vault" in trouble) is (text == VAULTED)
+    assert named(found) == {"gpu-2"} and found["unreadable"] == ["gpu-1"]
+
+
+def test_what_another_hosts_file_makes_of_a_variable_repeats_no_line_of_it(inventory: Inventory) -> None:
+    other = {"provision_project": "{{ hostvars['gpu-2'].provision_project }}"}
+    inventory.write({"gpu": {"hosts": {"gpu-1": other, "gpu-2": {}, "gpu-3": {}}, "vars": SPEC}})
+    inventory.variables("host_vars", "gpu-2", "a: 1\n<<<<<<< HEAD\npassword: hunter2\n=======\n")
+    found = inventory.gathered("audit")
+    assert named(found) == {"gpu-3"} and sorted(each[:6] for each in found["troubles"]) == ["gpu-1:", "gpu-2:"]
+    assert "hunter2" not in " ".join(found["troubles"])
+
+
+def test_a_variable_that_a_vault_password_opens_is_named(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
+    lines = "".join(f"  {line}\n" for line in VAULTED.splitlines())
+    inventory.variables("host_vars", "gpu-1", f"provision_project: !vault |\n{lines}")
+    found = inventory.gathered("audit")
+    (trouble,) = found["troubles"]
+    assert trouble.startswith("gpu-1: provision_project cannot be evaluated") and named(found) == {"gpu-2"}
+
+
+def test_many_hosts_with_the_same_trouble_are_one_sentence(inventory: Inventory) -> None:
+    hosts = [f"gpu-{number}" for number in range(1, 301)]
+    inventory.write({"gpu": {"hosts": dict.fromkeys(hosts), "vars": {**SPEC, "provision_lease": "{{ hours }}h"}}})
+    (trouble,) = inventory.gathered("reap")["troubles"]
+    assert trouble.startswith("gpu-1, gpu-10, gpu-100, gpu-101, gpu-102 and 295 more: provision_lease ")
+
+
+# What groups say of hosts that were ordered
+
+
+def places(found: dict[str, Any]) -> set[tuple[str, str | None]]:
+    """Projects and folders that are read beside those of localhost."""
+    return {(row["project"], row["registry_dir"]) for row in found["hosts"] if "group" in row}
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["in the inventory", "in group_vars"])
+@pytest.mark.parametrize("exists", [True, False], ids=["an empty group", "no such group"])
+def test_what_was_ordered_into_a_group_is_found_by_the_groups_variables(
+    inventory: Inventory, inline: bool, exists: bool
+) -> None:
+    variables = {"provision_registry_dir": "/srv/registry", "provision_project": "team-{{ side }}", "side": "a"}
+    if inline and not exists:
+        return
+    own = {"vars": variables} if inline else {}
+    inventory.write({"gpu" if exists else "other": own})
+    if not inline:
+        inventory.variables("group_vars", "gpu", variables)
+    found = inventory.gathered("spend")
+    assert ("team-a", "/srv/registry") in places(found) and found["troubles"] == []
+
+
+def test_the_registry_that_only_a_group_names_is_the_calls(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"vars": {"provision_registry_url": URL, "provision_project": "team-a"}}})
+    found = inventory.gathered("reap")
+    assert found["registry_url"] == URL and ("team-a", None) in places(found)
+    assert all(row["shared"] and "url" not in row for row in found["hosts"])
+
+
+def test_the_registry_that_the_play_names_is_that_of_all_hosts(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
+    inventory.play = {"provision_registry_url": URL}
+    found = inventory.gathered("reap")
+    assert found["registry_url"] == URL and found["troubles"] == []
+    assert all(row["shared"] for row in found["hosts"])
+
+
+def test_a_group_of_another_name_counts_as_well(inventory: Inventory) -> None:
+    train = {"vars": {"provision_registry_dir": "/srv/train"}}
+    inventory.write({"ml": {"children": {"train": train, "infer": {"vars": {"provision_registry_dir": "/srv/infer"}}}}})
+    assert {folder for _project, folder in places(inventory.gathered("audit"))} >= {"/srv/train", "/srv/infer"}
+
+
+def test_a_registry_that_is_not_read_is_named_without_its_password(inventory: Inventory) -> None:
+    other = {"vars": {"provision_registry_url": URL.replace("db.", "other.")}}
+    inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_registry_url": URL}}}, "late": other})
+    found = inventory.gathered("audit")
+    assert found["registry_url"] == URL
+    (trouble,) = found["troubles"]
+    assert (
+        "the group late" in trouble and "provision_registry_url names another" in trouble and "hunter2" not in trouble
+    )
+
+
+def test_files_beside_a_shared_registry_are_read(inventory: Inventory) -> None:
+    files = {"hosts": {"own-1": {"provision_registry_dir": "/srv/files"}, "own-2": {}}, "vars": SPEC}
+    inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_registry_url": URL}}}, "own": files})
+    found = inventory.gathered("audit")
+    assert {row["host"] for row in found["hosts"] if not row["shared"] and "group" not in row} == {"own-1", "own-2"}
+
+
+@pytest.mark.parametrize("name", ["provision_registry_dir", "provision_project"])
+def test_a_group_whose_registry_depends_on_the_host_cannot_be_read(inventory: Inventory, name: str) -> None:
+    inventory.write({"gpu": {"vars": {name: "x-{{ inventory_hostname }}"}}})
+    (trouble,) = inventory.gathered("reap")["troubles"]
+    assert "the group gpu" in trouble and name in trouble
+    inventory.write({"gpu": {"vars": {name: "x-{{ inventory_hostname }}"}, "hosts": {"gpu-1": {}}}})
+    assert inventory.gathered("reap")["troubles"] == []
+
+
+def test_a_group_with_a_variable_that_is_undefined_is_named(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"vars": {"provision_project": "{{ team }}"}}})
+    (trouble,) = inventory.gathered("audit")["troubles"]
+    assert "the group gpu" in trouble and "provision_project cannot be evaluated" in trouble
+    inventory.extra = {"team": "a"}
+    found = inventory.gathered("audit")
+    assert found["troubles"] == [] and ("a", None) in places(found)
+
+
+def test_what_hosts_that_are_still_to_be_may_cost_is_no_trouble_of_today(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"vars": {"provision_lease": "{{ hours }}h", "provision_max_bill": "{{ usd }}"}}})
+    assert inventory.gathered("reap")["troubles"] == []
+
+
+# Which hosts a person names
+
+
+@pytest.mark.parametrize("verb", ["decommission", "extend"])
+@pytest.mark.parametrize(
+    ("asked", "hosts"),
+    [(101, ["101"]), ("101", ["101"]), ([101, "gpu-1"], ["101", "gpu-1"]), (["gpu"], ["gpu-1"]), ("gpu,101", None)],
+)
+def test_a_number_is_the_name_that_it_looks_like(inventory: Inventory, verb: str, asked: Any, hosts: Any) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1"])}, "own": {"hosts": {"101": {}}}})
+    found = inventory.gathered("named", "_named", hosts=asked, verb=verb)
+    assert hosts is None or sorted(found["matched"]) == hosts
+
+
+@pytest.mark.parametrize("verb", ["decommission", "extend"])
+@pytest.mark.parametrize("asked", [True, False, 1.5, {"gpu-1": {}}, [["gpu-1"]], [None], [True], ["gpu-1", 1.0], "~("])
+def test_what_names_no_host_is_told_with_the_variable(inventory: Inventory, verb: str, asked: Any) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1"])}})
+    with pytest.raises(AnsibleActionFail, match=f"{verb}_hosts"):
+        inventory.gathered("named", "_named", hosts=asked, verb=verb)
+
+
+def test_of_named_hosts_those_that_cannot_be_read_are_told_apart(inventory: Inventory) -> None:
+    inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2", "gpu-3"])}})
+    for host in ("gpu-1", "gpu-3"):
+        inventory.variables("host_vars", host, CONFLICT)
+    found = inventory.gathered("named", "_named", hosts="gpu-1,gpu-2")
+    assert found["unreadable"] == ["gpu-1", "gpu-3"] and [each[:6] for each in found["troubles"]] == ["gpu-1:"]
+    assert [each[:6] for each in found["others"]] == ["gpu-3:"]
