@@ -8,46 +8,68 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .. import _decide_spec, _spec
 from .._operation import Failure, Operation, Params, Result
-from .._provision import messages, registration
-from .._provision.entry import MADE, read_entry
+from .._provision import messages, moving, registration
+from .._provision.entry import read_entry
 from .._provision.place import Place, SharedProject
-from .._provision.spending import Bill
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._postgresql import schema
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
-from ._memory import bring_ssh_up_to_date
+from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries
 
-BLANK: Result = {"changed": False, "lines": []}
+BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 
 
 def registry(params: Params, check_mode: bool) -> Result:
-    """Make the tables, move the entries of ``hosts``, and note what was bought beside them, which budgets count.
+    """Make the tables, move the entries of hosts, and note what was bought beside them, which budgets count.
 
-    Raises Failure that names what could not be moved.
+    ``trouble`` names what could not be moved. Raises Failure.
     """
     if not params["registry_url"]:
         raise Failure(messages.NO_SHARED_REGISTRY, "invalid", **BLANK)
-    registries = Registries.of(params)
-    try:
-        made = registries.make(check_mode)
-        moved = [_moved(host, registries, params, check_mode) for host in params["hosts"]]
-        folders = dict.fromkeys(registries.folder(host, params) for host in params["hosts"])
-        if not check_mode and any(moved):
-            bring_ssh_up_to_date(registries, folders)
-        moved += [_ended(folder, registries, check_mode) for folder in filter(None, folders)]
-        name = registries.at(SharedProject()).name()
-    except RegistryError as error:
-        raise Failure(str(error), error.error_class, **BLANK) from None
-    finally:
-        registries.close()
-    lines = [messages.tables_made(name, made, would=check_mode), *filter(None, moved)]
+    trouble = list(params["troubles"])
+    with contextlib.closing(Registries.of(params)) as registries:
+        try:
+            made = registries.make(check_mode)
+            name = registries.at(SharedProject()).name()
+        except RegistryError as error:
+            raise Failure(str(error), error.error_class, **BLANK) from None
+        moved = list(_all_moved(registries, params, check_mode, trouble))
+    lines = [messages.tables_made(name, made, would=check_mode), *moved]
     diff = {"before": "" if made else schema(), "after": schema(), "before_header": "tables", "after_header": "tables"}
-    return {"changed": made or any(moved), "lines": lines, "diff": diff}
+    said = messages.joined(*dict.fromkeys(trouble))
+    return {"changed": made or bool(moved), "lines": lines, "trouble": said, "diff": diff}
+
+
+def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:
+    """A line for each host and each ledger of files that was moved; to ``trouble`` is added what could not be."""
+    rows = moving.sharing(params["hosts"])
+    of_rows = [registries.folder(row, params) for row in rows]
+    folders = list(dict.fromkeys(filter(None, of_rows)))
+    memory = Memory(registries, folders)
+    hosts, stay = moving.hosts_to_move(rows, of_rows, memory.all())
+    trouble += [*memory.warnings(), *stay]
+    readable = [each for each in hosts if not memory.trouble(registries.folder(each, params), str(each["host"]))]
+    lines = [line for host in readable for line in _tried(_moved, trouble, host, registries, params, check_mode)]
+    yield from lines
+    if lines and not check_mode:
+        bring_ssh_up_to_date(registries, folders)
+    for folder in folders:
+        yield from _tried(_ended, trouble, folder, registries, check_mode)
+
+
+def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> list[str]:
+    """The line of a move, none if there was nothing to move, or if it could not be: that is added to ``trouble``."""
+    try:
+        return list(filter(None, [move(*given)]))
+    except RegistryError as error:
+        trouble.append(str(error))
+        return []
 
 
 def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, check_mode: bool) -> str:
@@ -62,8 +84,8 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
         raise Claimed(path, variables)
     shared = t.cast(Registry, registries.at(SharedProject(host["project"] or "default")).host(name))
     known = shared.read()
-    if known is not None and read_entry(known).offer_id != entry.offer_id and entry.may_have_bought:
-        raise RegistryError(messages.moved_to_another(path, entry.offer_id, shared.where, read_entry(known).offer_id))
+    if reason := moving.contradiction(path, entry, shared.where, None if known is None else read_entry(known)):
+        raise RegistryError(reason)
     if not check_mode:
         if entry.may_have_bought:
             keys = pinned(registries.at(folder).known_hosts(name, entry.offer_id))
@@ -78,32 +100,20 @@ def _move(shared: Registry, facts: Variables, known: Variables | None, path: str
     What may still be under way is claimed, and counts as sent just now. Raises RegistryError, which keeps the file:
     the registry contradicts it.
     """
-    entry, noted = read_entry(facts), read_entry(known)
+    entry = read_entry(facts)
     try:
-        if known is None and entry.is_open:
+        if moving.claims(entry, known):
             shared.claim(facts)
             shared.close()
-        elif known is None:
-            shared.note(facts)
-        elif entry.is_made and not (noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids)):
-            new = {name: facts[name] for name in sorted(facts.keys() - known.keys())}
-            ids = {"provision_resource_ids": list(entry.resource_ids)} if entry.resource_ids else {}
-            shared.note({**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids})
+        elif note := moving.facts_to_note(facts, entry, known, read_entry(known)):
+            shared.note(note)
     except RegistryError as error:
         raise RegistryError(messages.not_moved(path, str(error))) from None
 
 
-def _unentered(folder: Place, registries: Registries) -> list[Bill]:
-    """What the folder's ledger has beside the entries: what has ended, and what lost its entry."""
-    bills = [each for each in registries.at(folder).ledger().bills if each.why != MOVED and each.begin is not None]
-    # Of an entry that a person has written there may be machines and no offer.
-    named = [each._replace(offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in bills]
-    return [each for each in named if not (each.runs and each.registered)]
-
-
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
-    bills = _unentered(folder, registries)
+    bills = moving.unentered(registries.at(folder).ledger().bills, MOVED)
     projects = map(SharedProject, {each.project for each in bills})
     known = {"", *(each.offer_id for project in projects for each in registries.at(project).ledger().bills)}
     new = [each for each in bills if each.offer_id not in known]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
@@ -29,12 +28,19 @@ HOUR = 3600.0
 
 def move(url: str, *folders: Path, host: str = "gpu-1", check_mode: bool = False) -> list[str]:
     """The lines of a move of the host's file in each of these clones."""
-    lines: list[str] = []
-    for folder in folders:
-        raw = {"host": host, "project": "default", "registry_dir": str(folder), "inventory_dir": None}
-        params = {"registry_url": url, "api_url": BASE, "sources": [], "here": "/", "hosts": [raw]}
-        lines += registry(params, check_mode)["lines"]
-    return lines
+    found = [moved(url, row(folder, host), check_mode=check_mode) for folder in folders]
+    assert not any(each["trouble"] for each in found)
+    return [line for each in found for line in each["lines"]]
+
+
+def row(folder: Path, host: str, project: str = "default", **more: Any) -> dict[str, Any]:
+    return {"host": host, "project": project, "registry_dir": str(folder), "inventory_dir": None, **more}
+
+
+def moved(url: str, *rows: dict[str, Any], check_mode: bool = False, troubles: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What the playbook says of a move of the files of these hosts."""
+    known = {"registry_url": url, "api_url": BASE, "sources": [], "here": "/"}
+    return registry({**known, "hosts": list(rows), "troubles": list(troubles)}, check_mode)
 
 
 def entry(purchase: str = "made", *ids: str, offer_id: str = OFFER_ID, hours: float = 10) -> dict[str, Any]:
@@ -94,9 +100,8 @@ def test_a_contradiction_keeps_the_file(tmp_path: Path, registry_url: str) -> No
     write(tmp_path / "bob", entry("made"))
     file = write(tmp_path / "alice", entry("made", RESOURCE_ID))
     move(registry_url, tmp_path / "bob")
-    with pytest.raises(Failure) as caught:
-        move(registry_url, tmp_path / "alice")
-    assert file.exists() and str(file) in str(caught.value) and RESOURCE_ID in str(caught.value)
+    trouble = moved(registry_url, row(tmp_path / "alice", "gpu-1"))["trouble"]
+    assert file.exists() and str(file) in trouble and RESOURCE_ID in trouble
     assert machines(registry_url) == [(RESOURCE_ID, "gpu-2")]
 
 
@@ -157,3 +162,46 @@ def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
         found = _files.ledger(str(folder))
         costs.append(spent(found.bills, found.now).total)
     assert costs[0] > 17e6 and costs == pytest.approx([costs[0]] * 3, abs=10_000)
+
+
+def known(url: str, project: str) -> dict[str, str]:
+    """The hosts of a project with their offers."""
+    rows = Database(url, {"host": "bastion", "user": "alice", "run": "test"}).counted(project)
+    return {row.host: row.offer for row in rows}
+
+
+def test_hosts_that_were_ordered_by_number_are_moved(tmp_path: Path, registry_url: str) -> None:
+    """They are in no inventory: their group says where they are remembered."""
+    files = [write(tmp_path, entry("made", RESOURCE_ID), host="gpu-1")]
+    files.append(write(tmp_path, entry("made", SECOND_RESOURCE_ID, offer_id=OTHER_ID), host="gpu-2"))
+    group = row(tmp_path, "the hosts that the group gpu may get", "team-a", group="gpu", shared=True)
+    would = moved(registry_url, group, check_mode=True)
+    assert all(file.exists() for file in files) and "gpu-2" in " ".join(would["lines"])
+    found = moved(registry_url, group)
+    assert found["changed"] and not found["trouble"] and not any(file.exists() for file in files)
+    assert known(registry_url, "team-a") == {"gpu-1": OFFER_ID, "gpu-2": OTHER_ID}
+    assert not moved(registry_url, group)["changed"]
+
+
+def test_what_is_of_another_project_stays_and_is_named(tmp_path: Path, registry_url: str) -> None:
+    own = write(tmp_path, {**entry("made", RESOURCE_ID), "provision_project": "team-a"}, host="gpu-1")
+    other = entry("made", SECOND_RESOURCE_ID, offer_id=OTHER_ID)
+    files = write(tmp_path, {**other, "provision_project": "team-b"}, host="gpu-2")
+    found = moved(registry_url, row(tmp_path, "x", "team-a", group="gpu"))
+    assert files.exists() and not own.exists() and known(registry_url, "team-b") == {}
+    assert str(files) in found["trouble"] and "-e provision_project=team-b" in found["trouble"]
+
+
+def test_one_hosts_broken_file_keeps_no_other_from_being_moved(tmp_path: Path, registry_url: str) -> None:
+    broken = write(tmp_path, {}, host="gpu-1")
+    broken.write_text("<<<<<<< HEAD\na: 1\n=======\n")
+    good = write(tmp_path, entry("made", RESOURCE_ID), host="gpu-2")
+    found = moved(registry_url, *(row(tmp_path, host) for host in ("gpu-1", "gpu-2")), troubles=("gpu-3: x.",))
+    assert not good.exists() and broken.exists() and known(registry_url, "default") == {"gpu-2": OFFER_ID}
+    assert str(broken) in found["trouble"] and "gpu-3: x." in found["trouble"]
+
+
+def test_hosts_that_keep_files_beside_a_shared_registry_keep_them(tmp_path: Path, registry_url: str) -> None:
+    file = write(tmp_path, entry("made", RESOURCE_ID))
+    assert not any("gpu-1" in line for line in moved(registry_url, row(tmp_path, "gpu-1", shared=False))["lines"])
+    assert file.exists()

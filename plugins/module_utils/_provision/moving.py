@@ -1,0 +1,73 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of the files of hosts goes into a shared registry, and how. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import messages
+from .entry import MADE, Entry
+from .place import Place
+from .spending import Bill
+
+Row = t.Mapping[str, t.Any]
+Facts = t.Mapping[str, t.Any]
+
+
+def sharing(rows: t.Iterable[Row]) -> list[Row]:
+    """The rows of hosts, and of groups that hosts may be added to, whose registry is the shared one."""
+    return [row for row in rows if row.get("shared", True)]
+
+
+def hosts_to_move(
+    rows: t.Sequence[Row], folders: t.Sequence[Place], entries: t.Iterable[tuple[Place, str, Entry]]
+) -> tuple[list[Row], list[str]]:
+    """The hosts whose files are moved, and a sentence about each file that stays.
+
+    ``folders``: of the rows. ``entries``: what these hold, also of hosts that plays have added: such a host is of the
+    group, or of localhost, that uses its folder, if it was bought for the same project.
+    """
+    known = {str(row["host"]) for row in rows}
+    found: dict[str, Row] = {}
+    stay = []
+    for folder, host, entry in entries:
+        users = [row for row, own in zip(rows, folders) if own == folder]
+        own_project = [row for row in users if not entry.is_of_another_project(row["project"])]
+        if host not in known and own_project:
+            found.setdefault(host, {**own_project[0], "host": host})
+        elif host not in known:
+            stay.append(messages.of_no_group(host, folder.entry_file(host), entry.project))
+    return [row for row in rows if "group" not in row] + list(found.values()), stay
+
+
+def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> str:
+    """Why an entry cannot be moved: the shared registry has noted another purchase of the host; empty if it can."""
+    if noted is None or noted.offer_id == entry.offer_id or not entry.may_have_bought:
+        return ""
+    return messages.moved_to_another(path, entry.offer_id, where, noted.offer_id)
+
+
+def claims(entry: Entry, known: Facts | None) -> bool:
+    """Whether what may still be under way is claimed, and counts as sent just now, instead of noted."""
+    return known is None and entry.is_open
+
+
+def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry) -> dict[str, t.Any] | None:
+    """What the shared registry is told of an entry of which it has ``known`` something; None if it knows all of it."""
+    if known is None:
+        return dict(facts)
+    if not entry.is_made or (noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids)):
+        return None
+    new = {name: facts[name] for name in sorted(facts.keys() - known.keys())}
+    ids = {"provision_resource_ids": list(entry.resource_ids)} if entry.resource_ids else {}
+    return {**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids}
+
+
+def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
+    """What a ledger has beside the entries: what has ended, but for what was ``moved``, and what lost its entry."""
+    left = [each for each in bills if each.why != moved and each.begin is not None]
+    # Of an entry that a person has written there may be machines and no offer.
+    named = [each._replace(offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in left]
+    return [each for each in named if not (each.runs and each.registered)]
