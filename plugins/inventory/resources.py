@@ -336,7 +336,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             value = self._compose(condition, variables) if isinstance(condition, str) else condition
             return bool(boolean(value, strict=True))
         except Exception as error:
-            raise AnsibleError(f"filters: '{condition}' is no condition that can be evaluated: {error}") from error
+            machine = variables.get(f"{self.get_option('hostvars_prefix')}resource_id")
+            reason = f"filters: '{condition}' is no condition that can be evaluated for the machine {machine}: {error}"
+            raise AnsibleError(reason) from error
 
     def _wish(self, owner: Registered | None, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
         hostname = self.get_option("hostname")

@@ -105,9 +105,8 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         try:
             text = json.dumps(templar.template(task_vars.get(name)), default=plain)
         except Exception as error:  # ansible-core before 2.19 lets those of filters through
-            # The older versions say everything twice.
-            reason = ". ".join(dict.fromkeys(str(error).split(". ")))
-            raise AnsibleActionFail(f"{name} cannot be evaluated: {reason}") from error
+            # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
+            raise AnsibleActionFail(f"{name} {messages.why_unevaluated(name, str(error))}") from None
         if "omit" in task_vars and str(task_vars["omit"]) in text:
             raise AnsibleActionFail(f"{name} cannot be omit, which only options of modules understand. Leave it out.")
         return json.loads(text)
@@ -139,7 +138,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
         "file_keys": _keys(given["provision_files"]),
         "user_keys": _keys(given["provision_users"]),
-        "invalid": ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages,
+        "invalid": [*ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages, *_no_texts(given)],
         "known": {name: value(name) for name in _KNOWN},
     }
 
@@ -177,6 +176,17 @@ def _has_text(given: t.Any, *, within: bool) -> bool:
     return isinstance(given, str) or (
         within and isinstance(given, list) and any(isinstance(each, str) for each in given)
     )
+
+
+def _no_texts(given: Variables) -> t.Iterator[str]:
+    """A sentence for each variable that is to be a text and is none, of which Ansible's check would make one."""
+    for name, option in _ARGUMENTS.items():
+        kind = _KINDS.get(type(given[name]))
+        if option["type"] == "str" and kind:
+            yield f"{name} must be a text, not {kind}; in YAML quotes make one"
+
+
+_KINDS = {bool: "true or false", list: "a list", dict: "a mapping"}
 
 
 def _keys(given: t.Any) -> list[str]:

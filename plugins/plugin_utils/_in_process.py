@@ -124,7 +124,7 @@ class InProcessAction(ActionBase):
         checked = ArgumentSpecValidator(spec, **self.operation.rules).validate(arguments)
         params = checked.validated_parameters
         if checked.error_messages:
-            msg = checked.error_messages[0]
+            msg = self.worded(checked.error_messages[0])
             if isinstance(checked.errors[0], UnsupportedError):
                 msg = f"Unsupported parameters for ({self._task.resolved_action or self._task.action}) module: {msg}"
             result = self.operation.refused(msg)
@@ -136,6 +136,10 @@ class InProcessAction(ActionBase):
         if getattr(C, "INJECT_INVOCATION", True):
             result["invocation"] = {"module_args": self.shown(params)}
         return _without_secrets(result, self.hidden(_spec.secrets(spec, params), params))
+
+    def worded(self, msg: str) -> str:
+        """What is wrong with an option, in the words of the person who gave it."""
+        return msg
 
     def hidden(self, secrets: set[str], params: Mapping[str, t.Any]) -> set[str]:
         """What the result must not show."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._text import number_of
+from .._text import number_of, printable
 from . import messages
+from .naming import texts_of
 from .purchase_messages import NOTHING_SENT
 
 Answers = t.Mapping[str, t.Any]
@@ -20,7 +21,10 @@ Variables = dict[str, t.Any]
 
 _NOT_GIVEN = frozenset({"", "any", "none"})
 # Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
-_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply"})
+_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
+# The variables that name hosts, and what in them means that none were named.
+_ASKED = ("provision_hosts", "order_names")
+_NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
@@ -40,8 +44,9 @@ def hosts_of(variables: Answers, group: str, *, has_members: bool) -> tuple[list
     Raises ValueError for names that are none, in a slice of a job, and if the group stays empty.
     """
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    asked = variables.get("provision_hosts") or variables.get("order_names") or ""
-    found, template = names(asked, group), slice_of(variables)
+    variable = next((name for name in _ASKED if variables.get(name) not in _NOTHING), _ASKED[0])
+    asked = variables.get(variable)
+    found, template = names(asked, group, variable), slice_of(variables)
     if template and found and not isinstance(asked, t.Mapping):
         raise ValueError(sliced_names(template))
     if not (has_members or found):
@@ -50,24 +55,28 @@ def hosts_of(variables: Answers, group: str, *, has_members: bool) -> tuple[list
     return found, [{"name": name, **known[name]} for name in found if name in known]
 
 
-def names(asked: t.Any, group: str) -> list[str]:
+def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
     """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
 
-    Raises ValueError for what is neither.
+    Raises ValueError that names the variable for what is neither.
     """
-    if isinstance(asked, t.Mapping) or (isinstance(asked, t.Sequence) and not isinstance(asked, str)):
-        found = [str(name).strip() for name in asked]
-    elif re.fullmatch(r"[0-9]{1,5}", str(asked).strip()):
-        found = [f"{group}-{number}" for number in range(1, int(asked) + 1)]
-    else:
-        found = [name.strip() for name in str(asked or "").split(",") if name.strip()]
+    number = str(asked).strip() if isinstance(asked, (str, int)) else ""
+    if re.fullmatch(r"[0-9]{1,5}", number):
+        return [f"{group}-{each}" for each in range(1, int(number) + 1)]
+    try:
+        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
+    except ValueError as error:
+        raise ValueError(f"{error} {NOTHING_SENT}") from None
+    texts = filter(str.strip, asked.split(",")) if isinstance(asked, str) else given
+    found = [text.strip() for text in texts]
     if not all(_HOST.fullmatch(name) for name in found):
-        raise ValueError(f"provision_hosts must be host names or a number, not '{asked}'. Nothing was sent.")
+        shown = printable(str(asked), 60)
+        raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
     reserved = sorted({name for name in found if name.lower() in _RESERVED or name == group})
     if reserved:
         raise ValueError(
             f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
-            " Nothing was sent."
+            f" {NOTHING_SENT}"
         )
     return found
 
@@ -111,7 +120,14 @@ def asked_for(host: str, extra: Answers) -> Variables:
     """
     quote = extra.get("quote")
     own = {name: extra[name] for name in _APPROVED if name in extra}
-    found = ordered({name: value for name, value in extra.items() if name.startswith("order_")})
+    answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
+    if wrong := [name for name, value in answers.items() if isinstance(value, (bool, list, tuple, t.Mapping))]:
+        return _refused(f"{', '.join(sorted(wrong))} must be a text or a number. {NOTHING_SENT}")
+    if quote and not isinstance(quote, t.Mapping):
+        return _refused(f"quote must be what the playbook quote has published, a mapping. {NOTHING_SENT}")
+    found = ordered(answers)
+    if "provision_spec" in found and not isinstance(found["provision_spec"]["compute"]["gpu_count"], int):
+        return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
     if quote:
         found.update(approved(host, quote, own))
     return {name: value for name, value in found.items() if not (name.startswith("provision_") and name in extra)}

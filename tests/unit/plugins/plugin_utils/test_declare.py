@@ -16,8 +16,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import read_declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provision_samples import SPEC, raw
 
@@ -163,3 +166,73 @@ def test_what_was_approved_is_declared_or_refused() -> None:
 
 def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:
     assert "There is no host in the group 'nobody'" in gathered(provision__group="nobody")["refused"]
+
+
+PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text("a0-:/.{}%'\n ", max_size=12),
+    st.just("secret-hunter2"),
+)
+VALUES = st.recursive(
+    PLAIN, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text("ab0", max_size=3), each, max_size=3)
+)
+SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+
+
+@given(st.sampled_from(sorted(VARIABLES)), VALUES)
+def test_whatever_a_variable_holds_what_is_wrong_is_told_with_its_name(name: str, value: Any) -> None:
+    """No value is a fault of the collection's, and none of a wrong type is taken."""
+    try:
+        found = gathered(**{name: value})
+    except AnsibleActionFail as error:
+        assert str(error).startswith(f"{name} ")
+        return
+    objections = read_declaration(found, Folder("/inventory/host_vars"), now=1.8e9).objections
+    assert all("provision_" in said for said in objections)
+    if SPECS[name]["type"] == "str" and isinstance(value, (bool, list, dict)):
+        assert any(name in said for said in objections)
+    if name == "provision_registry_url":
+        assert "hunter2" not in " ".join(objections)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"provision_project": ["a"]}, "provision_project must be a text, not a list"),
+        ({"provision_registry_dir": False}, "provision_registry_dir must be a text, not true or false"),
+        ({"provision_registry_url": {"password": "hunter2"}}, "provision_registry_url must be a text, not a mapping"),
+        ({"provision_poll_delay": "soon"}, "provision_poll_delay must be a number of seconds, or a duration such as"),
+        ({"provision_poll_delay": "3 minutes"}, "provision_poll_delay must be a number of seconds, or"),
+        ({"provision_poll_delay": -1}, "provision_poll_delay must be"),
+        ({"provision_boot_timeout": True}, "provision_boot_timeout must be"),
+        ({"provision_verify": "perhaps"}, "provision_verify"),
+    ],
+)
+def test_a_wrong_type_is_told_with_the_variable(variables: dict[str, Any], words: str) -> None:
+    (said,) = read_declaration(gathered(**variables), Folder("/inventory/host_vars")).objections
+    assert words in said and "hunter2" not in said
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(15, 15), ("15", 15), ("15s", 15), ("1m", 60), ("0.5s", 1), (0, 0)])
+def test_a_pause_between_looks_has_a_unit_or_is_seconds(said: Any, seconds: int) -> None:
+    known = read_declaration(gathered(provision_poll_delay=said), Folder("/inventory/host_vars"))
+    assert (known.poll_delay, known.objections) == (seconds, ())
+
+
+def test_a_slip_of_what_is_ordered_is_refused_whatever_else_was_ordered() -> None:
+    found = gathered(provision__group="gpu", extra={"odrer_max_price_per_hour": 2})
+    assert "Is order_max_price_per_hour meant?" in found["refused"]
+    assert gathered(extra={"odrer_max_price_per_hour": 2})["refused"] == ""  # of a play of somebody else's
+
+
+@pytest.mark.parametrize(
+    "value", ["postgresql://a:hunter2@{{ db }}/x", "postgresql://a:hunter2@{{ 1 / 0 }}", "hunter2 {{"]
+)
+def test_what_cannot_be_evaluated_repeats_no_password(value: str) -> None:
+    for name in ("provision_registry_url", "provision_commands", "provision_cloud_init"):
+        with pytest.raises(AnsibleActionFail) as caught:
+            gathered(**{name: value if name == "provision_registry_url" else [value]})
+        assert str(caught.value).startswith(f"{name} cannot be evaluated") and "hunter2" not in str(caught.value)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     slice_of,
     spelled,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provision_samples import offer_id
 
@@ -218,3 +221,39 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
 def test_an_order_for_nothing_is_refused(variables: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         hosts_of(variables, "gpu", has_members=False)
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 50), st.floats(), st.text("a1-,. {", max_size=8)),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text("ab1", max_size=3), each, max_size=3),
+)
+
+
+@pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
+@given(asked=ANYTHING)
+def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variable: str, asked: Any) -> None:
+    try:
+        found, _reached = hosts_of({variable: asked}, "gpu", has_members=False)
+    except ValueError as error:
+        assert variable in str(error) or "cannot name a machine" in str(error) or "no host in the group" in str(error)
+        return
+    assert found and all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) for name in found)
+    given_texts = asked if isinstance(asked, (list, dict)) else [asked]
+    assert all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in given_texts)
+
+
+@pytest.mark.parametrize("asked", [True, 1.5, [True], [1.5], [["gpu-1"]], [None], "true", "None", {1.5: {}}], ids=str)
+def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
+    with pytest.raises(ValueError, match=r"Nothing was sent\."):
+        hosts_of({"provision_hosts": asked}, "gpu", has_members=True)
+
+
+@given(
+    st.sampled_from(["order_gpu_type", "order_gpu_count", "order_max_price_per_hour", "order_lease", "quote"]), ANYTHING
+)
+def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, value: Any) -> None:
+    found = asked_for("gpu-1", {"order_gpu_type": "L4", name: value})
+    if "refused" in found:
+        assert name in found["refused"] or "quote" in found["refused"]
+    if name.startswith("order_") and isinstance(value, (bool, list, dict)):
+        assert name in found["refused"]
