@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of the guarantees' tests names tests that exist. What it counts, tests/tools/count_guarantees.py compares."""
+"""The table of the guarantees' tests names what exists. What it counts, tests/tools/count_guarantees.py compares."""
 
 from __future__ import annotations
 
