@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts the cases of the guarantees' tests in CONTRIBUTING.md; with ``--check`` only compares.
 
-Run ``python tests/tools/count_guarantees.py``. In the page's table a cell names tests: a file in backticks and, in brackets, parts of its tests' names, for example
-```test_owners.py` (`one_host`)``. A name in capitals is a table of the file, whose rows are hosts of one play, each of
-them a case. The tests are collected by pytest, not run. A folder whose tests this environment cannot collect, for want
-of a library, keeps its numbers; names that match no test are errors in any case.
+Run ``python tests/tools/count_guarantees.py``. In the table a cell names tests: a file in backticks and, in brackets,
+parts of its tests' names, for example ```test_owners.py` (`one_host`)``. A name in capitals is a table of the file,
+whose rows are hosts of one play, each of them a case. The tests are collected by pytest, not run. A folder whose tests
+this environment cannot collect, for want of a library, keeps its numbers; names that match no test are errors in any
+case.
 """
 
 from __future__ import annotations
