@@ -49,6 +49,7 @@ _RESOURCE_FIELDS = (
 _SECRET_PARTS = ("cloudinit", "cloudconfig", "userdata", "startupscript", "console")
 _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_PROBLEM = frozenset({"title", "type", "instance"})
 LONGEST_ODD = 60  # characters of what is no id
 
 RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
@@ -91,8 +92,12 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether the server answered that it will not do what was asked, so that nothing has happened."""
-        return self.status_code is not None and 400 <= self.status_code < 500 and self.status_code != 408
+        """Whether the API answered that it will not do what was asked, so that nothing has happened.
+
+        A 404 that is not the API's own, and so may pass, is no such answer.
+        """
+        is_open = self.status_code == 408 or (self.status_code == 404 and self.passing)
+        return self.status_code is not None and 400 <= self.status_code < 500 and not is_open
 
 
 class SupplyApi:
@@ -227,12 +232,27 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
     if status < 300:
         message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
         return ApiError(message, "protocol", passing=True, **facts)
+    if status == 404 and not is_worded_by_the_api(answer):
+        message = (
+            f"{request} answered 404, but not as the Supply API words it: what lies in between says nothing of it."
+        )
+        return ApiError(message, "unavailable", passing=True, **facts)
     passing = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
     message = f"{request} answered {status}{': ' + detail if detail else ''}."
     if answer.retry_after is not None and passing:
         message += f" It asks to wait {answer.retry_after:.0f} seconds."
     return ApiError(message, error_class, passing=passing, **facts)
+
+
+def is_worded_by_the_api(answer: Answer) -> bool:
+    """Whether an error is the API's own JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply).
+
+    What comes from a gateway says nothing of what the API knows: a page, JSON of another form, or a problem document
+    (RFC 9457), which has a ``detail`` beside its ``title`` and ``type``.
+    """
+    body = answer.data if isinstance(answer.data, dict) else {}
+    return bool(body.get("detail")) and not answer.is_page and not body.keys() & _PROBLEM
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:

@@ -150,9 +150,11 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
     the one at its place. Without instances the resources are the machines. Unknown is None.
     """
     paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
-    # Nobody needs to wait for a machine that was deleted.
+    # Nobody needs to wait for a machine that was deleted. Where no resource is known, its instance says so.
     return [
-        _machine(instance, resource) for instance, resource in paired if not _states.is_ending(resource.get("status"))
+        _machine(instance, resource)
+        for instance, resource in paired
+        if not _states.is_ending(_states.word((resource or instance).get("status")))
     ]
 
 

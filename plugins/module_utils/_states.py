@@ -21,9 +21,10 @@ ENDED = "ended"  # bought, ran, and all its machines have been deleted since
 
 _NOT_BOUGHT_YET = frozenset({"available", "pending"})
 _GONE = frozenset({"deleted", "terminated"})
+_ENDING = frozenset({"deleting", "terminating"})  # the second as a sibling of "terminated"; neither is gone, or free
 # Parts of the words for what is no machine (API pages "storage" and "yaml spec"); the vocabulary is not documented.
 _STORAGE = ("storage", "disk", "volume", "filesystem", "file_system")
-_NO_LONGER_LIVE = _GONE | {"deleting", "failed"}
+_NO_LONGER_LIVE = _GONE | _ENDING | {"failed"}
 
 
 def word(value: object) -> str | None:
@@ -64,7 +65,12 @@ def is_gone(resource_status: str | None) -> bool:
 
 def is_ending(resource_status: str | None) -> bool:
     """Whether a resource is gone or on its way there, so that nothing brings it back."""
-    return resource_status == "deleting" or is_gone(resource_status)
+    return is_under_deletion(resource_status) or is_gone(resource_status)
+
+
+def is_under_deletion(resource_status: str | None) -> bool:
+    """Whether a resource is on its way to its end, and may be billed until it is there."""
+    return resource_status in _ENDING
 
 
 def is_storage(resource_type: object) -> bool:

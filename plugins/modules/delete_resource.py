@@ -13,7 +13,8 @@ description:
   - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
   - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
   - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
-    can tell then whether it is billed; only after a deletion that it has accepted does it count as gone.
+    can tell then whether it is billed. Only after a deletion that it has accepted does it count as gone, if the answer
+    is the API's own and no list has the resource any more; if one has, the resource is read once more.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -80,6 +81,13 @@ billing_stopped:
   description:
     - Whether the API confirmed that the resource is deleted, or does not know it any more after it accepted the
       deletion. V(false) in every failure.
+  returned: always
+  type: bool
+accepted:
+  description:
+    - Whether the API accepted a deletion, of this task or with O(accepted) of an earlier one. It answered with a
+      success, or the resource was seen to end after the deletion was sent. V(false) if the answer was lost and nothing
+      shows that.
   returned: always
   type: bool
 resource_id:

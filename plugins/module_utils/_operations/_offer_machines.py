@@ -17,7 +17,7 @@ from .._api import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Contradiction, Holdings, Look
 from .._provision.purchase import Past, Seen, whose_by_name
-from ._unlisted import read_by_id, unlisted
+from ._unlisted import read_by_id
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
@@ -101,7 +101,8 @@ class OfferMachines:
         except ApiError as error:
             self.unreadable = error
             found = []
-        found += unlisted(self._api, ids, found)
+        unlisted = set(ids).difference(each["resource_id"] for each in found)
+        found += filter(None, read_by_id(self._api, unlisted).values())
         self._resources = found
         self.listed[:] = [{key: each[key] for key in _SHOWN} for each in found]
         return found

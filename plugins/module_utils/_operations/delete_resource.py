@@ -17,41 +17,49 @@ PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
 
-BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "billing_stopped": False}
+BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "accepted": False, "billing_stopped": False}
 
 
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """End the resource with exactly this id.
 
     ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after it has
-    accepted a deletion, be it of an earlier call (``accepted``). Any other 404 proves nothing: a replica may lag, a
-    token be another account's.
+    ``accepted`` a deletion of ours, be it of an earlier call: it answered with a success, or shows that the resource
+    ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
     """
     resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
-    facts: Result = {**BLANK, "resource_id": resource_id}
+    facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
-        if error.error_class == "not_found":
-            return _gone(error, facts, params["accepted"])
-        raise Failure.of(error, "Nothing was deleted.", **facts) from None
+        if not params["accepted"]:
+            raise _unseen(error, facts) from None
+        return _waited(api, facts, wait_timeout if params["wait"] else 0.0)
     if _states.is_gone(resource["status"]):
         return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} was deleted before."}
     if resource["status"] != "deleting":
-        facts["changed"] = True
         facts["diff"] = _diff(resource)
         if check_mode:
-            return {**facts, "msg": f"Resource {resource_id} would be deleted, which saves {_price(resource)}."}
+            msg = f"Resource {resource_id} would be deleted, which saves {_price(resource)}."
+            return {**facts, "changed": True, "msg": msg}
+        facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
+        facts["accepted"] = True
     if check_mode or not params["wait"]:
         return {**facts, "msg": f"Resource {resource_id} is being deleted."}
-    return _wait(api, facts, wait_timeout, params["accepted"] or facts["changed"])
+    return _waited(api, facts, wait_timeout)
 
 
 def _look(api: SupplyApi, resource_id: str) -> Json:
     """The resource as its vendor sees it now."""
     return api.resource(resource_id, force_refresh=True)
+
+
+def _unseen(error: ApiError, facts: Result) -> Failure:
+    """The failure of a resource that cannot be read before anything was deleted."""
+    is_unknown = error.error_class == "not_found"
+    return _unknown(error, facts) if is_unknown else Failure.of(error, "Nothing was deleted.", **facts)
 
 
 def _unknown(error: ApiError, facts: Result) -> Failure:
@@ -63,19 +71,8 @@ def _unknown(error: ApiError, facts: Result) -> Failure:
     return Failure.of(error, f"{advice}{facts['resource_id']}.", **{**facts, "changed": False})
 
 
-def _gone(error: ApiError, facts: Result, accepted: bool) -> Result:
-    """The result of a resource that the API does not know any more. Raises Failure unless it accepted its deletion."""
-    if not accepted:
-        raise _unknown(error, facts) from None
-    return {**facts, **_ended(facts)}
-
-
-def _ended(facts: Result) -> Result:
-    return {"billing_stopped": True, "msg": f"Resource {facts['resource_id']} is deleted."}
-
-
 def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> bool:
-    """Send the deletion, once. Returns whether it was this one that ended the resource."""
+    """Send the deletion, once, until it is accepted. Returns whether it was this one that ended the resource."""
     try:
         api.delete_resource(resource_id, force=force)
     except ApiError as error:
@@ -113,25 +110,13 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
-def _wait(api: SupplyApi, facts: Result, wait_timeout: float, accepted: bool) -> Result:
-    """Look until the API says that the resource is deleted. Passing errors are looked past.
-
-    ``accepted``: a deletion of ours was, so that a resource that is unknown now has ended.
-    """
+def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
+    """Look until the API says that the resource is gone. Passing errors are looked past."""
     resource_id, deadline = facts["resource_id"], time.monotonic() + wait_timeout
     while True:
-        try:
-            resource = facts["resource"] = _look(api, resource_id)
-        except ApiError as error:
-            if error.error_class == "not_found":
-                return _gone(error, facts, accepted)
-            if not error.passing:
-                raise Failure.of(error, _still(facts["resource"]), **facts) from None
-            said = str(error).rstrip(".")
-        else:
-            if _states.is_gone(resource["status"]):
-                return {**facts, **_ended(facts)}
-            said = f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
+        said = _not_gone(api, facts)
+        if not said:
+            return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
         left = deadline - time.monotonic()
         if left <= 0:
             msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {said}."
@@ -139,12 +124,51 @@ def _wait(api: SupplyApi, facts: Result, wait_timeout: float, accepted: bool) ->
         time.sleep(min(PAUSE, left))
 
 
+def _not_gone(api: SupplyApi, facts: Result) -> str:
+    """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell."""
+    try:
+        facts["resource"] = _look(api, facts["resource_id"])
+    except ApiError as error:
+        if error.error_class == "not_found":
+            return _not_forgotten(api, facts, error)
+        if not error.passing:
+            raise Failure.of(error, _still(facts["resource"]), **facts) from None
+        return str(error).rstrip(".")
+    return _alive(facts["resource"])
+
+
+def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
+    """The same of a resource that its own page does not know. Raises Failure if no deletion was accepted.
+
+    The list must not have it either. Since a list may lag behind an end, one that has it only asks for another look.
+    """
+    if not facts["accepted"]:
+        raise _unknown(error, facts) from None
+    try:
+        listed = {each["resource_id"]: each["status"] for each in api.resources(retries=0)}
+        if _states.is_gone(listed.get(facts["resource_id"], "deleted")):
+            return ""
+        facts["resource"] = _look(api, facts["resource_id"])
+    except ApiError as again:
+        # Not every deployment has a list.
+        return "" if again.error_class == "not_found" else str(again).rstrip(".")
+    return _alive(facts["resource"])
+
+
+def _alive(resource: Json) -> str:
+    """What the API says of a resource that is not gone; empty if it is."""
+    if _states.is_gone(resource["status"]):
+        return ""
+    return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
+
+
 def _price(resource: Json) -> str:
     return usd(resource["price_per_hour"])
 
 
-def _still(resource: Json) -> str:
-    return f"It may still run and be billed at {_price(resource)}."
+def _still(resource: Json | None) -> str:
+    price = resource["price_per_hour"] if resource else None
+    return f"It may still run and be billed at {usd(price)}."
 
 
 def _diff(resource: Json) -> Result:

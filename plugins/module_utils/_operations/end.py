@@ -21,7 +21,7 @@ from .._provision.clock import Clock
 from .._provision.ended import Left
 from .._provision.ending import Action, Asked, End, Seen
 from .._provision.entry import Entry, read_entry
-from .._provision.machines import created_of
+from .._provision.machines import created_of, refreshed
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, Life, Sweep, Turn
@@ -30,7 +30,7 @@ from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
-from ._unlisted import read_by_id
+from ._unlisted import ask_by_id, read_by_id
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -127,7 +127,8 @@ def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> li
 
 def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -> Seen:
     """What the API says of the hosts, in as few requests as it takes."""
-    claims = [one.claim for one in asked] + list(others)
+    own = [one.claim for one in asked]
+    claims = [*own, *others]
     try:
         machines = api.resources()
     except ApiError as error:
@@ -135,15 +136,13 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
     listed = {machine["resource_id"] for machine in machines}
     statuses = _statuses(api, asked, listed)
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
-    ids = set().union(*told, *(one.claim.resource_ids for one in asked))
-    unknown: dict[str, str] = {}
-    unread: dict[str, str] = {}
-    for resource_id in sorted(ids - listed):
-        try:
-            machines.append(api.resource(resource_id, force_refresh=True))
-        except ApiError as error:
-            (unknown if error.error_class == "not_found" else unread)[resource_id] = str(error)
-    account = Account.of(claims, machines)
+    answers = ask_by_id(api, ending.decisive(own, set().union(*told), machines))
+    errors = {each: answer for each, answer in answers.items() if isinstance(answer, ApiError)}
+    lost = {each for each, error in errors.items() if error.error_class == "not_found"}
+    unknown = {each: str(errors[each]) for each in lost - listed}
+    unread = {each: str(errors[each]) for each in errors.keys() - lost}
+    read = {each: answer for each, answer in answers.items() if not isinstance(answer, ApiError)}
+    account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
     only_named = {one.host: one.entry for one in asked if not one.entry.resource_ids}
     account = replace(account, read=read_by_id(api, doubtful(only_named, statuses, account)))

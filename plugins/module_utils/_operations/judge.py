@@ -18,11 +18,11 @@ from .._api import ApiError, Json
 from .._market import Market
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
-from .._provision import messages, registration
+from .._provision import messages, observing, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import Case
-from .._provision.machines import namesakes
+from .._provision.machines import namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._registry._pins import HOST_KEYS, pinned
@@ -74,8 +74,13 @@ class _Observer:
         if case.outcome != "created":
             return case
         bought = (str(case.plan["name"]), case.offer_id, case.held.ids)
-        doubles, later = namesakes(listed or (), *bought)
+        doubles, later = self._namesakes(listed or [], bought)
         return replace(case, namesakes=tuple(doubles), later=later)
+
+    def _namesakes(self, listed: list[Json], bought: tuple[str, str, tuple[str, ...]]) -> tuple[list[Json], bool]:
+        """Machines beside the host's own, each as its own page shows it, since a list may lag behind an end."""
+        doubles, _later = namesakes(listed, *bought)
+        return namesakes(refreshed(listed, read_by_id(self._api, (each["resource_id"] for each in doubles))), *bought)
 
     def _holders(self, host: str) -> dict[str, str]:
         """The other hosts that hold resources, by the ids of these."""
@@ -89,8 +94,9 @@ class _Observer:
     @cached_property
     def _machines(self) -> list[Json] | None:
         """All machines of the account, None if they cannot be listed."""
+        tried = {str(plan["host"]): plan["attempts"] for plan in self._plans}
         try:
-            return self._api.resources()
+            return observing.not_ended(self._api.resources(), tried)
         except ApiError:
             return None
 
@@ -242,6 +248,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     over = _is_over(case, ended)
     if over:
         for last in tried[-1:]:
+            last["ended"] = sorted(each["resource_id"] for each in ended)
             last["msg"] = messages.joined(str(last.get("msg") or ""), messages.DELETED_AGAIN)
         money, verdict = messages.DELETED_AGAIN, case.verdict(check_mode, released=True)
         stop = case.failure(case.attempt(released=True), [each["offer_id"] for each in tried])

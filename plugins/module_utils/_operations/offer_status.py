@@ -20,6 +20,7 @@ from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View
 from ._threads import side_by_side
+from ._unlisted import ask_by_id
 
 BLANK: Result = {
     "changed": False,
@@ -147,25 +148,23 @@ def _view(api: SupplyApi, status: Json, listing: _List) -> View:
     is_reachable = _offer.is_reachable(alone)
     try:
         resources = of_offer(listing(), status["offer_id"], ids_for_match(status))
-        if not is_reachable:
-            resources += _read(api, set(ids_in(status)) - {each["resource_id"] for each in resources})
     except ApiError:
         if not is_reachable:
             raise
         return alone
-    return _offer.seen_with(status, resources)
+    unlisted = () if is_reachable else set(ids_in(status)).difference(each["resource_id"] for each in resources)
+    # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
+    read = _read(api, {*unlisted, *_offer.doubtful(status, resources)})
+    return _offer.seen_with(status, _offer.as_read(status, resources, read))
 
 
-def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> list[Json]:
-    """The resources by their ids, where the list has none of them. One that the API does not know proves nothing."""
-    resources = []
-    for resource_id in sorted(resource_ids):
-        try:
-            resources.append(api.resource(resource_id, retries=0))
-        except ApiError as error:
-            if error.error_class != "not_found":
-                raise
-    return resources
+def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> dict[str, Json | None]:
+    """The resources by their ids, None for one that the API does not know, which proves nothing. Raises ApiError."""
+    answers = ask_by_id(api, resource_ids)
+    for answer in answers.values():
+        if isinstance(answer, ApiError) and answer.error_class != "not_found":
+            raise answer
+    return {each: None if isinstance(answer, ApiError) else answer for each, answer in answers.items()}
 
 
 _RULES = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

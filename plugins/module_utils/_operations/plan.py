@@ -26,6 +26,7 @@ from .._provision.clock import Clock
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
+from .._provision.machines import refreshed
 from .._provision.observing import Observed
 from .._provision.ownership import Claim
 from .._provision.place import Place, place_of
@@ -40,7 +41,7 @@ from ._leases import Sweeps
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
-from ._unlisted import read_by_id, unlisted
+from ._unlisted import read_by_id
 from ._waiting import told, waits
 from .offer_status import offer_statuses
 from .settle import settle
@@ -85,7 +86,7 @@ class _Planning:
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
         memory = self._memory(hosts)
-        observed = _observe(self._api, hosts, memory)
+        observed = _observe(self._api, hosts, memory, self._params["attempts"])
         self._without_offer = observed.account.without_offer
         late = self._late(observed.account)
         if late:  # the registry says something else now
@@ -376,10 +377,10 @@ class _Known(Memory):
         return True
 
 
-def _observe(api: Market, hosts: t.Sequence[Declaration], memory: _Known) -> Observed:
+def _observe(api: Market, hosts: t.Sequence[Declaration], memory: _Known, attempts: observing.Attempts) -> Observed:
     """All that is asked before anything is decided: entries, the statuses of their offers, the account's machines.
 
-    Machines of which it is not certain that they are a host's are read by their ids.
+    Machines that decide, or of which it is not certain that they are a host's, are read by their ids.
     """
     entries = {host.host: memory.of(host) for host in hosts}
     statuses = offer_statuses(api, observing.offers_of(entries.values()))
@@ -387,20 +388,31 @@ def _observe(api: Market, hosts: t.Sequence[Declaration], memory: _Known) -> Obs
     claims += [ownership.noted_claim(name, entry) for name, entry in memory.others()] + memory.further()
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(observing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
-        observed = replace(observed, account=_account(api, claims, observed))
+        observed = _with_account(api, claims, hosts, observed, attempts)
     read = read_by_id(api, doubtful(entries, statuses, observed.account))
-    return replace(observed, account=replace(observed.account, read=read))
+    return replace(observed, account=replace(observed.account, read={**observed.account.read, **read}))
 
 
-def _account(api: Market, claims: t.Sequence[Claim], observed: Observed) -> Account:
-    """The account's machines with their owners, by all claims."""
+def _with_account(
+    api: Market,
+    claims: t.Sequence[Claim],
+    hosts: t.Sequence[Declaration],
+    observed: Observed,
+    attempts: observing.Attempts,
+) -> Observed:
+    """The same with the account's machines and their owners, by all claims."""
     try:
-        machines = api.resources()
+        machines = observing.not_ended(api.resources(), attempts)
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
-        return Account.of(claims, None, messages.joined(str(error), advice, "Nothing was bought."))
-    failed = observing.ids_of_failed(observed.entries.values(), observed.statuses)
-    return Account.of(claims, machines + unlisted(api, failed, machines))
+        said = messages.joined(str(error), advice, "Nothing was bought.")
+        return replace(observed, account=Account.of(claims, None, said))
+    observed = replace(observed, account=Account.of(claims, machines))
+    ids = observing.read_by_themselves(hosts, observed)
+    if not ids:
+        return observed
+    read = {**dict.fromkeys(ids), **read_by_id(api, ids)}
+    return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
 
 
 def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -> AccountPrices:

@@ -92,6 +92,20 @@ class End:
         return tuple(machine["resource_id"] for machine in self.machines)
 
 
+def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iterable[Machine]) -> set[str]:
+    """The ids to read by themselves before anything ends: what the list lacks, and what it alone calls gone.
+
+    ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.
+    """
+    claims = list(claims)
+    wanted, offers = set(named).union(*(each.resource_ids for each in claims)), {each.offer_id for each in claims}
+    listed = {ownership.id_of(each): each for each in machines}
+    own = (
+        each for each, machine in listed.items() if each in wanted or (ownership.offer_of(machine) or None) in offers
+    )
+    return (wanted - listed.keys()) | {each for each in own if each and _states.is_gone(listed[each]["status"])}
+
+
 def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
     """What ends for the host. ``forget``: ids that a person says are gone."""
     account, entry, host = seen.account, asked.entry, asked.host
@@ -196,7 +210,7 @@ def _further(asked: Asked, ids: t.Collection[str], account: Account) -> list[Mac
         for machine, owner in account.of_offer(asked.entry.offer_id)
         if machine["resource_id"] not in ids
         and owner.hosts in ((), (asked.host,))
-        and not _states.is_ending(machine["status"])
+        and not _states.is_gone(machine["status"])
         and not _states.is_storage(machine.get("resource_type"))
     ]
 

@@ -26,6 +26,16 @@ def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str])
     return [each for each in resources if each["resource_id"] in ids or each["offer_id"] == offer_id]
 
 
+def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:
+    """The listed resources as they were ``read`` by their ids since, with those that only this has shown.
+
+    One that has no page (None) stays as it was listed: that proves nothing.
+    """
+    by_id: dict[t.Any, Kind] = {each["resource_id"] or number: each for number, each in enumerate(listed)}
+    by_id.update((resource_id, resource) for resource_id, resource in read.items() if resource is not None)
+    return list(by_id.values())
+
+
 def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at: str | None, nodes: int) -> list[str]:
     """The ids that only the filter of a list names as an offer's, since their resources name no offer.
 

@@ -147,6 +147,14 @@ def namesake(host: str, name: str, machines: t.Iterable[Machine]) -> str:
     )
 
 
+def unseen(host: str, machines: t.Iterable[Machine]) -> str:
+    """Machines of the host's name, or of its offer, that only the list shows, and that cannot be read by their ids."""
+    return (
+        f"The list of machines has {described(machines)} for {host}, and by its id it cannot be read. The list may be"
+        " behind an end, or the API behind the list. Nothing was bought and nothing taken over. Run again in a minute."
+    )
+
+
 def several_of_a_name(name: str, machines: t.Iterable[Machine]) -> str:
     """Two offers have machines of one name."""
     return (

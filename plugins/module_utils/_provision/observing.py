@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from .. import _states
 from .declaration import Declaration
 from .entry import Entry
-from .standing import Account, Status
+from .machines import Kind
+from .standing import Account, Status, decisive
+
+# What hosts have tried before in this play, by their names
+Attempts = t.Mapping[str, t.Iterable[t.Mapping[str, t.Any]]]
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,22 @@ def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) ->
     return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
 
 
-def ids_of_failed(entries: t.Iterable[Entry], statuses: t.Mapping[str, Status]) -> t.Iterator[str]:
-    """The ids of the machines of failed offers, by the registry and by the offers' statuses."""
-    for entry in entries:
-        status = statuses.get(entry.offer_id, {})
+def read_by_themselves(hosts: t.Iterable[Declaration], seen: Observed) -> set[str]:
+    """The ids that are read before anything is decided: those that decide, and those of failed offers."""
+    ids: set[str] = set()
+    for host in hosts:
+        entry, status = seen.entries[host.host], seen.status(host) or {}
+        if asks_for_the_list(host, entry, status):
+            ids |= decisive(host, entry, seen.account)
         if status.get("phase") == _states.FAILED:
-            yield from (*entry.resource_ids, *status["resource_ids"])
+            ids.update(entry.resource_ids, status["resource_ids"])
+    return ids
+
+
+def not_ended(machines: t.Iterable[Kind], attempts: Attempts) -> list[Kind]:
+    """The listed machines without those that this play has ended, which a list may still have."""
+    ended = {each for tried in attempts.values() for one in tried or () for each in one.get("ended") or ()}
+    return [machine for machine in machines if machine["resource_id"] not in ended]
 
 
 def is_as_read(entry: Entry, now: Entry) -> bool:

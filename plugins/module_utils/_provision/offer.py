@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _connection, _states
-from .machines import ids_in
+from .machines import ids_in, refreshed
 
 Json = dict[str, t.Any]
 
@@ -55,6 +55,33 @@ def is_reachable(view: View) -> bool:
     """Whether the status itself has the addresses of all machines, so that their resources need not be read."""
     commands = [each.get("ssh_command") for each in view.machines]
     return bool(commands) and all(_connection.parse_ssh_command(command).host for command in commands)
+
+
+def doubtful(status: Json, resources: t.Collection[Json]) -> set[str]:
+    """The ids of listed resources of a ready offer that are read by themselves before anything follows.
+
+    By the list none of them lives, which would end the purchase; or one lives though an instance says that it ends.
+    """
+    live = {each["resource_id"] for each in resources if _states.is_live(each["status"])}
+    if not live:
+        return {each["resource_id"] for each in resources} - {None}
+    is_denied = any(map(_states.is_ending, _words(status)))
+    return live - {None} if is_denied else set()
+
+
+def as_read(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json | None]) -> list[Json]:
+    """The resources as their own pages show them; of one that has none all instances know best, else the list."""
+    words = _words(status)
+    is_over = bool(words) and all(map(_states.is_ending, words))
+    word = next((each for each in words if not _states.is_gone(each)), "deleted")
+    denied = {each for each, resource in read.items() if resource is None} if is_over else set()
+    own = [{**each, "status": word} if each["resource_id"] in denied else each for each in resources]
+    return refreshed(own, read)
+
+
+def _words(status: Json) -> list[str | None]:
+    """What the instances say of themselves."""
+    return [_states.word(each.get("status")) for each in status["instances"]]
 
 
 def seen_with(status: Json, resources: list[Json]) -> View:

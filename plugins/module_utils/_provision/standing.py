@@ -66,7 +66,7 @@ class Standing:
 class Account:
     """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
 
-    ``read``: what was read by its id with ``force_refresh``, None for a 404.
+    ``read``: what was read by its id with ``force_refresh``, None if it is not shown there.
     """
 
     machines: tuple[Owned, ...] | None = None
@@ -120,6 +120,10 @@ class Account:
         """The machines that have these ids."""
         return [each for resource_id in ids for each in self._indexes["id"].get(resource_id, [])]
 
+    def shows(self, machine: Machine) -> bool:
+        """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
+        return self.read.get(ownership.id_of(machine), machine) is not None
+
     def holder_of(self, resource_id: str, host: str) -> str:
         """Another host than this one that holds the resource; empty if there is none."""
         return next((each for each in self._holders.get(resource_id, ()) if each != host), "")
@@ -157,6 +161,16 @@ class Account:
 def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
     """Those that may be billed: they live, or have failed."""
     return [each for each in machines if _states.is_live(each[0]["status"]) or each[0]["status"] == "failed"]
+
+
+def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
+    """The ids of listed machines by which it is decided that a host without a running purchase is free, or takes one.
+
+    A list lags behind an end, also of our own, so these are read by themselves.
+    """
+    shown = [*account.named(host.name), *account.of_offer(entry.offer_id or host.offer_id)]
+    shown += account.machines_with(entry.resource_ids)
+    return {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])} - {""}
 
 
 def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
@@ -237,8 +251,9 @@ def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, accoun
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
-    """All machines of the offer have ended, unless the list says otherwise of one."""
-    left = [machine for machine in look.listed.values() if not _states.is_ending(machine["status"])]
+    """All machines of the offer have ended, unless one that the list has says otherwise itself."""
+    left = [machine for machine in look.listed.values() if not _states.is_gone(machine["status"])]
+    left = [machine for machine in left if account.shows(machine)]
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
@@ -325,6 +340,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
+    if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
+        return Standing(Kind.STOP, reason=messages.unseen(host.host, unseen), void=void, machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
     if others := _others(host, named):

@@ -88,11 +88,15 @@ class RequestQueue:
             )
         return self
 
-    def show(self, resource: dict[str, Any]) -> RequestQueue:
-        """Let the API show a resource by its id, whenever and however often it is read as its vendor sees it now."""
+    def show(self, resource: dict[str, Any], answer: Any = None, status: int = 200) -> RequestQueue:
+        """Let the API show a resource by its id, whenever and however often it is read as its vendor sees it now.
+
+        ``answer``: what it answers instead, with this ``status``.
+        """
         path = f"/resources/{resource['resource_id']}?force_refresh=true"
         registry: Any = self._mock.get_registry()
-        registry.shown[path] = responses.Response("GET", samples.BASE + path, body=json.dumps(resource))
+        body = json.dumps(resource if answer is None else answer)
+        registry.shown[path] = responses.Response("GET", samples.BASE + path, body=body, status=status)
         return self
 
     @property

@@ -23,7 +23,7 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible_collections.compute_index.supply.plugins.inventory import resources as source
 
 from request_queue import LOST, RequestQueue
-from samples import BASE, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
+from samples import BASE, NOT_FOUND, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 
 try:
     from ansible.template import trust_as_template
@@ -346,7 +346,7 @@ def test_token_and_url_may_be_templates_or_stand_in_the_environment(
     [
         (LOST, 200, "brought no answer"),
         ({"detail": f"Bad token {TOKEN}"}, 401, "answered 401"),
-        ({}, 404, "answered 404"),
+        (NOT_FOUND, 404, "answered 404"),
         ({"detail": TOKEN}, 500, "answered 500"),
         (b"<html>login</html>", 200, "Is api_url the Supply API?"),
         ({"detail": "?"}, 200, "holds no list"),

@@ -274,6 +274,27 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, pas
 
 
 @METHOD
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"data": None, "is_json": False}, id="no JSON"),
+        pytest.param({"data": {"detail": "Not found"}, "is_page": True}, id="JSON that says it is a page"),
+        pytest.param({"data": {}}, id="nothing"),
+        pytest.param({"data": []}, id="a list"),
+        pytest.param({"data": {"detail": ""}}, id="no reason"),
+        pytest.param({"data": {"message": "no Route matched with those values"}}, id="a gateway's message"),
+        pytest.param({"data": {"error": "Not Found", "path": "/resources", "status": 404}}, id="a framework's error"),
+        pytest.param(
+            {"data": {"type": "about:blank", "title": "Not Found", "detail": "No such host"}}, id="a problem document"
+        ),
+    ],
+)
+def test_a_404_that_the_api_has_not_worded_says_nothing_of_what_it_knows(method: Any, answer: Any) -> None:
+    error = error_of(method, canned(status=404, **answer))
+    assert (error.error_class, error.passing, error.refused, error.sent) == ("unavailable", True, False, True)
+
+
+@METHOD
 @pytest.mark.parametrize("code", [200, 201, 204])
 def test_a_success_without_json_is_an_error_that_may_pass(method: Any, code: int) -> None:
     error = error_of(method, canned(None, code, is_json=False))
@@ -303,7 +324,7 @@ def test_503_with_retry_after_may_have_been_taken_up() -> None:
 
 
 def test_a_wish_to_wait_is_told_only_where_waiting_helps() -> None:
-    assert str(error_of(METHODS["offer"], canned({}, 404, retry_after=7.0))) == f"GET {OFFER_PATH} answered 404."
+    assert str(error_of(METHODS["offer"], canned({"detail": "no"}, 404, retry_after=7.0))).endswith("answered 404: no.")
 
 
 @pytest.mark.parametrize("data", [None, {}, {"detail": "Moved"}])

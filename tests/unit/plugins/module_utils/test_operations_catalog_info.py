@@ -33,7 +33,8 @@ def test_any_shape_is_handed_through(queue: RequestQueue, perform: Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("reply", "code", "error_class"), [({}, 401, "auth"), ({}, 404, "not_found"), (b"<html>", 200, "protocol")]
+    ("reply", "code", "error_class"),
+    [({}, 401, "auth"), ({"detail": "no"}, 404, "not_found"), (b"<html>", 200, "protocol")],
 )
 def test_what_is_no_catalogue_is_a_failure(
     queue: RequestQueue, perform: Callable[..., Result], reply: Any, code: int, error_class: str

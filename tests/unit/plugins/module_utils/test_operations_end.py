@@ -61,7 +61,7 @@ class Api:
             raise ApiError(f"GET /resources answered {self.broken}.", "unavailable")
         return list(self.listed)
 
-    def resource(self, resource_id: str, *, force_refresh: bool = False) -> Json:
+    def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         self.asked.append(resource_id)
         assert force_refresh
         for each in self.hidden:

@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operation im
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 
 from request_queue import LOST, RequestQueue
-from samples import BASE, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
+from samples import BASE, NOT_FOUND, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
 
 Result = dict[str, Any]
 SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 8}}
@@ -154,7 +154,7 @@ def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
     [
         ({}, 401, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
         ({}, 403, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
-        ({}, 404, "not_found", "answered 404."),
+        (NOT_FOUND, 404, "not_found", "answered 404: Not found."),
         ({"detail": "Unknown GPU"}, 422, "invalid", "answered 422: Unknown GPU."),
         ({}, 429, "rate_limited", "answered 429."),
         ({}, 500, "unavailable", "Try again later; check api_url, the network and proxies."),

@@ -64,7 +64,9 @@ def verdict(result: Result) -> tuple[Any, ...]:
 
 
 def ready(queue: RequestQueue, instances: list[Any], listed: list[Any], **fields: Any) -> None:
-    """Expect the two looks at an offer that the API calls ready."""
+    """Expect the two looks at an offer that the API calls ready. The pages of its resources say what the list says."""
+    for each in listed:
+        queue.show(each)
     queue.expect("GET", STATUS_PATH, status("ready", instances=instances, **fields))
     queue.expect("GET", "/resources", listed, query={"offer_id": OFFER_ID})
 
@@ -172,7 +174,7 @@ def test_ready_without_an_address_for_each_machine_is_not_ready(
 
 @pytest.mark.parametrize(
     ("reply", "code"),
-    [(LOST, 200), ({}, 503), ({}, 500), ({}, 404), ({}, 403), (b"<html>", 200), ({"detail": "?"}, 200)],
+    [(LOST, 200), ({}, 503), ({}, 500), ({"detail": "no"}, 404), ({}, 403), (b"<html>", 200), ({"detail": "?"}, 200)],
     ids=["lost", "503", "500", "404", "403", "HTML", "no list"],
 )
 def test_the_list_of_resources_may_be_missing_where_the_status_says_enough(
@@ -261,6 +263,8 @@ def test_an_offer_whose_machines_have_failed_has_failed_and_may_be_billed(
 ) -> None:
     queue.expect("GET", STATUS_PATH, status("ready", instances=[instance(A)], failure_reason=reason))
     machines = [resource(status="failed"), resource(SECOND_RESOURCE_ID, status="deleted")]
+    for each in machines:
+        queue.show(each)
     queue.expect("GET", "/resources", machines, query={"offer_id": OFFER_ID})
     result = look()
     assert verdict(result) == ("failed", False, True, False)
@@ -310,7 +314,7 @@ def test_resources_that_the_list_leaves_out_are_read_one_by_one(
     ids = [RESOURCE_ID, SECOND_RESOURCE_ID][: len(answers)]
     ready(queue, [], [], resource_ids=ids)
     for key, answer in zip(ids, answers, strict=True):
-        queue.expect("GET", f"/resources/{key}", *answer)
+        queue.show({"resource_id": key}, *answer)
     result = look()
     assert verdict(result) == expected
     assert (result["resource_ids"], len(result["connections"])) == (ids, result["ready"])
@@ -318,17 +322,52 @@ def test_resources_that_the_list_leaves_out_are_read_one_by_one(
 
 def test_a_machine_that_nobody_lists_is_not_taken_for_a_deleted_one(queue: RequestQueue, look: Look) -> None:
     ready(queue, [], [], resource_ids=[RESOURCE_ID])
-    queue.expect("GET", f"/resources/{RESOURCE_ID}", *GONE)
+    queue.show(resource(), *GONE)
     assert look()["msg"] == f"Offer {OFFER_ID}: the API lists none of its machines."
 
 
 @pytest.mark.parametrize("code", [503, 429, 403])
 def test_a_resource_that_cannot_be_read_is_no_dead_one(queue: RequestQueue, look: Look, code: int) -> None:
     ready(queue, [], [], resource_ids=[RESOURCE_ID])
-    queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, code)
+    queue.show(resource(), {}, code)
     result = look(api_retries=5)
     assert verdict(result) == (None, False, code == 403, code != 403)
     assert result["resource_ids"] == [RESOURCE_ID]
+
+
+def of_one(word: str) -> list[Any]:
+    """The only instance of an offer, as its status shows it."""
+    return [instance(A, resource_id=RESOURCE_ID, status=word)]
+
+
+@pytest.mark.parametrize(
+    ("instances", "listed", "own", "expected"),
+    [
+        pytest.param(of_one("deleted"), "running", "deleted", ("ended", False, True, False), id="the list lags"),
+        pytest.param(of_one("deleted"), "running", 404, ("ended", False, True, False), id="and its page is gone"),
+        pytest.param(of_one("deleting"), "running", 404, ("ready", False, False, True), id="it is on its way"),
+        pytest.param(of_one("deleted"), "running", "running", ("ready", True, True, False), id="the status errs"),
+        pytest.param(of_one("deleted"), "running", 503, (None, False, False, True), id="nothing decides"),
+        pytest.param(of_one("running"), "deleted", "running", ("ready", True, True, False), id="the list errs"),
+        pytest.param(of_one("running"), "deleted", "deleted", ("ended", False, True, False), id="the list is right"),
+        pytest.param(of_one("running"), "deleted", 503, (None, False, False, True), id="the list alone"),
+        pytest.param(of_one("running"), "failed", "running", ("ready", True, True, False), id="it has not failed"),
+        pytest.param([instance(A, status="deleted")], "running", "deleted", ("ended", False, True, False), id="no id"),
+        pytest.param([instance(A, status="Terminated")], None, None, ("ready", False, False, True), id="unlisted"),
+    ],
+)
+def test_a_resource_itself_decides_between_list_and_status(
+    queue: RequestQueue, look: Look, instances: list[Any], listed: str | None, own: Any, expected: tuple[Any, ...]
+) -> None:
+    ready(queue, instances, [] if listed is None else [resource(status=listed)])
+    code = own if isinstance(own, int) else 200
+    queue.show(resource(status=own), None if code == 200 else {"detail": "no"}, code)
+    assert verdict(look()) == expected
+
+
+def test_a_machine_that_runs_as_list_and_status_say_needs_no_further_look(queue: RequestQueue, look: Look) -> None:
+    ready(queue, of_one("running"), [resource()])
+    assert look()["ready"] and queue.count("GET", f"/resources/{RESOURCE_ID}") == 0
 
 
 def test_a_status_that_says_how_to_reach_the_machines_is_believed(queue: RequestQueue, look: Look) -> None:
@@ -473,6 +512,11 @@ class Account:
         self.answers[f"/offers/{offer_id}/status"] = code, state
         return offer_id
 
+    def list(self, *resources: Any) -> None:
+        """What the list has, and the pages of these."""
+        self.answers["/resources"] = 200, list(resources)
+        self.answers.update({f"/resources/{each['resource_id']}": (200, each) for each in resources})
+
     def _exchange(self, _method: str, path: str, **how: Any) -> Any:
         with self._lock:
             self.asked.append(path)
@@ -481,7 +525,7 @@ class Account:
         time.sleep(0.01)
         with self._lock:
             self.busy -= 1
-        assert how["retries"] == 0 and not how.get("query")
+        assert how["retries"] == 0 and bool(how.get("query")) is path.startswith("/resources/")
         code, data = self.answers.get(path, (404, {"detail": "not found"}))
         return _api.Answer(code, True, data, retry_after=7.0 if code == 429 else None)
 
@@ -523,11 +567,11 @@ def test_each_offer_has_what_it_has_alone(account: Account, look_at: Any, look: 
         account.add(4, status("available", "expired")),
         account.add(5, status()),
         account.add(6, {}, 429),
-        account.add(7, {}, 404),
+        account.add(7, *GONE),
         account.add(8, status("ready", instances=[])),
         account.add(9, status("provisioning")),
     ]
-    account.answers["/resources"] = 200, [machine(offers[0], 1), machine(offers[7], 8, status="deleted")]
+    account.list(machine(offers[0], 1), machine(offers[7], 8, status="deleted"))
     result = look_at(*offers)
     assert verdict(result) == (None, False, False, True)
     assert result["msg"] == (

@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 
-from provision_samples import SPEC, offer, raw
+from provision_samples import SPEC, machine, offer, raw
 
 
 class Offers:
-    """A market with so many offers that fit, on an account without machines."""
+    """A market with so many offers that fit, on an account with these machines: as a list has them, and their pages."""
 
     account = "account"
     ahead = 0.0
 
-    def __init__(self, count: int, *, storage: float = 0.0) -> None:
+    def __init__(
+        self, count: int, *, storage: float = 0.0, listed: Iterable[Any] = (), pages: Mapping[str, Any] | None = None
+    ) -> None:
+        self._listed, self._pages, self.read = list(listed), pages or {}, list[str]()
         self._offers = [offer(number, region="EU", contract_type="ondemand") for number in range(count)]
         self._storage = storage  # USD per hour, which an offer's own page leaves out
 
@@ -41,7 +45,57 @@ class Offers:
         return self._offers, len(self._offers)
 
     def resources(self) -> list[dict[str, Any]]:
-        return []
+        return self._listed
+
+    def resource(self, resource_id: str, *, force_refresh: bool, retries: int) -> Any:
+        assert force_refresh
+        self.read.append(resource_id)
+        found = self._pages[resource_id]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+GONE, BUSY = ApiError("answered 404.", "not_found"), ApiError("answered 500.", "unavailable", passing=True)
+LISTED = machine(1, "gpu-0", offer(9)["offer_id"])
+ENDED = {"gpu-0": [{"offer_id": LISTED["offer_id"], "outcome": "created", "ended": [LISTED["resource_id"]]}]}
+
+
+@pytest.mark.parametrize(
+    ("page", "attempts", "action", "by_name", "adopts"),
+    [
+        pytest.param({**LISTED, "status": "deleted"}, {}, "buy", "buy", "buy", id="it is gone, and the list lags"),
+        pytest.param({**LISTED, "status": "deleting"}, {}, "buy", "buy", "buy", id="it is ending"),
+        pytest.param(LISTED, {}, "stop", "wait", "wait", id="it runs"),
+        pytest.param({**LISTED, "name": "train"}, {}, "buy", "buy", "buy", id="it has another name by now"),
+        pytest.param(GONE, {}, "stop", "stop", "stop", id="only the list has it"),
+        pytest.param(BUSY, {}, "stop", "stop", "stop", id="its page cannot be read"),
+        pytest.param(GONE, ENDED, "buy", "buy", "buy", id="this play has ended it"),
+        pytest.param(LISTED, ENDED, "buy", "buy", "buy", id="this play has ended it, whatever is shown"),
+    ],
+)
+def test_a_list_that_lags_behind_an_end_decides_nothing(
+    tmp_path: Path, page: Any, attempts: Any, action: str, by_name: str, adopts: str
+) -> None:
+    def found(**fields: Any) -> Any:
+        api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: page})
+        (each,) = planned(tmp_path, 1, api=api, attempts=attempts, **fields)["plans"]
+        return each
+
+    first, named, adopted = found(), found(registry_dir=""), found(adopt=True)
+    actions = (first["action"], named["action"], adopted["action"])
+    assert actions == (action, by_name, adopts), first["refusal"]
+    if action == by_name == "stop":
+        assert all(
+            LISTED["resource_id"] in each["refusal"] and "Run again" in each["refusal"] for each in (named, adopted)
+        )
+
+
+def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:
+    api = Offers(
+        1, listed=[machine(1, "train"), machine(2, "gpu-00"), machine(3, None), machine(4, "gpu-0", status="deleted")]
+    )
+    assert planned(tmp_path, 1, api=api)["plans"][0]["action"] == "buy" and api.read == []
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e a comment"
@@ -59,18 +113,27 @@ def planned(
     storage: float = 0.0,
     first: Mapping[str, Any] | None = None,
     elsewhere: Iterable[dict[str, Any]] = (),
+    api: Offers | None = None,
+    attempts: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
-    hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), registry_dir=str(folder), **fields) for n in range(count)]
+    fields = {"registry_dir": str(folder), **fields}
+    hosts = [raw(host=f"gpu-{n}", name=f"gpu-{n}", id=str(n), **fields) for n in range(count)]
     hosts[0].update(first or {})
     params = {
-        **{"hosts": hosts, "ids": [one["id"] for one in hosts], "consumed": [], "others": {}, "attempts": {}},
+        **{
+            "hosts": hosts,
+            "ids": [one["id"] for one in hosts],
+            "consumed": [],
+            "others": {},
+            "attempts": attempts or {},
+        },
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "serial": serial, "forks": 5, "looks": 0},
         **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
     }
-    return plan(cast(Market, Offers(count, storage=storage)), params, True)
+    return plan(cast(Market, api or Offers(count, storage=storage)), params, True)
 
 
 def plans(folder: Path, count: int) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from request_queue import LOST, RequestQueue
 from samples import (
     BASE,
     KEY,
+    NOT_FOUND,
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
@@ -619,7 +620,7 @@ def test_a_refusal_that_speaks_of_the_offer_needs_a_look(queue: RequestQueue, bu
 def test_a_purchase_that_was_made_although_its_answer_says_no_is_found_by_its_name(
     queue: RequestQueue, buy: Any, code: int
 ) -> None:
-    free(queue).expect(*POST, {}, code)
+    free(queue).expect(*POST, NOT_FOUND, code)
     queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID]))
     expect_resources(queue, resource()).expect("GET", OFFER_PATH, offer())
     result = buy(resource_name="trainer")
@@ -663,7 +664,7 @@ def test_an_offer_whose_machines_cannot_be_listed_is_not_replaced(queue: Request
     free(queue).expect(*POST, {}, 409)
     for _time in range(2):
         expect_resources(queue.expect("GET", STATUS_PATH, status("provisioning", resource_ids=[RESOURCE_ID])), code=500)
-        queue.expect("GET", f"/resources/{RESOURCE_ID}", {}, 404)
+        queue.show(resource(), NOT_FOUND, 404)
     msg = assert_failed(
         buy(resource_name="trainer", settle_timeout=2), "unknown_outcome", "unknown", 409, [RESOURCE_ID]
     )
@@ -903,7 +904,9 @@ def test_a_lost_answer_may_turn_out_as_a_failure(queue: RequestQueue, buy: Any, 
 
 
 @pytest.mark.parametrize(
-    ("state", "code"), [(status("available", "expired"), 200), ({}, 404), ({}, 410)], ids=["expired", "404", "410"]
+    ("state", "code"),
+    [(status("available", "expired"), 200), (NOT_FOUND, 404), ({}, 410)],
+    ids=["expired", "404", "410"],
 )
 def test_a_lost_purchase_may_be_under_way_although_the_offer_is_gone(
     queue: RequestQueue, buy: Any, state: Any, code: int

@@ -23,6 +23,7 @@ from clock import START, Clock
 from request_queue import LOST, RequestQueue
 from samples import (
     KEY,
+    NOT_FOUND,
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
@@ -267,7 +268,7 @@ def test_a_refusal_of_a_second_run_does_not_disturb_the_first(
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429])
 def test_a_refusal_frees_the_host_once_nothing_came_of_it(queue: RequestQueue, buy: Any, path: Path, code: int) -> None:
     during: list[Any] = []
-    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, status(), times=3 if code == 409 else 1)
+    free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, status(), times=3 if code == 409 else 1)
     with pytest.MonkeyPatch.context() as patch:
         look = operation._Purchase._look
         patch.setattr(operation._Purchase, "_look", lambda self: during.append(kept(path)) or look(self))
@@ -280,7 +281,7 @@ def test_a_refusal_frees_the_host_once_nothing_came_of_it(queue: RequestQueue, b
 def test_a_refused_purchase_that_was_made_is_nobodys_until_a_person_says_so(
     queue: RequestQueue, buy: Any, path: Path, code: int
 ) -> None:
-    bought(free(queue).expect(*POST, {}, code), resource())
+    bought(free(queue).expect(*POST, NOT_FOUND, code), resource())
     result = buy()
     assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
     assert result["machines"][0]["name"] == "trainer" and result["status_code"] == code
@@ -397,7 +398,7 @@ def test_an_api_that_cannot_be_asked_leaves_the_journal_open(
 
 @pytest.mark.parametrize(
     ("state", "code", "error_class"),
-    [(status("available", "expired"), 200, "expired"), ({}, 404, "not_found"), ({}, 410, "expired")],
+    [(status("available", "expired"), 200, "expired"), (NOT_FOUND, 404, "not_found"), ({}, 410, "expired")],
     ids=["expired", "404", "410"],
 )
 def test_an_expired_offer_frees_the_host_only_after_half_an_hour(
@@ -452,7 +453,7 @@ def test_an_offer_that_is_seen_again_was_not_expired(queue: RequestQueue, buy: A
 
 @pytest.mark.parametrize(
     ("state", "code"),
-    [(status(), 200), (status("available", "expired"), 200), ({}, 404), ({}, 401), ({}, 500)],
+    [(status(), 200), (status("available", "expired"), 200), (NOT_FOUND, 404), ({}, 401), ({}, 500)],
     ids=["unbought", "expired", "404", "401", "500"],
 )
 @pytest.mark.parametrize("ids", [[RESOURCE_ID], None], ids=["ids", "no ids"])

@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.d
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 
 from request_queue import LOST, RequestQueue
-from samples import OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
+from samples import NOT_FOUND, OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 
 Result = dict[str, Any]
 PATH = f"/resources/{RESOURCE_ID}"
@@ -58,6 +58,11 @@ def expect_look(queue: RequestQueue, *words: str | None, **fields: Any) -> Reque
     return queue
 
 
+def expect_list(queue: RequestQueue, *words: str) -> RequestQueue:
+    """Expect a look at the list, in which the resource has each of these states."""
+    return queue.expect("GET", "/resources", [resource(SECOND_RESOURCE_ID), *(resource(status=word) for word in words)])
+
+
 def expect_error(queue: RequestQueue, reply: Any, code: int = 200) -> RequestQueue:
     """Expect a fresh look that fails."""
     return queue.expect("GET", PATH, reply, code, query={"force_refresh": "true"})
@@ -93,9 +98,76 @@ def test_force_is_handed_on(queue: RequestQueue, delete: Any, force: bool) -> No
 
 
 def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQueue, delete: Any) -> None:
-    expect_error(expect_look(queue, "running").expect(*DELETE, {}), {}, 404)
+    expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, 404))
     result = delete()
     assert (result["changed"], result["billing_stopped"], result["resource"]["status"]) == (True, True, "running")
+    assert result["accepted"]
+
+
+GATEWAY = [
+    pytest.param(b"<html>404</html>", {"Content-Type": "text/html"}, id="a page"),
+    pytest.param(NOT_FOUND, {"Content-Type": "text/html; charset=utf-8"}, id="JSON that says it is a page"),
+    pytest.param({"message": "no Route matched with those values"}, {}, id="a gateway's JSON"),
+    pytest.param({"title": "Not Found", "status": 404, "detail": "No such host"}, {}, id="a problem document"),
+]
+
+
+@pytest.mark.parametrize(("reply", "headers"), GATEWAY)
+@pytest.mark.parametrize("end", ["deleted", "running"])
+def test_a_404_that_is_not_the_apis_own_is_looked_past(
+    queue: RequestQueue, delete: Any, reply: Any, headers: Any, end: str
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, {})
+    queue.expect("GET", PATH, reply, 404, query={"force_refresh": "true"}, headers=headers)
+    expect_look(queue, end)
+    result = delete(wait_timeout=operation.PAUSE)
+    assert result["billing_stopped"] is (end == "deleted")
+    assert result.get("failed", False) is (end == "running")
+
+
+@pytest.mark.parametrize(
+    ("look", "ends"),
+    [
+        pytest.param((NOT_FOUND, 404), True, id="the list lags"),
+        pytest.param((resource(status="deleted"), 200), True, id="the list lags, and its page says deleted"),
+        pytest.param((resource(status="running"), 200), False, id="it runs after all"),
+        pytest.param((resource(status="deleting"), 200), False, id="it is still ending"),
+        pytest.param(({}, 502), False, id="nothing decides"),
+    ],
+)
+def test_a_list_that_still_has_it_asks_for_another_look_which_decides(
+    queue: RequestQueue, delete: Any, look: Any, ends: bool
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, {})
+    expect_error(expect_list(expect_error(queue, NOT_FOUND, 404), "running"), *look)
+    result = delete(wait_timeout=0)
+    assert result["billing_stopped"] is ends
+    assert result.get("failed", False) is not ends
+
+
+@pytest.mark.parametrize(("code", "ends"), [(404, True), (503, False)])
+def test_a_list_that_cannot_be_read_proves_nothing_unless_there_is_none(
+    queue: RequestQueue, delete: Any, code: int, ends: bool
+) -> None:
+    expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, 404)
+    queue.expect("GET", "/resources", NOT_FOUND, code)
+    assert delete(wait_timeout=0)["billing_stopped"] is ends
+
+
+@pytest.mark.parametrize("reply", [LOST, b"<html>"], ids=["lost", "502"])
+def test_a_deletion_whose_answer_was_lost_is_not_accepted(queue: RequestQueue, delete: Any, reply: Any) -> None:
+    expect_look(queue, "running").expect(*DELETE, reply, 502)
+    expect_look(queue, *["running"] * operation.SETTLE_LOOKS)
+    told = delete(wait=False)
+    assert (told["changed"], told["accepted"], told["error_class"]) == (True, False, "unknown_outcome")
+    expect_error(queue, NOT_FOUND, 404)
+    result = delete(accepted=told["accepted"])
+    assert (result["failed"], result["billing_stopped"], result["error_class"]) == (True, False, "not_found")
+
+
+def test_an_accepted_deletion_is_waited_for_past_a_first_look_that_fails(queue: RequestQueue, delete: Any) -> None:
+    expect_look(expect_error(queue, b"<html>", 502), "deleted")
+    assert delete(accepted=True)["billing_stopped"] is True
 
 
 def test_without_waiting_nobody_knows_when_billing_ends(queue: RequestQueue, delete: Any) -> None:
@@ -156,7 +228,7 @@ def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: A
 
 
 def test_what_vanishes_while_somebody_else_ends_it_has_not_ended_for_certain(queue: RequestQueue, delete: Any) -> None:
-    expect_error(expect_look(queue, "deleting"), {}, 404)
+    expect_error(expect_look(queue, "deleting"), NOT_FOUND, 404)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "not_found", False)
     assert result["msg"].endswith(UNKNOWN)
@@ -166,7 +238,9 @@ def test_what_vanishes_while_somebody_else_ends_it_has_not_ended_for_certain(que
 def test_what_vanishes_after_a_deletion_that_an_earlier_call_got_accepted_has_ended(
     queue: RequestQueue, delete: Any, words: tuple[str, ...]
 ) -> None:
-    expect_error(expect_look(queue, *words), {}, 404)
+    if not words:
+        expect_error(queue, NOT_FOUND, 404)
+    expect_list(expect_error(expect_look(queue, *words), NOT_FOUND, 404))
     result = delete(accepted=True)
     assert (result["changed"], result["billing_stopped"], "failed" in result) == (False, True, False)
     assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
@@ -179,7 +253,7 @@ def test_an_accepted_deletion_of_something_that_runs_is_sent_again(queue: Reques
 
 @pytest.mark.parametrize("code", [404, 409])
 def test_what_vanishes_at_its_deletion_has_not_ended_for_certain(queue: RequestQueue, delete: Any, code: int) -> None:
-    expect_error(expect_look(queue, "running").expect(*DELETE, {}, code), {}, 404)
+    expect_error(expect_look(queue, "running").expect(*DELETE, NOT_FOUND, code), NOT_FOUND, 404)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "not_found", False)
     assert (result["status_code"], result["msg"].endswith(UNKNOWN)) == (404, True)
@@ -312,13 +386,15 @@ def test_a_lost_answer_is_asked_after_and_never_sent_again(
 
 @pytest.mark.parametrize("code", [202, 204])
 def test_an_acceptance_without_a_body_is_one(queue: RequestQueue, delete: Any, code: int) -> None:
-    expect_error(expect_look(queue, "running").expect(*DELETE, b"", code), {}, 404)
+    expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, b"", code), NOT_FOUND, 404))
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (True, True)
 
 
 def test_a_resource_that_was_seen_to_end_after_a_lost_answer_was_deleted(queue: RequestQueue, delete: Any) -> None:
-    expect_error(expect_look(expect_look(queue, "running").expect(*DELETE, LOST), "deleting"), {}, 404)
+    expect_list(
+        expect_error(expect_look(expect_look(queue, "running").expect(*DELETE, LOST), "deleting"), NOT_FOUND, 404)
+    )
     assert delete()["billing_stopped"] is True
 
 
@@ -328,7 +404,7 @@ def test_a_resource_that_is_unknown_after_a_lost_answer_leaves_the_outcome_open(
 ) -> None:
     expect_look(queue, "running").expect(*DELETE, reply, code)
     for _look in range(operation.SETTLE_LOOKS):
-        expect_error(queue, {}, 404)
+        expect_error(queue, NOT_FOUND, 404)
     result = delete()
     assert (result["failed"], result["error_class"], result["changed"]) == (True, "unknown_outcome", True)
     assert "answered 404" in result["msg"] and result["msg"].endswith(STILL)
@@ -460,7 +536,7 @@ def test_one_resource_is_read(queue: RequestQueue, info: Any) -> None:
 
 
 def test_an_unknown_resource_is_a_failure(queue: RequestQueue, info: Any) -> None:
-    queue.expect("GET", PATH, {}, 404)
+    queue.expect("GET", PATH, NOT_FOUND, 404)
     result = info(resource_id=RESOURCE_ID)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "not_found", 404)
 
@@ -515,7 +591,7 @@ def test_states_are_those_that_the_vendor_tells(queue: RequestQueue, info: Any, 
 
 
 def test_what_has_gone_since_the_list_was_made_is_left_out(queue: RequestQueue, info: Any) -> None:
-    expect_error(queue.expect("GET", "/resources", ALL[:2]), {}, 404)
+    expect_error(queue.expect("GET", "/resources", ALL[:2]), NOT_FOUND, 404)
     queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", ALL[1], query={"force_refresh": "true"})
     assert [item["name"] for item in info(force_refresh=True)["resources"]] == ["other"]
 

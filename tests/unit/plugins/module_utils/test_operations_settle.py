@@ -27,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
 
 import postgresql
 from request_queue import LOST, RequestQueue
-from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, STATUS_PATH, resource, status
+from samples import BASE, NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, STATUS_PATH, resource, status
 
 Result = dict[str, Any]
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
@@ -173,7 +173,7 @@ def test_an_expired_offer_frees_the_claim_when_it_is_seen_again_half_an_hour_lat
         pytest.param(({}, 500), id="unreadable"),
         pytest.param(({}, 403), id="not ours to ask"),
         pytest.param((LOST, 200), id="no answer"),
-        pytest.param(({}, 404), id="unknown for a moment"),
+        pytest.param((NOT_FOUND, 404), id="unknown for a moment"),
     ],
 )
 def test_nothing_is_freed_without_an_answer(

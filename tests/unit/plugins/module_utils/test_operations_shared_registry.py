@@ -250,7 +250,7 @@ def test_a_lost_answer_stays_open_and_the_next_run_may_settle_it_at_once(
 
 @pytest.mark.parametrize("code", [400, 404, 410, 422])
 def test_a_refusal_frees_the_name_and_the_offer(queue: RequestQueue, buy: Any, registry_url: str, code: int) -> None:
-    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, status())
+    free(queue).expect(*POST, {"detail": "no"}, code).expect("GET", STATUS_PATH, status())
     assert buy()["outcome"] == "rejected"
     assert states(registry_url) == ["void"]
     free(queue).expect(*POST, procurement())

@@ -27,6 +27,7 @@ from request_queue import RequestQueue
 from samples import (
     BASE,
     KEY,
+    NOT_FOUND,
     OFFER_ID,
     OFFER_PATH,
     PRIVATE_KEY,
@@ -152,7 +153,7 @@ def test_procure_offer_warns(queue: RequestQueue, run: Any) -> None:
 
 
 def test_a_failure_warns_too(queue: RequestQueue, run: Any) -> None:
-    queue.expect("GET", STATUS_PATH, {}, 404)
+    queue.expect("GET", STATUS_PATH, NOT_FOUND, 404)
     done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init="#!/bin/sh\n{{ x }}\n", **COMMON)
     assert (done.code, len(done.warnings)) == (1, 1)
 

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.observing import (
+    Observed,
     asks_for_the_list,
-    ids_of_failed,
     is_as_read,
+    not_ended,
     offers_of,
+    read_by_themselves,
     shadows,
     spoken_for,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
-from provision_samples import REGISTRY, declared, entry, host, machine_id, offer_id
+from provision_samples import REGISTRY, declared, entry, host, machine, machine_id, offer_id
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
 REFUSED, BOUGHT, OPEN = entry(X, purchase="refused"), entry(X, [M], "made"), entry(X, purchase="sent")
@@ -54,9 +57,26 @@ def test_which_offers_are_asked_for_and_which_are_spoken_for() -> None:
     assert spoken_for([OPEN, REFUSED]) == {X}
 
 
-def test_machines_of_failed_offers_are_looked_for_by_their_ids() -> None:
-    statuses = {X: {"phase": "failed", "resource_ids": [N]}, Y: {"phase": "ready", "resource_ids": [M]}}
-    assert list(ids_of_failed([BOUGHT, entry(Y, [N], "made"), entry()], statuses)) == [M, N]
+@pytest.mark.parametrize(
+    ("known", "status", "listed", "ids"),
+    [
+        pytest.param(BOUGHT, {"phase": "failed", "resource_ids": [N]}, [], {M, N}, id="of a failed offer"),
+        pytest.param(BOUGHT, {"phase": "ready", "resource_ids": [M]}, [machine(1, "gpu-1", X)], set(), id="it runs"),
+        pytest.param(entry(), {}, [machine(1, "gpu-1", Y), machine(2, "train", Y)], {M}, id="it has the name"),
+        pytest.param(entry(), {}, [machine(1, "gpu-1", Y, status="deleted")], set(), id="the list calls it gone"),
+        pytest.param(OPEN, {"phase": "ready"}, [machine(1, "train", X)], {M}, id="of an open purchase"),
+        pytest.param(BOUGHT, {"phase": "ended"}, [machine(1, "train", X, status="deleting")], {M}, id="over"),
+    ],
+)
+def test_what_decides_is_read_by_itself(known: Entry, status: Any, listed: Any, ids: set[str]) -> None:
+    status = {"resource_ids": [], **status}
+    seen = Observed({"gpu-1": known}, {known.offer_id: status}, Account.of([], listed))
+    assert read_by_themselves([host()], seen) == ids
+
+
+def test_what_this_play_has_ended_is_left_out_of_a_list_that_lags() -> None:
+    listed = [machine(1), machine(2)]
+    assert not_ended(listed, {"gpu-1": [{"ended": [M]}, {}], "gpu-2": ()}) == [listed[1]]
 
 
 @pytest.mark.parametrize(
