@@ -9,15 +9,18 @@ import time
 import typing as t
 
 from .. import _decide_spec
-from .._api import SupplyApi
+from .._api import Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Params, Result
 from .._provision import audit_report, messages
 from .._provision.auditing import audit as compare
+from .._provision.auditing import under_deletion
+from .._provision.machines import refreshed
 from .._provision.ownership import Claim
 from ._leases import Sweeps
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
+from ._unlisted import read_by_id
 from .settle import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
@@ -32,7 +35,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     memory = Memory(registries, places.values())
     names = list(filter(None, map(str.strip, params["names"])))
-    found = compare(api.resources(), _claims(memory, nameable(params, places), names), {*places, *names}, time.time())
+    found = compare(_machines(api), _claims(memory, nameable(params, places), names), {*places, *names}, time.time())
     found.note_buying([*((host, entry) for _place, host, entry in memory.all()), *memory.beside()])
     leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
@@ -47,6 +50,12 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()]), trouble),
         "warnings": [*settled.told, *unswept],
     }
+
+
+def _machines(api: SupplyApi) -> list[Json]:
+    """The machines of the account; those that are ending as their own pages say, since a list may lag."""
+    listed = api.resources()
+    return refreshed(listed, read_by_id(api, under_deletion(listed)))
 
 
 def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[str]) -> list[Claim]:

@@ -17,6 +17,7 @@ Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest
 _RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
 _NAMED = {"name": "name", **_RUNS}
+_ENDING = {"host or name": "who", **_RUNS}
 _GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
 _BUYING = "BUYING: it counts, and no machine of it is known yet"
@@ -35,6 +36,7 @@ def _of_machines(found: Audit) -> list[str]:
         ("ONLY THE REGISTRY KNOWS: not in the inventory", found.unlisted, _OWNED),
         ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
         ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
+        ("ENDING: being deleted, and billed until it is gone", found.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
     lines = [line for section in sections for line in _section(*section)]
@@ -46,10 +48,15 @@ def _of_machines(found: Audit) -> list[str]:
     lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
-    said = [amount(sums[name]) for name in ("claimed", "orphans", "total")]
-    so_far = [amount(_shown_usd(published["usd"][name])) for name in ("claimed", "orphans", "total")]
-    lines.append(f"USD so far, by age and price: {so_far[0]} claimed + {so_far[1]} orphans = {so_far[2]}")
-    return [*lines, f"USD per hour: {said[0]} claimed + {said[1]} orphans = {said[2]}{unknown}"]
+    names = ["claimed", "orphans", *(["ending"] if found.ending else [])]
+    so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
+    lines.append(f"USD so far, by age and price: {_added(so_far, names)}")
+    return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
+
+
+def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
+    parts = (f"{amount(sums[name])} {name}" for name in names)
+    return f"{' + '.join(parts)} = {amount(sums['total'])}"
 
 
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
@@ -60,7 +67,7 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
     if len(states) == 1 and (state := states.pop()):
         title = f"{title} ({state})"
         columns = {head: key for head, key in columns.items() if key != "status"}
-    shorten = [head for head in columns if head in ("host", "name", "state")]
+    shorten = [head for head in columns if head in ("host", "name", "host or name", "state")]
     return [title, *narrow_table([_shown(row) for row in rows], columns, WIDTH, shorten), ""]
 
 
@@ -82,7 +89,12 @@ def _shown(row: Row) -> Row:
     """The row with its age and its cost as there is room for them."""
     hours, usd = row["hours"], row["usd"]
     so_far = None if usd is None else _shown_usd(usd)
-    return {**row, "age": None if hours is None else age(hours * HOUR), "so_far": so_far}
+    return {
+        **row,
+        "who": row["hosts"] or row["name"],
+        "age": None if hours is None else age(hours * HOUR),
+        "so_far": so_far,
+    }
 
 
 def _shown_usd(usd: float) -> float:
@@ -95,4 +107,5 @@ def trouble(found: Audit, *, fail_on_orphans: bool) -> str:
     contested = messages.audit_contested(found.contested) if found.contested else ""
     doubled = messages.audit_doubled(found.doubled) if found.doubled else ""
     orphans = messages.audit_orphans(found.orphans) if found.orphans and fail_on_orphans else ""
-    return messages.joined(contested, doubled, orphans)
+    stuck = messages.audit_stuck(found.stuck) if found.stuck else ""
+    return messages.joined(contested, doubled, orphans, stuck)

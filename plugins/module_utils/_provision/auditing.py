@@ -26,11 +26,15 @@ Row = dict[str, t.Any]
 # it: those that have bought, where known.
 _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
 
+# Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
+STUCK = 3600.0
+
 
 @dataclass
 class Audit:
     """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host.
 
+    ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     """
 
@@ -38,12 +42,13 @@ class Audit:
     unlisted: list[Row] = field(default_factory=list)
     contested: list[Row] = field(default_factory=list)
     orphans: list[Row] = field(default_factory=list)
+    ending: list[Row] = field(default_factory=list)
     gone: list[Row] = field(default_factory=list)
     buying: list[Row] = field(default_factory=list)
 
     def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
         """Show what these hosts have sent, and what shows no machine yet, so that all that counts is visible."""
-        shown = {offer for rows in (self.claimed, self.unlisted, self.contested) for offer in _offers(rows)}
+        shown = {offer for rows in self._owned for offer in _offers(rows)}
         self.buying = [
             {
                 "host": host,
@@ -57,6 +62,20 @@ class Audit:
         ]
 
     @property
+    def _owned(self) -> tuple[list[Row], ...]:
+        return self.claimed, self.unlisted, self.contested, self.ending
+
+    @property
+    def billed(self) -> list[Row]:
+        """All that is billed, or may be."""
+        return [*self.claimed, *self.unlisted, *self.contested, *self.orphans, *self.ending]
+
+    @property
+    def stuck(self) -> list[Row]:
+        """What has been ending for so long that somebody must ask why."""
+        return [row for row in self.ending if (row["ending_hours"] or 0.0) * HOUR > STUCK]
+
+    @property
     def doubled(self) -> list[Row]:
         """Orphans that live and have the name of a host that owns another machine: it may have bought twice."""
         return [row for row in self.orphans if row["trouble"] == messages.NAMESAKE and _states.is_live(row["status"])]
@@ -65,24 +84,21 @@ class Audit:
     def published(self) -> Row:
         """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour, ``usd`` in USD."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
-        billed = claimed + self.orphans
+        summed = {"claimed": claimed, "orphans": self.orphans, "ending": self.ending, "total": self.billed}
         return {
             "claimed": claimed,
             "orphans": self.orphans,
+            "ending": self.ending,
             "gone": self.gone,
             "buying": self.buying,
-            "price_per_hour": {"claimed": _sum(claimed), "orphans": _sum(self.orphans), "total": _sum(billed)},
-            "usd": {
-                "claimed": _sum(claimed, "usd"),
-                "orphans": _sum(self.orphans, "usd"),
-                "total": _sum(billed, "usd"),
-            },
-            "unpriced": sum(row["price_per_hour"] is None for row in billed),
+            "price_per_hour": {name: _sum(rows) for name, rows in summed.items()},
+            "usd": {name: _sum(rows, "usd") for name, rows in summed.items()},
+            "unpriced": sum(row["price_per_hour"] is None for row in self.billed),
         }
 
 
 def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
-    """Each machine of the account with those who own it. What is ending is billed no more, and needs nobody."""
+    """Each machine of the account with those who own it. What is ending needs nobody, yet may be billed."""
     claims = list(claims)
     billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
     owned = ownership.owners(billed, claims)
@@ -97,14 +113,26 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
         else:
             is_known = owner.hosts[0] in inventory
             (found.claimed if is_known else found.unlisted).append(_row(machine, owner.hosts, near.odd(machine, owner)))
-    for rows in (found.claimed, found.unlisted, found.contested):
+    for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
+        hosts = owner.hosts or near.claims(machine)[0]
+        found.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
+    for rows in (found.claimed, found.unlisted, found.contested, found.ending):
         rows.sort(key=lambda row: row["hosts"])
     runs = {claim.host: claim.run for claim in claims}
-    for row in [*found.claimed, *found.unlisted, *found.contested, *found.gone]:
+    for row in [*found.claimed, *found.unlisted, *found.contested, *found.ending, *found.gone]:
         row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
-    for row in [*found.claimed, *found.unlisted, *found.contested, *found.orphans]:
+    for row in found.billed:
         row.update(_so_far(row, now))
     return found
+
+
+def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
+    """The ids of those that are being deleted."""
+    return {str(each["resource_id"]) for each in machines if _is_under_deletion(each) and each["resource_id"]}
+
+
+def _is_under_deletion(machine: Machine) -> bool:
+    return _states.is_under_deletion(machine["status"])
 
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
@@ -139,6 +167,13 @@ class _Near:
             trouble = messages.NAMESAKE if near else ""
         return [claim.host for claim in near], trouble
 
+    def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
+        """For how long the machine has been ending, by the API or by the sweep that ends it; None if neither says."""
+        reaped = (self._by_host[host].reaped_at for host in hosts if host in self._by_host)
+        moments = map(seconds_of, (machine.get("valid_to"), *reaped))
+        begun = [moment for moment in moments if moment is not None and moment <= now]
+        return round((now - min(begun)) / HOUR, 4) if begun else None
+
     def odd(self, machine: Machine, owner: Owners) -> str:
         """Where the machine of a host is not what its registry says."""
         claim = self._by_host[owner.hosts[0]]
@@ -148,12 +183,12 @@ class _Near:
 
 
 def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> t.Iterator[Row]:
-    """What hosts claim by id and is ending, gone, or not listed at all."""
+    """What hosts claim by id and is gone, or not listed at all."""
     listed = {machine["resource_id"]: machine for machine in machines}
     for claim in claims:
         for resource_id in sorted(claim.resource_ids):
             machine = listed.get(resource_id) or {"resource_id": resource_id, "offer_id": claim.offer_id or None}
-            if resource_id not in listed or _states.is_ending(machine["status"]):
+            if resource_id not in listed or _states.is_gone(machine["status"]):
                 yield _row(machine, [claim.host], "")
 
 

@@ -1079,3 +1079,14 @@ def audit_orphans(rows: t.Sequence[Machine]) -> str:
         " compute_index.supply.delete_resource; or declare a host of its name with provision_adopt: true and run"
         " compute_index.supply.provision, which takes it."
     )
+
+
+def audit_stuck(rows: t.Sequence[Machine]) -> str:
+    """Machines whose end does not come."""
+    found = "; ".join(
+        f"{row['resource_id']} ({usd(row['price_per_hour'])}, {row['ending_hours']:.1f} h)" for row in rows
+    )
+    return (
+        f"{len(rows)} machine(s) have been ending for more than an hour, and may be billed until they are gone:"
+        f" {found}. Ask the API's operator to end them; the playbook decommission then makes sure of it."
+    )

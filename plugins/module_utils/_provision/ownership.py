@@ -52,6 +52,7 @@ class Claim:
     by_name: bool = False
     bought: bool = False  # the answer was yes
     run: str = ""  # that has bought it, for a person; empty where nobody knows
+    reaped_at: str = ""  # when a sweep has begun to end it
 
     @property
     def is_registered(self) -> bool:
@@ -78,7 +79,8 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
 
 def noted_claim(host: str, entry: Entry) -> Claim:
     """The claim of a host of which only its registry entry is known."""
-    return replace(claim_of(host, entry.name or host, entry, by_name=False), run=entry.bought_by)
+    claim = claim_of(host, entry.name or host, entry, by_name=False)
+    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
 
 
 @dataclass(frozen=True)

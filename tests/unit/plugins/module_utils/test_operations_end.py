@@ -173,6 +173,32 @@ def test_what_the_list_lacks_is_looked_up(tmp_path: Path) -> None:
     assert found["label"] == "gpu-3: nothing runs any more of t; forgets t, which the API does not know"
 
 
+@pytest.mark.parametrize(
+    ("page", "follows"),
+    [
+        pytest.param("running", "end.yml", id="it runs after all"),
+        pytest.param("deleting", "end.yml", id="it is still ending"),
+        pytest.param("deleted", "note.yml", id="the list is right"),
+        pytest.param(None, "note.yml", id="it has no page any more"),
+    ],
+)
+@pytest.mark.parametrize("entry", [{"resource_ids": ["r"]}, {"procured_offer_id": "o", "purchase": "made"}], ids=str)
+def test_what_a_list_calls_gone_speaks_for_itself(tmp_path: Path, page: str | None, follows: str, entry: Json) -> None:
+    write(tmp_path, "gpu-1", **entry)
+    shown = () if page is None else (machine("r", status=page),)
+    api = Api(machine("r", status="deleted"), machine("s", "train", "p", status="deleted"), hidden=shown)
+    api.phases = {"o": "ended"}
+    (found,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert (found["next"], found["ids"]) == (follows, ["r"] if follows == "end.yml" else []), found["refusal"]
+    assert "s" not in api.asked, "whatever is nobody's concern is not read"
+
+
+def test_a_further_machine_that_is_ending_is_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    api = Api(machine("r"), machine("s", status="deleting"), machine("t", status="deleted"))
+    assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r", "s"]
+
+
 def test_other_hosts_of_the_registry_have_a_say(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "copy", resource_ids=["r"])
@@ -445,6 +471,17 @@ def listed(host: str, folder: Path | str, **more: Any) -> Json:
 
 def look(api: Api, *hosts: Json, **given: Any) -> Json:
     return audit(api, params(_decide_spec.AUDIT, hosts=list(hosts), here="/", **given), False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("page", "section"), [("deleted", "gone"), ("deleting", "ending"), (None, "ending"), ("running", "claimed")]
+)
+def test_what_a_list_calls_ending_speaks_for_itself(tmp_path: Path, page: str | None, section: str) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"])
+    api = Api(machine("r", status="deleting"), hidden=() if page is None else (machine("r", status=page),))
+    found = look(api, listed("gpu-1", tmp_path, declares=True))["audit"]
+    rows = {name: len(found[name]) for name in ("claimed", "orphans", "ending", "gone")}
+    assert rows == {"claimed": 0, "orphans": 0, "ending": 0, "gone": 0, section: 1}
 
 
 def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import audit_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
@@ -128,11 +130,59 @@ def test_hosts_that_only_the_registry_knows_have_a_section() -> None:
     assert [row["hosts"] for row in found.published["claimed"]] == [["a"], ["b"]]
 
 
-@pytest.mark.parametrize("status", [None, "deleting", "deleted"])
+@pytest.mark.parametrize("status", [None, "terminated", "deleted"])
 def test_what_is_claimed_by_id_and_has_ended_is_gone(status: str | None) -> None:
     found = audit([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"}, NOW)
     assert (found.claimed, found.orphans, brief(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
+
+
+DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:00Z", "2027-01-16T08:00:00Z"
+
+
+@pytest.mark.parametrize("word", ["deleting", "terminating"])
+@pytest.mark.parametrize(
+    ("claims", "hosts", "who"),
+    [
+        pytest.param([owns("h", "r", offer="o")], ["h"], "h", id="claimed"),
+        pytest.param([], [], "n", id="its registry is lost"),
+        pytest.param([owns("a", "r"), owns("b", "r")], ["a", "b"], "a, b", id="contested"),
+        pytest.param([owns("h", offer="o", purchase="made")], ["h"], "h", id="its id was never noted"),
+    ],
+)
+def test_what_is_ending_is_shown_with_its_age_and_its_price(
+    word: str, claims: list[Claim], hosts: list[str], who: str
+) -> None:
+    found = audit([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
+    found.note_buying([("h", entry("o", "made"))])
+    assert (found.claimed, found.contested, found.orphans, found.gone, found.buying) == ([], [], [], [], [])
+    assert brief(found.ending) == [("r", hosts, "")] and (found.ending[0]["hours"], found.ending[0]["usd"]) == (24, 48)
+    assert found.published["price_per_hour"] == {"claimed": 0.0, "orphans": 0.0, "ending": 2.0, "total": 2.0}
+    lines = audit_report.lines(found, [])
+    title, _head, row = lines[: lines.index("")]
+    assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
+    assert row.split() == [*who.split(), "2.00", "24h", "48.00", "r"]
+    assert lines[-1] == "USD per hour: 0.00 claimed + 0.00 orphans + 2.00 ending = 2.00"
+
+
+@pytest.mark.parametrize(
+    ("valid_to", "reaped_at", "hours"),
+    [
+        pytest.param(DAY_AGO, "", 24.0, id="the API says since when"),
+        pytest.param(HALF_AN_HOUR_AGO, "", None, id="not for long"),
+        pytest.param(TOMORROW, "", None, id="that is when it would have ended"),
+        pytest.param("soon", DAY_AGO, 24.0, id="a sweep says since when"),
+        pytest.param(HALF_AN_HOUR_AGO, DAY_AGO, 24.0, id="the earlier one"),
+        pytest.param(None, "", None, id="nobody says"),
+    ],
+)
+def test_an_end_that_does_not_come_fails_the_audit(valid_to: Any, reaped_at: str, hours: float | None) -> None:
+    claim = replace(owns("h", "r"), reaped_at=reaped_at)
+    found = audit([machine("r", status="deleting", valid_to=valid_to)], [claim], {"h"}, NOW)
+    said = audit_report.trouble(found, fail_on_orphans=False)
+    assert said.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
+    assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
+    assert "r (USD 2.00 per hour, 24.0 h)" in said or hours is None
 
 
 def test_prices_are_summed_and_unknown_ones_counted() -> None:
@@ -145,9 +195,9 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
     published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
-    assert published["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "total": 4.3}
+    assert published["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "ending": 100.0, "total": 104.3}
     assert published["unpriced"] == 2
-    assert published.keys() == {"claimed", "orphans", "gone", "buying", "price_per_hour", "usd", "unpriced"}
+    assert published.keys() == {"claimed", "orphans", "ending", "gone", "buying", "price_per_hour", "usd", "unpriced"}
 
 
 def entry(offer: str, purchase: str, *ids: str) -> Entry:
@@ -186,18 +236,17 @@ def test_thousands_of_machines_and_hosts() -> None:
 
 
 def test_age_and_cost_so_far() -> None:
-    day_ago = "2027-01-14T08:00:00Z"
     machines = [
-        machine("r", created_at=day_ago),
-        machine("s", created_at=day_ago, price_per_hour=None),
+        machine("r", created_at=DAY_AGO),
+        machine("s", created_at=DAY_AGO, price_per_hour=None),
         machine("t", created_at=None),
         machine("u", created_at="yesterday"),
         machine("v", offer="x", created_at="2027-01-15T08:00:01Z"),
-        machine("w", created_at=day_ago, status="deleting"),
+        machine("w", created_at=DAY_AGO, status="deleting"),
     ]
     published = audit(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
     shown = [(row["hours"], row["usd"]) for row in published["claimed"]]
     assert shown == [(24.0, 48.0), (24.0, None), (None, None), (None, None)]
     assert [(row["hours"], row["usd"]) for row in published["orphans"]] == [(0.0, 0.0)]
-    assert [(row["hours"], row["usd"]) for row in published["gone"]] == [(None, None)]
-    assert published["usd"] == {"claimed": 48.0, "orphans": 0.0, "total": 48.0}
+    assert [(row["hours"], row["usd"]) for row in published["ending"]] == [(24.0, 48.0)]
+    assert published["usd"] == {"claimed": 48.0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
