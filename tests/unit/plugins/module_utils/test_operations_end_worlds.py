@@ -1,0 +1,405 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random worlds with books of their own: no end of somebody else's machine, and no entry goes while its meter runs.
+
+The operations, the client's reader and the registry on disk are the collection's, and go the way of the roles: end,
+tell, wait, note. The server keeps the true owner and state of each machine. It answers late, oddly or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
+from ansible_collections.compute_index.supply.plugins.module_utils._api import SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, TransportError
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from provision_samples import machine_id, offer, offer_id, raw
+
+Json = dict[str, Any]
+HOSTS = ("gpu-1", "gpu-2")
+OURS = {host: offer_id(number) for number, host in enumerate(HOSTS, 1)}
+THEIRS = offer_id(9)
+COLLEAGUE = "a colleague"
+
+# What becomes of a DELETE: whether the machine then ends, and the answer; None is a lost one.
+DELETES: dict[str, tuple[bool, Answer | None]] = {
+    "accepted": (True, Answer(200, True, {"status": "deleting"})),
+    "accepted without a body": (True, Answer(202, False, None)),
+    "accepted and ignored": (False, Answer(200, True, {"status": "deleting"})),
+    "502, and it was done": (True, Answer(502, False, None)),
+    "502, and it was not": (False, Answer(502, False, None)),
+    "lost, and it was done": (True, None),
+    "lost, and it was not": (False, None),
+    "conflict": (False, Answer(409, True, {"detail": "busy"})),
+    "refused": (False, Answer(403, True, {"detail": "no"})),
+    "a gateway's 404": (False, Answer(404, False, None, is_page=True)),
+    "an odd 404": (False, Answer(404, True, {"detail": "Not found"})),
+}
+# Answers to a look that say nothing of the machine; the first is the only one that looks like the API's own.
+OWN_404 = Answer(404, True, {"detail": "Resource not found"})
+ODD: dict[str, Answer] = {
+    "own 404": OWN_404,
+    "page": Answer(404, False, None, is_page=True),
+    "JSON page": Answer(404, True, {"detail": "Not found"}, is_page=True),
+    "gateway": Answer(404, True, {"message": "no Route matched"}),
+    "502": Answer(502, False, None),
+}
+
+
+@dataclass
+class Machine:
+    """A machine, and whose it is. ``ends_in``: requests until it is gone once it ends; None if it never is."""
+
+    number: int
+    owner: str
+    name: str
+    state: str
+    history: list[Json]
+    ends_in: int | None = 1
+    listed_as: str | None = None  # what a list calls it, if not by what it was or is
+
+    @property
+    def id(self) -> str:
+        return machine_id(self.number)
+
+    @property
+    def is_billed(self) -> bool:
+        return self.state != "deleted"
+
+    def tick(self) -> None:
+        """Time passes."""
+        if self.state == "deleting" and self.ends_in is not None:
+            self.ends_in -= 1
+            self.state = "deleting" if self.ends_in > 0 else "deleted"
+
+
+@dataclass
+class Server:
+    """The API. ``deleted_readable``: whether pages outlive machines. ``odd``: odd answers to looks, one after another.
+
+    After an accepted deletion two odd 404s of the API's own form never follow each other, nor does one ever follow the
+    word "deleted" in a list: nothing could tell these from an end.
+    """
+
+    machines: list[Machine]
+    deletes: list[str]
+    odd: list[str | None]
+    lags: list[bool]
+    deleted_readable: bool
+    lists_deleted: bool
+    capitals: bool
+    phases: Json = field(default_factory=dict)
+    account: str = "account"
+    ahead: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.before = self.listed()
+        self.deleted: list[str] = []
+        self.accepted: set[str] = set()
+        self.was_odd = False
+
+    def redact(self, text: str) -> str:
+        return text
+
+    def shown(self, machine: Machine) -> Json:
+        resource_id = machine.id.upper() if self.capitals else machine.id
+        facts = {"resource_id": resource_id, "name": machine.name, "status": machine.state, "vendor": "v"}
+        return {**facts, "resource_type": "vm", "pricing_total_hourly": 2.0, "offer_history": machine.history}
+
+    def listed(self) -> list[Json]:
+        shown = [(each, self.shown(each)) for each in self.machines if self.lists_deleted or each.is_billed]
+        return [{**page, "status": each.listed_as or each.state} for each, page in shown]
+
+    def exchange(self, method: str, path: str, **how: Any) -> Answer:
+        for each in self.machines:
+            each.tick()
+        word, _slash, key = path.strip("/").partition("/")
+        if method == "DELETE":
+            return self._delete(self._machine(key))
+        if word == "offers":
+            return self._status(key.partition("/")[0])
+        return self._page(self._machine(key), how) if key else self._list()
+
+    def _machine(self, key: str) -> Machine:
+        return next(each for each in self.machines if each.id == key)
+
+    def _list(self) -> Answer:
+        lags = self.lags.pop() if self.lags else False
+        return Answer(200, True, self.before if lags else self.listed())
+
+    def _page(self, machine: Machine, how: Json) -> Answer:
+        if how.get("query") != {"force_refresh": "true"}:
+            raise AssertionError("an answer that may be half a minute old decides nothing here")
+        odd = self.odd.pop() if self.odd else None
+        ends = machine.id in self.accepted or machine.state != "running"
+        odd = None if odd == "own 404" and ((self.was_odd and ends) or machine.listed_as) else odd
+        self.was_odd = odd == "own 404"
+        if odd:
+            return ODD[odd]
+        is_shown = machine.is_billed or self.deleted_readable
+        return Answer(200, True, self.shown(machine)) if is_shown else OWN_404
+
+    def _status(self, key: str) -> Answer:
+        own = [each for each in self.machines if each.history[0]["offer_id"] == key]
+        live = [each for each in own if each.state == "running"]
+        states = {"procurement_status": self.phases.get(key, "ready"), "status": "procured"}
+        instances = [{"resource_id": each.id, "status": "running"} for each in live]
+        return Answer(200, True, {**states, "resource_ids": [each.id for each in own], "instances": instances})
+
+    def _delete(self, machine: Machine) -> Answer:
+        self.deleted.append(machine.id)
+        ends, answer = DELETES[self.deletes.pop() if self.deletes else "accepted"]
+        if machine.state == "deleted":
+            return Answer(409, True, {"detail": "Resource already deleted"}) if self.deleted_readable else OWN_404
+        if ends:
+            machine.state = "deleting"
+        self.accepted |= {machine.id} if answer is not None and answer.status < 300 else set()
+        if answer is None:
+            raise TransportError("lost", sent=True)
+        return answer
+
+
+def history(*offers: str) -> list[Json]:
+    return [{"offer_id": each, "role": "attached" if later else "primary"} for later, each in enumerate(offers)]
+
+
+@st.composite
+def servers(draw: st.DrawFn, *, is_honest: bool = False) -> Server:
+    """Each host has a machine or two; a colleague has some of the same names, or linked to an offer of ours."""
+    states = st.just("running") if is_honest else st.sampled_from(["running", "running", "deleting", "deleted"])
+    ends_in = st.integers(1, 3) if is_honest else st.sampled_from([1, 2, 3, None])
+    machines: list[Machine] = []
+    for host in HOSTS:
+        for _each in range(draw(st.integers(1, 2))):
+            number = len(machines) + 1
+            machine = Machine(number, host, host, draw(states), history(OURS[host]), draw(ends_in))
+            machine.listed_as = None if is_honest else draw(st.sampled_from([None, None, None, "deleted"]))
+            machines.append(machine)
+    for name in draw(st.lists(st.sampled_from([*HOSTS, "train"]), max_size=2)):
+        linked = draw(st.sampled_from([history(THEIRS), history(THEIRS, OURS["gpu-1"])]))
+        machines.append(Machine(len(machines) + 1, COLLEAGUE, name, "running", linked))
+    flags = st.booleans()
+    # Runs of looks of one kind.
+    odd = st.lists(st.tuples(st.sampled_from([None, *ODD]), st.integers(1, 4)), max_size=4)
+    return Server(
+        machines,
+        [] if is_honest else draw(st.lists(st.sampled_from(sorted(DELETES)), max_size=6)),
+        [] if is_honest else [each for each, count in draw(odd) for _time in range(count)],
+        draw(st.lists(flags, max_size=8)),
+        draw(flags),
+        draw(flags),
+        draw(flags),
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_sleep() -> Iterator[None]:
+    """The clock moves only between two looks, and a lost answer to a DELETE is looked after once."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operation, "time", clock)
+        patch.setattr(operation, "SETTLE_LOOKS", 1)
+        yield
+
+
+@contextmanager
+def registry(server: Server, entries: Json) -> Iterator[Path]:
+    """A folder in which these hosts have these entries."""
+    with tempfile.TemporaryDirectory() as name:
+        for host, entry in entries.items():
+            file = Path(name) / host / "compute_index_supply.yml"
+            file.parent.mkdir()
+            file.write_text(yaml.safe_dump({f"provision_{key}": value for key, value in entry.items()}))
+        yield Path(name)
+
+
+def noted(server: Server, host: str, count: int) -> Json:
+    """An entry with so many of the host's machines, as it stood after its purchase."""
+    ids = [each.id for each in server.machines if each.owner == host][:count]
+    known = {"procured_offer_id": OURS[host], "purchase": "made", "journaled_at": "2026-01-31T12:00:00Z"}
+    return {**known, **({"resource_ids": ids} if ids else {}), "price_per_hour": 2.0}
+
+
+def params(spec: Json, **given: Any) -> Json:
+    return {**{name: option.get("default") for name, option in spec.items()}, **given}
+
+
+def delete(api: SupplyApi, resource_id: str, **given: Any) -> Json:
+    """An answer of the module, be it a failure."""
+    how = {"force": False, "wait": True, "wait_timeout": 20.0, "accepted": False, **given}
+    try:
+        return delete_resource(api, {"resource_id": resource_id, **how}, False)
+    except Failure as failure:
+        return {**operation.BLANK, **failure.result}
+
+
+def decommission(server: Server, folder: Path) -> list[str]:
+    """The hosts of which a run of the role says that all has ended, in the order of its tasks."""
+    api = SupplyApi(cast(Any, server))
+    own = {"name": "", "resource_id": "", "project": "default", "registry_dir": str(folder), "inventory_dir": None}
+    hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
+    green = []
+    for found in end(api, params(_decide_spec.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]:
+        if found["next"] not in ("end.yml", "note.yml"):
+            continue
+        told = [delete(api, each, wait=False) for each in found["ids"]]
+        answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]
+        try:
+            ended(api, params(_decide_spec.ENDED, ends=[found], deleted=answers), False)
+        except Failure as failure:
+            assert failure.result["left"], "what fails names what is left"
+        else:
+            green.append(found["host"])
+    return green
+
+
+def hold(server: Server, folder: Path, green: list[str], entries: Json) -> None:
+    """Compare what was done and what is remembered with the books. ``entries``: those of before."""
+    named = {host: entries[host].get("resource_ids") or [] for host in HOSTS}
+    by_id = {each.id: each for each in server.machines}
+    foreign = [each for each in server.deleted if by_id[each].owner == COLLEAGUE]
+    assert not foreign, "somebody else's machine was told to end"
+    for host in HOSTS:
+        file = folder / host / "compute_index_supply.yml"
+        kept = yaml.safe_load(file.read_text()) if file.exists() else {}
+        billed = [each.id for each in server.machines if each.owner == host and each.is_billed]
+        assert kept or not billed, "an entry went while the meter of its machine ran"
+        gone = {*named[host]} - {*(kept.get("provision_resource_ids") or named[host])}
+        assert not gone & {*billed}, "an id went while the meter of its machine ran"
+        assert not (host in green and billed), "the run was green"
+
+
+@given(servers(), st.integers(0, 2), st.integers(1, 3))
+def test_no_end_of_a_foreign_machine_and_no_entry_goes_while_its_meter_runs(
+    server: Server, count: int, runs: int
+) -> None:
+    entries = {host: noted(server, host, count) for host in HOSTS}
+    with registry(server, entries) as folder:
+        for _run in range(runs):
+            green = decommission(server, folder)
+            event(f"{len(green)} green")
+            hold(server, folder, green, entries)
+
+
+@pytest.mark.parametrize(
+    "told", [each for each, (ends, _said) in DELETES.items() if not ends and "accepted" not in each]
+)
+@settings(max_examples=30)
+@given(servers(is_honest=True), st.integers(1, 12))
+def test_no_404_ends_what_was_never_told_to_end(told: str, server: Server, looks: int) -> None:
+    """Some looks show that it runs, and all that follow are 404s of the API's own form, from a replica for example."""
+    server.deletes, server.odd = [told] * 99, [*["own 404"] * 99, *[None] * looks]
+    entries = {host: noted(server, host, 2) for host in HOSTS}
+    with registry(server, entries) as folder:
+        green = decommission(server, folder)
+        assert green == []
+        hold(server, folder, green, entries)
+
+
+@given(servers(is_honest=True))
+def test_an_ordinary_end_is_green_and_waits_for_no_list(server: Server) -> None:
+    """Lists lag, pages outlive machines or do not, ids are in capitals: none of that keeps a machine from its end."""
+    entries = {host: noted(server, host, 2) for host in HOSTS}
+    with registry(server, entries) as folder:
+        assert decommission(server, folder) == list(HOSTS)
+        hold(server, folder, list(HOSTS), entries)
+        assert sorted(server.deleted) == sorted(each.id for each in server.machines if each.owner != COLLEAGUE)
+
+
+@given(servers(), st.integers(0, 2))
+def test_a_registry_that_was_restored_ends_nothing_of_others(server: Server, count: int) -> None:
+    """Its entries are about machines of long ago: of an earlier purchase, or of one that is gone."""
+    own = [each for each in server.machines if each.owner == "gpu-1"]
+    for each in own:
+        each.state, each.history = "deleted", history(offer_id(7))
+    server.before = server.listed()
+    entries = {host: noted(server, host, count) for host in HOSTS}
+    entries["gpu-1"]["procured_offer_id"] = offer_id(7)
+    with registry(server, entries) as folder:
+        green = decommission(server, folder)
+        hold(server, folder, green, entries)
+
+
+@given(servers(), st.integers(0, 2))
+def test_an_audit_shows_all_that_is_billed(server: Server, count: int) -> None:
+    server.odd, server.lags = [], []
+    for each in server.machines:
+        each.listed_as = None
+    with registry(server, {host: noted(server, host, count) for host in HOSTS}) as folder:
+        hosts = [{"host": host, "name": host, "registry_dir": str(folder), "inventory_dir": None} for host in HOSTS]
+        declared = [{**each, "known": {}, "declares": True} for each in hosts]
+        found = audit(SupplyApi(cast(Any, server)), params(_decide_spec.AUDIT, hosts=declared, here="/"), False)
+    shown = [row["resource_id"] for rows in ("claimed", "orphans", "ending") for row in found["audit"][rows]]
+    more = set(shown) - {each.id for each in server.machines if each.is_billed}
+    assert {each.id for each in server.machines if each.is_billed} <= set(shown) and len(shown) == len({*shown})
+    assert more <= {row["resource_id"] for row in found["audit"]["ending"]}, "only the page of one could say so"
+    assert found["audit"]["price_per_hour"]["total"] == 2.0 * len(shown)
+    assert all(each in " ".join(found["lines"]) for each in shown)
+
+
+class Seller(Server):
+    """The same with offers that nobody has bought."""
+
+    def exchange(self, method: str, path: str, **how: Any) -> Answer:
+        if path == "/get_offers":
+            more = {"region": "EU", "contract_type": "ondemand", "gpu_price_per_hour": 2.0, "total_price_per_hour": 2.0}
+            found = [offer(number, **more) for number in (20, 21, 22)]
+            return Answer(200, True, {"offers": found, "total_count": 3})
+        return super().exchange(method, path, **how)
+
+
+@st.composite
+def sellers(draw: st.DrawFn) -> Seller:
+    """Machines of the host's name, which may be its own of before, in whatever state; the list has been made before."""
+    count = draw(st.integers(1, 3))
+    machines = [Machine(n, "gpu-1", "gpu-1", "running", history(offer_id(n)), None) for n in range(1, count + 1)]
+    odd = draw(st.lists(st.sampled_from([None, None, *ODD]), max_size=4))
+    seller = Seller(machines, [], odd, [draw(st.booleans()) for _each in range(4)], draw(st.booleans()), False, False)
+    for each in machines:
+        each.state = draw(st.sampled_from(["running", "deleting", "deleted"]))
+    return seller
+
+
+@given(sellers(), st.sampled_from(["registry", "adopt", "name"]), st.booleans())
+def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how: str, was_released: bool) -> None:
+    fields = {"adopt": how == "adopt", "max_price_per_hour": 10}
+    dead = [each.id for each in seller.machines if each.state == "deleted"]
+    attempts = {"gpu-1": [{"offer_id": offer_id(1), "ended": dead}]} if was_released else {}
+    with tempfile.TemporaryDirectory() as folder:
+        host = raw(registry_dir="" if how == "name" else folder, id="1", **fields)
+        given_ = {
+            **{"hosts": [host], "ids": ["1"], "consumed": [], "others": {}, "attempts": attempts, "sources": []},
+            **{"here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": "", "quote": False},
+            **{"failed": [], "registry_mark": "", "slice_of": "", "serial": False, "forks": 5, "looks": 0},
+            **{"job_keys": None, "no_login": "", "elsewhere": []},
+        }
+        odd = bool(seller.odd)
+        (found,) = plan(Market(cast(Any, seller)), given_, True)["plans"]
+    live = {each.id: each for each in seller.machines if each.state == "running"}
+    event(found["action"])
+    if found["action"] == "buy":
+        assert not live, "a machine of this name runs"
+    elif found["action"] == "wait":
+        assert set(found["resource_ids"]) <= live.keys(), "it takes a machine that is dead"
+    elif not odd and not live:
+        assert not seller.deleted_readable and not was_released, found["refusal"]
