@@ -375,7 +375,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
         *("claimed", "orphans", "ending", "gone", "buying", "leases", "price_per_hour", "usd", "unpriced")
     }
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]
-    assert stats["audit"]["price_per_hour"] == {"claimed": 2, "orphans": 3.1, "total": 5.1}
+    assert stats["audit"]["price_per_hour"] == {"claimed": 2, "orphans": 3.1, "ending": 0, "total": 5.1}
 
     run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
     assert run.returncode == 2
