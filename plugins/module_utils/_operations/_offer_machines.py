@@ -101,8 +101,8 @@ class OfferMachines:
         except ApiError as error:
             self.unreadable = error
             found = []
-        unlisted = set(ids).difference(each["resource_id"] for each in found)
-        found += filter(None, read_by_id(self._api, unlisted).values())
+        # What a list lacks, or calls gone, says so itself.
+        found = _machines.refreshed(found, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(found))))
         self._resources = found
         self.listed[:] = [{key: each[key] for key in _SHOWN} for each in found]
         return found

@@ -11,12 +11,15 @@ from .._api import ApiError, Json, SupplyApi
 from ._threads import side_by_side
 
 
-def ask_by_id(api: SupplyApi, ids: t.Iterable[str]) -> dict[str, Json | ApiError]:
-    """What the API answers about each of these ids, in their order. A list lags; this does not (``force_refresh``)."""
+def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+    """What the API answers about each of these ids, in their order. A list lags; this does not (``force_refresh``).
+
+    ``retries``: after passing errors; None for as many as the task allows.
+    """
 
     def ask(resource_id: str) -> tuple[str, Json | ApiError]:
         try:
-            return resource_id, api.resource(resource_id, force_refresh=True, retries=0)
+            return resource_id, api.resource(resource_id, force_refresh=True, retries=retries)
         except ApiError as error:
             return resource_id, error
 
@@ -24,10 +27,10 @@ def ask_by_id(api: SupplyApi, ids: t.Iterable[str]) -> dict[str, Json | ApiError
     return dict(side_by_side(ask, wanted)) if wanted else {}
 
 
-def read_by_id(api: SupplyApi, ids: t.Iterable[str]) -> dict[str, Json | None]:
+def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) -> dict[str, Json | None]:
     """The resources with these ids, None for a 404, which proves nothing by itself; left out if one cannot be read."""
     return {
         resource_id: None if isinstance(answer, ApiError) else answer
-        for resource_id, answer in ask_by_id(api, ids).items()
+        for resource_id, answer in ask_by_id(api, ids, retries).items()
         if not isinstance(answer, ApiError) or answer.error_class == "not_found"
     }

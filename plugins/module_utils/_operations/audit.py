@@ -55,7 +55,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
 def _machines(api: SupplyApi) -> list[Json]:
     """The machines of the account; those that are ending as their own pages say, since a list may lag."""
     listed = api.resources()
-    return refreshed(listed, read_by_id(api, under_deletion(listed)))
+    return refreshed(listed, read_by_id(api, under_deletion(listed), retries=None))
 
 
 def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[str]) -> list[Claim]:

@@ -160,7 +160,7 @@ def _view(api: SupplyApi, status: Json, listing: _List) -> View:
 
 def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> dict[str, Json | None]:
     """The resources by their ids, None for one that the API does not know, which proves nothing. Raises ApiError."""
-    answers = ask_by_id(api, resource_ids)
+    answers = ask_by_id(api, resource_ids, retries=0)
     for answer in answers.values():
         if isinstance(answer, ApiError) and answer.error_class != "not_found":
             raise answer

@@ -411,7 +411,7 @@ def _with_account(
     ids = observing.read_by_themselves(hosts, observed)
     if not ids:
         return observed
-    read = {**dict.fromkeys(ids), **read_by_id(api, ids)}
+    read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
 
 

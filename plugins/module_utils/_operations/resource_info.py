@@ -11,6 +11,7 @@ from .. import _connection, _input, _spec, _states
 from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
 from .._operation import Params, Result, given
+from ._unlisted import ask_by_id
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -45,16 +46,16 @@ def _listed(api: SupplyApi, params: Params) -> list[Json]:
     return api.resources(None if offer_id is None else given("offer_id", offer_id, _input.check_uuid))
 
 
-def _refreshed(api: SupplyApi, resources: t.Iterable[Json]) -> t.Iterator[Json]:
+def _refreshed(api: SupplyApi, resources: t.Collection[Json]) -> t.Iterator[Json]:
     """The resources as their vendors see them now, without those that are gone since the list was made."""
+    answers = ask_by_id(api, (each["resource_id"] for each in resources if each["resource_id"] is not None))
     for resource in resources:
-        try:
-            # One without an id cannot be asked for.
-            resource_id = resource["resource_id"]
-            yield resource if resource_id is None else api.resource(resource_id, force_refresh=True)
-        except ApiError as error:
-            if error.error_class != "not_found":
-                raise
+        # One without an id cannot be asked for.
+        answer = answers.get(resource["resource_id"], resource)
+        if not isinstance(answer, ApiError):
+            yield answer
+        elif answer.error_class != "not_found":
+            raise answer
 
 
 _RULES = {"mutually_exclusive": [("resource_id", "offer_id")]}

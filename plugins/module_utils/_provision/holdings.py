@@ -221,6 +221,6 @@ class Look:
 
     def left_of(self, holdings: Holdings) -> tuple[str, ...]:
         """The ids of these holdings that may still be billed: all but those that were told to be gone."""
-        shown = {**self.listed, **self.read}
+        shown = {each: self.shown(each) for each in (*self.listed, *self.read)}
         gone = {each for each, resource in shown.items() if resource and _states.is_gone(resource["status"])}
         return holdings.without(gone).may_be_billed

@@ -175,11 +175,12 @@ class Case:
 
     @property
     def unlisted(self) -> set[str]:
-        """The ids of which the list says nothing, and which are read before they are used or ended.
+        """The ids of which the list says nothing, or that they are gone, and which are read before anything follows.
 
         An answer, too, may name a machine of somebody else's.
         """
-        return set(self.ids).difference(self.listed or ())
+        listed = self.listed or {}
+        return {each for each in self.ids if each not in listed or _states.is_gone(listed[each]["status"])}
 
     # What follows
 

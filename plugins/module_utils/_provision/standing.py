@@ -341,7 +341,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
-        return Standing(Kind.STOP, reason=messages.unseen(host.host, unseen), void=void, machines=tuple(unseen))
+        # The entry stays as well: one of them may be its own.
+        return Standing(Kind.STOP, reason=messages.unseen(host.host, unseen), machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
     if others := _others(host, named):

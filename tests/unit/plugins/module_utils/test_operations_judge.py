@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
 
-from provision_samples import machine, offer_id
+from provision_samples import entry, machine, machine_id, offer_id, planned
 
 X, Y = offer_id(1), offer_id(2)
 MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
@@ -85,10 +88,14 @@ def test_one_host_speaks_for_all_if_nothing_follows_for_any() -> None:
 
 
 class Account:
-    """An API that lists these machines."""
+    """An API that lists these machines. ``pages``: how they show themselves, where that is otherwise."""
 
-    def __init__(self, machines: list[dict[str, Any]]) -> None:
-        self.machines = machines
+    def __init__(self, machines: list[dict[str, Any]], *pages: dict[str, Any]) -> None:
+        self.machines, self.pages = machines, {each["resource_id"]: each for each in (*machines, *pages)}
+
+    def resource(self, resource_id: str, *, force_refresh: bool, retries: int) -> dict[str, Any]:
+        assert force_refresh
+        return self.pages[resource_id]
 
     def resources(self) -> list[dict[str, Any]]:
         return self.machines
@@ -110,3 +117,34 @@ def test_few_of_many_machines_are_compared_with_a_purchase() -> None:
     assert [each["resource_id"] for each in akin] == ["r-2", "r-3", "5", "6"]
     assert namesakes(akin, *bought) == namesakes(listed, *bought)
     assert [each["resource_id"] for each in namesakes(akin, *bought)[0]] == ["r-2", "r-3"]
+
+
+MADE = {"outcome": "created", "resource_ids": [machine_id(1)]}
+FAILED = {"phase": "failed", "ready": False, "resource_ids": [machine_id(1)], "connections": [], "msg": "It failed."}
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"), [("running", Verdict.STOP), ("deleting", Verdict.STOP), ("deleted", Verdict.AGAIN)]
+)
+def test_a_failed_machine_that_only_the_list_calls_gone_speaks_for_itself(word: str, verdict: Verdict) -> None:
+    """A list may be wrong, and what may be billed is replaced by nothing."""
+    own = machine(1, "gpu-1", X, status="deleted")
+    api: Any = Account([own], {**own, "status": word})
+    case = Case(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
+    assert _Observer(api, api, []).observed(case).verdict(False) is verdict
+
+
+@pytest.mark.parametrize(("word", "doubles"), [("running", 1), ("deleted", 0), ("deleting", 0)])
+def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, doubles: int) -> None:
+    """A list lags behind the end of the machine that was given back before."""
+    own, before = machine(1, "gpu-1", X), machine(2, "gpu-1", offer_id(2))
+    ready = {**FAILED, "phase": "ready", "ready": True}
+    bought = Case(planned(), MADE, ready, entry(X, [machine_id(1)], "made"))
+
+    def seen(plan: Any, *pages: dict[str, Any]) -> Case:
+        api: Any = Account([own, before], *pages)
+        return _Observer(api, Registries(None, ""), [plan]).observed(bought)
+
+    plan = {**planned(), "attempts": []}
+    assert len(seen(plan, {**before, "status": word}).namesakes) == doubles
+    assert seen({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == ()

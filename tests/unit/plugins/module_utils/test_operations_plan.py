@@ -47,7 +47,7 @@ class Offers:
     def resources(self) -> list[dict[str, Any]]:
         return self._listed
 
-    def resource(self, resource_id: str, *, force_refresh: bool, retries: int) -> Any:
+    def resource(self, resource_id: str, *, force_refresh: bool, retries: int | None) -> Any:
         assert force_refresh
         self.read.append(resource_id)
         found = self._pages[resource_id]

@@ -600,7 +600,7 @@ def test_what_has_gone_since_the_list_was_made_is_left_out(queue: RequestQueue, 
 def test_a_fresh_look_that_fails_leaves_no_short_list(
     queue: RequestQueue, info: Any, code: int, error_class: str
 ) -> None:
-    expect_error(queue.expect("GET", "/resources", ALL[:2]), {}, code)
+    queue.expect("GET", "/resources", ALL[:2]).show(ALL[0], {}, code).show(ALL[1])
     result = info(force_refresh=True)
     assert (result["failed"], result["error_class"]) == (True, error_class)
     assert "resources" not in result

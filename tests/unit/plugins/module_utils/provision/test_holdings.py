@@ -26,6 +26,7 @@ OURS, THEIRS = offer_id(1), offer_id(2)
 SENT_AT = 1_769_860_800.0  # 2026-01-31T12:00:00Z, when the samples' machines were made
 LATER = SENT_AT + 3600
 
+M = machine_id(1)
 MINE = machine(1, "gpu-1", OURS)
 SILENT = machine(1, "gpu-1", None)
 OTHER = machine(1, "gpu-1", THEIRS)
@@ -148,3 +149,22 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
         assert any(one.proof is Proof.PERSON or (one.resource or {}).get("offer_id") in (None, OURS) for one in proofs)
     assert len(contradictions) == sum(judge(before, each)[0] is CONTRADICTION for each in observed)
     assert learn(after, observed)[0].ids == after.ids
+
+
+@pytest.mark.parametrize(
+    ("listed", "read", "is_left"),
+    [
+        ("running", {}, True),
+        ("deleted", {}, False),
+        ("deleting", {}, True),
+        pytest.param("running", {M: {**MINE, "status": "deleted"}}, False, id="the list lags"),
+        pytest.param("deleted", {M: MINE}, True, id="the list errs"),
+        pytest.param("running", {M: None}, True, id="a 404 proves nothing"),
+        pytest.param("deleted", {M: None}, False, id="nor does it take back what the API has said"),
+        pytest.param(None, {M: None}, True, id="nobody shows it"),
+    ],
+)
+def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_left: bool) -> None:
+    shown = {} if listed is None else {M: {**MINE, "status": listed}}
+    look = Look(OURS, (M,), (), SENT_AT, shown, read)
+    assert look.left_of(look.conclude()[0]) == ((M,) if is_left else ())
