@@ -252,7 +252,7 @@ def is_worded_by_the_api(answer: Answer) -> bool:
     (RFC 9457), which has a ``detail`` beside its ``title`` and ``type``.
     """
     body = answer.data if isinstance(answer.data, dict) else {}
-    return bool(body.get("detail")) and not answer.is_page and not body.keys() & _PROBLEM
+    return bool(body.get("detail")) and not answer.is_html and not body.keys() & _PROBLEM
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:

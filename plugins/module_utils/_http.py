@@ -64,7 +64,7 @@ class TransportError(Exception):
 class Answer:
     """What the server said. ``data`` is the decoded JSON, or None where ``is_json`` is false.
 
-    ``ahead``: seconds by which the server's clock is ahead of this one; None if the answer does not say. ``is_page``:
+    ``ahead``: seconds by which the server's clock is ahead of this one; None if the answer does not say. ``is_html``:
     its type is HTML, as that of a proxy's or a gateway's page.
     """
 
@@ -75,7 +75,7 @@ class Answer:
     location: str | None = None  # where a redirect that was not followed points to
     ahead: float | None = None
     headers: t.Mapping[str, str] = field(default_factory=dict)  # those about pages, by names in small letters
-    is_page: bool = False
+    is_html: bool = False
 
 
 #: Is told of each attempt: method, path, query, when it began (seconds since the epoch), and the answer that came, if
@@ -346,11 +346,11 @@ class HttpClient:
         retry_after = retry_after_seconds(response.headers.get("Retry-After"))
         location = None if target is None else _origin(target)
         # A proxy's page has the proxy's time.
-        is_page = "html" in response.headers.get("Content-Type", "").lower()
-        dated = response.headers.get("Date") if is_json and not is_page else None
+        is_html = "html" in response.headers.get("Content-Type", "").lower()
+        dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
         headers = {name: response.headers[name] for name in _pages.HEADERS if name in response.headers}
-        return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers, is_page)
+        return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers, is_html)
 
 
 def _is_shallow(data: t.Any) -> bool:

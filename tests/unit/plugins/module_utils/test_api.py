@@ -278,7 +278,7 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, pas
     "answer",
     [
         pytest.param({"data": None, "is_json": False}, id="no JSON"),
-        pytest.param({"data": {"detail": "Not found"}, "is_page": True}, id="JSON that says it is a page"),
+        pytest.param({"data": {"detail": "Not found"}, "is_html": True}, id="JSON that says it is a page"),
         pytest.param({"data": {}}, id="nothing"),
         pytest.param({"data": []}, id="a list"),
         pytest.param({"data": {"detail": ""}}, id="no reason"),

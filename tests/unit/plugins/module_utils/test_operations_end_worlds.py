@@ -51,15 +51,15 @@ DELETES: dict[str, tuple[bool, Answer | None]] = {
     "lost, and it was not": (False, None),
     "conflict": (False, Answer(409, True, {"detail": "busy"})),
     "refused": (False, Answer(403, True, {"detail": "no"})),
-    "a gateway's 404": (False, Answer(404, False, None, is_page=True)),
+    "a gateway's 404": (False, Answer(404, False, None, is_html=True)),
     "an odd 404": (False, Answer(404, True, {"detail": "Not found"})),
 }
 # Answers to a look that say nothing of the machine; the first is the only one that looks like the API's own.
 OWN_404 = Answer(404, True, {"detail": "Resource not found"})
 ODD: dict[str, Answer] = {
     "own 404": OWN_404,
-    "page": Answer(404, False, None, is_page=True),
-    "JSON page": Answer(404, True, {"detail": "Not found"}, is_page=True),
+    "page": Answer(404, False, None, is_html=True),
+    "JSON page": Answer(404, True, {"detail": "Not found"}, is_html=True),
     "gateway": Answer(404, True, {"message": "no Route matched"}),
     "502": Answer(502, False, None),
 }
