@@ -92,7 +92,7 @@ def project_hosts(account: StandIn) -> dict[str, None]:
 
 # Where names are not kept, what was bought although its answer said that somebody was faster looks just like what
 # somebody faster has bought, and that must not stop a host.
-INDISTINCT = ("409-unnamed", "410-unnamed", "404-unnamed", "429-unnamed")
+INDISTINCT = ("409-unnamed", "410-unnamed", "404-unnamed")
 
 
 def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> None:

@@ -15,9 +15,11 @@ from __future__ import annotations
 import time
 
 from .._moments import seconds_of, utc
+from .._provision import purchase_messages as say
 from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import MADE, REFUSED, SENT, read_entry
-from .._registry._protocol import LONGEST_POST, Claimed, Registry, Variables
+from .._provision.purchase import is_put_off
+from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
 _JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
@@ -34,7 +36,6 @@ class Journal:
         self._offer_id = offer_id
         self._facts = {**facts, "provision_procured_offer_id": offer_id}
         self._read_only = read_only
-        self._claimed_at: str | None = None
         self._entry: Variables = {}
 
     @property
@@ -50,11 +51,13 @@ class Journal:
     @property
     def unanswered(self) -> bool:
         """Whether a purchase of another run was sent whose answer never came."""
-        return read_entry(self._entry).is_unanswered and not self._is_of_this_run
+        return read_entry(self._entry).is_unanswered
 
     @property
-    def _is_of_this_run(self) -> bool:
-        return self._claimed_at is not None and self._entry.get(_JOURNALED) == self._claimed_at
+    def was_put_off(self) -> bool:
+        """Whether a purchase of another run was answered by a wish to come back later."""
+        entry = read_entry(self._entry)
+        return entry.is_open and is_put_off(entry.refused_status)
 
     @property
     def resource_ids(self) -> list[str]:
@@ -108,14 +111,18 @@ class Journal:
             _PURCHASE: SENT,
         }
         self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
-        self._claimed_at = self._entry[_JOURNALED]
 
-    def answered(self, status: int) -> None:
-        """Note that the purchase was refused, if no other run has changed the journal meanwhile."""
+    def check_held(self) -> None:
+        """Read anew what is noted of the purchase that this run has sent. Raises RegistryError if it is not its own."""
         if self._registry is None:
             return
         self.read()
-        if self._is_of_this_run and not self.made:
+        if not (self.made or self._registry.holds()):
+            raise RegistryError(say.not_held(self._registry.where))
+
+    def answered(self, status: int) -> None:
+        """Note that the purchase, which this run holds, was refused."""
+        if self._registry is not None and not self.made:
             self._entry = self._registry.note({_STATUS: status})
 
     def free(self, status: int | None = None, *, made: bool = False) -> None:

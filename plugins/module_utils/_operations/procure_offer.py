@@ -216,7 +216,8 @@ class _Purchase:
         self._journal.read()
         self._journal.hold()
         unanswered = self._journal.unanswered
-        self._knows(made=self._past.made or self._journal.made, sent_before=unanswered)
+        put_off = self._past.put_off or self._journal.was_put_off
+        self._knows(made=self._past.made or self._journal.made, sent_before=unanswered, put_off=put_off)
         self._wait_for_outcome(self._journal.since_sent() if unanswered else 0.0)
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
@@ -259,7 +260,7 @@ class _Purchase:
 
     def _seen_unbought(self, phase: str | None) -> Seen:
         """Free, gone or unreadable: how long it has been gone counts if a purchase was not answered."""
-        if phase in GONE and self._past.unanswered:
+        if phase in GONE and self._past.unanswered and not self._past.overtaken:
             try:
                 self._knows(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
@@ -317,8 +318,11 @@ class _Purchase:
         """Write the journal. False if another run has changed it meanwhile, so that there is more to look at."""
         try:
             self._journal.claim(self._facts["price_per_hour"])
-        except Claimed:
-            self._reread()
+        except Claimed as claim:
+            if self._past.sends:
+                self._is_overtaken(claim)
+            else:
+                self._reread()
             return False
         except RegistryError as error:
             if not (isinstance(error, TooDear) and self._makes_room(error)):
@@ -350,6 +354,11 @@ class _Purchase:
                 raise self._claimed(claim) from None
             self._do_not_send(self._objection(claim, "conflict"))
 
+    def _is_overtaken(self, reason: RegistryError) -> None:
+        """Nothing more is sent, and no refusal frees the host: another run has its purchase, or nobody can tell."""
+        self._tells(taken_over=reason)
+        self._knows(overtaken=True)
+
     def _objection(self, reason: object, error_class: str) -> Failure:
         return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self._facts)
 
@@ -372,22 +381,28 @@ class _Purchase:
         refused = error.status_code if error.refused else None
         busy, retry_after = _http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
         self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
-        if refused is not None:
-            self._note_answer(refused)
+        self._note_answer(refused)
         if pause:
             time.sleep(pause)
         self._wait_for_outcome()
 
-    def _note_answer(self, status: int) -> None:
-        """Note a refusal at once, if no earlier purchase may still be under way."""
-        if self._past.unanswered:
+    def _note_answer(self, refused: int | None) -> None:
+        """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open.
+
+        ``refused``: its HTTP status; None if the answer was lost.
+        """
+        try:
+            self._journal.check_held()
+        except RegistryError as error:
+            self._is_overtaken(error)
+            return
+        self._knows(made=self._past.made or self._journal.made)
+        if refused is None or self._past.unanswered:
             return
         try:
-            self._journal.answered(status)
+            self._journal.answered(refused)
         except RegistryError as error:
             self._warn(str(error))
-        else:
-            self._knows(made=self._past.made or self._journal.made, sent_before=self._journal.unanswered)
 
     def _answered(self, answer: Json) -> Result | None:
         """The answer looks like a success."""

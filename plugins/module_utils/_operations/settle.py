@@ -26,7 +26,8 @@ from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
 from .._provision.place import Place
-from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, Why, follow, whose_by_name
+from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, follow, whose_by_name
+from .._provision.sending import Note, note_of
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
@@ -121,7 +122,7 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str) -> _Answ
         journal.make(ids, entry.price_per_hour)
         return state, say.settled_as_made(say.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids)
     if state == claims.VOID:
-        journal.free(made=step.why is Why.FAILED)
+        journal.free(made=note_of(step, past, ids) is Note.FREE_MADE)
         return state, say.settled_as_not_made(say.host_of(host, entry.project), entry.offer_id)
     return state, _still(host, entry, words)
 
@@ -145,7 +146,8 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen,
     if contradictions:
         return Seen(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
-    return Seen(status["phase"], whose_by_name(own, names), bool(left)), list(left), say.asked(status)
+    seen = Seen(status["phase"], whose_by_name(own, names), bool(left), gone=bool(own) and not left)
+    return seen, list(left), say.asked(status)
 
 
 def _still(host: str, entry: Entry, words: str) -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from . import ownership
-from .purchase import OURS, Do, Past, Seen, Step, Why
+from .purchase import Do, Past, Seen, Step, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
@@ -63,28 +63,36 @@ def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
     past = Past(by_name=False, named=named, again=False)
     if refused is None:
         return replace(past, sent_before=True, expired_long=expired_long)
-    return replace(past, sends=1, refused=refused)
+    return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
 def settled(step: Step, seen: Seen) -> str:
     """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
 
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
-    it again. What a failed purchase has left is billed, and so the host's. What was bought without a name, and shows no
-    machine on this account, may be another customer's.
+    it again. What a failed purchase has left is billed, and so the host's.
     """
-    is_bought = step.do in (Do.CREATED, Do.EXISTING) and (seen.whose == OURS or seen.left)
-    if is_bought or (step.why is Why.FAILED and seen.left):
+    if step.do in (Do.CREATED, Do.EXISTING) or (step.why is Why.FAILED and seen.left):
         return LIVE
     return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and seen.phase is not None else BUYING
 
 
-def came_late(machine: ownership.Machine, name: str, *, answered: bool) -> bool:
+def is_held(state: str | None, *, same_epoch: bool) -> bool:
+    """Whether a claim is still that of the run that has made it; ``state``: None if the claim is lost.
+
+    ``same_epoch``: no other run has taken it over. That its purchase was made any run may have noted; ended or freed it
+    is in other hands.
+    """
+    return same_epoch and state in (BUYING, LIVE)
+
+
+def came_late(machine: ownership.Machine, name: str, refused: int | None) -> bool:
     """Whether a machine that nobody has is what a freed claim of its offer has bought after all.
 
-    It needs the ``name`` that was asked for. If a refusal has ``answered`` the purchase, it is rather somebody else's.
+    It needs the ``name`` that was asked for. If the purchase was ``refused`` (the HTTP status, None if it was not), it
+    is rather somebody else's; unless it was only put off.
     """
-    return ownership.is_named(machine, name, numbered=True) and not answered
+    return ownership.is_named(machine, name, numbered=True) and (refused is None or is_put_off(refused))
 
 
 def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> Verdict:

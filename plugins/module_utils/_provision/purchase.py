@@ -13,8 +13,12 @@ The rules, from which all cells of the table in the test follow:
    answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
    that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
    shows in all the time that a lost answer is asked after, another customer of the market was faster.
-4. A machine of another name is somebody else's, unless a purchase of ours was not answered: not every deployment of
-   the API keeps names, so then nobody can tell.
+4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was put off (429, 503):
+   not every deployment of the API keeps names, so then nobody can tell. Where no name was asked for, only a machine
+   that this account lists tells that the offer is ours.
+5. What has ended for certain is billed no more, whosever it was.
+6. A refusal is a fact only for the run that still holds the purchase: one that another run has taken over meanwhile
+   stops. The other may have bought the offer, and even have ended its machine.
 
 Pure: knows no Ansible, no HTTP, no clock. This module util is private to the collection.
 """
@@ -41,6 +45,7 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 # two equal requests is refused in the same way, if a gateway sent the first. After any other refusal nothing can have
 # been bought, even where nobody can be asked afterwards.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
+_PUT_OFF = (429, 503)  # "come back later": if the offer is sold by then, it may have been sold by this very request
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
 
@@ -72,6 +77,8 @@ class Why(enum.Enum):
     NAMELESS = "nameless"  # bought, and no machine shows its name
     CONTRADICTED = "contradicted"  # known to be made, and the API says that it was not
     UNLISTED = "unlisted"  # failed, and nobody can say what is left of it
+    ENDED = "ended"  # bought, by whomever, and all of its machines are gone
+    OVERTAKEN = "overtaken"  # another run has taken the purchase over since it was sent
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,10 @@ class Past:
     refused: the HTTP status by which the newest one of this run was refused, `ANSWERED_NO` in a success; None if it
         was not.
     busy: it was refused since the API asks to come back, and this run may.
+    put_off: one of ours was refused like that, by this run or an earlier one.
     again: this run may send (once more).
     expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
+    overtaken: this run has sent one, and does not hold the purchase any more, or cannot find out whether it does.
     """
 
     by_name: bool = True
@@ -109,6 +118,13 @@ class Past:
     busy: bool = False
     again: bool = True
     expired_long: bool = False
+    put_off: bool = False
+    overtaken: bool = False
+
+    @property
+    def may_have_bought(self) -> bool:
+        """Whether a purchase of ours was sent, by whichever run, that may have bought the offer."""
+        return bool(self.sends) or self.unanswered or self.made or self.put_off
 
     @property
     def unanswered(self) -> bool:
@@ -123,11 +139,13 @@ class Seen:
     phase: of the offer, a word of `_states` or `NOT_FOUND`; None if it could not be read.
     whose: its machines, by their names.
     left: whether there are machines that may be billed; None if they could not be listed.
+    gone: machines of it are shown, and all of them have ended.
     """
 
     phase: str | None
     whose: str = UNSEEN
     left: bool | None = False
+    gone: bool = False
 
 
 _LOOK = Step(Do.LOOK)
@@ -146,8 +164,20 @@ def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> st
     return THEIRS if shown and names else UNSEEN
 
 
+def is_put_off(status: int | None) -> bool:
+    """Whether an answer to a purchase, by its HTTP status, asks to come back later."""
+    return status in _PUT_OFF
+
+
 def follow(past: Past, seen: Seen, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
+    step = _alone(past, seen, patience)
+    goes_on = step.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
+    return step if goes_on or not past.overtaken else Step(Do.UNKNOWN, Why.OVERTAKEN)
+
+
+def _alone(past: Past, seen: Seen, patience: bool) -> Step:
+    """The same where no other run has a part in it."""
     if seen.phase is None:
         return _unreadable(past, patience)
     if seen.phase in _BOUGHT:
@@ -160,7 +190,7 @@ def follow(past: Past, seen: Seen, patience: bool) -> Step:
 
 
 def _unreadable(past: Past, patience: bool) -> Step:
-    if not (past.sends or past.unanswered or past.made):
+    if not past.may_have_bought:
         return Step(Do.NOT_SENT, Why.UNREADABLE)
     if patience:
         return _LOOK
@@ -176,7 +206,7 @@ def _bought(past: Past, seen: Seen, patience: bool) -> Step:
 
 def _failed(past: Past, seen: Seen, patience: bool) -> Step:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
-    if seen.left is None and (past.sends or past.unanswered or past.made):
+    if seen.left is None and past.may_have_bought:
         return _LOOK if patience else Step(Do.UNKNOWN, Why.UNLISTED)
     if not seen.left or past.made or _is_ours(past, seen):
         return _over(past, Why.FAILED)
@@ -185,7 +215,8 @@ def _failed(past: Past, seen: Seen, patience: bool) -> Step:
 
 def _is_ours(past: Past, seen: Seen) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
-    called = seen.whose == OURS or not past.named
+    is_shown = bool(seen.left) or not (past.sends or past.unanswered)
+    called = seen.whose == OURS if past.named else is_shown
     is_identity = past.by_name and not _is_anybodys(past)
     return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
 
@@ -196,9 +227,11 @@ def _is_anybodys(past: Past) -> bool:
 
 
 def _whose(past: Past, seen: Seen, patience: bool) -> Step:
-    """What the names say of machines that are not proved to be ours: rules 3 and 4."""
+    """What the names say of machines that are not proved to be ours: rules 3 to 5."""
+    if seen.gone:
+        return _over(past, Why.ENDED)
     # Refused for another reason, and sold in that very moment: rather ours, by a gateway that lied, than a stranger's.
-    odd = past.refused is not None and past.refused not in _ABOUT_THE_OFFER
+    odd = past.put_off or (past.refused is not None and past.refused not in _ABOUT_THE_OFFER)
     if past.named and seen.whose == THEIRS:
         return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:

@@ -25,6 +25,11 @@ AGAIN = "Run the same again later: it asks first and buys only this very offer, 
 _NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
+# Of a purchase without a registry and without a name, which no role makes
+_USE = (
+    "If it is yours, compute_index.supply.offer_status shows how to reach it, and compute_index.supply.delete_resource"
+    " ends it."
+)
 
 
 def _described(machine: Machine) -> str:
@@ -98,6 +103,11 @@ def refusal(error_class: str) -> str:
     return f"{reasons.get(error_class, '')} {NOTHING_BOUGHT}".strip()
 
 
+def not_held(where: str) -> str:
+    """The registry has changed under a run that was suspended or cut off."""
+    return f"{where} does not say any more that this run is buying: another run has taken that over, or ended it."
+
+
 # Ends without a machine of ours
 
 
@@ -119,6 +129,7 @@ class Story:
     error: the answer to the newest purchase, None if it was a success. denial: the words of a success that says no.
     asked: what the newest look has shown. missing: why it could not be read. listing: why nothing could be listed.
     objection: why the purchase was not sent again. reason: why the offer failed, in the API's words.
+    taken_over: why this run does not hold the purchase any more.
     """
 
     offer_id: str
@@ -136,6 +147,7 @@ class Story:
     listing: Error | None = None
     objection: str = ""
     reason: str | None = None
+    taken_over: object = ""
 
     @property
     def said(self) -> str:
@@ -144,12 +156,26 @@ class Story:
             return str(self.error)
         if self.past.sends:
             return f"The API answered that it was not made: {ended(self.denial)}"
+        if self.past.put_off:
+            return f"{self.where} says that the API put it off."
         return f"{self.where} says that it was sent before, and not what became of it."
+
+    @property
+    def alive(self) -> t.Sequence[Machine]:
+        """The machines that are listed and may be billed; all of them, if none may be."""
+        return [each for each in self.machines if not _states.is_gone(each["status"])] or self.machines
+
+    @property
+    def left(self) -> str:
+        """What may be billed of the offer, as far as the newest look has shown it."""
+        if self.ids:
+            return f"It MAY BE BILLED at {usd(self.price_per_hour)} ({', '.join(self.ids)})."
+        return "Its machines have ended." if self.machines else "No machine of it is known that is billed."
 
     @property
     def parts(self) -> dict[str, str]:
         """Parts of the sentences below."""
-        machines = "; ".join(map(_described, self.machines)) or ", ".join(self.ids)
+        machines = "; ".join(map(_described, self.alive)) or ", ".join(self.ids)
         return {
             "offer": self.offer_id,
             "name": self.name,
@@ -161,6 +187,10 @@ class Story:
             "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
             "said": self.said,
             "refused": f"{self.error} " if self.error else "",
+            "answer": "put off" if self.past.put_off and not self.past.unanswered else "not answered",
+            "left": self.left,
+            "taken_over": ended(self.taken_over),
+            "take": _ADOPT if self.where or self.name else _USE,
             "asked": str(self.asked),
             "seen": ended(self.asked),
             "kept": f" It was not sent again: {ended(self.objection)}" if self.objection else "",
@@ -206,6 +236,8 @@ def ending(step: Step, story: Story) -> Ending:
         return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, "conflict", story.ids)
     if why is Why.TAKEN:
         return Ending(_TAKEN.format(**story.parts), "conflict", error=newest)
+    if why is Why.ENDED:
+        return Ending(_ENDED.format(**story.parts), "conflict", error=newest)
     if why is Why.REFUSED:
         return _refused(story)
     return _gone(why, story)
@@ -235,6 +267,10 @@ def _gone(why: Why, story: Story) -> Ending:
 
 
 _TAKEN = f"{{refused}}Somebody else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
+_ENDED = (
+    "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed any more."
+    " Search again."
+)
 # The ends of which it is not known what became of the purchase, in the parts of its story.
 _UNKNOWN: t.Mapping[Why, str] = {
     Why.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
@@ -247,13 +283,15 @@ _UNKNOWN: t.Mapping[Why, str] = {
     " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
     Why.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
     " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
-    f" twice. It MAY BE BILLED for this host. Nothing else was bought. {_ADOPT}",
-    Why.ANOTHER: "The purchase of offer {offer} was sent and not answered. The offer is bought, but no machine of"
+    " twice. It MAY BE BILLED for this host. Nothing else was bought. {take}",
+    Why.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
     " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
-    f" it MAY BE BILLED. Nothing else was bought. {_ADOPT}",
+    " it MAY BE BILLED. Nothing else was bought. {take}",
     Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
     " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
-    f" Run the same again later, or see in the list of resources whose it is. {_ADOPT}",
+    " Run the same again later, or see in the list of resources whose it is. {take}",
+    Why.OVERTAKEN: "The purchase of offer {offer} was sent: {said} But it may be in other hands: {taken_over} {left}"
+    " Nothing else was bought. Run the same again: it goes by what {where} says then.",
     Why.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
     " BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?",
     Why.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"

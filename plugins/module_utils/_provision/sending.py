@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from . import purchase_messages as say
-from .purchase import Do, Past, Step, Why
+from .purchase import Do, Past, Step, Why, is_put_off
 from .sums import add_up, price_that_counts
 
 Json = t.Mapping[str, t.Any]
@@ -118,7 +118,9 @@ def after(
     pause = max(repeats.pause, retry_after)
     again = repeats.returns > 0 and pause <= repeats.longest if busy else repeats.resends > 0
     returns = busy and again
+    put_off = past.put_off or is_put_off(refused)
     past = replace(past, sends=past.sends + 1, lost=past.lost or lost, refused=refused, busy=returns, again=again)
+    past = replace(past, put_off=put_off)
     if returns:
         return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
     return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
@@ -139,7 +141,7 @@ class Note(enum.Enum):
 
     NOTHING = "nothing"
     FREE = "free"  # nothing came of the purchase
-    FREE_MADE = "free_made"  # it was made, and failed, and nothing is left of it
+    FREE_MADE = "free_made"  # it was or may have been made, and nothing is left of it
     LEFT = "left"  # it failed, and something of it may be billed
 
 
@@ -147,6 +149,8 @@ def note_of(step: Step, past: Past, left: t.Collection[str]) -> Note:
     """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed."""
     if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
         return Note.NOTHING
+    if step.why is Why.ENDED:
+        return Note.FREE_MADE if past.unanswered or past.put_off else Note.FREE
     if step.why is not Why.FAILED:
         return Note.FREE
     if not left:

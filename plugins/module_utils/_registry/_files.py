@@ -60,6 +60,7 @@ class HostFile:
         self._path = os.path.abspath(path)
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
+        self._claimed_as: Entry | None = None  # by this run
         self._ahead = ahead
         self._hold = Hold(self._folder, who)
         self._run = uuid.uuid4().hex[:12]
@@ -120,8 +121,13 @@ class HostFile:
             except RegistryError:
                 self._take_back(before)  # nothing is sent
                 raise
-            self._known = claimed
+            self._known, self._claimed_as = claimed, read_entry(claimed)
             return dict(claimed)
+
+    def holds(self) -> bool:
+        """Whether the file still says that the purchase is open that this run has claimed; see `Registry`."""
+        found, own = read_entry(_load(self._path)), self._claimed_as
+        return own is not None and found.is_open and found.is_purchase(own)
 
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""

@@ -455,6 +455,10 @@ class Database:
         rows = self._read(_OPEN, {"project": project, "host": host})
         return next((row for row in rows if row.counts), None)
 
+    def claim_by_id(self, claim: str) -> Row | None:
+        """A claim, whatever its state; None if the database has lost it."""
+        return next(iter(self._read(_BY_CLAIM, {"claim": claim})), None)
+
     def counted(self, project: str | None = None) -> list[Row]:
         """All claims that may be billed, or may still buy, of one project or of all."""
         return [row for row in self._read(_COUNTED, {"project": project}) if row.counts]

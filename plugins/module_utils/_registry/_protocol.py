@@ -85,6 +85,9 @@ class Registry(t.Protocol):
         changed it since this one has read it: of two runs at the same moment one gets the claim.
         """
 
+    def holds(self) -> bool:
+        """Whether what this run has claimed last is still its own: no other has claimed, freed or ended it since."""
+
     def note(self, changes: Variables) -> Variables:
         """Merge changes into the entry, durably, and return the whole; a value None removes the key.
 

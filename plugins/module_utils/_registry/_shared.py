@@ -123,6 +123,12 @@ class SharedHost:
             raise self._claimed() from None
         return self._seen(t.cast(Row, self._held))
 
+    def holds(self) -> bool:
+        """Whether no other run has taken over, freed or ended the claim that this one holds; see `Registry`."""
+        held = self._held
+        row = self._database.claim_by_id(held.claim) if held else None
+        return row is not None and held is not None and claims.is_held(row.state, same_epoch=row.epoch == held.epoch)
+
     def note(self, changes: Variables) -> Variables:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
         change = read_entry(changes)
@@ -255,9 +261,9 @@ def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) 
     said = []
     for row in database.freed(of_offer) if of_offer else ():
         entry = read_entry(row.note)
-        name, answered = entry.name or row.host, entry.refused_status is not None
+        name, refused = entry.name or row.host, entry.refused_status
         machines = of_offer.get(row.offer, []) if row.billed_to == account else []
-        late = [each for each in machines if claims.came_late(each, name, answered=answered)]
+        late = [each for each in machines if claims.came_late(each, name, refused)]
         if late:
             del of_offer[row.offer]
             said.append(_take_late(database, row, late))

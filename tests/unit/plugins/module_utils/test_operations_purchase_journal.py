@@ -262,6 +262,61 @@ def test_a_refusal_of_a_second_run_does_not_disturb_the_first(
     assert outcome(buy()) == ("existing", None, [RESOURCE_ID]) and kept(path) == MADE
 
 
+def kept_as(path: Path, left: str, later: dict[str, Any]) -> bool:
+    """Whether the file is as the other run has left it."""
+    if left == "unreadable":
+        return path.read_text() == "- no mapping"
+    entries = {"nothing": None, "freed": {**SENT, "provision_purchase": "refused"}, "another": later}
+    return bool(kept(path) == entries[left])
+
+
+ANSWERS = pytest.mark.parametrize(
+    ("reply", "code"),
+    [*(({}, code) for code in (400, 403, 404, 409, 410, 422, 429, 503)), (LOST, 200), (procurement("available"), 200)],
+    ids=str,
+)
+
+
+@ANSWERS
+@pytest.mark.parametrize("left", ["nothing", "freed", "another", "unreadable"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_that_was_suspended_while_its_journal_came_into_other_hands_stops(
+    queue: RequestQueue,
+    buy: Any,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reply: Any,
+    code: int,
+    left: str,
+    gone: bool,
+) -> None:
+    """Where the file system has no locks: another run has bought, ended, freed or begun anew; or nobody can tell."""
+    later = {**SENT, "provision_journaled_at": "2026-01-31T12:05:00Z"}
+
+    def other() -> None:
+        if left == "nothing":
+            path.unlink()
+        elif left == "unreadable":
+            path.write_text("- no mapping")
+        else:
+            path.write_text(yaml.safe_dump({**SENT, "provision_purchase": "refused"} if left == "freed" else later))
+
+    meanwhile(monkeypatch, other)
+    free(queue).expect(*POST, reply, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
+    if gone:
+        bought(queue, resource(name="trainer", status="deleted"))
+    else:
+        queue.expect("GET", STATUS_PATH, {}, 404, times=3 if reply is LOST or code in (409, 503) else 1)
+    result = buy(api_retries=3)
+    assert queue.count(*POST) == 1
+    if gone and (reply is LOST or code in (200, 503)):
+        assert result["outcome"] == "created", "it has the name, and nothing else of this run was answered by a refusal"
+        return
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
+    assert "in other hands" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
+    assert kept_as(path, left, later)
+
+
 # Refused
 
 
@@ -322,6 +377,20 @@ def test_a_429_is_noted_and_the_next_purchase_journaled_anew(queue: RequestQueue
     free(queue).expect(*POST, procurement())
     assert buy(api_retries=1)["outcome"] == "created"
     assert kept(path) == {**MADE, "provision_journaled_at": "2026-01-31T12:00:09Z"}
+
+
+def test_a_purchase_that_was_put_off_before_its_run_died_may_be_ours(queue: RequestQueue, buy: Any, path: Path) -> None:
+    """Names are not kept. The next run buys nothing else, and sends the same offer only while it is free."""
+    write(path, {**SENT, "provision_refused_status": 429})
+    bought(queue, resource(name=None), times=3)
+    assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    bought(queue, resource(name="vm-1"))
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID]) and "was sent and put off" in result["msg"]
+    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert kept(path) == {**SENT, "provision_refused_status": 429}
+    bought(queue, resource(name="vm-1", status="deleted"))
+    assert outcome(buy()) == ("not_sent", "conflict", []) and kept(path)["provision_purchase"] == "refused"
 
 
 # Not answered

@@ -272,9 +272,96 @@ def test_who_was_taken_over_frees_nothing(
 
     meanwhile(monkeypatch, taken)
     free(queue).expect(*POST, {}, 410).expect("GET", STATUS_PATH, status())
-    buy()
+    assert buy()["outcome"] == "unknown"
     (row,) = rows(registry_url)
     assert row.state == "buying" and "provision_refused_status" not in row.note
+
+
+def taken_over(url: str) -> Row:
+    """The hold has lapsed, and another run has the claim now."""
+    postgresql.execute(url, "UPDATE compute_index_supply.purchase SET held_until = now()")
+    return database(url, "other").take_over(rows(url)[0])
+
+
+def freed(url: str) -> None:
+    """The same, and it has found out that nothing was bought."""
+    database(url, "other").void(taken_over(url), "not made", {})
+
+
+def decommissioned(url: str) -> None:
+    """The same, and it has bought the offer, and ended its machine."""
+    other, row = database(url, "other"), taken_over(url)
+    made = other.note(_postgresql.Purchase(row.claim, row.project, row.host, row.account, row.offer), [RESOURCE_ID])
+    other.begin_end(made)
+    other.end(made)
+
+
+def replaced(url: str) -> None:
+    """The same, and it has bought another one since."""
+    decommissioned(url)
+    other_run(url, OTHER_ID)
+
+
+def lost(url: str) -> None:
+    """The database was restored, and does not know the claim."""
+    postgresql.execute(url, "DELETE FROM compute_index_supply.purchase")
+
+
+@pytest.mark.parametrize("other", [taken_over, freed, decommissioned, replaced, lost])
+@pytest.mark.parametrize("code", [403, 404, 409, 410, 422, 429, 503])
+@pytest.mark.parametrize("is_readable", [False, True])
+def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothing_else_when_it_wakes_up(
+    queue: RequestQueue,
+    buy: Any,
+    registry_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    other: Callable[[str], object],
+    code: int,
+    is_readable: bool,
+) -> None:
+    """``is_readable``: the API still shows machines that were deleted."""
+    meanwhile(monkeypatch, lambda: other(registry_url))
+    free(queue).expect(*POST, {}, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
+    if is_readable:
+        queue.expect("GET", STATUS_PATH, BOUGHT)
+        queue.expect("GET", "/resources", [resource(status="deleted")], query={"offer_id": OFFER_ID})
+    else:
+        queue.expect("GET", STATUS_PATH, {}, 404, times=3 if code in (409, 503) else 1)
+    result = buy(api_retries=3)
+    assert queue.count(*POST) == 1
+    if is_readable and code == 503:
+        assert result["outcome"] == "created", "never answered, and it has the host's name"
+        return
+    # So the role stops, and tries no other offer.
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
+    assert "in other hands" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
+    left = {taken_over: ["buying"], freed: ["void"], decommissioned: ["ended"], replaced: ["ended", "buying"], lost: []}
+    assert states(registry_url) == left[other]
+
+
+def test_a_purchase_that_another_run_has_noted_as_made_is_the_hosts(
+    queue: RequestQueue, buy: Any, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any run may note a fact; a refusal that comes after it changes nothing."""
+
+    def made() -> None:
+        row = rows(registry_url)[0]
+        fact = _postgresql.Purchase(row.claim, row.project, row.host, row.account, row.offer)
+        database(registry_url, "other").note(fact, [RESOURCE_ID])
+
+    meanwhile(monkeypatch, made)
+    free(queue).expect(*POST, {}, 409).expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
+    assert outcome(buy()) == ("existing", None, [RESOURCE_ID]) and states(registry_url) == ["live"]
+
+
+def test_a_refusal_is_no_fact_while_the_database_is_away(
+    queue: RequestQueue, buy: Any, registry_url: str, outage: Any
+) -> None:
+    outage(1000)
+    free(queue).expect(*POST, {}, 410).expect("GET", STATUS_PATH, status("available", "expired"))
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", [])
+    assert "cannot be reached" in result["msg"] and states(registry_url) == ["buying"], "the next run settles it"
 
 
 def test_ids_are_noted_even_by_who_was_taken_over(
@@ -477,6 +564,8 @@ def test_how_long_a_purchase_may_be_under_way_is_a_setting(
         ({}, "trainer", BASE, True, ["stray", "buying"]),
         # Sold to somebody else: each purchase of ours was answered, or the machine is called otherwise.
         ({"provision_refused_status": 409}, "trainer", BASE, False, ["void"]),
+        # "Come back later" is no refusal if it was sold all the same.
+        ({"provision_refused_status": 429}, "trainer", BASE, False, ["live"]),
         ({}, "other", BASE, False, ["void"]),
         ({}, None, BASE, False, ["void"]),
         ({}, "trainer", "https://elsewhere.invalid", False, ["void"]),

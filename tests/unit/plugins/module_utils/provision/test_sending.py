@@ -139,9 +139,12 @@ def test_what_may_be_sent_after_an_answer(
     assert (found.returns, found.resends, found.pause) == left
 
 
-def test_what_was_lost_once_stays_lost() -> None:
+def test_what_was_lost_or_put_off_once_stays_so() -> None:
     past, _allowance, _seconds = after(Past(sends=1, lost=True), FIVE, 409, False, 0.0)
     assert past.lost and past.unanswered and past.refused == 409
+    put_off, _allowance, _seconds = after(Past(), FIVE, 429, True, 0.0)
+    past, _allowance, _seconds = after(put_off, FIVE, 409, False, 0.0)
+    assert put_off.put_off and past.put_off and not past.unanswered
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,10 @@ def test_an_objection_ends_what_is_certainly_not_under_way(past: Past, end: Do |
         (Step(Do.NOT_SENT, Why.FAILED), Past(made=True), ["r"], Note.LEFT),
         (Step(Do.REJECTED, Why.FAILED), Past(sent_before=True), ["r"], Note.LEFT),
         (Step(Do.NOT_SENT, Why.FAILED), Past(), ["r"], Note.NOTHING),
+        # Of what may have been ours the ledger counts what it may have cost.
+        (Step(Do.REJECTED, Why.ENDED), Past(sends=1, refused=409), [], Note.FREE),
+        (Step(Do.REJECTED, Why.ENDED), Past(sends=1, lost=True), [], Note.FREE_MADE),
+        (Step(Do.NOT_SENT, Why.ENDED), Past(by_name=False, put_off=True), [], Note.FREE_MADE),
     ],
     ids=str,
 )
