@@ -393,7 +393,7 @@ class ActionModule(InProcessAction):
         """Those of this call, from the options that say where they are."""
         spec = {name: NAMED.argument_spec[name] for name in ("registry_url", "api_url", "home", "account_name")}
         given = {name: value for name, value in self._task.args.items() if name in spec}
-        return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters)
+        return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters, read_only=True)
 
     def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
         hosts = self._hosts.everything()

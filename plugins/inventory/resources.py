@@ -277,7 +277,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
         api_url = self._templated(self.get_option("api_url"))
         name = self._templated(self.get_option("account_name"))
-        registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name)
+        registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name, read_only=True)
         return registered(registries, self._templated(self.get_option("project")))
 
     def _templated(self, value: t.Any) -> t.Any:

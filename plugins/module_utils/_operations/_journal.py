@@ -28,20 +28,25 @@ _JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 class Journal:
     """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
 
-    ``facts`` are what is kept of the purchase beside its state. Methods raise RegistryError.
+    ``facts`` are what is kept of the purchase beside its state. Methods raise RegistryError. Of a registry that is only
+    read it tells what it would note, and notes nothing.
     """
 
-    def __init__(self, registry: Registry | None, offer_id: str, facts: Variables, *, read_only: bool = False) -> None:
+    def __init__(self, registry: Registry | None, offer_id: str, facts: Variables) -> None:
         self._registry = registry
         self._offer_id = offer_id
         self._facts = {**facts, "provision_procured_offer_id": offer_id}
-        self._read_only = read_only
         self._entry: Variables = {}
 
     @property
     def where(self) -> str | None:
         """The place of the registry, for messages."""
         return None if self._registry is None else self._registry.where
+
+    @property
+    def _writes(self) -> Registry | None:
+        """The registry, if it may be changed."""
+        return None if self._registry is None or self._registry.read_only else self._registry
 
     @property
     def made(self) -> bool:
@@ -88,8 +93,8 @@ class Journal:
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
-        if self._registry and not self._read_only and read_entry(self._entry).is_open:
-            self._registry.hold()
+        if self._writes and read_entry(self._entry).is_open:
+            self._writes.hold()
 
     def close(self) -> None:
         """The end of this run's work at the purchase, whatever became of it."""
@@ -130,7 +135,7 @@ class Journal:
 
         ``made``: it failed only after it was made, so that it may have been billed until now.
         """
-        if self._registry is None or self._read_only:
+        if self._writes is None:
             return
         before = self._entry
         try:
@@ -139,18 +144,18 @@ class Journal:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
             if made and not self.made:
-                self._registry.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
+                self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
             changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
-            self._entry = self._registry.note({**changes, **({} if status is None else {_STATUS: status})})
+            self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})
 
     def make(self, resource_ids: list[str], price_per_hour: float | None) -> None:
         """Note that the purchase was made, and its machines; what is noted of it already stays.
 
         Raises Claimed if another offer may have been bought for the host meanwhile.
         """
-        if self._registry is None or self._read_only:
+        if self._writes is None:
             return
-        before = self._registry.read() or {}
+        before = self._writes.read() or {}
         about_this = read_entry(before).offer_id == self._offer_id
         journaled = {} if about_this and _JOURNALED in before else self._journaled()
         facts = {**self._facts, "provision_price_per_hour": price_per_hour, **journaled}
@@ -161,7 +166,7 @@ class Journal:
         if resource_ids:
             changes["provision_resource_ids"] = resource_ids
         if any(before.get(name) != value for name, value in changes.items()):
-            self._entry = self._registry.note(changes)
+            self._entry = self._writes.note(changes)
 
     @property
     def longest_post(self) -> float:
@@ -179,7 +184,7 @@ class Journal:
         earliest, latest = self._registry.clock().span
         if seconds_of(self._entry.get(_EXPIRED)) is None:
             now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(latest)}
-            self._entry = {**self._entry, **now} if self._read_only else self._registry.note(now)
+            self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
         known = map(seconds_of, (self._entry.get(_EXPIRED), self._entry.get(_JOURNALED)))
         return max(0.0, earliest - max((each for each in known if each is not None), default=earliest))
 

@@ -126,12 +126,13 @@ class Memory:
 
 
 def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place], memory: Memory | None = None) -> list[str]:
-    """Write how the machines of these registries are reached. Nothing depends on it, so what fails is a warning.
+    """Write how the machines of these registries are reached, unless they are only read.
 
-    ``memory``: what has just been read of them, and spares another look where the file says just that.
+    Nothing depends on it, so what fails is a warning. ``memory``: what has just been read of them, and spares another
+    look where the file says just that.
     """
     warnings = []
-    for place in dict.fromkeys(each for each in places if each.ssh_config):
+    for place in dict.fromkeys(each for each in places if each.ssh_config and not registries.read_only):
         known = None if memory is None else _ssh_config_of(registries, place, memory)
         try:
             keep_ssh_config(

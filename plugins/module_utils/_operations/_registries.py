@@ -38,7 +38,10 @@ Api = t.TypeVar("Api", bound=SupplyApi)
 
 
 class Registries:
-    """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects."""
+    """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects.
+
+    ``read_only``: they refuse every change, as the API's client does in check mode.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,9 @@ class Registries:
         account_name: str = "",
         *,
         ahead: t.Callable[[], float | None] = lambda: None,
+        read_only: bool,
     ) -> None:
+        self.read_only = read_only
         self._url = url
         self._api_url = api_url
         self._account_name = account_name
@@ -58,10 +63,10 @@ class Registries:
         self.ahead = ahead
 
     @classmethod
-    def of(cls, params: Params, ahead: t.Callable[[], float | None] = lambda: None) -> Registries:
+    def of(cls, params: Params, ahead: t.Callable[[], float | None] = lambda: None, *, read_only: bool) -> Registries:
         """Those of an operation's parameters. ``ahead``: seconds by which the API's clock is ahead, None if unknown."""
-        names = ("api_url", "home", "account_name")
-        return cls(params.get("registry_url"), *(params.get(name) or "" for name in names), ahead=ahead)
+        url, *names = (params.get(name) or "" for name in ("registry_url", "api_url", "home", "account_name"))
+        return cls(url, *names, ahead=ahead, read_only=read_only)
 
     def clock(self) -> Clock:
         """What time it is now, by each clock that can be read."""
@@ -158,7 +163,7 @@ class Registries:
 
     def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
         """Note what freed claims have bought after all; a warning for each. Raises RegistryError."""
-        machines = list(unclaimed) if self._url else []
+        machines = list(unclaimed) if self._url and not self.read_only else []
         return take_late(self.database(keep=True), self.account, machines) if machines else []
 
     def close(self) -> None:
@@ -176,6 +181,7 @@ class Registries:
                 patience=_postgresql.PATIENCE,
                 facts_patience=_postgresql.FACTS_PATIENCE,
                 keep=keep,
+                read_only=self.read_only,
             )
         return self._database
 
@@ -189,14 +195,28 @@ def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     )
 
 
-def with_registries(
-    function: t.Callable[[Api, Registries, Params, bool], Result],
-) -> t.Callable[[Api, Params, bool], Result]:
-    """The operation of a function that also gets the registries of its call, which leaves no connection open."""
+_Function = t.Callable[[Api, Registries, Params, bool], Result]
+_Opened = t.Callable[[Api, Params, bool], Result]
 
+
+def with_registries(function: _Function[Api]) -> _Opened[Api]:
+    """The operation of a function that also gets the registries of its call, which leaves no connection open.
+
+    In check mode, and for a quote, it can only read them.
+    """
+    return _opened(function, lambda params, check_mode: check_mode or bool(params.get("quote")))
+
+
+def reading_registries(function: _Function[Api]) -> _Opened[Api]:
+    """The same of one that only reads them, whatever the mode."""
+    return _opened(function, lambda _params, _check_mode: True)
+
+
+def _opened(function: _Function[Api], reads_only: t.Callable[[Params, bool], bool]) -> _Opened[Api]:
     @functools.wraps(function)
     def opened(api: Api, params: Params, check_mode: bool) -> Result:
-        with contextlib.closing(Registries.of(params, lambda: api.ahead)) as registries:
+        read_only = reads_only(params, check_mode)
+        with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=read_only)) as registries:
             return function(api, registries, params, check_mode)
 
     return opened

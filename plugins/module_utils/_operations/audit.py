@@ -19,14 +19,14 @@ from .._provision.machines import refreshed
 from .._provision.ownership import Claim
 from ._leases import Sweeps
 from ._memory import Memory, nameable, named_claim
-from ._registries import Registries, with_registries
+from ._registries import Registries, reading_registries
 from ._unlisted import read_by_id
 from .settle import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 
 
-@with_registries
+@reading_registries
 def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The machines of the account by owners: rows, lines for people, and in ``trouble`` why the audit fails."""
     if params["limited"]:

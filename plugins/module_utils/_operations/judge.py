@@ -288,7 +288,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
 
 def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
-    plan, registries = params["plans"][0], Registries.of(params)
+    plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
     done: Variables = {"provision_verified": True} if plan["verify"] else {}
     seen = _shared_keys(plan)
     try:

@@ -58,7 +58,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
         return planned
     places = [place_of(each["registry"]) for each in above]
     everywhere = any(each["max_account_price_per_hour"] for each in params["hosts"])
-    settled = settle(api, params, places, check_mode or params["quote"], everywhere=everywhere)
+    settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums are others now
         planned = _Planning(api, registries, params, check_mode).run()
         planned.update(changed=True, warnings=[*settled.closed, *planned["warnings"]])
@@ -76,7 +76,6 @@ class _Planning:
         self._registries = registries
         self._params = params
         self._check_mode = check_mode
-        self._reads_only = check_mode or params["quote"]
         self._sweeps = Sweeps(registries)
         self._without_offer: list[str] = []
 
@@ -160,7 +159,7 @@ class _Planning:
     def _late(self, account: Account) -> list[str]:
         """Note what freed claims have bought after all; a warning for each."""
         with _as_failures():
-            return [] if self._check_mode else self._registries.take_late(account.unclaimed)
+            return self._registries.take_late(account.unclaimed)
 
     def _case(self, host: Declaration, observed: Observed, memory: _Known) -> Case:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
@@ -218,7 +217,7 @@ class _Planning:
 
     def _noted(self, cases: t.Sequence[Case], memory: _Known, clock: Clock) -> bool:
         """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure."""
-        if self._check_mode:
+        if self._registries.read_only:
             return False
         with _as_failures():
             changed = memory.note(cases, clock)
@@ -251,10 +250,10 @@ class _Planning:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
         yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))
         yield from lifetimes.warnings(cases, plans, statuses, clock)
-        if not self._reads_only:
-            yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
+        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
-        yield from (messages.adopted(host, stands.machines, stands.offer_id) for host, stands in adopted)
+        would = self._registries.read_only
+        yield from (messages.adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted)
 
     def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
         """What people must know of their keys before hosts buy."""

@@ -41,7 +41,7 @@ from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, 
 from .._version import VERSION
 from .._wording import LINE, narrow_table
 from ._memory import Memory
-from ._registries import Registries, with_registries
+from ._registries import Registries, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
 MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
@@ -123,7 +123,7 @@ class Prober(SupplyApi):
         return found
 
 
-@with_registries
+@reading_registries
 def probe(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
     file = _checked(params["recording"], params["here"])

@@ -20,7 +20,7 @@ from .._probe import families_of
 from .._provision import probing
 from .._seen import items_in
 from .._wording import amount, usd
-from ._registries import Registries, with_registries
+from ._registries import Registries, reading_registries
 from .probe import MOST_TYPES, Prober
 
 BLANK: Result = {"changed": False, "hosts": [], "purchase": {}, "lines": []}
@@ -28,7 +28,7 @@ BLANK: Result = {"changed": False, "hosts": [], "purchase": {}, "lines": []}
 DECOMMISSION = f"ansible-playbook -i <inventory> compute_index.supply.decommission -e decommission_hosts={PROBE_HOST}"
 
 
-@with_registries
+@reading_registries
 def probe_purchase(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The cheapest kind of machine, for which host, and what it may cost; nothing if none shall be bought.
 

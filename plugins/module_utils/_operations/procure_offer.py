@@ -135,10 +135,10 @@ def _journal_of(api: Market, params: Params, order: Json, *, read_only: bool) ->
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    return Journal(_registry_of(api, params, order, project), order["offer_id"], facts, read_only=read_only)
+    return Journal(_registry_of(api, params, order, project, read_only=read_only), order["offer_id"], facts)
 
 
-def _registry_of(api: Market, params: Params, order: Json, project: str) -> Registry | None:
+def _registry_of(api: Market, params: Params, order: Json, project: str, *, read_only: bool) -> Registry | None:
     """The memory of the host, None if the user keeps none. Raises Failure."""
     limits = Ceilings(_price(params, "max_total_price_per_hour"), _price(params, "max_account_price_per_hour"))
     file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, order)
@@ -146,9 +146,9 @@ def _registry_of(api: Market, params: Params, order: Json, project: str) -> Regi
     if refusal := sending.registry_refusal(file=bool(file), url=bool(url), host=host, has_total=has_total):
         raise Failure(f"{refusal} {say.NOTHING_SENT}", "invalid", **BLANK)
     if not url:
-        return HostFile(file, this_run(), lambda: api.ahead) if file else None
+        return HostFile(file, this_run(), lambda: api.ahead, read_only=read_only) if file else None
     try:
-        return Registries.of(params).at(SharedProject(project)).host(host, limits)
+        return Registries.of(params, read_only=read_only).at(SharedProject(project)).host(host, limits)
     except RegistryError as error:
         raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
 

@@ -33,7 +33,7 @@ def registry(params: Params, check_mode: bool) -> Result:
     if not params["registry_url"]:
         raise Failure(messages.NO_SHARED_REGISTRY, "invalid", **BLANK)
     trouble = list(params["troubles"])
-    with contextlib.closing(Registries.of(params)) as registries:
+    with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
         try:
             made = registries.make(check_mode)
             name = registries.at(SharedProject()).name()

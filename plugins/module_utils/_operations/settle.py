@@ -68,7 +68,7 @@ def settle(
     """
     if check_mode:
         return Settling()
-    with contextlib.closing(Registries.of(params)) as registries:
+    with contextlib.closing(Registries.of(params, read_only=False)) as registries:
         try:
             stores = map(registries.at, dict.fromkeys(places))
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))

@@ -33,7 +33,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     if params["limited"]:
         raise Failure(messages.spend_limited(), "invalid", **BLANK)
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
-    registries = Registries.of(params)
+    registries = Registries.of(params, read_only=True)
     with contextlib.closing(registries):
         places = registries.places(params)
         if not any(places.values()):

@@ -549,11 +549,15 @@ def quoted_until(moment: str) -> str:
     return f"These offers can be bought until {moment}."
 
 
-def adopted(host: str, machines: t.Sequence[Machine], offer_id: str) -> str:
-    """What the host takes: machines by its name, or else what its purchase without an answer may have bought."""
+def adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
+    """What the host takes: machines by its name, or else what its purchase without an answer may have bought.
+
+    ``would``: it is not noted now.
+    """
+    takes = "would take" if would else "takes"
     if not machines:
-        return f"{host} takes what was bought with its offer {offer_id}, since provision_adopt is set."
-    return f"{host} takes {described(machines)} by its name."
+        return f"{host} {takes} what was bought with its offer {offer_id}, since provision_adopt is set."
+    return f"{host} {takes} {described(machines)} by its name."
 
 
 def drift(host: str, what: str) -> str:

@@ -29,6 +29,7 @@ from ._protocol import (
     GONE,
     LONGEST_POST,
     Claimed,
+    ReadsOnly,
     RegistryError,
     Variables,
 )
@@ -56,7 +57,15 @@ class HostFile:
     purchase after the entry, of an end before, so that what a crash leaves counts as running.
     """
 
-    def __init__(self, path: str, who: str = "", ahead: t.Callable[[], float | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: str,
+        who: str = "",
+        ahead: t.Callable[[], float | None] = lambda: None,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self.read_only = read_only
         self._path = os.path.abspath(path)
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
@@ -219,6 +228,9 @@ class HostFile:
 
     @contextlib.contextmanager
     def _changing(self, *, make: bool = True) -> t.Iterator[None]:
+        """The one way to any change. Raises RegistryError, also if the registry is only read."""
+        if self.read_only:
+            raise ReadsOnly(self._path)
         if not HAS_YAML:
             raise RegistryError(MISSING_YAML)
         try:

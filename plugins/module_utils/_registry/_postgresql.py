@@ -32,7 +32,7 @@ from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
-from ._protocol import GONE, RegistryError, same_account
+from ._protocol import GONE, ReadsOnly, RegistryError, same_account
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -418,7 +418,8 @@ class Database:
     Who takes many steps at once for many hosts lets it ``keep`` the connection between them, until `close`.
 
     ``holder`` says who this is (``host``, ``user``, ``job``), with a ``run`` that nobody else has. Each method raises
-    RegistryError, whose text has nothing of the connection string but host, port, and name of the database.
+    RegistryError, whose text has nothing of the connection string but host, port, and name of the database; one that is
+    ``read_only`` raises ReadsOnly for all that would write.
     """
 
     def __init__(
@@ -430,7 +431,9 @@ class Database:
         patience: float = PATIENCE,
         facts_patience: float = FACTS_PATIENCE,
         keep: bool = False,
+        read_only: bool = False,
     ) -> None:
+        self.read_only = read_only
         self._psycopg = import_psycopg()
         self._url = url
         self._holder = dict(holder)
@@ -854,7 +857,12 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, connection: Connection, *, read_only: bool = False) -> t.Iterator[None]:
-        """A transaction whose properties are said explicitly: those of a session do not survive every pooler."""
+        """A transaction whose properties are said explicitly: those of a session do not survive every pooler.
+
+        The one way to any change.
+        """
+        if self.read_only and not read_only:
+            raise ReadsOnly(self.where)
         connection.isolation_level = self._psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = read_only
         with connection.transaction():

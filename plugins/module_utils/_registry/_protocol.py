@@ -55,8 +55,20 @@ class Claimed(RegistryError):
         super().__init__(f"{where} says that this host {verb} {what}{when}{who}.")
 
 
+class ReadsOnly(RegistryError):
+    """A registry that is only read was to be changed, as by a quote or in check mode; nothing of it was."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} is only read here, so nothing in it is changed.")
+
+
 class Registry(t.Protocol):
-    """The memory of one host. Each method raises RegistryError."""
+    """The memory of one host. Each method raises RegistryError.
+
+    One that is ``read_only`` raises ReadsOnly for all that would change it.
+    """
+
+    read_only: bool
 
     @property
     def where(self) -> str:

@@ -59,6 +59,7 @@ class SharedHost:
         ceilings: Ceilings | None = None,
     ) -> None:
         self._database = database
+        self.read_only = database.read_only
         self._project, self._host, self._account = project, host, account
         self._run = run
         self._ceilings = ceilings or Ceilings()

@@ -18,7 +18,7 @@ from . import _files
 from ._files import HostFile
 from ._place import known_hosts_file, pinned_of
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, Registry
+from ._protocol import Entries, ReadsOnly, Registry
 from ._shared import SharedHost, entries_of
 
 
@@ -26,11 +26,13 @@ class Session(t.Protocol):
     """What the registries of one call of Ansible have in common. The methods raise RegistryError.
 
     ``run``: an id that no other call has; ``who``: this run, as others name it; ``home``: Ansible's own folder;
-    ``account``: what machines are billed to; ``ahead``: seconds by which the API's clock is ahead, None if unknown.
+    ``account``: what machines are billed to; ``ahead``: seconds by which the API's clock is ahead, None if unknown;
+    ``read_only``: nothing is changed in them.
     """
 
     run: str
     home: str
+    read_only: bool
     ahead: t.Callable[[], float | None]
 
     @property
@@ -91,7 +93,8 @@ class _FolderStore(Store):
         self._place, self._path, self._session = place, place.path, session
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
-        return HostFile(self._place.entry_file(host), self._session.who, self._session.ahead)
+        session, path = self._session, self._place.entry_file(host)
+        return HostFile(path, session.who, session.ahead, read_only=session.read_only)
 
     def entries(self) -> Entries:
         return Entries(*_files.entries(self._path))
@@ -103,6 +106,8 @@ class _FolderStore(Store):
         return lease.moment_of(_files.swept(self._path))
 
     def note_sweep(self, now: float) -> None:
+        if self._session.read_only:
+            raise ReadsOnly(self._path)
         _files.note_sweep(self._path, lease.utc(now))
 
     def name(self) -> str:

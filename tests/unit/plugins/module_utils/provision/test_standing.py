@@ -201,7 +201,7 @@ def test_in_every_world() -> None:
             assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
             # What is taken over replaces what the entry names.
             assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
-            told = messages.adopted("gpu-1", found.machines, found.offer_id)
+            told = messages.adopted("gpu-1", found.machines, found.offer_id, would=False)
             taken = [machine["resource_id"] for machine in found.machines] or [found.offer_id]
             assert all(each in told for each in taken), (where, told)
         if found.kind is OPEN:

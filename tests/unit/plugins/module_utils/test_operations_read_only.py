@@ -1,0 +1,351 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only reads writes nothing: quote, spend, probe, an audit that settles nothing, and all of check mode.
+
+Random registries of both kinds are compared before and after, byte for byte. The client in these tests can only read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
+from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import offer_statuses
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import Prober, probe
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
+    probe_ended,
+    probe_purchase,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import procure_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
+    Place,
+    SharedProject,
+    place_of,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import ReadsOnly, RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
+
+import postgresql
+from account_api import AccountApi
+from provision_samples import machine, machine_id, offer_id, raw
+from samples import BASE, KEY, status
+
+Json = dict[str, Any]
+HOSTS = ("gpu-1", "gpu-2", "gpu-3")
+STATES = ("nothing", "sent", "answered", "freed", "made", "made, no ids", "gone", "over", "reaped", "a colleague's")
+HOUR = 3600.0
+
+
+class World:
+    """A registry whose hosts are in random states, and what the API shows of them; ``url``: None for files."""
+
+    def __init__(self, folder: Path, url: str | None, seed: int) -> None:
+        self.folder, self.url, self.chance = folder, url, Random(seed)
+        self.states = {host: self.chance.choice(STATES) for host in HOSTS}
+        registries = Registries(url, BASE, read_only=False)
+        listed, bought, gone = [], {}, []
+        for number, (host, state) in enumerate(self.states.items()):
+            key, offer = machine_id(number), offer_id(number)
+            self._enter(registries, host, state, number)
+            # Of what was freed there may be a machine all the same, and of what was never bought a colleague's.
+            if state in ("made", "made, no ids", "gone", "over", "reaped", "freed", "sent", "a colleague's"):
+                listed.append(machine(number, host, offer))
+                bought[offer] = status("ready", resource_ids=[key])
+            gone += [key] if state == "gone" else []
+        self.api = AccountApi(*listed, gone=gone, bought=bought)
+        registries.close()
+
+    def _enter(self, registries: Registries, host: str, state: str, number: int) -> None:
+        store = registries.at(self.place).host(host)
+        assert store is not None
+        if state in ("nothing", "a colleague's"):
+            return
+        leased = {
+            "provision_leased": "1h",
+            "provision_ends_at": utc(time.time() + (-HOUR if state == "over" else HOUR)),
+        }
+        offer = {"provision_procured_offer_id": offer_id(number)}
+        store.read()
+        store.claim(
+            {
+                **{"provision_resource_name": host, "provision_price_per_hour": 2.0, **leased, **offer},
+                **{"provision_journaled_at": utc(time.time()), "provision_purchase": "sent"},
+            }
+        )
+        if state == "answered":
+            store.note({"provision_refused_status": 429})
+        elif state == "freed":
+            store.note({**offer, "provision_purchase": "refused"})
+        elif state != "sent":
+            ids = [] if state == "made, no ids" else [machine_id(number)]
+            store.note({**offer, "provision_purchase": "made", "provision_resource_ids": ids})
+        if state == "reaped":
+            store.alter({"provision_reaped_at": utc(time.time())})
+        store.close()
+
+    @property
+    def place(self) -> Place:
+        return SharedProject("default") if self.url else place_of(str(self.folder / "host_vars"))
+
+    @property
+    def bytes(self) -> Any:
+        """All that is remembered: each table, or each file and folder."""
+        if self.url:
+            tables = ("purchase", "machine", "sweep", "meta")
+            select = "SELECT to_jsonb(t)::text FROM compute_index_supply.{} t ORDER BY 1"
+            has_tables = postgresql.execute(self.url, "SELECT to_regclass('compute_index_supply.meta')::text")[0][0]
+            return [postgresql.execute(self.url, select.format(each)) for each in tables] if has_tables else None
+        return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(self.folder.rglob("*"))}
+
+    def params(self, spec: Json, **given: Any) -> Json:
+        defaults = {name: option.get("default") for name, option in spec.items()}
+        common = {"api_url": BASE, "api_token": "t", "api_retries": 0, "registry_url": self.url, "here": "/"}
+        return {**defaults, **common, **given}
+
+    def hosts(self, **fields: Any) -> list[Json]:
+        """The declarations of all hosts, as each step has them."""
+        own = {"declares": True, "prefix": "", "resource_id": "", "listed_id": "", "activity": None, **fields}
+        where = {"registry_dir": str(self.folder / "host_vars"), "inventory_dir": None}
+        return [raw(host=host, name=host, id=host, **where, **own) for host in HOSTS]
+
+    def planning(self, **given: Any) -> Json:
+        chance = self.chance
+        wish = {"adopt": chance.random() < 0.5, "lease": chance.choice(["", "2h"]), "reach": False}
+        ceiling = chance.choice([{}, {"max_total_price_per_hour": "3"}, {"budget": "9"}])
+        hosts = self.hosts(**wish, **ceiling)
+        if self.url:
+            wish.update(chance.choice([{}, {"max_account_price_per_hour": "3"}]))
+        return self.params(_decide_spec.PLAN, hosts=hosts, ids=list(HOSTS), **given)
+
+    def judging(self, outcome: str) -> Json:
+        plans = [
+            {**each, "unused": True, "may_release": True} for each in plan(self.market, self.planning(), True)["plans"]
+        ]
+        for each in plans:
+            each["action"] = "buy"
+        purchases = {
+            each["host"]: {"outcome": outcome, "resource_ids": each["resource_ids"], "changed": True} for each in plans
+        }
+        offers = offer_statuses(self.market, [each["offer_id"] for each in plans])
+        return self.params(_decide_spec.JUDGE, plans=plans, purchases=purchases, offers=offers)
+
+    @property
+    def market(self) -> Market:
+        return cast(Market, self.api)
+
+
+class Http:
+    """An API that knows nothing, and notes what is sent."""
+
+    account, ahead = "account", 0.0
+
+    def __init__(self) -> None:
+        self.sent: set[tuple[str, str]] = set()
+
+    def exchange(self, method: str, path: str, **_how: Any) -> Answer:
+        self.sent.add((method, path))
+        return Answer(200, True, {"H100": []} if path == "/available_gpus" else [])
+
+    def with_token(self, _token: str) -> Http:
+        return self
+
+    def redact(self, text: str) -> str:
+        return text
+
+
+def prober() -> Prober:
+    return Prober(cast(Any, Http()), read_only=True)
+
+
+def procured(world: World) -> Json:
+    number = world.chance.choice([0, 1, 100])
+    where = {"registry_file": None} if world.url else {"registry_file": world.place.entry_file("gpu-1")}
+    given = {"offer_id": offer_id(number), "ssh_public_key": KEY, "resource_name": "gpu-1", "settle_timeout": 0.0}
+    return procure_offer(world.market, world.params(PROCURE_OFFER, **given, **where), True)
+
+
+def ending(world: World, check_mode: bool = True) -> Json:
+    sweep = {"unsaved": True, "grace": 30, "lease": "", "place": world.place.text, "due": 0, "ends_at": "", "idle": 0}
+    hosts = world.hosts(**world.chance.choice([{}, {"reaped": sweep}]))
+    return end(world.market, world.params(_decide_spec.END, hosts=hosts, ids=list(HOSTS)), check_mode)
+
+
+def noting(world: World) -> Json:
+    """Once all machines were told to end, as far as they were."""
+    ends = ending(world)["ends"]
+    found = [(each, [{"resource_id": key, "billing_stopped": True} for key in each["ids"]]) for each in ends]
+    for each, deleted in found:
+        ended(world.market, world.params(_decide_spec.ENDED, ends=[each], deleted=deleted), True)
+    return {}
+
+
+def audited(world: World, settle: bool, check_mode: bool) -> Json:
+    given = {"hosts": world.hosts(), "settle": settle}
+    return audit(world.market, world.params(_decide_spec.AUDIT, **given), check_mode)
+
+
+def probed(world: World, check_mode: bool) -> Json:
+    return probe(prober(), world.params(_decide_spec.PROBE, hosts=world.hosts()), check_mode)
+
+
+def bought_for_probe(world: World) -> Json:
+    given = {"hosts": world.hosts()[:1], "buy": True, "max_usd": "3"}
+    return probe_purchase(prober(), world.params(_decide_spec.PROBE_PURCHASE, **given), False)
+
+
+def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callable[[World], Json]:
+    return lambda world: step(world.market, world.params(spec, **{"hosts": world.hosts(), **given}), True)
+
+
+# Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
+READS: dict[str, Callable[[World], Json]] = {
+    "plan": lambda world: plan(world.market, world.planning(), True),
+    "quote": lambda world: plan(world.market, world.planning(quote=True), False),
+    "quote in check mode": lambda world: plan(world.market, world.planning(quote=True), True),
+    "judge": lambda world: judge(world.market, world.judging(world.chance.choice(["created", "rejected"])), True),
+    "release": lambda world: release(world.market, world.judging("created"), True),
+    "reached": lambda world: reached(world.judging("created"), True),
+    "order": lambda world: ORDER.function(world.params(_decide_spec.ORDER, group="gpu"), False),
+    "named": lambda world: named(world.market, world.params(_decide_spec.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
+    "end": ending,
+    "ended": noting,
+    "audit": lambda world: audited(world, False, False),
+    "audit that settles, in check mode": lambda world: audited(world, True, True),
+    "spend": lambda world: spend(world.params(_decide_spec.SPEND, hosts=world.hosts()), False),
+    "reap": in_check_mode(reap, _decide_spec.REAP),
+    "reaped": lambda world: reaped(world.params(_decide_spec.REAPED), True),
+    "extend": lambda world: extend(
+        world.params(_decide_spec.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), extend_by="1h"), True
+    ),
+    "probe": lambda world: probed(world, False),
+    "probe in check mode": lambda world: probed(world, True),
+    "probe_purchase": bought_for_probe,
+    "probe_ended": lambda world: probe_ended(world.params(_decide_spec.PROBE_ENDED), False),
+    "registry": lambda world: registry(world.params(_decide_spec.REGISTRY, hosts=world.hosts()), True),
+    "procure_offer in check mode": procured,
+}
+
+
+def test_every_step_is_among_them() -> None:
+    text = Path(__file__).parents[4].joinpath("plugins/modules/decide.py").read_text()
+    choices = re.search(r"choices:\n((?: +- \w+\n)+)", text)
+    assert choices is not None
+    assert set(choices[1].replace("-", "").split()) - {"declare"} <= {*READS}
+
+
+def check(world: World, step: str) -> None:
+    before = world.bytes
+    said = ""
+    try:
+        said = str(READS[step](world))
+    except Failure as failure:
+        said = str(failure.result)
+    assert world.bytes == before, f"{step} has changed {world.states}: {said}"
+    # It must not try either: a refusal of the registry would be the answer to a question.
+    assert "is only read here" not in said, f"{step} wants to change {world.states}: {said}"
+
+
+@pytest.mark.parametrize("step", READS)
+def test_what_only_reads_leaves_files_as_they_are(tmp_path: Path, step: str) -> None:
+    for seed in range(12):
+        check(World(tmp_path / str(seed), None, seed), step)
+
+
+@pytest.mark.parametrize("step", READS)
+def test_what_only_reads_leaves_the_shared_registry_as_it_is(tmp_path: Path, registry_url: str, step: str) -> None:
+    for seed in range(3):
+        check(World(tmp_path / str(seed), registry_url, seed), step)
+        postgresql.forget(registry_url)
+
+
+@pytest.mark.parametrize("step", READS)
+def test_what_only_reads_makes_nothing_where_nothing_is(tmp_path: Path, registry_url: str, step: str) -> None:
+    for url in (None, registry_url):
+        world = World.__new__(World)
+        world.folder, world.url, world.chance = tmp_path, url, Random(1)
+        world.states, world.api = {}, AccountApi()
+        check(world, step)
+
+
+# The refusal itself
+
+
+FREE = {"provision_procured_offer_id": offer_id(9), "provision_purchase": "sent", "provision_price_per_hour": 2.0}
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_registry_that_is_only_read_refuses_every_change(
+    tmp_path: Path, registry_url: str, is_shared: bool, seed: int
+) -> None:
+    world = World(tmp_path, registry_url if is_shared else None, seed)
+    before = world.bytes
+    with contextlib.closing(Registries(world.url, BASE, read_only=True)) as registries:
+        for host in HOSTS:
+            known = registries.at(world.place).host(host)
+            assert known is not None and known.read_only
+            changes = [
+                partial(known.claim, FREE),
+                partial(known.note, {**FREE, "provision_resource_ids": [machine_id(9)]}),
+                partial(known.alter, {"provision_groups": ["a"]}),
+                known.end,
+                *([known.hold] if world.states[host] in ("sent", "answered") else []),
+            ]
+            for change in changes:
+                is_empty = known.read() is None
+                if is_shared and is_empty and change == known.end:
+                    assert change() is None
+                    continue
+                with pytest.raises(RegistryError):  # a shared one may say first that there is nothing to change
+                    change()
+        with pytest.raises(ReadsOnly):
+            registries.at(world.place).note_sweep(time.time())
+    assert world.bytes == before
+
+
+def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: Path, registry_url: str) -> None:
+    file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"), read_only=True)
+    for change in (partial(file.claim, FREE), partial(file.note, FREE), partial(file.alter, FREE), file.end, file.hold):
+        with pytest.raises(ReadsOnly, match="is only read here"):
+            change()
+    shared = Database(registry_url, {}, read_only=True)
+    for change in (shared.make_tables, partial(shared.note_sweep, "default"), partial(shared.note_ended, BASE, [])):
+        with pytest.raises(ReadsOnly):
+            change()
+    assert list(tmp_path.glob("gpu-*")) == [] and not shared.has_tables()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_move_into_a_shared_registry_only_reads_in_check_mode(tmp_path: Path, registry_url: str, seed: int) -> None:
+    files = World(tmp_path, None, seed)
+    before = files.bytes
+    result = registry(files.params(_decide_spec.REGISTRY, hosts=files.hosts(), registry_url=registry_url), True)
+    assert result["changed"] and "would" in str(result["lines"]) and files.bytes == before
+    assert World.bytes.fget(SimpleNamespace(url=registry_url)) is None  # type: ignore[attr-defined]
