@@ -31,7 +31,7 @@ from .._registry._pins import pin
 from .._registry._place import registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import RegistryError, run_of
-from .._registry._shared import take_late
+from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -161,10 +161,16 @@ class Registries:
             with contextlib.suppress(OSError):
                 pin(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 
-    def take_late(self, unclaimed: t.Iterable[Machine]) -> list[str]:
-        """Note what freed claims have bought after all; a warning for each. Raises RegistryError."""
-        machines = list(unclaimed) if self._url and not self.read_only else []
-        return take_late(self.database(keep=True), self.account, machines) if machines else []
+    def take_late(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
+        """Note what freed claims have bought after all, unless this only reads; a warning for each.
+
+        ``read`` asks for machines by their ids. Raises RegistryError.
+        """
+        machines = list(unclaimed) if self._url else []
+        late = late_of(self.database(keep=True), self.account, machines, read) if machines else []
+        if self.read_only:
+            return [each.told(would=True) for each in late]
+        return [take_late(self.database(keep=True), each) for each in late]
 
     def close(self) -> None:
         """Leave no connection open."""

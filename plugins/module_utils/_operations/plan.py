@@ -9,6 +9,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import typing as t
@@ -52,7 +53,8 @@ BLANK: Result = {"changed": False, "plans": [], "waits": False}
 @with_registries
 def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
-    planned = _Planning(api, registries, params, check_mode).run()
+    look = _Planning(api, registries, params, check_mode)
+    planned = look.run()
     above = [each for each in planned["plans"] if each["error_class"] == "price"]
     if not above:
         return planned
@@ -60,8 +62,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     everywhere = any(each["max_account_price_per_hour"] for each in params["hosts"])
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums are others now
-        planned = _Planning(api, registries, params, check_mode).run()
-        planned.update(changed=True, warnings=[*settled.closed, *planned["warnings"]])
+        planned = look.again(settled.closed, planned)
     for each in planned["plans"]:
         if each["error_class"] == "price":
             each["refusal"] = messages.joined(each["refusal"], *settled.uncertain)
@@ -78,6 +79,7 @@ class _Planning:
         self._check_mode = check_mode
         self._sweeps = Sweeps(registries)
         self._without_offer: list[str] = []
+        self._has_looked_again = False
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -87,13 +89,12 @@ class _Planning:
         memory = self._memory(hosts)
         observed = _observe(self._api, hosts, memory, self._params["attempts"])
         self._without_offer = observed.account.without_offer
-        late = self._late(observed.account)
-        if late:  # the registry says something else now
-            again = _Planning(self._api, self._registries, self._params, self._check_mode).run()
-            return {**again, "changed": True, "warnings": [*late, *again["warnings"]]}
+        late = [] if self._has_looked_again else self._late(observed.account)
+        if late and not self._registries.read_only:  # the registry says something else now
+            return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [lifetimes.timed(self._case(host, observed, memory), clock) for host in hosts]
-        warnings: list[str] = []
+        warnings = late
         plans = self._planned(cases, observed.account, memory, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
         if waiting:
@@ -104,6 +105,16 @@ class _Planning:
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else memory)
         answer = self._answer(plans, cases, observed.statuses, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
+
+    def again(self, reasons: t.Iterable[str], planned: Result) -> Result:
+        """The plans anew, since the registry was changed, for reasons that are told; the third time those ``planned``.
+
+        What the API lists may lag behind the registry for as long as it likes, and then no look would be the last.
+        """
+        if not self._has_looked_again:
+            self._has_looked_again = True
+            planned = self.run()
+        return {**planned, "changed": True, "warnings": [*reasons, *planned["warnings"]]}
 
     # What the hosts declare
 
@@ -159,7 +170,7 @@ class _Planning:
     def _late(self, account: Account) -> list[str]:
         """Note what freed claims have bought after all; a warning for each."""
         with _as_failures():
-            return self._registries.take_late(account.unclaimed)
+            return self._registries.take_late(account.unclaimed, functools.partial(read_by_id, self._api))
 
     def _case(self, host: Declaration, observed: Observed, memory: _Known) -> Case:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .. import _states
 from . import ownership
 from .purchase import Do, Past, Seen, Step, Why, is_put_off
 
@@ -86,13 +87,15 @@ def is_held(state: str | None, *, same_epoch: bool) -> bool:
     return same_epoch and state in (BUYING, LIVE)
 
 
-def came_late(machine: ownership.Machine, name: str, refused: int | None) -> bool:
-    """Whether a machine that nobody has is what a freed claim of its offer has bought after all.
+def came_late(machine: ownership.Machine | None, offer_id: str, name: str, refused: int | None) -> bool:
+    """Whether a machine that no host has is what a freed claim of this offer has bought after all.
 
-    It needs the ``name`` that was asked for. If the purchase was ``refused`` (the HTTP status, None if it was not), it
-    is rather somebody else's; unless it was only put off.
+    It must live and have the ``name`` that was asked for. If the purchase was ``refused`` (the HTTP status, None if it
+    was not), it is rather somebody else's; unless it was only put off. None is a machine that the API does not know.
     """
-    return ownership.is_named(machine, name, numbered=True) and (refused is None or is_put_off(refused))
+    if machine is None or not _states.is_live(machine["status"]) or not (refused is None or is_put_off(refused)):
+        return False
+    return ownership.is_named(machine, name, numbered=True) and ownership.offer_of(machine) in ("", offer_id)
 
 
 def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> Verdict:

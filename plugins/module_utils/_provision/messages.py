@@ -176,11 +176,12 @@ def doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iter
     )
 
 
-def came_late(host: str, offer_id: str, machines: t.Iterable[Machine]) -> str:
-    """A purchase that counted as not made was made all the same."""
+def came_late(host: str, offer_id: str, machines: t.Iterable[Machine], *, would: bool) -> str:
+    """A purchase that counted as not made was made all the same; ``would``: that is not noted now."""
+    noted = f"compute_index.supply.provision notes it as {host}'s" if would else f"It is {host}'s"
     return (
         f"The purchase of offer {offer_id} for {host} counted as not made, and its machine is there all the same:"
-        f" {described(machines)}. It is {host}'s."
+        f" {described(machines)}. {noted}."
     )
 
 

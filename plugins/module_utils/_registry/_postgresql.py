@@ -157,9 +157,14 @@ WHERE p.state IN ('buying', 'live', 'ending', 'stray') AND (%(project)s::text IS
 ORDER BY p.project, p.host, p.claimed_at
 """
 )
+# What another claim has bought under the same offer is settled, also if it has ended: a list may still have it.
 _FREED = (
-    _ROW + "WHERE p.offer = ANY(%(offers)s) AND p.state IN ('void', 'ended') AND p.sent_at IS NOT NULL"
-    " ORDER BY p.claimed_at DESC"
+    _ROW
+    + """
+WHERE p.offer = ANY(%(offers)s) AND p.state = 'void' AND p.sent_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM compute_index_supply.purchase o WHERE o.offer = p.offer AND o.state <> 'void')
+ORDER BY p.claimed_at DESC
+"""
 )
 # What was claimed and never marked was never sent, and what is void was never bought.
 _LEDGER = """
@@ -485,7 +490,7 @@ class Database:
         return float(self._run(lambda connection: self._execute(connection, _NOW).fetchone(), self._patience)[0])
 
     def freed(self, offers: t.Collection[str]) -> list[Row]:
-        """The claims of these offers that are over, and under which a purchase was sent; the newest first."""
+        """Freed claims of these offers, under which a purchase was sent, where no other has its offer; newest first."""
         return self._read(_FREED, {"offers": list(offers)})
 
     # Buying

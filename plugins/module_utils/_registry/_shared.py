@@ -14,7 +14,7 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from .._moments import seconds_of
@@ -255,29 +255,58 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     return found
 
 
-def take_late(database: Database, account: str, unclaimed: t.Iterable[Machine]) -> list[str]:
-    """Note what freed claims have bought after all, and a sentence about each. Raises RegistryError."""
+def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[Late]:
+    """What freed claims have bought after all, of machines that no host has. Raises RegistryError.
+
+    ``read`` asks for them by their ids, since a list may lag. An offer that another claim has bought, and be it that
+    this has ended, is nothing that a freed one can have bought.
+    """
     of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
     of_offer.pop("", None)
-    said = []
+    found: dict[str, Late] = {}
     for row in database.freed(of_offer) if of_offer else ():
-        entry = read_entry(row.note)
-        name, refused = entry.name or row.host, entry.refused_status
-        machines = of_offer.get(row.offer, []) if row.billed_to == account else []
-        late = [each for each in machines if claims.came_late(each, name, refused)]
-        if late:
-            del of_offer[row.offer]
-            said.append(_take_late(database, row, late))
-    return said
+        if row.billed_to == account and row.offer not in found:
+            late = Late(row, tuple(of_offer[row.offer])).proved()
+            found.update({row.offer: late} if late.machines else {})
+    fresh = read([ownership.id_of(each) for late in found.values() for each in late.machines])
+    seen = (replace(late, machines=late.as_read(fresh)).proved() for late in found.values())
+    return [late for late in seen if late.machines]
 
 
-def _take_late(database: Database, row: Row, machines: t.Sequence[Machine]) -> str:
+Read = t.Callable[[t.Collection[str]], t.Mapping[str, t.Optional[Machine]]]  # by id, None for a 404
+
+
+@dataclass(frozen=True)
+class Late:
+    """A freed claim, and the machines that it seems to have bought after all."""
+
+    row: Row
+    machines: tuple[Machine, ...]
+
+    def proved(self) -> Late:
+        """With those machines only of which that is certain."""
+        entry, row = read_entry(self.row.note), self.row
+        asked = row.offer, entry.name or row.host, entry.refused_status
+        return replace(self, machines=tuple(each for each in self.machines if claims.came_late(each, *asked)))
+
+    def as_read(self, fresh: t.Mapping[str, Machine | None]) -> tuple[Machine, ...]:
+        """The machines as they are now; without those that could not be read, or are not known."""
+        return tuple(filter(None, (fresh.get(ownership.id_of(each)) for each in self.machines)))
+
+    def told(self, *, would: bool) -> str:
+        """The sentence about it; ``would``: it is not noted now."""
+        return messages.came_late(self.row.host, self.row.offer, self.machines, would=would)
+
+
+def take_late(database: Database, late: Late) -> str:
+    """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
+    row, machines = late.row, late.machines
     fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(machines))
     try:
         database.note(fact, [ownership.id_of(each) for each in machines])
     except Contested as error:
         return str(error)
-    return messages.came_late(row.host, row.offer, machines)
+    return late.told(would=False)
 
 
 def _stray(row: Row) -> str:

@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import take_late
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import late_of, take_late
 
 import postgresql
 from request_queue import LOST, RequestQueue
@@ -580,8 +580,13 @@ def test_what_a_freed_claim_has_bought_after_all_is_on_record(
     if open_claim:
         other_run(registry_url, OTHER_ID)
     machine = read_resource(resource(name=name))
-    assert take_late(shared, account, [{**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}]) == []
-    said = take_late(shared, account, [machine])
+
+    def late(*machines: Any) -> list[str]:
+        found = late_of(shared, account, machines, lambda ids: dict.fromkeys(ids, machine))
+        return [take_late(shared, each) for each in found]
+
+    assert late({**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}) == []
+    said = late(machine)
     assert states(registry_url) == expected
     assert [RESOURCE_ID in each for each in said] == [True] * (expected != ["void"])
     claimed = {each.claim: each.resource_ids for each in shared.counted()}
