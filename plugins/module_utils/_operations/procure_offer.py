@@ -27,7 +27,7 @@ from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import purchase_messages as say
 from .._provision import sending
 from .._provision.place import SharedProject
-from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow
+from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow, unless_overtaken
 from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
 from .._registry._postgresql import Ceilings, TooDear
@@ -354,6 +354,13 @@ class _Purchase:
                 raise self._claimed(claim) from None
             self._do_not_send(self._objection(claim, "conflict"))
 
+    def _check_held(self) -> None:
+        """See whether what was sent is still this run's to settle."""
+        try:
+            self._journal.check_held()
+        except RegistryError as error:
+            self._is_overtaken(error)
+
     def _is_overtaken(self, reason: RegistryError) -> None:
         """Nothing more is sent, and no refusal frees the host: another run has its purchase, or nobody can tell."""
         self._tells(taken_over=reason)
@@ -381,23 +388,17 @@ class _Purchase:
         refused = error.status_code if error.refused else None
         busy, retry_after = _http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
         self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
-        self._note_answer(refused)
+        self._note_answer()
         if pause:
             time.sleep(pause)
         self._wait_for_outcome()
 
-    def _note_answer(self, refused: int | None) -> None:
-        """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open.
-
-        ``refused``: its HTTP status; None if the answer was lost.
-        """
-        try:
-            self._journal.check_held()
-        except RegistryError as error:
-            self._is_overtaken(error)
-            return
+    def _note_answer(self) -> None:
+        """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open."""
+        self._check_held()
         self._knows(made=self._past.made or self._journal.made)
-        if refused is None or self._past.unanswered:
+        refused = self._past.noted_refusal
+        if refused is None or self._past.unanswered or self._past.overtaken:
             return
         try:
             self._journal.answered(refused)
@@ -416,7 +417,7 @@ class _Purchase:
             return self._made(answer["odd_ids"])
         self._tells(denial=answer["error"] or f"it answered '{answer['status']}'")
         self._knows(refused=ANSWERED_NO)
-        self._note_answer(ANSWERED_NO)
+        self._note_answer()
         self._wait_for_outcome()
         return None
 
@@ -436,6 +437,7 @@ class _Purchase:
         if step.why is Why.FAILED and self._machines.billed:
             unproved = {*self._machines.billed} - {*self._journal.resource_ids}
             self._note_held("created" if self._past.sends else "existing", unproved)
+        step = self._checked(step)
         story = self._told(step)
         if step.do is Do.CREATED:
             return self._settled(f"{story.said} {say.SETTLED}")
@@ -444,6 +446,12 @@ class _Purchase:
         changed = step.do is Do.UNKNOWN and self._past.sends > 0
         facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
         raise Failure(ending.msg, ending.error_class, **{**facts, **ending.answer})
+
+    def _checked(self, step: Step) -> Step:
+        """The end of a purchase that came to nothing, if it is still this run's once the looks at it are over."""
+        if step.do is Do.REJECTED and self._past.sends and not (step.why is Why.FAILED and self._machines.billed):
+            self._check_held()
+        return unless_overtaken(self._past, step)
 
     def _told(self, step: Step) -> say.Story:
         """All that the message of an end is made of."""
@@ -540,7 +548,7 @@ class _Purchase:
     def _free(self, *, made: bool = False) -> None:
         """Free the host in the registry; that this fails must not hide what happened."""
         try:
-            self._journal.free(self._past.refused, made=made)
+            self._journal.free(self._past.noted_refusal, made=made)
         except RegistryError as error:
             self._warn(f"{error} The host is not free for another offer until the registry says so.")
 

@@ -127,6 +127,11 @@ class Past:
         return bool(self.sends) or self.unanswered or self.made or self.put_off
 
     @property
+    def noted_refusal(self) -> int | None:
+        """The HTTP status that the registry keeps: of several refusals the one that proves least, for the next run."""
+        return _PUT_OFF[0] if self.refused is not None and self.put_off else self.refused
+
+    @property
     def unanswered(self) -> bool:
         """Whether a purchase of ours may still be under way."""
         return self.sent_before or self.lost
@@ -171,7 +176,11 @@ def is_put_off(status: int | None) -> bool:
 
 def follow(past: Past, seen: Seen, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
-    step = _alone(past, seen, patience)
+    return unless_overtaken(past, _alone(past, seen, patience))
+
+
+def unless_overtaken(past: Past, step: Step) -> Step:
+    """The step, if this run may take it: one that holds the purchase no more neither sends again nor frees the host."""
     goes_on = step.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
     return step if goes_on or not past.overtaken else Step(Do.UNKNOWN, Why.OVERTAKEN)
 
@@ -258,8 +267,10 @@ def _unbought(past: Past, patience: bool) -> Step:
         return Step(Do.SEND) if past.again and past.refused is None else Step(Do.UNKNOWN, Why.SILENT)
     if past.refused is None:
         return Step(Do.SEND)
-    # A conflict over an offer that is free: the status lags behind, or what had it lets go of it.
-    return _LOOK if past.refused == 409 and patience else Step(Do.REJECTED, Why.REFUSED)
+    # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
+    # may have been bought a moment ago.
+    looks_on = patience and (past.refused == 409 or past.put_off)
+    return _LOOK if looks_on else _refused(past, (404, 409, 410))
 
 
 def _gone(past: Past, why: Why, patience: bool) -> Step:
@@ -271,7 +282,16 @@ def _gone(past: Past, why: Why, patience: bool) -> Step:
         return _LOOK if patience else Step(Do.UNKNOWN, Why.LATELY)
     if not past.sends:
         return Step(Do.NOT_SENT, why)
-    return _LOOK if past.refused == 409 and patience else Step(Do.REJECTED, Why.REFUSED)
+    return _LOOK if patience and past.refused == 409 else _refused(past, (409,))
+
+
+def _refused(past: Past, contradicted: t.Container[int | None]) -> Step:
+    """Refused, and no machine shows.
+
+    If what is seen has ``contradicted`` the refusal, the offer may be sold to a request of ours that was put off.
+    """
+    is_own = past.put_off and past.refused in contradicted
+    return Step(Do.UNKNOWN, Why.SILENT) if is_own else Step(Do.REJECTED, Why.REFUSED)
 
 
 def _have(past: Past) -> Step:

@@ -323,7 +323,9 @@ def test_a_run_that_was_suspended_while_its_journal_came_into_other_hands_stops(
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422, 429])
 def test_a_refusal_frees_the_host_once_nothing_came_of_it(queue: RequestQueue, buy: Any, path: Path, code: int) -> None:
     during: list[Any] = []
-    free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, status(), times=3 if code == 409 else 1)
+    free(queue).expect(*POST, NOT_FOUND, code).expect(
+        "GET", STATUS_PATH, status(), times=3 if code in (409, 429) else 1
+    )
     with pytest.MonkeyPatch.context() as patch:
         look = operation._Purchase._look
         patch.setattr(operation._Purchase, "_look", lambda self: during.append(kept(path)) or look(self))

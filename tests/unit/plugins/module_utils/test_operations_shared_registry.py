@@ -307,7 +307,10 @@ def lost(url: str) -> None:
     postgresql.execute(url, "DELETE FROM compute_index_supply.purchase")
 
 
-@pytest.mark.parametrize("other", [taken_over, freed, decommissioned, replaced, lost])
+LEFT = {taken_over: ["buying"], freed: ["void"], decommissioned: ["ended"], replaced: ["ended", "buying"], lost: []}
+
+
+@pytest.mark.parametrize("other", LEFT)
 @pytest.mark.parametrize("code", [403, 404, 409, 410, 422, 429, 503])
 @pytest.mark.parametrize("is_readable", [False, True])
 def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothing_else_when_it_wakes_up(
@@ -335,8 +338,26 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothin
     # So the role stops, and tries no other offer.
     assert outcome(result) == ("unknown", "unknown_outcome", []) and result["claimed_by"] is None
     assert "in other hands" in result["msg"] and "adopt" not in result["msg"] and "MAY BE" not in result["msg"]
-    left = {taken_over: ["buying"], freed: ["void"], decommissioned: ["ended"], replaced: ["ended", "buying"], lost: []}
-    assert states(registry_url) == left[other]
+    assert states(registry_url) == LEFT[other]
+
+
+@pytest.mark.parametrize("other", LEFT)
+@pytest.mark.parametrize("code", [404, 409, 410])
+def test_a_controller_that_sleeps_while_it_looks_at_a_refusal_buys_nothing_else_when_it_wakes_up(
+    queue: RequestQueue,
+    buy: Any,
+    registry_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    other: Callable[[str], object],
+    code: int,
+) -> None:
+    """The refusal was noted while the claim was still its own."""
+    looks: list[Callable[[], object]] = [lambda: None, lambda: other(registry_url), lambda: None]
+    meanwhile(monkeypatch, lambda: looks.pop(0)(), "offer_status")
+    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, {}, 404, times=2 if code == 409 else 1)
+    result = buy(settle_timeout=3)
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and "in other hands" in result["msg"]
+    assert states(registry_url) == LEFT[other]
 
 
 def test_a_purchase_that_another_run_has_noted_as_made_is_the_hosts(

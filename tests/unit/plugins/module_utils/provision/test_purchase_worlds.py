@@ -1,0 +1,140 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random worlds with books of their own: a refusal never makes a run buy another offer beside a machine of its own.
+
+The books know who has really bought the offer. Runs know answers that may lie, a status that lags, lists that leave
+strangers out, and names that may not be kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from random import Random
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    OURS,
+    THEIRS,
+    UNSEEN,
+    Do,
+    Past,
+    Seen,
+    Step,
+    follow,
+    is_put_off,
+    unless_overtaken,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Repeats, after
+
+US, COLLEAGUE, STRANGER, OTHER_RUN = "us", "a colleague", "another customer", "another run of ours"
+LOOKS = 4  # that a run has patience for
+
+
+@dataclass
+class World:
+    """One offer. ``buyer``: by the books. ``runs``: its machine is billed. ``lag``: so many looks show it as free.
+
+    ``holder``: the run that holds the host's purchase. ``noted``: the status of a refusal, in the journal.
+    """
+
+    chance: Random
+    keeps_names: bool
+    lag: int
+    buyer: str = ""
+    runs: bool = False
+    holder: int = 0
+    noted: int | None = None
+    is_sent: bool = False
+
+    def buy(self, buyer: str) -> bool:
+        if self.buyer:
+            return False
+        self.buyer, self.runs = buyer, True
+        return True
+
+    def answer(self, run: int) -> int | None:
+        """The status of the answer to a purchase, 200 for a success; None if it is lost. 429 and 503 may lie."""
+        self._meanwhile(run)
+        kind = self.chance.choice([*["plain"] * 4, "429", "429 lies", "503", "503 lies", "lost", "lost on the way"])
+        if kind in ("429", "503", "lost on the way"):
+            return {"429": 429, "503": 503}.get(kind)
+        is_bought = self.buy(US)
+        if kind == "plain":
+            return 200 if is_bought else self.chance.choice([409, 409, 404, 410])
+        return {"429 lies": 429, "503 lies": 503}.get(kind)
+
+    def _meanwhile(self, run: int) -> None:
+        """While this one is on its way: others buy; or another run takes over, buys, and may end its machine."""
+        event = self.chance.random()
+        if event < 0.15:
+            self.buy(COLLEAGUE)
+        elif event < 0.3:
+            self.buy(STRANGER)
+        elif event < 0.45:
+            self.holder = run + 100
+            if self.buy(OTHER_RUN):
+                self.runs = self.chance.random() < 0.5
+
+    def look(self) -> Seen:
+        if not self.buyer or self.lag > 0:
+            self.lag -= bool(self.buyer)
+            return Seen(_states.UNBOUGHT)
+        if self.buyer == STRANGER:  # on no list of this account
+            return Seen(_states.GOING_ON)
+        ours = self.buyer in (US, OTHER_RUN)
+        whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
+        return Seen(_states.GOING_ON, whose, self.runs, gone=not self.runs)
+
+
+def run(world: World, number: int) -> Step | None:
+    """One run at the offer, which may be killed: None."""
+    past = Past(by_name=False, sent_before=world.is_sent and world.noted is None)
+    past = replace(past, put_off=world.is_sent and is_put_off(world.noted))
+    repeats, left, world.holder = Repeats(2, 1, 0.5, 60.0), LOOKS, number
+    while True:
+        step = follow(past, world.look(), left > 0)
+        if step.do is Do.LOOK:
+            left -= 1
+        elif step.do is Do.SEND:
+            if world.holder != number:
+                past = replace(past, overtaken=True)
+                continue
+            world.is_sent, world.noted, left = True, None, LOOKS
+            status = world.answer(number)
+            if world.chance.random() < 0.2:
+                return None
+            if status == 200:
+                return Step(Do.CREATED)
+            refused = status if status is not None and status < 500 else None
+            past, repeats, _pause = after(past, repeats, refused, status in (429, 503), 0.0)
+            past = replace(past, overtaken=past.overtaken or world.holder != number)
+            if refused is not None and not past.unanswered and not past.overtaken:
+                world.noted = past.noted_refusal
+        else:
+            return unless_overtaken(replace(past, overtaken=past.overtaken or world.holder != number), step)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_refusal_frees_a_host_that_has_a_machine(seed: int) -> None:
+    ends: Counter[str] = Counter()
+    for number in range(300):
+        chance = Random(f"{seed} {number}")
+        world = World(chance, keeps_names=chance.random() < 0.5, lag=chance.choice([0, 0, 1, 2]))
+        for each in range(1, 4):
+            step = run(world, each)
+            told = f"{seed} {number}: run {each}, {world}, {step}"
+            if step is None:
+                continue
+            ends[step.do.value] += 1
+            if step.do in (Do.CREATED, Do.EXISTING):
+                assert world.buyer in (US, OTHER_RUN), f"it has a machine that is not its own: {told}"
+                break
+            if step.do in (Do.REJECTED, Do.NOT_SENT):
+                assert not (world.buyer == US and world.runs), f"it may buy beside its own machine: {told}"
+                assert world.holder == each or step.do is Do.NOT_SENT, f"it slept, and may buy: {told}"
+                world.is_sent, world.noted = False, None
+                break
+    assert {"created", "rejected", "unknown", "existing"} <= {*ends}, ends
