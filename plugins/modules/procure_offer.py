@@ -20,7 +20,9 @@ description:
     the next one takes its purchase up, and the host buys nothing else while the outcome is open.
   - Accounts are shared. A machine is this host's if the registry names its id, or if it has the name that was asked
     for and a purchase was sent that was never answered. Without a registry the name alone decides, and without
-    O(resource_name) and O(cluster_name) the id of the offer.
+    O(resource_name) and O(cluster_name) the id of the offer, and a machine of it on the account.
+  - A refusal is double-checked. If another run has taken the purchase over meanwhile, or if the offer is found sold
+    after the API has asked to come back later, the outcome is V(unknown), and nothing else is bought.
   - It does not wait until the machine runs. Poll M(compute_index.supply.offer_status) for that.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)

@@ -17,8 +17,7 @@ import time
 from .._moments import seconds_of, utc
 from .._provision import purchase_messages as say
 from .._provision.clock import NOTED_BY, noted
-from .._provision.entry import MADE, REFUSED, SENT, read_entry
-from .._provision.purchase import is_put_off
+from .._provision.entry import MADE, REFUSED, SENT, Entry, read_entry
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
@@ -49,35 +48,14 @@ class Journal:
         return None if self._registry is None or self._registry.read_only else self._registry
 
     @property
-    def made(self) -> bool:
-        """Whether the purchase is noted as made."""
-        return read_entry(self._entry).is_made
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether a purchase of another run was sent whose answer never came."""
-        return read_entry(self._entry).is_unanswered
-
-    @property
-    def was_put_off(self) -> bool:
-        """Whether a purchase of another run was answered by a wish to come back later."""
-        entry = read_entry(self._entry)
-        return entry.is_open and is_put_off(entry.refused_status)
-
-    @property
-    def resource_ids(self) -> list[str]:
-        """The machines that are noted."""
-        return list(read_entry(self._entry).resource_ids)
+    def entry(self) -> Entry:
+        """What is noted of this offer."""
+        return read_entry(self._entry)
 
     @property
     def sent_at(self) -> float | None:
         """When the purchase was noted (seconds since the epoch), None if that cannot be read."""
         return seconds_of(self._entry.get(_JOURNALED))
-
-    @property
-    def price_per_hour(self) -> float | None:
-        """The price that is noted, USD per hour."""
-        return read_entry(self._entry).price_per_hour
 
     def read(self) -> None:
         """Read what is noted of this offer.
@@ -93,7 +71,7 @@ class Journal:
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
-        if self._writes and read_entry(self._entry).is_open:
+        if self._writes and self.entry.is_open:
             self._writes.hold()
 
     def close(self) -> None:
@@ -122,12 +100,12 @@ class Journal:
         if self._registry is None:
             return
         self.read()
-        if not (self.made or self._registry.holds()):
+        if not (self.entry.is_made or self._registry.holds()):
             raise RegistryError(say.not_held(self._registry.where))
 
     def answered(self, status: int) -> None:
         """Note that the purchase, which this run holds, was refused."""
-        if self._registry is not None and not self.made:
+        if self._registry is not None and not self.entry.is_made:
             self._entry = self._registry.note({_STATUS: status})
 
     def free(self, status: int | None = None, *, made: bool = False) -> None:
@@ -143,7 +121,7 @@ class Journal:
         except Claimed:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
-            if made and not self.made:
+            if made and not self.entry.is_made:
                 self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
             changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})

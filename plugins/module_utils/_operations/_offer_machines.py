@@ -63,7 +63,7 @@ class OfferMachines:
         self.billed = _machines.left_of(ids, found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
-        return Seen(status["phase"], whose_by_name(found, self._names), left, gone=bool(found) and left is False)
+        return Seen(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

@@ -215,10 +215,8 @@ class _Purchase:
         """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
         self._journal.read()
         self._journal.hold()
-        unanswered = self._journal.unanswered
-        put_off = self._past.put_off or self._journal.was_put_off
-        self._knows(made=self._past.made or self._journal.made, sent_before=unanswered, put_off=put_off)
-        self._wait_for_outcome(self._journal.since_sent() if unanswered else 0.0)
+        self._past = self._past.noted(self._journal.entry)
+        self._wait_for_outcome(self._journal.since_sent() if self._past.sent_before else 0.0)
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
@@ -256,7 +254,7 @@ class _Purchase:
         self._tells(missing=None, asked=say.asked(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
-        return self._machines.look(status, self._past, self._journal.resource_ids)
+        return self._machines.look(status, self._past, self._journal.entry.resource_ids)
 
     def _seen_unbought(self, phase: str | None) -> Seen:
         """Free, gone or unreadable: how long it has been gone counts if a purchase was not answered."""
@@ -396,14 +394,12 @@ class _Purchase:
     def _note_answer(self) -> None:
         """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open."""
         self._check_held()
-        self._knows(made=self._past.made or self._journal.made)
-        refused = self._past.noted_refusal
-        if refused is None or self._past.unanswered or self._past.overtaken:
-            return
-        try:
-            self._journal.answered(refused)
-        except RegistryError as error:
-            self._warn(str(error))
+        self._knows(made=self._past.made or self._journal.entry.is_made)
+        if refused := self._past.noted_refusal:
+            try:
+                self._journal.answered(refused)
+            except RegistryError as error:
+                self._warn(str(error))
 
     def _answered(self, answer: Json) -> Result | None:
         """The answer looks like a success."""
@@ -435,7 +431,7 @@ class _Purchase:
         if step.do is Do.EXISTING:
             return self._existing()
         if step.why is Why.FAILED and self._machines.billed:
-            unproved = {*self._machines.billed} - {*self._journal.resource_ids}
+            unproved = {*self._machines.billed} - {*self._journal.entry.resource_ids}
             self._note_held("created" if self._past.sends else "existing", unproved)
         step = self._checked(step)
         story = self._told(step)
@@ -449,7 +445,7 @@ class _Purchase:
 
     def _checked(self, step: Step) -> Step:
         """The end of a purchase that came to nothing, if it is still this run's once the looks at it are over."""
-        if step.do is Do.REJECTED and self._past.sends and not (step.why is Why.FAILED and self._machines.billed):
+        if sending.needs_claim(step, self._past, self._machines.billed):
             self._check_held()
         return unless_overtaken(self._past, step)
 
@@ -461,8 +457,8 @@ class _Purchase:
             past=self._past,
             machines=self._machines.listed,
             listing=self._machines.unreadable,
-            ids=self._machines.billed or (self._journal.resource_ids if unknown else []),
-            price_per_hour=self._journal.price_per_hour if price is None else price,
+            ids=self._machines.billed or (self._journal.entry.resource_ids if unknown else ()),
+            price_per_hour=self._journal.entry.price_per_hour if price is None else price,
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
@@ -513,7 +509,7 @@ class _Purchase:
         ``doubted``: ids that are read by themselves first, since they may be ended next.
         """
         facts, journal = self._facts, self._journal
-        noted = [*journal.resource_ids, *facts["resource_ids"]]
+        noted = [*journal.entry.resource_ids, *facts["resource_ids"]]
         held, contradictions = self._machines.held(noted, journal.sent_at, doubted)
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome)

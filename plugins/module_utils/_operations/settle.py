@@ -146,7 +146,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen,
     if contradictions:
         return Seen(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
-    seen = Seen(status["phase"], whose_by_name(own, names), bool(left), gone=bool(own) and not left)
+    seen = Seen(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
     return seen, list(left), say.asked(status)
 
 

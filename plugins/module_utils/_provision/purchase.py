@@ -27,9 +27,10 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import _states
+from .entry import Entry
 from .ownership import Machine, is_named
 
 # Whose the machines of an offer are, by their names
@@ -128,8 +129,18 @@ class Past:
 
     @property
     def noted_refusal(self) -> int | None:
-        """The HTTP status that the registry keeps: of several refusals the one that proves least, for the next run."""
+        """The HTTP status that the registry keeps: of several refusals the one that proves least, for the next run.
+
+        None if nothing is certain, since an earlier purchase may be under way, or this one is in other hands.
+        """
+        if self.unanswered or self.overtaken:
+            return None
         return _PUT_OFF[0] if self.refused is not None and self.put_off else self.refused
+
+    def noted(self, entry: Entry) -> Past:
+        """With what an earlier run has noted of its purchase."""
+        put_off = self.put_off or (entry.is_open and is_put_off(entry.refused_status))
+        return replace(self, made=self.made or entry.is_made, sent_before=entry.is_unanswered, put_off=put_off)
 
     @property
     def unanswered(self) -> bool:
@@ -144,13 +155,18 @@ class Seen:
     phase: of the offer, a word of `_states` or `NOT_FOUND`; None if it could not be read.
     whose: its machines, by their names.
     left: whether there are machines that may be billed; None if they could not be listed.
-    gone: machines of it are shown, and all of them have ended.
+    shown: the list or their own pages show machines of it.
     """
 
     phase: str | None
     whose: str = UNSEEN
     left: bool | None = False
-    gone: bool = False
+    shown: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether all machines of it have ended."""
+        return self.shown and self.left is False
 
 
 _LOOK = Step(Do.LOOK)

@@ -145,6 +145,14 @@ class Note(enum.Enum):
     LEFT = "left"  # it failed, and something of it may be billed
 
 
+def needs_claim(step: Step, past: Past, left: t.Collection[str]) -> bool:
+    """Whether this end may only be told by a run that still holds the purchase: its refusal makes room for another one.
+
+    What was made, and has failed with something ``left``, is a fact whoever says it.
+    """
+    return step.do is Do.REJECTED and past.sends > 0 and not (step.why is Why.FAILED and left)
+
+
 def note_of(step: Step, past: Past, left: t.Collection[str]) -> Note:
     """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed."""
     if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:

@@ -30,6 +30,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import Story, ending
 
+from provision_samples import entry
+
 # What a look shows, in the order of the table's columns
 COLUMNS = {
     "unreadable": Seen(None),
@@ -44,7 +46,7 @@ COLUMNS = {
     "failed, another name": Seen(_states.FAILED, THEIRS, True),
     "failed, no name": Seen(_states.FAILED, UNSEEN, True),
     "failed, cannot be listed": Seen(_states.FAILED, UNSEEN, None),
-    "bought, and deleted": Seen(_states.GOING_ON, THEIRS, False, gone=True),
+    "bought, and deleted": Seen(_states.GOING_ON, THEIRS, False, shown=True),
 }
 
 STORIES: dict[str, dict[str, Any]] = {
@@ -157,7 +159,7 @@ def test_what_follows(story: str, shown: str, cell: str) -> None:
 # The whole product
 
 BOOLEANS = (False, True)
-REFUSALS = (None, ANSWERED_NO, 400, 401, 402, 403, 404, 409, 410, 422, 429)
+REFUSALS = (None, ANSWERED_NO, 403, 404, 409, 410, 422, 429)
 PASTS = [
     Past(by_name, named, made, before, lost, sends, refused, busy, again, long, put_off)
     for by_name, named, made, before, lost, sends, refused, busy, again, long, put_off in itertools.product(
@@ -181,7 +183,7 @@ PHASES = (
     _states.ENDED,
 )
 BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-SHOWN = ((False, False), (False, True), (True, False), (None, False))  # what is left, and whether all of it is gone
+SHOWN = ((False, False), (False, True), (True, True), (None, False))  # what is left, and whether machines are shown
 LOOKS = [Seen(phase, whose, *shown) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for shown in SHOWN]
 
 
@@ -302,6 +304,41 @@ def test_a_message_never_offers_to_take_a_machine_that_has_ended(status: str, id
     facts = {"machines": [machine, {**machine, "resource_id": "r-2", "status": "running"}], "ids": ["r-2"]}
     told = ending(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
     assert ("r-1" in told) is (status == "running") and "r-2" in told
+
+
+@pytest.mark.parametrize(
+    ("past", "status"),
+    [
+        (Past(), None),
+        (Past(sends=1, refused=409), 409),
+        (Past(sends=1, refused=ANSWERED_NO), ANSWERED_NO),
+        # Of two refusals the one that proves less.
+        (Past(sends=2, refused=404, put_off=True), 429),
+        (Past(sends=0, put_off=True), None),
+        # Nothing is certain yet.
+        (Past(sends=2, lost=True, refused=409), None),
+        (Past(sends=1, sent_before=True, refused=409), None),
+        (Past(sends=1, refused=409, overtaken=True), None),
+    ],
+)
+def test_which_refusal_the_registry_keeps(past: Past, status: int | None) -> None:
+    assert past.noted_refusal == status
+
+
+@pytest.mark.parametrize(
+    ("purchase", "refused", "expected"),
+    [
+        ("sent", None, Past(sent_before=True)),
+        ("sent", 409, Past()),
+        ("sent", 429, Past(put_off=True)),
+        ("sent", 503, Past(put_off=True)),
+        ("made", 429, Past(made=True)),
+        ("refused", 429, Past()),
+    ],
+)
+def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | None, expected: Past) -> None:
+    assert Past().noted(entry("o-1", purchase=purchase, provision_refused_status=refused)) == expected
+    assert Past(put_off=True, made=True).noted(entry()) == Past(put_off=True, made=True)
 
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:

@@ -86,7 +86,7 @@ class World:
             return Seen(_states.GOING_ON)
         ours = self.buyer in (US, OTHER_RUN)
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
-        return Seen(_states.GOING_ON, whose, self.runs, gone=not self.runs)
+        return Seen(_states.GOING_ON, whose, self.runs, shown=True)
 
 
 def run(world: World, number: int) -> Step | None:

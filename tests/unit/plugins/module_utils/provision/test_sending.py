@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     after,
     end_of,
     meaning_of,
+    needs_claim,
     note_of,
     registry_refusal,
 )
@@ -158,6 +159,25 @@ def test_what_was_lost_or_put_off_once_stays_so() -> None:
 )
 def test_an_objection_ends_what_is_certainly_not_under_way(past: Past, end: Do | None) -> None:
     assert end_of(past) is end
+
+
+@pytest.mark.parametrize(
+    ("step", "past", "left", "needed"),
+    [
+        (Step(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=409), [], True),
+        (Step(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), ["theirs"], True),
+        (Step(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), [], True),
+        (Step(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), ["r"], False),
+        (Step(Do.REJECTED, Why.EXPIRED), Past(sent_before=True), [], False),
+        (Step(Do.NOT_SENT, Why.EXPIRED), Past(), [], False),
+        (Step(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], False),
+    ],
+    ids=str,
+)
+def test_who_makes_room_for_another_offer_must_hold_the_purchase(
+    step: Step, past: Past, left: list[str], needed: bool
+) -> None:
+    assert needs_claim(step, past, left) is needed
 
 
 # What the registry notes
