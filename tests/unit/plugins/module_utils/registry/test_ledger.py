@@ -445,9 +445,9 @@ def merged(chance: random.Random, lives: list[list[dict[str, Any]]]) -> list[str
 def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
     """Most purchases are never parsed as a whole. Compared with all lines at once, whatever is odd about some."""
     chance = random.Random(seed)
-    texts = merged(chance, [life(chance, number) for number in range(chance.randrange(1, 9))])
+    texts = merged(chance, [life(chance, number) for number in range(chance.randrange(1, 30))])
     since = chance.choice([0.0, 0.0, BEGIN + 3600.5, BEGIN + 7201])
-    numbers = chance.sample(range(9), chance.randrange(3))
+    numbers = chance.sample(range(30), chance.randrange(3))
     known = {f"gpu-{number % 3}": read_entry(made(f"o-{number}")) for number in numbers}
     held = [line for host, entry in known.items() for line in [line_of(host, entry)] if line]
     book = Book(held, since)
