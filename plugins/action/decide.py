@@ -41,7 +41,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import slice_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import asked_hosts, names, slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
@@ -58,12 +58,12 @@ preload()  # before Ansible forks its workers
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_ASKED = ("provision_hosts", "order_names", "awx_job_template_name", "awx_workflow_job_name")
+_ASKED = ("provision_hosts", "order_names", "quote", "awx_job_template_name", "awx_workflow_job_name")
 # The steps of job templates that need no answer.
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
 # These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
-_OF_ALL = ("named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
+_OF_ALL = ("order", "named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
 
 # What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
 _PLAYBOOKS = {
@@ -297,11 +297,33 @@ class ActionModule(InProcessAction):
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """Which hosts were asked for, by whatever variable."""
-        group = str(task_vars.get("provision_group") or "gpu")
+        group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
+        variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
+        (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
+        with contextlib.suppress(ValueError):  # which the operation raises again
+            named = names(asked, group, variable)
+        patterns = _hosts.Patterns(task_vars, self._loader, dict.fromkeys(named, (group,))) if limit else None
         return {
-            "variables": {name: task_vars[name] for name in _ASKED if name in task_vars},
-            "group": group,
+            "variables": variables,
             "has_members": bool((task_vars.get("groups") or {}).get(group)),
+            "limited": patterns.limited(str(limit)) if patterns else None,
+            **(self._machines_of(named, task_vars) if self._task.args.get("find") else {}),
+        }
+
+    def _machines_of(self, hosts: list[str], task_vars: Variables) -> dict[str, t.Any]:
+        """What the inventory knows of the machines of these hosts: the ``further`` ones of clusters; who lacks one."""
+        known = set(_hosts.inventory(task_vars))
+        owned = {host: _hosts.owned(host, task_vars) if host in known else [] for host in hosts}
+        ids = {each for found in owned.values() for each in found}
+        lacking = [host for host in hosts if not owned[host]]
+        remembered = {} if known.issuperset(lacking) else self._remembered()
+        rows = {
+            host: remembered.get(host) or self._hosts.described(host if host in known else "localhost")
+            for host in lacking
+        }
+        return {
+            "further": [name for name, own in self._numbered(hosts, task_vars).items() if own and ids.issuperset(own)],
+            "lacking": {host: row["project"] for host, row in rows.items() if row},
         }
 
     # What each step of an end needs

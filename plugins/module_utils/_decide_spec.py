@@ -9,7 +9,7 @@ module util is private to the collection.
 
 from __future__ import annotations
 
-from ._spec import PROCURE_OFFER, Spec
+from ._spec import API, PROCURE_OFFER, Spec
 
 _STEP: Spec = {
     "step": {"type": "str", "required": True},
@@ -73,6 +73,11 @@ ORDER: Spec = {
     "variables": {"type": "dict", "default": {}},
     "group": {"type": "str", "required": True},
     "has_members": {"type": "bool", "default": False},
+    "limited": {"type": "list", "elements": "str"},
+    "find": {"type": "bool", "default": False},
+    "lacking": {"type": "dict", "default": {}},
+    "further": {"type": "list", "elements": "str", "default": []},
+    "api_url": API["api_url"],
 }
 
 END: Spec = {

@@ -89,6 +89,11 @@ options:
       - For O(step=named) the group of a host that only the registry knows, where the registry does not name its groups.
     type: str
     default: gpu
+  find:
+    description:
+      - For O(step=order) whether RV(reached) has machines that the inventory does not know, but the shared registry.
+    type: bool
+    default: false
   forget:
     description:
       - For O(step=end) the ids of machines that the API does not know, and that a person says are gone.
@@ -248,6 +253,20 @@ hosts:
 add:
   description: For O(step=named) those of them that the inventory does not have, with C(name) and C(groups).
   returned: always
+  type: list
+  elements: dict
+group:
+  description: For O(step=order) the group that the plays of this run are for.
+  returned: success
+  type: str
+added:
+  description: For O(step=order) the hosts that a play must add, with C(name) and C(groups).
+  returned: success
+  type: list
+  elements: dict
+reached:
+  description: For O(step=order) how machines of earlier jobs are reached, as variables of hosts with C(name).
+  returned: success
   type: list
   elements: dict
 audit:

@@ -122,7 +122,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "id": uuid.uuid4().hex,
         "registry_mark": registry_mark(given["provision_registry_url"]),
         "host": host,
-        "groups": list(task_vars["group_names"]),
+        "groups": order.lasting(task_vars["group_names"]),
         # Those that the role knows are in each declaration of each host, for nothing.
         "variables": sorted(unknown([*task_vars, *asked])),
         **{key: given[name] for key, name in _WANTED.items()},

@@ -73,6 +73,12 @@ def complete(host: str, task: t.Any, play: t.Any, task_vars: Variables) -> dict[
     return {**found, **{name: task_vars[name] for name in _OF_THE_TASK if name in task_vars}}
 
 
+def owned(host: str, task_vars: Variables) -> list[str]:
+    """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin."""
+    own = raw(host, task_vars)
+    return list(own.get("provision_resource_ids") or filter(None, [own.get("supply_resource_id")]))
+
+
 def declaration_of(own: Variables) -> Variables:
     """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
     declarations = (own.get("provision__declared") or {}).get("declarations") or {}
@@ -413,3 +419,8 @@ class Patterns:
         except Exception as error:  # of regular expressions, ranges and indices
             shown = printable(str(pattern), 60)
             raise AnsibleActionFail(f"{self._variable}: '{shown}' is no pattern of hosts: {error}") from error
+
+    def limited(self, limit: str) -> list[str]:
+        """The hosts that ``--limit`` leaves."""
+        self._manager.subset(limit)
+        return self.hosts("all")

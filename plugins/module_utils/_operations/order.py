@@ -5,22 +5,52 @@
 
 from __future__ import annotations
 
+import secrets
+import typing as t
+
 from .. import _decide_spec
 from .._operation import Failure, Operation, Params, Result
 from .._provision import order
+from ._registries import Registries
+from .registered import registered
 
 
 def order_of(params: Params, check_mode: bool) -> Result:
-    """The hosts to add to the group, and how those of an earlier job are reached.
+    """The hosts to add, how those of an earlier job are reached, and the group that the plays of this run are for.
 
-    Raises Failure (invalid) for names that are none, and if the group stays empty.
+    That is a group of this run's own for hosts that are named: a list of names in a play could mean groups, and other
+    hosts of their group have no part in the order. Raises Failure (invalid) for an order that cannot be carried out.
     """
     group = params["group"]
     try:
-        added, reached = order.hosts_of(params["variables"], group, has_members=params["has_members"])
+        found = order.order_of(params["variables"], group, has_members=params["has_members"], limited=params["limited"])
     except ValueError as error:
         raise Failure(str(error), "invalid") from None
-    return {"changed": False, "group": group, "added": added, "reached": reached}
+    run_group = f"{order.RUN_GROUP}{secrets.token_hex(4)}" if found.hosts else group
+    registered = _registered(params, found.hosts)
+    further = [*params["further"], *(each["name"] for each in registered if each["name"] not in found.hosts)]
+    return {
+        "changed": False,
+        "group": run_group,
+        "added": [{"name": host, "groups": [group, run_group]} for host in (*found.hosts, *further)],
+        "reached": [*found.reached, *registered],
+        "warnings": [order.left_out(found.left_out)] if found.left_out else [],
+    }
+
+
+def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any]]:
+    """How the machines of these hosts are reached that the inventory does not know (``lacking``, with their projects).
+
+    By the shared registry; files beside the inventory Ansible reads by itself. Raises Failure.
+    """
+    lacking = {host: project for host, project in params["lacking"].items() if host in hosts}
+    projects = dict.fromkeys(lacking.values()) if params["registry_url"] else {}
+    machines = [each for project in projects for each in registered(Registries.of(params), project).values()]
+    return [
+        {"name": each.host, **each.address, **each.variables}
+        for each in machines
+        if each.owner in lacking and each.address
+    ]
 
 
 ORDER = Operation(order_of, _decide_spec.ORDER)

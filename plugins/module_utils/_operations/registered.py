@@ -20,11 +20,17 @@ _KEPT = ("provision_procured_offer_id", "provision_resource_ids", "provision_pri
 
 @dataclass(frozen=True)
 class Registered:
-    """A machine under the name that it has as a host, with what its registry says of it."""
+    """A machine under the name that it has as a host, with what its registry says of it.
+
+    ``owner``: the host that bought it, which has a cluster's further machines, too. ``address``: how it was reached
+    when it was registered; empty if it never was.
+    """
 
     host: str
+    owner: str
     variables: Variables
     groups: tuple[str, ...]
+    address: Variables
 
 
 def registered(registries: Registries, project: str) -> dict[str, Registered]:
@@ -60,4 +66,5 @@ def _machines(host: str, variables: Variables, known_hosts: str) -> t.Iterator[t
         if machine is not None:
             arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)
             own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
-        yield resource_id, Registered(machine.name if machine else names[number], own, entry.groups)
+        address = {name: machine.connection.get(name) for name in registration.ADDRESS} if machine else {}
+        yield resource_id, Registered(machine.name if machine else names[number], host, own, entry.groups, address)

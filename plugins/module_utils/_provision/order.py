@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import dataclass
 
 from .._text import number_of, printable
 from . import messages
@@ -26,6 +27,8 @@ _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# What the group begins with that is made for the hosts of an order, for one run.
+RUN_GROUP = "supply_order_"
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
@@ -38,27 +41,67 @@ _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 APPROVAL = "Quote again, and approve the new quote."
 
 
-def hosts_of(variables: Answers, group: str, *, has_members: bool) -> tuple[list[str], list[Variables]]:
-    """The hosts to add to the group, and how those of an earlier job are reached. ``has_members``: of the group.
+@dataclass(frozen=True)
+class Order:
+    """The hosts that an order names, and rows that say how some of them are reached.
 
-    Raises ValueError for names that are none, in a slice of a job, and if the group stays empty.
+    ``left_out``: those that ``--limit`` leaves out, which the order does not cover.
     """
-    # A survey's answer of another name, since it would hide an artifact of the same name.
-    variable = next((name for name in _ASKED if variables.get(name) not in _NOTHING), _ASKED[0])
-    asked = variables.get(variable)
+
+    hosts: tuple[str, ...] = ()
+    reached: tuple[Variables, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Container[str] | None = None) -> Order:
+    """The hosts that are ordered by name, number or artifact; none if the order is for the whole group.
+
+    ``has_members``: of the group. ``limited``: the hosts that ``--limit`` leaves, None without it.
+
+    Raises ValueError for names that are none, in a slice of a job, if the limit leaves out each name, and if there is
+    no host at all.
+    """
+    variable, asked = asked_hosts(variables)
     found, template = names(asked, group, variable), slice_of(variables)
     if template and found and not isinstance(asked, t.Mapping):
         raise ValueError(sliced_names(template))
     if not (has_members or found):
         raise ValueError(f"{messages.no_hosts(group)} {NOTHING_SENT}")
+    inside = tuple(name for name in found if limited is None or name in limited)
+    if found and not inside:
+        raise ValueError(f"{left_out(found)} {NOTHING_SENT}")
     known = published(asked)
-    return found, [{"name": name, **known[name]} for name in found if name in known]
+    return Order(
+        inside,
+        tuple({"name": name, **known[name]} for name in inside if name in known),
+        tuple(name for name in found if name not in inside),
+    )
+
+
+def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
+    """The variable that names the hosts of an order, and its value: their names, or what was approved."""
+    # A survey's answer of another name, since it would hide an artifact of the same name.
+    variable = next((name for name in _ASKED if variables.get(name) not in _NOTHING), "")
+    quote = variables.get("quote")
+    if not variable and isinstance(quote, t.Mapping) and isinstance(quote.get("hosts"), t.Mapping):
+        return "quote", list(quote["hosts"])
+    return variable or _ASKED[0], variables.get(variable)
+
+
+def left_out(hosts: t.Sequence[str]) -> str:
+    """That ``--limit`` excludes these hosts of an order."""
+    return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
+
+
+def lasting(groups: t.Iterable[str]) -> list[str]:
+    """The groups that outlive a run."""
+    return [group for group in groups if not group.startswith(RUN_GROUP)]
 
 
 def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
     """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
 
-    Raises ValueError that names the variable for what is neither.
+    Each host once. Raises ValueError that names the variable for what is neither.
     """
     number = str(asked).strip() if isinstance(asked, (str, int)) else ""
     if re.fullmatch(r"[0-9]{1,5}", number):
@@ -78,7 +121,7 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
             f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
             f" {NOTHING_SENT}"
         )
-    return found
+    return list(dict.fromkeys(found))
 
 
 def slice_of(variables: Answers) -> str:

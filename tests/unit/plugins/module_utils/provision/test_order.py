@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     APPROVAL,
+    RUN_GROUP,
     approved,
     asked_for,
-    hosts_of,
+    lasting,
     names,
+    order_of,
     ordered,
     published,
     slice_of,
@@ -201,13 +203,19 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
         ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
         ({"provision_hosts": "", "order_names": "b"}, ["b"]),
         ({"provision_hosts": {"a": REACHED}}, ["a"]),
+        ({"quote": {"hosts": {"a": {}, "b": {}}}}, ["a", "b"]),
+        ({"quote": {"hosts": {"a": {}, "b": {}}}, "order_names": "b"}, ["b"]),
+        ({"quote": "no quote"}, []),
+        ({"provision_hosts": "a,b,a"}, ["a", "b"]),
         ({}, []),
     ],
 )
 def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> None:
-    found, reached = hosts_of(variables, "gpu", has_members=True)
-    assert found == added
-    assert [each["name"] for each in reached] == (["a"] if isinstance(variables.get("provision_hosts"), dict) else [])
+    order = order_of(variables, "gpu", has_members=True)
+    assert list(order.hosts) == added
+    is_artifact = isinstance(variables.get("provision_hosts"), dict)
+    assert [each["name"] for each in order.reached] == (["a"] if is_artifact else [])
+    assert order.left_out == ()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +228,7 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
 )
 def test_an_order_for_nothing_is_refused(variables: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        hosts_of(variables, "gpu", has_members=False)
+        order_of(variables, "gpu", has_members=False)
 
 
 ANYTHING = st.recursive(
@@ -233,7 +241,7 @@ ANYTHING = st.recursive(
 @given(asked=ANYTHING)
 def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variable: str, asked: Any) -> None:
     try:
-        found, _reached = hosts_of({variable: asked}, "gpu", has_members=False)
+        found = order_of({variable: asked}, "gpu", has_members=False).hosts
     except ValueError as error:
         assert variable in str(error) or "cannot name a machine" in str(error) or "no host in the group" in str(error)
         return
@@ -245,7 +253,7 @@ def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variab
 @pytest.mark.parametrize("asked", [True, 1.5, [True], [1.5], [["gpu-1"]], [None], "true", "None", {1.5: {}}], ids=str)
 def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"Nothing was sent\."):
-        hosts_of({"provision_hosts": asked}, "gpu", has_members=True)
+        order_of({"provision_hosts": asked}, "gpu", has_members=True)
 
 
 @given(
@@ -257,3 +265,25 @@ def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, valu
         assert name in found["refused"] or "quote" in found["refused"]
     if name.startswith("order_") and isinstance(value, (bool, list, dict)):
         assert name in found["refused"]
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "gpu-1", "gpu-2", "web"]), max_size=4)
+
+
+@given(NAMES, st.none() | NAMES, st.booleans())
+def test_an_order_covers_what_it_names_within_the_limit(
+    asked: list[str], limited: list[str] | None, has_members: bool
+) -> None:
+    wanted = [name for name in dict.fromkeys(asked) if limited is None or name in limited]
+    try:
+        order = order_of({"provision_hosts": asked}, "gpu", has_members=has_members, limited=limited)
+    except ValueError as error:
+        assert not wanted and (asked or not has_members)
+        assert all(name in str(error) for name in asked)
+    else:
+        assert list(order.hosts) == wanted
+        assert {*order.hosts, *order.left_out} == {*asked}
+
+
+def test_the_group_of_a_run_is_in_no_registry() -> None:
+    assert lasting(["gpu", f"{RUN_GROUP}12ab", "all"]) == ["gpu", "all"]

@@ -1,0 +1,83 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An order covers the hosts that it names, whatever else the inventory and the registry have."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from conftest import PROCURE, MakeProject, Project, Run, core
+from project import extra
+from simulator import Offer
+
+STRANGERS = ["gpu-7", "gpu-8", "gpu-9"]
+
+
+@pytest.fixture
+def fleet(make_project: MakeProject, registry: str) -> Project:
+    """A project with a shared registry and live machines of three hosts in the group; nothing is reached by SSH."""
+    project = make_project([Offer() for _number in range(8)], provision_seconds=0)
+    project.declare(STRANGERS, provision_reach=False, provision_registry_url=registry)
+    assert project.provision().returncode == 0
+    project.simulator.requests.clear()
+    return project
+
+
+def names(run: Run) -> set[str]:
+    """The hosts in the recaps."""
+    return set(re.findall(r"^(\S+) +: ok=", run.output, re.MULTILINE))
+
+
+def assert_names_no_stranger(run: Run) -> None:
+    assert not re.search("|".join(STRANGERS), run.output), run.output
+
+
+@core
+def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
+    quote = fleet.play("compute_index.supply.quote", *extra({"provision_hosts": "b-1"}))
+    assert quote.returncode == 0, quote.output
+    assert_names_no_stranger(quote)
+
+    run = fleet.provision("-e", "provision_hosts=b-1")
+    assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
+    assert_names_no_stranger(run)
+    bought = [each.request["resource_name"] for each in fleet.simulator.purchases]
+    assert sorted(bought) == ["b-1", *STRANGERS]
+
+    # A name that is a group, too, is a host.
+    again = fleet.provision("-e", "provision_hosts=b-1,gpu", "--check")
+    assert "cannot name a machine" in again.text and again.returncode != 0
+    assert fleet.requests(*PROCURE) == 1
+
+
+def test_an_approved_quote_covers_the_hosts_that_it_names(fleet: Project) -> None:
+    quote = fleet.play("compute_index.supply.quote", "-e", "provision_hosts=2", ANSIBLE_SHOW_CUSTOM_STATS="1")
+    assert (quote.returncode, names(quote)) == (0, {"localhost", "gpu-1", "gpu-2"}), quote.output
+    approved = json.loads(quote.output.split("RUN: ")[1])["quote"]
+    run = fleet.provision(quote=approved)
+    assert (run.returncode, names(run)) == (0, {"localhost", "gpu-1", "gpu-2"}), run.output
+    assert_names_no_stranger(run)
+
+
+def test_a_limit_that_excludes_hosts_of_an_order_names_them(fleet: Project, registry: str) -> None:
+    fleet.declare([*STRANGERS, "gpu-1"], provision_reach=False, provision_registry_url=registry)
+    none = fleet.provision("-e", "provision_hosts=b-1,b-2", "--limit", "gpu-1")
+    assert none.returncode != 0 and "--limit excludes b-1, b-2, which the order names." in none.text, none.output
+    some = fleet.provision("-e", "provision_hosts=gpu-1,b-2", "--limit", "gpu-1")
+    assert (some.returncode, names(some)) == (0, {"gpu-1"}), some.output
+    assert "--limit excludes b-2, which the order names." in some.text
+    assert fleet.requests(*PROCURE) == 1
+
+
+@core
+def test_configure_finds_the_machines_of_an_order_in_the_registry(make_project: MakeProject, registry: str) -> None:
+    project = make_project()
+    project.declare(["gpu-7"], provision_registry_url=registry)
+    assert project.provision("-e", "provision_hosts=b-1,gpu-7").returncode == 0
+    run = project.play("compute_index.supply.configure", "-e", "order_names=b-1")
+    assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
+    assert_names_no_stranger(run)
