@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 
 import pytest
+import yaml
 
 from conftest import PROCURE, MakeProject, Project, Run, core
 from project import extra
 from simulator import Offer
 
+SEED = int(os.environ.get("SUPPLY_TEST_SEED") or 1)
 STRANGERS = ["gpu-7", "gpu-8", "gpu-9"]
 
 
@@ -81,3 +85,29 @@ def test_configure_finds_the_machines_of_an_order_in_the_registry(make_project: 
     run = project.play("compute_index.supply.configure", "-e", "order_names=b-1")
     assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
     assert_names_no_stranger(run)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_ordered_nobody_else_has_a_part_in_it(make_project: MakeProject, registry: str, seed: int) -> None:
+    """Random inventories, registries and orders. Names are of hosts, of other groups' hosts, or new."""
+    dice = random.Random(f"{SEED} {seed}")
+    pool = ["alpha", "beta", "gamma", "gpu-1", "gpu-2", "omega", "web"]
+    project = make_project([Offer() for _name in range(2 * len(pool))], provision_seconds=0)
+    members = dice.sample(pool, 4)
+    project.declare(members, provision_reach=False, provision_registry_url=registry)
+    inventory = yaml.safe_load(project.inventory.read_text())
+    others = [name for name in pool if name not in members]
+    inventory["web"] = {"hosts": dict.fromkeys(dice.sample(others, 1))}
+    project.inventory.write_text(yaml.safe_dump(inventory))
+    live = dice.sample(members, 2)
+    assert project.provision("-e", f"provision_hosts={','.join(live)}").returncode == 0
+
+    ordered = [["gpu-1", "gpu-2"], dice.sample([name for name in pool if name != "web"], dice.randint(1, 3))][seed % 2]
+    word = str(len(ordered)) if ordered == ["gpu-1", "gpu-2"] else ",".join(ordered)
+    before = len(project.simulator.purchases)
+    run = project.provision("-e", f"provision_hosts={word}")
+    assert (run.returncode, names(run)) == (0, {"localhost", *ordered}), run.output
+    bought = {each.request["resource_name"] for each in project.simulator.purchases[before:]}
+    assert bought == {*ordered} - {*live}
+    strangers = {*pool} - {*ordered, "web"}
+    assert not [name for name in strangers if name in run.output], run.output
