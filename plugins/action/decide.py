@@ -302,7 +302,9 @@ class ActionModule(InProcessAction):
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
-        patterns = _hosts.Patterns(task_vars, self._loader, dict.fromkeys(named, (group,))) if limit else None
+        patterns = (
+            _hosts.Patterns(task_vars, self._loader, "--limit", dict.fromkeys(named, (group,))) if limit else None
+        )
         return {
             "variables": variables,
             "has_members": bool((task_vars.get("groups") or {}).get(group)),

@@ -45,7 +45,9 @@ def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any
     """
     lacking = {host: project for host, project in params["lacking"].items() if host in hosts}
     projects = dict.fromkeys(lacking.values()) if params["registry_url"] else {}
-    machines = [each for project in projects for each in registered(Registries.of(params), project).values()]
+    machines = [
+        each for project in projects for each in registered(Registries.of(params, read_only=True), project).values()
+    ]
     return [
         {"name": each.host, **each.address, **each.variables}
         for each in machines
