@@ -143,7 +143,7 @@ def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, do
 
     def seen(plan: Any, *pages: dict[str, Any]) -> Case:
         api: Any = Account([own, before], *pages)
-        return _Observer(api, Registries(None, ""), [plan]).observed(bought)
+        return _Observer(api, Registries(None, "", read_only=False), [plan]).observed(bought)
 
     plan = {**planned(), "attempts": []}
     assert len(seen(plan, {**before, "status": word}).namesakes) == doubles

@@ -603,7 +603,7 @@ def test_a_conflict_over_an_offer_that_is_bought_by_now_tells_only_by_name_whose
 def test_a_refusal_that_does_not_speak_of_the_offer_holds_if_nobody_can_be_asked(
     queue: RequestQueue, buy: Any, code: int
 ) -> None:
-    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, {}, 500, times=2)
+    free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, {}, 500, times=2)
     result = buy(settle_timeout=3)
     assert (result["outcome"], result["status_code"]) == ("rejected", code)
 
@@ -611,7 +611,7 @@ def test_a_refusal_that_does_not_speak_of_the_offer_holds_if_nobody_can_be_asked
 @pytest.mark.parametrize("code", [404, 409, 410])
 def test_a_refusal_that_speaks_of_the_offer_needs_a_look(queue: RequestQueue, buy: Any, code: int) -> None:
     # A gateway that sent the purchase twice hands on the second answer.
-    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, {}, 500, times=2)
+    free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, {}, 500, times=2)
     msg = assert_failed(buy(settle_timeout=3), "unknown_outcome", "unknown", code)
     assert "MAY BE BOUGHT" in msg and f"{STATUS_PATH} answered 500" in msg
 
@@ -731,7 +731,7 @@ BUSY = pytest.mark.parametrize(("code", "wait"), [(429, None), (429, "9"), (503,
 
 
 def busy(queue: RequestQueue, code: int, wait: str | None) -> RequestQueue:
-    return queue.expect(*POST, {}, code, headers={} if wait is None else {"Retry-After": wait})
+    return queue.expect(*POST, NOT_FOUND, code, headers={} if wait is None else {"Retry-After": wait})
 
 
 @BUSY
@@ -787,7 +787,7 @@ def test_a_module_alone_is_never_told_of_a_success_that_nothing_proves(
     queue: RequestQueue, buy: Any, code: int, ids: list[str]
 ) -> None:
     """It asked for no name and keeps no registry: another customer may have bought the offer."""
-    free(queue).expect(*POST, {}, code)
+    free(queue).expect(*POST, NOT_FOUND, code)
     state = status("provisioning", resource_ids=ids)
     is_ours = code == 503 and bool(ids)  # never answered, and there is a machine of it on this account
     for _time in range(1 if is_ours else 2):
@@ -805,7 +805,8 @@ def test_a_module_alone_is_never_told_of_a_success_that_nothing_proves(
 
 def test_a_machine_of_the_offer_that_has_ended_is_offered_to_nobody(queue: RequestQueue, buy: Any) -> None:
     free(queue).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
-    expect_resources(queue, resource(name="colleague", status="deleted"))
+    gone = resource(name="colleague", status="deleted")
+    expect_resources(queue, gone).expect("GET", f"/resources/{RESOURCE_ID}", gone, query={"force_refresh": "true"})
     msg = assert_failed(buy(resource_name="trainer"), "conflict", "rejected", 409)
     assert "its machines have ended" in msg and "adopt" not in msg and "MAY BE" not in msg
 
@@ -823,7 +824,7 @@ def test_a_purchase_is_not_sent_again_if_nobody_says_that_it_may(
 def test_a_refusal_of_what_was_sent_again_does_not_speak_for_the_first(
     queue: RequestQueue, buy: Any, code: int
 ) -> None:
-    free(busy(free(queue), 503, "9")).expect(*POST, {}, code)
+    free(busy(free(queue), 503, "9")).expect(*POST, NOT_FOUND, code)
     queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
     result = buy(api_retries=2)
     assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])

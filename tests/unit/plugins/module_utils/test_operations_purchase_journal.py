@@ -272,7 +272,11 @@ def kept_as(path: Path, left: str, later: dict[str, Any]) -> bool:
 
 ANSWERS = pytest.mark.parametrize(
     ("reply", "code"),
-    [*(({}, code) for code in (400, 403, 404, 409, 410, 422, 429, 503)), (LOST, 200), (procurement("available"), 200)],
+    [
+        *((NOT_FOUND, code) for code in (400, 403, 404, 409, 410, 422, 429, 503)),
+        (LOST, 200),
+        (procurement("available"), 200),
+    ],
     ids=str,
 )
 
@@ -305,8 +309,9 @@ def test_a_run_that_was_suspended_while_its_journal_came_into_other_hands_stops(
     free(queue).expect(*POST, reply, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
     if gone:
         bought(queue, resource(name="trainer", status="deleted"))
+        queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(status="deleted"), query={"force_refresh": "true"})
     else:
-        queue.expect("GET", STATUS_PATH, {}, 404, times=3 if reply is LOST or code in (409, 503) else 1)
+        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if reply is LOST or code in (409, 503) else 1)
     result = buy(api_retries=3)
     assert queue.count(*POST) == 1
     if gone and (reply is LOST or code in (200, 503)):
@@ -391,7 +396,8 @@ def test_a_purchase_that_was_put_off_before_its_run_died_may_be_ours(queue: Requ
     assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID]) and "was sent and put off" in result["msg"]
     assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
     assert kept(path) == {**SENT, "provision_refused_status": 429}
-    bought(queue, resource(name="vm-1", status="deleted"))
+    gone = resource(name="vm-1", status="deleted")
+    bought(queue, gone).expect("GET", f"/resources/{RESOURCE_ID}", gone, query={"force_refresh": "true"})
     assert outcome(buy()) == ("not_sent", "conflict", []) and kept(path)["provision_purchase"] == "refused"
 
 

@@ -24,6 +24,7 @@ from request_queue import LOST, RequestQueue
 from samples import (
     BASE,
     KEY,
+    NOT_FOUND,
     OFFER_ID,
     OFFER_PATH,
     OTHER_ID,
@@ -324,12 +325,13 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothin
 ) -> None:
     """``is_readable``: the API still shows machines that were deleted."""
     meanwhile(monkeypatch, lambda: other(registry_url))
-    free(queue).expect(*POST, {}, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
+    free(queue).expect(*POST, NOT_FOUND, code, headers={"Retry-After": "2"} if code in (429, 503) else None)
     if is_readable:
         queue.expect("GET", STATUS_PATH, BOUGHT)
         queue.expect("GET", "/resources", [resource(status="deleted")], query={"offer_id": OFFER_ID})
+        queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(status="deleted"), query={"force_refresh": "true"})
     else:
-        queue.expect("GET", STATUS_PATH, {}, 404, times=3 if code in (409, 503) else 1)
+        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if code in (409, 503) else 1)
     result = buy(api_retries=3)
     assert queue.count(*POST) == 1
     if is_readable and code == 503:
@@ -354,7 +356,7 @@ def test_a_controller_that_sleeps_while_it_looks_at_a_refusal_buys_nothing_else_
     """The refusal was noted while the claim was still its own."""
     looks: list[Callable[[], object]] = [lambda: None, lambda: other(registry_url), lambda: None]
     meanwhile(monkeypatch, lambda: looks.pop(0)(), "offer_status")
-    free(queue).expect(*POST, {}, code).expect("GET", STATUS_PATH, {}, 404, times=2 if code == 409 else 1)
+    free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, NOT_FOUND, 404, times=2 if code == 409 else 1)
     result = buy(settle_timeout=3)
     assert outcome(result) == ("unknown", "unknown_outcome", []) and "in other hands" in result["msg"]
     assert states(registry_url) == LEFT[other]
