@@ -16,13 +16,11 @@ from .._operation import Failure, Operation, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
 from .._provision.extending import Extension, Wish
-from .._registry._protocol import Claimed, Registry, RegistryError
+from .._registry._protocol import Registry, RegistryError, anew
 from ._leases import Sweeps
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
-
-_TRIES = 5  # of a change to an entry that others change at the same moment
 
 
 def extend(params: Params, check_mode: bool) -> Result:
@@ -70,18 +68,15 @@ def _extended(
     wish = extending.limited(wish, raw["lease_max"], raw["max_bill"])
     if registry is None:
         raise ValueError(messages.NO_REGISTRY_TO_EXTEND)
-    for left in reversed(range(_TRIES)):
+
+    def step() -> tuple[Extension, float | None]:
         entry = read_entry(registry.read())
         found = extending.extend(raw["host"], entry, wish, registry.clock())
-        if found.refusal or check_mode:
-            break
-        try:
+        if not (found.refusal or check_mode):
             registry.alter(extending.noted(found))
-            break
-        except Claimed:
-            if not left:
-                raise
-    return found, lease.moment_of(entry.ends_at)
+        return found, lease.moment_of(entry.ends_at)
+
+    return anew(step)
 
 
 EXTEND = Operation(extend, {**_spec.API, **_decide_spec.EXTEND}, BLANK)

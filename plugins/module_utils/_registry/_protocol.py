@@ -18,10 +18,13 @@ from .._provision.entry import read_entry
 from .._provision.spending import Bill
 from .._text import same_url
 
+Decided = t.TypeVar("Decided")
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
 # Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
 LONGEST_POST = 1800.0
+
+_TRIES = 5  # to alter an entry that others alter at the same moment
 
 # Why a purchase has ended, in the ledger
 DECOMMISSIONED = "decommissioned"
@@ -48,6 +51,9 @@ class Claimed(RegistryError):
 
     def __init__(self, where: str, variables: Variables) -> None:
         entry = self.entry = read_entry(variables)
+        if entry.is_empty and not entry.held_by:
+            super().__init__(f"{where} says nothing of this host any more: another run has ended what it named.")
+            return
         ids, verb = ", ".join(entry.resource_ids), "owns" if entry.is_made else "is buying"
         what = f"offer {entry.offer_id or 'unknown'}{f' ({ids})' if ids else ''}"
         when = f", since {entry.journaled_at}" if entry.journaled_at else ""
@@ -122,6 +128,17 @@ class Registry(t.Protocol):
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
+
+
+def anew(step: t.Callable[[], Decided]) -> Decided:
+    """The result of a step that reads an entry, decides by it and alters it, taken anew if another run changes it then.
+
+    Raises Claimed if that happens time and again.
+    """
+    for _try in range(_TRIES - 1):
+        with contextlib.suppress(Claimed):
+            return step()
+    return step()
 
 
 @dataclass(frozen=True)
