@@ -14,13 +14,11 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import ATTEMPT, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
-ATTEMPT = 15  # seconds that one attempt to connect may take
 QUIET = 10.0  # seconds that need no word
-# A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
-ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 
 
 class ActionModule(ActionBase):
@@ -37,7 +35,8 @@ class ActionModule(ActionBase):
             wait = boot.Wait(_limits(options))
         except ValueError as error:
             return _result(boot.Wait(boot.Limits(0, 0)), boot.Step(str(error), failed=True), None, 0)
-        self._prepare_connection(wait.limits)
+        # Repeating is our own task.
+        limit_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
         host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
         progress = Progress(host, QUIET)
         report, stale = None, True  # a shared connection of before may lead nowhere
@@ -62,15 +61,6 @@ class ActionModule(ActionBase):
             time.sleep(step.pause)
             if os.getppid() != parent:
                 raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for this machine any more.")
-
-    def _prepare_connection(self, limits: boot.Limits) -> None:
-        """Bound each attempt, whatever the configuration says: repeating is our own task."""
-        if self._connection.transport == "ssh":
-            self._connection.set_option("timeout", max(1, min(ATTEMPT, int(limits.connect))))
-            self._connection.set_option("reconnection_retries", 0)
-            arguments = self._connection.get_option("ssh_extra_args")
-            # The first value counts for ssh, so the user's own stay in force.
-            self._connection.set_option("ssh_extra_args", f"{arguments or ''} {ALIVE}".strip())
 
     def _connect(self, stale: bool) -> None:
         """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""

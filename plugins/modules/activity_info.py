@@ -16,6 +16,8 @@ description:
     machine that has none. What the sampler itself cannot tell, such as a GPU of which C(nvidia-smi) says nothing,
     counts as use.
   - The connection that the module itself uses is not counted.
+  - With the connection plugin C(ssh) a machine that freezes is noticed after some 15 seconds. If the C(timeout) of the
+    task is over, no process of the task is left on the controller.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -77,6 +79,11 @@ evidence:
   returned: success
   type: str
   sample: 8 GPUs at 0 %, no SSH connection, load 0.02; last in use at 2026-11-27 03:00 UTC (GPU 7 at 97 %)
+asked_at:
+  description: When the machine was asked, by the controller's clock, in seconds since 1970.
+  returned: always
+  type: float
+  sample: 1795820400.25
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -110,8 +110,7 @@ def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
     operation = getattr(importlib.import_module(names[0]), module.upper(), None)
     if operation is None:  # two look at the machine that they run on, the others work on the controller only
-        on_machine = module in ("machine_info", "activity_info")
-        assert on_machine or module in ("wait_for_boot", "decide")
-        assert (PLUGINS / "action" / f"{module}.py").exists() != on_machine
+        assert module in ("machine_info", "activity_info", "last_command", "wait_for_boot", "decide")
+        assert (PLUGINS / "action" / f"{module}.py").exists() != (module == "machine_info")
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation

@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: last_command
+short_description: Runs a command on a machine that may be frozen
+version_added: 1.0.0
+description:
+  - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what M(ansible.builtin.shell)
+    does with a plain command line.
+  - A machine that freezes is noticed after some 15 seconds. If the C(timeout) of the task is over, no process of the
+    task is left on the controller, not even if C(ansible-playbook) was killed.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It runs nothing, and is skipped.
+  diff_mode:
+    support: none
+  idempotent:
+    support: N/A
+options:
+  cmd:
+    description:
+      - The command line for C(/bin/sh).
+    type: str
+    required: true
+notes:
+  - With other connection plugins than C(ssh) the C(timeout) of the task alone is its limit.
+seealso:
+  - module: compute_index.supply.activity_info
+  - module: ansible.builtin.shell
+"""
+
+EXAMPLES = r"""
+- name: Save checkpoints before the machine ends
+  compute_index.supply.last_command:
+    cmd: /opt/save-checkpoints
+  timeout: 300
+"""
+
+RETURN = r"""
+rc:
+  description: The exit code of the command.
+  returned: if it has ended
+  type: int
+  sample: 0
+stdout:
+  description: What it has printed.
+  returned: if it has ended
+  type: str
+  sample: 12 checkpoints saved
+stderr:
+  description: What it has printed as errors.
+  returned: if it has ended
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Say that this is no module: the work is begun on the controller."""
+    module = AnsibleModule(argument_spec={"cmd": {"type": "str", "required": True}}, supports_check_mode=True)
+    module.fail_json(msg="compute_index.supply.last_command is an action: it begins on the controller, as a task.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task does on a machine that may freeze: it ends when its limit says so, and leaves no process behind.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import typing as t
+from collections.abc import Iterator
+
+ATTEMPT = 15  # seconds that one attempt to connect may take
+# A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
+_ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
+
+def limit_attempts(connection: t.Any, seconds: int = ATTEMPT) -> None:
+    """Bound each attempt to connect, whatever the configuration says, and let a machine that freezes be noticed."""
+    if connection.transport == "ssh":
+        connection.set_option("timeout", seconds)
+        connection.set_option("reconnection_retries", 0)
+        arguments = connection.get_option("ssh_extra_args")
+        # The first value counts for ssh, so the user's own stay in force.
+        connection.set_option("ssh_extra_args", f"{arguments or ''} {_ALIVE}".strip())
+
+
+@contextlib.contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """Where what is done ends by an exception, such as the limit of a task, end what it has begun.
+
+    Ansible's limit ends the worker alone, be it that of a play that was killed. Its ssh would wait for ever for a
+    machine that is connected and does nothing.
+    """
+    try:
+        yield
+    except BaseException:
+        for pid in descendants(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that this one has begun, and those that they have, the latter last."""
+    parents, found = _parents(), [pid]
+    for each in found:  # which grows meanwhile
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
+    """The parent of each process; none where that cannot be told."""
+    try:
+        return dict(_parents_by_proc())
+    except OSError:
+        with contextlib.suppress(OSError):  # macOS and BSD have no such file system
+            told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)
+            pairs = (line.split() for line in told.stdout.splitlines())
+            return {int(pid): int(parent) for pid, parent in pairs}
+    return {}
+
+
+def _parents_by_proc() -> Iterator[tuple[int, int]]:
+    """Raises OSError where there is no such file system."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # of one that has ended meanwhile
+            yield int(name), int(file.read().rpartition(b")")[2].split()[1])

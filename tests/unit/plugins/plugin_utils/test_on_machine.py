@@ -1,0 +1,64 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task whose limit is over leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from unittest.mock import Mock
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    descendants,
+    leaving_nothing,
+    limit_attempts,
+)
+
+
+class LimitIsOver(BaseException):
+    """As Ansible's own is no Exception."""
+
+
+@pytest.fixture(params=["/proc", "ps"])
+def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_proc() -> None:
+        raise OSError
+
+    if request.param == "ps":
+        monkeypatch.setattr(_on_machine, "_parents_by_proc", no_proc)
+
+
+@pytest.mark.usefixtures("by")
+def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
+    # Beside a proxy that it has begun, and that ignores the end of its parent.
+    script = "trap '' TERM HUP; sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as begun:
+        assert begun.stdout is not None
+        proxy = int(begun.stdout.readline())
+        assert {begun.pid, proxy} <= set(descendants(os.getpid()))
+        with pytest.raises(LimitIsOver), leaving_nothing():
+            raise LimitIsOver
+        assert begun.wait(30) < 0
+        assert begun.stdout.read() == ""  # the proxy had it open, too
+
+
+def test_what_ends_by_itself_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        with leaving_nothing():
+            pass
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_users_own_options_of_ssh_stay_in_force() -> None:
+    connection = Mock(transport="ssh", get_option=Mock(return_value="-o ServerAliveInterval=60"))
+    limit_attempts(connection, 7)
+    options = dict(call.args for call in connection.set_option.call_args_list)
+    assert options["ssh_extra_args"].startswith("-o ServerAliveInterval=60 -o ServerAliveInterval=5 ")
+    assert (options["timeout"], options["reconnection_retries"]) == (7, 0)
+    local = Mock(transport="local")
+    limit_attempts(local)
+    assert not local.set_option.called
