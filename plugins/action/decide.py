@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, reaping
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import asked_hosts, names, slice_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
@@ -63,13 +63,16 @@ _ASKED = ("provision_hosts", "order_names", "quote", "awx_job_template_name", "a
 _SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
 
 # These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
-_OF_ALL = ("order", "named", "audit", "spend", "reap", "extend", "probe", "probe_purchase", "registry")
+_OF_ALL = ("order", "named", "audit", "spend", "reap", "reaped", "extend", "probe", "probe_purchase", "registry")
 
 # What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
 _PLAYBOOKS = {
     **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_"},
     **{"probe": "probe_", "probe_purchase": "probe_"},
 }
+
+# What a host may say by itself of its end by a sweep
+_LIMITS = ("reap_grace", "reap_before_end_timeout")
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -99,7 +102,7 @@ class ActionModule(InProcessAction):
             "ended": (ENDED, self._ended),
             "named": (NAMED, self._named),
             "audit": (AUDIT, self._audit),
-            "reap": (REAP, self._audit),
+            "reap": (REAP, self._reap),
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
             "spend": (SPEND, self._audit),
@@ -354,7 +357,7 @@ class ActionModule(InProcessAction):
             **one,
             "declares": bool(own and own["declares"]),
             # What a machine says of itself is read raw, too.
-            "activity": (batch.get(host) or {}).get("reap__activity"),
+            **_of_sweep(batch.get(host) or {}),
             "shared": _is_shared(one.get("reaped"), "place") or bool(own and own["shared"]),
             "trouble": "" if own else self._hosts.trouble_of(host),
         }
@@ -428,10 +431,21 @@ class ActionModule(InProcessAction):
             "limited": bool(task_vars.get("ansible_limit")),
         }
 
+    def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
+        known = self._audit(task_vars)
+        hosts = [host for host in _hosts.inventory(task_vars) if host not in known["unreadable"]]
+        own = {host: found for host in hosts if (found := _own(host, task_vars, _LIMITS))}
+        return {**known, "own": own, "forks": int(task_vars.get("ansible_forks") or 0)}
+
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What went wrong: in the sweep's look, and for each host that was to end."""
-        failed = [_hosts.raw(host, task_vars).get("reap__failed") for host in task_vars.get("reap__hosts") or []]
-        return {"trouble": [str(each) for each in (task_vars.get("reap__trouble"), *failed) if each]}
+        """What went wrong in the sweep's look, and what became of each host that it was to look after."""
+        found = task_vars.get("reap__found") or {}
+        own = {host: _hosts.raw(host, task_vars) for host in found.get("hosts") or []}
+        rows = [
+            {"host": host, **(each.get("reap__sweep") or {}), "failed": each.get("reap__failed"), **_of_sweep(each)}
+            for host, each in own.items()
+        ]
+        return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts; one that only a registry knows is where that is, with the limits of the group that has it."""
@@ -549,6 +563,20 @@ def _undecided(
     if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
         raise AnsibleActionFail(messages.not_declared(host))
     return hosts
+
+
+def _own(host: str, task_vars: Variables, names: t.Iterable[str]) -> dict[str, t.Any]:
+    """Those of these variables that a host has; as it stands what cannot be evaluated, which is no duration."""
+    found = {name: value for name, value in _hosts.raw(host, task_vars).items() if name in names}
+    with contextlib.suppress(AnsibleError):
+        found.update({name: task_vars["hostvars"][host][name] for name, value in found.items() if "{" in str(value)})
+    return found
+
+
+def _of_sweep(own: Variables) -> dict[str, t.Any]:
+    """What a host's machine has answered to a sweep, and what became of the last command there."""
+    activity = reaping.newest(own.get("reap__activity"), own.get("reap__activity_again"))
+    return {"activity": activity, "before": own.get("reap__before")}
 
 
 def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:

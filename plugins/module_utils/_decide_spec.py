@@ -119,11 +119,19 @@ REAP: Spec = {
     **_HOSTS,
     "by_name": {"type": "bool", "default": False},
     "limited": {"type": "bool", "default": False},
+    # Durations, as a person gave them
+    "grace": {"type": "raw"},
+    "before_end_timeout": {"type": "raw"},
+    "own": {"type": "dict", "default": {}},  # by host, where it has these itself
+    "forks": {"type": "int", "default": 0},
 }
 
 REAPED: Spec = {
-    **_STEP,
+    **_HOSTS,  # with what became of each host that was to be looked after
     "trouble": {"type": "list", "elements": "str", "default": []},
+    # What the sweep's look has found
+    "kept": {"type": "list", "elements": "str", "default": []},
+    "at": {"type": "float", "default": 0.0},
 }
 
 EXTEND: Spec = {

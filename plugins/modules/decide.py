@@ -127,6 +127,14 @@ options:
       - For O(step=reap) whether RV(due) has hosts without a registry, too, of whose machines only the name is known.
     type: bool
     default: false
+  grace:
+    description:
+      - For O(step=reap) for how long a failed last command delays an end, such as V(30m); without a unit it is minutes.
+    type: raw
+  before_end_timeout:
+    description:
+      - For O(step=reap) how long a last command may take, such as V(5m); without a unit it is seconds.
+    type: raw
   extend_by:
     description:
       - For O(step=extend) how much more time they get, such as V(4h).
@@ -378,6 +386,8 @@ def main() -> None:
             "fail_on_orphans": {"type": "bool", "default": False},
             "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
             "by_name": {"type": "bool", "default": False},
+            "grace": {"type": "raw"},
+            "before_end_timeout": {"type": "raw"},
             "extend_by": {"type": "str", "default": ""},
             "extend_until": {"type": "str", "default": ""},
             "recording": {"type": "str", "default": ""},

@@ -64,6 +64,10 @@ class Memory:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
         return self._unread.get(place, "") or self._broken.get(place, {}).get(host, "")
 
+    def has_trouble(self, place: Place) -> bool:
+        """Whether something of the place cannot be read."""
+        return bool(self._unread.get(place) or self._broken.get(place))
+
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
         for place, found in self._entries.items():

@@ -24,10 +24,11 @@ from .._provision.entry import Entry, read_entry
 from .._provision.machines import created_of, refreshed
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
-from .._provision.reaping import LastLook, Life, Sweep, Turn
+from .._provision.reaping import LastLook, Sweep, Turn
 from .._provision.spending import Bill
 from .._provision.standing import Account, doubtful
-from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError
+from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
+from .._registry._stores import Store
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
 from ._unlisted import ask_by_id, read_by_id
@@ -35,6 +36,8 @@ from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": ""}
+
+_RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
 
 _NEXT = {Action.END: "end.yml", Action.FORGET: "note.yml", Action.NOTHING: "", Action.STOP: "stop.yml"}
 
@@ -60,7 +63,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         place, look = places[one.host], None
         trouble = _trouble(raw, one, place, registries, params, memory)
         found = endings.stopped(one.host, trouble) if trouble else ending.end(one, seen, forget)
-        sweep = reaping.read_sweep(raw, place.text)
+        sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
@@ -73,6 +76,7 @@ def _trouble(
     """Why nothing ends for a host, by its registry; empty if it may."""
     reasons = (
         str(raw.get("trouble") or ""),
+        endings.wait_of(raw)[1],
         memory.trouble(place, one.host),
         one.entry.held_by and messages.held(one.host, one.entry.held_by),
         registries.left_behind(raw, params, one.entry.offer_id),
@@ -87,31 +91,47 @@ def _reaped(
     """What ends of a host since its time is over: what it is now, not what the sweep has read.
 
     The entry is marked before anything is told to end. From then on it gets no more time, so of a sweep and an
-    extension at the same moment one gets its way.
+    extension at the same moment one gets its way. Of two sweeps both may end it.
     """
     if sweep.place != place.text:
         return endings.stopped(one.host, messages.remembered_elsewhere(sweep.place, place.text)), None
     if found.action not in (Action.END, Action.FORGET):
-        return found, None
-    registry = registries.at(place).host(one.host)
+        return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
     try:
-        look = reaping.last_look(one.host, sweep, _life(one, sweep, found, registry, clock))
-        if look.turn is Turn.ENDS and registry is not None and not check_mode:
-            registry.alter({lease.REAPED_AT: lease.utc(clock.now(one.entry.clock))})
+        look = _looked(one, sweep, created_of(found.machines), clock, registries.at(place), check_mode)
     except RegistryError as error:
         return endings.stopped(one.host, f"{error} The next sweep looks again."), None
     return endings.after_look(one.host, found, look), look
 
 
-def _life(one: Asked, sweep: Sweep, found: End, registry: Registry | None, clock: Clock) -> Life:
-    """How long the host's machine lives by its registry, which is read again. Raises RegistryError."""
-    created = created_of(found.machines)
+def _looked(one: Asked, sweep: Sweep, created: float | None, clock: Clock, store: Store, check_mode: bool) -> LastLook:
+    """The last look, noted; once more if another run changes the entry meanwhile. Raises RegistryError."""
+    registry = store.host(one.host)
     if registry is None:
-        return reaping.life_by_name(sweep.lease, created, clock)
-    entry = read_entry(registry.read())
-    if not entry.is_same(one.entry):
+        return reaping.last_look(one.host, sweep, reaping.life_by_name(sweep.lease, created, clock))
+
+    def look() -> LastLook:
+        entry = read_entry(registry.read())
+        if not entry.is_same(one.entry):
+            return _gone(one, registry, store)
+        found = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
+        if found.turn is Turn.ENDS and not check_mode:
+            registry.alter({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
+        return found
+
+    return anew(look)
+
+
+def _gone(one: Asked, registry: Registry, store: Store) -> LastLook:
+    """The last look at what another run has ended. Raises RegistryError if it has not."""
+    if _ended_by_another(one.host, one.entry.offer_id, store) is None:
         raise RegistryError(messages.changed_meanwhile(registry.where))
-    return reaping.life(entry, created, clock)
+    return LastLook(Turn.ENDED, messages.ended_by_another(one.host))
+
+
+def _ended_by_another(host: str, offer_id: str, store: Store) -> Bill | None:
+    """The purchase of the host by the ledger, if its end was noted lately. Raises RegistryError."""
+    return endings.ended_by_another(host, offer_id, store.ledger(store.now() - _RECENT).bills)
 
 
 def _entry(raw: t.Mapping[str, t.Any], place: Place, memory: Memory) -> Entry:
@@ -173,6 +193,7 @@ def _shown(
         "action": found.action.value,
         "next": _NEXT[found.action],
         "ids": list(found.ids),
+        "wait": endings.wait_of(raw)[0],
         "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
         **endings.costs(entry, found),
         "ahead": ahead,
@@ -199,9 +220,11 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     registries.recall(plan["ahead"])
     if check_mode:
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    left = _left(api, plan, params["deleted"])
+    left, store = _left(api, plan, params["deleted"]), registries.at(place_of(plan["registry"]))
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
+        if left.ids and _ended_by_another(plan["host"], plan["offer_id"], store):
+            return {**BLANK_ENDED, "cost": messages.ended_by_another(plan["host"])}
         facts["changed"], bill = _noted(plan, left.ids, registries)
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None

@@ -8,14 +8,17 @@ What is over ends elsewhere, by the role decommission, which looks again. This m
 
 from __future__ import annotations
 
+import contextlib
+import math
 import typing as t
 
 from .. import _decide_spec, _spec
 from .._api import SupplyApi
 from .._on_api import on_api
 from .._operation import Failure, Operation, Params, Result
-from .._provision import messages, registration, sweeping
-from .._provision.place import Place, SharedProject
+from .._provision import messages, reaping, registration, sweeping
+from .._provision.place import Place, SharedProject, place_of
+from .._provision.reaping import Limits
 from .._provision.standing import Account
 from .._provision.sweeping import Found, Host
 from .._registry._protocol import RegistryError
@@ -24,34 +27,54 @@ from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
 from .settle import settle
 
-BLANK: Result = {"changed": False, "due": [], "hosts": [], "lines": [], "trouble": "", "reap": {}}
+BLANK: Result = {
+    **{"changed": False, "due": [], "hosts": [], "lines": [], "trouble": "", "reap": {}},
+    **{"batches": [1], "kept": [], "at": 0.0},
+}
 
 
 @with_registries
 def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails."""
+    """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails.
+
+    ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
+    ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment.
+    """
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
+    try:
+        limits = reaping.read_limits(params["grace"], params["before_end_timeout"])
+    except ValueError as error:
+        raise Failure(f"{error} Nothing was ended.", "invalid") from None
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
     memory = Memory(registries, places.values())
     found = _found(api, registries, params, places, memory)
-    trouble = [*params["troubles"], *memory.warnings(), *found.trouble, *_unswept(registries, memory)]
+    *able, left = sweeping.playable(found.due, found.watched, params["unreadable"])
+    (due, odd), (watched, others) = (sweeping.limited(each, params["own"], limits) for each in able)
     if not check_mode:
-        trouble += _noted(registries, places.values(), found.clock.here)
-        for each in (*found.due, *found.watched):  # commands may be run on their machines
+        for each, _limits in (*due, *watched):  # commands may be run on their machines
             registries.pin(each.place, each.host, each.entry)
-    due, watched, left = sweeping.playable(found.due, found.watched, params["unreadable"])
-    trouble += left
+    kept = found.keeps(dict.fromkeys(places.values()), [*left, *odd])
+    trouble = [
+        *(*params["troubles"], *memory.warnings(), *found.trouble, *_unswept(registries, memory)),
+        *(why for _host, why in (*left, *odd, *others)),
+    ]
     return {
         **BLANK,
-        "due": [*(_due(each, registries, 0) for each in due), *(_due(each, registries, each.idle) for each in watched)],
-        "hosts": [each.host for each in [*due, *watched]],
+        "due": [
+            *(_due(each, registries, own, 0) for each, own in due),
+            *(_due(each, registries, own, each.idle) for each, own in watched),
+        ],
+        "hosts": [each.host for each, _limits in (*due, *watched)],
+        "batches": reaping.batches(len(due), params["forks"]),
+        "kept": [place.text for place in kept if not memory.has_trouble(place)],
+        "at": found.clock.here,
         "lines": found.lines(),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed),
         "warnings": list(settled.told),
-        "reap": {"over": [each.row for each in due], "unclaimed": len(found.unclaimed)},
+        "reap": {"over": [each.row for each in found.due], "unclaimed": len(found.unclaimed)},
     }
 
 
@@ -76,22 +99,26 @@ def _unswept(registries: Registries, memory: Memory) -> t.Iterator[str]:
 
 
 def reaped(params: Params, check_mode: bool) -> Result:
-    """The end of a sweep. Raises Failure if something could not be read, noted or ended."""
-    if trouble := messages.joined(*params["trouble"]):
-        raise Failure(trouble, "unavailable")
+    """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
+    trouble = [*params["trouble"], *map(sweeping.outcome, params["hosts"])]
+    if not check_mode:
+        trouble += _noted(params, sweeping.kept(params["kept"], params["hosts"]))
+    if said := messages.joined(*trouble):
+        raise Failure(said, "unavailable")
     return {"changed": False}
 
 
-def _noted(registries: Registries, places: t.Iterable[Place], now: float) -> t.Iterator[str]:
-    """Note that the leases of these places are being enforced; what cannot be noted is told."""
-    for place in dict.fromkeys(filter(None, places)):
-        try:
-            registries.at(place).note_sweep(now)
-        except RegistryError as error:
-            yield str(error)
+def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
+    """Note that the leases of these places are kept; what cannot be noted is told."""
+    with contextlib.closing(Registries.of(params, read_only=False)) as registries:
+        for place in places:
+            try:
+                registries.at(place_of(place)).note_sweep(params["at"])
+            except RegistryError as error:
+                yield str(error)
 
 
-def _due(each: Host, registries: Registries, idle: float) -> Result:
+def _due(each: Host, registries: Registries, limits: Limits, idle: float) -> Result:
     """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does.
 
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
@@ -104,7 +131,9 @@ def _due(each: Host, registries: Registries, idle: float) -> Result:
             entry.offer_id, entry.resource_ids, entry.instances, entry.price_per_hour, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
-    return {**each.row, "groups": list(entry.groups), "reached": reached, "idle": idle, "place": each.place.text}
+    sweep = {"place": each.place.text, "idle": idle, "lease": each.leased, "grace": limits.grace}
+    sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
+    return {**each.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 
 REAPED = Operation(reaped, {**_spec.API, **_decide_spec.REAPED}, {"changed": False})

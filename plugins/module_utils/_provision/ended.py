@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import seconds_of
-from . import messages
+from .._wording import duration
+from . import lease, messages, reaping
 from .clock import API, NOTED_BY, Clock
 from .ending import Action, Asked, End
 from .entry import MADE, REFUSED, Entry
@@ -41,6 +42,14 @@ def asked(raw: Row, entry: Entry, place: Place) -> Asked:
     )
 
 
+def wait_of(raw: Row) -> tuple[float, str]:
+    """For how many seconds the end of each machine of a host is waited for; and why that cannot be read."""
+    try:
+        return duration(str(raw.get("wait_timeout", "5m"))), ""
+    except ValueError as error:
+        return 0.0, f"decommission_wait_timeout {error}."
+
+
 def aged(one: Asked, clock: Clock) -> Asked:
     """The same with the seconds since its purchase was noted."""
     noted_at = seconds_of(one.entry.journaled_at)
@@ -59,6 +68,22 @@ def after_look(host: str, found: End, look: LastLook) -> End:
     if look.turn is Turn.ENDS:
         return found
     return stopped(host, look.said) if look.turn is Turn.WAITS else End(Action.NOTHING)
+
+
+def being_ended(entry: Entry, found: End, now: float) -> End:
+    """The same end; if nothing ends of a host, and another run began to end its machine, it says so.
+
+    ``now``: by the clock that noted the entry.
+    """
+    since = lease.moment_of(entry.reaped_at)
+    if found.action is not Action.STOP or since is None or now > since + reaping.ENDING:
+        return found
+    return replace(found, reason=messages.joined(found.reason, messages.being_ended(lease.said(since))))
+
+
+def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill | None:
+    """The purchase of the host by the ledger, if its end is noted there."""
+    return next((b for b in bills if (b.host, b.offer_id) == (host, offer_id) and not b.runs), None)
 
 
 def label(host: str, entry: Entry, found: End, look: LastLook | None, *, would: bool) -> str:

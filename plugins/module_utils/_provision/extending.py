@@ -19,11 +19,8 @@ from .clock import APART, Clock
 from .declaration import read_bill
 from .entry import Entry
 from .lease import Lease
-from .reaping import Life, life
+from .reaping import ENDING, Life, life
 from .sums import UNLIMITED
-
-# Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
-ENDING = 900.0
 
 
 @dataclass(frozen=True)

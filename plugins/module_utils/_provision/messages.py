@@ -591,6 +591,11 @@ def unreadable_lease(host: str, why: str) -> str:
     return f"The lease of {host} cannot be read, so its machine is never ended by it: {why}."
 
 
+def unreadable_idle(host: str, why: str) -> str:
+    """How long a machine may be idle cannot be read, so that it never ends for it."""
+    return f"provision_idle_after of {host} {why}. Its machine is never ended for being idle."
+
+
 def owns_no_lease(host: str) -> str:
     """More time was asked for a host without a machine."""
     return f"The registry knows no machine of {host}, so there is nothing to extend."
@@ -647,6 +652,32 @@ def lives(host: str, end: str) -> str:
 def lease_over_since(end: str) -> str:
     """Why a machine ends, in a line."""
     return f"its lease was over at {end}"
+
+
+def in_use_again(host: str, evidence: str) -> str:
+    """A line for a machine that was to end for being idle, and is not any more, or has said nothing for a minute."""
+    return f"{host} is not known to be idle any more{f' ({evidence})' if evidence else ''}; nothing ends"
+
+
+def ended_by_another(host: str) -> str:
+    """A line for a host whose machine another run has ended."""
+    return f"{host}: another run has ended its machine meanwhile; nothing is left to end"
+
+
+def being_ended(since: str) -> str:
+    """Why the API may not know a machine any more."""
+    return f"Another run began to end it at {since}, and has not noted its end yet."
+
+
+def not_looked_after(host: str) -> str:
+    """A sweep did not come to the end of its tasks for a host."""
+    return f"{host}: its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."
+
+
+def unasked(host: str, said: str) -> str:
+    """A machine that may be idle, and that did not answer."""
+    why = f": {said}" if said else "."
+    return f"{host}: its machine could not be asked whether it is idle, so it goes on, and is billed{why}"
 
 
 def was_idle(evidence: str) -> str:

@@ -12,10 +12,58 @@ import enum
 import typing as t
 from dataclasses import dataclass
 
-from .._text import number_of
+from .._text import number_of, printable
+from .._wording import duration
 from . import lease, messages
 from .clock import API, Clock
 from .entry import Entry
+
+# Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
+ENDING = 900.0
+FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
+_ASKED_MOST = 20  # machines, whose answers then are new when they count, however many forks there are
+_AHEAD = 1.0  # seconds by which it may be of the future: a clock was set a little back meanwhile
+_GRACE_MOST, _COMMAND_MOST = 31 * 86_400.0, 86_400.0  # seconds; what is longer is a slip, and no limit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds by which a failed last command delays an end (``grace``), and that it may take (``command``)."""
+
+    grace: float = 1800.0
+    command: float = 300.0
+
+
+def read_limits(grace: t.Any, command: t.Any, usual: Limits | None = None) -> Limits:
+    """What the variables of a sweep say; an empty one says nothing, and what is ``usual`` holds.
+
+    A number without a unit is one of minutes for ``grace`` and of seconds for ``command``. Raises ValueError with a
+    sentence for a person.
+    """
+    usual = usual or Limits()
+    found = Limits(
+        _duration("reap_grace", grace, "m", usual.grace),
+        _duration("reap_before_end_timeout", command, "s", usual.command),
+    )
+    if found.grace > _GRACE_MOST:
+        raise ValueError(f"reap_grace must be at most 31 days, not '{grace}'.")
+    if not 0 < found.command <= _COMMAND_MOST:
+        raise ValueError(f"reap_before_end_timeout must be longer than nothing and at most a day, not '{command}'.")
+    return found
+
+
+def _duration(name: str, value: t.Any, unit: str, otherwise: float) -> float:
+    """The seconds of a duration, without a unit in this one. Raises ValueError that names the variable."""
+    text = "" if value is None else str(value).strip()
+    try:
+        return duration(f"{text}{unit}" if text[-1:].isdigit() else text) if text else otherwise
+    except ValueError:
+        raise ValueError(f"{name} must be a duration such as 90s, 30m or 2h, not '{printable(text, 60)}'.") from None
+
+
+def batches(due: int, forks: int) -> list[int]:
+    """How many hosts take part at once: first all that are due, then as many as can be asked within seconds."""
+    return [max(1, due), max(1, min(forks, _ASKED_MOST))]
 
 
 class State(enum.Enum):
@@ -93,12 +141,17 @@ class Idleness:
         return self.state == "idle" and self.seconds >= self.limit + grace > 0
 
 
-def idleness(limit: t.Any, activity: t.Mapping[str, t.Any] | None) -> Idleness:
-    """That of a machine by the answer of `activity_info`; unknown without one."""
+def idleness(limit: t.Any, activity: t.Mapping[str, t.Any] | None, now: float) -> Idleness:
+    """That of a machine by the answer of `activity_info`; unknown without one, or if that is older than a minute.
+
+    ``now``: by this computer's clock, as ``asked_at`` of the answer.
+    """
     told = activity or {}
+    asked = number_of(told.get("asked_at"))
+    is_fresh = asked is not None and -_AHEAD <= now - asked <= FRESH
     return Idleness(
         number_of(limit) or 0.0,
-        str(told.get("state") or "unknown"),
+        str(told.get("state") or "unknown") if is_fresh else "unknown",
         number_of(told.get("idle_seconds")) or 0.0,
         str(told.get("evidence") or ""),
     )
@@ -109,6 +162,7 @@ class Turn(enum.Enum):
 
     ENDS = "ends"
     STAYS = "stays"  # it has got more time, or is in use again
+    ENDED = "ended"  # by another run, meanwhile
     WAITS = "waits"  # its last command has failed, and may be tried by the next sweep
 
 
@@ -117,7 +171,7 @@ class Sweep:
     """What a sweep has found of a host that it sends to its end.
 
     ``place``: the registry that knows its machine. ``grace``: seconds for which its time must have been over, 0 unless
-    its last command has failed. ``lease``: what its host declares.
+    its last command has failed. ``lease``: what a host without a registry declares.
     """
 
     place: str
@@ -126,14 +180,28 @@ class Sweep:
     use: Idleness
 
 
-def read_sweep(raw: t.Mapping[str, t.Any], place: str) -> Sweep | None:
-    """What a sweep says of a host in this place; None if no sweep has sent it. Its ``grace`` is in minutes."""
+def read_sweep(raw: t.Mapping[str, t.Any], place: str, now: float) -> Sweep | None:
+    """What a sweep says of a host in this place; None if no sweep has sent it.
+
+    ``raw``: with ``before``, the result of its last command, and ``activity``. ``now``: by this computer's clock.
+    """
     asked = raw.get("reaped")
     if not asked:
         return None
-    grace = 60.0 * (number_of(asked.get("grace")) or 0.0) if asked.get("unsaved") else 0.0
-    use = idleness(asked.get("idle"), raw.get("activity"))
+    grace = 0.0 if is_saved(raw.get("before")) else number_of(asked.get("grace")) or 0.0
+    use = idleness(asked.get("idle"), raw.get("activity"), now)
     return Sweep(str(asked.get("place", place)), grace, str(asked.get("lease") or ""), use)
+
+
+def is_saved(before: t.Mapping[str, t.Any] | None) -> bool:
+    """Whether the last command on a machine has succeeded, or there was none. ``before``: the result of its task."""
+    told = before or {"skipped": True}
+    return bool(told.get("skipped")) or told.get("rc") == 0
+
+
+def newest(first: t.Any, again: t.Any) -> t.Any:
+    """What a machine has said of its use last. ``again``: the task that asks once more, which may be left out."""
+    return first if not again or again.get("skipped") else again
 
 
 @dataclass(frozen=True)
@@ -152,6 +220,8 @@ def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and lived.state is not State.UNKNOWN
     if not (lived.is_over() or is_idle):
+        if use.limit:
+            return LastLook(Turn.STAYS, messages.in_use_again(host, use.evidence))
         return LastLook(Turn.STAYS, messages.lives(host, lease.said(lived.end) if lived.end else "you end it"))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return LastLook(Turn.WAITS, messages.waits_for_hook(grace / 60))

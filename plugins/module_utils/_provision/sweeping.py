@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
+from .._text import number_of, one_line
 from .._wording import table, usd
 from . import lease, lifetimes, messages, ownership, reaping
 from .clock import Clock
@@ -19,7 +20,7 @@ from .entry import Entry
 from .machines import created_of, price_of
 from .ownership import Machine
 from .place import NOWHERE, Place
-from .reaping import Life, State
+from .reaping import Life, Limits, State
 from .standing import Account
 
 _OVER = {"host": "host", "lease over since": "until", "USD/hour": "price_per_hour", "machine": "resource_id"}
@@ -35,6 +36,8 @@ class Host:
     machines: tuple[Machine, ...]
     life: Life
     idle: float = 0.0  # seconds for which it may be idle; 0 if it is not watched
+    odd_idle: str = ""  # why that cannot be read
+    leased: str = ""  # what it declares, if no registry knows its lease
 
     @property
     def may_be_idle(self) -> bool:
@@ -68,31 +71,33 @@ def of_entry(
         found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
     # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
     # several machines only the first would be asked, so those of a cluster never are.
-    idle = _seconds(limits.get(host, entry.idles)) if len(entry.instances) == 1 else 0.0
-    return Host(host, place, entry, tuple(found), reaping.life(entry, created_of(found), clock), idle)
+    idle, odd = _seconds(limits.get(host, entry.idles))
+    lived = reaping.life(entry, created_of(found), clock)
+    return Host(host, place, entry, tuple(found), lived, idle if len(entry.instances) == 1 else 0.0, odd)
 
 
 def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     """A host without a registry: its machine is the one that its name proves."""
     host = raw["host"]
     own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
-    life = reaping.life_by_name(str(raw["lease"] or ""), created_of(own), clock) if own else Life()
-    idle = _seconds(str(raw["idle_after"])) if len(own) == 1 else 0.0
-    return Host(host, NOWHERE, Entry(), tuple(own), life, idle)
+    leased = str(raw["lease"] or "")
+    life = reaping.life_by_name(leased, created_of(own), clock) if own else Life()
+    idle, odd = _seconds(str(raw["idle_after"]))
+    return Host(host, NOWHERE, Entry(), tuple(own), life, idle if len(own) == 1 else 0.0, odd if own else "", leased)
 
 
-def _seconds(text: str) -> float:
-    """A duration, 0 of none; what cannot be read ends nothing, and is an error of the declaration."""
+def _seconds(text: str) -> tuple[float, str]:
+    """A duration, 0 of none, and why it cannot be read, in which case it ends nothing."""
     try:
-        return lease.read_duration(text) or 0.0
-    except ValueError:
-        return 0.0
+        return lease.read_duration(text) or 0.0, ""
+    except ValueError as error:
+        return 0.0, str(error)
 
 
 def playable(
     due: t.Iterable[Host], watched: t.Iterable[Host], unreadable: t.Container[str]
-) -> tuple[list[Host], list[Host], list[str]]:
-    """Those that a play can look after, and a sentence about each that it cannot, though its lease is over.
+) -> tuple[list[Host], list[Host], list[tuple[Host, str]]]:
+    """Those that a play can look after, and each that it cannot, though its lease is over, with a sentence.
 
     Ansible ends a play at a host whose files it cannot read, and a play has one host of a name.
     """
@@ -100,9 +105,9 @@ def playable(
     left = []
     for each in due:
         if each.host in unreadable:
-            left.append(messages.lease_not_kept(each.host, each.row["resource_id"], each.price_per_hour))
+            left.append((each, messages.lease_not_kept(each.host, each.row["resource_id"], each.price_per_hour)))
         elif each.host in first:
-            left.append(messages.two_of_a_name(each.host))
+            left.append((each, messages.two_of_a_name(each.host)))
         else:
             first[each.host] = each
     others = [each for each in watched if each.host not in unreadable and each.host not in first]
@@ -152,7 +157,16 @@ class Found:
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read, and clocks that differ."""
         unreadable = [messages.unreadable_lease(each.host, each.life.reason) for each in _in(State.UNKNOWN, self.all)]
-        return [*unreadable, lifetimes.apart(self.clock)]
+        odd = [messages.unreadable_idle(each.host, each.odd_idle) for each in self.all if each.odd_idle]
+        return [*unreadable, *odd, lifetimes.apart(self.clock)]
+
+    def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
+        """Those of these registries in which all leases can be read, and are over by clocks that agree.
+
+        ``left``: hosts whose lease is over and that do not end, and why.
+        """
+        broken = {each.place for each in (*_in(State.UNKNOWN, self.all), *(host for host, _why in left))}
+        return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
 
     def lines(self) -> list[str]:
         """For people, shortest if there is nothing to do."""
@@ -190,3 +204,45 @@ class Found:
 
 def _in(state: State, hosts: t.Iterable[Host]) -> list[Host]:
     return [each for each in hosts if each.life.state is state]
+
+
+def limited(
+    hosts: t.Iterable[Host], own: t.Mapping[str, t.Mapping[str, t.Any]], usual: Limits
+) -> tuple[list[tuple[Host, Limits]], list[tuple[Host, str]]]:
+    """These hosts with the limits that hold for each, and those whose ``own`` cannot be read, with a sentence.
+
+    ``own``: their variables ``reap_grace`` and ``reap_before_end_timeout``, by host, where they have any.
+    """
+    found, odd = [], []
+    for each in hosts:
+        said = own.get(each.host) or {}
+        try:
+            limits = reaping.read_limits(said.get("reap_grace"), said.get("reap_before_end_timeout"), usual)
+        except ValueError as error:
+            odd.append((each, f"{each.host}: {error} Nothing was ended for it."))
+        else:
+            found.append((each, limits))
+    return found, odd
+
+
+# What has become of it
+
+
+def outcome(raw: t.Mapping[str, t.Any]) -> str:
+    """What a sweep has not done for a host that it was to look after; empty if nothing.
+
+    ``raw``: its ``host``, for how long it may be ``idle``, what ``failed`` (empty: nothing, None: its tasks did not
+    come to their end), and its ``activity``.
+    """
+    if raw["failed"]:
+        return str(raw["failed"])
+    if not number_of(raw["idle"]):
+        return messages.not_looked_after(raw["host"]) if raw["failed"] is None else ""
+    told = raw["activity"] or {}
+    return "" if "state" in told else messages.unasked(raw["host"], one_line(str(told.get("msg") or "")))
+
+
+def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """The registries in which a sweep has kept all leases: of those that it could read, where no end has failed."""
+    broken = {row["place"] for row in rows if not number_of(row["idle"]) and outcome(row)}
+    return [place for place in places if place not in broken]

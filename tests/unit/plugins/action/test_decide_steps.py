@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
@@ -45,6 +45,21 @@ def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPat
     assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
     assert decide._no_login({}).startswith("This computer has no account for the user 2147")
+
+
+def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_evaluated() -> None:
+    raw = {"gpu-1": {"reap_grace": "{{ hours }}h", "other": 1}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
+
+    class Evaluated(dict[str, Any]):
+        raw_get = staticmethod(raw.get)
+
+        def __getitem__(self, host: str) -> Any:
+            if host == "gpu-2":
+                raise AnsibleUndefinedVariable("'hours' is undefined")
+            return {"reap_grace": "2h"}
+
+    found = {host: decide._own(host, {"hostvars": Evaluated()}, decide._LIMITS) for host in HOSTS}
+    assert found == {"gpu-1": {"reap_grace": "2h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
 
 
 @pytest.mark.parametrize("hosts", [1, 40, 500])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
@@ -87,11 +88,18 @@ def ended(
     api: Api, host: str, folder: Path | str, check_mode: bool = False, activity: Json | None = None, **reaped: Any
 ) -> Json:
     """What the role decides for a host that a sweep sends to it."""
-    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": "", "activity": activity}
-    declared["reaped"] = {"unsaved": "grace" in reaped, "grace": 30, "lease": "", **reaped}
+    declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": "", "wait_timeout": "5m"}
+    declared.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
+    declared["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
     given = params(_decide_spec.END, declared, ids=[host])
     (found,) = end(api, given, check_mode)["ends"]  # type: ignore[arg-type]
     return dict(found)
+
+
+def report(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
+    """The end of a sweep whose look had this answer, and in which this became of its hosts."""
+    told = {"trouble": [answer["trouble"]], "kept": answer["kept"], "at": answer["at"]}
+    return reaped(params(_decide_spec.REAPED, *rows, **told), check_mode)
 
 
 # Sweeps
@@ -112,13 +120,59 @@ def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:
 
 def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
     mark = tmp_path / ".compute_index_supply.swept"
-    swept(Api(), described("gpu-1", tmp_path), check_mode=True)
+    answer = swept(Api(), described("gpu-1", tmp_path))
     assert not mark.exists()
-    swept(Api(), described("gpu-1", tmp_path))
-    assert mark.read_text().startswith("20")
+    report(answer, check_mode=True)
+    assert not mark.exists()
+    report(answer)
+    assert mark.read_text() == f"{utc(answer['at'])}\n"
     # Nothing is made where nothing is kept.
-    swept(Api(), described("gpu-1", tmp_path / "nowhere"))
+    report(swept(Api(), described("gpu-1", tmp_path / "nowhere")))
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("failed", "idle", "said"),
+    [
+        ("gpu-1: answered 403", 0, "gpu-1: answered 403"),
+        (None, 0, "gpu-1: its lease is over, and this sweep did not come to its end."),
+        ("", 0, ""),
+        # What was not to end by its lease fails a sweep, and the leases are kept.
+        ("gpu-1: answered 403", 60.0, "gpu-1: answered 403"),
+        (None, 60.0, ""),
+    ],
+)
+def test_leases_are_kept_by_a_sweep_whose_ends_succeed(
+    tmp_path: Path, failed: str | None, idle: float, said: str
+) -> None:
+    """Else `provision_lease_unswept: refuse` would buy although every sweep fails."""
+    places = [tmp_path / "one", tmp_path / "other"]
+    for number, place in enumerate(places, start=1):
+        write(place, f"gpu-{number}", f"r{number}", -1.0)
+    answer = swept(Api(), *(described(f"gpu-{number}", place) for number, place in enumerate(places, start=1)))
+    own = {"host": "gpu-1", "place": str(places[0]), "idle": idle, "failed": failed, "activity": {"state": "active"}}
+    with pytest.raises(Failure) if said else nullcontext() as caught:
+        report(answer, own, {**own, "host": "gpu-2", "place": str(places[1]), "failed": "", "idle": 0})
+    assert not said or said in str(caught.value)  # type: ignore[union-attr]
+    marks = [(place / ".compute_index_supply.swept").exists() for place in places]
+    assert marks == [not said or idle > 0, True]
+
+
+@pytest.mark.parametrize("trouble", ["unreadable lease", "unreadable file", "clocks", "unreadable folder"])
+def test_leases_that_a_sweep_could_not_read_are_not_kept(tmp_path: Path, trouble: str) -> None:
+    own, other = tmp_path / "own", tmp_path / "other"
+    write(own, "gpu-1", "r1", None, **({"provision_ends_at": "soon"} if trouble == "unreadable lease" else {}))
+    other.mkdir()
+    if trouble == "unreadable file":
+        write(own, "gpu-2", "r2", 1.0).write_text("<<<<<<< HEAD\n")
+    if trouble == "unreadable folder":
+        own = own / "gpu-1" / "compute_index_supply.yml"
+    ahead = HOUR if trouble == "clocks" else 0.0
+    answer = swept(Api(machine("r1", "gpu-1"), ahead=ahead), described("gpu-1", own), described("gpu-3", other))
+    assert answer["kept"] == ([] if trouble == "clocks" else [str(other)])
+    with pytest.raises(Failure):
+        report(answer)
+    assert (other / ".compute_index_supply.swept").exists() is (trouble != "clocks")
 
 
 def test_a_lease_that_cannot_be_read_ends_nothing_and_is_no_success(tmp_path: Path) -> None:
@@ -222,16 +276,17 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
 
     monkeypatch.setattr(HostFile, "alter", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
-    assert (found["action"], found["ids"]) == ("stop", [])
-    assert "The next sweep looks again." in found["refusal"]
+    assert (found["action"], found["ids"]) == ("nothing", [])
+    assert "has got more time meanwhile, until" in found["label"]
+    assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
 
 def test_the_command_before_the_end_delays_it_no_longer_than_its_grace(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
     api = Api(machine("r1", "gpu-1"))
-    found = ended(api, "gpu-1", tmp_path, grace=120)
+    found = ended(api, "gpu-1", tmp_path, grace=2 * HOUR)
     assert (found["action"], found["ids"]) == ("stop", []) and "reap_before_end failed" in found["refusal"]
-    assert ended(api, "gpu-1", tmp_path, grace="54")["ids"] == ["r1"]
+    assert ended(api, "gpu-1", tmp_path, grace=str(0.9 * HOUR))["ids"] == ["r1"]
 
 
 def test_by_its_name_alone(tmp_path: Path) -> None:
@@ -244,14 +299,160 @@ def test_by_its_name_alone(tmp_path: Path) -> None:
 def test_a_host_whose_variables_lead_elsewhere_is_no_success(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", -1.0)
     (due_,) = swept(Api(machine("r1", "gpu-1")), described("localhost", tmp_path))["due"]
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_["place"])
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_["sweep"]["place"])
     assert found["action"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_["place"])["ids"] == ["r1"]
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_["sweep"]["place"])["ids"] == ["r1"]
+
+
+# Durations
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"grace": "-5"}, "reap_grace must be a duration such as 90s, 30m or 2h, not '-5'."),
+        ({"grace": "soon"}, "reap_grace must be a duration"),
+        ({"grace": True}, "reap_grace must be a duration"),
+        ({"grace": ["30m"]}, "reap_grace must be a duration"),
+        ({"grace": "40d"}, "reap_grace must be at most 31 days"),
+        ({"before_end_timeout": 0}, "reap_before_end_timeout must be longer than nothing"),
+        ({"before_end_timeout": "0s"}, "reap_before_end_timeout must be longer than nothing"),
+        ({"before_end_timeout": "none"}, "reap_before_end_timeout must be a duration"),
+        ({"before_end_timeout": "2d"}, "reap_before_end_timeout must be longer than nothing and at most a day"),
+    ],
+)
+def test_a_mistyped_duration_ends_nothing(tmp_path: Path, given: Json, said: str) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0)
+    with pytest.raises(Failure) as caught:
+        swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path), **given)
+    assert said in str(caught.value) and str(caught.value).endswith("Nothing was ended.")
+
+
+@pytest.mark.parametrize(
+    ("given", "grace", "seconds"),
+    [
+        ({}, 1800, 300),
+        ({"grace": "", "before_end_timeout": ""}, 1800, 300),
+        ({"grace": "1h", "before_end_timeout": "3s"}, 3600, 3),
+        ({"grace": 30, "before_end_timeout": 300}, 1800, 300),
+        ({"grace": 0, "before_end_timeout": 0.5}, 0, 1),
+        ({"grace": "90s", "before_end_timeout": "2m"}, 90, 120),
+    ],
+)
+def test_durations_have_units(tmp_path: Path, given: Json, grace: float, seconds: int) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0)
+    (due_,) = swept(Api(machine("r1", "gpu-1")), described("gpu-1", tmp_path), **given)["due"]
+    assert (due_["sweep"]["grace"], due_["sweep"]["seconds"]) == (grace, seconds)
+
+
+def test_a_host_may_have_durations_of_its_own(tmp_path: Path) -> None:
+    """One that is mistyped ends nothing of this host, and is named."""
+    for number in (1, 2, 3):
+        write(tmp_path, f"gpu-{number}", f"r{number}", -1.0)
+    own = {"gpu-1": {"reap_grace": "2h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
+    api = Api(*(machine(f"r{number}", f"gpu-{number}") for number in (1, 2, 3)))
+    answer = swept(api, described("gpu-1", tmp_path), own=own, grace="10m")
+    graces = {each["host"]: each["sweep"]["grace"] for each in answer["due"]}
+    assert graces == {"gpu-1": 2 * HOUR, "gpu-3": 600.0}
+    assert answer["trouble"].startswith("gpu-2: reap_grace must be a duration") and answer["kept"] == []
+
+
+@pytest.mark.parametrize(("forks", "batch"), [(0, 1), (5, 5), (500, 20)])
+def test_not_more_are_asked_at_once_than_answer_within_a_minute(tmp_path: Path, forks: int, batch: int) -> None:
+    assert swept(Api(), described("gpu-1", tmp_path), forks=forks)["batches"] == [1, batch]
+
+
+@pytest.mark.parametrize("wait", ["-5", "soon", "inf", "", None, True, [], "nan"])
+def test_a_wait_that_cannot_be_read_ends_nothing_of_this_host(tmp_path: Path, wait: Any) -> None:
+    declared = []
+    for number in (1, 2):
+        write(tmp_path, f"gpu-{number}", f"r{number}", 1.0)
+        own = described(f"gpu-{number}", tmp_path, wait_timeout=wait if number == 1 else "5m", reaped={})
+        declared.append({**own, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
+    given = params(_decide_spec.END, *declared, ids=["gpu-1", "gpu-2"])
+    first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"]  # type: ignore[arg-type]
+    assert first["action"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
+    assert (second["ids"], second["wait"]) == (["r2"], 300.0)
+
+
+def test_an_idle_time_that_cannot_be_read_is_named_and_the_others_end(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", "r1", 1.0, provision_idles="eight hours")
+    write(tmp_path, "gpu-2", "r2", -1.0)
+    answer = swept(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), described("localhost", tmp_path))
+    assert due(answer) == ["gpu-2"] and "provision_idle_after of gpu-1 must be a duration" in answer["trouble"]
+    assert answer["kept"] == [str(tmp_path)]
+
+
+# Two sweeps at once
+
+
+def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look of one and its mark the other marks the entry."""
+    file = write(tmp_path, "gpu-1", "r1", -1.0)
+    mark, others = HostFile.alter, [1]
+
+    def late(self: HostFile, changes: Json) -> Json:
+        if others and others.pop():
+            other = HostFile(str(file))
+            other.read()
+            mark(other, {"provision_reaped_at": utc(time.time() - 2)})
+        return mark(self, changes)
+
+    monkeypatch.setattr(HostFile, "alter", late)
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)["ids"] == ["r1"]
+
+
+@pytest.mark.parametrize("by", ["a run", "hand"])
+def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """A file that was only removed proves nothing: its machine may run."""
+    file = write(tmp_path, "gpu-1", "r1", -1.0)
+    mark = HostFile.alter
+
+    def late(self: HostFile, changes: Json) -> Json:
+        other = HostFile(str(file))
+        other.read()
+        if by == "a run":
+            other.end("reaped")
+        else:
+            file.unlink()
+        return mark(self, changes)
+
+    monkeypatch.setattr(HostFile, "alter", late)
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    assert found["ids"] == []
+    if by == "a run":
+        assert (found["action"], "another run has ended its machine meanwhile" in found["label"]) == ("nothing", True)
+    else:
+        assert found["action"] == "stop" and "The next sweep looks again." in found["refusal"]
+
+
+@pytest.mark.parametrize("by", ["a run", "hand"])
+def test_an_end_that_cannot_be_proved_but_that_another_run_has_noted(tmp_path: Path, by: str) -> None:
+    file = write(tmp_path, "gpu-1", "r1", -1.0)
+    plan = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
+    other = HostFile(str(file))
+    other.read()
+    if by == "a run":
+        other.end("reaped")
+    else:
+        file.unlink()
+    answers = [{"resource_id": "r1", "billing_stopped": False, "msg": "The API does not know r1.", "failed": True}]
+    given = params(_decide_spec.ENDED, ends=[plan], deleted=answers)
+    with nullcontext() if by == "a run" else pytest.raises(Failure, match="Not known to have ended for gpu-1: r1"):
+        noted = end_operation.ended(Api(), given, False)  # type: ignore[arg-type]
+        assert (noted["left"], "another run has ended its machine" in noted["cost"]) == ([], True)
 
 
 # Idle machines
 
 IDLE = {"state": "idle", "idle_seconds": 8 * HOUR, "evidence": "8 GPUs at 0 %, no SSH connection, load 0.02"}
+
+
+def asked(activity: Json | None) -> Json | None:
+    """The answer of a machine that was asked so many seconds ago."""
+    if activity is None or activity.get("asked", 0.0) is None:
+        return activity
+    return {**activity, "asked_at": time.time() - activity.get("asked", 0.0)}
 
 
 def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
@@ -268,7 +469,10 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
     # Who declares a host says how long its machine may be idle; of others it is known from the purchase.
     hosts = [described("gpu-2", tmp_path, declares=True, idle_after="90m"), described("gpu-5", tmp_path, declares=True)]
     answer = swept(api, *hosts)
-    assert {each["host"]: each["idle"] for each in answer["due"]} == {"gpu-3": 0, "gpu-1": 28800.0, "gpu-2": 5400.0}
+    idle = {each["host"]: each["sweep"]["idle"] for each in answer["due"]}
+    # In this order, and the first alone: what is over waits for no machine.
+    assert list(idle.items()) == [("gpu-3", 0), ("gpu-1", 28800.0), ("gpu-2", 5400.0)]
+    assert (answer["hosts"], answer["batches"]) == (["gpu-3", "gpu-1", "gpu-2"], [1, 1])
     assert "2 asked whether they are idle: gpu-1, gpu-2." in answer["lines"]
 
 
@@ -281,30 +485,36 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
         ({**IDLE, "state": "unknown"}, []),
         ({"unreachable": True}, []),
         (None, []),
+        # Evidence has an age.
+        ({**IDLE, "asked": 59.0}, ["r1"]),
+        ({**IDLE, "asked": 61.0}, []),
+        ({**IDLE, "asked": -5.0}, []),
+        ({**IDLE, "asked": None}, []),
     ],
 )
 def test_only_what_was_idle_for_so_long_ends(tmp_path: Path, activity: Json | None, ids: list[str]) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=activity, idle=8 * HOUR)
+    found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(activity), idle=8 * HOUR)
     assert found["ids"] == ids
+    assert ids or "is not known to be idle any more" in found["label"]
     assert not ids or found["label"].endswith("; it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
 
 
 def test_a_lease_that_cannot_be_read_is_for_a_person_idle_or_not(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None, provision_leased="8h", provision_ends_at="soon")
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=IDLE, idle=8 * HOUR)["ids"] == []
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR)["ids"] == []
 
 
 def test_idleness_without_a_limit_ends_nothing(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=IDLE, idle=0)["ids"] == []
+    assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(IDLE), idle=0)["ids"] == []
 
 
 def test_the_last_command_delays_the_end_of_an_idle_machine_too(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None)
-    api, late = Api(machine("r1", "gpu-1")), {**IDLE, "idle_seconds": 9 * HOUR}
-    assert ended(api, "gpu-1", tmp_path, activity=IDLE, idle=8 * HOUR, grace=30)["action"] == "stop"
-    assert ended(api, "gpu-1", tmp_path, activity=late, idle=8 * HOUR, grace=30)["ids"] == ["r1"]
+    api, late = Api(machine("r1", "gpu-1")), asked({**IDLE, "idle_seconds": 9 * HOUR})
+    assert ended(api, "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR, grace=1800)["action"] == "stop"
+    assert ended(api, "gpu-1", tmp_path, activity=late, idle=8 * HOUR, grace=1800)["ids"] == ["r1"]
 
 
 # More time

@@ -17,9 +17,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     State,
     Sweep,
     Turn,
+    is_saved,
     last_look,
     life,
     life_by_name,
+    newest,
     read_sweep,
 )
 from hypothesis import given
@@ -127,15 +129,15 @@ ENDS_NOW, STAYS, WAITS = Turn.ENDS, Turn.STAYS, Turn.WAITS
         # Idle, with or without a lease.
         (-1.0, 0.0, 0, ENDS_NOW, "it was idle"),
         (None, 0.0, 0, ENDS_NOW, "it was idle"),
-        (None, -1.0, 0, STAYS, "until you end it"),
+        (None, -1.0, 0, STAYS, "is not known to be idle any more (load 0.02)"),
         (None, 60.0, 1800, WAITS, "reap_before_end failed"),
         (60.0, 1800.0, 1800, ENDS_NOW, "its lease was over at"),
-        ("odd", 9000.0, 0, STAYS, "until you end it"),
+        ("odd", 9000.0, 0, STAYS, "nothing ends"),
     ],
 )
 def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn, said: str) -> None:
     lived = Life(reason="odd") if passed == "odd" else Life() if passed is None else Life(BOUGHT, passed)
-    use = Idleness(HOUR) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
+    use = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
     found = last_look("gpu-1", Sweep("/registry", grace, "", use), lived)
     assert found.turn is turn and said in found.said
 
@@ -145,10 +147,34 @@ def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn
     [
         ({}, None),
         (None, None),
-        ({"unsaved": True, "grace": "30"}, Sweep("/here", 1800.0, "", Idleness(0.0))),
-        ({"unsaved": False, "grace": 30, "lease": "8h"}, Sweep("/here", 0.0, "8h", Idleness(0.0))),
-        ({"place": "/there", "idle": "60"}, Sweep("/there", 0.0, "", Idleness(60.0))),
+        ({"grace": "1800"}, Sweep("/here", 1800.0, "", Idleness(0.0))),
+        ({"place": "/there", "idle": "60", "lease": "8h", "grace": 0}, Sweep("/there", 0.0, "8h", Idleness(60.0))),
     ],
 )
 def test_what_a_sweep_says(reaped: Any, sweep: Sweep | None) -> None:
-    assert read_sweep({"reaped": reaped}, "/here") == sweep
+    assert read_sweep({"reaped": reaped, "before": {"rc": 1}}, "/here", BOUGHT) == sweep
+
+
+@pytest.mark.parametrize(
+    ("before", "saved"),
+    [
+        (None, True),
+        ({}, True),
+        ({"skipped": True}, True),
+        ({"rc": 0}, True),
+        ({"rc": 1}, False),
+        ({"unreachable": True, "msg": "no route"}, False),
+        ({"failed": False, "msg": "failed to execute in the expected time frame (3)"}, False),
+    ],
+)
+def test_whether_the_last_command_has_saved_what_it_should(before: Any, saved: bool) -> None:
+    assert is_saved(before) is saved
+    found = read_sweep({"reaped": {"grace": 60}, "before": before}, "/here", BOUGHT)
+    assert found is not None and found.grace == (0 if saved else 60)
+
+
+def test_the_second_answer_counts_where_there_was_a_second_question() -> None:
+    first, again = {"state": "idle"}, {"state": "active"}
+    assert newest(first, again) == again
+    assert newest(first, {"skipped": True}) == newest(first, None) == first
+    assert newest(first, {"unreachable": True}) == {"unreachable": True}

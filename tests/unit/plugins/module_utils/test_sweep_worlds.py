@@ -1,0 +1,275 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sweeps of worlds that keep books: exactly what is over ends, and each trouble stays with its host and is named.
+
+A host's file may be broken, its lease unreadable, its machine frozen; its clock or the API's records may have moved.
+Its last command may fail. Between the look and the end its lease may be extended, its user come, or another run end it.
+The API may refuse to delete. The books know when each lease is over, and who uses a machine.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
+from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved, newest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_operations_reap import HOUR, IDLE, Api, described, machine, params, write
+
+Json = dict[str, Any]
+
+GRACE = 0.5 * HOUR
+ACTIVE, KEPT = {"state": "active", "evidence": "GPU 7 at 97 %"}, {"state": "active", "evidence": "supply-keep"}
+FROZEN: list[Json] = [
+    {"unreachable": True, "msg": "Connection timed out during banner exchange"},
+    {"failed": False, "msg": "failed to execute in the expected time frame (30) and was terminated"},
+]
+FAILS: list[Json] = [{"rc": 3}, *FROZEN]
+INSTANCE = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+
+
+@dataclass(frozen=True)
+class World:
+    """A host, as it is and as it becomes during a sweep. Hours are counted from now."""
+
+    hours: float | None = 1.0  # until its lease is over; None: it has none
+    clock: str = "here"  # that has noted this
+    created: str = ""  # what the API says of its creation
+    file: str = ""  # what is wrong with its file
+    odd_end: str = ""
+    idles: str = ""  # how long it may be idle
+    first: Json | None = None  # what its machine says when it is asked, and after the last command
+    again: Json | None = None
+    age: float = 0.0  # seconds since it has said it
+    before: Json | None = None  # what became of the last command, if there is one
+    meanwhile: str = ""  # what another run or a user does between the look and the end
+    refused: bool = False  # the API does not delete it
+
+    @property
+    def is_readable(self) -> bool:
+        return not (self.file or self.odd_end)
+
+    def passed(self, ahead: float) -> float | None:
+        """Seconds for which its lease has been over, by the clock that noted it."""
+        if self.hours is None or not self.is_readable:
+            return None
+        return -self.hours * HOUR + (ahead if self.clock == "api" else 0.0)
+
+    def is_over(self, ahead: float) -> bool:
+        passed = self.passed(ahead)
+        # A resync moves all creations to this moment, and that moves an end by an hour at most.
+        return passed is not None and passed >= (HOUR if self.created == "now" else 0.0)
+
+    @property
+    def is_asked(self) -> bool:
+        return self.idles == "1h" and self.is_readable
+
+    @property
+    def answers(self) -> Json | None:
+        return self.again if self.before is not None else self.first
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has said so each time, and lately."""
+        return self.is_asked and self.first == IDLE == self.answers and 0 <= self.age <= 60
+
+    @property
+    def is_saved(self) -> bool:
+        return is_saved(self.before)
+
+
+# Far from the moment itself, since the books and the sweep look at the clock one after the other.
+HOURS = st.sampled_from([-30.0, -2.2, -1.1, -0.9, -0.6, -0.4, -0.1, 0.1, 0.9, 1.1, 2.2, 30.0])
+ANSWERS = st.sampled_from([IDLE, IDLE, IDLE, {**IDLE, "idle_seconds": 1800}, ACTIVE, {"state": "unknown"}, *FROZEN])
+MOMENTS = ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00Z", "soon"]
+LIVING: Json = {
+    "hours": st.none() | HOURS,
+    "clock": st.sampled_from(["here", "api"]),
+    "idles": st.sampled_from(["", "1h"]),
+    "first": ANSWERS,
+    "again": ANSWERS | st.just(KEPT),
+    "before": st.none() | st.just({"rc": 0}) | st.sampled_from(FAILS),
+}
+# What may go wrong with a host beside that
+TROUBLE: Json = {
+    "created": st.just("now") | st.sampled_from(MOMENTS),
+    "file": st.sampled_from(["<<<<<<< HEAD\n", "- a list\n", "$ANSIBLE_VAULT;1.1;AES256\n6162\n", "\udcff"]),
+    "odd_end": st.sampled_from(["soon", "2026-11-27", "10000-01-01T00:00:00Z"]),
+    "idles": st.just("eight hours"),
+    "age": st.sampled_from([50.0, 70.0, -30.0]),
+    "meanwhile": st.sampled_from(["extended", "ended", "marked"]),
+    "refused": st.just(True),
+}
+ONE_TROUBLE = [st.builds(World, **{**LIVING, name: values}) for name, values in TROUBLE.items()]
+WORLDS = st.builds(World, **LIVING) | st.one_of(ONE_TROUBLE) | st.builds(World, **{**LIVING, **TROUBLE})
+
+
+class Sweep:
+    """One sweep of these hosts in a folder, step by step as the playbook goes; who has ended, and what it said."""
+
+    def __init__(self, folder: Path, worlds: dict[str, World], ahead: float) -> None:
+        self.folder, self.worlds = folder, worlds
+        self.api = Api(*(machine(f"r-{host}", host) for host in worlds), ahead=ahead)
+        for host, (world, each) in zip(worlds, zip(worlds.values(), self.api.machines, strict=True), strict=True):
+            each["created_at"] = utc(time.time()) if world.created == "now" else world.created
+            self.write(host, world)
+        self.ended: list[str] = []
+        self.said = ""
+        self.answer = self.step(reap, _decide_spec.REAP, described("localhost", folder), grace="30m", forks=5)
+        self.rows = {each["host"]: each["sweep"] for each in self.answer["due"]}
+        for host, world in worlds.items():
+            self.meanwhile(host, world)
+        self.failed: dict[str, str | None] = dict.fromkeys(self.rows)
+        going = [host for host in self.rows if self.goes_on(host)]
+        for plan in self.plans(going):
+            self.failed[plan["host"]] = self.end(plan)
+        self.report()
+
+    def step(self, operation: Any, spec: Json, *hosts: Json, **given: Any) -> Json:
+        found: Json = operation(self.api, params(spec, *hosts, **given), False)
+        return found
+
+    def write(self, host: str, world: World) -> None:
+        more: Json = {"provision_clock": "api"} if world.clock == "api" else {}
+        more |= {"provision_idles": world.idles, "provision_instances": [INSTANCE]}
+        more |= {"provision_ends_at": world.odd_end} if world.odd_end else {}
+        file = write(self.folder, host, f"r-{host}", world.hours, **more)
+        if world.file:
+            file.write_bytes(world.file.encode(errors="surrogateescape"))
+
+    def meanwhile(self, host: str, world: World) -> None:
+        if not world.meanwhile or world.file:
+            return
+        file = HostFile(str(self.folder / host / "compute_index_supply.yml"))
+        file.read()
+        if world.meanwhile == "extended":
+            file.alter({"provision_ends_at": utc(time.time() + 100 * HOUR)})
+        elif world.meanwhile == "marked":
+            file.alter({"provision_reaped_at": utc(time.time() - 1)})
+        else:
+            file.end("reaped")
+            self.api.machines[:] = [each for each in self.api.machines if each["name"] != host]
+
+    def goes_on(self, host: str) -> bool:
+        """Whether the play goes on with the host after it has asked its machine."""
+        return (self.worlds[host].first or {}).get("idle_seconds", 0) >= self.rows[host]["idle"]
+
+    def told(self, host: str) -> Json:
+        world, idle = self.worlds[host], self.rows[host]["idle"]
+        if not idle:
+            return {"activity": {"skipped": True}, "before": world.before}
+        if not self.goes_on(host):
+            return {"activity": world.first, "before": None}
+        again = {"skipped": True} if world.before is None else {**(world.again or {}), "asked_at": self.asked_at(world)}
+        first = {**(world.first or {}), "asked_at": self.asked_at(world)}
+        return {"activity": newest(first, again), "before": world.before}
+
+    def asked_at(self, world: World) -> float:
+        return time.time() - world.age
+
+    def plans(self, hosts: list[str]) -> list[Json]:
+        usual = {"resource_id": "", "listed_id": "", "wait_timeout": "5m"}
+        declared = [
+            {**described(host, self.folder), **usual, "id": host, "reaped": self.rows[host], **self.told(host)}
+            for host in hosts
+        ]
+        return list(self.step(end, _decide_spec.END, *declared, ids=hosts)["ends"])
+
+    def end(self, plan: Json) -> str:
+        """End what ends of a host; what went wrong."""
+        if plan["action"] == "stop":
+            return f"{plan['host']}: {plan['refusal']}"
+        if plan["action"] == "nothing":
+            return ""
+        refused = self.worlds[plan["host"]].refused
+        answers = [
+            {"resource_id": each, "billing_stopped": not refused, "msg": "Answered 403."} for each in plan["ids"]
+        ]
+        self.ended += [] if refused else [plan["host"]]
+        try:
+            self.step(ended, _decide_spec.ENDED, ends=[plan], deleted=answers)
+        except Failure as failure:
+            return f"{plan['host']}: {failure}"
+        return ""
+
+    def report(self) -> None:
+        rows = [
+            {"host": host, **sweep, "failed": self.failed[host], **self.told(host)} for host, sweep in self.rows.items()
+        ]
+        given = {name: self.answer[name] for name in ("kept", "at")}
+        try:
+            reaped(params(_decide_spec.REAPED, *rows, trouble=[self.answer["trouble"]], **given), False)
+        except Failure as failure:
+            self.said = str(failure)
+
+    @property
+    def is_marked(self) -> bool:
+        return (self.folder / ".compute_index_supply.swept").exists()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def statuses() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(end_operation, "offer_statuses", lambda _api, offers: {each: {} for each in offers})
+        yield
+
+
+def ends(world: World, ahead: float) -> bool:
+    """By the books: whether its time is over when it counts, and its last command is no reason to wait."""
+    if world.meanwhile == "ended" or not world.is_readable:
+        return False
+    over, passed = world.is_over(ahead), world.passed(ahead) or 0.0
+    if over and world.meanwhile != "extended":
+        return world.is_saved or passed - (HOUR if world.created == "now" else 0.0) >= GRACE
+    idle = not over and world.is_idle
+    return idle and (world.is_saved or IDLE["idle_seconds"] >= HOUR + GRACE)  # type: ignore[no-any-return]
+
+
+def complaints(world: World, ahead: float) -> tuple[bool, bool]:
+    """By the books: whether the host is to be named, and whether it is since its lease was not kept."""
+    gone = world.meanwhile == "ended"
+    over = world.is_over(ahead)
+    left = not gone and world.meanwhile != "extended" and over and (world.refused or not ends(world, ahead))
+    not_kept = bool(world.file or world.odd_end or left)
+    goes_on = not over and world.is_asked
+    unasked = goes_on and "state" not in (world.first or {})
+    if goes_on and world.before is not None and (world.first or {}).get("idle_seconds", 0) >= HOUR:
+        unasked = "state" not in (world.again or {})
+    is_idle = goes_on and world.is_idle and not gone
+    idle_left = is_idle and (world.refused or not ends(world, ahead))
+    odd = not world.file and world.idles == "eight hours"
+    return not_kept or unasked or idle_left or odd, not_kept
+
+
+@given(st.lists(WORLDS, min_size=1, max_size=6), st.sampled_from([0.0, 0.0, 0.0, 200.0, 2 * HOUR, -2 * HOUR]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_exactly_what_is_over_ends_and_each_trouble_is_named(found: list[World], ahead: float) -> None:
+    worlds = {f"gpu-{number}x": world for number, world in enumerate(found)}
+    with tempfile.TemporaryDirectory() as name:
+        sweep = Sweep(Path(name), worlds, ahead)
+        apart = abs(ahead) > 300
+        expected = [host for host, world in worlds.items() if ends(world, ahead) and not world.refused]
+        assert sorted(sweep.ended) == expected, sweep.said
+        told = {host: complaints(world, ahead) for host, world in worlds.items()}
+        named = [host for host in worlds if host in sweep.said]
+        assert named == [host for host, (is_named, _lease) in told.items() if is_named], sweep.said
+        assert bool(sweep.said) is (bool(named) or apart)
+        assert sweep.is_marked is not (apart or any(lease for _named, lease in told.values()))
+        # What ended is forgotten, and what runs is remembered.
+        left = {host for host in worlds if (Path(name) / host / "compute_index_supply.yml").exists()}
+        gone = {host for host, world in worlds.items() if world.meanwhile == "ended" and not world.file}
+        assert left == worlds.keys() - set(expected) - gone
