@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packaged import unpack
 
-from . import fleet, inventories, shared, tasks
+from . import fleet, inventories, shared, sweep, tasks
 from .answers import Answers
 from .measure import Commands
 from .server import Server
@@ -110,6 +110,12 @@ def measure_check(where: Commands, options: argparse.Namespace) -> str:
     return markdown(title, fleet.check_rows(where, 2 if options.small else 500, 1))
 
 
+def measure_sweep(where: Commands, options: argparse.Namespace) -> str:
+    title = "A sweep (wall time; registry files, the simulator without delays, plain HTTP, no SSH)"
+    hosts, over = (3, 1) if options.small else (500, 10)
+    return markdown(title, sweep.sweep_rows(where, hosts, over, options.rounds))
+
+
 def measure_seen(where: Commands, options: argparse.Namespace) -> str:
     title = (
         f"What a first run forks (no SSH), and prints on {fleet.COLUMNS} columns (simulated machines that SSH reaches)"
@@ -132,6 +138,7 @@ SECTIONS = {
     "posts": measure_posts,
     "check": measure_check,
     "registry": measure_registry,
+    "sweep": measure_sweep,
     "seen": measure_seen,
     "inventories": measure_inventories,
 }
