@@ -147,6 +147,7 @@ def left_of(plan: Row, answers: t.Sequence[Row]) -> Left:
     stopped_ids = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
     said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped_ids]
     classes = [each["error_class"] for each in answers if each.get("error_class")]
+    said += [messages.MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
     ids = [each for each in plan["ids"] if each not in stopped_ids]
     return Left(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
 

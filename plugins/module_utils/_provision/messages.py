@@ -669,6 +669,9 @@ def being_ended(since: str) -> str:
     return f"Another run began to end it at {since}, and has not noted its end yet."
 
 
+MAY_HAVE_ENDED = "Another run may have ended it meanwhile; the next sweep looks again."
+
+
 def not_looked_after(host: str) -> str:
     """A sweep did not come to the end of its tasks for a host."""
     return f"{host}: its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."

@@ -180,9 +180,12 @@ class HostFile:
         with self._changing(make=False):
             self._check_free()
             found = _load(self._path)
-            if found is not None and found != self._known:
+            entry, known = read_entry(found), read_entry(self._known)
+            # What has ended for certain has ended, also if another sweep has marked it since, or has removed the entry
+            # before this run has noted more of it.
+            is_same = found == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
+            if found is not None and not is_same:
                 raise Claimed(self._path, found)
-            entry = read_entry(found)
             if found is not None and entry.may_have_bought:
                 price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
                 self._enter(ENDED, {**found, "provision_price_per_hour": price}, why)

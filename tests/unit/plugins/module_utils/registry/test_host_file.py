@@ -415,6 +415,27 @@ def test_notes_are_merged_and_none_takes_away(path: Path) -> None:
     assert "provision_journaled_at" not in file.note({"provision_journaled_at": None})
 
 
+def test_what_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
+    first, second = HostFile(str(path)), HostFile(str(path))
+    first.claim(journal())
+    first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
+    second.read()
+    second.alter({"provision_reaped_at": "2026-11-27T03:00:00Z"})
+    first.end()
+    assert not path.exists()
+
+
+def test_what_another_sweep_has_removed_before_more_was_noted_of_it_ends(path: Path) -> None:
+    first, second = HostFile(str(path)), HostFile(str(path))
+    first.claim(journal())
+    first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
+    second.read()
+    first.end()
+    second.note({"provision_journaled_at": SINCE})
+    second.end()
+    assert not path.exists()
+
+
 def test_facts_are_kept_even_if_the_entry_was_lost(path: Path) -> None:
     assert HostFile(str(path)).note({"provision_resource_ids": [RESOURCE_ID]}) == {
         "provision_resource_ids": [RESOURCE_ID]
