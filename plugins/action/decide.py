@@ -171,7 +171,8 @@ class ActionModule(InProcessAction):
         known = str(url or os.environ.get(REGISTRY_URL) or "")
         manager = self._task.get_variable_manager()
         among = () if of_all else tuple(batch)
-        return _hosts.Hosts(task_vars, self._templar, manager, known or (None if of_all or among else ""), among)
+        url = known or (None if of_all or among else "")
+        return _hosts.Hosts(task_vars, self._templar, manager, url, among, _LIMITS if step == "reap" else ())
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
         # In the collection's own plays; whoever else says so means one host.
@@ -433,8 +434,7 @@ class ActionModule(InProcessAction):
 
     def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
         known = self._audit(task_vars)
-        hosts = [host for host in _hosts.inventory(task_vars) if host not in known["unreadable"]]
-        own = {host: found for host in hosts if (found := _own(host, task_vars, _LIMITS))}
+        own = {host: _evaluated(host, found, task_vars) for host, found in self._hosts.asides.items()}
         return {**known, "own": own, "forks": int(task_vars.get("ansible_forks") or 0)}
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -565,9 +565,9 @@ def _undecided(
     return hosts
 
 
-def _own(host: str, task_vars: Variables, names: t.Iterable[str]) -> dict[str, t.Any]:
-    """Those of these variables that a host has; as it stands what cannot be evaluated, which is no duration."""
-    found = {name: value for name, value in _hosts.raw(host, task_vars).items() if name in names}
+def _evaluated(host: str, given: Variables, task_vars: Variables) -> dict[str, t.Any]:
+    """These variables of a host; as it stands what cannot be evaluated, which is no duration."""
+    found = dict(given)
     with contextlib.suppress(AnsibleError):
         found.update({name: task_vars["hostvars"][host][name] for name, value in found.items() if "{" in str(value)})
     return found

@@ -151,17 +151,26 @@ def parts(variable: str, given: t.Any) -> list[str]:
 class Hosts:
     """What the variables of hosts say of where and what they are, each host read once.
 
-    ``troubles``: a sentence for each variable and file that cannot be read, with the hosts.
+    ``troubles``: a sentence for each variable and file that cannot be read, with the hosts. ``asides``: further
+    variables of hosts that have them, as they stand.
     """
 
     def __init__(
-        self, task_vars: Variables, templar: t.Any, manager: t.Any, url: str | None = None, among: t.Sequence[str] = ()
+        self,
+        task_vars: Variables,
+        templar: t.Any,
+        manager: t.Any,
+        url: str | None = None,
+        among: t.Sequence[str] = (),
+        aside: t.Sequence[str] = (),
     ) -> None:
         """``templar`` of the task; ``manager``: Ansible's of variables; ``url``: of the call, if that is known.
 
         ``among``: the hosts of which one may name it; by default all of the inventory, and its groups. What the play
-        says, and no variable of its host, holds for all hosts that say nothing.
+        says, and no variable of its host, holds for all hosts that say nothing. ``aside``: the names of ``asides``.
         """
+        self._aside = aside
+        self.asides: dict[str, dict[str, t.Any]] = {}
         self._among = among
         own = None if not url else _own(str(task_vars.get("inventory_hostname")), task_vars)
         self._by_default = "" if own is None or own.get(REGISTRY) else str(url)
@@ -225,6 +234,8 @@ class Hosts:
         """The same, with the address of the registry (``url``), as the host names it."""
         if host not in self._rows:
             own = self._read(host)
+            if own is not None and (further := {name: own[name] for name in self._aside if name in own}):
+                self.asides[host] = further
             self._rows[host] = None if own is None else self._row(host, own, host)
         return self._rows[host]
 

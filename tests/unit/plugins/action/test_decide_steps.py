@@ -48,17 +48,14 @@ def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_evaluated() -> None:
-    raw = {"gpu-1": {"reap_grace": "{{ hours }}h", "other": 1}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
-
     class Evaluated(dict[str, Any]):
-        raw_get = staticmethod(raw.get)
-
         def __getitem__(self, host: str) -> Any:
             if host == "gpu-2":
                 raise AnsibleUndefinedVariable("'hours' is undefined")
             return {"reap_grace": "2h"}
 
-    found = {host: decide._own(host, {"hostvars": Evaluated()}, decide._LIMITS) for host in HOSTS}
+    given = {"reap_grace": "{{ hours }}h"}
+    found = {host: decide._evaluated(host, given, {"hostvars": Evaluated()}) for host in HOSTS}
     assert found == {"gpu-1": {"reap_grace": "2h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
 
 
