@@ -41,10 +41,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Save checkpoints before the machine ends
-  compute_index.supply.last_command:
-    cmd: /opt/save-checkpoints
-  timeout: 300
+- name: Save what must not be lost
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Save checkpoints before the machine ends
+      compute_index.supply.last_command:
+        cmd: test ! -x /opt/save-checkpoints || /opt/save-checkpoints
+      timeout: 300
 """
 
 RETURN = r"""
