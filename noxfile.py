@@ -4,7 +4,7 @@
 """The tests, each in an environment of its own; the Makefile calls this.
 
 Those that need about one processor run side by side; then each that takes all that there are runs alone. `make test`
-takes what has the tag ``first``, `make rest` what has the tag ``rest``, and no test is in both.
+takes what has the tag ``first``, all of it side by side, `make rest` what has the tag ``rest``, and no test is in both.
 """
 
 from __future__ import annotations
@@ -278,14 +278,15 @@ def add_tests(core: str) -> None:
         if newest and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
-    # Of the first plays few run on the oldest, beside other sessions.
-    few = PART == "first" and not newest
+    # The first plays run beside other sessions; few of them on the oldest.
+    first = PART == "first"
+    few = first and not newest
 
     @nox.session(
         name=f"integration-{core}",
         python=python,
         tags=tags_of(core, "integration", first=IN_TEST),
-        allow_parallel=few,
+        allow_parallel=first,
     )
     def integration(session: nox.Session) -> None:
         """Run real playbooks against the simulated API."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from attack import Attacked, Cases, failed, failures
 from books import Machine
 from standin import Answer, Proceed, Request, StandIn, refuse
@@ -78,6 +80,7 @@ def test_a_list_that_lags_behind_an_end_hides_no_end_and_revives_nothing(account
     check.judge(first, second, third)
 
 
+@pytest.mark.first
 def test_a_404_ends_nothing_that_was_not_told_to_end(account: StandIn, project: Attacked) -> None:
     hosts = ["lost", "page", "gateway", "listed"]
     project.declare(hosts)

@@ -18,7 +18,7 @@ from conftest import MakeProject, Project, Run, core
 from limits import HANGS
 from simulator import Offer
 
-pytestmark = [core, pytest.mark.first]
+pytestmark = core
 
 BOOT = "compute_index.supply.wait_for_boot"
 # The state of each machine's cloud-init, see Project.first_boot.
@@ -126,6 +126,7 @@ def wait(project: Project, *words: str, **environment: str) -> tuple[Run, dict[s
     return run, json.loads(results.read_text())
 
 
+@pytest.mark.first
 def test_a_machine_is_waited_for_until_its_first_boot_is_over(make_project: MakeProject) -> None:
     project = make_machines(make_project)
 

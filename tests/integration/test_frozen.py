@@ -108,6 +108,7 @@ def stuck(project: Project, host: str) -> str:
 
 
 @core
+@pytest.mark.first
 def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Frozen]) -> None:
     """What is over ends before any machine is asked, who comes during the last command stays, and the sweep ends."""
     hosts = ["frozen-1", "frozen-2", "frozen-3", "idle", "kept", "over"]

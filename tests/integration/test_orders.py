@@ -40,6 +40,7 @@ def assert_names_no_stranger(run: Run) -> None:
     assert not re.search("|".join(STRANGERS), run.output), run.output
 
 
+@pytest.mark.first
 @core
 def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
     quote = fleet.play("compute_index.supply.quote", *extra({"provision_hosts": "b-1"}))

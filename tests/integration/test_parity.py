@@ -17,7 +17,7 @@ import pytest
 from conftest import GPU, NOBODY, MakeProject, Project, Run, core
 from simulator import Fault, Offer
 
-pytestmark = [core, pytest.mark.first]
+pytestmark = core
 
 ROOT = Path(__file__).resolve().parents[2]
 # The actions that are modules, too; the others are about hosts, or begin a connection to a machine.
@@ -165,6 +165,7 @@ def without_additions(result: Any) -> Any:
     return {name: value for name, value in result.items() if name not in added}
 
 
+@pytest.mark.first
 def test_both_ways_give_the_same_results(make_project: MakeProject) -> None:
     found, used, classes = [], set(), set()
     for environment, way in ((IN_PROCESS, HERE), (BY_MODULE, f"{MODULE}: {NAMES_OF_THE_SWITCH}")):
