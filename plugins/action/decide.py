@@ -29,7 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._log import P
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import END, ENDED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import EXTEND
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
@@ -58,16 +58,21 @@ preload()  # before Ansible forks its workers
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_ASKED = ("provision_hosts", "order_names", "quote", "awx_job_template_name", "awx_workflow_job_name")
+# The variables that may name hosts by ranges, and all that say what was asked for.
+_NAMING = ("provision_hosts", "order_names")
+_ASKED = (*_NAMING, "quote", "awx_job_template_name", "awx_workflow_job_name")
 # The steps of job templates that need no answer.
-_SURVEYED = ("named", "end", "ended", "audit", "spend", "reap", "reaped", "extend")
+_SURVEYED = ("named", "end", "ended", "audit", "orphan", "spend", "reap", "reaped", "extend")
 
 # These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
-_OF_ALL = ("order", "named", "audit", "spend", "reap", "reaped", "extend", "probe", "probe_purchase", "registry")
+_OF_ALL = (
+    *("order", "named", "audit", "orphan", "spend", "reap", "reaped", "extend"),
+    *("probe", "probe_purchase", "registry"),
+)
 
 # What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
 _PLAYBOOKS = {
-    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_"},
+    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_", "orphan": "end_"},
     **{"probe": "probe_", "probe_purchase": "probe_"},
 }
 
@@ -102,6 +107,7 @@ class ActionModule(InProcessAction):
             "ended": (ENDED, self._ended),
             "named": (NAMED, self._named),
             "audit": (AUDIT, self._audit),
+            "orphan": (ORPHAN, self._orphan),
             "reap": (REAP, self._reap),
             "reaped": (REAPED, self._reaped),
             "extend": (EXTEND, self._extend),
@@ -128,6 +134,8 @@ class ActionModule(InProcessAction):
         result = super().run(tmp, task_vars)
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
+        if "trouble" in result:  # so that no playbook must decide it
+            result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
@@ -303,6 +311,7 @@ class ActionModule(InProcessAction):
         """Which hosts were asked for, by whatever variable."""
         group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
+        variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
@@ -348,6 +357,8 @@ class ActionModule(InProcessAction):
             "consumed": consumed,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
             "forbidden": self._forbidden(),
+            # A survey's answer is a text, and empty if nobody answers; the role wants a list.
+            "forget": [*_listed(self._task.args.get("forget")), *_listed(task_vars.get("decommission_forget_ids"))],
         }
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
@@ -368,10 +379,15 @@ class ActionModule(InProcessAction):
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
         """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
-        asked = _hosts.parts(f"{self._verb()}_hosts", self._task.args.get("hosts"))
-        known = _hosts.inventory(task_vars)
         variable = f"{self._verb()}_hosts"
         plain = _hosts.Patterns(task_vars, self._loader, variable)
+        # Behind a group's name it is Ansible's own way to choose some of its hosts.
+        asked = [
+            name
+            for part in _hosts.parts(variable, self._task.args.get("hosts"))
+            for name in ([part] if plain.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
+        ]
+        known = _hosts.inventory(task_vars)
         near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
@@ -431,6 +447,13 @@ class ActionModule(InProcessAction):
             "unreadable": self._hosts.unreadable,
             "limited": bool(task_vars.get("ansible_limit")),
         }
+
+    def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
+        rows = self._hosts.everything()
+        known = {row["host"] for row in rows}
+        untold = self._hosts.troubles_of(lambda host: host not in known)
+        return {"hosts": rows, "troubles": untold, "by": str(task_vars.get("awx_user_name") or "")}
 
     def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
         known = self._audit(task_vars)
@@ -526,6 +549,11 @@ def _of_probe(step: str) -> Operation:
         "probe_purchase": probe_purchase.PROBE_PURCHASE,
         "probe_ended": probe_purchase.PROBE_ENDED,
     }[step]
+
+
+def _listed(given: t.Any) -> list[t.Any]:
+    """A list, or the parts of a text between commas."""
+    return [each for each in given.split(",") if each.strip()] if isinstance(given, str) else list(given or ())
 
 
 def _probe_log() -> str:

@@ -61,9 +61,12 @@ options:
       - name: COMPUTE_INDEX_ACCOUNT
   project:
     description:
-      - The project whose machines become hosts, with O(registry_url).
+      - The project whose machines become hosts. Without O(registry_url) these are the machines whose names begin with
+        it and a hyphen, as the role names them; their hosts are called by what follows.
     type: str
     default: default
+    env:
+      - name: COMPUTE_INDEX_PROJECT
   filters:
     description:
       - Which of the live machines become hosts. Conditions are Jinja2 expressions over the variables of the host. One
@@ -132,6 +135,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._http import 
     REQUESTS_IMPORT_ERROR,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import Registered
@@ -298,6 +302,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         prefix = self.get_option("hostvars_prefix")
         if owned is not None:
             resources = [each for each in resources if each["resource_id"] in owned]
+        else:
+            begin = self._prefix()
+            resources = [each for each in resources if str(each["name"] or "").startswith(begin)]
         known = {each["resource_id"]: (owned or {}).get(each["resource_id"]) for each in resources}
         found = [
             (each, no_template({**_inventory.variables_of(each, prefix), **_noted(known[each["resource_id"]])}))
@@ -325,6 +332,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if both:
             raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
 
+    def _prefix(self) -> str:
+        """What the names of the project's machines begin with."""
+        return prefix_of(self._templated(self.get_option("project")))
+
     def _is_wanted(self, variables: dict[str, t.Any]) -> bool:
         include, exclude = (self.get_option("filters").get(name) for name in _FILTERS)
         if include and not any(self._holds(condition, variables) for condition in include):
@@ -343,7 +354,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _wish(self, owner: Registered | None, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
         hostname = self.get_option("hostname")
         if not hostname:
-            return owner.host if owner else resource["name"]
+            return owner.host if owner else str(resource["name"] or "").removeprefix(self._prefix())
         if _PLAIN.fullmatch(hostname):
             return _inventory.field(variables, hostname)
         return self._compose(hostname, variables)

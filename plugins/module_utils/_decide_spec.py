@@ -150,6 +150,13 @@ AUDIT: Spec = {
     "limited": {"type": "bool", "default": False},
 }
 
+ORPHAN: Spec = {
+    **_HOSTS,
+    "resource_id": {"type": "str", "default": ""},
+    "reason": {"type": "str", "default": ""},
+    "by": {"type": "str", "default": ""},
+}
+
 PROBE: Spec = {
     **_HOSTS,
     "recording": {"type": "str", "default": ""},

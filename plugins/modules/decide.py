@@ -47,6 +47,7 @@ options:
       - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
       - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
+      - V(orphan) - may the machine of O(resource_id) end, which no host owns? Fails if one does.
       - V(spend) - what has been spent, by the registries of the inventory's hosts? It asks the API nothing.
       - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
       - V(probe_purchase) - what would a machine be, and cost, whose life the probe may follow? V(probe_ended) - fails
@@ -65,6 +66,7 @@ options:
       - end
       - ended
       - audit
+      - orphan
       - spend
       - reap
       - reaped
@@ -111,6 +113,16 @@ options:
     type: list
     elements: str
     default: []
+  resource_id:
+    description:
+      - For O(step=orphan) the machine's id.
+    type: str
+    default: ''
+  reason:
+    description:
+      - For O(step=orphan) why it may end.
+    type: str
+    default: ''
   fail_on_orphans:
     description:
       - For O(step=audit) whether RV(trouble) names machines that nobody claims.
@@ -294,6 +306,17 @@ purchase:
       the file in which its tasks note what they are answered. Empty if none is bought.
   returned: success
   type: dict
+ended:
+  description:
+    - For O(step=orphan) the machine with C(resource_id), C(name), C(status), C(vendor), C(price_per_hour) and
+      C(created_at), C(why) it ends, and C(by) whom.
+  returned: success
+  type: dict
+csv:
+  description:
+    - For O(step=spend) the purchases of RV(spend) as comma-separated values, with a line of names above them.
+  returned: success
+  type: str
 spend:
   description:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
@@ -327,6 +350,11 @@ trouble:
       hosts. All other hosts have been looked after, and the playbook fails once it has done all that it could.
   returned: success
   type: str
+fails:
+  description:
+    - Whether RV(trouble) says something, so that the playbook fails in the end.
+  returned: where there is RV(trouble)
+  type: bool
 due:
   description:
     - For O(step=reap) the hosts whose lease is over, with C(until), C(price_per_hour) (USD), C(resource_id), C(groups),

@@ -19,10 +19,11 @@ import typing as t
 from types import MappingProxyType
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.inventory.group import Group
 from ansible.inventory.host import Host
 from ansible.inventory.manager import InventoryManager, split_host_pattern
+from ansible.plugins.inventory import detect_range, expand_hostname_range
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
@@ -30,6 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     mistyped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import texts_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -145,7 +147,8 @@ def parts(variable: str, given: t.Any) -> list[str]:
         texts = texts_of(variable, given)
     except ValueError as error:
         raise AnsibleActionFail(str(error)) from None
-    return [part.strip() for text in texts for part in split_host_pattern(text) if part.strip()]
+    lines = [line for text in texts for line in text.splitlines()]
+    return [part.strip() for line in lines for part in split_host_pattern(line) if part.strip()]
 
 
 class Hosts:
@@ -397,6 +400,26 @@ def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
     if isinstance(value, str) and found == value and "{{" in value:
         raise AnsibleActionFail(messages.why_unevaluated(name, "something in it is undefined"))
     return json.loads(text)
+
+
+def in_full(variable: str, asked: t.Any) -> t.Any:
+    """Names in a text with their ranges (``gpu-[1:20]``) written out, as inventories mean them; else as it is.
+
+    Raises AnsibleActionFail that names the variable for a range that is none, or that is too long.
+    """
+    if not (isinstance(asked, str) and "[" in asked):
+        return asked
+    return ",".join(name for part in separated(asked) for name in _of_range(variable, part.strip()))
+
+
+def _of_range(variable: str, part: str) -> list[str]:
+    if not detect_range(part) or ":" not in part:  # a pattern may have a choice of letters, [ab]
+        return [part]
+    try:
+        width(part)
+        return list(expand_hostname_range(part))
+    except (AnsibleError, ValueError) as error:
+        raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is no range of names: {error}") from None
 
 
 class Patterns:

@@ -11,7 +11,12 @@ from __future__ import annotations
 import typing as t
 from functools import partial
 
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import by_names, in_awx, shown
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.forms import (
+    APPROVED,
+    by_names,
+    in_awx,
+    shown,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import spelled
 
 # What job templates of the kit ask for first.
@@ -29,6 +34,7 @@ def in_its_words(
     ``surveyed``: in AWX a survey has, whatever it has asked for. ``extra`` variables may have an order.
     """
     if task_vars.get("awx_job_id") and (surveyed or any(name in task_vars for name in _SURVEYS)):
-        return t.cast("dict[str, t.Any]", shown(result, in_awx))
+        words = partial(in_awx, instead=APPROVED if task_vars.get("quote") else {})
+        return t.cast("dict[str, t.Any]", shown(result, words))
     names = spelled(extra or {})
     return t.cast("dict[str, t.Any]", shown(result, partial(by_names, names=names))) if names else result

@@ -98,6 +98,10 @@ class Memory:
             if SharedProject(project) not in self._entries:
                 yield project, entry
 
+    def stray_names(self) -> t.KeysView[str]:
+        """What people call what was bought beside the hosts' own machines."""
+        return self._strays.keys()
+
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
         return [entry.price_per_hour for entry in self._strays.values()]

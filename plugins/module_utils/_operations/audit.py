@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _decide_spec
-from .._api import Json, SupplyApi
+from .. import _decide_spec, _input
+from .._api import ApiError, Json, SupplyApi
 from .._on_api import on_api
-from .._operation import Failure, Params, Result
-from .._provision import audit_report, messages
+from .._operation import Failure, Params, Result, given
+from .._provision import audit_report, messages, orphans
 from .._provision.auditing import audit as compare
-from .._provision.auditing import under_deletion
+from .._provision.auditing import expected, under_deletion
 from .._provision.machines import refreshed
-from .._provision.ownership import Claim
+from .._provision.ownership import Claim, with_unnoted
 from ._leases import Sweeps
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, reading_registries
@@ -24,6 +24,7 @@ from ._unlisted import read_by_id
 from .settle import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
+BLANK_ORPHAN: Result = {"changed": False, "ended": {}, "lines": []}
 
 
 @reading_registries
@@ -34,8 +35,10 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     memory = Memory(registries, places.values())
-    names = list(filter(None, map(str.strip, params["names"])))
-    found = compare(_machines(api), _claims(memory, nameable(params, places), names), {*places, *names}, time.time())
+    names = expected(params["names"], params["hosts"], is_shared=bool(params["registry_url"]))
+    claims = _claims(memory, nameable(params, places), names.claims)
+    found = compare(_machines(api), claims, {*places, *names.hosts}, time.time())
+    found.note_expected(names.machines)
     found.note_buying([*((host, entry) for _place, host, entry in memory.all()), *memory.beside()])
     leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
@@ -58,12 +61,32 @@ def _machines(api: SupplyApi) -> list[Json]:
     return refreshed(listed, read_by_id(api, under_deletion(listed), retries=None))
 
 
-def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[str]) -> list[Claim]:
+@reading_registries
+def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
+    resource_id = given("end_resource_id", params["resource_id"], _input.check_uuid)
+    reason = given("end_reason", params["reason"], orphans.check_reason)
+    places = registries.places(params)
+    memory = Memory(registries, places.values())
+    if unread := messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()])):
+        raise Failure(messages.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
+    try:
+        machine = api.resource(resource_id, force_refresh=True)
+    except ApiError as error:
+        raise Failure.of(error, "Nothing was ended.", **BLANK_ORPHAN) from None
+    claims, strays = _claims(memory, nameable(params, places), []), memory.stray_names()
+    machines = refreshed(api.resources(), {resource_id: machine})
+    if objection := orphans.objection(resource_id, machines, claims, strays):
+        raise Failure(objection, "conflict", **BLANK_ORPHAN)
+    found = orphans.ended(machine, reason, params["by"] or registries.who)
+    said = f"{orphans.known_as(resource_id, claims, strays)}No host owns it. It ends for {found['by']}: {reason}"
+    return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), said]}
+
+
+def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[Claim]) -> list[Claim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
-    claims = {claim.host: claim for claim in memory.claims()}
-    for claim in [*map(named_claim, named), *(Claim(name, name, by_name=True) for name in names)]:
-        claims.setdefault(claim.host, claim)
-    return list(claims.values())
+    return with_unnoted(memory.claims(), [*map(named_claim, named), *names])
 
 
+ORPHAN = on_api(SupplyApi, orphan, _decide_spec.ORPHAN, BLANK_ORPHAN)
 AUDIT = on_api(SupplyApi, audit, _decide_spec.AUDIT, BLANK)

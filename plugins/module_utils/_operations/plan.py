@@ -129,8 +129,11 @@ class _Planning:
         missing = "" if is_given else os.path.abspath(public)
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, missing, time.time(), params["no_login"])
-        objections = filter(None, self._objections(host, raw["ssh_fingerprint"], public))
-        return replace(host, objections=(*host.objections, *objections))
+        locked_out = ""
+        if keys.needs_agent(host, params["job_keys"]):
+            locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(_text(public)), params["job_keys"])
+        objections = filter(None, [*self._objections(host), locked_out])
+        return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
         """The private key that ssh is given: the one that was named, else the one beside the public key's file."""
@@ -138,14 +141,12 @@ class _Planning:
             return os.path.join(self._params["here"], os.path.expanduser(named))
         return "" if raw["has_ssh_public_key"] else _private_half(public)
 
-    def _objections(self, host: Declaration, own_fingerprint: str, public: str) -> t.Iterator[str]:
+    def _objections(self, host: Declaration) -> t.Iterator[str]:
         """What is wrong with a declaration, by what lies around it."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         shadowed = list(filter(os.path.exists, observing.shadows(host)))
         yield messages.shadowed(shadowed) if shadowed else ""
-        if keys.needs_agent(host, self._params["job_keys"]):
-            yield keys.locked_out(own_fingerprint or fingerprint(_text(public)), self._params["job_keys"])
         yield from ceilings.in_a_slice(host, self._params["slice_of"])
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:

@@ -21,7 +21,7 @@ from .._wording import LINE, amount, narrow_table, table
 from ._memory import Memory, nameable
 from ._registries import Registries, together
 
-BLANK: Result = {"changed": False, "spend": {}, "lines": [], "trouble": ""}
+BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 DAYS = 31  # days that are shown; the result has all
 
 
@@ -46,6 +46,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     return {
         **BLANK,
         "spend": found.published,
+        "csv": found.csv,
         "lines": _lines(found),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
         "warnings": [*_warnings(found, uncounted), *map(messages.project_not_counted, beside)],

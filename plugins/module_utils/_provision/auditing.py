@@ -30,6 +30,24 @@ _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour
 STUCK = 3600.0
 
 
+@dataclass(frozen=True)
+class Expected:
+    """The machines that a person expects by ``hosts``: how they are called (``machines``), and what that claims."""
+
+    hosts: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+def expected(names: t.Iterable[str], inventory: t.Iterable[t.Mapping[str, t.Any]], *, is_shared: bool) -> Expected:
+    """What the names mean in the project of localhost. With a shared registry (``is_shared``) a name claims nothing."""
+    hosts = tuple(filter(None, map(str.strip, names)))
+    prefix = next((str(each.get("prefix") or "") for each in inventory if each["host"] == "localhost"), "")
+    machines = tuple(name if name.startswith(prefix) else prefix + name for name in hosts)
+    claims = () if is_shared else tuple(Claim(host, name, by_name=True) for host, name in zip(hosts, machines))
+    return Expected(hosts, machines, claims)
+
+
 @dataclass
 class Audit:
     """Rows of machines with ``hosts`` and ``trouble``. ``unlisted``: claimed, and only a registry knows the host.
@@ -60,6 +78,12 @@ class Audit:
             for host, entry in sorted(entries, key=lambda each: each[0])
             if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
         ]
+
+    def note_expected(self, names: t.Container[str]) -> None:
+        """Say of orphans that a person expects them under these names, which proves nothing."""
+        for row in self.orphans:
+            if row["name"] in names and not row["trouble"]:
+                row["trouble"] = messages.ONLY_EXPECTED
 
     @property
     def _owned(self) -> tuple[list[Row], ...]:
@@ -154,7 +178,7 @@ class _Near:
         claims = list(claims)
         self._by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.offer_id)
         self._by_name = grouped((claim.name, claim) for claim in claims)
-        self._by_host = {claim.host: claim for claim in claims}
+        self._by_host = grouped((claim.host, claim) for claim in claims)  # several projects may have one name
 
     def claims(self, machine: Machine) -> tuple[list[str], str]:
         """The hosts that an orphan may have to do with, and what their registries say instead."""
@@ -169,17 +193,16 @@ class _Near:
 
     def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
         """For how long the machine has been ending, by the API or by the sweep that ends it; None if neither says."""
-        reaped = (self._by_host[host].reaped_at for host in hosts if host in self._by_host)
+        reaped = (claim.reaped_at for host in hosts for claim in self._by_host.get(host, ()))
         moments = map(seconds_of, (machine.get("valid_to"), *reaped))
         begun = [moment for moment in moments if moment is not None and moment <= now]
         return round((now - min(begun)) / HOUR, 4) if begun else None
 
     def odd(self, machine: Machine, owner: Owners) -> str:
         """Where the machine of a host is not what its registry says."""
-        claim = self._by_host[owner.hosts[0]]
-        if claim.offer_id and machine["offer_id"] and claim.offer_id != machine["offer_id"]:
-            return messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
-        return ""
+        offers = {claim.offer_id for claim in self._by_host[owner.hosts[0]]}
+        is_odd = machine["offer_id"] and offers.isdisjoint({"", machine["offer_id"]})
+        return messages.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
 
 
 def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> t.Iterator[Row]:

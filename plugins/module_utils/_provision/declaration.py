@@ -96,6 +96,7 @@ class Declaration:
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
+    locked_out: str = ""  # why this job could not log in to its machine; one of the objections
 
     @property
     def registry_file(self) -> str:

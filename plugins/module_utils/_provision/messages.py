@@ -527,6 +527,14 @@ def no_agent(private: str) -> str:
     )
 
 
+def locked_out_of(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """A host whose machine another run has bought, or is buying, and that this job cannot log in to."""
+    return (
+        f"Another run buys or has bought the machine of {host}: offer {offer_id} at {usd(price)}, resource ids:"
+        f" {ids_of(ids)}. It is billed, and this job has bought nothing."
+    )
+
+
 def locked_out(wanted: str, own: str) -> str:
     """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
     return (
@@ -853,6 +861,7 @@ def unpriced(hosts: t.Iterable[str]) -> str:
 
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
 NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
+ONLY_EXPECTED = "only audit_names names it, no registry"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
@@ -941,6 +950,28 @@ def too_fresh(host: str, offer_id: str, seconds: float) -> str:
         f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a"
         f" run that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
     )
+
+
+def owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
+    """A person names a machine by its id that hosts own."""
+    names = list(hosts)
+    told = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
+    if any(" " in name for name in names):
+        return f"{told} Ask those whose project that is."
+    return f"{told} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
+
+
+def may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
+    """The same of a machine whose offer a host has bought, of which no machine is known yet."""
+    return (
+        f"{described([machine])} is of an offer that {', '.join(hosts)} may just be buying. Nothing was ended. Run"
+        " compute_index.supply.audit with audit_settle: true, and then the same again."
+    )
+
+
+def cannot_tell_owner(resource_id: str, why: str) -> str:
+    """Registries cannot be read, so nobody knows whether a machine has an owner."""
+    return f"Whether a host owns {resource_id} is not known: {why} Nothing was ended."
 
 
 def unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:

@@ -35,12 +35,13 @@ VARIABLES = frozenset(
 PLAYBOOKS = frozenset(
     {
         *("order_names", "order_gpu_type", "order_gpu_count", "order_contract_type", "order_region", "order_lease"),
-        *("order_max_price_per_hour", "order_max_total_price_per_hour", "order_max_bill"),
+        *("order_max_price_per_hour", "order_max_total_price_per_hour", "order_max_bill", "order_adopt"),
         *("audit_names", "audit_fail_on_orphans", "audit_settle", "spend_since"),
         *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
         *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
-        *("decommission_forget", "decommission_force", "decommission_wait_timeout"),
+        *("decommission_forget", "decommission_forget_ids", "decommission_force", "decommission_wait_timeout"),
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
+        *("end_resource_id", "end_reason"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
     }
 )

@@ -20,13 +20,17 @@ from .purchase_messages import NOTHING_SENT
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 
-_NOT_GIVEN = frozenset({"", "any", "none"})
+# "no" leaves it to the inventory.
+_NOT_GIVEN = frozenset({"", "any", "none", "no"})
 # Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
 # The variables that name hosts, and what in them means that none were named.
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
+_LETTERS = 52  # that a range may have, [a:Z]
+_MOST = 10_000  # names of a range
 # What the group begins with that is made for the hosts of an order, for one run.
 RUN_GROUP = "supply_order_"
 # The variable of the role, by the answer.
@@ -35,6 +39,7 @@ _AS_THEY_ARE = {
     "order_max_total_price_per_hour": "provision_max_total_price_per_hour",
     "order_lease": "provision_lease",
     "order_max_bill": "provision_max_bill",
+    "order_adopt": "provision_adopt",
 }
 # Extra variables that beat what was approved.
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
@@ -110,7 +115,7 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
         given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
     except ValueError as error:
         raise ValueError(f"{error} {NOTHING_SENT}") from None
-    texts = filter(str.strip, asked.split(",")) if isinstance(asked, str) else given
+    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
     found = [text.strip() for text in texts]
     if not all(_HOST.fullmatch(name) for name in found):
         shown = printable(str(asked), 60)
@@ -122,6 +127,25 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
             f" {NOTHING_SENT}"
         )
     return list(dict.fromkeys(found))
+
+
+def separated(asked: t.Any) -> list[str]:
+    """The parts of a text, with commas between them or in lines."""
+    return re.split(r"[,\r\n]", str(asked or ""))
+
+
+def width(part: str) -> int:
+    """How many names a range such as ``gpu-[1:20]`` means, before it is expanded; 1 for what is none.
+
+    Raises ValueError for more than can be meant.
+    """
+    found = 1
+    for begin, end, step in _RANGE.findall(part):
+        numbers = [int(each) if each.isdigit() else 0 for each in (begin, end, step)]
+        found *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _LETTERS
+        if found > _MOST:
+            raise ValueError(f"{part} means more than {_MOST} names. Nothing was sent.")
+    return found
 
 
 def slice_of(variables: Answers) -> str:
@@ -137,7 +161,7 @@ def sliced_names(template: str) -> str:
     """Why a slice may not be asked for names."""
     return (
         f"This job is one of the slices of '{template}', and each of them would buy all the machines that were named."
-        " Set Job Slicing of the template to 1; or put the hosts into the inventory, which AWX divides among slices."
+        " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides."
         " Nothing was sent."
     )
 
@@ -164,7 +188,8 @@ def asked_for(host: str, extra: Answers) -> Variables:
     quote = extra.get("quote")
     own = {name: extra[name] for name in _APPROVED if name in extra}
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
-    if wrong := [name for name, value in answers.items() if isinstance(value, (bool, list, tuple, t.Mapping))]:
+    switches = {name for name, value in answers.items() if isinstance(value, bool)} - {"order_adopt"}
+    if wrong := switches.union(name for name, value in answers.items() if isinstance(value, (list, tuple, t.Mapping))):
         return _refused(f"{', '.join(sorted(wrong))} must be a text or a number. {NOTHING_SENT}")
     if quote and not isinstance(quote, t.Mapping):
         return _refused(f"quote must be what the playbook quote has published, a mapping. {NOTHING_SENT}")

@@ -25,6 +25,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from .._text import grouped
 from .entry import MADE, Entry
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
@@ -81,6 +82,13 @@ def noted_claim(host: str, entry: Entry) -> Claim:
     """The claim of a host of which only its registry entry is known."""
     claim = claim_of(host, entry.name or host, entry, by_name=False)
     return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
+
+
+def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Claim]:
+    """What registries note, where hosts of several projects may have one name, and the first claim of other hosts."""
+    known = {claim.host for claim in noted}
+    further = grouped((claim.host, claim) for claim in others if claim.host not in known)
+    return [*noted, *(claims[0] for claims in further.values())]
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,12 @@ class Case:
         return self.standing.void and not self.entry.is_empty
 
     @property
+    def waits_in_vain(self) -> bool:
+        """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
+        is_new = self.entry.names_purchase and not self.entry.was_ready
+        return bool(self.host.locked_out) and is_new and self.standing.kind in (Kind.UNDER_WAY, Kind.READY)
+
+    @property
     def adopts_offer(self) -> str:
         """The offer of the one machine that it would adopt, which says more than a list; empty if there is none."""
         found = self.standing
@@ -317,6 +323,10 @@ def _honest(case: Case, draft: Plan) -> Plan:
 def _first(
     case: Case, searches: t.Callable[[Declaration], Found], wanted: t.Mapping[str, Found], shared: str
 ) -> _First:
+    if case.waits_in_vain:
+        found = case.standing
+        told = messages.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+        return case, Found(), messages.joined(told, case.host.locked_out)
     if case.standing.owns:
         return case, Found(), ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not Kind.STOP):
@@ -325,10 +335,14 @@ def _first(
         return case, Found(), case.standing.reason
     if shared:
         return case, Found(), shared
-    found = wanted[case.wanted] if case.wanted else searches(case.host)
-    if not found.said:
-        return case, found, ""
-    return case, found, messages.joined(messages.no_offer_found(found.said), case.host.advice if found.is_gone else "")
+    offers = wanted[case.wanted] if case.wanted else searches(case.host)
+    if not offers.said:
+        return case, offers, ""
+    return (
+        case,
+        offers,
+        messages.joined(messages.no_offer_found(offers.said), case.host.advice if offers.is_gone else ""),
+    )
 
 
 def _compared(first: t.Sequence[_First]) -> list[_First]:

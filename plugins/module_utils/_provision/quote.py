@@ -43,11 +43,13 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     lines = [*_expiry(hosts.values()), _sum(costs), *lives, kept_in[:1].upper() + kept_in[1:]]
     # If no host gets an offer, the refusals say it all.
     refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
+    said = summary(hosts)
     return {
         "lines": [*_table(plans), *lines, *refusals],
+        "summary": said,
         "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
         "ansible_stats": {
-            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total}},
+            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": said}},
             "per_host": False,
             "aggregate": True,
         },
@@ -78,13 +80,30 @@ def _table(plans: t.Sequence[Plan]) -> list[str]:
     taken = {draft.offer_id for draft in plans}
     spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
     rows = [_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
-    rows += [_row("or", each) for each in list(spare.values())[:_ALTERNATIVES]]
+    # Several offers of one kind at one price are one way out.
+    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", each) for each in spare.values())}
+    rows += list(others.values())[:_ALTERNATIVES]
     return [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
 
 
 def _row(host: str, offer: Offer) -> Row:
     count = f"{offer['gpu_count']} x " if offer.get("gpu_count") else ""
     return {**offer, "host": host, "gpus": f"{count}{offer.get('gpu_type')}"}
+
+
+def summary(hosts: t.Mapping[str, Row]) -> str:
+    """What is to be approved, in a line: hosts, USD per hour, the largest bill, and until when."""
+    new = {host: each for host, each in hosts.items() if each.get("offer_id") and not each["owned"]}
+    if not new:
+        return "nothing to buy"
+    price = add_up([number_of(each.get("price_per_hour")) for each in new.values()])
+    bill = add_up([each["at_most"] for each in new.values()])
+    ends = [each["ends_at"] for each in new.values() if each["ends_at"]]
+    most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
+    until = f" until {max(ends)}" if ends else ""
+    expires = [moment for each in new.values() if (moment := seconds_of(each.get("expires_at"))) is not None]
+    hold = f"; offers hold until {lease.said(min(expires))}" if expires else ""
+    return f"{messages.some(new)}: USD {amount(price.total)} per hour, {most}{until}{hold}"
 
 
 def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:

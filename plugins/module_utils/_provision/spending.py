@@ -10,7 +10,9 @@ whichever way they are made. Pure: knows no clock. This module util is private t
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import math
 import re
 import typing as t
@@ -28,6 +30,11 @@ from .sums import Sum, add_up
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds
 MOST_PUBLISHED = 1000  # ended purchases in a result, one by one; sums have all
+# The columns of a spreadsheet: a purchase's host, what it was, and what it has cost.
+_SHEET = (
+    *("project", "host", "groups", "begin", "end", "why", "price_per_hour", "usd", "offer_id", "resource_ids"),
+    "registered",
+)
 UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
@@ -152,6 +159,16 @@ class Spending:
         left_out = {number for _end, number in over[:-MOST_PUBLISHED]}
         return [bill for number, bill in enumerate(self.bills) if number not in left_out]
 
+    @property
+    def csv(self) -> str:
+        """The same purchases for a spreadsheet: a line for each, below a line of the fields' names."""
+        rows = [self._purchase(bill) for bill in self._newest]
+        written = io.StringIO()
+        sheet = csv.DictWriter(written, _SHEET, extrasaction="ignore", lineterminator="\n")
+        sheet.writeheader()
+        sheet.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        return written.getvalue()
+
     def _purchase(self, bill: Bill) -> dict[str, t.Any]:
         return {
             "host": bill.host,
@@ -166,6 +183,12 @@ class Spending:
             "registered": bill.registered,
             "usd": dollars(bill.cost(self.since, self.now)) if bill.is_known else None,
         }
+
+
+def _cell(value: t.Any) -> t.Any:
+    """A value as a spreadsheet takes it: a text that begins like a formula is none."""
+    text = " ".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
 def _row(row: Spent) -> dict[str, t.Any]:

@@ -554,3 +554,16 @@ def test_the_plugin_is_documented_under_its_name() -> None:
     document = yaml.safe_load(source.DOCUMENTATION)
     assert document["options"]["plugin"]["choices"] == [source.InventoryModule.NAME] == [NAME]
     assert NAME.endswith(f".{document['name']}")
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_without_a_registry_a_projects_machines_are_told_by_their_names(
+    queue: RequestQueue, load: Load, monkeypatch: pytest.MonkeyPatch, by_environment: bool
+) -> None:
+    names = ["red-gpu-1", "red-train-2", "blue-gpu-1", "red", "gpu-1", "reds-gpu-1", None]
+    queue.expect(*LIST, [resource(f"{n:036}", name=name) for n, name in enumerate(names)])
+    if by_environment:
+        monkeypatch.setenv("COMPUTE_INDEX_PROJECT", "red")
+    inventory = load(**({} if by_environment else {"project": "red"}))
+    assert list(inventory.hosts) == ["gpu-1", "train-2"]
+    assert inventory.hosts["gpu-1"].get_vars()["supply_name"] == "red-gpu-1"

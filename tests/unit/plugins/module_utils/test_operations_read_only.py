@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._market impor
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
@@ -211,6 +211,11 @@ def audited(world: World, settle: bool, check_mode: bool) -> Json:
     return audit(world.market, world.params(_decide_spec.AUDIT, **given), check_mode)
 
 
+def looked_up(world: World) -> Json:
+    given = {"hosts": world.hosts(), "resource_id": machine_id(world.chance.choice([0, 1, 2, 100])), "reason": "a test"}
+    return orphan(world.market, world.params(_decide_spec.ORPHAN, **given), False)
+
+
 def probed(world: World, check_mode: bool) -> Json:
     return probe(prober(), world.params(_decide_spec.PROBE, hosts=world.hosts()), check_mode)
 
@@ -238,6 +243,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "ended": noting,
     "audit": lambda world: audited(world, False, False),
     "audit that settles, in check mode": lambda world: audited(world, True, True),
+    "orphan": looked_up,
     "spend": lambda world: spend(world.params(_decide_spec.SPEND, hosts=world.hosts()), False),
     "reap": in_check_mode(reap, _decide_spec.REAP),
     "reaped": lambda world: reaped(world.params(_decide_spec.REAPED), True),

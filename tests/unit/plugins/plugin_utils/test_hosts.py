@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import led, plan_of
+from ansible.errors import AnsibleActionFail
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import in_full, led, parts, plan_of
 
 OWN = {"host": "gpu-1", "declaration": "d1", "call": "c1", "action": "buy", "first": "", "next": ""}
 PLANNED = {"plans": {"gpu-1": OWN}, "common": {"call": "c1", "consumed": ["d1", "d2"]}}
@@ -105,3 +106,30 @@ TWO = {host: {"host": host, "id": host, "looks": 3, "pause": 601} for host in ("
 def test_whether_a_host_must_declare_by_itself(declared: Any, following: Any) -> None:
     found = led({"inventory_hostname": "gpu-1", "provision__declared": declared})
     assert (found["alone"], found["none_alone"], found["looks"], found["pause"]) == following
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ("gpu-[1:3]", "gpu-1,gpu-2,gpu-3"),
+        ("a, b-[08:10]\nc", "a,b-08,b-09,b-10,c"),
+        ("r[1:2]-[a:b]", "r1-a,r1-b,r2-a,r2-b"),
+        ("gpu-1,gpu-2", "gpu-1,gpu-2"),
+        (3, 3),
+        (["gpu-[1:3]"], ["gpu-[1:3]"]),
+        ("gpu-[ab]", "gpu-[ab]"),
+    ],
+)
+def test_ranges_are_those_of_inventories(asked: Any, names: Any) -> None:
+    assert in_full("provision_hosts", asked) == names
+
+
+@pytest.mark.parametrize("asked", ["gpu-[1:]", "gpu-[1:x]", "gpu-[1:99999999]", "gpu-[:3:1:2]"])
+def test_what_is_no_range_is_refused(asked: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=r"provision_hosts: .* is no range of names"):
+        in_full("provision_hosts", asked)
+
+
+def test_a_pattern_may_stand_in_lines() -> None:
+    assert parts("decommission_hosts", "a\r\nb, c\n") == ["a", "b", "c"]
+    assert parts("decommission_hosts", ["a,b", "c"]) == ["a", "b", "c"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import audit_report
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit, expected
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
 
@@ -250,3 +250,25 @@ def test_age_and_cost_so_far() -> None:
     assert [(row["hours"], row["usd"]) for row in published["orphans"]] == [(0.0, 0.0)]
     assert [(row["hours"], row["usd"]) for row in published["ending"]] == [(24.0, 48.0)]
     assert published["usd"] == {"claimed": 48.0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
+
+
+def test_names_that_are_expected_are_those_of_the_project() -> None:
+    here = [{"host": "gpu-1", "prefix": "other-"}, {"host": "localhost", "prefix": "red-"}]
+    found = expected([" gpu-1", "", "red-gpu-2"], here, is_shared=False)
+    assert (found.hosts, found.machines) == (("gpu-1", "red-gpu-2"), ("red-gpu-1", "red-gpu-2"))
+    assert found.claims == (Claim("gpu-1", "red-gpu-1", by_name=True), Claim("red-gpu-2", "red-gpu-2", by_name=True))
+
+
+def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries() -> None:
+    red, blue = owns("h", "r", offer="o"), owns("h", "s", offer="p")
+    found = audit([machine("r", "h", "o"), machine("s", "h", "p"), machine("t", "h", "q")], [red, blue], {"h"}, NOW)
+    assert brief(found.claimed) == [("r", ["h"], ""), ("s", ["h"], "")]
+    assert [row[0] for row in brief(found.orphans)] == ["t"]
+
+
+def test_a_name_claims_nothing_in_a_shared_registry() -> None:
+    names = expected(["h"], [{"host": "localhost", "prefix": ""}], is_shared=True)
+    found = audit([machine("r", "h"), machine("s", "x", "p")], names.claims, {*names.hosts}, NOW)
+    found.note_expected(names.machines)
+    assert brief(found.orphans) == [("r", [], "only audit_names names it, no registry"), ("s", [], "")]
+    assert found.claimed == []

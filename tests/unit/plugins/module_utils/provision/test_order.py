@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     published,
     slice_of,
     spelled,
+    width,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
         (" 2 ", ["gpu-1", "gpu-2"]),
         ("0", []),
         ("a, b.c ,,d_e-1", ["a", "b.c", "d_e-1"]),
+        ("a\nb,\r\n c\n", ["a", "b", "c"]),
         (["a", " b "], ["a", "b"]),
         ({"a": {}, "b": {}}, ["a", "b"]),
     ],
@@ -50,7 +52,7 @@ def test_names(asked: Any, found: list[str]) -> None:
     assert names(asked, "gpu") == found
 
 
-@pytest.mark.parametrize("asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\nb"])
+@pytest.mark.parametrize("asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb"])
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
         names(asked, "gpu")
@@ -287,3 +289,30 @@ def test_an_order_covers_what_it_names_within_the_limit(
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
     assert lasting(["gpu", f"{RUN_GROUP}12ab", "all"]) == ["gpu", "all"]
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("gpu-1", 1),
+        ("gpu-[1:500]", 500),
+        ("gpu-[001:500]", 500),
+        ("r[1:2]-[1:9:2]", 10),
+        ("gpu-[a:c]", 52),
+        ("[:]", 52),
+    ],
+)
+def test_a_range_is_no_longer_than_it_looks(part: str, names: int) -> None:
+    assert width(part) == names
+
+
+@pytest.mark.parametrize("part", ["gpu-[1:100000000]", "a[1:1000]b[1:1000]", "[a:z][a:z][a:z]"])
+def test_a_range_that_is_too_long_is_never_written_out(part: str) -> None:
+    with pytest.raises(ValueError, match="Nothing was sent"):
+        width(part)
+
+
+def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() -> None:
+    assert ordered({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
+    assert ordered({"order_adopt": "no"}) == {}
+    assert asked_for("gpu-1", {"order_adopt": True}) == {"provision_adopt": "True"}

@@ -83,6 +83,23 @@ def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
 # One host
 
 
+@pytest.mark.parametrize("kind", [Kind.UNDER_WAY, Kind.READY])
+@pytest.mark.parametrize(("locked_out", "reached"), [("no key", False), ("no key", True), ("", False)])
+def test_a_job_without_the_key_waits_for_no_machine_that_another_one_buys(
+    kind: Kind, locked_out: str, reached: bool
+) -> None:
+    known = entry(X, [M], "made", provision_price_per_hour=2.0)
+    known = replace(known, instances=({"ansible_host": "h"},)) if reached else known
+    one = replace(host(), objections=(locked_out,) if locked_out else (), locked_out=locked_out)
+    (found,) = planned(case(one, kind, known, offer_id=X, resource_ids=(M,), price_per_hour=2.0))
+    if locked_out and not reached:
+        assert found.action == STOP
+        assert f"offer {X} at USD 2.00 per hour, resource ids: {M}. It is billed" in found.refusal
+        assert found.refusal.endswith(locked_out)
+    else:
+        assert found.action == WAIT
+
+
 def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
     wants = {"offer_id": X, "max_price_per_hour": 2, "advice": "Quote again."}
     plans = [

@@ -31,7 +31,7 @@ class Life:
 
 def buys(host: str, number: int, price: float | None = 2.0, **fields: Any) -> Plan:
     its = offer(number, price, **fields)
-    others = [its, *(offer(n, 9.0) for n in range(50, 55))]
+    others = [its, *(offer(n, 9.0 + n) for n in range(50, 55))]
     return Plan(host, BUY, its["offer_id"], its, others, price)
 
 
@@ -49,6 +49,36 @@ def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
         (False, "nvidia-h100-sxm5-80gb"),
         (True, "owned already"),
     ]
+
+
+def test_equal_offers_beside_them_are_one_line() -> None:
+    plans = [Plan("a", BUY, offer_id(1), offer(1), [offer(n, 9.0) for n in range(50, 55)] + [offer(60, 9.5)], 2.0)]
+    assert [line.split()[:1] for line in quote(*plans)["lines"][:5]] == [["host"], ["a"], ["or"], ["or"], []]
+
+
+@pytest.mark.parametrize(
+    ("plans", "lifetimes", "said"),
+    [
+        ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], {}, "nothing to buy"),
+        ([Plan("a", STOP, refusal="None.")], {}, "nothing to buy"),
+        ([buys("a", 1), buys("b", 2)], {}, "a, b: USD 4.00 per hour, no largest bill"),
+        (
+            [buys("a", 1, expires_at="2026-11-28T20:50:00Z"), Plan("b", KEEP, offer_id(3), price_per_hour=4.0)],
+            {"a": Life(1_800_000_000.0, 16.0), "b": Life(1_900_000_000.0, 99.0)},
+            "a: USD 2.00 per hour, at most USD 16.00 in all until 2027-01-15T08:00:00Z; offers hold until"
+            " 2026-11-28 20:50 UTC",
+        ),
+        (
+            [buys(f"h{n}", n) for n in range(1, 8)],
+            {},
+            "h1, h2, h3, h4, h5 and 2 more: USD 14.00 per hour, no largest bill",
+        ),
+    ],
+)
+def test_an_approval_shows_hosts_prices_bill_and_end(plans: list[Plan], lifetimes: dict[str, Life], said: str) -> None:
+    found = quote(*plans, lifetimes=lifetimes)
+    summary = found["summary"].split("; offers hold until")[0] if "hold" not in said else found["summary"]
+    assert summary == said and found["ansible_stats"]["data"]["quote"]["summary"] == found["summary"]
 
 
 @pytest.mark.parametrize(

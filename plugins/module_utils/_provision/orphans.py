@@ -1,0 +1,55 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""May a machine end that a person names by its id alone? Only if no host owns it. This module util is private to the
+collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import messages, ownership
+from .ownership import Claim, Machine
+
+_SHOWN = ("resource_id", "name", "status", "vendor", "price_per_hour", "created_at")
+_REASON = 5  # letters that a reason has at least
+
+
+def check_reason(text: str) -> str:
+    """The reason in one line. Raises ValueError for one that says nothing."""
+    reason = " ".join(text.split())
+    if len(reason) < _REASON:
+        raise ValueError(f"must say why the machine may end, in {_REASON} letters or more")
+    return reason
+
+
+def known_as(resource_id: str, claims: t.Iterable[Claim], strays: t.Container[str]) -> str:
+    """What the registry calls the machine if it was bought beside a host's own; empty if it does not know it."""
+    names = [claim.host for claim in claims if claim.host in strays and resource_id in claim.resource_ids]
+    return f"The registry has it as {', '.join(names)}: bought beside the host's own machine. " if names else ""
+
+
+def ended(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
+    """What a workflow gets of a machine that ends without an owner."""
+    return {**{name: machine.get(name) for name in _SHOWN}, "by": by, "why": reason}
+
+
+def objection(
+    resource_id: str, machines: t.Sequence[Machine], claims: t.Iterable[Claim], strays: t.Container[str] = ()
+) -> str:
+    """Why the machine of this id may not end, empty if it may. ``machines``: of the account, and this one.
+
+    ``strays``: claims of this project for what was bought beside a host's own machine, which a person ends by its id.
+    A purchase that is noted without any machine may have bought it, as long as nobody knows what it has bought.
+    """
+    claims = [claim for claim in claims if claim.host not in strays]
+    owned = ownership.owners(machines, claims)
+    found = next((each for each in owned if ownership.id_of(each[0]) == resource_id), None)
+    machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
+    hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.resource_ids)
+    if hosts:
+        return messages.owned_by(machine, hosts)
+    offer = ownership.offer_of(machine) if found else ""
+    open_ = [claim.host for claim in claims if offer and claim.offer_id == offer and not claim.resource_ids]
+    return messages.may_be_bought_by(machine, open_) if open_ else ""

@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine that is to end by its id is looked up, and whoever may own it has a say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import ORPHAN
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import ENTRY
+
+from request_queue import RequestQueue
+from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, resource
+
+Result = dict[str, Any]
+PATH = f"/resources/{RESOURCE_ID}"
+WHY = "left by a test"
+
+
+def register(folder: Path, host: str, text: str = "", **variables: Any) -> None:
+    """Write the entry of a host."""
+    (folder / host).mkdir(parents=True)
+    (folder / host / ENTRY).write_text(text or yaml.safe_dump(variables))
+
+
+@pytest.fixture
+def orphan(perform: Callable[..., Result], tmp_path: Path) -> Callable[..., Result]:
+    """``orphan(**options)``: of an inventory whose hosts are remembered in two folders."""
+    hosts = [
+        {"host": host, "name": host, "project": "default", "registry_dir": str(tmp_path / folder), "known": {}}
+        for host, folder in (("localhost", "a"), ("gpu-1", "b"))
+    ]
+    rows = [{**each, "inventory_dir": None, "declares": False, "prefix": ""} for each in hosts]
+
+    def run(**options: Any) -> Result:
+        given = {"resource_id": RESOURCE_ID, "reason": WHY, "by": "eve", **options}
+        return perform(ORPHAN, False, step="orphan", hosts=rows, here=str(tmp_path), **given)
+
+    return run
+
+
+def looks(queue: RequestQueue, *listed: Any, **fields: Any) -> None:
+    queue.expect("GET", PATH, resource(**fields), query={"force_refresh": "true"}).expect(
+        "GET", "/resources", [*listed]
+    )
+
+
+def test_what_no_host_owns_is_told_with_the_reason(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
+    looks(queue, resource(), resource(SECOND_RESOURCE_ID))
+    found = orphan(resource_id=RESOURCE_ID.upper())
+    assert (found["ended"]["resource_id"], found["ended"]["by"], found["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
+    assert found["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
+
+
+@pytest.mark.parametrize("folder", ["a", "b"])
+def test_hosts_of_one_name_in_two_places_both_own_theirs(
+    queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path, folder: str
+) -> None:
+    owned = {folder: RESOURCE_ID, "ab".replace(folder, ""): SECOND_RESOURCE_ID}
+    for place, own in owned.items():
+        offer = OFFER_ID if own == RESOURCE_ID else OTHER_ID
+        register(tmp_path / place, "gpu-1", provision_resource_ids=[own], provision_procured_offer_id=offer)
+    looks(queue, resource())
+    found = orphan()
+    assert found["failed"] and "is owned by gpu-1, says the registry. Nothing was ended." in found["msg"]
+
+
+def test_a_registry_that_cannot_be_read_ends_nothing(
+    queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path
+) -> None:
+    register(tmp_path / "b", "gpu-1", "<<<<<<< ours\n")
+    found = orphan()
+    assert found["failed"] and f"Whether a host owns {RESOURCE_ID} is not known" in found["msg"]
+
+
+def test_a_host_whose_registry_cannot_be_told_may_own_it(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
+    found = orphan(troubles=["gpu-1: provision_registry_url is undefined."])
+    assert found["failed"] and "is not known: gpu-1: provision_registry_url is undefined." in found["msg"]
+
+
+@pytest.mark.parametrize("options", [{"resource_id": "gpu-1"}, {"resource_id": ""}, {"reason": " "}, {"reason": "x"}])
+def test_nothing_is_asked_without_an_id_and_a_reason(
+    queue: RequestQueue, orphan: Callable[..., Result], options: Result
+) -> None:
+    found = orphan(**options)
+    assert found["failed"] and found["msg"].startswith("end_re")
