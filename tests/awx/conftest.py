@@ -89,10 +89,11 @@ class SyncFailed(Exception):
 class Controller:
     """As much of AWX as a job can see. Each job gets its own folder, and nothing of it is there for the next one."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, team: str = "") -> None:
+        """``team``: the project of an organization (awx_project), as the set-up puts it into inventory and source."""
         self.simulator = project.simulator
         self.key = project.key
-        self.folder = project.folder / "jobs"
+        self.folder = project.folder / "jobs" / team
         self.source = ROOT / "awx" / "project"
         """What the project's repository holds."""
         self._numbers = itertools.count(1)
@@ -114,7 +115,9 @@ class Controller:
             "provision_registry_dir": "",
             "provision_ssh_public_key": project.public_key,
             "provision_poll_delay": 1,
+            **({"provision_project": team} if team else {}),
         }
+        self.source_variables = {"COMPUTE_INDEX_PROJECT": team} if team else {}
 
     def launch(self, template: str, answers: dict[str, Any] | None = None, **options: Any) -> Job:
         """Launch a job template with the answers of its survey."""
@@ -155,7 +158,7 @@ class Controller:
         self._update_inventory(folder)
         (folder / "env").mkdir()
         (folder / "env" / "extravars").write_text(yaml.dump(unsafe(variables), Dumper=Dumper))
-        words = ["--forks", str(self.forks), *(["--check", "--diff"] if definition.get("job_type") == "check" else [])]
+        words = ["--forks", str(self.forks), *self._mode(definition)]
         runner = ansible_runner.run(
             private_data_dir=str(folder),
             playbook=definition["playbook"],
@@ -176,11 +179,18 @@ class Controller:
             variables,
         )
 
+    @staticmethod
+    def _mode(definition: dict[str, Any]) -> list[str]:
+        """The words for the job type of a template, and for its differences."""
+        check = ["--check"] if definition.get("job_type") == "check" else []
+        return [*check, *(["--diff"] if definition.get("diff") else [])]
+
     def _update_inventory(self, folder: Path) -> None:
         """Sync the inventory source, and write what jobs get of it: a script that prints the hosts."""
         source = folder / "project" / "account.supply.yml"
         words = [tool("ansible-inventory"), "--list", "-i", str(source), "--playbook-dir", str(source.parent)]
         environment = {**os.environ, **self.environment, **self.credential, "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True"}
+        environment |= self.source_variables
         # AWX does that in a process of its own, too; by ansible-runner it would take three times as long.
         with Program(words, self.folder, environment) as program:
             failed, printed = program.wait(HANGS), program.read()
@@ -194,14 +204,16 @@ class Controller:
         script.chmod(0o700)
 
 
-MakeController = Callable[..., Controller]
+MakeController = Callable[..., Any]
 
 
 @pytest.fixture
 def make_controller(make_project: MakeProject) -> MakeController:
-    """Makes a controller whose API is a simulator of these settings and offers."""
+    """Makes a controller whose API is a simulator of these settings and offers; of several ``teams`` one for each."""
 
-    def make(**settings: Any) -> Controller:
-        return Controller(make_project(**{"provision_seconds": 0, **settings}))
+    def make(*teams: str, **settings: Any) -> Any:
+        project = make_project(**{"provision_seconds": 0, **settings})
+        controllers = [Controller(project, team) for team in teams or ("",)]
+        return controllers if teams else controllers[0]
 
     return make

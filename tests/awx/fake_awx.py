@@ -46,6 +46,9 @@ DEFAULTS: dict[str, Item] = {
     "workflow_approval_templates": {"description": "", "timeout": 0},
     "schedules": {"description": "", "enabled": True, "extra_data": {}},
     "teams": {"description": ""},
+    "labels": {},
+    "hosts": {},
+    "notification_templates": {},
     "roles": {},
 }
 # The roles of an object, which its teams may hold.
@@ -67,6 +70,9 @@ SCOPES = {
     "workflow_job_template_nodes": ("workflow_job_template",),
     "schedules": ("unified_job_template",),
     "teams": ("organization",),
+    "labels": ("organization",),
+    "hosts": ("inventory",),
+    "notification_templates": ("organization",),
 }
 # Names of these may be there twice.
 UNNAMED = ("workflow_approval_templates", "project_updates", "roles")
@@ -157,6 +163,9 @@ class FakeAwx:
 
     def _change(self, item: Item, data: Item) -> None:
         changed = {**item, **{key: value for key, value in data.items() if key != "type"}}
+        in_use = [each for each in self.all("credentials") if each["credential_type"] == item["id"]]
+        if item["kind_"] == "credential_types" and in_use and changed["inputs"] != item["inputs"]:
+            raise HTTPException(403, {"detail": "Modifications to inputs are not allowed for types that are in use"})
         self._validate(changed)
         item.update(changed)
 
@@ -311,15 +320,23 @@ class FakeAwx:
         def update_project(number: int) -> Item:
             return self._show(self._update_project(found("projects", number)))
 
+        @app.get(ROOT + "/projects/{number}/playbooks/")
+        def playbooks(number: int) -> list[str]:
+            known = bool(found("projects", number)["scm_revision"])
+            return sorted(file.name for file in self.project.glob("*.yml")) if known else []
+
         @app.get(ROOT + "/{kind}/")
         def search(kind: str, request: Request) -> Item:
             wanted = dict(request.query_params)
+            unwanted = {
+                name.removeprefix("not__"): wanted.pop(name) for name in list(wanted) if name.startswith("not__")
+            }
             either = {name.removeprefix("or__"): wanted.pop(name) for name in list(wanted) if name.startswith("or__")}
 
             def has(item: Item, asked: dict[str, str]) -> list[bool]:
                 return [self._field(item, field) == value for field, value in asked.items()]
 
-            known = [item for item in self.all(kind) if all(has(item, wanted))]
+            known = [item for item in self.all(kind) if all(has(item, wanted)) and not any(has(item, unwanted))]
             return self._list([item for item in known if not either or any(has(item, either))])
 
         @app.post(ROOT + "/{kind}/", status_code=201)

@@ -25,7 +25,7 @@ TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templ
 # As AWX's forms call them.
 ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
 # What playbooks hand on by set_stats.
-ARTIFACTS = {"quote", "provision_hosts", "audit", "reap", "spend", "probe"}
+ARTIFACTS = {"quote", "provision_hosts", "audit", "reap", "spend", "spend_csv", "probe", "ended"}
 
 
 @pytest.mark.parametrize("name", SURVEYS)
@@ -47,13 +47,23 @@ def test_awx_takes_the_credential_type() -> None:
 
 
 def test_the_guide_shows_what_can_be_pasted_into_awx() -> None:
-    guide = (ROOT / "docs" / "awx.md").read_text()
+    guide = (ROOT / "docs" / "awx-reference.md").read_text()
     inputs, injectors = (yaml.safe_load(block) for block in re.findall("^ *```yaml\n(.*?)```", guide, re.M | re.S))
     kind = FOUND["awx_credential_type"]
     assert (inputs, injectors) == (kind["inputs"], kind["injectors"])
 
 
 ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}
+
+
+@pytest.mark.parametrize(
+    ("survey", "variable"), [("order", "order_names"), ("end", "decommission_hosts"), ("more", "extend_hosts")]
+)
+def test_a_form_takes_five_hundred_names(survey: str, variable: str) -> None:
+    (question,) = [each for each in SURVEYS[survey]["spec"] if each["variable"] == variable]
+    names = ",".join(f"a-name-that-is-rather-long-{number}" for number in range(500))
+    assert question["type"] == "textarea" and len(names) <= question["max"]
+    assert variable in rules.accept({**SURVEYS[survey], "spec": [question]}, {variable: names})
 
 
 @pytest.mark.parametrize(
@@ -121,6 +131,8 @@ def test_templates_workflow_and_schedule_name_what_exists() -> None:
     assert {each["template"] for each in FOUND["awx_schedules"]} <= set(TEMPLATES)
     for template in TEMPLATES.values():
         for play in yaml.safe_load((ROOT / "awx" / "project" / template["playbook"]).read_text()):
+            if "hosts" in play:
+                continue
             name = play["ansible.builtin.import_playbook"].removeprefix("compute_index.supply.")
             assert (ROOT / "playbooks" / f"{name}.yml").exists()
     # A quote must still be good when it was approved in the last second.
@@ -130,11 +142,19 @@ def test_templates_workflow_and_schedule_name_what_exists() -> None:
 def test_messages_name_what_the_surveys_ask() -> None:
     asked = {each["variable"]: each["question_name"] for survey in SURVEYS.values() for each in survey["spec"]}
     # What the answers become in the role.
-    becomes = {"provision_hosts": "order_names"}
+    becomes = {"provision_hosts": "order_names", "decommission_forget": "decommission_forget_ids"}
     becomes |= {f"provision_max_{each}": f"order_max_{each}" for each in ("price_per_hour", "total_price_per_hour")}
-    becomes |= {f"provision_{each}": f"order_{each}" for each in ("lease", "max_bill")}
+    becomes |= {f"provision_{each}": f"order_{each}" for each in ("lease", "max_bill", "adopt")}
     assert {name: asked[becomes.get(name, name)] for name in forms.QUESTIONS} == forms.QUESTIONS
-    assert set(forms.TEMPLATES.values()) <= set(TEMPLATES)
+    assert {*forms.TEMPLATES.values(), "GPU settle"} <= set(TEMPLATES)
+
+
+def test_labels_say_what_a_template_does_to_money() -> None:
+    labels = {name: each["labels"] for name, each in TEMPLATES.items()}
+    assert all(each[0] == "gpu" for each in labels.values())
+    assert {name for name, each in labels.items() if "spends money" in each} == {"GPU provision", "GPU extend"}
+    reads = {"GPU quote", "GPU audit", "GPU spend", *(name for name in TEMPLATES if "(check)" in name)}
+    assert {name for name, each in labels.items() if "reads only" in each} == reads
 
 
 def test_permissions_name_what_exists_and_let_nobody_buy_without_approval() -> None:

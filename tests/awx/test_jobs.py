@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,18 @@ def test_the_output_of_a_job_is_short(make_controller: MakeController) -> None:
         assert f"{2.5 * count:.2f}" in plain and len(re.findall("ssh -p .* root@", plain)) == count
 
 
+def test_names_by_a_pattern_take_few_lines_in_check_mode(make_controller: MakeController) -> None:
+    controller = make_controller(offers=[Offer() for _each in range(21)])
+    job = successful(controller.launch("GPU provision (check)", {**ORDER, "order_names": "b-[01:20]"}))
+    assert all(f"b-{number:02}" in job.text for number in range(1, 21))
+    assert controller.simulator.purchases == []
+    assert len(job.output.splitlines()) <= 3 * 20 + 60, job.output
+
+    successful(controller.launch("GPU provision", {**ORDER, "order_names": "b-[01:02]\nb-03"}))
+    ending = successful(controller.launch("GPU decommission", {"decommission_hosts": "b-[01:02]\nb-03"}))
+    assert controller.simulator.billed == [], ending.output
+
+
 LAUNCHED = {"awx_job_id": 7, "awx_job_template_name": "GPU provision"}
 
 
@@ -372,6 +385,30 @@ def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeControlle
     controller.inventory_variables["provision_reach"] = False
     if key == "none":
         successful(controller.run("GPU provision", order))
+
+
+def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(make_controller: MakeController) -> None:
+    """It says what is bought and billed, and why it cannot use that, before it has tried to log in for minutes."""
+    controller = make_controller(provision_seconds=20)
+    order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
+    with postgresql.server() as url, ThreadPoolExecutor() as pool:
+        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
+        first = pool.submit(controller.run, "GPU provision", order)
+        while not postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')")[0][0]:
+            assert not first.done()
+            time.sleep(0.2)
+        while not postgresql.execute(url, "SELECT 1 FROM compute_index_supply.purchase WHERE state <> 'buying'"):
+            assert not first.done(), first.result().output
+            time.sleep(0.2)
+        key = controller.inventory_variables["provision_ssh_public_key"]
+        controller.inventory_variables["provision_ssh_public_key"] = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA=="
+        second = controller.run("GPU provision", order)
+        controller.inventory_variables["provision_ssh_public_key"] = key
+        successful(first.result())
+    assert second.status == "failed" and len(bought(controller)) == 1
+    assert "Another run buys or has bought the machine of gpu-1: offer" in second.text, second.text
+    assert "This job cannot log in to the machines that it would buy" in second.text
+    assert "Reach" not in second.output
 
 
 @core

@@ -69,14 +69,15 @@ def check_teams(awx: FakeAwx) -> None:
         for team in awx.names(role, "teams")
     }
     launches = {"GPU machines", *(template["name"] for template in awx.all("job_templates"))}
-    launches -= {"GPU provision", "GPU extend", "GPU reap"}
-    reads = ("GPU quote", "GPU provision", "GPU configure", "GPU audit")
+    launches -= {"GPU provision", "GPU extend", "GPU reap", "GPU end by id"}
+    reads = ("GPU quote", "GPU provision", "GPU configure", "GPU audit", "GPU spend")
     assert held == {
         *(("Research", "execute_role", name) for name in launches),
         *(("Research", "read_role", name) for name in ("GPU provision", "GPU reap")),
         *(("Finance", "read_role", name) for name in reads),
         ("Finance", "approval_role", "GPU machines"),
         ("Finance", "execute_role", "GPU extend"),
+        *(("Operators", "execute_role", name) for name in ("GPU audit", "GPU end by id")),
     }
 
 
@@ -87,6 +88,8 @@ def check_why_it_failed(project: Project, awx: FakeAwx) -> None:
     assert failed.returncode == 2
     assert f"AWX cannot update the project from {URL}." in failed.text
     assert "failed: fatal: [localhost]: FAILED! => Repository not found. Repair that" in failed.text
+    # The sentence is not below all that AWX says of the job.
+    assert "event_processing_finished" not in failed.output
     assert f"under Jobs, number {awx.all('project_updates')[-1]['id']}." in failed.text
     assert own(awx, "job_templates") == []
     awx.unreachable = ""
@@ -107,6 +110,7 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
         "awx_ordering_teams": ["Research"],
         "awx_approving_teams": ["Finance"],
         "awx_extending_teams": ["Finance"],
+        "awx_ending_teams": ["Operators"],
         "awx_ssh_key_file": str(pair),
     }
     run = set_up(project, **wanted)
@@ -134,12 +138,15 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
     inventory = awx.one("inventories", "Compute Index Supply")
     assert json.loads(inventory["variables"]) == {
         "provision_registry_dir": "",
-        "provision_poll_delay": 30,
-        "provision_poll_retries": 60,
+        "provision_poll_delay": 10,
+        "provision_poll_retries": 180,
+        "provision_project": "computeindexsupply",
         "provision_ssh_public_key": pair.with_name("another.pub").read_text().strip(),
     }
     source = awx.one("inventory_sources", "Machines of the account")
     assert (source["credential"], source["update_on_launch"], source["overwrite"]) == (credential["id"], True, True)
+    assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "computeindexsupply"}
+    assert "without a registry" not in run.text
 
     assert len(awx.all("job_templates")) == len(found["awx_job_templates"])
     for definition in found["awx_job_templates"]:
@@ -148,6 +155,8 @@ def test_awx_is_set_up_once(project: Project, awx: FakeAwx) -> None:
         assert awx.surveys.get(template["id"]) == survey
         assert (template["survey_enabled"], template["allow_simultaneous"]) == (survey is not None, False)
         assert template["job_type"] == definition.get("job_type", "run")
+        assert template["diff_mode"] == definition.get("diff", False)
+        assert sorted(awx.names(template, "labels")) == sorted(definition["labels"])
         expected = {credential["name"], machines["name"]} if definition.get("ssh") else {credential["name"]}
         assert set(awx.names(template, "credentials")) == expected
 
@@ -188,7 +197,11 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     approve = awx.one("workflow_job_template_nodes", "approve")
     workflow = awx.one("workflow_job_templates", "GPU machines")
     schedule = awx.one("schedules", "GPU audit every night")
-    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\nprovision_poll_delay: 1\n"
+    inventory["variables"] = "provision_project: research\nmotd: 'for {{ nobody }}'\n"
+    inventory["variables"] += "# theirs\nprovision_registry_dir: ''\nprovision_poll_delay: 10\n"
+    inventory["variables"] += "provision_poll_retries: 180\n"
+    mine = awx.make("labels", name="night", organization=organization["id"])
+    awx.associate(provision, "labels", mine)
     public_key = Path(f"{wanted['awx_ssh_key_file']}.pub").read_text().strip()
     inventory["variables"] += f"provision_ssh_public_key: {public_key}\n"
     second = awx.make("workflow_job_template_nodes", identifier="second", workflow_job_template=workflow["id"])
@@ -198,15 +211,42 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
     again = set_up(project, **wanted)
 
-    # Only how often a job looks is put right.
+    # Only the project of the source is put right: it is that of the inventory.
     assert (again.returncode, again.changed) == (0, 1), again.output
+    source = awx.one("inventory_sources", "Machines of the account")
+    assert json.loads(source["source_vars"]) == {"COMPUTE_INDEX_PROJECT": "research"}
+    assert sorted(awx.names(provision, "labels")) == ["gpu", "night", "spends money"]
     assert awx.names(organization, "galaxy_credentials") == ["Ansible Galaxy", "Hub"]
     assert set(awx.names(provision, "credentials")) == {"Compute Index Supply machines", "Passwords", "Other account"}
-    variables = json.loads(inventory["variables"])
-    assert (variables["provision_project"], variables["motd"]) == ("research", "for {{ nobody }}")
-    assert variables["provision_poll_delay"] == 30
+    # What is right stays as it was written.
+    assert inventory["variables"].startswith("provision_project: research\n") and "# theirs" in inventory["variables"]
     assert awx.names(approve, "success_nodes") == ["second"]
     assert schedule["extra_data"] == {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
+
+
+def test_an_inventory_without_a_project_is_told_what_a_move_would_leave_behind(project: Project, awx: FakeAwx) -> None:
+    """It was set up before there were projects. Only who says so moves, and a project is one organization's."""
+    owner = {"organization": awx.make("organizations", name="Compute Index Supply")["id"]}
+    inventory = awx.make("inventories", name="Compute Index Supply", variables="motd: hello", **owner)
+    awx.make("hosts", name="gpu-7", inventory=inventory["id"])
+    other = awx.make("organizations", name="Compute-Index Supply")["id"]
+    awx.make("inventories", name="Theirs", organization=other, variables="provision_project: computeindexsupply")
+    # The inventory comes before the project is read, and that is enough here.
+    awx.unreachable = "Repository not found."
+
+    run = set_up(project)
+    assert "stays in the project 'default', not 'computeindexsupply': nothing was moved." in run.text
+    assert "(gpu-7)" in run.text
+    variables = json.loads(inventory["variables"])
+    assert variables["motd"] == "hello" and "provision_project" not in variables
+
+    before = dict(inventory)
+    refused = set_up(project, awx_project_moves=True)
+    assert (refused.returncode, inventory) == (2, before)
+    assert "Another organization has the project 'computeindexsupply'" in refused.text
+    moved = set_up(project, awx_project_moves=True, awx_project="team-7")
+    assert "nothing was moved" not in moved.text
+    assert json.loads(inventory["variables"])["provision_project"] == "team-7"
 
 
 def make_another_organization(awx: FakeAwx) -> None:
@@ -236,9 +276,19 @@ def test_organizations_are_apart(project: Project, awx: FakeAwx) -> None:
     make_another_organization(awx)
     check_why_it_failed(project, awx)
     pair = project.folder / "another"
-    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1")
+    owner = {"organization": awx.one("organizations", "Compute Index Supply")["id"]}
+    kind = awx.make("credential_types", name="AWX", kind="cloud", namespace="controller", inputs={}, managed=True)
+    awx.make("credentials", name="This AWX", credential_type=kind["id"], **owner)
+    mail = awx.make("notification_templates", name="Mail", **owner)
+    told = {"awx_controller_credential": "This AWX", "awx_approval_notifications": ["Mail"]}
+    run = set_up(project, awx_ssh_key_file=str(pair), awx_update_secrets=True, awx_audit_names="gpu-1", **told)
     assert run.returncode == 0, run.output
+    assert "without a registry (awx_registry_url), which is good for a trial and not for money" in run.text
     check_organizations(awx)
+    trusted = [each["name"] for each in own(awx, "job_templates") if "This AWX" in awx.names(each, "credentials")]
+    assert trusted == ["GPU quote"]
+    (workflow,) = own(awx, "workflow_job_templates")
+    assert awx.associations[workflow["id"], "notification_templates_approvals"] == [mail["id"]]
     (inventory,) = own(awx, "inventories")
     public_key = pair.with_name("another.pub").read_text().strip()
     assert json.loads(inventory["variables"])["provision_ssh_public_key"] == public_key
