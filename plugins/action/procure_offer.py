@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins import filter as _filters
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 preload()  # before Ansible forks its workers
@@ -37,5 +38,9 @@ class ActionModule(InProcessAction):
         plan = own.pop("plan", None) or {}
         if not isinstance(plan, t.Mapping):
             return self.operation.refused(f"plan must be a mapping of options. {NOTHING_SENT}")
-        self._task.args = {**own, **plan}
+        self._task.args = {**own, **plan, **_hosts.known_before(task_vars or {})}
         return super().run(tmp, task_vars)
+
+    def shown(self, params: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+        """The options without what may name all resources of the account."""
+        return {name: value for name, value in params.items() if name != "listed_before"}

@@ -43,6 +43,7 @@ PROCURE_OFFER: Spec = {
     "host": {"type": "str"},
     "note": {"type": "dict", "default": {}},
     "account": {"type": "str"},
+    "listed_before": {"type": "list", "elements": "str", "default": []},
     "plan": {"type": "dict"},  # the action plugin has made options of it
 }
 

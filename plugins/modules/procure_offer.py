@@ -147,6 +147,13 @@ options:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
     type: str
+  listed_before:
+    description:
+      - Ids of resources that the API listed before the purchase, without the offer that they were bought with. If the
+        status of the offer names one of them, it is not taken for bought with it, and the task fails.
+    type: list
+    elements: str
+    default: []
   plan:
     description:
       - Options of this module as one mapping, as M(compute_index.supply.decide) plans a purchase. They count before

@@ -109,6 +109,12 @@ def plan_of(own: Variables) -> Variables:
     return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round.yml"}
 
 
+def known_before(own: Variables) -> dict[str, t.Any]:
+    """The option of a purchase for what was listed before it and names no offer, if there is any."""
+    listed = common_of(own).get("without_offer")
+    return {"listed_before": list(listed)} if listed and plan_of(own).get("is_new") else {}
+
+
 def led(own: Variables) -> Variables:
     """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 

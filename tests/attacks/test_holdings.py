@@ -182,3 +182,57 @@ def lag(account: StandIn, offer: Offer) -> Any:
         return answer
 
     return buy
+
+
+FAILED_AT_ONCE = {"status": "failed", "error": "no capacity"}
+# How a purchase is answered, and how old a colleague's machine is then that says of no offer.
+MUTE = {
+    "old": (FAILED_AT_ONCE, 7200.0, {}),
+    "instance": (FAILED_AT_ONCE, 7200.0, {}),
+    "new": ({"status": "provisioning_in_progress"}, 0.0, {}),
+    "undated": ({"status": "procured"}, 0.0, {"created_at": None}),
+    "held": ({"status": "procured"}, 0.0, {}),
+    "lost": (None, 0.0, {}),
+}
+
+
+@core
+def test_a_machine_that_says_of_no_offer_is_not_given_back_for_another(account: StandIn, project: Attacked) -> None:
+    theirs, offers = {}, {}
+    for host, (answered, age, shown) in MUTE.items():
+        offers[host] = account.sell(host, fails="no capacity")
+        theirs[host] = account.run(f"colleague-{host}", 3.0)
+        theirs[host].began -= age
+        theirs[host].shown = {"offer_history": [], **shown}
+        fails_beside(account, offers[host], theirs[host], answered, in_instances=host == "instance")
+    # Another host's own, which no list has.
+    theirs["held"].unlisted = True
+    project.note("holder", next(each for each in account.purchases if theirs["held"] in each.machines))
+    project.declare([*MUTE, "holder"], provision_on_failure="release", provision_max_attempts=1)
+    plays = [project.play_of(role, "gpu:!holder") for role in ("provision", "provision", "decommission")]
+    cases, runs = Cases(), []
+    for play in plays:
+        runs.append(project.playbook(play))
+        for host in MUTE:
+            with cases(f"{host}, run {len(runs)}"):
+                (own,) = offers[host].purchase.machines if offers[host].purchase else ()
+                assert theirs[host].runs, "a colleague's machine was ended"
+                assert theirs[host].resource_id not in project.owned(host) or host == "held"
+                assert own.resource_id in project.owned(host) if own.runs else len(runs) > 1, "it is forgotten"
+                assert failed(runs[-1], host) is (len(runs) < 3)
+                assert own.runs is (len(runs) < 3)
+    cases.judge(*runs)
+
+
+def fails_beside(account: StandIn, offer: Offer, other: Machine, answered: Any, *, in_instances: bool) -> None:
+    """Let a purchase be answered like that (None: not at all), and its status name this other machine."""
+
+    def buy(_request: Request, proceed: Proceed) -> Answer:
+        proceed()
+        named = {"resource_id": other.resource_id, "status": "running"}
+        offer.status = {"resource_ids": [], "instances": [named]} if in_instances else {}
+        if not in_instances:
+            names(offer, other)
+        return Answer(200, {"offer_id": offer.offer_id, **answered}) if answered else Answer(500, {"detail": "Error"})
+
+    account.on("POST", "/procure_offer", buy, sent=offer.offer_id)

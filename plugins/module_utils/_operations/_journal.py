@@ -13,11 +13,12 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import time
+import typing as t
 
 from .._moments import seconds_of, utc
 from .._provision import purchase_messages as say
 from .._provision.clock import NOTED_BY, noted
-from .._provision.entry import MADE, REFUSED, SENT, Entry, read_entry
+from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
@@ -126,9 +127,10 @@ class Journal:
             changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})
 
-    def make(self, resource_ids: list[str], price_per_hour: float | None) -> None:
+    def make(self, resource_ids: list[str], price_per_hour: float | None, strange: t.Sequence[str] = ()) -> None:
         """Note that the purchase was made, and its machines; what is noted of it already stays.
 
+        ``strange``: ids that only seem to be of it, since they were listed before.
         Raises Claimed if another offer may have been bought for the host meanwhile.
         """
         if self._writes is None:
@@ -143,6 +145,8 @@ class Journal:
         changes.update(dict.fromkeys((_STATUS, _EXPIRED)))
         if resource_ids:
             changes["provision_resource_ids"] = resource_ids
+        if strange:
+            changes[LISTED_BEFORE] = list(strange)
         if any(before.get(name) != value for name, value in changes.items()):
             self._entry = self._writes.note(changes)
 

@@ -29,8 +29,12 @@ class OfferMachines:
     billed. ``unreadable``: why they cannot be listed.
     """
 
-    def __init__(self, api: SupplyApi, offer_id: str, names: t.Collection[str]) -> None:
+    def __init__(
+        self, api: SupplyApi, offer_id: str, names: t.Collection[str], listed_before: t.Collection[str] = ()
+    ) -> None:
+        """``listed_before``: the ids of resources that were listed before the purchase, and named no offer."""
         self._api = api
+        self._listed_before = listed_before
         self._offer_id = offer_id
         self._names = names
         self.listed: list[Json] = []
@@ -41,15 +45,20 @@ class OfferMachines:
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
     def held(
-        self, noted: t.Iterable[str], sent_at: float | None, doubted: t.Iterable[str] = ()
+        self,
+        noted: t.Iterable[str],
+        sent_at: float | None,
+        doubted: t.Iterable[str] = (),
+        listed_before: t.Iterable[str] = (),
     ) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """What a purchase that is ours holds, by what it noted before and the newest look, and what contradicts that.
 
         ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: ids that are read
-        by themselves, though they were noted.
+        by themselves, though they were noted. ``listed_before``: ids of which an earlier look has found that.
         """
         listed = {each["resource_id"]: each for each in self._resources if each["resource_id"]}
-        look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed)
+        before = {*self._listed_before, *listed_before}
+        look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted})).conclude()
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> Seen:
@@ -72,13 +81,14 @@ class OfferMachines:
             return True
         try:
             status = self._api.offer_status(self._offer_id)
-            ids, match = _machines.ids_in(status), _machines.ids_for_match(status)
-            listed = [] if ids else self._api.resources(self._offer_id)
         except ApiError as error:
             self.unreadable = error
             return False
-        self.billed = ids or _machines.may_be_billed(_machines.of_offer(listed, self._offer_id, match))
-        return True
+        # Who is named there, and not in the answer, is proved like all others.
+        self._named = _machines.ids_in(status)
+        found = self._read(self._named, _machines.ids_for_match(status))
+        self.billed = _machines.left_of(self._named, found)
+        return bool(self.billed) or not self.unreadable
 
     def look_afterwards(self, nodes: int) -> None:
         """Look for the machines of a purchase whose answer named none; that fails must not hide the purchase.

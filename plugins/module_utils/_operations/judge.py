@@ -68,7 +68,7 @@ class _Observer:
         listed = self.akin(str(case.plan["name"]), case.offer_id, case.ids)
         if listed is not None:
             case = replace(case, listed={each["resource_id"]: each for each in listed if each["resource_id"]})
-        if not case.look.is_simple or len(case.look.listed) > len(case.look.noted):
+        if not case.look.is_simple or len(case.look.listed) > len(case.look.noted) or case.may_give_back:
             case = replace(case, holders=self._holders(case.host))
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
         if case.outcome != "created":

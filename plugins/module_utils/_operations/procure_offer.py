@@ -26,6 +26,7 @@ from .._on_api import on_api
 from .._operation import AS_MODULE, Failure, Params, Result, given
 from .._provision import purchase_messages as say
 from .._provision import sending
+from .._provision.holdings import strangers
 from .._provision.place import SharedProject
 from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow, unless_overtaken
 from .._provision.sending import Meaning, Note, Repeats, Terms
@@ -116,6 +117,7 @@ def _terms(params: Params, order: Json) -> Terms:
         settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
         repeats=Repeats(returns, resends, _http.FIRST_PAUSE, _http.LONGEST_PAUSE),
         host=_host_of(params, order),
+        listed_before=frozenset(params.get("listed_before") or ()),
     )
 
 
@@ -178,7 +180,7 @@ class _Purchase:
         names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
         self._past = Past(by_name=journal.where is None, named=bool(names))
         self._story = say.Story(self._offer_id, self._past, " or ".join(names), journal.where)
-        self._machines = OfferMachines(api, self._offer_id, names)
+        self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
         self._repeats = terms.repeats
@@ -510,9 +512,9 @@ class _Purchase:
         """
         facts, journal = self._facts, self._journal
         noted = [*journal.entry.resource_ids, *facts["resource_ids"]]
-        held, contradictions = self._machines.held(noted, journal.sent_at, doubted)
+        held, contradictions = self._machines.held(noted, journal.sent_at, doubted, journal.entry.listed_before)
         facts["resource_ids"] = list(held.ids)
-        self._note_made(outcome)
+        self._note_made(outcome, strangers(contradictions))
         if held.pending:
             self._warn(say.not_shown_yet(held.pending))
         if contradictions:
@@ -521,11 +523,14 @@ class _Purchase:
             changed = outcome == "created"
             raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
 
-    def _note_made(self, outcome: str) -> None:
-        """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done."""
+    def _note_made(self, outcome: str, strange: t.Sequence[str] = ()) -> None:
+        """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done.
+
+        ``strange``: ids that only seem to be of it, since they were listed before.
+        """
         facts = self._facts
         try:
-            self._journal.make(facts["resource_ids"], facts["price_per_hour"])
+            self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange)
         except RegistryError as error:
             msg = say.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             changed = outcome == "created"

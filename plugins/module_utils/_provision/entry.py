@@ -23,6 +23,9 @@ SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
 REFUSED = "refused"
 
+# What the offer's status has named as bought, though it was listed before the purchase was sent
+LISTED_BEFORE = "provision_listed_before"
+
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
 # The same of one that several controllers share: the run that has bought, or that has settled the purchase
@@ -62,6 +65,7 @@ class Entry:
     at_most: float | None = None  # USD until then
     idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a sweep has begun to end it
+    listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
 
     @property
     def is_empty(self) -> bool:
@@ -167,6 +171,7 @@ def read_entry(variables: Variables | None) -> Entry:
         at_most=number_of(known.get(AT_MOST)),
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
+        listed_before=ids_of(known.get(LISTED_BEFORE)),
     )
 
 

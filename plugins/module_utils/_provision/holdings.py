@@ -100,6 +100,11 @@ class Holdings:
         return replace(self, proofs=proofs, pending=tuple(each for each in self.pending if each not in gone))
 
 
+def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
+    """The ids that contradict a purchase since they were listed before it, which no later look can see."""
+    return [each.observation.resource_id for each in contradictions if each.observation.listed_before]
+
+
 def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
     """The holdings with what was observed, and what contradicts them, which changes nothing."""
     verdicts = [(each, *judge(holdings, each)) for each in observations]
@@ -128,10 +133,10 @@ def judge(holdings: Holdings, observation: Observation) -> tuple[Verdict, str]:
         return Verdict.HELD, ""
     if other and other != holdings.offer_id:
         return _of_another_offer(observation, other)
-    if proof is Proof.ANSWER:
-        return Verdict.HELD, ""
     if observation.holder:
         return Verdict.CONTRADICTION, f"host {observation.holder} holds it"
+    if proof is Proof.ANSWER:
+        return Verdict.HELD, ""
     if other:
         return Verdict.HELD, ""
     if resource is None:

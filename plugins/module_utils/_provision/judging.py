@@ -17,9 +17,9 @@ from .._moments import first_of, seconds_of
 from .._text import number_of
 from . import failover, lease, messages, registration
 from . import purchase_messages as say
-from .entry import MADE, Entry
+from .entry import LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
-from .holdings import Contradiction, Holdings, Look
+from .holdings import Contradiction, Holdings, Look, strangers
 from .machines import Machine
 from .ownership import base_of
 from .planning import BUY, WAIT
@@ -125,7 +125,7 @@ class Case:
             listed if is_made else {each: listed[each] for each in noted if each in listed},
             self.read or {},
             self.holders or {},
-            self.listed_before if self.plan.get("is_new") else (),
+            {*entry.listed_before, *(self.listed_before if self.plan.get("is_new") else ())},
         )
 
     @cached_property
@@ -153,6 +153,11 @@ class Case:
     def needs_list(self) -> bool:
         """Whether the account's machines decide something; those that ran before and are named alike need no look."""
         return self.outcome in ("created", "rejected") or self.is_over or not self.look.is_simple
+
+    @property
+    def may_give_back(self) -> bool:
+        """Whether what it names may be ended, so that no other host may hold it."""
+        return bool(self.plan["may_release"]) and (self.is_over or self.outcome == "rejected")
 
     @cached_property
     def left(self) -> tuple[str, ...] | None:
@@ -267,7 +272,11 @@ class Case:
             }
         if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
             return {}
-        return {"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}
+        before = strangers(self.contradictions)
+        return {
+            **({"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}),
+            **({LISTED_BEFORE: before} if before else {}),
+        }
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""

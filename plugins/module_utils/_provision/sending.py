@@ -48,6 +48,7 @@ class Terms:
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
     repeats: how often it may be sent again. host: the host that it is for, in messages.
+    listed_before: the ids of resources that were listed before it was planned, and named no offer.
     """
 
     price_per_hour: float | None = None
@@ -57,6 +58,7 @@ class Terms:
     settle_timeout: float = 30.0
     repeats: Repeats = ONCE
     host: str = ""
+    listed_before: frozenset[str] = frozenset()
 
     def price_that_counts(self, fresh: float | None) -> float | None:
         """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""

@@ -200,9 +200,8 @@ def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     resources = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
     listed = {ownership.id_of(machine): machine for machine, _owner in resources if ownership.id_of(machine)}
     holders = {each: account.holder_of(each, host) for each in (*listed, *named)}
-    return Look(
-        entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), listed, account.read, holders
-    )
+    sent_at, before = seconds_of(entry.journaled_at), entry.listed_before
+    return Look(entry.offer_id, entry.resource_ids, named, sent_at, listed, account.read, holders, before)
 
 
 def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:

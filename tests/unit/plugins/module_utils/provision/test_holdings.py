@@ -41,6 +41,8 @@ TABLE: list[tuple[str, Proof, Any, str, float | None, Verdict]] = [
     ("answer, nothing", Proof.ANSWER, SILENT, "", LATER, HELD),
     ("answer, not readable yet", Proof.ANSWER, None, "", SENT_AT, HELD),
     ("answer, certain other, a machine", Proof.ANSWER, OTHER, "", SENT_AT, CONTRADICTION),
+    ("answer, ours, another host holds it", Proof.ANSWER, MINE, "gpu-2", SENT_AT, CONTRADICTION),
+    ("answer, nothing, another host holds it", Proof.ANSWER, SILENT, "gpu-2", SENT_AT, CONTRADICTION),
     ("answer, certain other, storage", Proof.ANSWER, VOLUME, "", SENT_AT, AFFECTED),
     # the status, or a filtered list, of an answered purchase
     ("status, ours", Proof.STATUS, MINE, "", SENT_AT, HELD),
