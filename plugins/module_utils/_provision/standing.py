@@ -199,7 +199,9 @@ def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     named = tuple(dict.fromkeys(str(each).lower() for each in status.get("resource_ids") or ()))
     resources = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
     listed = {ownership.id_of(machine): machine for machine, _owner in resources if ownership.id_of(machine)}
-    holders = {each: account.holder_of(each, host) for each in (*listed, *named)}
+    # Of what two registry entries name `rivals` tells.
+    others = {*listed, *named}.difference(entry.resource_ids)
+    holders = {each: account.holder_of(each, host) for each in others}
     sent_at, before = seconds_of(entry.journaled_at), entry.listed_before
     return Look(entry.offer_id, entry.resource_ids, named, sent_at, listed, account.read, holders, before)
 
