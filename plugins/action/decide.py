@@ -211,7 +211,9 @@ class ActionModule(InProcessAction):
 
     def hidden(self, secrets: set[str], params: Variables) -> set[str]:
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
-        rows = [*(params.get("hosts") or []), *(params.get("plans") or []), *(params.get("ends") or [])]
+        gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
+        # As a person names hosts, they may be a single number.
+        rows = [row for each in gathered if isinstance(each, (list, tuple)) for row in each]
         own = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
         names = " ".join(map(str, [*own, *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}

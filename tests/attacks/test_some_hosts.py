@@ -110,3 +110,16 @@ def test_a_role_that_is_entered_in_its_middle_ends(account: StandIn, project: At
     assert "ENDED BY THE TEST" not in run.output, run.output[-4000:]
     assert "--start-at-task" in failures(run, "gpu-1"), run.output
     assert not account.purchases
+
+
+@core
+def test_a_host_whose_name_is_given_as_a_number_ends_alone(account: StandIn, project: Attacked) -> None:
+    bought = {name: account.buy(account.sell(name), name) for name in ("101", "102")}
+    project.declare(["101", "102"], provision_lease="1h")
+    for name, purchase in bought.items():
+        project.note(name, purchase)
+    run = project.playbook("compute_index.supply.decommission", decommission_hosts=101)
+    assert run.returncode == 0, run.output
+    assert [purchase.machines[0].runs for purchase in bought.values()] == [False, True]
+    run = project.playbook("compute_index.supply.extend", extend_hosts=102, extend_by="1h")
+    assert "must be an iterable" not in run.output and "102" in run.output

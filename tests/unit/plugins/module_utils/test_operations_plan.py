@@ -176,7 +176,7 @@ def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, An
     ((purchase,),) = (each["purchases"] for each in planned(tmp_path, 1, **fields)["plans"])
     assert set(purchase) == {"label", "cluster", "poll", "options", "note"}
     # The rest is of one host's own templates, or no business of a plan; a plan has all others, also if it says nothing.
-    own = {"ssh_public_key", "cloud_init", "registry_url", "note", "plan"}
+    own = {"ssh_public_key", "cloud_init", "registry_url", "note", "plan", "listed_before"}
     assert set(purchase["options"]) == {*PROCURE_OFFER} - own - {"procure_timeout", "settle_timeout", "account_name"}
     file = str(tmp_path / "gpu-0" / "compute_index_supply.yml")
     assert {name: value for name, value in purchase["options"].items() if value is not None} == {
