@@ -134,3 +134,18 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
     assert project.owned("gpu-1") == account.purchases[0].ids and "192.0.2.7" not in project.noted("gpu-1")
     assert not any(stale.iterdir())
     assert runs[1].returncode == 0
+
+
+@core
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_registry_is_kept_where_each_playbook_has_another_folder(
+    account: StandIn, project: Attacked, ordered: bool
+) -> None:
+    offer = account.sell("gpu-1")
+    folder = {"provision_registry_dir": "{{ playbook_dir }}/registry"}
+    project.declare({} if ordered else {"gpu-1": {}}, **folder)
+    run = project.playbook("compute_index.supply.provision", **({"provision_hosts": "gpu-1"} if ordered else {}))
+    assert run.returncode != 0 and offer.purchase is None, run.output
+    for playbook in ("reap", "audit", "spend"):
+        run = project.playbook(f"compute_index.supply.{playbook}")
+        assert run.returncode != 0 and "use inventory_dir" in run.text, run.output

@@ -22,6 +22,7 @@ from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
+from .entry import LISTED_BEFORE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import VARIABLES, of_role, slips_of_role
 from .place import NOWHERE, Place, is_of_two
@@ -36,7 +37,7 @@ OTHERS = frozenset(
         *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
-        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY, LISTED_BEFORE),
     }
 )
 
@@ -44,6 +45,8 @@ OTHERS = frozenset(
 _SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "permissions", "defer"})
 _SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
 _SCRIPT = "startup.sh.j2"
+# Where the collection and its playbooks lie.
+_COLLECTION = "/ansible_collections/compute_index/supply/"
 _VARIABLE = re.compile(r"provision_\w+")
 _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
@@ -202,6 +205,7 @@ def read_declaration(
     found += _of_idleness(raw)
     found += _of_host(declaration, raw, no_login)
     found += _of_first_boot(raw)
+    found += _of_folder(raw["registry_dir"])
     # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(found)))
     found += [f"{said}." for said in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(said))]
@@ -251,16 +255,33 @@ def _check_bill(value: t.Any) -> None:
         raise ValueError(wrong[0].partition(" ")[2].rstrip("."))
 
 
+def _check_folder(value: t.Any) -> None:
+    if isinstance(value, str) and _COLLECTION in f"{value}/":
+        raise ValueError(
+            "lies in the folder of the collection: playbook_dir is another folder in each playbook, so that others"
+            " would not find the registry, and an upgrade would remove it; use inventory_dir"
+        )
+
+
+def _of_folder(value: t.Any) -> t.Iterator[str]:
+    """What is wrong with the folder of a registry."""
+    try:
+        _check_folder(value)
+    except ValueError as error:
+        yield f"provision_registry_dir {error}."
+
+
 # What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.
 WHERE = ("provision_project", "provision_registry_dir", "provision_registry_url")
 _TEXTS = (*WHERE, "provision_resource_name")
 _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
+    "provision_registry_dir": _check_folder,
     "provision_lease": leases.read_lease,
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
     "provision_max_bill": _check_bill,
 }
-DESCRIBED = (*_TEXTS, *_READERS)
+DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
 
 
 def truth(value: t.Any) -> bool:
