@@ -9,6 +9,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import functools
+import re
 import typing as t
 
 from .._wording import nearest
@@ -68,6 +69,8 @@ def of_role(name: str) -> bool:
     Hosts have hundreds of variables, mostly the same ones, so it must cost little: two edits take at most two letters
     of ``provision_`` away, and move the others by two places at most.
     """
+    if _written_oddly(name):
+        return True
     if name.startswith(_PREFIX):
         return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
     if len(_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
@@ -75,8 +78,16 @@ def of_role(name: str) -> bool:
     return bool(_meant(name)) or _begins_as_ceiling(name)
 
 
+def _written_oddly(name: str) -> str | None:
+    """The role's variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
+    plain = re.sub("_+", "_", name.lower().replace("-", "_"))
+    return plain if plain in VARIABLES and plain != name else None
+
+
 def _meant(name: str) -> str | None:
     """The role's variable that is meant by an unknown name of any beginning."""
+    if odd := _written_oddly(name):
+        return odd
     if name.startswith(_PREFIX):
         return nearest(name, sorted(VARIABLES))
     meant = nearest(name, _MEANT)
