@@ -66,6 +66,10 @@ _ERROR_CLASSES = {
 }
 
 
+# What says of an offer or a resource that it is unknown, sold or ended, or gone: only the API itself knows that.
+_FACTS = (404, 409, 410)
+
+
 class ApiError(Exception):
     """A request that brought nothing to work with.
 
@@ -94,9 +98,9 @@ class ApiError(Exception):
     def refused(self) -> bool:
         """Whether the API answered that it will not do what was asked, so that nothing has happened.
 
-        A 404 that is not the API's own, and so may pass, is no such answer.
+        One of `_FACTS` that is not the API's own, and so may pass, is no such answer.
         """
-        is_open = self.status_code == 408 or (self.status_code == 404 and self.passing)
+        is_open = self.status_code == 408 or (self.status_code in _FACTS and self.passing)
         return self.status_code is not None and 400 <= self.status_code < 500 and not is_open
 
 
@@ -232,9 +236,9 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
     if status < 300:
         message = f"{request} answered {status}, but its body is no JSON. Is api_url the Supply API?"
         return ApiError(message, "protocol", passing=True, **facts)
-    if status == 404 and not is_worded_by_the_api(answer):
+    if status in _FACTS and not _is_fact(answer):
         message = (
-            f"{request} answered 404, but not as the Supply API words it: what lies in between says nothing of it."
+            f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
         )
         return ApiError(message, "unavailable", passing=True, **facts)
     passing = status >= 500 or status in (408, 425, 429)
@@ -243,6 +247,11 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
     if answer.retry_after is not None and passing:
         message += f" It asks to wait {answer.retry_after:.0f} seconds."
     return ApiError(message, error_class, passing=passing, **facts)
+
+
+def _is_fact(answer: Answer) -> bool:
+    """Whether one of `_FACTS` comes from the API itself. How it words a 409 and a 410 no page of it says."""
+    return is_worded_by_the_api(answer) if answer.status == 404 else not answer.is_html
 
 
 def is_worded_by_the_api(answer: Answer) -> bool:

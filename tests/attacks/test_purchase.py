@@ -356,3 +356,26 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     with check("redirected elsewhere"):
         assert not account.asked("POST", "/evil")
     check.judge(run)
+
+
+@core
+def test_a_page_refuses_no_purchase_whatever_its_status(account: StandIn, project: Attacked) -> None:
+    offers = {}
+    for status in (404, 409, 410, 429, 503):
+        host = f"gpu-{status}"
+        offers[host] = [account.sell(host, price, keeps_name=False) for price in (1.0, 2.0)]
+
+        def buy(_request: Request, proceed: Proceed, status: int = status) -> Answer:
+            proceed()
+            return Answer(status, b"<html>Sorry</html>", {"Content-Type": "text/html"})
+
+        account.on("POST", "/procure_offer", buy, sent=offers[host][0].offer_id)
+    project.declare(list(offers))
+    cases, runs = Cases(), []
+    for _run in range(2):
+        runs.append(project.role("provision"))
+        for host, (first, second) in offers.items():
+            with cases(f"{host}, run {len(runs)}"):
+                assert first.purchase and not second.purchase, "two machines were bought"
+                assert first.offer_id in project.noted(host) and failed(runs[-1], host)
+    cases.judge(*runs)

@@ -273,6 +273,13 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, pas
     assert str(code) in str(error) or 300 <= code < 400
 
 
+@pytest.mark.parametrize("status", [409, 410])
+def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
+    error = error_of(METHODS["procure"], canned({"detail": "no"}, status, is_html=True))
+    assert (error.refused, error.passing, error.error_class) == (False, True, "unavailable")
+    assert error_of(METHODS["procure"], canned({}, status)).refused
+
+
 @METHOD
 @pytest.mark.parametrize(
     "answer",
