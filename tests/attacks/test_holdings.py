@@ -215,7 +215,9 @@ def test_a_machine_that_says_of_no_offer_is_not_given_back_for_another(account: 
         runs.append(project.playbook(play))
         for host in MUTE:
             with cases(f"{host}, run {len(runs)}"):
-                (own,) = offers[host].purchase.machines if offers[host].purchase else ()
+                purchase = offers[host].purchase
+                assert purchase is not None
+                (own,) = purchase.machines
                 assert theirs[host].runs, "a colleague's machine was ended"
                 assert theirs[host].resource_id not in project.owned(host) or host == "held"
                 assert own.resource_id in project.owned(host) if own.runs else len(runs) > 1, "it is forgotten"
