@@ -355,7 +355,11 @@ def test_a_controller_that_sleeps_while_it_looks_at_a_refusal_buys_nothing_else_
 ) -> None:
     """The refusal was noted while the claim was still its own."""
     looks: list[Callable[[], object]] = [lambda: None, lambda: other(registry_url), lambda: None]
-    meanwhile(monkeypatch, lambda: looks.pop(0)(), "offer_status")
+
+    def look() -> None:
+        looks.pop(0)()
+
+    meanwhile(monkeypatch, look, "offer_status")
     free(queue).expect(*POST, NOT_FOUND, code).expect("GET", STATUS_PATH, NOT_FOUND, 404, times=2 if code == 409 else 1)
     result = buy(settle_timeout=3)
     assert outcome(result) == ("unknown", "unknown_outcome", []) and "in other hands" in result["msg"]
