@@ -10,7 +10,7 @@ module: last_command
 short_description: Runs a command on a machine that may be frozen
 version_added: 1.0.0
 description:
-  - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what M(ansible.builtin.shell)
+  - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what C(ansible.builtin.shell)
     does with a plain command line.
   - A machine that freezes is noticed after some 15 seconds. If the C(timeout) of the task is over, no process of the
     task is left on the controller, not even if C(ansible-playbook) was killed.
@@ -37,7 +37,6 @@ notes:
   - With other connection plugins than C(ssh) the C(timeout) of the task alone is its limit.
 seealso:
   - module: compute_index.supply.activity_info
-  - module: ansible.builtin.shell
 """
 
 EXAMPLES = r"""
