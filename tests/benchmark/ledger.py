@@ -37,7 +37,7 @@ from {SUPPLY}._operations.spend import SPEND
 host = {{{{"host": "gpu-1", "project": "default", "registry_dir": {{folder!r}}, "inventory_dir": None, "name": "gpu-1",
            "declares": True, "known": {{{{}}}}}}}}
 given = {{{{"hosts": [host], "limited": False, "since": {{since}} or None, "sources": [], "here": {{folder!r}},
-            "api_url": "https://api.example.com", "registry_url": None, "elsewhere": []}}}}
+            "api_url": "https://api.example.com", "registry_url": None, "elsewhere": [], "troubles": []}}}}
 if given["since"]:
     given["since"] = __import__("datetime").datetime.fromtimestamp(given["since"]).isoformat()
 found = SPEND.function(given, False)
