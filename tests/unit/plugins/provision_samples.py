@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
@@ -110,6 +112,17 @@ def entry(offer: str = "", ids: Iterable[str] = (), purchase: str = "", **fields
         **fields,
     }
     return read_entry(variables)
+
+
+def made_entry(key: str) -> dict[str, Any]:
+    """The variables of a purchase that was made an hour ago, at 2 USD per hour, of the machine ``key``."""
+    return {
+        "provision_procured_offer_id": f"o-{key}",
+        "provision_purchase": "made",
+        "provision_resource_ids": [key],
+        "provision_price_per_hour": 2.0,
+        "provision_journaled_at": utc(time.time() - 3600.0),
+    }
 
 
 def planned(**fields: Any) -> dict[str, Any]:

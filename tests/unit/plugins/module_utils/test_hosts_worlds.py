@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project_inventory import CONFLICT, VAULTED, Inventory
+from provision_samples import made_entry
 
 Json = dict[str, Any]
 HOUR = 3600.0
@@ -85,11 +86,7 @@ class World:
         file = self.file(host)
         file.parent.mkdir(parents=True)
         entry = {
-            "provision_procured_offer_id": f"o-{key}",
-            "provision_purchase": "made",
-            "provision_resource_ids": [key],
-            "provision_price_per_hour": 2.0,
-            "provision_journaled_at": utc(time.time() - HOUR),
+            **made_entry(key),
             "provision_leased": "8h",
             "provision_ends_at": utc(time.time() + (-3 * HOUR if host.over else HOUR)),
             "provision_groups": [host.group],

@@ -22,6 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
+from provision_samples import made_entry
+
 Json = dict[str, Any]
 HOUR = 3600.0
 
@@ -54,15 +56,18 @@ def write(folder: Path, host: str, key: str, hours: float | None, leased: str = 
     file = folder / host / "compute_index_supply.yml"
     file.parent.mkdir(parents=True, exist_ok=True)
     ends = {} if hours is None else {"provision_leased": leased, "provision_ends_at": utc(time.time() + hours * HOUR)}
-    entry = {
-        "provision_procured_offer_id": f"o-{key}",
-        "provision_purchase": "made",
-        "provision_resource_ids": [key],
-        "provision_price_per_hour": 2.0,
-        "provision_journaled_at": utc(time.time() - HOUR),
-    }
-    file.write_text(yaml.safe_dump({**entry, **ends, **more}))
+    file.write_text(yaml.safe_dump({**made_entry(key), **ends, **more}))
     return file
+
+
+def go(file: Path, by: str) -> None:
+    """Another run has ended what the entry names, or a person has removed the file."""
+    other = HostFile(str(file))
+    other.read()
+    if by == "a run":
+        other.end("reaped")
+    else:
+        file.unlink()
 
 
 def described(host: str, folder: Path | str, **more: Any) -> Json:
@@ -409,12 +414,7 @@ def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytes
     mark = HostFile.alter
 
     def late(self: HostFile, changes: Json) -> Json:
-        other = HostFile(str(file))
-        other.read()
-        if by == "a run":
-            other.end("reaped")
-        else:
-            file.unlink()
+        go(file, by)
         return mark(self, changes)
 
     monkeypatch.setattr(HostFile, "alter", late)
@@ -430,12 +430,7 @@ def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytes
 def test_an_end_that_cannot_be_proved_but_that_another_run_has_noted(tmp_path: Path, by: str) -> None:
     file = write(tmp_path, "gpu-1", "r1", -1.0)
     plan = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
-    other = HostFile(str(file))
-    other.read()
-    if by == "a run":
-        other.end("reaped")
-    else:
-        file.unlink()
+    go(file, by)
     answers = [{"resource_id": "r1", "billing_stopped": False, "msg": "The API does not know r1.", "failed": True}]
     given = params(_decide_spec.ENDED, ends=[plan], deleted=answers)
     with nullcontext() if by == "a run" else pytest.raises(Failure, match="Not known to have ended for gpu-1: r1"):
