@@ -66,7 +66,7 @@ _SURVEYED = ("named", "end", "ended", "audit", "orphan", "spend", "reap", "reape
 
 # These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
 _OF_ALL = (
-    *("order", "named", "audit", "orphan", "spend", "reap", "reaped", "extend"),
+    *("named", "audit", "orphan", "spend", "reap", "reaped", "extend"),
     *("probe", "probe_purchase", "registry"),
 )
 
@@ -168,7 +168,9 @@ class ActionModule(InProcessAction):
         # What ends in files needs no other's registry, and such a step is one of many.
         batch = _batch(task_vars) if step == "end" else {}
         ends = step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry")
-        of_all = step in _OF_ALL or ends or any(_is_shared(_swept(own), "place") for own in batch.values())
+        # An order asks a registry only if it is to find machines there.
+        of_all = step in _OF_ALL or ends or bool(self._task.args.get("find"))
+        of_all = of_all or any(_is_shared(_swept(own), "place") for own in batch.values())
         name = "provision_registry_url"
         try:
             url = _hosts.evaluated(name, task_vars.get(name), lambda: self._templar)
@@ -333,14 +335,9 @@ class ActionModule(InProcessAction):
         owned = {host: _hosts.owned(host, task_vars) if host in known else [] for host in hosts}
         ids = {each for found in owned.values() for each in found}
         lacking = [host for host in hosts if not owned[host]]
-        remembered = {} if known.issuperset(lacking) else self._remembered()
-        rows = {
-            host: remembered.get(host) or self._hosts.described(host if host in known else "localhost")
-            for host in lacking
-        }
         return {
             "further": [name for name, own in self._numbered(hosts, task_vars).items() if own and ids.issuperset(own)],
-            "lacking": {host: row["project"] for host, row in rows.items() if row},
+            "lacking": {host: row["project"] for host, row in self._rows_of(lacking, task_vars).items()},
         }
 
     # What each step of an end needs
@@ -431,6 +428,18 @@ class ActionModule(InProcessAction):
             rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
             return {host: rows[place] for place, host, _entry in Memory(registries, rows).all()}
 
+    def _rows_of(self, hosts: list[str], task_vars: Variables) -> dict[str, dict[str, t.Any]]:
+        """The rows of hosts, but for those whose registry cannot be told.
+
+        One that only a registry knows is where that is, with the limits of the group that has it; one that nothing
+        knows is where localhost is.
+        """
+        known = set(_hosts.inventory(task_vars))
+        remembered = {} if known.issuperset(hosts) else self._remembered()
+        stand_ins = {host: remembered.get(host) or self._hosts.described("localhost") for host in hosts}
+        own = {host: self._hosts.described(host) for host in hosts if host in known}
+        return {host: row for host, row in {**stand_ins, **own}.items() if row}
+
     def _verb(self) -> str:
         """What is to happen to the hosts that are named."""
         return str(self._task.args.get("verb") or "decommission")
@@ -473,13 +482,8 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The hosts; one that only a registry knows is where that is, with the limits of the group that has it."""
-        known = set(_hosts.inventory(task_vars))
         named = _hosts.parts("extend_hosts", self._task.args.get("hosts"))
-        remembered = {} if known.issuperset(named) else self._remembered()
-        described = {host: self._hosts.described(host) for host in named if host in known}
-        others = {host: remembered.get(host) or self._hosts.described("localhost") for host in named}
-        hosts = [{**each, "host": host} for host, each in {**others, **described}.items() if each]
+        hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         return {"hosts": hosts, "troubles": self._hosts.troubles_of(lambda host: host in named)}
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
