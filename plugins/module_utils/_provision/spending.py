@@ -148,25 +148,24 @@ class Spending:
             "groups": {name: _row(row) for name, row in self.groups.items()},
             "days": {day: dollars(millionths) for day, millionths in self.days.items()},
             "months": {month: dollars(millionths) for month, millionths in self.months.items()},
-            "purchases": [self._purchase(bill) for bill in self._newest],
+            "purchases": self._newest,
             "purchases_left_out": len(self.bills) - len(self._newest),
         }
 
     @cached_property
-    def _newest(self) -> list[Bill]:
+    def _newest(self) -> list[dict[str, t.Any]]:
         """What may run, and of the rest those that have ended last. All of many thousands would fill a workflow."""
         over = sorted((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
         left_out = {number for _end, number in over[:-MOST_PUBLISHED]}
-        return [bill for number, bill in enumerate(self.bills) if number not in left_out]
+        return [self._purchase(bill) for number, bill in enumerate(self.bills) if number not in left_out]
 
     @property
     def csv(self) -> str:
         """The same purchases for a spreadsheet: a line for each, below a line of the fields' names."""
-        rows = [self._purchase(bill) for bill in self._newest]
         written = io.StringIO()
         sheet = csv.DictWriter(written, _SHEET, extrasaction="ignore", lineterminator="\n")
         sheet.writeheader()
-        sheet.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        sheet.writerows({name: _cell(value) for name, value in row.items()} for row in self._newest)
         return written.getvalue()
 
     def _purchase(self, bill: Bill) -> dict[str, t.Any]:
