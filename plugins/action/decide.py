@@ -25,8 +25,8 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
-from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN

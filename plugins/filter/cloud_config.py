@@ -42,7 +42,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import completed
+from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
 
 try:
     from ansible.parsing.vault import EncryptedString

@@ -129,8 +129,8 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._api import id_of
-from ansible_collections.compute_index.supply.plugins.module_utils._http import (
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import id_of
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,
     REQUESTS_IMPORT_ERROR,
 )

@@ -14,7 +14,7 @@ import typing as t
 from collections import Counter
 from functools import cache
 
-from ._api import ApiError, Json
+from ._api.client import ApiError, Json
 from ._text import grouped
 
 GROUP = "supply"  # the group of all machines

@@ -87,17 +87,17 @@ asked_at:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.compute_index.supply.plugins.module_utils import _activity
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import activity
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
     try:
-        activity = _activity.judge(_activity.look())
+        found = activity.judge(activity.look())
     except ValueError as error:
-        activity = _activity.Activity(_activity.UNKNOWN, str(error))
-    module.exit_json(changed=False, **activity.result())
+        found = activity.Activity(activity.UNKNOWN, str(error))
+    module.exit_json(changed=False, **found.result())
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ status_code:
   sample: 503
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
 
 

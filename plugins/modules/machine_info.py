@@ -65,13 +65,13 @@ machine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.compute_index.supply.plugins.module_utils import _machine
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import hardware
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, machine=_machine.measure(module.run_command))
+    module.exit_json(changed=False, machine=hardware.measure(module.run_command))
 
 
 if __name__ == "__main__":

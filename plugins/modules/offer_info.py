@@ -175,7 +175,7 @@ status_code:
   sample: 401
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_info import OFFER_INFO
 
 

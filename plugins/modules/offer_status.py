@@ -206,7 +206,7 @@ status_code:
   sample: 404
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 
 

@@ -292,7 +292,7 @@ status_code:
   sample: 410
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 
 

@@ -73,7 +73,7 @@ status_code:
   type: int
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry_entry import REGISTRY_ENTRY
 
 

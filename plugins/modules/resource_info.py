@@ -135,7 +135,7 @@ status_code:
   sample: 404
 """
 
-from ansible_collections.compute_index.supply.plugins.module_utils._module import run
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import unknown
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
@@ -32,7 +33,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._ssh_key import fingerprint
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]

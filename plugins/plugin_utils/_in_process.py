@@ -29,9 +29,10 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.utils.display import Display
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation, Result
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation, Result
+from ansible_collections.compute_index.supply.plugins.module_utils._api import http
+from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 
 ENVIRONMENT = "COMPUTE_INDEX_IN_PROCESS"  # 0 makes all tasks take the module's way
 VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or a task
@@ -102,7 +103,7 @@ class InProcessAction(ActionBase):
             return "the task has an environment"
         if not self._is_our_python(task_vars):
             return "the host has another Python"
-        if _http.REQUESTS_IMPORT_ERROR is not None:
+        if http.REQUESTS_IMPORT_ERROR is not None:
             return "this Python has no requests"
         if sys.platform == "darwin":
             return "on macOS a forked process cannot look up proxies"

@@ -25,7 +25,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
@@ -147,7 +147,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None) -> dic
         "host": offer_id if shared else "gpu-1",
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
-    _on_api._client.cache_clear()  # each process has a session of its own
+    on_api._client.cache_clear()  # each process has a session of its own
     return PROCURE_OFFER.perform(params, False)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._life import ASSUMPTIONS
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.purchases import ASSUMPTIONS
 
 from conftest import PROCURE, MakeProject, Project, Run, core
 from limits import until

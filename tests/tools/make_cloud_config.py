@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make plugins/module_utils/_cloud_config.py of cloud-init's own schema.
+"""Make plugins/module_utils/_cloud_init/schema.py of cloud-init's own schema.
 
 ``python tests/tools/make_cloud_config.py FOLDER`` wants the folder of cloud-init's Python package. On Debian that need
 not be installed: ``apt-get download cloud-init``, ``dpkg -x cloud-init_*.deb x``, and the folder is
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_cloud_config.py"
+TARGET = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_cloud_init" / "schema.py"
 
 # The kinds of a value, in the order in which a message names them.
 TYPES = {

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _ssh_config
-from .._operation import Params
+from .._ansible.operation import Params
+from .._machine import ssh_config
 from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
@@ -157,14 +157,14 @@ def _ssh_config_of(registries: Registries, place: Place, memory: Memory) -> str 
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
     store, known = registries.at(place), memory.entries(place)
     files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
-    return _ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
+    return ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
 
 def leave_out_of_ssh(host: str, place: Place) -> list[str]:
     """The same for a host whose entry has just ended, without a look at all the others."""
     try:
         if place.ssh_config:
-            keep_ssh_config(place.ssh_config, lambda before: _ssh_config.without(before, host))
+            keep_ssh_config(place.ssh_config, lambda before: ssh_config.without(before, host))
     except RegistryError as error:
         return [str(error)]
     return []

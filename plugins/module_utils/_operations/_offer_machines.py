@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import replace
 
 from .. import _states
-from .._api import ApiError, Json, SupplyApi
+from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Contradiction, Holdings, Look
 from .._provision.purchase import Past, Seen, whose_by_name

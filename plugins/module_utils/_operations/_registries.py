@@ -17,9 +17,9 @@ import time
 import typing as t
 import uuid
 
-from .. import _http
-from .._api import SupplyApi
-from .._operation import Params, Result
+from .._ansible.operation import Params, Result
+from .._api import http
+from .._api.client import SupplyApi
 from .._provision import messages
 from .._provision.clock import Clock
 from .._provision.entry import Entry, read_entry
@@ -97,7 +97,7 @@ class Registries:
         Raises RegistryError.
         """
         try:
-            return " ".join(filter(None, (_http.check_base_url(self._api_url), self._account_name)))
+            return " ".join(filter(None, (http.check_base_url(self._api_url), self._account_name)))
         except ValueError as error:
             raise RegistryError(f"api_url {error}.") from None
 

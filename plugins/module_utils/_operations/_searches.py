@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .._api import ApiError
-from .._market import Market
-from .._on_api import ADVICE
-from .._operation import Failure
+from .._ansible.on_api import ADVICE
+from .._ansible.operation import Failure
+from .._api.client import ApiError
+from .._api.market import Market
 from .._provision import choosing, messages
 from .._provision.allocation import Offer
 from .._provision.choosing import Seen

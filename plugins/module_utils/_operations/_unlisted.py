@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._api import ApiError, Json, SupplyApi
+from .._api.client import ApiError, Json, SupplyApi
 from ._threads import side_by_side
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._operation import Params, Result
+from .._ansible.operation import Params, Result
 from .._provision import lease, messages, planning, waiting
 from .._provision.planning import Case, Plan
 from .._provision.waiting import Look

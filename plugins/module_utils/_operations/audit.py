@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _decide_spec, _input
-from .._api import ApiError, Json, SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Params, Result, given
+from .. import _input
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result, given
+from .._api.client import ApiError, Json, SupplyApi
 from .._provision import audit_report, messages, orphans
 from .._provision.auditing import audit as compare
 from .._provision.auditing import expected, under_deletion
@@ -88,5 +89,5 @@ def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.I
     return with_unnoted(memory.claims(), [*map(named_claim, named), *names])
 
 
-ORPHAN = on_api(SupplyApi, orphan, _decide_spec.ORPHAN, BLANK_ORPHAN)
-AUDIT = on_api(SupplyApi, audit, _decide_spec.AUDIT, BLANK)
+ORPHAN = on_api(SupplyApi, orphan, steps.ORPHAN, BLANK_ORPHAN)
+AUDIT = on_api(SupplyApi, audit, steps.AUDIT, BLANK)

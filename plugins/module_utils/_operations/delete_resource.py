@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 
 from .. import _input, _spec, _states
-from .._api import ApiError, Json, SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Params, Result, given
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result, given
+from .._api.client import ApiError, Json, SupplyApi
 from .._wording import usd
 
 PAUSE = 5.0  # seconds between two looks

@@ -11,10 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .. import _decide_spec
-from .._api import ApiError, Json, SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Params, Result
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ended as endings
 from .._provision import ending, lease, messages, reaping
 from .._provision.clock import Clock
@@ -269,5 +269,5 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
     return True, registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])
 
 
-END = on_api(SupplyApi, end, _decide_spec.END, BLANK)
-ENDED = on_api(SupplyApi, ended, _decide_spec.ENDED, BLANK_ENDED)
+END = on_api(SupplyApi, end, steps.END, BLANK)
+ENDED = on_api(SupplyApi, ended, steps.ENDED, BLANK_ENDED)

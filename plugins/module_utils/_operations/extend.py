@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .. import _decide_spec, _spec
-from .._operation import Failure, Operation, Params, Result
+from .. import _spec
+from .._ansible import steps
+from .._ansible.operation import Failure, Operation, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
 from .._provision.extending import Extension, Wish
@@ -79,4 +80,4 @@ def _extended(
     return anew(step)
 
 
-EXTEND = Operation(extend, {**_spec.API, **_decide_spec.EXTEND}, BLANK)
+EXTEND = Operation(extend, {**_spec.API, **steps.EXTEND}, BLANK)

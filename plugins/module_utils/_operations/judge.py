@@ -13,11 +13,12 @@ import typing as t
 from dataclasses import replace
 from functools import cached_property
 
-from .. import _decide_spec, _spec
-from .._api import ApiError, Json
-from .._market import Market
-from .._on_api import on_api
-from .._operation import Failure, Operation, Params, Result
+from .. import _spec
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Operation, Params, Result
+from .._api.client import ApiError, Json
+from .._api.market import Market
 from .._provision import messages, observing, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
@@ -315,6 +316,6 @@ def _shared_keys(plan: Plan) -> Variables:
     return {HOST_KEYS: pinned(plan["known_hosts_file"])} if shares else {}
 
 
-JUDGE = on_api(Market, judge, _decide_spec.JUDGE, BLANK)
-RELEASE = on_api(Market, release, _decide_spec.JUDGE, {"changed": False})
-REACHED = Operation(reached, {**_spec.API, **_decide_spec.JUDGE}, {"changed": False})
+JUDGE = on_api(Market, judge, steps.JUDGE, BLANK)
+RELEASE = on_api(Market, release, steps.JUDGE, {"changed": False})
+REACHED = Operation(reached, {**_spec.API, **steps.JUDGE}, {"changed": False})

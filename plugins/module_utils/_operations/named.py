@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _decide_spec
-from .._api import SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Params, Result
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api.client import SupplyApi
 from .._provision import messages
 from .._provision.naming import (
     DEEDS,
@@ -58,4 +58,4 @@ def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
     return names_of(api.resources(), names, params["prefix"])
 
 
-NAMED = on_api(SupplyApi, named, _decide_spec.NAMED, BLANK)
+NAMED = on_api(SupplyApi, named, steps.NAMED, BLANK)

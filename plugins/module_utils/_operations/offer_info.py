@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from .. import _input, _spec
-from .._market import Market
-from .._on_api import on_api
-from .._operation import Params, Result, given
+from .._ansible.on_api import on_api
+from .._ansible.operation import Params, Result, given
+from .._api.market import Market
 
 
 def offer_info(api: Market, params: Params, check_mode: bool) -> Result:

@@ -13,9 +13,9 @@ import threading
 import typing as t
 
 from .. import _input, _spec, _states
-from .._api import ApiError, Json, SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Params, Result, given
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result, given
+from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View

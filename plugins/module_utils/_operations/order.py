@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 import typing as t
 
-from .. import _decide_spec
-from .._operation import Failure, Operation, Params, Result
+from .._ansible import steps
+from .._ansible.operation import Failure, Operation, Params, Result
 from .._provision import order
 from ._registries import Registries
 from .registered import registered
@@ -55,4 +55,4 @@ def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any
     ]
 
 
-ORDER = Operation(order_of, _decide_spec.ORDER)
+ORDER = Operation(order_of, steps.ORDER)

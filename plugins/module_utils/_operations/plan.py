@@ -16,11 +16,12 @@ import typing as t
 import uuid
 from dataclasses import replace
 
-from .. import _decide_spec
-from .._api import ApiError, Json
-from .._market import Market
-from .._on_api import ADVICE, on_api
-from .._operation import Failure, Params, Result
+from .._ansible import steps
+from .._ansible.on_api import ADVICE, on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api.client import ApiError, Json
+from .._api.market import Market
+from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, quote, rows
 from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
@@ -37,7 +38,6 @@ from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
 from .._registry._protocol import RegistryError
-from .._ssh_key import fingerprint, has_passphrase, public_half
 from ._leases import Sweeps
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
@@ -482,4 +482,4 @@ def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
             yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(_text(private)))
 
 
-PLAN = on_api(Market, plan, _decide_spec.PLAN, BLANK)
+PLAN = on_api(Market, plan, steps.PLAN, BLANK)

@@ -15,13 +15,15 @@ import time
 import typing as t
 from dataclasses import asdict, replace
 
-from .. import _decide_spec, _life, _log
-from .._api import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, path_to, read_detail
-from .._http import Answer, HttpClient, TransportError
-from .._market import search_body
-from .._on_api import on_api
-from .._operation import Failure, Params, Result
-from .._probe import (
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api import recorder
+from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, path_to, read_detail
+from .._api.http import Answer, HttpClient, TransportError
+from .._api.market import search_body
+from .._probe import purchases
+from .._probe.assumptions import (
     CATALOGS,
     Read,
     families_of,
@@ -31,13 +33,13 @@ from .._probe import (
     reads_of_machines,
     reads_of_offer,
 )
+from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
+from .._probe.recording import redacted
 from .._provision import probing
 from .._provision.ownership import Claim
 from .._provision.place import Place
 from .._provision.spending import Bill
-from .._recording import redacted
 from .._registry._protocol import RegistryError
-from .._seen import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
 from .._version import VERSION
 from .._wording import LINE, narrow_table
 from ._memory import Memory
@@ -138,7 +140,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     life = _lived(params["log"])
     all_seen = Seen((*life, *api.exchanges), wished, ended, params["lets_in"])
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
-    wished.update({key: str(params["name"]) for key in _life.bought_ids(all_seen) if params["name"]})
+    wished.update({key: str(params["name"]) for key in purchases.bought_ids(all_seen) if params["name"]})
     found = findings(all_seen)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     writes = bool(file) and not check_mode
@@ -155,7 +157,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
 
 def _lived(log: str) -> list[Exchange]:
     """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
-    lines = _log.lines_of(log) if log else []
+    lines = recorder.lines_of(log) if log else []
     return [Exchange(named_by_path(each["method"], each["path"]), **each) for each in lines]
 
 
@@ -263,4 +265,4 @@ def _write(file: str, recording: Json) -> None:
         raise Failure(f"probe_recording: {file} cannot be written: {error.strerror}.", "invalid") from None
 
 
-PROBE = on_api(Prober, probe, _decide_spec.PROBE, BLANK)
+PROBE = on_api(Prober, probe, steps.PROBE, BLANK)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _decide_spec, _spec
-from .._api import Json
-from .._log import PROBE_HOST
-from .._market import price_per_hour
-from .._on_api import on_api
-from .._operation import Failure, Operation, Params, Result, given
-from .._probe import families_of
+from .. import _spec
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Operation, Params, Result, given
+from .._api.client import Json
+from .._api.market import price_per_hour
+from .._api.recorder import PROBE_HOST
+from .._probe.assumptions import families_of
+from .._probe.exchanges import items_in
 from .._provision import probing
-from .._seen import items_in
 from .._wording import amount, usd
 from ._registries import Registries, reading_registries
 from .probe import MOST_TYPES, Prober
@@ -97,5 +98,5 @@ def probe_ended(params: Params, check_mode: bool) -> Result:
     return {"changed": False}
 
 
-PROBE_PURCHASE = on_api(Prober, probe_purchase, _decide_spec.PROBE_PURCHASE, BLANK)
-PROBE_ENDED = Operation(probe_ended, {**_spec.API, **_decide_spec.PROBE_ENDED}, {"changed": False})
+PROBE_PURCHASE = on_api(Prober, probe_purchase, steps.PROBE_PURCHASE, BLANK)
+PROBE_ENDED = Operation(probe_ended, {**_spec.API, **steps.PROBE_ENDED}, {"changed": False})

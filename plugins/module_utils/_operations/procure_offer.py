@@ -19,11 +19,14 @@ import os
 import time
 import typing as t
 
-from .. import _cloud_init, _http, _input, _spec, _ssh_key, _states
-from .._api import ApiError, Json
-from .._market import Market
-from .._on_api import on_api
-from .._operation import AS_MODULE, Failure, Params, Result, given
+from .. import _input, _spec, _states
+from .._ansible.on_api import on_api
+from .._ansible.operation import AS_MODULE, Failure, Params, Result, given
+from .._api import http
+from .._api.client import ApiError, Json
+from .._api.market import Market
+from .._cloud_init import user_data
+from .._machine import ssh_key
 from .._provision import purchase_messages as say
 from .._provision import sending
 from .._provision.holdings import strangers
@@ -91,10 +94,10 @@ def check_order(params: Params) -> tuple[Json, list[str]]:
     warnings: list[str] = []
     order: Json = {
         "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
-        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], _ssh_key.check_ssh_public_key),
+        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], ssh_key.check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
-        warnings = given("cloud_init", params["cloud_init"], _cloud_init.check_user_data)
+        warnings = given("cloud_init", params["cloud_init"], user_data.check_user_data)
         order["cloud_init"] = params["cloud_init"]
     return {**order, **{name: params[name] for name in ("resource_name", "cluster_name") if params[name]}}, warnings
 
@@ -115,7 +118,7 @@ def _terms(params: Params, order: Json) -> Terms:
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
         procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
-        repeats=Repeats(returns, resends, _http.FIRST_PAUSE, _http.LONGEST_PAUSE),
+        repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
         host=_host_of(params, order),
         listed_before=frozenset(params.get("listed_before") or ()),
     )
@@ -386,7 +389,7 @@ class _Purchase:
             return
         self._tells(error=error)
         refused = error.status_code if error.refused else None
-        busy, retry_after = _http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
+        busy, retry_after = http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
         self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
         self._note_answer()
         if pause:

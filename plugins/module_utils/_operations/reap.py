@@ -12,10 +12,11 @@ import contextlib
 import math
 import typing as t
 
-from .. import _decide_spec, _spec
-from .._api import SupplyApi
-from .._on_api import on_api
-from .._operation import Failure, Operation, Params, Result
+from .. import _spec
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Operation, Params, Result
+from .._api.client import SupplyApi
 from .._provision import messages, reaping, registration, sweeping
 from .._provision.place import Place, SharedProject, place_of
 from .._provision.reaping import Limits
@@ -136,5 +137,5 @@ def _due(each: Host, registries: Registries, limits: Limits, idle: float) -> Res
     return {**each.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 
-REAPED = Operation(reaped, {**_spec.API, **_decide_spec.REAPED}, {"changed": False})
-REAP = on_api(SupplyApi, reap, _decide_spec.REAP, BLANK)
+REAPED = Operation(reaped, {**_spec.API, **steps.REAPED}, {"changed": False})
+REAP = on_api(SupplyApi, reap, steps.REAP, BLANK)

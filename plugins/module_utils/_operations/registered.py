@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._operation import Failure
+from .._ansible.operation import Failure
 from .._provision import registration
 from .._provision.entry import read_entry
 from .._provision.place import SharedProject

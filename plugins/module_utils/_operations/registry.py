@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .. import _decide_spec, _spec
-from .._operation import Failure, Operation, Params, Result
+from .. import _spec
+from .._ansible import steps
+from .._ansible.operation import Failure, Operation, Params, Result
 from .._provision import messages, moving, registration
 from .._provision.entry import read_entry
 from .._provision.place import Place, SharedProject
@@ -122,5 +123,5 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     return messages.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
 
 
-SPEC: _spec.Spec = {**_spec.API, **_decide_spec.REGISTRY}
+SPEC: _spec.Spec = {**_spec.API, **steps.REGISTRY}
 REGISTRY = Operation(registry, SPEC, BLANK)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .. import _spec
-from .._operation import Failure, Operation, Params, Result
+from .._ansible.operation import Failure, Operation, Params, Result
 from .._registry import _files
 from .._registry._locks import locked
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _connection, _input, _spec, _states
-from .._api import ApiError, Json, SupplyApi
-from .._on_api import on_api
-from .._operation import Params, Result, given
+from .. import _input, _spec, _states
+from .._ansible.on_api import on_api
+from .._ansible.operation import Params, Result, given
+from .._api.client import ApiError, Json, SupplyApi
+from .._machine import connection
 from ._unlisted import ask_by_id
 
 
@@ -23,7 +24,7 @@ def _described(resource: Json) -> Json:
     """A resource with its connection variables, and with what its state means."""
     status = resource["status"]
     return {
-        **_connection.with_connection(resource),
+        **connection.with_connection(resource),
         "live": _states.is_live(status),
         "gone": _states.is_gone(status),
     }

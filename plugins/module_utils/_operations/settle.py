@@ -17,9 +17,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._api import ApiError, SupplyApi
+from .._ansible.operation import Params
+from .._api.client import ApiError, SupplyApi
 from .._moments import seconds_of
-from .._operation import Params
 from .._provision import claims
 from .._provision import purchase_messages as say
 from .._provision.entry import Entry, read_entry

@@ -9,8 +9,9 @@ import contextlib
 import time
 import typing as t
 
-from .. import _decide_spec, _spec
-from .._operation import Failure, Operation, Params, Result, given
+from .. import _spec
+from .._ansible import steps
+from .._ansible.operation import Failure, Operation, Params, Result, given
 from .._provision import messages
 from .._provision.lease import said
 from .._provision.place import Place
@@ -114,4 +115,4 @@ def _per_hour(runs: Sum) -> str:
     return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
 
 
-SPEND = Operation(spend, {**_spec.API, **_decide_spec.SPEND}, BLANK)
+SPEND = Operation(spend, {**_spec.API, **steps.SPEND}, BLANK)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .. import _connection, _states
+from .. import _states
+from .._machine import connection
 from .machines import ids_in, refreshed
 
 Json = dict[str, t.Any]
@@ -48,13 +49,13 @@ class View:
 
 def seen_alone(status: Json) -> View:
     """What the status of an offer shows by itself."""
-    return View(_connection.machines(status["instances"], []), status["phase"])
+    return View(connection.machines(status["instances"], []), status["phase"])
 
 
 def is_reachable(view: View) -> bool:
     """Whether the status itself has the addresses of all machines, so that their resources need not be read."""
     commands = [each.get("ssh_command") for each in view.machines]
-    return bool(commands) and all(_connection.parse_ssh_command(command).host for command in commands)
+    return bool(commands) and all(connection.parse_ssh_command(command).host for command in commands)
 
 
 def doubtful(status: Json, resources: t.Collection[Json]) -> set[str]:
@@ -88,7 +89,7 @@ def seen_with(status: Json, resources: list[Json]) -> View:
     """What the status of a ready offer shows, with the resources that are its own."""
     if resources and not any(_states.is_live(each["status"]) for each in resources):
         return _without_life(status, resources)
-    machines = _connection.machines(status["instances"], resources)
+    machines = connection.machines(status["instances"], resources)
     return View(machines, _states.READY, _hindrance(machines, ids_in(status)))
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import typing as t
 
-from .._ssh_config import Machine, is_readable, quoted
+from .._machine.ssh_config import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease
 from .entry import CONNECTION, Entry

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, read_status
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError, read_status
 
 from provision_samples import SPEC, offer
 from samples import status

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import responses
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _on_api
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
@@ -48,14 +49,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def new_sessions() -> None:
     """No test gets a client that another one has opened."""
-    _on_api._client.cache_clear()
+    on_api._client.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the client would have slept between two attempts."""
     seconds: list[float] = []
-    monkeypatch.setitem(_http.HttpClient.__init__.__kwdefaults__, "sleep", seconds.append)
+    monkeypatch.setitem(http.HttpClient.__init__.__kwdefaults__, "sleep", seconds.append)
     return seconds
 
 

@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _activity
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import activity
 
 SCRIPT = Path(__file__).parents[3] / "roles" / "provision" / "files" / "supply_keep.py"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -126,15 +126,15 @@ class IdleMachine:
             self.wait(period)
             self.script.main(["--sample", "5"])
 
-    def activity(self) -> _activity.Activity:
+    def activity(self) -> activity.Activity:
         """What the module says, which has come by SSH for a moment."""
         own = (READER - 2, READER - 1, READER)
         for pid, title in zip(own, ("sshd: root@pts/0", "/bin/sh", "python3"), strict=True):
             self.process(pid, title, parent=1 if pid == own[0] else pid - 1)
-        found = _activity.look(str(self.root), READER, self.clock)
+        found = activity.look(str(self.root), READER, self.clock)
         for pid in own:
             shutil.rmtree(self.root / f"proc/{pid}")
-        return _activity.judge(found)
+        return activity.judge(found)
 
     def check(self, state: str, evidence: str = "", since: float | None = None) -> None:
         """See this, and that it was in use ``since`` seconds ago (None: does not matter)."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _activity
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import activity
 
 from idle_machine import IDLE, SCRIPT, IdleMachine
 
@@ -378,7 +378,7 @@ def test_it_runs_by_itself(machine: IdleMachine) -> None:
 
 def test_the_module_and_the_script_mean_the_same() -> None:
     text = SCRIPT.read_text()
-    assert f'ROOT + "{_activity.STATE}"' in text
-    assert f'ROOT + "{_activity.KEEPS}"' in text
-    assert f"\nGAP = {_activity.STALE_SECONDS:.0f}  " in text
+    assert f'ROOT + "{activity.STATE}"' in text
+    assert f'ROOT + "{activity.KEEPS}"' in text
+    assert f"\nGAP = {activity.STALE_SECONDS:.0f}  " in text
     assert "{{" not in text and "{%" not in text, "it is no template"

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._log import LOG
+from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Seen
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Seen
 
 from simulator import Offer, Settings
 from simulator.__main__ import arguments

@@ -15,8 +15,8 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 
 HOSTS = ("gpu-1", "gpu-2")
 
@@ -110,13 +110,13 @@ def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> Non
 @pytest.mark.parametrize(
     ("step", "spec", "args", "variable"),
     [
-        ("audit", _decide_spec.AUDIT, {"names": {"a": 1}}, "audit_names"),
-        ("audit", _decide_spec.AUDIT, {"fail_on_orphans": "perhaps"}, "audit_fail_on_orphans"),
-        ("audit", _decide_spec.AUDIT, {"settle": [1]}, "audit_settle"),
-        ("reap", _decide_spec.REAP, {"by_name": "1h"}, "reap_by_name"),
-        ("probe_purchase", _decide_spec.PROBE_PURCHASE, {"buy": "perhaps"}, "probe_buy"),
-        ("probe", _decide_spec.PROBE, {"wrong_token": {}}, "probe_wrong_token"),
-        ("end", _decide_spec.END, {"forget": {"a": 1}}, "decommission_forget"),
+        ("audit", steps.AUDIT, {"names": {"a": 1}}, "audit_names"),
+        ("audit", steps.AUDIT, {"fail_on_orphans": "perhaps"}, "audit_fail_on_orphans"),
+        ("audit", steps.AUDIT, {"settle": [1]}, "audit_settle"),
+        ("reap", steps.REAP, {"by_name": "1h"}, "reap_by_name"),
+        ("probe_purchase", steps.PROBE_PURCHASE, {"buy": "perhaps"}, "probe_buy"),
+        ("probe", steps.PROBE, {"wrong_token": {}}, "probe_wrong_token"),
+        ("end", steps.END, {"forget": {"a": 1}}, "decommission_forget"),
     ],
 )
 def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, args: Any, variable: str) -> None:

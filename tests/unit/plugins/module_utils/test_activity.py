@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._activity import Look, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.activity import Look, judge
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _api, _connection, _market, _text
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, HttpClient, TransportError
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
+from ansible_collections.compute_index.supply.plugins.module_utils._api import client, market
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, HttpClient, TransportError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import connection
 from ansible_collections.compute_index.supply.plugins.module_utils._version import VERSION
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +82,7 @@ def canned(data: Any = None, status: int = 200, **facts: Any) -> Market:
 
 @pytest.fixture
 def api() -> Market:
-    return Market(HttpClient(BASE, TOKEN, _api.USER_AGENT, retries=0))
+    return Market(HttpClient(BASE, TOKEN, client.USER_AGENT, retries=0))
 
 
 def error_of(method: Callable[[Market], Any], api: Market) -> ApiError:
@@ -112,7 +114,7 @@ def test_each_method_sends_one_request(
     METHODS[name](api)
     headers = queue.calls[0].headers
     assert headers["Authorization"] == f"Bearer {TOKEN}"
-    assert headers["User-Agent"] == _api.USER_AGENT
+    assert headers["User-Agent"] == client.USER_AGENT
     assert headers["Accept"] == "application/json"
 
 
@@ -580,7 +582,7 @@ class Pages(Canned):
         return Answer(200, True, {"items": items, "next": following})
 
 
-@pytest.mark.parametrize(("size", "pages"), [(1, _api.MOST_PAGES), (50_000, 5)])
+@pytest.mark.parametrize(("size", "pages"), [(1, client.MOST_PAGES), (50_000, 5)])
 def test_pages_without_end_are_an_error(size: int, pages: int) -> None:
     http: Any = Pages(size)
     assert "do not come to an end" in str(error_of(lambda api: api.resources(), Market(http)))
@@ -716,13 +718,13 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
     ids=str,
 )
 def test_the_price_of_an_offer(fields: dict[str, Any], price: float | None) -> None:
-    assert _market.price_per_hour(fields) == price
-    assert _market.read_offer(fields)["price_per_hour"] == price
+    assert market.price_per_hour(fields) == price
+    assert market.read_offer(fields)["price_per_hour"] == price
 
 
 @pytest.mark.parametrize("storage", [-0.5, "-0.5", -100])
 def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
-    price = _market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
+    price = market.price_per_hour({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": storage})
     assert price is None or price >= 2
 
 
@@ -730,7 +732,7 @@ def test_a_negative_price_of_storage_is_no_discount(storage: Any) -> None:
 
 
 def test_an_offer_has_all_documented_fields_and_keeps_others() -> None:
-    read = _market.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
+    read = market.read_offer({"offer_id": OFFER_ID, "infiniband_bandwidth_gbps": 400})
     assert read["infiniband_bandwidth_gbps"] == 400
     assert {name: read[name] for name in ("gpu_type", "vendor", "status", "expires_at", "price_per_hour")} == {
         "gpu_type": None,
@@ -775,8 +777,8 @@ ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, sh
 
 @pytest.mark.parametrize("value", [RESOURCE_ID, RESOURCE_ID.upper(), "r2", "abc-123", "a_b", "0", "x" * 64])
 def test_what_may_be_an_id(value: str) -> None:
-    assert _api.id_of(value) == value.lower()
-    read = _api.read_resource(resource(value))
+    assert client.id_of(value) == value.lower()
+    read = client.read_resource(resource(value))
     assert (read["resource_id"], "odd_id" in read) == (value.lower(), False)
 
 
@@ -812,15 +814,15 @@ def test_an_offer_with_odd_ids_is_bought(odd: Any, shown: str) -> None:
 
 @ODD
 def test_an_instance_with_an_odd_id_is_not_taken_for_a_machine_that_it_does_not_name(odd: Any, shown: str) -> None:
-    read = _api.read_status(status("ready", instances=[instance(None, resource_id=odd)]), OFFER_ID)
+    read = client.read_status(status("ready", instances=[instance(None, resource_id=odd)]), OFFER_ID)
     assert (read["instances"][0]["resource_id"], read["instances"][0]["odd_id"]) == (None, shown)
-    machines = _connection.machines(read["instances"], [_api.read_resource(resource())])
+    machines = connection.machines(read["instances"], [client.read_resource(resource())])
     assert [(machine["resource_id"], machine["ansible_host"]) for machine in machines] == [(None, None)]
 
 
 @ODD
 def test_the_offer_of_a_resource_is_named_by_an_id_only(odd: Any, shown: str) -> None:
-    read = _api.read_resource(resource(offer_id=odd, offer_history=[{"offer_id": odd}]))
+    read = client.read_resource(resource(offer_id=odd, offer_history=[{"offer_id": odd}]))
     assert (read["offer_id"], read["resource_id"], "odd_id" in read) == (None, RESOURCE_ID, False)
 
 
@@ -861,8 +863,10 @@ def test_the_spelling_of_an_id_does_not_matter(same: Any) -> None:
     ids=ascii,
 )
 def test_a_name_harms_no_terminal_and_does_not_become_another_one(name: Any, shown: str | None) -> None:
-    assert _api.read_resource(resource(name=name))["name"] == shown
-    assert _api.read_status(status("ready", instances=[instance(name=name)]), OFFER_ID)["instances"][0]["name"] == shown
+    assert client.read_resource(resource(name=name))["name"] == shown
+    assert (
+        client.read_status(status("ready", instances=[instance(name=name)]), OFFER_ID)["instances"][0]["name"] == shown
+    )
 
 
 @pytest.mark.parametrize("field", ["progress", "failure_reason"])
@@ -904,8 +908,8 @@ def test_a_catalogue_is_handed_through(data: Any) -> None:
     ids=str,
 )
 def test_ids_of_resources_are_found_in_all_their_forms(fields: dict[str, Any], ids: list[str]) -> None:
-    assert _api.read_status({"status": "procured", **fields}, OFFER_ID)["resource_ids"] == ids
-    assert _market.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
+    assert client.read_status({"status": "procured", **fields}, OFFER_ID)["resource_ids"] == ids
+    assert market.read_procurement({"status": "procured", **fields})["resource_ids"] == ids
 
 
 @pytest.mark.parametrize("data", [{}, {"status": None}, {"status": "", "procurement_status": "  "}, {"status": 7}])
@@ -944,15 +948,15 @@ def test_a_status_has_all_its_fields() -> None:
 
 @pytest.mark.parametrize("field", ["progress", "message", "status_message"])
 def test_the_progress_is_found_under_each_name(field: str) -> None:
-    read = _api.read_status(status("provisioning", **{field: "2/4 instances running"}), OFFER_ID)
+    read = client.read_status(status("provisioning", **{field: "2/4 instances running"}), OFFER_ID)
     assert read["progress"] == "2/4 instances running"
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"done": 1}])
 def test_what_is_no_text_is_none(value: Any) -> None:
-    read = _api.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
+    read = client.read_status(status(progress=value, failure_reason=value, procured_at=value), OFFER_ID)
     assert (read["progress"], read["failure_reason"], read["procured_at"]) == (None, None, None)
-    bought = _market.read_procurement(procurement(error=value, procured_at=value))
+    bought = market.read_procurement(procurement(error=value, procured_at=value))
     assert (bought["error"], bought["procured_at"]) == (None, None)
 
 
@@ -967,7 +971,7 @@ def test_what_is_no_text_is_none(value: Any) -> None:
     ],
 )
 def test_instances_are_a_list_of_objects(value: Any, instances: list[Any]) -> None:
-    assert _api.read_status(status("ready", instances=value), OFFER_ID)["instances"] == instances
+    assert client.read_status(status("ready", instances=value), OFFER_ID)["instances"] == instances
 
 
 @pytest.mark.parametrize(
@@ -981,7 +985,7 @@ def test_instances_are_a_list_of_objects(value: Any, instances: list[Any]) -> No
     ids=lambda fields: next(iter(fields)),
 )
 def test_an_offer_that_has_something_is_bought_whatever_its_state_says(fields: dict[str, Any]) -> None:
-    assert _api.read_status({**status("pending"), **fields}, OFFER_ID)["phase"] == "going_on"
+    assert client.read_status({**status("pending"), **fields}, OFFER_ID)["phase"] == "going_on"
 
 
 # The tolerant reader: purchase
@@ -1022,17 +1026,17 @@ def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
 
 @pytest.mark.parametrize("value", [None, "x", 7, []])
 def test_access_and_spec_are_always_mappings(value: Any) -> None:
-    read = _api.read_resource(resource(access=value, spec=value))
+    read = client.read_resource(resource(access=value, spec=value))
     assert (read["access"], read["spec"]) == ({}, {})
 
 
 @pytest.mark.parametrize(("value", "price"), [(2, 2.0), ("2.5", 2.5), (None, None), (True, None), ("?", None)])
 def test_the_price_of_a_resource(value: Any, price: float | None) -> None:
-    assert _api.read_resource(resource(pricing_total_hourly=value))["price_per_hour"] == price
+    assert client.read_resource(resource(pricing_total_hourly=value))["price_per_hour"] == price
 
 
 def test_a_negative_price_of_a_resource_is_none() -> None:
-    assert _api.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
+    assert client.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
 
 
 @pytest.mark.parametrize(
@@ -1054,7 +1058,7 @@ def test_a_negative_price_of_a_resource_is_none() -> None:
     ids=str,
 )
 def test_the_offer_of_a_resource(fields: dict[str, Any], offer_id: str | None) -> None:
-    assert _api.read_resource(resource(**{"offer_history": None, **fields}))["offer_id"] == offer_id
+    assert client.read_resource(resource(**{"offer_history": None, **fields}))["offer_id"] == offer_id
 
 
 SECRET_FIELDS = (
@@ -1079,26 +1083,26 @@ PLACES = {
 @pytest.mark.parametrize("name", SECRET_FIELDS)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
 def test_a_resource_does_not_repeat_what_was_sent_at_the_purchase(name: str, place: Any) -> None:
-    read = _api.read_resource(place({name: "hunter22"}))
+    read = client.read_resource(place({name: "hunter22"}))
     assert "hunter22" not in json.dumps(read)
     assert read["resource_id"] == RESOURCE_ID
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
 def test_an_instance_does_not_repeat_what_was_sent_at_the_purchase(name: str) -> None:
-    read = _api.read_status(status("ready", instances=[instance(**{name: "hunter22"})]), OFFER_ID)
+    read = client.read_status(status("ready", instances=[instance(**{name: "hunter22"})]), OFFER_ID)
     assert "hunter22" not in json.dumps(read)
 
 
 @pytest.mark.parametrize("name", SECRET_FIELDS)
 def test_an_offer_and_a_catalogue_do_not_repeat_it_either(name: str) -> None:
-    assert "hunter22" not in json.dumps(_market.read_offer(offer(**{name: "hunter22"})))
+    assert "hunter22" not in json.dumps(market.read_offer(offer(**{name: "hunter22"})))
     assert "hunter22" not in json.dumps(canned([{"last": {name: "hunter22"}}]).catalog("storage"))
 
 
 def test_other_fields_of_a_spec_are_kept() -> None:
     spec = {"gpus": 8, "image": {"name": "x"}, "description": "y", "requested_at": "z", "user": "root", "status": "ok"}
-    assert _api.read_resource(resource(spec=spec))["spec"] == spec
+    assert client.read_resource(resource(spec=spec))["spec"] == spec
 
 
 # Whatever the API answers
@@ -1166,12 +1170,12 @@ def is_price(value: Any) -> bool:
 
 
 def is_offer(value: Any) -> bool:
-    return set(_market._OFFER_FIELDS) <= value.keys() and is_price(value["price_per_hour"])
+    return set(market._OFFER_FIELDS) <= value.keys() and is_price(value["price_per_hour"])
 
 
 def is_resource(value: Any) -> bool:
     return (
-        set(_api._RESOURCE_FIELDS) <= value.keys()
+        set(client._RESOURCE_FIELDS) <= value.keys()
         and is_text(value["resource_id"])
         and is_text(value["status"])
         and is_text(value["offer_id"])
@@ -1246,4 +1250,4 @@ def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, ret
 
 
 def test_the_user_agent_names_the_collection_and_its_version() -> None:
-    assert f"compute_index.supply/{VERSION}" == _api.USER_AGENT
+    assert f"compute_index.supply/{VERSION}" == client.USER_AGENT

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _cloud_init
-from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import (
+from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init import user_data
+from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import (
     MOST_BYTES,
     check_user_data,
     completed,
@@ -393,7 +393,7 @@ def test_passwords_in_the_list_of_chpasswd(entry: str, secret: bool) -> None:
     ],
 )
 def test_host_keys_are_meant_to_be_there(import_without: Callable[..., Any], ssh_keys: str) -> None:
-    for module in (_cloud_init, import_without(_cloud_init, "yaml")):
+    for module in (user_data, import_without(user_data, "yaml")):
         assert module.check_user_data(f"#cloud-config\n{ssh_keys}") == []
 
 
@@ -418,7 +418,7 @@ def test_no_text_takes_long(piece: str) -> None:
 
 
 def test_yaml_is_not_checked_without_pyyaml(import_without: Callable[..., Any]) -> None:
-    bare = import_without(_cloud_init, "yaml")
+    bare = import_without(user_data, "yaml")
     assert bare.check_user_data("#cloud-config\na: [\n") == []
     assert bare.check_user_data("#cloud-config\nrun_cmd: 1\nruncmd: 1\n") == []
     assert len(bare.check_user_data("#cloud-config\npassword: hunter22\n")) == 1

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _connection
-from ansible_collections.compute_index.supply.plugins.module_utils._connection import connection_of, machines
-from ansible_collections.compute_index.supply.plugins.module_utils._connection import parse_ssh_command as parse
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import connection
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import connection_of, machines
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import parse_ssh_command as parse
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -148,7 +148,7 @@ def test_an_ssh_command_has_the_words_that_a_shell_sees(command: str) -> None:
         except ValueError as error:
             return str(error)
 
-    assert words_or_error(_connection._words) == words_or_error(shlex.split)
+    assert words_or_error(connection._words) == words_or_error(shlex.split)
 
 
 @given(
@@ -156,11 +156,11 @@ def test_an_ssh_command_has_the_words_that_a_shell_sees(command: str) -> None:
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ssh_command", "external_ip", "ssh_port"), ANY)),
 )
 def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], access: dict[str, Any]) -> None:
-    connection = connection_of(one, access)
-    if connection is not None:
-        assert PLAIN_HOST.fullmatch(connection["ansible_host"])
-        assert connection["ansible_port"].__class__ is int and 0 < connection["ansible_port"] < 65536
-        assert PLAIN_USER.fullmatch(connection["ansible_user"])
+    found = connection_of(one, access)
+    if found is not None:
+        assert PLAIN_HOST.fullmatch(found["ansible_host"])
+        assert found["ansible_port"].__class__ is int and 0 < found["ansible_port"] < 65536
+        assert PLAIN_USER.fullmatch(found["ansible_user"])
 
 
 # One machine
@@ -201,8 +201,8 @@ def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], acce
     ids=str,
 )
 def test_a_connection_comes_out_of_instance_and_access(one: Any, access: Any, expected: Any) -> None:
-    connection = connection_of(one, access)
-    assert (connection and tuple(connection.values())) == expected
+    found = connection_of(one, access)
+    assert (found and tuple(found.values())) == expected
 
 
 def test_a_connection_has_ansibles_names() -> None:
@@ -318,12 +318,12 @@ def test_an_id_of_another_kind_is_none(value: Any) -> None:
 
 
 def test_a_resource_gets_connection_variables() -> None:
-    found = _connection.with_connection(resource(access={"external_ip": A, "ssh_port": 22022}))
+    found = connection.with_connection(resource(access={"external_ip": A, "ssh_port": 22022}))
     assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (A, 22022, "root")
     assert (found["resource_id"], found["name"]) == (R1, "trainer")
 
 
 @pytest.mark.parametrize("access", [{}, {"external_ip": None}, {"external_ip": "-oProxyCommand=id"}])
 def test_a_resource_without_an_address_has_none(access: Any) -> None:
-    found = _connection.with_connection(resource(access=access))
+    found = connection.with_connection(resource(access=access))
     assert (found["ansible_host"], found["ansible_port"], found["ansible_user"]) == (None, None, None)

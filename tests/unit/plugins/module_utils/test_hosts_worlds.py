@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap
@@ -157,19 +157,19 @@ def test_broken_hosts_are_named_and_all_others_are_complete(own: list[Host]) -> 
             assert "hunter2" not in trouble and "bug of the collection" not in trouble
 
         # An audit knows the owner of each machine of which an entry can be read.
-        audited = audit(Api(world.machines), params(_decide_spec.AUDIT, found), False)  # type: ignore[arg-type]
+        audited = audit(Api(world.machines), params(steps.AUDIT, found), False)  # type: ignore[arg-type]
         assert_named(audited["trouble"], broken)
         claimed = {row["resource_id"]: row["hosts"] for row in audited["audit"]["claimed"]}
         assert claimed == {world.id_of(host): [host.name] for host in readable}
 
         # Spending counts them all.
-        spent = spend(params(_decide_spec.SPEND, inventory.gathered("spend")), False)
+        spent = spend(params(steps.SPEND, inventory.gathered("spend")), False)
         assert_named(spent["trouble"], broken)
         assert set(spent["spend"]["hosts"]) == {host.name for host in readable}
         assert spent["spend"]["usd"] >= 1.99 * len(readable)
 
         # A sweep ends exactly what is over, but for hosts that Ansible runs nothing for: these it names with the bill.
-        swept = reap(Api(world.machines), params(_decide_spec.REAP, inventory.gathered("reap")), False)  # type: ignore[arg-type]
+        swept = reap(Api(world.machines), params(steps.REAP, inventory.gathered("reap")), False)  # type: ignore[arg-type]
         assert_named(swept["trouble"], broken)
         over = [host for host in readable if host.over]
         assert sorted(swept["hosts"]) == sorted(host.name for host in over if host.broken not in UNREADABLE)
@@ -180,7 +180,7 @@ def test_broken_hosts_are_named_and_all_others_are_complete(own: list[Host]) -> 
         # And each host that can be read gets more time.
         names = [host.name for host in own]
         asked = {**inventory.gathered("extend", "_extend", hosts=names), "extend_by": "4h"}
-        extended = extend(params(_decide_spec.EXTEND, asked), False)
+        extended = extend(params(steps.EXTEND, asked), False)
         placeless = ("file", "vault", "project", "folder", "url", "bill", "entry")
         assert {row["host"] for row in extended["extended"]} == {h.name for h in own if h.broken not in placeless}
         assert_named(extended["trouble"], broken)

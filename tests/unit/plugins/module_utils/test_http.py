@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 import trustme
-from ansible_collections.compute_index.supply.plugins.module_utils import _http, _transport
-from ansible_collections.compute_index.supply.plugins.module_utils._http import (
+from ansible_collections.compute_index.supply.plugins.module_utils._api import http, transport
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     FARTHEST,
     Answer,
     HttpClient,
@@ -50,9 +50,9 @@ def client(url: str = BASE, **options: Any) -> HttpClient:
     return HttpClient(url, options.pop("token", TOKEN), "supply-tests/1", **{"timeout": 5, "retries": 0, **options})
 
 
-def failure(http: HttpClient, method: str = "GET", **how: Any) -> TransportError:
+def failure(http_client: HttpClient, method: str = "GET", **how: Any) -> TransportError:
     with pytest.raises(TransportError) as caught:
-        http.exchange(method, "/x", **(how or READ))
+        http_client.exchange(method, "/x", **(how or READ))
     return caught.value
 
 
@@ -92,8 +92,8 @@ def test_an_answer_carries_status_and_data(serve: Serve) -> None:
 
 def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
     server = serve(answer())
-    http = client(server.url + "/prefix/")
-    http.exchange("POST", "/buy", query={"a": "b c"}, **PURCHASE)
+    http_client = client(server.url + "/prefix/")
+    http_client.exchange("POST", "/buy", query={"a": "b c"}, **PURCHASE)
     head, _blank, body = server.received[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /prefix/buy?a=b+c HTTP/1.1"
@@ -168,8 +168,8 @@ def test_a_body_may_be_nested_as_answers_are(serve: Serve) -> None:
     ],
 )
 def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
-    http = client(serve(step).url, timeout=0.2)
-    error = failure(http, "POST", **PURCHASE)
+    http_client = client(serve(step).url, timeout=0.2)
+    error = failure(http_client, "POST", **PURCHASE)
     assert error.sent and not error.lasting
     assert any(part in str(error) for part in message.split("|")), str(error)
 
@@ -245,9 +245,9 @@ def test_an_answer_that_drips_ends_at_the_deadline(
     serve: Serve, tls: ssl.SSLContext, step: str, encrypted: bool
 ) -> None:
     server = serve(DRIPPING[step], tls=tls if encrypted else None)
-    http = client(server.url, timeout=0.25, verify=False)
+    http_client = client(server.url, timeout=0.25, verify=False)
     threads = threading.active_count()
-    error = failure(http)
+    error = failure(http_client)
     assert (str(error), error.sent, error.lasting) == ("no answer within 0.25 seconds", True, False)
     assert threading.active_count() == threads
 
@@ -285,18 +285,18 @@ def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serv
             connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n[]")
 
     server = serve(twice)
-    http = client(server.url)
-    assert [http.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
+    http_client = client(server.url)
+    assert [http_client.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
     assert server.connections == 1
 
     here, there = socket.socketpair()
     with here, there:
         here.settimeout(5)
-        reader = _transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        reader = transport._UntilDeadline(here, here.makefile("rb", buffering=0))
         there.sendall(b"abc")
         assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
         here.setblocking(True)
-        reader = _transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        reader = transport._UntilDeadline(here, here.makefile("rb", buffering=0))
         there.close()
         assert (reader.read(2), here.gettimeout()) == (b"", None)
 
@@ -328,7 +328,7 @@ def test_a_compression_that_was_not_asked_for_is_no_answer(serve: Serve, encodin
 def test_a_body_has_a_limit_and_takes_no_more_memory(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, how: str, code: int
 ) -> None:
-    monkeypatch.setattr(_transport, "MOST_BODY", 1_000_000)
+    monkeypatch.setattr(transport, "MOST_BODY", 1_000_000)
     more = b" " * 8_000_000
     step = {
         "plain": answer(code, more, location="/x"),
@@ -337,10 +337,10 @@ def test_a_body_has_a_limit_and_takes_no_more_memory(
         "chunked": say(f"HTTP/1.1 {code} No\r\nTransfer-Encoding: chunked\r\n\r\n{len(more):x}\r\n".encode() + more),
         "endless": say(f"HTTP/1.1 {code} No\r\n\r\n".encode() + more),
     }[how]
-    http = client(serve(step).url)
+    http_client = client(serve(step).url)
     tracemalloc.start()
     try:
-        error = failure(http, "POST", **PURCHASE)
+        error = failure(http_client, "POST", **PURCHASE)
         _now, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -349,15 +349,15 @@ def test_a_body_has_a_limit_and_takes_no_more_memory(
 
 
 def test_a_body_of_just_the_limit_is_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "MOST_BODY", 1000)
+    monkeypatch.setattr(transport, "MOST_BODY", 1000)
     body = b"[]" + b" " * 998
     server = serve(answer(200, body), answer(200, gzip.compress(body), content_encoding="gzip"))
-    http = client(server.url)
-    assert [http.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
+    http_client = client(server.url)
+    assert [http_client.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
 
 
 def test_the_limit_is_32_mib() -> None:
-    assert _transport.MOST_BODY == 33_554_432
+    assert transport.MOST_BODY == 33_554_432
 
 
 @pytest.mark.parametrize("cut", [1, 8, 20])
@@ -436,7 +436,7 @@ def test_a_wish_to_wait_alone_does_not_say_that_a_purchase_was_refused(
 ) -> None:
     queue.expect("POST", "/x", status=status, headers={"Retry-After": "1"})
     got = client(retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (_http.is_busy(got.status, got.retry_after), naps) == (False, [])
+    assert (http.is_busy(got.status, got.retry_after), naps) == (False, [])
 
 
 @pytest.mark.parametrize("step", [hang_up, read_and_hang_up, stall, answer(200, b"{", length=9)])
@@ -468,7 +468,7 @@ def test_a_purchase_is_not_even_then(
 ) -> None:
     queue.expect("POST", "/x", status=status, headers=headers)
     got = client(retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (got.status, _http.is_busy(got.status, got.retry_after), naps) == (status, True, [])
+    assert (got.status, http.is_busy(got.status, got.retry_after), naps) == (status, True, [])
 
 
 def test_a_purchase_that_was_certainly_not_sent_is_repeated(refusing: RawServer) -> None:
@@ -562,12 +562,12 @@ def test_more_than_a_minute_is_reported_instead_of_waited_for(
     ],
 )
 def test_retry_after_has_two_forms(value: str | None, seconds: float | None) -> None:
-    assert _http.retry_after_seconds(value, NOW) == seconds
+    assert http.retry_after_seconds(value, NOW) == seconds
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,5} \d\d:\d\d:\d\d [+-]\d{1,6}"))
 def test_retry_after_of_any_text_is_seconds_or_nothing(value: str) -> None:
-    seconds = _http.retry_after_seconds(value, NOW)
+    seconds = http.retry_after_seconds(value, NOW)
     assert seconds is None or seconds >= 0
 
 
@@ -636,7 +636,7 @@ def test_a_redirect_within_the_origin_may_not_leave_it_later(serve: Serve) -> No
 def test_redirects_in_a_circle_end(serve: Serve) -> None:
     server = serve(answer(302, location="/x"))
     assert client(server.url).exchange("GET", "/x", **READ).status == 302
-    assert server.connections == 1 + _http.MOST_REDIRECTS
+    assert server.connections == 1 + http.MOST_REDIRECTS
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -660,7 +660,7 @@ def test_a_purchase_is_never_redirected(serve: Serve, status: int) -> None:
     ],
 )
 def test_the_origin_of_a_url(url: str, origin: str) -> None:
-    assert _http._origin(url) == origin
+    assert http._origin(url) == origin
 
 
 # Where the token goes
@@ -807,7 +807,7 @@ def test_the_environment_does_not_override_the_options(
     ],
 )
 def test_urls_that_a_token_may_be_sent_to(url: str, expected: str) -> None:
-    assert _http.check_base_url(url) == expected
+    assert http.check_base_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -844,13 +844,13 @@ def test_urls_that_a_token_may_be_sent_to(url: str, expected: str) -> None:
 )
 def test_urls_that_a_token_must_not_be_sent_to(url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}"):
-        _http.check_base_url(url)
+        http.check_base_url(url)
 
 
 @given(st.text(max_size=40) | st.from_regex(r"https?://[a-z0-9.:@\[\]\\/?#%-]{0,20}", fullmatch=True))
 def test_any_url_is_accepted_or_refused_with_a_reason(url: str) -> None:
     try:
-        accepted = _http.check_base_url(url)
+        accepted = http.check_base_url(url)
     except ValueError as error:
         assert str(error)
     else:
@@ -867,7 +867,7 @@ def test_the_client_refuses_such_a_url_itself() -> None:
     [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("", False)],
 )
 def test_loopback_hosts(host: str, expected: bool) -> None:
-    assert _http.is_loopback(host) is expected
+    assert http.is_loopback(host) is expected
 
 
 # Secrets
@@ -894,24 +894,24 @@ def test_a_token_that_no_header_may_carry_is_not_told() -> None:
 
 
 def test_further_secrets_are_taken_out_of_texts() -> None:
-    http = client()
-    http.hide("hunter22", "", "hunter23")
-    assert http.redact("password: hunter22 and hunter23") == "password: ******** and ********"
+    http_client = client()
+    http_client.hide("hunter22", "", "hunter23")
+    assert http_client.redact("password: hunter22 and hunter23") == "password: ******** and ********"
     assert client().redact("hunter22") == "hunter22"
 
 
 def test_a_secret_of_two_letters_leaves_messages_readable() -> None:
-    http = client(token="er")
-    http.hide("rr")
-    assert http.redact("The server errs.") == "The server errs."
+    http_client = client(token="er")
+    http_client.hide("rr")
+    assert http_client.redact("The server errs.") == "The server errs."
 
 
 # Without the library
 
 
 def test_without_requests_the_module_says_so(import_without: Callable[..., Any]) -> None:
-    assert _http.REQUESTS_IMPORT_ERROR is None
-    assert "import of requests halted" in import_without(_http, "requests").REQUESTS_IMPORT_ERROR
+    assert http.REQUESTS_IMPORT_ERROR is None
+    assert "import of requests halted" in import_without(http, "requests").REQUESTS_IMPORT_ERROR
 
 
 # What time it is
@@ -960,8 +960,8 @@ def test_only_the_apis_own_answers_tell_the_time(serve: Serve) -> None:
         answer(),
         dated(2.0, age="3600", content_type="application/json"),
     ]
-    http, told = client(serve(*steps).url), []
+    http_client, told = client(serve(*steps).url), []
     for _step in steps:
-        http.exchange("GET", "/x", **READ)
-        told.append(http.ahead)
+        http_client.exchange("GET", "/x", **READ)
+        told.append(http_client.ahead)
     assert told == pytest.approx([3600.0] * 4 + [3 * 3600.0], abs=30)

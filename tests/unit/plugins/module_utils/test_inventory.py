@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _connection, _inventory
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, read_resource
+from ansible_collections.compute_index.supply.plugins.module_utils import _inventory
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError, read_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import connection
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ FIRST, SECOND, THIRD = RESOURCE_ID, SECOND_RESOURCE_ID, OTHER_ID
 
 def read(*args: Any, **fields: Any) -> dict[str, Any]:
     """A resource as the plugin has it."""
-    return _connection.with_connection(read_resource(resource(*args, **fields)))
+    return connection.with_connection(read_resource(resource(*args, **fields)))
 
 
 def names(*wishes: Any, taken: tuple[str, ...] = (), ids: tuple[Any, ...] = (FIRST, SECOND, THIRD)) -> list[str]:
@@ -245,5 +246,5 @@ KEYS = st.sampled_from(["ansible_host", "ansible_connection", "ansible_user", "n
 
 @given(st.dictionaries(KEYS, st.text() | st.integers()))
 def test_whatever_the_api_calls_its_fields_variables_are_behind_the_prefix(fields: Any) -> None:
-    variables = _inventory.variables_of(_connection.with_connection(read_resource(fields)), "supply_")
+    variables = _inventory.variables_of(connection.with_connection(read_resource(fields)), "supply_")
     assert [name for name in variables if not re.fullmatch(r"supply_[A-Za-z0-9_]*", name)] == ["ansible_host"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _machine
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import measure, shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import hardware
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, shortfalls
 
 H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}
 OFFER = {
@@ -77,7 +77,7 @@ def test_gpus_are_those_of_the_driver(smi: Smi, root: Path) -> None:
 def test_without_a_driver_the_bus_tells(
     smi: Smi, root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
-    monkeypatch.setattr(_machine, "SMI_SECONDS", 0.2)
+    monkeypatch.setattr(hardware, "SMI_SECONDS", 0.2)
     if script:
         smi(script)
     add_device(root, "0000:01:00.0", "0x10de", "0x030200", "0x2330")

@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._api import SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer, TransportError
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, TransportError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete_resource
@@ -259,13 +259,13 @@ def decommission(server: Server, folder: Path) -> list[str]:
     own = {"name": "", "resource_id": "", "project": "default", "registry_dir": str(folder), "inventory_dir": None}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     green = []
-    for found in end(api, params(_decide_spec.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]:
+    for found in end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]:
         if found["next"] not in ("end.yml", "note.yml"):
             continue
         told = [delete(api, each, wait=False) for each in found["ids"]]
         answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]
         try:
-            ended(api, params(_decide_spec.ENDED, ends=[found], deleted=answers), False)
+            ended(api, params(steps.ENDED, ends=[found], deleted=answers), False)
         except Failure as failure:
             assert failure.result["left"], "what fails names what is left"
         else:
@@ -348,7 +348,7 @@ def test_an_audit_shows_all_that_is_billed(server: Server, count: int) -> None:
     with registry(server, {host: noted(server, host, count) for host in HOSTS}) as folder:
         hosts = [{"host": host, "name": host, "registry_dir": str(folder), "inventory_dir": None} for host in HOSTS]
         declared = [{**each, "known": {}, "declares": True} for each in hosts]
-        found = audit(SupplyApi(cast(Any, server)), params(_decide_spec.AUDIT, hosts=declared, here="/"), False)
+        found = audit(SupplyApi(cast(Any, server)), params(steps.AUDIT, hosts=declared, here="/"), False)
     shown = [row["resource_id"] for rows in ("claimed", "orphans", "ending") for row in found["audit"][rows]]
     more = set(shown) - {each.id for each in server.machines if each.is_billed}
     assert {each.id for each in server.machines if each.is_billed} <= set(shown) and len(shown) == len({*shown})

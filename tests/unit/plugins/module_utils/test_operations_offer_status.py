@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _api
-from ansible_collections.compute_index.supply.plugins.module_utils._api import SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._api import client
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import (
     BLANK,
     OFFER_STATUS,
@@ -474,9 +474,9 @@ def test_bad_input_ends_the_loop_and_sends_nothing(queue: RequestQueue, look: Lo
 
 def test_a_certificate_that_nobody_vouches_for_ends_the_loop(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: Any, **_how: Any) -> None:
-        raise _api.TransportError("certificate verify failed", sent=False, lasting=True)
+        raise client.TransportError("certificate verify failed", sent=False, lasting=True)
 
-    monkeypatch.setattr(_api.HttpClient, "exchange", fail)
+    monkeypatch.setattr(client.HttpClient, "exchange", fail)
     result = look()
     assert verdict(result) == (None, False, True, False)
     assert (result["failed"], result["error_class"], result["status_code"]) == (True, "unavailable", None)
@@ -505,7 +505,7 @@ class Account:
         self.asked: list[str] = []
         self.busy = self.most = 0
         self._lock = threading.Lock()
-        monkeypatch.setattr(_api.HttpClient, "exchange", lambda client, *what, **how: self._exchange(*what, **how))
+        monkeypatch.setattr(client.HttpClient, "exchange", lambda _client, *what, **how: self._exchange(*what, **how))
 
     def add(self, number: int, state: Any, code: int = 200) -> str:
         offer_id = f"00000000-0000-4000-8000-{number:012d}"
@@ -527,7 +527,7 @@ class Account:
             self.busy -= 1
         assert how["retries"] == 0 and bool(how.get("query")) is path.startswith("/resources/")
         code, data = self.answers.get(path, (404, {"detail": "not found"}))
-        return _api.Answer(code, True, data, retry_after=7.0 if code == 429 else None)
+        return client.Answer(code, True, data, retry_after=7.0 if code == 429 else None)
 
 
 @pytest.fixture
@@ -711,11 +711,11 @@ def test_whatever_the_api_answers_there_is_a_complete_result(
 ) -> None:
     def exchange(_self: Any, _method: str, path: str, **_how: Any) -> Any:
         if path == STATUS_PATH:
-            return _api.Answer(200, True, state)
-        return _api.Answer(code, True, resources if path == "/resources" else single)
+            return client.Answer(200, True, state)
+        return client.Answer(code, True, resources if path == "/resources" else single)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_api.HttpClient, "exchange", exchange)
+        patch.setattr(client.HttpClient, "exchange", exchange)
         result = look()
     assert "bug of the collection" not in result["msg"]
     assert all(isinstance(item, str) and item for item in result["resource_ids"])

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile

@@ -11,8 +11,8 @@ from random import Random
 from typing import Any, cast
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Ceilings,
@@ -66,7 +66,7 @@ def planned(api: AccountApi, url: str, *, mode: str = "", **fields: Any) -> Json
     """The plan of the role for gpu-1; a quote, or check mode, if that is asked for."""
     hosts = [raw(id="1", **fields)]
     given = {"hosts": hosts, "ids": ["1"], "registry_url": url, "here": "/", "api_url": BASE, "quote": mode == "quote"}
-    defaults = {name: option.get("default") for name, option in _decide_spec.PLAN.items()}
+    defaults = {name: option.get("default") for name, option in steps.PLAN.items()}
     return plan(cast(Market, api), {**defaults, **given}, mode == CHECK)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._http import HttpClient
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import HttpClient
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import probe as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import NOBODY, PROBE, Prober
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._log import PROBE_HOST
+from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
     PROBE_ENDED,
     PROBE_PURCHASE,

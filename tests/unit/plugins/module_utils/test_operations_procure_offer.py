@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _api
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._api import client
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import (
     BLANK,
@@ -1143,10 +1143,10 @@ def test_whatever_the_api_answers_there_is_a_complete_result_and_no_purchase_wit
     def exchange(_self: Any, method: str, path: str, **_how: Any) -> Any:
         code, data = script[len(sent) % len(script)]
         sent.append(f"{method} {path}")
-        return _api.Answer(code, True, data, retry_after=1.0 if code in (429, 503) else None)
+        return client.Answer(code, True, data, retry_after=1.0 if code in (429, 503) else None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_api.HttpClient, "exchange", exchange)
+        patch.setattr(client.HttpClient, "exchange", exchange)
         result = buy(settle_timeout=9)
     for number, request in enumerate(sent):
         assert request != purchase or sent[number - 2 : number] == [f"GET {STATUS_PATH}", f"GET {OFFER_PATH}"]

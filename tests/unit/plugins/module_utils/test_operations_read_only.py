@@ -19,11 +19,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
@@ -142,7 +142,7 @@ class World:
         hosts = self.hosts(**wish, **ceiling)
         if self.url:
             wish.update(chance.choice([{}, {"max_account_price_per_hour": "3"}]))
-        return self.params(_decide_spec.PLAN, hosts=hosts, ids=list(HOSTS), **given)
+        return self.params(steps.PLAN, hosts=hosts, ids=list(HOSTS), **given)
 
     def judging(self, outcome: str) -> Json:
         plans = [
@@ -154,7 +154,7 @@ class World:
             each["host"]: {"outcome": outcome, "resource_ids": each["resource_ids"], "changed": True} for each in plans
         }
         offers = offer_statuses(self.market, [each["offer_id"] for each in plans])
-        return self.params(_decide_spec.JUDGE, plans=plans, purchases=purchases, offers=offers)
+        return self.params(steps.JUDGE, plans=plans, purchases=purchases, offers=offers)
 
     @property
     def market(self) -> Market:
@@ -194,7 +194,7 @@ def procured(world: World) -> Json:
 def ending(world: World, check_mode: bool = True) -> Json:
     sweep = {"unsaved": True, "grace": 30, "lease": "", "place": world.place.text, "due": 0, "ends_at": "", "idle": 0}
     hosts = world.hosts(**world.chance.choice([{}, {"reaped": sweep}]))
-    return end(world.market, world.params(_decide_spec.END, hosts=hosts, ids=list(HOSTS)), check_mode)
+    return end(world.market, world.params(steps.END, hosts=hosts, ids=list(HOSTS)), check_mode)
 
 
 def noting(world: World) -> Json:
@@ -202,27 +202,27 @@ def noting(world: World) -> Json:
     ends = ending(world)["ends"]
     found = [(each, [{"resource_id": key, "billing_stopped": True} for key in each["ids"]]) for each in ends]
     for each, deleted in found:
-        ended(world.market, world.params(_decide_spec.ENDED, ends=[each], deleted=deleted), True)
+        ended(world.market, world.params(steps.ENDED, ends=[each], deleted=deleted), True)
     return {}
 
 
 def audited(world: World, settle: bool, check_mode: bool) -> Json:
     given = {"hosts": world.hosts(), "settle": settle}
-    return audit(world.market, world.params(_decide_spec.AUDIT, **given), check_mode)
+    return audit(world.market, world.params(steps.AUDIT, **given), check_mode)
 
 
 def looked_up(world: World) -> Json:
     given = {"hosts": world.hosts(), "resource_id": machine_id(world.chance.choice([0, 1, 2, 100])), "reason": "a test"}
-    return orphan(world.market, world.params(_decide_spec.ORPHAN, **given), False)
+    return orphan(world.market, world.params(steps.ORPHAN, **given), False)
 
 
 def probed(world: World, check_mode: bool) -> Json:
-    return probe(prober(), world.params(_decide_spec.PROBE, hosts=world.hosts()), check_mode)
+    return probe(prober(), world.params(steps.PROBE, hosts=world.hosts()), check_mode)
 
 
 def bought_for_probe(world: World) -> Json:
     given = {"hosts": world.hosts()[:1], "buy": True, "max_usd": "3"}
-    return probe_purchase(prober(), world.params(_decide_spec.PROBE_PURCHASE, **given), False)
+    return probe_purchase(prober(), world.params(steps.PROBE_PURCHASE, **given), False)
 
 
 def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callable[[World], Json]:
@@ -237,24 +237,24 @@ READS: dict[str, Callable[[World], Json]] = {
     "judge": lambda world: judge(world.market, world.judging(world.chance.choice(["created", "rejected"])), True),
     "release": lambda world: release(world.market, world.judging("created"), True),
     "reached": lambda world: reached(world.judging("created"), True),
-    "order": lambda world: ORDER.function(world.params(_decide_spec.ORDER, group="gpu"), False),
-    "named": lambda world: named(world.market, world.params(_decide_spec.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
+    "order": lambda world: ORDER.function(world.params(steps.ORDER, group="gpu"), False),
+    "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
     "end": ending,
     "ended": noting,
     "audit": lambda world: audited(world, False, False),
     "audit that settles, in check mode": lambda world: audited(world, True, True),
     "orphan": looked_up,
-    "spend": lambda world: spend(world.params(_decide_spec.SPEND, hosts=world.hosts()), False),
-    "reap": in_check_mode(reap, _decide_spec.REAP),
-    "reaped": lambda world: reaped(world.params(_decide_spec.REAPED), True),
+    "spend": lambda world: spend(world.params(steps.SPEND, hosts=world.hosts()), False),
+    "reap": in_check_mode(reap, steps.REAP),
+    "reaped": lambda world: reaped(world.params(steps.REAPED), True),
     "extend": lambda world: extend(
-        world.params(_decide_spec.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), extend_by="1h"), True
+        world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), extend_by="1h"), True
     ),
     "probe": lambda world: probed(world, False),
     "probe in check mode": lambda world: probed(world, True),
     "probe_purchase": bought_for_probe,
-    "probe_ended": lambda world: probe_ended(world.params(_decide_spec.PROBE_ENDED), False),
-    "registry": lambda world: registry(world.params(_decide_spec.REGISTRY, hosts=world.hosts()), True),
+    "probe_ended": lambda world: probe_ended(world.params(steps.PROBE_ENDED), False),
+    "registry": lambda world: registry(world.params(steps.REGISTRY, hosts=world.hosts()), True),
     "procure_offer in check mode": procured,
 }
 
@@ -352,6 +352,6 @@ def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: 
 def test_the_move_into_a_shared_registry_only_reads_in_check_mode(tmp_path: Path, registry_url: str, seed: int) -> None:
     files = World(tmp_path, None, seed)
     before = files.bytes
-    result = registry(files.params(_decide_spec.REGISTRY, hosts=files.hosts(), registry_url=registry_url), True)
+    result = registry(files.params(steps.REGISTRY, hosts=files.hosts(), registry_url=registry_url), True)
     assert result["changed"] and "would" in str(result["lines"]) and files.bytes == before
     assert World.bytes.fget(SimpleNamespace(url=registry_url)) is None  # type: ignore[attr-defined]

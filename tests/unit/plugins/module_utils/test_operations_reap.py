@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
@@ -82,7 +82,7 @@ def params(spec: Json, *hosts: Json, **given: Any) -> Json:
 
 
 def swept(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
-    return reap(api, params(_decide_spec.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
+    return reap(api, params(steps.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
 
 
 def due(answer: Json) -> list[str]:
@@ -96,7 +96,7 @@ def ended(
     declared = {**described(host, folder), "id": host, "resource_id": "", "listed_id": "", "wait_timeout": "5m"}
     declared.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
     declared["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
-    given = params(_decide_spec.END, declared, ids=[host])
+    given = params(steps.END, declared, ids=[host])
     (found,) = end(api, given, check_mode)["ends"]  # type: ignore[arg-type]
     return dict(found)
 
@@ -104,7 +104,7 @@ def ended(
 def report(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
     """The end of a sweep whose look had this answer, and in which this became of its hosts."""
     told = {"trouble": [answer["trouble"]], "kept": answer["kept"], "at": answer["at"]}
-    return reaped(params(_decide_spec.REAPED, *rows, **told), check_mode)
+    return reaped(params(steps.REAPED, *rows, **told), check_mode)
 
 
 # Sweeps
@@ -374,7 +374,7 @@ def test_a_wait_that_cannot_be_read_ends_nothing_of_this_host(tmp_path: Path, wa
         write(tmp_path, f"gpu-{number}", f"r{number}", 1.0)
         own = described(f"gpu-{number}", tmp_path, wait_timeout=wait if number == 1 else "5m", reaped={})
         declared.append({**own, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
-    given = params(_decide_spec.END, *declared, ids=["gpu-1", "gpu-2"])
+    given = params(steps.END, *declared, ids=["gpu-1", "gpu-2"])
     first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"]  # type: ignore[arg-type]
     assert first["action"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
     assert (second["ids"], second["wait"]) == (["r2"], 300.0)
@@ -432,7 +432,7 @@ def test_an_end_that_cannot_be_proved_but_that_another_run_has_noted(tmp_path: P
     plan = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     go(file, by)
     answers = [{"resource_id": "r1", "billing_stopped": False, "msg": "The API does not know r1.", "failed": True}]
-    given = params(_decide_spec.ENDED, ends=[plan], deleted=answers)
+    given = params(steps.ENDED, ends=[plan], deleted=answers)
     with nullcontext() if by == "a run" else pytest.raises(Failure, match="Not known to have ended for gpu-1: r1"):
         noted = end_operation.ended(Api(), given, False)  # type: ignore[arg-type]
         assert (noted["left"], "another run has ended its machine" in noted["cost"]) == ([], True)
@@ -516,7 +516,7 @@ def test_the_last_command_delays_the_end_of_an_idle_machine_too(tmp_path: Path) 
 
 
 def extended(*hosts: Json, check_mode: bool = False, **given: Any) -> Json:
-    return extend(params(_decide_spec.EXTEND, *hosts, **given), check_mode)
+    return extend(params(steps.EXTEND, *hosts, **given), check_mode)
 
 
 def test_each_host_by_itself(tmp_path: Path) -> None:

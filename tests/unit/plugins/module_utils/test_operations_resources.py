@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError, SupplyApi
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError, SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import (
     BLANK,

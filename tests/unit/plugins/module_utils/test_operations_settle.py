@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource, read_status
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.settle import settle

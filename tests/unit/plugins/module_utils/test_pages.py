@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._api import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._http import Answer
-from ansible_collections.compute_index.supply.plugins.module_utils._market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

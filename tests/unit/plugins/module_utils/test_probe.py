@@ -8,8 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import ASSUMPTIONS, CATALOGS, findings
-from ansible_collections.compute_index.supply.plugins.module_utils._seen import (
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
+    ASSUMPTIONS,
+    CATALOGS,
+    findings,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,

@@ -11,9 +11,9 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._probe import findings
-from ansible_collections.compute_index.supply.plugins.module_utils._recording import redacted
-from ansible_collections.compute_index.supply.plugins.module_utils._seen import Exchange, Finding, Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Finding, Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.recording import redacted
 from hypothesis import given
 from hypothesis import strategies as st
 

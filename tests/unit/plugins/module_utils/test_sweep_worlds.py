@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _decide_spec
-from ansible_collections.compute_index.supply.plugins.module_utils._operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
@@ -129,7 +129,7 @@ class Sweep:
             self.write(host, world)
         self.ended: list[str] = []
         self.said = ""
-        self.answer = self.step(reap, _decide_spec.REAP, described("localhost", folder), grace="30m", forks=5)
+        self.answer = self.step(reap, steps.REAP, described("localhost", folder), grace="30m", forks=5)
         self.rows = {each["host"]: each["sweep"] for each in self.answer["due"]}
         for host, world in worlds.items():
             self.meanwhile(host, world)
@@ -187,7 +187,7 @@ class Sweep:
             {**described(host, self.folder), **usual, "id": host, "reaped": self.rows[host], **self.told(host)}
             for host in hosts
         ]
-        return list(self.step(end, _decide_spec.END, *declared, ids=hosts)["ends"])
+        return list(self.step(end, steps.END, *declared, ids=hosts)["ends"])
 
     def end(self, plan: Json) -> str:
         """End what ends of a host; what went wrong."""
@@ -201,7 +201,7 @@ class Sweep:
         ]
         self.ended += [] if refused else [plan["host"]]
         try:
-            self.step(ended, _decide_spec.ENDED, ends=[plan], deleted=answers)
+            self.step(ended, steps.ENDED, ends=[plan], deleted=answers)
         except Failure as failure:
             return f"{plan['host']}: {failure}"
         return ""
@@ -212,7 +212,7 @@ class Sweep:
         ]
         given = {name: self.answer[name] for name in ("kept", "at")}
         try:
-            reaped(params(_decide_spec.REAPED, *rows, trouble=[self.answer["trouble"]], **given), False)
+            reaped(params(steps.REAPED, *rows, trouble=[self.answer["trouble"]], **given), False)
         except Failure as failure:
             self.said = str(failure)
 

@@ -20,7 +20,9 @@ import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.common import warnings
-from ansible_collections.compute_index.supply.plugins.module_utils import _activity, _http, _version
+from ansible_collections.compute_index.supply.plugins.module_utils import _version
+from ansible_collections.compute_index.supply.plugins.module_utils._api import http
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import activity
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from request_queue import RequestQueue
@@ -250,7 +252,7 @@ def test_required_options_are_required(run: Any, module: str, options: Any) -> N
 
 @pytest.mark.parametrize("module", ASKING)
 def test_a_missing_library_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-    monkeypatch.setattr(_http, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
+    monkeypatch.setattr(http, "REQUESTS_IMPORT_ERROR", "Traceback: no requests")
     done = run(module, **least_options(module), **COMMON)
     assert done.code == 1
     assert "The Python library requests is missing: run" in done.result["msg"]
@@ -296,12 +298,12 @@ def test_an_option_wins_over_the_environment(queue: RequestQueue, run: Any, monk
 def test_without_any_url_the_documented_one_is_used(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    class Client(_http.HttpClient):
+    class Client(http.HttpClient):
         def __init__(self, base_url: str, *args: Any, **options: Any) -> None:
             seen.append(base_url)
             super().__init__("https://127.0.0.1:9", *args, **{**options, "retries": 0})
 
-    monkeypatch.setattr(_http, "HttpClient", Client)
+    monkeypatch.setattr(http, "HttpClient", Client)
     run("offer_status", offer_id=OFFER_ID, api_token=TOKEN)
     assert seen == ["https://supply-api.compute-index.com"]
 
@@ -345,7 +347,7 @@ def test_a_bug_shows_no_secret(run: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     def burst(*_args: Any, **_options: Any) -> None:
         raise RuntimeError(f"{TOKEN} {USER_DATA}")
 
-    monkeypatch.setattr(_http.HttpClient, "exchange", burst)
+    monkeypatch.setattr(http.HttpClient, "exchange", burst)
     done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, cloud_init=USER_DATA, **COMMON)
     assert (done.code, done.result["outcome"], done.result["changed"]) == (1, "unknown", True)
     assert TOKEN not in done.stdout and "hunter22" not in done.stdout
@@ -519,7 +521,7 @@ def test_what_is_no_machine_of_ours_is_not_idle(run: Callable[..., Run], monkeyp
     # When it was asked the controller notes, by its own clock.
     assert done.result.keys() - {"changed", "invocation"} == documented - {"asked_at"}
 
-    monkeypatch.setattr(SOURCES["activity_info"]._activity, "look", partial(_activity.look, "/nowhere"))
+    monkeypatch.setattr(SOURCES["activity_info"].activity, "look", partial(activity.look, "/nowhere"))
     done = run("activity_info")
     assert (done.code, done.result["state"], done.result["since"]) == (0, "unknown", None)
     assert done.result["evidence"] == "the machine does not tell how long it has been running"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import (
     ids_for_match,
     ids_in,

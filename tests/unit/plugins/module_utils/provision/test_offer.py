@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
-from ansible_collections.compute_index.supply.plugins.module_utils._api import read_resource, read_status
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.offer import View
 

@@ -9,8 +9,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _spec
-from ._operation import AS_MODULE, Operation
+from .. import _spec
+from .operation import AS_MODULE, Operation
 
 
 class _Module(AnsibleModule):

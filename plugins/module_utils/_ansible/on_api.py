@@ -12,10 +12,11 @@ import functools
 import os
 import typing as t
 
-from . import _http, _input, _spec
-from ._api import USER_AGENT, ApiError, SupplyApi
-from ._log import LOG, observer_of
-from ._operation import Failure, Operation, Params, Result, given
+from .. import _input, _spec
+from .._api import http
+from .._api.client import USER_AGENT, ApiError, SupplyApi
+from .._api.recorder import LOG, observer_of
+from .operation import Failure, Operation, Params, Result, given
 
 ADVICE = {
     "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",
@@ -48,26 +49,26 @@ def on_api(
 
 def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
     """The client of the common options. Nothing is sent yet."""
-    if _http.REQUESTS_IMPORT_ERROR is not None:
-        raise Failure(f"{_http.MISSING_REQUESTS} Nothing was sent.", "invalid")
+    if http.REQUESTS_IMPORT_ERROR is not None:
+        raise Failure(f"{http.MISSING_REQUESTS} Nothing was sent.", "invalid")
     ca_path = params.get("ca_path")
     if ca_path and not os.path.exists(ca_path):
         raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")
-    http = _client(
+    http_client = _client(
         # A connection that was opened before a fork must not be used on both sides of it.
         os.getpid(),
-        given("api_url", params["api_url"], _http.check_base_url),
+        given("api_url", params["api_url"], http.check_base_url),
         given("api_token", params["api_token"], _input.check_token, "auth"),
         given("api_timeout", params["api_timeout"], _input.check_timeout),
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )
     file = os.environ.get(LOG)
-    http.observer = observer_of(file, http.redact) if file else None
-    return api(http, read_only=check_mode)
+    http_client.observer = observer_of(file, http_client.redact) if file else None
+    return api(http_client, read_only=check_mode)
 
 
 @functools.lru_cache(maxsize=4)
-def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify: bool | str) -> _http.HttpClient:
+def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify: bool | str) -> http.HttpClient:
     """The client with an open session, kept for the items of a loop and the looks of an ``until``."""
-    return _http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)
+    return http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)

@@ -15,9 +15,9 @@ import re
 import typing as t
 from dataclasses import replace
 
-from ._api import without_user_data
-from ._connection import parse_ssh_command
-from ._seen import Exchange, Finding
+from .._api.client import without_user_data
+from .._machine.connection import parse_ssh_command
+from .exchanges import Exchange, Finding
 
 Json = dict[str, t.Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _log
+from ansible_collections.compute_index.supply.plugins.module_utils._api import recorder
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 
@@ -24,7 +24,7 @@ def test_each_attempt_is_noted(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "log"
-    monkeypatch.setenv(_log.LOG, str(file))
+    monkeypatch.setenv(recorder.LOG, str(file))
     queue.expect("GET", samples.STATUS_PATH, LOST)
     perform(OFFER_STATUS, offer_id=samples.OFFER_ID)
     echoed = {"status": "running", "name": samples.TOKEN, "cloud_init": "#!/bin/sh secret"}
@@ -32,7 +32,7 @@ def test_each_attempt_is_noted(
         "GET", f"/resources/{samples.RESOURCE_ID}", samples.resource(**echoed), query={"force_refresh": "true"}
     )
     perform(RESOURCE_INFO, resource_id=samples.RESOURCE_ID, force_refresh=True)
-    lost, read = _log.lines_of(str(file))
+    lost, read = recorder.lines_of(str(file))
     assert (lost["path"], lost["status"], lost["is_json"], lost["ahead"]) == (samples.STATUS_PATH, None, False, None)
     assert (read["status"], read["query"], read["data"]["status"]) == (200, {"force_refresh": "true"}, "running")
     assert read["data"]["name"] == "********" and "cloud_init" not in read["data"]
@@ -43,19 +43,19 @@ def test_each_attempt_is_noted(
 def test_without_the_variable_nothing_is_noted(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(_log.LOG, str(tmp_path / "log"))
+    monkeypatch.setenv(recorder.LOG, str(tmp_path / "log"))
     queue.expect("GET", "/resources", [], times=2)
     perform(RESOURCE_INFO)
-    monkeypatch.delenv(_log.LOG)
+    monkeypatch.delenv(recorder.LOG)
     # The same client, which is kept for the tasks of a process.
     perform(RESOURCE_INFO)
-    assert len(_log.lines_of(str(tmp_path / "log"))) == 1
+    assert len(recorder.lines_of(str(tmp_path / "log"))) == 1
 
 
 def test_what_cannot_be_written_stops_nothing(
     queue: RequestQueue, perform: Perform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(_log.LOG, str(tmp_path / "no" / "folder"))
+    monkeypatch.setenv(recorder.LOG, str(tmp_path / "no" / "folder"))
     queue.expect("GET", "/resources", [samples.resource()])
     result = perform(RESOURCE_INFO)
     assert not result.get("failed") and len(result["resources"]) == 1
@@ -64,5 +64,5 @@ def test_what_cannot_be_written_stops_nothing(
 def test_a_line_that_is_cut_off_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text('{"path": "/a"}\n{"path": "/b"')
-    assert _log.lines_of(str(file)) == [{"path": "/a"}]
-    assert _log.lines_of(str(tmp_path / "none")) == []
+    assert recorder.lines_of(str(file)) == [{"path": "/a"}]
+    assert recorder.lines_of(str(tmp_path / "none")) == []

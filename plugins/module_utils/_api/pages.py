@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from ._text import grouped, number_of
+from .._text import grouped, number_of
 
 #: The headers of an answer that may be such marks, in small letters.
 HEADERS = ("link", "content-range", "x-total", "x-total-count", "x-total-pages", "x-next-page", "x-page", "x-has-more")

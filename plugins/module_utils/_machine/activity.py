@@ -19,7 +19,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ._text import number_of, one_line
+from .._text import number_of, one_line
 
 ACTIVE, IDLE, UNKNOWN = "active", "idle", "unknown"
 

@@ -9,7 +9,7 @@ module util is private to the collection.
 
 from __future__ import annotations
 
-from ._spec import API, PROCURE_OFFER, Spec
+from .._spec import API, PROCURE_OFFER, Spec
 
 _STEP: Spec = {
     "step": {"type": "str", "required": True},

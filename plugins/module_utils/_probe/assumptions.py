@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import typing as t
 
-from . import _life, _states
-from ._api import RESOURCE_ENVELOPES, Json, id_of, read_resource
-from ._connection import parse_ssh_command
-from ._market import price_per_hour
-from ._moments import seconds_of
-from ._pages import is_whole
-from ._seen import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding, Seen, Verdict, items_in, stands
-from ._text import one_line
+from .. import _states
+from .._api.client import RESOURCE_ENVELOPES, Json, id_of, read_resource
+from .._api.market import price_per_hour
+from .._api.pages import is_whole
+from .._machine.connection import parse_ssh_command
+from .._moments import seconds_of
+from .._text import one_line
+from . import purchases
+from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding, Seen, Verdict, items_in, stands
 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
@@ -663,5 +664,5 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
     Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),
     Assumption("deleted-read", ("deleted_readable",), _deleted_readable, "a machine that a registry saw end"),
-    *_life.ASSUMPTIONS,
+    *purchases.ASSUMPTIONS,
 )

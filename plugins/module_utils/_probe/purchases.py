@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only a purchase shows of the API: from the exchanges of one machine's life to verdicts, as in `_probe`.
+"""What only a purchase shows of the API: from the exchanges of one machine's life to verdicts, as in `assumptions`.
 
 Pure. This module util is private to the collection.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _states
-from ._api import RESOURCE_ENVELOPES, Json, id_of
-from ._market import price_per_hour
-from ._moments import seconds_of
-from ._seen import Assumption, Exchange, Seen, Verdict, items_in, phase_of, stands
+from .. import _states
+from .._api.client import RESOURCE_ENVELOPES, Json, id_of
+from .._api.market import price_per_hour
+from .._moments import seconds_of
+from .exchanges import Assumption, Exchange, Seen, Verdict, items_in, phase_of, stands
 
 LONGEST_POST = 600  # seconds; the default of procure_timeout
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready

@@ -13,7 +13,7 @@ import re
 import shutil
 import typing as t
 
-from ._text import number_of
+from .._text import number_of
 
 Json = dict[str, t.Any]
 

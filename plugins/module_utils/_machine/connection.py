@@ -16,7 +16,7 @@ import shlex
 import typing as t
 from urllib.parse import urlsplit
 
-from . import _states
+from .. import _states
 
 Json = dict[str, t.Any]
 

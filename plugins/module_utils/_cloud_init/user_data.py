@@ -4,7 +4,7 @@
 """What user data (cloud-init) must look like, checked before money is spent.
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
-What cloud-init itself knows and would stumble over stands in ``_cloud_config``.
+What cloud-init itself knows and would stumble over stands in ``schema``.
 
 This module util is private to the collection.
 """
@@ -16,7 +16,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterable, Iterator
 
-from . import _cloud_config
+from . import schema
 
 try:
     import yaml
@@ -45,11 +45,11 @@ _KINDS: dict[str, Callable[[t.Any], bool]] = {
 
 def _inner(place: str) -> list[str]:
     """The keys of a mapping at this place whose values are looked at."""
-    parts = (each.rpartition(".") for each in _cloud_config.FITS if not each.endswith("[]"))
+    parts = (each.rpartition(".") for each in schema.FITS if not each.endswith("[]"))
     return [key for around, _mark, key in parts if around == place]
 
 
-_INNER = {place: _inner(place) for place in _cloud_config.FITS}
+_INNER = {place: _inner(place) for place in schema.FITS}
 
 # Only what hardly anything else looks like. Repetitions have a limit or a fixed end, so that no line takes long.
 _SECRETS = {
@@ -139,11 +139,11 @@ def _check_yaml(text: str) -> list[str]:
         raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
     warnings = []
     if isinstance(document, dict):
-        misfits = [list(_misfits(key, key, document[key])) for key in _cloud_config.FITS if key in document]
+        misfits = [list(_misfits(key, key, document[key])) for key in schema.FITS if key in document]
         for stops, misfit in (each for found in misfits for each in found):
             if stops:
                 raise ValueError(misfit)
-        unknown = [key for key in keys if key.owner is node and key.text not in _cloud_config.KEYS]
+        unknown = [key for key in keys if key.owner is node and key.text not in schema.KEYS]
         warnings += [
             f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}" for key in unknown
         ]
@@ -156,18 +156,18 @@ def _check_yaml(text: str) -> list[str]:
 
 def _misfits(place: str, where: str, value: t.Any) -> Iterator[tuple[bool, str]]:
     """What does not fit at a place, and whether cloud-init stops there. Without the document's own words."""
-    fits = _cloud_config.FITS[place]
+    fits = schema.FITS[place]
     if not _is_any(fits, value):
-        stops = place in _cloud_config.STOPS and not _is_any(_cloud_config.STOPS[place], value)
+        stops = place in schema.STOPS and not _is_any(schema.STOPS[place], value)
         hint = " (quote a text that holds ': ')" if isinstance(value, dict) and "text" in fits else ""
         kinds = " or ".join(kind for kind in fits if kind != "nothing")
         yield stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
-    elif isinstance(value, list) and f"{place}[]" in _cloud_config.FITS:
+    elif isinstance(value, list) and f"{place}[]" in schema.FITS:
         for number, item in enumerate(value):
             yield from _misfits(f"{place}[]", f"{where}[{number}]", item)
     elif isinstance(value, dict):
         for key in _INNER.get(place, ()):
-            if key in value or f"{place}.{key}" in _cloud_config.NEEDED:
+            if key in value or f"{place}.{key}" in schema.NEEDED:
                 yield from _misfits(f"{place}.{key}", f"{where}.{key}", value.get(key))
 
 
@@ -177,7 +177,7 @@ def _is_any(kinds: Iterable[str], value: t.Any) -> bool:
 
 def _meant(key: _Key) -> str:
     """The known key that an unknown one may be meant to be."""
-    nearest = difflib.get_close_matches(key.text[:40].lower(), sorted(_cloud_config.KEYS), 1, 0.75)
+    nearest = difflib.get_close_matches(key.text[:40].lower(), sorted(schema.KEYS), 1, 0.75)
     return f"; did you mean {nearest[0]}?" if nearest else "."
 
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Supply API: a method per endpoint, and the tolerant reader of its answers. Knows no Ansible.
 
-Here is what asks after purchases and machines; `_market` has what comes before them, and the purchase. A module is
+Here is what asks after purchases and machines; `market` has what comes before them, and the purchase. A module is
 shipped with all that it imports, and those that wait or list are run often.
 
 Every answer is brought into one shape: documented fields are always there (None where the API gave nothing), fields
@@ -18,11 +18,11 @@ import re
 import typing as t
 from urllib.parse import quote
 
-from . import _states
-from ._http import Answer, HttpClient, TransportError
-from ._pages import Incomplete, Page, marks_of
-from ._text import LONGEST_NAME, number_of, one_line, printable
-from ._version import VERSION
+from .. import _states
+from .._text import LONGEST_NAME, number_of, one_line, printable
+from .._version import VERSION
+from .http import Answer, HttpClient, TransportError
+from .pages import Incomplete, Page, marks_of
 
 USER_AGENT = f"compute_index.supply/{VERSION}"
 

@@ -12,9 +12,9 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from . import _states
-from ._api import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
-from ._http import PASSING, Answer
+from .. import _states
+from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
+from .._api.http import PASSING, Answer
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 

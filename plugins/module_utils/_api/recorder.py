@@ -15,8 +15,8 @@ import os
 import time
 import typing as t
 
-from ._api import without_user_data
-from ._http import Answer, Observer
+from .client import without_user_data
+from .http import Answer, Observer
 
 LOG = "COMPUTE_INDEX_PROBE_LOG"  # the environment variable: the file
 PROBE_HOST = "supply-probe"  # the host of the machine that is bought for it

@@ -12,8 +12,9 @@ import json
 import re
 import typing as t
 
-from . import _states
-from ._api import (
+from .. import _states
+from .._text import number_of
+from .client import (
     ApiError,
     Json,
     SupplyApi,
@@ -26,7 +27,6 @@ from ._api import (
     with_checked_ids,
     without_user_data,
 )
-from ._text import number_of
 
 _OFFER_FIELDS = (
     "offer_id",

@@ -15,7 +15,7 @@ import json
 import re
 import typing as t
 
-from ._connection import plain
+from .connection import plain
 
 # What ssh takes for the end of a path, an escape or a variable in it, even between quotes.
 UNREADABLE = ('"', "\\\\", "\\'", "${", "\n")

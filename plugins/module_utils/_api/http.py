@@ -23,8 +23,8 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from . import _pages, _transport
-from ._text import same_url
+from .._text import same_url
+from . import pages, transport
 
 try:
     import requests
@@ -197,7 +197,7 @@ class HttpClient:
         # Seconds by which the server's clock was ahead of this one at the last answer that said so; None if none did.
         self.ahead: float | None = None
         self.hide(token)
-        self._session = _transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
+        self._session = transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -327,7 +327,7 @@ class HttpClient:
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
-            return response, _transport.read_body(response)
+            return response, transport.read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
@@ -349,7 +349,7 @@ class HttpClient:
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
-        headers = {name: response.headers[name] for name in _pages.HEADERS if name in response.headers}
+        headers = {name: response.headers[name] for name in pages.HEADERS if name in response.headers}
         return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers, is_html)
 
 

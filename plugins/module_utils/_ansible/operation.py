@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a module is: a plain function ``(params, check_mode) -> result`` that knows no Ansible, and its options.
 
-`_on_api` gives the API's client to those that ask it. This module util is private to the collection.
+`on_api` gives the API's client to those that ask it. This module util is private to the collection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
-    from ._api import ApiError
+    from .._api.client import ApiError
 
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
