@@ -106,7 +106,7 @@ def plan_of(own: Variables) -> Variables:
     if found and found["declaration"] == declared.get("id"):
         return t.cast(Variables, found)
     consumed = common_of(own).get("consumed") or ()
-    return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round.yml"}
+    return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round"}
 
 
 def known_before(own: Variables) -> dict[str, t.Any]:
@@ -128,7 +128,7 @@ def led(own: Variables) -> Variables:
     if verdict.get("call", "") == plan.get("call"):
         following = {"next": verdict["next"]}
     elif plan["action"] in (BUY, WAIT) and judged.get("call") != plan["call"]:
-        following = {"next": "stop.yml", "refusal": messages.unjudged(plan["host"])}
+        following = {"next": "stop", "refusal": messages.unjudged(plan["host"])}
     last = judged if common.get("acquires") else common
     return {
         **plan,

@@ -39,7 +39,7 @@ BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": ""}
 
 _RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
 
-_NEXT = {Action.END: "end.yml", Action.FORGET: "note.yml", Action.NOTHING: "", Action.STOP: "stop.yml"}
+_NEXT = {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}
 
 
 @with_registries

@@ -36,10 +36,10 @@ from ._unlisted import read_by_id
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 
 _NEXT = {
-    Verdict.AGAIN: "round.yml",
-    Verdict.ANEW: "round.yml",
-    Verdict.RELEASE: "give_back.yml",
-    Verdict.STOP: "stop.yml",
+    Verdict.AGAIN: "round",
+    Verdict.ANEW: "round",
+    Verdict.RELEASE: "give_back",
+    Verdict.STOP: "stop",
 }
 
 Plan = t.Mapping[str, t.Any]
@@ -230,9 +230,9 @@ def _further(case: Case) -> list[Result]:
 
 
 def _reached_by(case: Case) -> str:
-    """The file of the role that follows for a machine that runs."""
+    """What the role does next for a machine that runs."""
     if len(case.instances) > 1:
-        return "prepare.yml"
+        return "prepare"
     plan = case.plan
     return registration.reached_by(
         plan["reach"], plan["verify"], case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
@@ -264,7 +264,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "attempts": tried,
         "call": plan["call"],
         "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
-        "next": _NEXT.get(verdict, "stop.yml"),
+        "next": _NEXT.get(verdict, "stop"),
         "stop": stop,
         "warnings": _forgotten(judged, registries) if over else [],
     }

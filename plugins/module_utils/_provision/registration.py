@@ -198,12 +198,12 @@ def row_of(host: str, entry: Entry) -> Variables:
 
 
 def reached_by(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:
-    """The file of the role in which a machine that runs is reached, empty if it is not to be reached.
+    """How the role reaches a machine that runs (see its tasks/), empty if it is not to be reached.
 
     A shared registry keeps the host key that answers first, for the other controllers.
     """
     if not reach:
         return ""
     if verify or (trust == "seeded" and entry.bootstrap_host_key):
-        return "prepare.yml"
-    return "pinned.yml" if keeps_host_keys and trust != "none" and not entry.host_keys else "reach.yml"
+        return "prepare"
+    return "pinned" if keeps_host_keys and trust != "none" and not entry.host_keys else "reach"

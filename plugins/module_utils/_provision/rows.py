@@ -26,9 +26,9 @@ from .sums import UNLIMITED
 Row = dict[str, t.Any]
 
 _LARGEST = 8  # GPUs of one machine
-# The role's files that follow before anything is bought. `registration.reached_by` names those of a machine that runs.
-_FIRST = {STOP: "stop.yml", LATER: "later.yml"}
-_SEEDED = "seeded.yml"
+# What the role does before anything is bought. `registration.reached_by` says what it does for a machine that runs.
+_FIRST = {STOP: "stop", LATER: "later"}
+_SEEDED = "seeded"
 
 
 def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
@@ -89,7 +89,7 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
         "call": call,
         "declaration": declaration,
         "action": draft.action,
-        # The role's files that follow, before anything is bought and after it.
+        # What the role does, before anything is bought and after it.
         "first": _SEEDED if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
         "next": _reached_by(case) if draft.action == KEEP else "",
         "facts": {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {},
@@ -125,7 +125,7 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
 
 
 def _reached_by(case: Case) -> str:
-    """The file of the role that follows for a machine that runs."""
+    """What the role does for a machine that runs."""
     host = case.host
     return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, host.registry.keeps_host_keys)
 

@@ -123,7 +123,7 @@ def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
     answer = plans(api, declared("gpu-1", tmp_path), declared("gpu-2", tmp_path))
     first, second = answer["ends"]
     assert first["label"] == "gpu-1: ends r, which saves USD 2.40 per hour"
-    assert (first["next"], first["ids"], first["registry_file"]) == ("end.yml", ["r"], str(file))
+    assert (first["next"], first["ids"], first["registry_file"]) == ("end", ["r"], str(file))
     assert (second["next"], second["label"]) == ("", "gpu-2 owns no machine; there is nothing to end")
     assert answer["consumed"] == ["gpu-1", "gpu-2"]
     assert api.asked == ["list", "o"]
@@ -152,8 +152,8 @@ def test_a_broken_file_concerns_its_host_alone(tmp_path: Path) -> None:
     write(tmp_path, "gpu-3", text="[]\n")
     answer = plans(Api(machine("r")), declared("gpu-1", tmp_path), declared("gpu-2", tmp_path))
     first, second = answer["ends"]
-    assert first["next"] == "end.yml"
-    assert second["next"] == "stop.yml" and str(broken) in second["refusal"]
+    assert first["next"] == "end"
+    assert second["next"] == "stop" and str(broken) in second["refusal"]
     assert second["refusal"].startswith("Nothing was ended for gpu-2.")
     assert [("gpu-3" in text, "gpu-2" in text) for text in answer["warnings"]] == [(True, False)]
 
@@ -165,21 +165,21 @@ def test_what_the_list_lacks_is_looked_up(tmp_path: Path) -> None:
     api = Api(hidden=(machine("r"), machine("s", offer="p", status="deleted")))
     hosts = [declared(f"gpu-{number}", tmp_path) for number in (1, 2, 3)]
     first, second, third = plans(api, *hosts)["ends"]
-    assert (first["ids"], second["next"], third["next"]) == (["r"], "note.yml", "stop.yml")
+    assert (first["ids"], second["next"], third["next"]) == (["r"], "note", "stop")
     assert "t answered 404" in third["refusal"] and "decommission_forget=t" in third["refusal"]
 
     (found,) = plans(api, hosts[2], forget=[" T "])["ends"]
-    assert (found["next"], found["forgotten"]) == ("note.yml", ["t"])
+    assert (found["next"], found["forgotten"]) == ("note", ["t"])
     assert found["label"] == "gpu-3: nothing runs any more of t; forgets t, which the API does not know"
 
 
 @pytest.mark.parametrize(
     ("page", "follows"),
     [
-        pytest.param("running", "end.yml", id="it runs after all"),
-        pytest.param("deleting", "end.yml", id="it is still ending"),
-        pytest.param("deleted", "note.yml", id="the list is right"),
-        pytest.param(None, "note.yml", id="it has no page any more"),
+        pytest.param("running", "end", id="it runs after all"),
+        pytest.param("deleting", "end", id="it is still ending"),
+        pytest.param("deleted", "note", id="the list is right"),
+        pytest.param(None, "note", id="it has no page any more"),
     ],
 )
 @pytest.mark.parametrize("entry", [{"resource_ids": ["r"]}, {"procured_offer_id": "o", "purchase": "made"}], ids=str)
@@ -189,7 +189,7 @@ def test_what_a_list_calls_gone_speaks_for_itself(tmp_path: Path, page: str | No
     api = Api(machine("r", status="deleted"), machine("s", "train", "p", status="deleted"), hidden=shown)
     api.phases = {"o": "ended"}
     (found,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    assert (found["next"], found["ids"]) == (follows, ["r"] if follows == "end.yml" else []), found["refusal"]
+    assert (found["next"], found["ids"]) == (follows, ["r"] if follows == "end" else []), found["refusal"]
     assert "s" not in api.asked, "whatever is nobody's concern is not read"
 
 
@@ -212,7 +212,7 @@ def test_without_a_registry_other_hosts_of_the_inventory_have_names() -> None:
     one = declared("gpu-1", "")
     assert plans(api, one)["ends"][0]["ids"] == ["r", "s"]
     (found,) = plans(api, one, inventory=[other])["ends"]
-    assert found["next"] == "stop.yml", "an offer of two hosts, or one machine of a number"
+    assert found["next"] == "stop", "an offer of two hosts, or one machine of a number"
     assert plans(api, {**one, "name": "own"})["ends"][0]["ids"] == ["t"]
 
 
@@ -224,7 +224,7 @@ def test_the_inventory_plugin_knows_a_machine_by_its_name(
 ) -> None:
     one = declared("gpu-1", tmp_path if registry else "", listed_id="R", declares=declares)
     (found,) = plans(Api(machine("r")), one)["ends"]
-    assert (found["next"], found["ids"]) == (("end.yml", ["r"]) if ends else ("stop.yml", []))
+    assert (found["next"], found["ids"]) == (("end", ["r"]) if ends else ("stop", []))
     (found,) = plans(Api(machine("r")), {**one, "resource_id": "r"})["ends"]
     assert found["ids"] == ["r"]
 
@@ -235,7 +235,7 @@ def test_facts_of_an_earlier_role_count_without_a_registry() -> None:
     assert (found["ids"], found["registry_file"]) == (["r"], "")
 
 
-@pytest.mark.parametrize(("minutes", "file"), [(1, "stop.yml"), (16, "note.yml")])
+@pytest.mark.parametrize(("minutes", "file"), [(1, "stop"), (16, "note")])
 @pytest.mark.parametrize("zone", ["+00:00", "Z", ""])
 def test_a_young_journal_is_not_forgotten(tmp_path: Path, minutes: int, file: str, zone: str) -> None:
     when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)
@@ -254,13 +254,13 @@ def test_the_name_of_the_purchase_counts(tmp_path: Path) -> None:
 def test_an_api_that_does_not_list_ends_nothing(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"])
     (found,) = plans(Api(broken=500), declared("gpu-1", tmp_path))["ends"]
-    assert found["next"] == "stop.yml" and "answered 500" in found["refusal"]
+    assert found["next"] == "stop" and "answered 500" in found["refusal"]
 
 
 def test_a_strategy_that_takes_hosts_one_by_one_ends_nothing(tmp_path: Path) -> None:
     api = Api()
     answer = plans(api, declared("gpu-1", tmp_path), declared("gpu-2", tmp_path), forbidden="Use linear.")
-    assert [(each["next"], each["refusal"]) for each in answer["ends"]] == [("stop.yml", "Use linear.")] * 2
+    assert [(each["next"], each["refusal"]) for each in answer["ends"]] == [("stop", "Use linear.")] * 2
     assert api.asked == []
 
 
@@ -336,7 +336,7 @@ def test_a_purchase_that_nobody_settled_is_billed_unless_nothing_came_of_it(
 ) -> None:
     write(tmp_path, "gpu-1", procured_offer_id="o", purchase="sent", journaled_at="2026-01-31T12:00:00Z")
     (plan,) = plans(Api(*machines, phases=phases), declared("gpu-1", tmp_path), forget=forget)["ends"]
-    assert plan["next"] == "note.yml", plan["refusal"]
+    assert plan["next"] == "note", plan["refusal"]
     after(Api(), plan)
     assert [bill.why for bill in ledger(str(tmp_path)).bills] == bills
 

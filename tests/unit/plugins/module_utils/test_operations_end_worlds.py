@@ -260,7 +260,7 @@ def decommission(server: Server, folder: Path) -> list[str]:
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     green = []
     for found in end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]:
-        if found["next"] not in ("end.yml", "note.yml"):
+        if found["next"] not in ("end", "note"):
             continue
         told = [delete(api, each, wait=False) for each in found["ids"]]
         answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]

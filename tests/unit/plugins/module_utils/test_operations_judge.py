@@ -47,7 +47,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
     answer = judge(NO_API, params, False)
     (found,) = answer["verdicts"]
     assert (answer["call"], answer["none_next"]) == ("1", False)
-    assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop.yml", [])
+    assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop", [])
     return str(found["stop"])
 
 

@@ -145,9 +145,9 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     [
         ({}, ["buy", "buy"], "", False, True),
         ({}, ["buy", "buy"], "", True, False),  # another batch may have one
-        ({"trust": "seeded", "reach": True}, ["buy", "buy"], "seeded.yml", False, False),
-        ({"max_price_per_hour": 0.01}, ["stop", "stop"], "stop.yml", False, False),
-        ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop.yml", False, False),
+        ({"trust": "seeded", "reach": True}, ["buy", "buy"], "seeded", False, False),
+        ({"max_price_per_hour": 0.01}, ["stop", "stop"], "stop", False, False),
+        ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop", False, False),
     ],
 )
 def test_what_comes_before_a_purchase(

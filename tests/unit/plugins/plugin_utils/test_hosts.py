@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
 OWN = {"host": "gpu-1", "declaration": "d1", "call": "c1", "action": "buy", "first": "", "next": ""}
 PLANNED = {"plans": {"gpu-1": OWN}, "common": {"call": "c1", "consumed": ["d1", "d2"]}}
 FAILED = {"failed": True, "plans": {"gpu-1": OWN}}
-ALONE = {"action": "", "first": "", "next": "round.yml"}
+ALONE = {"action": "", "first": "", "next": "round"}
 NOTHING = {"action": "", "first": "", "next": ""}
 
 
@@ -44,7 +44,7 @@ def _declared(declared: Any) -> dict[str, Any]:
     return {"inventory_hostname": host or "gpu-1", "provision__declared": result}
 
 
-KEPT = {**OWN, "action": "keep", "next": "reach.yml"}
+KEPT = {**OWN, "action": "keep", "next": "reach"}
 QUIET = {"call": "c1", "none_first": True, "none_next": True, "acquires": False}
 BUSY = {**QUIET, "acquires": True}
 LOUD = {"call": "c1", "none_next": False}
@@ -57,17 +57,17 @@ GO = {"call": "c1", "next": "x.yml"}
     ("plan", "common", "judged", "verdict", "following"),
     [
         pytest.param(DONE, QUIET, None, None, ("", True, True), id="none-has-anything"),
-        pytest.param(KEPT, {**QUIET, "none_next": False}, None, None, ("reach.yml", True, False), id="by-its-plan"),
+        pytest.param(KEPT, {**QUIET, "none_next": False}, None, None, ("reach", True, False), id="by-its-plan"),
         pytest.param(DONE, {**QUIET, "none_first": False}, None, None, ("", False, True), id="another-has-a-first"),
         pytest.param(OWN, BUSY, QUIET, None, ("", True, True), id="all-are-only-planned"),
         pytest.param(OWN, BUSY, LOUD, GO, ("x.yml", True, False), id="by-its-verdict"),
         pytest.param(OWN, BUSY, LOUD, {**GO, "call": "c0"}, ("", True, False), id="an-earlier-verdict"),
         pytest.param(OWN, {**BUSY, "none_next": False}, QUIET, None, ("", True, False), id="another-is-kept"),
-        pytest.param(OWN, BUSY, None, None, ("stop.yml", True, False), id="not-judged"),
-        pytest.param(OWN, BUSY, EARLIER, None, ("stop.yml", True, False), id="judged-in-an-earlier-round"),
+        pytest.param(OWN, BUSY, None, None, ("stop", True, False), id="not-judged"),
+        pytest.param(OWN, BUSY, EARLIER, None, ("stop", True, False), id="judged-in-an-earlier-round"),
         pytest.param(OWN, {**BUSY, "call": "c2"}, LOUD, GO, ("x.yml", True, False), id="others-are-a-round-further"),
-        pytest.param(KEPT, BUSY, None, None, ("reach.yml", True, False), id="kept-beside-one-that-was-not-judged"),
-        pytest.param(KEPT, QUIET, EARLIER, None, ("reach.yml", True, True), id="an-earlier-judgement"),
+        pytest.param(KEPT, BUSY, None, None, ("reach", True, False), id="kept-beside-one-that-was-not-judged"),
+        pytest.param(KEPT, QUIET, EARLIER, None, ("reach", True, True), id="an-earlier-judgement"),
     ],
 )
 def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: Any, following: Any) -> None:
@@ -75,14 +75,14 @@ def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: A
     own |= {"provision__planned": {"plans": {"gpu-1": plan}, "common": common}, "provision__verdict": verdict}
     found = led(own)
     assert (found["next"], found["none_first"], found["none_next"]) == following
-    assert bool(found.get("refusal")) is (following[0] == "stop.yml")
+    assert bool(found.get("refusal")) is (following[0] == "stop")
 
 
 @pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
 def test_a_host_speaks_only_for_those_that_were_planned_with_it(planned: Any) -> None:
     """What runs once follows the first host, which a role's ``when`` may have left out."""
     found = led({**_declared({"host": "gpu-1", "id": "d1"}), "provision__planned": planned})
-    assert (found["next"], found["none_first"], found["none_next"]) == ("round.yml", False, False)
+    assert (found["next"], found["none_first"], found["none_next"]) == ("round", False, False)
 
 
 TWO = {host: {"host": host, "id": host, "looks": 3, "pause": 601} for host in ("gpu-1", "gpu-2")}

@@ -214,17 +214,17 @@ def test_a_row_of_an_unknown_price() -> None:
     ("reach", "verify", "key", "trust", "shared", "file"),
     [
         (False, True, "key", "seeded", False, ""),
-        (True, False, "", "first_use", False, "reach.yml"),
-        (True, True, "", "first_use", False, "prepare.yml"),
-        (True, False, "key", "seeded", False, "prepare.yml"),
+        (True, False, "", "first_use", False, "reach"),
+        (True, True, "", "first_use", False, "prepare"),
+        (True, False, "key", "seeded", False, "prepare"),
         # The key that was handed over is replaced already.
-        (True, False, "", "seeded", False, "reach.yml"),
-        (True, False, "key", "first_use", False, "reach.yml"),
+        (True, False, "", "seeded", False, "reach"),
+        (True, False, "key", "first_use", False, "reach"),
         # Other controllers shall know the key that answers first.
         (False, False, "", "first_use", True, ""),
-        (True, False, "", "first_use", True, "pinned.yml"),
-        (True, False, "", "none", True, "reach.yml"),
-        (True, True, "", "first_use", True, "prepare.yml"),
+        (True, False, "", "first_use", True, "pinned"),
+        (True, False, "", "none", True, "reach"),
+        (True, True, "", "first_use", True, "prepare"),
     ],
 )
 def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, shared: bool, file: str) -> None:
@@ -233,4 +233,4 @@ def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, shar
 
 def test_a_host_key_is_kept_once() -> None:
     known = read_entry({"provision_host_keys": ["0e4f ssh-ed25519 AAAA"]})
-    assert reached_by(True, False, known, "first_use", True) == "reach.yml"
+    assert reached_by(True, False, known, "first_use", True) == "reach"

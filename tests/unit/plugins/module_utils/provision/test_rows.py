@@ -46,10 +46,10 @@ def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("draft", "fields", "first"),
     [
-        (Plan("gpu-1", STOP, refusal="No."), {}, "stop.yml"),
-        (Plan("gpu-1", LATER, label="later"), {}, "later.yml"),
+        (Plan("gpu-1", STOP, refusal="No."), {}, "stop"),
+        (Plan("gpu-1", LATER, label="later"), {}, "later"),
         (Plan("gpu-1", BUY, label="buys"), {}, ""),
-        (Plan("gpu-1", BUY, label="buys"), {"trust": "seeded"}, "seeded.yml"),
+        (Plan("gpu-1", BUY, label="buys"), {"trust": "seeded"}, "seeded"),
         (Plan("gpu-1", WAIT), {"trust": "seeded"}, ""),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
     kept = rows.kept(owner(), waits, status, PINS)
     assert (kept.action, kept.facts) == (KEEP, {})
     found = row(kept, owner())
-    assert (found["next"], found["label"]) == ("reach.yml", "runs as registered, USD 2.00/h")
+    assert (found["next"], found["label"]) == ("reach", "runs as registered, USD 2.00/h")
     shared = rows.kept(owner("shared:default"), waits, status, PINS)
     assert shared.action == KEEP and shared.facts["ansible_host"] == "192.0.2.1"
 
