@@ -309,15 +309,15 @@ def rows(*titles: str) -> list[list[str]]:
 
 
 def test_the_page_has_what_the_probe_finds() -> None:
-    beliefs = rows("id", "belief", "source", "switch", "if it is otherwise")
-    assert [(each[0], tuple(re.findall(r"`(\w+)`", each[3]))) for each in beliefs] == [
+    assumed = rows("id", "assumption", "source", "switch", "if it is wrong")
+    assert [(each[0], tuple(re.findall(r"`(\w+)`", each[3]))) for each in assumed] == [
         (f"`{each.id}`", each.switches) for each in ASSUMPTIONS
     ]
-    assert all(all(each) for each in beliefs)
+    assert all(all(each) for each in assumed)
 
 
 def test_the_page_names_every_switch_of_the_simulator_once() -> None:
-    unseen = [name for each in rows("switch", "belief") for name in re.findall(r"`(\w+)`", each[0])]
+    unseen = [name for each in rows("switch", "assumption") for name in re.findall(r"`(\w+)`", each[0])]
     seen = [name for each in ASSUMPTIONS for name in each.switches]
     assert sorted([*seen, *unseen, "token"]) == sorted(each.name for each in fields(Settings))
 
