@@ -448,7 +448,7 @@ def read_resource(data: t.Any) -> Json:
 def _offer_of(resource: Json) -> str | None:
     """The offer that a resource was certainly bought with; None if it names none, or several without a primary one.
 
-    It names offers in its own field and in its history. That ``role`` may be ``primary`` is a belief: see docs/api.md.
+    It names offers in its own field and in its history. That ``role`` may be ``primary`` is assumed: see docs/api.md.
     """
     history = resource.get("offer_history")
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
