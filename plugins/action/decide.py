@@ -47,16 +47,18 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, registry_mark
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
+    DEFAULTS,
+    FIXED,
+    declared,
+    registry_mark,
+)
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
 from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 preload()  # before Ansible forks its workers
-
-# Under others a task that runs once would run for each host, or for some.
-STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
@@ -179,10 +181,11 @@ class ActionModule(InProcessAction):
                 raise AnsibleActionFail(f"{task_vars['inventory_hostname']}: {name} {error}.") from None
             url = None
         known = str(url or os.environ.get(REGISTRY_URL) or "")
-        manager = self._task.get_variable_manager()
         among = () if of_all else tuple(batch)
         url = known or (None if of_all or among else "")
-        return _hosts.Hosts(task_vars, self._templar, manager, url, among, _LIMITS if step == "reap" else ())
+        aside = _LIMITS if step == "reap" else ()
+        manager = self._task.get_variable_manager()
+        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url, among, aside)
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
         # In the collection's own plays; whoever else says so means one host.
@@ -198,13 +201,14 @@ class ActionModule(InProcessAction):
         cannot be evaluated is left out, and told why when it declares by itself. However long templates take, this
         worker declares for all of them: what a play prints must not depend on how busy the computer is.
         """
-        if refusal := self._forbidden():
+        if refusal := _play.forbidden(self._task):
             raise AnsibleActionFail(refusal)
-        batch, play, extra = task_vars["ansible_play_batch"], _play(self._task), load_extra_vars(loader=self._loader)
+        batch, extra = task_vars["ansible_play_batch"], load_extra_vars(loader=self._loader)
+        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
         found = {}
         for host in [] if self._task.when else batch:
             with contextlib.suppress(AnsibleError):
-                own = _hosts.complete(host, self._task, play, task_vars)
+                own = variables.of(host)
                 found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)
         return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
 
@@ -245,11 +249,11 @@ class ActionModule(InProcessAction):
             "failed": [] if again else _failed(task_vars, taking_part),
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
-            "connection": str(_of_play(self._task, "connection")),
+            "connection": str(_play.keyword_of(self._task, "connection")),
             **_keys(task_vars, quote),
-            "forbidden": self._forbidden(),
+            "forbidden": _play.forbidden(self._task),
             "slice_of": slice_of(task_vars),
-            "serial": bool(_of_play(self._task, "serial")),
+            "serial": bool(_play.keyword_of(self._task, "serial")),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
             "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
@@ -355,7 +359,7 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "consumed": consumed,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
-            "forbidden": self._forbidden(),
+            "forbidden": _play.forbidden(self._task),
             # A survey's answer is a text, and empty if nobody answers; the role wants a list.
             "forget": [*_listed(self._task.args.get("forget")), *_listed(task_vars.get("decommission_forget_ids"))],
         }
@@ -468,8 +472,7 @@ class ActionModule(InProcessAction):
 
     def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
         known = self._audit(task_vars)
-        own = {host: _evaluated(host, found, task_vars) for host, found in self._hosts.asides.items()}
-        return {**known, "own": own, "forks": int(task_vars.get("ansible_forks") or 0)}
+        return {**known, "own": self._hosts.asides, "forks": int(task_vars.get("ansible_forks") or 0)}
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""
@@ -520,14 +523,6 @@ class ActionModule(InProcessAction):
         bases = set(hosts)
         names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
         return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
-
-    # What Ansible knows
-
-    def _forbidden(self) -> str:
-        """Why nothing may be bought in this play, empty if it may. What cannot be read is refused."""
-        play = _play(self._task)
-        strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
-        return "" if strategy in STRATEGIES else messages.strategy(strategy)
 
 
 def _swept(own: Variables) -> Variables | None:
@@ -599,14 +594,6 @@ def _undecided(
     return hosts
 
 
-def _evaluated(host: str, given: Variables, task_vars: Variables) -> dict[str, t.Any]:
-    """These variables of a host; as it stands what cannot be evaluated, which is no duration."""
-    found = dict(given)
-    with contextlib.suppress(AnsibleError):
-        found.update({name: task_vars["hostvars"][host][name] for name, value in found.items() if "{" in str(value)})
-    return found
-
-
 def _of_sweep(own: Variables) -> dict[str, t.Any]:
     """What a host's machine has answered to a sweep, and what became of the last command there."""
     activity = reaping.newest(own.get("reap__activity"), own.get("reap__activity_again"))
@@ -653,22 +640,6 @@ def _no_login(task_vars: Variables) -> str:
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
     return "" if shutil.which(program) else messages.no_ssh(program)
-
-
-def _play(task: t.Any) -> t.Any:
-    """The task's play, None if it cannot be told. Ansible shows it to no plugin: this follows private attributes."""
-    block = getattr(task, "_parent", None)
-    while block is not None:
-        play = getattr(block, "_play", None)
-        if play is not None:
-            return play
-        block = getattr(block, "_parent", None)
-    return None
-
-
-def _of_play(task: t.Any, keyword: str) -> t.Any:
-    """What the task's play says for a keyword, empty if nothing."""
-    return getattr(_play(task), keyword, None) or ""
 
 
 def _purchase(own: Variables) -> Variables | None:

@@ -9,8 +9,8 @@ import importlib
 import pkgutil
 import typing as t
 
-from ansible.plugins.loader import lookup_loader
 from ansible_collections.compute_index.supply.plugins import filter as _filters
+from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, as the filters are
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
@@ -18,7 +18,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 preload()  # before Ansible forks its workers
-lookup_loader.get("compute_index.supply.user_data")  # with its documentation
 # So are the filters, since Ansible reads one file after the other until it finds the filter of a template.
 for _found in pkgutil.iter_modules(_filters.__path__):
     importlib.import_module(f"{_filters.__name__}.{_found.name}")

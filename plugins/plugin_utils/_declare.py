@@ -13,7 +13,6 @@ This plugin util is private to the collection.
 from __future__ import annotations
 
 import hmac
-import json
 import math
 import os
 import random
@@ -33,7 +32,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
+
+try:
+    from ansible.template import trust_as_template as _trust
+except ImportError:  # before ansible-core 2.19, which evaluates whatever it reads from files
+    _trust = str
 
 Variables = t.Mapping[str, t.Any]
 
@@ -45,9 +49,18 @@ def _read(path: str) -> t.Any:
     return yaml.load((_ROLE / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def _templates(value: t.Any) -> t.Any:
+    """What was read, as Ansible gives it to the tasks of the role."""
+    if isinstance(value, dict):
+        return {key: _templates(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return list(map(_templates, value))
+    return _trust(value) if isinstance(value, str) else value
+
+
 # Read before Ansible forks its workers.
 _ARGUMENTS = _read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-_DEFAULTS = _read("defaults/main.yml")
+DEFAULTS, FIXED = _templates(_read("defaults/main.yml")), _templates(_read("vars/main.yml"))
 
 # The variables of the role that are declared as they are.
 _WANTED = {
@@ -103,13 +116,9 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
     def value(name: str) -> t.Any:
         try:
-            text = json.dumps(templar.template(task_vars.get(name)), default=plain)
-        except Exception as error:  # ansible-core before 2.19 lets those of filters through
-            # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
-            raise AnsibleActionFail(f"{name} {messages.why_unevaluated(name, str(error))}") from None
-        if "omit" in task_vars and str(task_vars["omit"]) in text:
-            raise AnsibleActionFail(f"{name} cannot be omit, which only options of modules understand. Leave it out.")
-        return json.loads(text)
+            return evaluated(name, task_vars.get(name), lambda: templar)
+        except AnsibleActionFail as error:
+            raise AnsibleActionFail(f"{name} {error}.") from None
 
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
     asked = order.asked_for(host, extra) if group else {}
@@ -129,6 +138,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         **{key: value(name) for key, name in _SAID.items()},
         **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
+        "ssh_public_key_file": _path(given["provision_ssh_public_key_file"], task_vars),
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),
         **_waits(given["provision_wait"], given["provision_wait_delay"]),
@@ -145,13 +155,18 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
 def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
     """The role's variables. What its defaults make of names is told here: templates take Ansible long."""
-    by_default = {name for name in _NAMES if task_vars.get(name) == _DEFAULTS[name]}
+    by_default = {name for name in _NAMES if task_vars.get(name) == DEFAULTS[name]}
     given = {name: value(name) for name in _ARGUMENTS if name not in by_default}
     if "provision_resource_name" in by_default:
         given["provision_resource_name"] = prefix_of(given["provision_project"]) + host
     if "provision_hostname" in by_default:
         given["provision_hostname"] = given["provision_resource_name"]
     return given
+
+
+def _path(given: t.Any, task_vars: Variables) -> str:
+    """A path as the tasks of the play take it, from the folder of the playbook."""
+    return os.path.join(str(task_vars.get("playbook_dir") or ""), os.path.expanduser(str(given)))
 
 
 def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:

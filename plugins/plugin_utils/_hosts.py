@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
+import pathlib
+import re
 import typing as t
 from types import MappingProxyType
 
@@ -22,7 +25,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.inventory.group import Group
 from ansible.inventory.host import Host
-from ansible.inventory.manager import InventoryManager, split_host_pattern
+from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
@@ -51,28 +54,11 @@ _WANTED = ("provision_spec", "provision_offer_id")
 # How long a host's machine may live, and what it may cost.
 _LIMITS = ("lease", "idle_after", "lease_max", "max_bill")
 
-# What Ansible adds to the variables of each host that a task runs for.
-_OF_THE_TASK = ("ansible_search_path", "ansible_current_hosts", "ansible_failed_hosts")
-
 
 def raw(host: str, task_vars: Variables) -> Variables:
     """The host's variables as they stand, without the evaluation of any."""
     found = task_vars["hostvars"].raw_get(host)
     return found if isinstance(found, t.Mapping) else {}
-
-
-def complete(host: str, task: t.Any, play: t.Any, task_vars: Variables) -> dict[str, t.Any]:
-    """The variables that the task would have if it ran for another host, with the role's and the play's, as they stand.
-
-    Ansible's worker for a host begins with them. It adds what command line and configuration say of connections, which
-    is the play's and not the host's. Raises AnsibleError for files that cannot be read.
-    """
-    manager = task.get_variable_manager()
-    batch, everyone = task_vars["ansible_play_batch"], task_vars["ansible_play_hosts_all"]
-    found = manager.get_vars(
-        play=play, host=manager._inventory.get_host(host), task=task, _hosts=list(batch), _hosts_all=list(everyone)
-    )
-    return {**found, **{name: task_vars[name] for name in _OF_THE_TASK if name in task_vars}}
 
 
 def owned(host: str, task_vars: Variables) -> list[str]:
@@ -161,7 +147,7 @@ class Hosts:
     """What the variables of hosts say of where and what they are, each host read once.
 
     ``troubles``: a sentence for each variable and file that cannot be read, with the hosts. ``asides``: further
-    variables of hosts that have them, as they stand.
+    variables of hosts that have them, evaluated; as it stands what cannot be.
     """
 
     def __init__(
@@ -169,11 +155,12 @@ class Hosts:
         task_vars: Variables,
         templar: t.Any,
         manager: t.Any,
+        loader: t.Any,
         url: str | None = None,
         among: t.Sequence[str] = (),
         aside: t.Sequence[str] = (),
     ) -> None:
-        """``templar`` of the task; ``manager``: Ansible's of variables; ``url``: of the call, if that is known.
+        """``templar`` of the task; Ansible's ``manager`` of variables and ``loader`` of files; ``url``: of the call.
 
         ``among``: the hosts of which one may name it; by default all of the inventory, and its groups. What the play
         says, and no variable of its host, holds for all hosts that say nothing. ``aside``: the names of ``asides``.
@@ -183,7 +170,7 @@ class Hosts:
         self._among = among
         own = None if not url else _own(str(task_vars.get("inventory_hostname")), task_vars)
         self._by_default = "" if own is None or own.get(REGISTRY) else str(url)
-        self._task_vars, self._templar, self._manager = task_vars, templar, manager
+        self._task_vars, self._templar, self._manager, self._loader = task_vars, templar, manager, loader
         self._sources = list(task_vars.get("ansible_inventory_sources") or [])
         self._rows: dict[str, dict[str, t.Any] | None] = {}
         self._found: dict[tuple[str, str], list[str]] = {}
@@ -243,7 +230,7 @@ class Hosts:
         """The same, with the address of the registry (``url``), as the host names it."""
         if host not in self._rows:
             own = self._read(host)
-            if own is not None and (further := {name: own[name] for name in self._aside if name in own}):
+            if own is not None and (further := {name: self._told(name, own) for name in self._aside if name in own}):
                 self.asides[host] = further
             self._rows[host] = None if own is None else self._row(host, own, host)
         return self._rows[host]
@@ -281,13 +268,12 @@ class Hosts:
 
     def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
         """The file of variables that cannot be read, as a host of these groups has it."""
-        loader = self._manager._loader
         for folder in self._folders():
             for kind, name in (("host_vars", host), *(("group_vars", group) for group in groups)):
-                for file in loader.find_vars_files(os.path.join(folder, kind), name):
+                for file in self._loader.find_vars_files(os.path.join(folder, kind), name):
                     path = os.fsdecode(file)
                     try:
-                        found = loader.load_from_file(path)
+                        found = self._loader.load_from_file(path)
                     except Exception:  # as above
                         return path
                     if found is not None and not isinstance(found, t.Mapping):
@@ -298,7 +284,7 @@ class Hosts:
         """Where Ansible looks for files of variables."""
         paths = [os.path.abspath(each) for each in self._sources if os.path.exists(each)]
         beside = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
-        return list(dict.fromkeys([*beside, self._manager._loader.get_basedir()]))
+        return list(dict.fromkeys([*beside, self._loader.get_basedir()]))
 
     def _group_names(self) -> list[str]:
         """The groups of the inventory, those that have files of variables, and the one for orders."""
@@ -335,9 +321,28 @@ class Hosts:
 
     def _added_to(self, group: str, name: str) -> Variables:
         """The variables of a host that is in this group alone."""
-        host, groups = Host(name), self._manager._inventory.groups
-        host.add_group(groups.get(group) or Group(group))
+        host = Host(name)
+        host.add_group(self._read_anew.groups.get(group) or Group(group))
         return t.cast(Variables, self._manager.get_vars(host=host, include_hostvars=False))
+
+    @functools.cached_property
+    def _read_anew(self) -> InventoryManager:
+        """The groups of the inventory, read anew: Ansible shows its own to no plugin.
+
+        An API that a plugin of inventories lists is not asked again. Groups that are made of what it says have hosts.
+        """
+        found = InventoryManager(self._loader, parse=False)
+        for path in itertools.chain(*map(_files, self._sources)):
+            with contextlib.suppress(AnsibleError):  # which Ansible has told before
+                found.parse_source(path)
+        found.reconcile_inventory()
+        return found
+
+    def _told(self, name: str, own: Variables) -> t.Any:
+        """A variable that a host has, evaluated; as it stands if it cannot be."""
+        with contextlib.suppress(AnsibleActionFail):
+            return evaluated(name, own[name], self._templar_of(own))
+        return own[name]
 
     def _row(self, host: str, own: Variables, told: str) -> dict[str, t.Any] | None:
         """What the variables say, None if not where the host is remembered.
@@ -383,6 +388,15 @@ class Hosts:
         return lambda: self._templar.copy_with_new_env(available_variables=variables)
 
 
+def _files(source: str) -> t.Iterator[str]:
+    """The files of a source of the inventory, in Ansible's order, without those that only say what to ask an API."""
+    if os.path.isdir(source):
+        names = (name for name in sorted(os.listdir(source)) if not IGNORED.search(os.fsencode(name)))
+        yield from itertools.chain(*(_files(os.path.join(source, name)) for name in names))
+    elif os.path.isfile(source) and not re.search(rb"^plugin\s*:", pathlib.Path(source).read_bytes(), re.MULTILINE):
+        yield source
+
+
 def _own(host: str, task_vars: Variables) -> Variables | None:
     """The host's variables as they stand, None if they cannot be read."""
     try:
@@ -392,20 +406,27 @@ def _own(host: str, task_vars: Variables) -> Variables | None:
 
 
 def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
-    """A variable as a plain value, evaluated only if it is no plain one already. Raises AnsibleActionFail: why not."""
-    if value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and "{" not in value):
-        return value
+    """A variable of a host as a plain value. Raises AnsibleActionFail: why there is none, as the end of a sentence.
+
+    ``templar`` is called only for what may be a template, or is no plain value already.
+    """
     try:
-        found = templar().template(value)
-        text = json.dumps(found, default=plain)
+        text = json.dumps(
+            value if _is_plain(value) else templar().template(value, fail_on_undefined=True), default=plain
+        )
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
-        # The newer versions would say what it comes from, too, which may repeat a password.
+        # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
         raise AnsibleActionFail(messages.why_unevaluated(name, str(error))) from None
     if _OMITTED in text:
-        raise AnsibleActionFail("cannot be omit, which only options of modules understand")
-    if isinstance(value, str) and found == value and "{{" in value:
-        raise AnsibleActionFail(messages.why_unevaluated(name, "something in it is undefined"))
+        raise AnsibleActionFail("cannot be omit, which only options of modules understand. Leave it out")
     return json.loads(text)
+
+
+def _is_plain(value: t.Any) -> bool:
+    """Whether no template can be in it, be it one whose first line says how its marks look."""
+    if isinstance(value, str):
+        return "{" not in value and not value.startswith("#jinja2:")
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def in_full(variable: str, asked: t.Any) -> t.Any:

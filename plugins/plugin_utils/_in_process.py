@@ -5,32 +5,34 @@
 
 A module is built, shipped, and run by an interpreter that is started for it, which costs ten times what the request
 does. Where the "machine" is this computer and its Python this Python, an action plugin can do the work at once. In all
-other cases the module runs, complete as it is. Only what Ansible offers to action plugins is used.
+other cases the module runs, complete as it is. Only what Ansible offers to action plugins is used, and its process is
+left as it is: what needs other environment variables or another folder is done in a process of our own.
 
 This plugin util is private to the collection.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import gc
 import json
 import os
 import ssl
 import sys
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import connection_loader, filter_loader, lookup_loader, shell_loader, test_loader
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation, Result
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
+    AS_MODULE,
+    Operation,
+    Result,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 
@@ -46,19 +48,6 @@ display = Display()
 # plugins before it forks, so its workers find that done.
 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-# Nor do they look for these anew, and for their documentation: all filters and tests of ansible-core, what renders, and
-# the packages of shells and connections.
-_lookups = ((lookup_loader, _name) for _name in ("file", "template", "vars"))
-for _loader, _name in ((filter_loader, "combine"), (test_loader, "failed"), (shell_loader, "sh"), *_lookups):
-    _loader.get(f"ansible.builtin.{_name}")
-connection_loader.get("ansible.builtin.local", class_only=True)
-
-# A worker that looks for garbage writes to each object that it looks at, and so copies the memory of all that Ansible
-# has loaded. What is there now stays to the end, and a worker leaves alone what it begins with. This is the advice of
-# Python's documentation for who forks.
-gc.freeze()
-os.register_at_fork(after_in_child=gc.freeze)
-
 
 class InProcessAction(ActionBase):
     """The action plugin of a module; ``operation`` is the module's."""
@@ -67,6 +56,7 @@ class InProcessAction(ActionBase):
 
     _supports_async = True
     _supports_check_mode = True
+    _environment: Mapping[str, str] = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """The module's result, by whichever way."""
@@ -82,9 +72,8 @@ class InProcessAction(ActionBase):
                 "dict[str, t.Any]", self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
             )
         display.vvv(f"{name} runs in the process of Ansible.", host=host)
-        # Where Ansible lets a local module work, too.
-        with _process(environment, self._loader.get_basedir()):
-            return self.perform(host)
+        self._environment = {name: str(value) for name, value in environment.items()}
+        return self.perform(host)
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Mapping[str, str]) -> str | None:
         """Why the work cannot be done here, None if it can."""
@@ -119,6 +108,19 @@ class InProcessAction(ActionBase):
 
     def perform(self, host: str | None) -> dict[str, t.Any]:
         """The result of the operation; ``host`` is the one that it is for."""
+        folder = os.path.abspath(self._loader.get_basedir())  # where Ansible lets a local module work
+        if not self._environment and (folder == os.getcwd() or not self._has_relative_path()):
+            return self._performed()
+        found = _apart(self._environment, folder, lambda: self._performed(**{AS_MODULE: True}))
+        return self.operation.cut_off() if found is None else found
+
+    def _has_relative_path(self) -> bool:
+        options = self.operation.argument_spec.items()
+        given = (self._task.args.get(name) for name, option in options if option.get("type") == "path")
+        return any(not os.path.isabs(os.path.expanduser(os.path.expandvars(str(path)))) for path in given if path)
+
+    def _performed(self, **beside: t.Any) -> dict[str, t.Any]:
+        """The same in this process; ``beside`` are parameters beside the options."""
         spec = self.operation.argument_spec
         # Plain values, as a module gets them.
         arguments = json.loads(json.dumps(self._task.args, default=plain))
@@ -130,7 +132,7 @@ class InProcessAction(ActionBase):
                 msg = f"Unsupported parameters for ({self._task.resolved_action or self._task.action}) module: {msg}"
             result = self.operation.refused(msg)
         else:
-            result = self.operation.perform(params, self._task.check_mode)
+            result = self.operation.perform({**params, **beside}, self._task.check_mode)
         if not result.get("warnings"):
             result.pop("warnings", None)
         # The newer versions have a setting for it; the older ones always show the options.
@@ -187,15 +189,22 @@ def _censored(value: t.Any, secrets: list[str]) -> t.Any:
     return text
 
 
-@contextlib.contextmanager
-def _process(environment: Mapping[str, str], folder: str) -> Iterator[None]:
-    """What a process of its own would have: these variables beside the others, and a working folder."""
-    variables, here = dict(os.environ), os.getcwd()
-    os.environ.update({name: str(value) for name, value in environment.items()})
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(here)
-        os.environ.clear()
-        os.environ.update(variables)
+def _apart(environment: Mapping[str, str], folder: str, work: Callable[[], Result]) -> Result | None:
+    """The result of work in a process of our own, with these variables and in this folder; None if it ends without."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.environ.update(environment)
+            os.chdir(folder)
+            with open(write, "w", encoding="utf-8") as pipe:
+                pipe.write(json.dumps(work()))
+            status = 0
+        finally:
+            os._exit(status)  # what follows is for the process of Ansible
+    os.close(write)
+    with open(read, encoding="utf-8") as pipe:
+        found = pipe.read()
+    _child, status = os.waitpid(child, 0)
+    return None if status else t.cast("Result", json.loads(found))

@@ -77,21 +77,30 @@ class Operation:
         except Failure as failure:
             return self._complete(failure.result)
         except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
-            return self._complete(self._bug(error, params))
+            return self._bug(error, params)
 
     def refused(self, msg: str) -> Result:
         """The result of options that are none."""
         return self._complete(Failure(msg, "invalid").result)
+
+    def cut_off(self) -> Result:
+        """The result of a process that has ended without one."""
+        return self._in_doubt(f"The process that performed {self.function.__name__} has ended without a result.", {})
 
     def _complete(self, failure: Result) -> Result:
         return {**copy.deepcopy(self.blank), **failure}
 
     def _bug(self, error: Exception, params: Params) -> Result:
         """A fault of ours. No word of the error's text, which may hold anything, and no claim about what was done."""
-        msg = f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}."
+        return self._in_doubt(
+            f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}.", params
+        )
+
+    def _in_doubt(self, msg: str, params: Params) -> Result:
+        """The result where it is not known what was done."""
         if not self.doubt:
-            return Failure(msg, "protocol").result
+            return self._complete(Failure(msg, "protocol").result)
         facts = {name: params[name] for name in self.blank if name in params}
         if "outcome" in self.blank:
             facts["outcome"] = "unknown"
-        return Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result
+        return self._complete(Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result)

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
@@ -47,27 +47,15 @@ def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPat
     assert decide._no_login({}).startswith("This computer has no account for the user 2147")
 
 
-def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_evaluated() -> None:
-    class Evaluated(dict[str, Any]):
-        def __getitem__(self, host: str) -> Any:
-            if host == "gpu-2":
-                raise AnsibleUndefinedVariable("'hours' is undefined")
-            return {"reap_grace": "2h"}
-
-    given = {"reap_grace": "{{ hours }}h"}
-    found = {host: decide._evaluated(host, given, {"hostvars": Evaluated()}) for host in HOSTS}
-    assert found == {"gpu-1": {"reap_grace": "2h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}}
-
-
 @pytest.mark.parametrize("hosts", [1, 40, 500])
 def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
     """What is printed must not depend on the load: each host's templates take an hour here."""
     hours = itertools.count(step=3600)
     monkeypatch.setattr("time.monotonic", lambda: next(hours))
-    monkeypatch.setattr(decide._hosts, "complete", lambda host, *_play: {"host": host})
+    monkeypatch.setattr(decide._play, "ForAll", lambda *_play: Mock(of=lambda host: {"host": host}))
     monkeypatch.setattr(decide, "declared", lambda own, *_templar: own)
     monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
-    monkeypatch.setattr(decide.ActionModule, "_forbidden", lambda _self: "")
+    monkeypatch.setattr(decide._play, "forbidden", lambda _task: "")
     batch = [f"gpu-{number}" for number in range(hosts)]
     step = decide.ActionModule(Mock(when=[], _parent=None), *[Mock()] * 5)
     found = step._declared_of_all({"ansible_play_batch": batch})

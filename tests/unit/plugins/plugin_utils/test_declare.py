@@ -147,6 +147,17 @@ def test_a_key_or_cloud_config_is_told_of_but_not_repeated() -> None:
     assert "secret" not in str(found) and "AAAA" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [("keys/a.pub", "/plays/keys/a.pub"), ("/k/a.pub", "/k/a.pub"), ("~/a.pub", "/somebody/a.pub")],
+)
+def test_a_key_is_looked_for_from_the_playbook(monkeypatch: pytest.MonkeyPatch, said: str, path: str) -> None:
+    """Wherever Ansible was started."""
+    monkeypatch.setenv("HOME", "/somebody")
+    found = gathered(provision_ssh_public_key_file=said, playbook_dir="/plays")
+    assert found["ssh_public_key_file"] == path
+
+
 def test_a_playbooks_host_declares_what_was_ordered_for_it() -> None:
     order = {"order_gpu_type": "A100", "order_max_price_per_hour": "2", "advice": "none of ours"}
     assert (gathered(extra=order)["spec"], gathered(extra=order)["max_price_per_hour"]) == (SPEC, 4)

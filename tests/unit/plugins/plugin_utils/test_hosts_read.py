@@ -188,6 +188,15 @@ def test_what_hosts_that_are_still_to_be_may_cost_is_no_trouble_of_today(invento
     assert inventory.gathered("reap")["troubles"] == []
 
 
+def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_evaluated(inventory: Inventory) -> None:
+    hosts = {"gpu-1": {"reap_grace": "{{ 1 + 1 }}h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}, "gpu-3": {}}
+    inventory.write({"gpu": {"hosts": hosts}})
+    assert inventory.gathered("reap", "_reap")["own"] == {
+        "gpu-1": {"reap_grace": "2h"},
+        "gpu-2": {"reap_grace": "{{ hours }}h"},
+    }
+
+
 # Which hosts a person names
 
 

@@ -1,0 +1,84 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the play of a task says, and with it the variables that the task would have if it ran for another host.
+
+Ansible shows a play to no plugin. `play_of` alone looks for it; what it cannot find is refused.
+
+This plugin util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
+
+Variables = t.Mapping[str, t.Any]
+
+# Under others a task that runs once would run for each host, or for some.
+STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+
+# What Ansible adds to the variables of a task's own host, and to those of no other: how it is reached, and all again.
+_OF_ONE_HOST = {"vars", *itertools.chain(*C.MAGIC_VARIABLE_MAPPING.values())}
+
+
+def play_of(task: t.Any) -> t.Any:
+    """The task's play, None if it cannot be told. This follows private attributes, and nothing else of ours does."""
+    block = getattr(task, "_parent", None)
+    while block is not None:
+        play = getattr(block, "_play", None)
+        if play is not None:
+            return play
+        block = getattr(block, "_parent", None)
+    return None
+
+
+def keyword_of(task: t.Any, name: str) -> t.Any:
+    """What the task's play says for a keyword, empty if nothing."""
+    return getattr(play_of(task), name, None) or ""
+
+
+def forbidden(task: t.Any) -> str:
+    """Why nothing may be bought in the task's play, empty if it may. What cannot be read is refused."""
+    play = play_of(task)
+    strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
+    return "" if strategy in STRATEGIES else messages.strategy(strategy)
+
+
+class ForAll:
+    """The variables that a task would have for each host of its play, as they stand.
+
+    The variables of a host (``hostvars``) have neither the role's defaults, which are below them, nor the play's, which
+    are above the inventory's and below facts. Where a host has a variable that the play has, too, what counts depends
+    on where the host's comes from, and Ansible does not say that: such a host must say by itself what it wants.
+    """
+
+    def __init__(
+        self, task: t.Any, task_vars: Variables, defaults: Variables, fixed: Variables, extra: Variables
+    ) -> None:
+        """``task_vars``: of the host for which the task runs. The role has ``defaults`` and ``fixed`` variables."""
+        self._task_vars = task_vars
+        own = raw(str(task_vars["inventory_hostname"]), task_vars)
+        by_play = {**play_of(task).get_vars(), **fixed, **task.get_vars()}
+        # What is the same for all hosts, such as the names of those that take part.
+        common = {name: value for name, value in task_vars.items() if name not in own and name not in _OF_ONE_HOST}
+        self._common = {**defaults, **by_play, **common}
+        # What Ansible itself adds is called ansible_. Extra variables count before all others.
+        further = {name for name in common if name not in defaults and not name.startswith("ansible_")}
+        self._by_play = {*by_play, *further}.difference(extra)
+
+    def of(self, host: str) -> dict[str, t.Any]:
+        """The variables of a host. Raises AnsibleActionFail where they cannot be told, and AnsibleError for files."""
+        if C.PLAYBOOK_VARS_ROOT != "top" or C.DEFAULT_HASH_BEHAVIOUR != "replace":
+            raise AnsibleActionFail(f"{host}: the settings of Ansible put its variables together in another way.")
+        own = raw(host, self._task_vars)
+        for name in self._by_play.intersection(own):
+            if own[name] != self._common[name]:
+                raise AnsibleActionFail(f"{host}: both the play and the host say {name}.")
+        found = {**self._common, **own}
+        return {**found, "vars": dict(found)}

@@ -1,0 +1,95 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is done in a process of our own leaves that of Ansible alone, and is in doubt if it ends without a result."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from ansible.module_utils.basic import env_fallback
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import AS_MODULE, Operation
+from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+
+BLANK = {"changed": False, "outcome": "", "offer_id": None}
+
+
+def seen(params: Any, check_mode: bool) -> dict[str, Any]:
+    """What the work sees of its process."""
+    return {
+        "pid": os.getpid(),
+        "folder": os.getcwd(),
+        "variables": [os.environ.get(name) for name in ("HTTPS_PROXY", "SECOND")],
+        "is_apart": bool(params.get(AS_MODULE)),
+        "token": params["token"],
+        "text": "x" * 300_000,
+    }
+
+
+def action(function: Any, folder: Path, environment: dict[str, str], **args: Any) -> InProcessAction:
+    spec = {"file": {"type": "path"}, "token": {"type": "str", "fallback": (env_fallback, ["SECOND"])}}
+    made = InProcessAction(
+        Mock(args=args, check_mode=False), Mock(), Mock(), Mock(get_basedir=lambda: str(folder)), Mock(), Mock()
+    )
+    made.operation = Operation(function, spec, BLANK, doubt="It may be billed.")  # type: ignore[misc]
+    made._environment = environment
+    return made
+
+
+@pytest.mark.parametrize(
+    ("environment", "file", "is_apart"),
+    [
+        ({}, None, False),
+        ({}, "/entries/a.yml", False),
+        ({}, "~/a.yml", False),
+        ({}, "$HOME/a.yml", False),
+        ({}, "entries/a.yml", True),
+        ({"HTTPS_PROXY": "http://127.0.0.1:9"}, None, True),
+        ({"SECOND": "2"}, "entries/a.yml", True),
+    ],
+)
+def test_other_variables_and_another_folder_have_a_process_of_their_own(
+    tmp_path: Path, environment: dict[str, str], file: str | None, is_apart: bool
+) -> None:
+    before = dict(os.environ), os.getcwd()
+    found = action(seen, tmp_path, environment, **({"file": file} if file else {})).perform("gpu-1")
+    assert (dict(os.environ), os.getcwd()) == before
+    assert (found["pid"] != os.getpid()) == found["is_apart"] == is_apart
+    assert found["folder"] == (str(tmp_path) if is_apart else before[1])
+    assert found["variables"] == [environment.get("HTTPS_PROXY"), environment.get("SECOND")]
+    assert found["token"] == environment.get("SECOND") and len(found["text"]) == 300_000
+    if "invocation" in found:  # which the newer versions show where they are asked to
+        assert os.path.basename(found["invocation"]["module_args"]["file"] or "") == os.path.basename(file or "")
+
+
+def test_a_relative_path_needs_nothing_where_the_folder_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert action(seen, tmp_path, {}, file="a.yml").perform("gpu-1")["pid"] == os.getpid()
+
+
+def killed(_params: Any, _check_mode: bool) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def no_json(_params: Any, _check_mode: bool) -> dict[str, Any]:
+    return {"changed": object}
+
+
+def no_more(_params: Any, _check_mode: bool) -> dict[str, Any]:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("function", [killed, no_json, no_more])
+def test_a_process_that_ends_without_a_result_leaves_all_in_doubt(tmp_path: Path, function: Any) -> None:
+    found = action(function, tmp_path, {"A": "b"}).perform("gpu-1")
+    assert found["failed"] and found["changed"] and found["outcome"] == "unknown" and found["offer_id"] is None
+    assert found["error_class"] == "unknown_outcome"
+    assert function.__name__ in found["msg"] and found["msg"].endswith("without a result. It may be billed.")

@@ -1,0 +1,157 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables that a task would have for other hosts, against those that Ansible itself would give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import yaml
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play import Play
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+HOSTS = ("gpu-1", "gpu-2", "gpu-3")
+NAMES = ("a", "b", "c")
+# Who may say something: for all hosts, or for one; in the order in which they count.
+FOR_ALL = ("default", "group", "play", "role", "task", "extra")
+FOR_ONE = ("host", "fact", "included", "set")
+BY_PLAY = ("play", "role", "task")
+# What Ansible's own task for the host alone would have.
+REACHED = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "alice"}
+
+Said = dict[str, dict[str, Any]]
+
+
+def tasks_in(blocks: list[Any]) -> Iterator[Any]:
+    """The tasks of blocks, and of those in them."""
+    for each in blocks:
+        yield from tasks_in(each.block) if hasattr(each, "block") else [each]
+
+
+class World:
+    """A play with one role, whose one task runs for the first host; each variable is said by whom the test says."""
+
+    def __init__(self, folder: Path, for_all: Said, for_one: dict[str, Said]) -> None:
+        for part, said in (("defaults", "default"), ("vars", "role")):
+            (folder / "roles" / "ours" / part).mkdir(parents=True)
+            (folder / "roles" / "ours" / part / "main.yml").write_text(yaml.safe_dump(for_all.get(said) or {}))
+        (folder / "roles" / "ours" / "tasks").mkdir()
+        (folder / "roles" / "ours" / "tasks" / "main.yml").write_text("[{name: Do it, ansible.builtin.meta: noop}]")
+        hosts = {host: for_one.get(host, {}).get("host") or {} for host in HOSTS}
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"gpu": {"hosts": hosts, "vars": for_all.get("group") or {}}}))
+        loader = DataLoader()
+        loader.set_basedir(str(folder))
+        self.inventory = InventoryManager(loader, sources=[str(folder / "hosts.yml")])
+        self.manager = VariableManager(loader=loader, inventory=self.inventory)
+        self.extra = self.manager._extra_vars = for_all.get("extra") or {}
+        self.hostvars = HostVars(self.inventory, self.manager, loader)
+        for host, said in for_one.items():
+            self.manager.set_host_facts(host, {"ansible_facts_of": host, **said.get("fact", {})})
+            for name, value in said.get("included", {}).items():
+                self.manager.set_host_variable(host, name, value)
+            self.manager.set_nonpersistent_facts(host, said.get("set", {}))
+        role = {"ansible.builtin.import_role": {"name": "ours"}, "vars": for_all.get("task") or {}}
+        source = {"name": "A play", "hosts": "gpu", "gather_facts": False, "vars": for_all.get("play") or {}}
+        self.play = Play.load({**source, "tasks": [role]}, variable_manager=self.manager, loader=loader)
+        (self.task,) = (task for task in tasks_in(self.play.compile()) if task.name == "Do it")
+        self.defaults, self.fixed = for_all.get("default") or {}, for_all.get("role") or {}
+
+    def truth(self, host: str) -> dict[str, Any]:
+        """What Ansible would give the task."""
+        inventory, task = self.inventory.get_host(host), self.task
+        found = self.manager.get_vars(
+            play=self.play, host=inventory, task=task, _hosts=list(HOSTS), _hosts_all=list(HOSTS)
+        )
+        return {**found, "ansible_search_path": ["/somewhere"]}
+
+    def for_all(self) -> _play.ForAll:
+        own = {**self.truth("gpu-1"), **REACHED, "hostvars": self.hostvars}
+        return _play.ForAll(self.task, own, self.defaults, self.fixed, self.extra)
+
+
+def comparable(variables: dict[str, Any]) -> dict[str, Any]:
+    """Without all of it again, and without a view of other hosts, which is the same for all."""
+    return {name: value for name, value in variables.items() if name not in ("vars", "hostvars")}
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Said, dict[str, Said]]:
+    values = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([1, 2, {"x": 1}, {"y": 2}, "{{ c }}", None]))
+    for_all = draw(st.dictionaries(st.sampled_from(FOR_ALL), values))
+    one = st.dictionaries(st.sampled_from(FOR_ONE), values)
+    return for_all, draw(st.fixed_dictionaries(dict.fromkeys(HOSTS, one)))
+
+
+def depends(for_all: Said, own: Said) -> bool:
+    """Whether both the play and a host say something of a variable that nobody has said for good."""
+    by_play = {name for who in BY_PLAY for name in for_all.get(who, {})}
+    by_host = {name for said in (*own.values(), for_all.get("group", {})) for name in said}
+    return bool(by_play & by_host - set(for_all.get("extra", {})))
+
+
+@settings(max_examples=50, deadline=None)
+@example(({"play": {"a": 1}}, {"gpu-1": {}, "gpu-2": {"host": {"a": 2}}, "gpu-3": {"set": {"a": 2}}}))
+@example(
+    ({"default": {"a": 1}, "play": {"a": 2}}, {"gpu-1": {"set": {"a": 3}}, "gpu-2": {}, "gpu-3": {"fact": {"a": 1}}})
+)
+@example(({"role": {"a": 1}}, {"gpu-1": {"set": {"a": 1}}, "gpu-2": {}, "gpu-3": {"set": {"a": 2}}}))
+@given(worlds())
+def test_a_host_has_what_ansible_would_give_it_or_says_by_itself(world: tuple[Said, dict[str, Said]]) -> None:
+    for_all, for_one = world
+    with TemporaryDirectory() as folder:
+        made = World(Path(folder), for_all, for_one)
+        variables = made.for_all()
+        for host in HOSTS:
+            try:
+                found = variables.of(host)
+            except AnsibleActionFail:
+                assert depends(for_all, for_one[host]), f"{host} is left out for nothing"
+            else:
+                assert comparable(found) == comparable(made.truth(host)), host
+                assert found["vars"]["inventory_hostname"] == host and found["hostvars"] is made.hostvars
+
+
+@pytest.mark.parametrize(("setting", "value"), [("PLAYBOOK_VARS_ROOT", "all"), ("DEFAULT_HASH_BEHAVIOUR", "merge")])
+def test_nothing_is_said_for_others_where_settings_put_variables_together_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    variables = World(tmp_path, {}, {}).for_all()
+    assert variables.of("gpu-2")["inventory_hostname"] == "gpu-2"
+    monkeypatch.setattr(C, setting, value)
+    with pytest.raises(AnsibleActionFail, match="gpu-2: "):
+        variables.of("gpu-2")
+
+
+def test_a_host_is_reached_as_it_says_or_the_play_does(tmp_path: Path) -> None:
+    said = {"gpu-2": {"host": {"ansible_host": "192.0.2.7"}}}
+    variables = World(tmp_path, {"play": {"ansible_connection": "local"}}, said).for_all()
+    found = {host: variables.of(host) for host in HOSTS[1:]}
+    assert [one.get("ansible_host") for one in found.values()] == ["192.0.2.7", None]
+    assert [one["ansible_connection"] for one in found.values()] == ["local", "local"]
+
+
+@pytest.mark.parametrize("parent", [None, Mock(_play=None, _parent=None)])
+def test_a_play_that_cannot_be_found_is_refused(parent: Any) -> None:
+    task = Mock(_parent=parent)
+    assert "strategy" in _play.forbidden(task) and _play.keyword_of(task, "serial") == ""
+
+
+@pytest.mark.parametrize(("strategy", "refused"), [("linear", False), ("debug", False), ("free", True), (None, False)])
+def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refused: bool) -> None:
+    block = Mock(_play=None, _parent=Mock(_play=Mock(strategy=strategy, serial=[2])))
+    assert bool(_play.forbidden(Mock(_parent=block))) is refused
+    assert _play.keyword_of(Mock(_parent=block), "serial") == [2]
