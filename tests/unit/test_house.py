@@ -9,6 +9,7 @@ Decisions about money are Python. What is counted here is what is left of them i
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -294,6 +295,212 @@ def measure_operations() -> Measure:
 
 def test_operations_hardly_decide() -> None:
     check(measure_operations())
+
+
+# What runs in a process of Ansible's leaves it, and what is private to Ansible, alone
+
+CHANGES = {
+    *(
+        f"os.{name}"
+        for name in ("chdir", "fchdir", "putenv", "unsetenv", "umask", "nice", "register_at_fork", "setpgid")
+    ),
+    *(
+        f"signal.{name}"
+        for name in ("signal", "alarm", "setitimer", "pthread_sigmask", "set_wakeup_fd", "siginterrupt")
+    ),
+    *(f"sys.{name}" for name in ("path", "meta_path", "path_hooks", "setrecursionlimit", "excepthook", "settrace")),
+    *("atexit.register", "socket.setdefaulttimeout", "locale.setlocale", "resource.setrlimit", "random.seed"),
+    *(
+        "warnings.filterwarnings",
+        "warnings.simplefilter",
+        "logging.disable",
+        "logging.basicConfig",
+        "threading.excepthook",
+    ),
+}
+"""What changes a process for all that runs in it, beside whatever the module gc has."""
+OF_ENVIRONMENT = {"clear", "update", "pop", "popitem", "setdefault", "__setitem__", "__delitem__"}
+PLUGIN_API = {
+    *("_task", "_templar", "_loader", "_connection", "_supports_async", "_supports_check_mode"),
+    *("_execute_module", "_low_level_execute_command", "_compute_environment_string"),
+    *("_read_config_data", "_set_composite_vars", "_add_host_to_composed_groups", "_add_host_to_keyed_groups"),
+    *("_cache", "_vars"),
+}
+"""What plugins have of the classes that Ansible's guides tell them to extend, for themselves alone."""
+OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+ALLOWED = {
+    "plugins/plugin_utils/_in_process.py: _apart": ("_exit", "os.chdir", "os.environ.update"),
+    "plugins/plugin_utils/_play.py: play_of": ("_parent", "_parent", "_play"),
+}
+"""Variables and folder of a process of our own, and the way from a task to its play. This list only gets shorter."""
+
+
+class Uses(ast.NodeVisitor):
+    """What the functions of a file change in the process, and which private things of others they use."""
+
+    def __init__(self, source: str, ours: frozenset[str]) -> None:
+        self.found: dict[str, list[str]] = defaultdict(list)
+        self._ours, self._imported, self._functions = ours, dict[str, str](), list[str]()
+        tree = ast.parse(source)
+        self._own = names_of(tree)
+        self.visit(tree)
+
+    def _note(self, what: str) -> None:
+        self.found[".".join(self._functions) or "at import"].append(what)
+
+    def _dotted(self, node: ast.AST) -> str:
+        """The full name of what is used, empty if it is no name of an import."""
+        if isinstance(node, ast.Name):
+            return self._imported.get(node.id, "")
+        base = self._dotted(node.value) if isinstance(node, ast.Attribute) else ""
+        return f"{base}.{node.attr}" if base and isinstance(node, ast.Attribute) else ""
+
+    def _of_process(self, name: str) -> None:
+        if name in CHANGES or name.partition(".")[0] == "gc":
+            self._note(name)
+
+    def _private(self, receiver: ast.AST, name: str) -> None:
+        if not name.startswith("_") or name in OF_TUPLES or (name.startswith("__") and name != "__dict__"):
+            return
+        is_self = isinstance(receiver, ast.Name) and receiver.id in ("self", "cls")
+        known = self._own | self._ours | PLUGIN_API if is_self else self._own
+        if name not in known and "ansible_collections.compute_index" not in self._dotted(receiver):
+            self._note(name)
+
+    def _imports(self, node: ast.Import | ast.ImportFrom) -> None:
+        module = "" if isinstance(node, ast.Import) else f"{'.' * node.level}{node.module or ''}."
+        for each in node.names:
+            full = f"{module}{each.name}"
+            self._imported[each.asname or each.name.partition(".")[0]] = full if each.asname or module else each.name
+            self._of_process(full)
+            if re.match(r"ansible\..*\b_|ansible\._", full):
+                self._note(full)
+
+    visit_Import = visit_ImportFrom = _imports
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._functions.append(node.name)
+        self.generic_visit(node)
+        self._functions.pop()
+
+    visit_FunctionDef = visit_AsyncFunctionDef = _function
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self._of_process(self._dotted(node))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        name = self._dotted(node)
+        self._of_process(name)
+        self._private(node.value, node.attr)
+        if self._dotted(node.value) == "os.environ" and node.attr in OF_ENVIRONMENT:
+            self._note(name)
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and self._dotted(node.value):
+            self._note(f"{name} is set")
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and self._dotted(node.value):
+            self._note(f"{self._dotted(node.value)} is set")
+        self.generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name) and self._dotted(node.target):
+            self._note(f"{self._dotted(node.target)} is set")
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        function = node.func.id if isinstance(node.func, ast.Name) else ""
+        if function in ("getattr", "setattr", "hasattr", "delattr") and isinstance(node.args[1], ast.Constant):
+            receiver, name = node.args[0], str(node.args[1].value)
+            self._private(receiver, name)
+            self._of_process(f"{self._dotted(receiver)}.{name}")
+            if function in ("setattr", "delattr") and self._dotted(receiver):
+                self._note(f"{self._dotted(receiver)}.{name} is set")
+        if self._dotted(node.func).startswith("ansible.plugins.loader.") and not self._functions:
+            self._note(self._dotted(node.func))
+        for each in node.keywords:
+            if (each.arg or "").startswith("_"):
+                self._note(f"{each.arg}=")
+        self.generic_visit(node)
+
+
+def names_of(tree: ast.AST) -> frozenset[str]:
+    """The names that a file gives to functions, classes, variables and attributes of its own objects."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
+            found |= {node.attr} if node.value.id == "self" else set()
+    return frozenset(found)
+
+
+@cache
+def uses() -> dict[str, tuple[str, ...]]:
+    """By file and function, what plugins change and use, and module utils, which run in the process of Ansible, too."""
+    files = {path: path.read_text() for path in sorted(ROOT.glob("plugins/**/*.py"))}
+    ours = frozenset[str]().union(*(names_of(ast.parse(source)) for source in files.values()))
+    return {
+        f"{name_of(path)}: {function}": tuple(sorted(found))
+        for path, source in files.items()
+        for function, found in Uses(source, ours).found.items()
+    }
+
+
+def test_no_process_is_changed_and_nothing_private_is_used() -> None:
+    further = {place: found for place, found in uses().items() if found != ALLOWED.get(place)}
+    assert not further, "\n".join(f"{place}: {', '.join(found)}" for place, found in further.items())
+    assert not ALLOWED.keys() - uses().keys(), "the list gets shorter"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import gc\ngc.freeze()",
+        "from gc import freeze\nfreeze()",
+        "import os\nos.register_at_fork(after_in_child=print)",
+        "import os as system\nsystem.chdir('/')",
+        "from os import chdir",
+        "import os\ngetattr(os, 'chdir')('/')",
+        "import os\nos.environ.clear()",
+        "import os\nos.environ['A'] = 'b'",
+        "import os\ndel os.environ['A']",
+        "from os import environ\nenviron.update(A='b')",
+        "from os import environ\nenviron |= {}",
+        "import sys\nsys.path.insert(0, '')",
+        "import sys\nsys.modules['a'] = None",
+        "import signal\nsignal.signal(1, print)",
+        "from ansible import constants as C\nC.DEFAULT_FORKS = 1",
+        "from ansible import constants as C\nsetattr(C, 'DEFAULT_FORKS', 1)",
+        "from ansible.plugins.loader import filter_loader\nfilter_loader.get('a')",
+        "from ansible.plugins.loader import filter_loader\nfor name in ('a',):\n    filter_loader.get(name)",
+        "def f(manager):\n    return manager._inventory",
+        "def f(self):\n    return self._hosts_of_ansible",
+        "def f(self):\n    return self._task._role",
+        "def f(task):\n    return getattr(task, '_parent', None)",
+        "def f(task):\n    return task.__dict__['_parent']",
+        "def f(manager):\n    return manager.get_vars(_hosts=[])",
+        "from ansible._internal import _templating",
+        "from ansible.vars.manager import _x",
+    ],
+)
+def test_what_changes_a_process_or_is_private(source: str) -> None:
+    assert Uses(source, frozenset()).found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nos.environ.get('A'), os.environ['A'], os.getcwd()",
+        "from ansible.plugins.loader import filter_loader\ndef f():\n    return filter_loader.get('a')",
+        "class A:\n    _b = 1\n    def f(self, other):\n        self._c = other._b\n        return self._task, self._c",
+        "from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts\n_hosts._own('a')",
+    ],
+)
+def test_what_changes_nothing_and_is_not_private(source: str) -> None:
+    assert not Uses(source, frozenset()).found
 
 
 def measures() -> Iterator[Measure]:
