@@ -41,7 +41,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, reaping
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import asked_hosts, names, slice_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    asked_hosts,
+    names,
+    renamed,
+    slice_of,
+    spelled,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
@@ -56,15 +62,12 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
-from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 preload()  # before Ansible forks its workers
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "quote", "awx_job_template_name", "awx_workflow_job_name")
-# The steps of job templates that need no answer.
-_SURVEYED = ("named", "end", "ended", "audit", "orphan", "spend", "reap", "reaped", "extend")
 
 # These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
 _OF_ALL = (
@@ -141,8 +144,8 @@ class ActionModule(InProcessAction):
         if result.get("waiting") and in_terminal():
             display.display(f"  {result['waiting']}")
         # Only where a playbook says which group its play is for is an order heard.
-        extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else None
-        return in_its_words(result, task_vars, step in _SURVEYED, extra)
+        words = spelled(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
+        return t.cast("dict[str, t.Any]", renamed(result, words)) if words else result
 
     def worded(self, msg: str) -> str:
         """Options are called as the variables of the playbook that it takes them from."""

@@ -5,17 +5,11 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 
 class ActionModule(InProcessAction):
     """Ansible's way to find the plugin."""
 
     operation = DELETE_RESOURCE
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        return in_its_words(super().run(tmp, task_vars), task_vars or {})

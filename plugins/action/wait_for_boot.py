@@ -16,7 +16,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _input
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import ATTEMPT, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
-from ansible_collections.compute_index.supply.plugins.plugin_utils._surveys import in_its_words
 
 QUIET = 10.0  # seconds that need no word
 
@@ -56,7 +55,7 @@ class ActionModule(ActionBase):
                 result = _result(wait, step, report, time.monotonic() - start)
                 # Ansible's own line does not say whose warning it is.
                 warnings = {"warnings": [f"{host}: {step.warning}"]} if step.warning else {}
-                return in_its_words({**result, **warnings}, task_vars or {})
+                return {**result, **warnings}
             progress.tell(step.msg, step.urgent)
             time.sleep(step.pause)
             if os.getppid() != parent:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import forms
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 
 import rules
 from conftest import ROOT, definitions
@@ -139,14 +139,13 @@ def test_templates_workflow_and_schedule_name_what_exists() -> None:
     assert nodes["approve"]["approval"]["timeout"] <= 1500
 
 
-def test_messages_name_what_the_surveys_ask() -> None:
-    asked = {each["variable"]: each["question_name"] for survey in SURVEYS.values() for each in survey["spec"]}
-    # What the answers become in the role.
-    becomes = {"provision_hosts": "order_names", "decommission_forget": "decommission_forget_ids"}
-    becomes |= {f"provision_max_{each}": f"order_max_{each}" for each in ("price_per_hour", "total_price_per_hour")}
-    becomes |= {f"provision_{each}": f"order_{each}" for each in ("lease", "max_bill", "adopt")}
-    assert {name: asked[becomes.get(name, name)] for name in forms.QUESTIONS} == forms.QUESTIONS
-    assert {*forms.TEMPLATES.values(), "GPU settle"} <= set(TEMPLATES)
+def test_questions_name_their_variables() -> None:
+    """So do messages, and a message of an order names what the survey asks for."""
+    questions = [each for survey in SURVEYS.values() for each in survey["spec"]]
+    assert all(each["question_name"].endswith(f" ({each['variable']})") for each in questions)
+    asked = {each["variable"] for each in questions}
+    answers = {name: "1" for name in asked if name.startswith("order_")}
+    assert set(order.spelled(answers).values()) - {"the order"} <= asked
 
 
 def test_labels_say_what_a_template_does_to_money() -> None:

@@ -294,7 +294,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     launched = {"awx_job_id": 7}
     refused = controller.run("GPU decommission", {"decommission_hosts": "supply", **launched})
     assert (refused.status, len(controller.simulator.billed)) == ("failed", 2)
-    assert "give 'How many machines': 2" in refused.text, refused.text
+    assert "give decommission_count=2" in refused.text, refused.text
     wrong = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "3", **launched})
     assert (wrong.status, len(controller.simulator.billed)) == ("failed", 2)
     successful(
@@ -330,24 +330,24 @@ def test_names_by_a_pattern_take_few_lines_in_check_mode(make_controller: MakeCo
 LAUNCHED = {"awx_job_id": 7, "awx_job_template_name": "GPU provision"}
 
 
-def test_a_failure_names_what_the_survey_shows(make_controller: MakeController) -> None:
+def test_a_failure_names_the_variables_that_the_survey_names(make_controller: MakeController) -> None:
     controller = make_controller(offers=[Offer(gpu_price_per_hour=9.0)])
     dear = controller.run("GPU provision", {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED})
     assert dear.status == "failed"
-    assert "left for this host within its 'USD per hour for one machine, at the most' (USD 4.00 per hour)" in dear.text
+    assert "left for this host within its order_max_price_per_hour (USD 4.00 per hour)" in dear.text
     none = controller.run(
         "GPU provision", {"order_names": "1", "order_gpu_type": "H100", "order_region": "APAC", **LIMIT, **LAUNCHED}
     )
-    assert "No offer matches what was asked for: only elsewhere (EU)." in none.text
+    assert "No offer matches the order: only elsewhere (EU)." in none.text
     for job in (dear, none):
         assert "provision_max" not in job.output and "provision_spec" not in job.output
 
 
 def test_a_failed_machine_ends_before_another_one_is_bought(make_controller: MakeController) -> None:
-    """The way out that its message names, in AWX's words."""
+    """The way out that its message names."""
     controller = make_controller(offers=[Offer(outcome="fails")])
     order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
-    way = "End it with GPU decommission, 'Machines to end': gpu-1; then launch again for another one."
+    way = "End it with compute_index.supply.decommission -e decommission_hosts=gpu-1; then run again for another one."
     for _launched in range(2):
         failed = controller.run("GPU provision", order)
         assert failed.status == "failed"

@@ -43,6 +43,9 @@ _AS_THEY_ARE = {
 }
 # Extra variables that beat what was approved.
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
+# Results that a person reads, of whatever step; all others are data.
+_READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
+_VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
 APPROVAL = "Quote again, and approve the new quote."
 
 
@@ -225,6 +228,17 @@ def spelled(extra: Answers) -> dict[str, str]:
     # What was approved has a price of its own.
     beaten = {*extra, *(_APPROVED if extra.get("quote") else ())}
     return {variable: words[variable] for variable in ordered(extra) if variable not in beaten}
+
+
+def renamed(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
+    """A step's result in which all that a person reads has these names of variables; ``read``: this part of it is."""
+    if isinstance(result, t.Mapping):
+        return {name: renamed(part, names, read or name in _READ) for name, part in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [renamed(part, names, read) for part in result]
+    if not (read and isinstance(result, str)):
+        return result
+    return _VARIABLE.sub(lambda found: names.get(found[0], found[0]), result)
 
 
 def _given(text: str) -> bool:

@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     order_of,
     ordered,
     published,
+    renamed,
     slice_of,
     spelled,
     width,
@@ -192,6 +193,19 @@ def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: st
 )
 def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
     assert spelled(extra) == found
+
+
+def test_what_a_person_reads_has_the_names_of_the_order_and_data_stay_what_they_are() -> None:
+    told = "provision_max_bill, provision_max_bills, xprovision_max_bill"
+    data = {"name": told, "path": f"/a/{told}", "price": 1.0}
+    result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
+    said = "order_max_bill, provision_max_bills, xprovision_max_bill"
+    names_of_order = {"provision_max_bill": "order_max_bill"}
+    assert renamed(result, names_of_order) == {
+        "plans": [{"refusal": said, "offer": data, "attempts": [{"msg": said}]}],
+        "refusals": {told: said},
+    }
+    assert renamed(result, {}) == result
 
 
 REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
