@@ -49,7 +49,8 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         "gpu-2": {"provision_project": "night", "provision_max_bill": "{{ 7 * 6 }}", "ansible_ssh_user": "eve"},
         "gpu-3": {"provision_resource_name": "{{ inventory_hostname }}-of-{{ groups.gpu | length }}", "zone": "eu"},
         "007": {"provision_hostname": "{{ provision_resource_name }}", "ansible_connection": "{{ 'lo' ~ 'cal' }}"},
-        "rack_1": {"provision_reach": "no", "provision_files": "{{ [{'path': role_name}] }}"},
+        # The play says it, too, and beats the inventory, but no fact.
+        "rack_1": {"provision_reach": "no", "provision_files": "{{ [{'path': role_name}] }}", "provision_users": []},
         "later": {"provision_max_price_per_hour": 2.5, "provision_typo": 1, "ansible_host": "192.0.2.7"},
     }
     project.declare(
@@ -73,6 +74,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         "tasks": [
             {"ansible.builtin.set_fact": {"region": "{{ inventory_hostname }}"}, "when": "inventory_hostname != '007'"},
             {"ansible.builtin.set_fact": {"cacheable": True, "provision_lease_max": "9h"}},
+            {"ansible.builtin.set_fact": {"provision_users": []}, "when": "inventory_hostname == 'gpu-2'"},
         ],
     }
     run = project.playbook(project.book(facts, declared("declare"), declared("together")), "-u", "alice")
@@ -83,6 +85,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         )
         assert alone["host"] == host and alone["id"] != for_all["id"]
         assert alone["spec"]["vendor"] == host and alone["lease_max"] == "9h"
+        assert alone["user_keys"] == ([] if host == "gpu-2" else ["name"])
         assert for_all["connection"] in (alone["connection"], None)
         for name in ADDED:
             if for_all["known"][name] is None:

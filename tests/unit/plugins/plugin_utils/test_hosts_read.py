@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import _files
 
 from project_inventory import CONFLICT, VAULTED, Inventory
 
@@ -172,6 +173,24 @@ def test_a_group_whose_registry_depends_on_the_host_cannot_be_read(inventory: In
     assert "the group gpu" in trouble and name in trouble
     inventory.write({"gpu": {"vars": {name: "x-{{ inventory_hostname }}"}, "hosts": {"gpu-1": {}}}})
     assert inventory.gathered("reap")["troubles"] == []
+
+
+def test_the_inventory_is_read_anew_without_a_question_to_an_api(tmp_path: Path) -> None:
+    files = {
+        "a.yml": "gpu: {hosts: {gpu-1: }}",
+        "b.yml": "strict: true\nplugin: compute_index.supply.resources\n",
+        "c.ini": "[gpu]\ngpu-2 text='plugin: a'\n",
+        "d.yml~": "gpu: ",
+        "deep/e.yml": "gpu: ",
+        "group_vars/gpu.yml": "a: 1",
+        ".hidden.yml": "gpu: ",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [str(Path(file).relative_to(tmp_path)) for file in _files(str(tmp_path))]
+    assert found == ["a.yml", "c.ini", "deep/e.yml"]
+    assert list(_files("gpu-1,gpu-2")) == list(_files(str(tmp_path / "nothing"))) == []
 
 
 def test_a_group_with_a_variable_that_is_undefined_is_named(inventory: Inventory) -> None:
