@@ -403,6 +403,11 @@ class Uses(ast.NodeVisitor):
             self._note(f"{self._dotted(node.value)} is set")
         self.generic_visit(node)
 
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if full := self._dotted(node.value):  # another name of the same
+            self._imported.update({each.id: full for each in node.targets if isinstance(each, ast.Name)})
+        self.generic_visit(node)
+
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name) and self._dotted(node.target):
             self._note(f"{self._dotted(node.target)} is set")
@@ -416,6 +421,12 @@ class Uses(ast.NodeVisitor):
             self._of_process(f"{self._dotted(receiver)}.{name}")
             if function in ("setattr", "delattr") and self._dotted(receiver):
                 self._note(f"{self._dotted(receiver)}.{name} is set")
+        if function == "attrgetter" or self._dotted(node.func) in ("operator.attrgetter", "importlib.import_module"):
+            for each in node.args:
+                names = str(each.value).split(".") if isinstance(each, ast.Constant) else []
+                self._of_process(names[0] if names else "")
+                for name in names:
+                    self._private(node.func, name)
         if self._dotted(node.func).startswith("ansible.plugins.loader.") and not self._functions:
             self._note(self._dotted(node.func))
         for each in node.keywords:
@@ -469,6 +480,9 @@ def test_no_process_is_changed_and_nothing_private_is_used() -> None:
         "import os\ndel os.environ['A']",
         "from os import environ\nenviron.update(A='b')",
         "from os import environ\nenviron |= {}",
+        "import os\nvariables = os.environ\nvariables.clear()",
+        "import importlib\nimportlib.import_module('gc').freeze()",
+        "from operator import attrgetter\nattrgetter('manager._inventory')",
         "import sys\nsys.path.insert(0, '')",
         "import sys\nsys.modules['a'] = None",
         "import signal\nsignal.signal(1, print)",
