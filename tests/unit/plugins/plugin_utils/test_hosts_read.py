@@ -179,7 +179,7 @@ def test_the_inventory_is_read_anew_without_a_question_to_an_api(tmp_path: Path)
     files = {
         "a.yml": "gpu: {hosts: {gpu-1: }}",
         "b.yml": "strict: true\nplugin: compute_index.supply.resources\n",
-        "c.ini": "[gpu]\ngpu-2 text='plugin: a'\n",
+        "c": "[gpu]\ngpu-2 text='plugin: a'\n",
         "d.yml~": "gpu: ",
         "deep/e.yml": "gpu: ",
         "group_vars/gpu.yml": "a: 1",
@@ -189,7 +189,7 @@ def test_the_inventory_is_read_anew_without_a_question_to_an_api(tmp_path: Path)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     found = [str(Path(file).relative_to(tmp_path)) for file in _files(str(tmp_path))]
-    assert found == ["a.yml", "c.ini", "deep/e.yml"]
+    assert found == ["a.yml", "c", "deep/e.yml"]
     assert list(_files("gpu-1,gpu-2")) == list(_files(str(tmp_path / "nothing"))) == []
 
 
