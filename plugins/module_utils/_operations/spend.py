@@ -12,18 +12,14 @@ import typing as t
 from .. import _spec
 from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result, given
-from .._provision import messages
-from .._provision.lease import said
+from .._provision import messages, spending_report
 from .._provision.place import Place
-from .._provision.spending import HOUR, Ledger, Spending, Spent, cents, since_of, spent
-from .._provision.sums import Sum
+from .._provision.spending import Ledger, since_of, spent
 from .._registry._protocol import RegistryError
-from .._wording import LINE, amount, narrow_table, table
 from ._memory import Memory, nameable
 from ._registries import Registries, together
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
-DAYS = 31  # days that are shown; the result has all
 
 
 def spend(params: Params, check_mode: bool) -> Result:
@@ -48,9 +44,9 @@ def spend(params: Params, check_mode: bool) -> Result:
         **BLANK,
         "spend": found.published,
         "csv": found.csv,
-        "lines": _lines(found),
+        "lines": spending_report.lines(found),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": [*_warnings(found, uncounted), *map(messages.project_not_counted, beside)],
+        "warnings": [*spending_report.warnings(found, uncounted), *map(messages.project_not_counted, beside)],
     }
 
 
@@ -74,45 +70,6 @@ def _projects_beside(registries: Registries, places: t.Iterable[Place]) -> list[
 
 def _is_shared(place: Place) -> bool:
     return place.keeps_sums
-
-
-def _warnings(found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
-    for bill in found.bills:
-        if not bill.registered:
-            yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)
-    if found.unknown:
-        yield messages.unpriced(dict.fromkeys(bill.label for bill in found.unknown))
-    if uncounted:
-        yield messages.no_ledger(uncounted)
-
-
-def _lines(found: Spending) -> list[str]:
-    since = f"Since {said(found.since)}, until" if found.since else "Until"
-    lines = [messages.UPPER_BOUNDS, f"{since} now, {said(found.now)}; what runs counts up to now.", ""]
-    for title, rows in (("host", found.hosts), ("group", found.groups)):
-        columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
-        shown = [{"name": name, **_row(row)} for name, row in rows.items()]
-        lines += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
-    for title, sums in (("month", found.months), ("day", dict(list(found.days.items())[-DAYS:]))):
-        shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
-        lines += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
-    if len(found.days) > DAYS:
-        lines += [f"The last {DAYS} of {len(found.days)} days; the result has all of them.", ""]
-    return [*lines, f"USD in total: {amount(cents(found.total))}; now {_per_hour(found.runs)} per hour"]
-
-
-def _row(row: Spent) -> Result:
-    usd: t.Any = cents(row.millionths)
-    return {
-        "purchases": row.purchases,
-        "hours": round(row.seconds / HOUR, 2),
-        "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
-        "usd": f"{amount(usd)} + unknown" if row.unknown else usd,
-    }
-
-
-def _per_hour(runs: Sum) -> str:
-    return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
 
 
 SPEND = Operation(spend, {**_spec.API, **steps.SPEND}, BLANK)
