@@ -19,7 +19,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import messages, observing, registration
+from .._provision import messages, observing, registration, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import Case
@@ -34,13 +34,6 @@ from ._registries import Registries, with_registries
 from ._unlisted import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
-
-_NEXT = {
-    Verdict.AGAIN: "round",
-    Verdict.ANEW: "round",
-    Verdict.RELEASE: "give_back",
-    Verdict.STOP: "stop",
-}
 
 Plan = t.Mapping[str, t.Any]
 
@@ -164,9 +157,9 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         case, verdict, kept = _settled(each, params["inventory"], check_mode)
         changed |= kept
         further.pop(case.host, None)
-        row = _row(case, verdict)
+        row = verdict_rows.row(case, verdict)
         if verdict is Verdict.READY:
-            further[case.host] = _further(case)
+            further[case.host] = verdict_rows.further(case)
             rows[case.host] = registration.row(case.host, row["facts"])
             warnings += case.warnings()
         verdicts.append(row)
@@ -198,47 +191,6 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
     return judged.case, verdict, kept
 
 
-def _row(case: Case, verdict: Verdict) -> Result:
-    """What the role's tasks need of a host, and a person can read at -v."""
-    attempts = [*case.plan["attempts"], *case.tried(verdict)]
-    row: Result = {
-        "host": case.host,
-        "call": case.plan["call"],
-        "facts": {},
-        "stop": "",
-        # What the role may end: what this purchase holds, by exact id.
-        "release": list(case.proved) if verdict is Verdict.RELEASE else [],
-        "next": _NEXT.get(verdict) or _reached_by(case),
-        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
-        "attempts": attempts,
-    }
-    if verdict is Verdict.READY:
-        row["facts"] = case.facts()
-    elif verdict is Verdict.STOP:
-        row["stop"] = case.failure(case.attempt(), [each["offer_id"] for each in attempts])
-        row["facts"] = case.left_open()
-    return row
-
-
-def _further(case: Case) -> list[Result]:
-    """The further machines of a cluster, as hosts of the first one's groups."""
-    plan = case.plan
-    machines = registration.further(
-        case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
-    )
-    return [{**each, "groups": plan["groups"]} for each in machines]
-
-
-def _reached_by(case: Case) -> str:
-    """What the role does next for a machine that runs."""
-    if len(case.instances) > 1:
-        return "prepare"
-    plan = case.plan
-    return registration.reached_by(
-        plan["reach"], plan["verify"], case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
-    )
-
-
 @with_registries
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
@@ -246,7 +198,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
     case = judged.case
     tried = [dict(each) for each in params["before"].get("attempts") or []]
-    over = _is_over(case, ended)
+    over = verdict_rows.is_over(case, ended)
     if over:
         for last in tried[-1:]:
             last["ended"] = sorted(each["resource_id"] for each in ended)
@@ -264,16 +216,10 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         "attempts": tried,
         "call": plan["call"],
         "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
-        "next": _NEXT.get(verdict, "stop"),
+        "next": verdict_rows.NEXT.get(verdict, "stop"),
         "stop": stop,
         "warnings": _forgotten(judged, registries) if over else [],
     }
-
-
-def _is_over(case: Case, ended: t.Collection[Variables]) -> bool:
-    """Whether all that was told to end, and all that may be billed, is billed no more."""
-    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
-    return bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
 
 
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:

@@ -1,0 +1,72 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verdicts as the role's tasks need them: plain mappings, which a person can read at -v.
+
+This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import registration
+from .failover import Verdict
+from .judging import Case
+from .place import place_of
+
+Row = dict[str, t.Any]
+
+NEXT = {
+    Verdict.AGAIN: "round",
+    Verdict.ANEW: "round",
+    Verdict.RELEASE: "give_back",
+    Verdict.STOP: "stop",
+}
+
+
+def row(case: Case, verdict: Verdict) -> Row:
+    """What the role's tasks need of a host, and a person can read at -v."""
+    attempts = [*case.plan["attempts"], *case.tried(verdict)]
+    found: Row = {
+        "host": case.host,
+        "call": case.plan["call"],
+        "facts": {},
+        "stop": "",
+        # What the role may end: what this purchase holds, by exact id.
+        "release": list(case.proved) if verdict is Verdict.RELEASE else [],
+        "next": NEXT.get(verdict) or _reached_by(case),
+        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
+        "attempts": attempts,
+    }
+    if verdict is Verdict.READY:
+        found["facts"] = case.facts()
+    elif verdict is Verdict.STOP:
+        found["stop"] = case.failure(case.attempt(), [each["offer_id"] for each in attempts])
+        found["facts"] = case.left_open()
+    return found
+
+
+def further(case: Case) -> list[Row]:
+    """The further machines of a cluster, as hosts of the first one's groups."""
+    plan = case.plan
+    machines = registration.further(
+        case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
+    )
+    return [{**each, "groups": plan["groups"]} for each in machines]
+
+
+def _reached_by(case: Case) -> str:
+    """What the role does next for a machine that runs."""
+    if len(case.instances) > 1:
+        return "prepare"
+    plan = case.plan
+    return registration.reached_by(
+        plan["reach"], plan["verify"], case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
+    )
+
+
+def is_over(case: Case, ended: t.Collection[t.Mapping[str, t.Any]]) -> bool:
+    """Whether all that was told to end, and all that may be billed, is billed no more."""
+    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
+    return bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
