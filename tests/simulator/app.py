@@ -69,7 +69,7 @@ def create_app(market: Market, fleet: Fleet) -> FastAPI:
 
     def find_resource(resource_id: UUID) -> Resource:
         try:
-            return market.resource(str(resource_id))
+            return market.visible(str(resource_id))
         except NotFound as error:
             refuse(error, 404)
 
@@ -124,7 +124,11 @@ def create_app(market: Market, fleet: Fleet) -> FastAPI:
     @app.get("/resources", tags=["Resources"])
     async def list_resources(offer_id: UUID | None = None, page: Annotated[int, Query(ge=1)] = 1) -> Any:
         wanted = str(offer_id) if offer_id else None
-        found = [each for each in list(market.resources.values()) if wanted in (None, each.purchase.offer_id)]
+        found = [
+            each
+            for name, each in list(market.resources.items())
+            if name not in market.hidden and wanted in (None, each.purchase.offer_id)
+        ]
         return answers.resources(found, page, f"/resources?{f'offer_id={wanted}&' if wanted else ''}page=")
 
     @app.get("/resources/{resource_id}", tags=["Resources"])

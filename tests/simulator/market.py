@@ -219,6 +219,7 @@ class Market:
         self.offers: dict[str, Offer] = {}
         self.purchases: list[Purchase] = []
         self.resources: dict[str, Resource] = {}
+        self.hidden: frozenset[str] = frozenset()  # ids that the API does not find, though their machines run
 
     def list_offer(self, offer: Offer) -> Offer:
         """Put an offer on the market for ``offer_seconds``."""
@@ -316,6 +317,12 @@ class Market:
                 ends.append((end - purchase.time).total_seconds())
             found[purchase.offer_id] = price * sum(ends) / max(1, len(ends)) / 3600
         return found
+
+    def visible(self, resource_id: str) -> Resource:
+        """A machine as the API finds it."""
+        if resource_id in self.hidden:
+            raise NotFound("Resource not found")
+        return self.resource(resource_id)
 
     def vanish(self, resource_id: str) -> Resource:
         """End a machine at once: its vendor took it away."""

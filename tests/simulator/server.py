@@ -154,6 +154,10 @@ class Simulator:
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result()
 
+    def hide(self, *resource_ids: str) -> None:
+        """The API finds just these machines no more, by id or in its list, though they run and are billed."""
+        self.market.hidden = frozenset(resource_ids)
+
     def home(self, resource_id: str) -> Path:
         """The machine's home folder; it exists while the machine is up."""
         return self.backend.folder(resource_id) / "home"

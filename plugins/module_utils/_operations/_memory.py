@@ -74,6 +74,10 @@ class Memory:
             for host, entry in found.items():
                 yield place, host, entry
 
+    def known(self) -> list[tuple[str, Entry]]:
+        """Each entry of this account, also of projects beside these places, by names for people."""
+        return [*((host, entry) for _place, host, entry in self.all()), *self.beside()]
+
     def claims(self, without: t.Container[str] = ()) -> list[Claim]:
         """What the registries note, but for these hosts."""
         own = [noted_claim(host, entry) for _place, host, entry in self.all() if host not in without]

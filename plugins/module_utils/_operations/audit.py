@@ -17,8 +17,10 @@ from .._provision import audit_report, messages, orphans
 from .._provision.auditing import audit as compare
 from .._provision.auditing import expected, under_deletion
 from .._provision.machines import refreshed
+from .._provision.missing import Looked
 from .._provision.ownership import Claim, with_unnoted
 from ._leases import Sweeps
+from ._looks import everywhere, looked, note
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, reading_registries
 from ._unlisted import read_by_id
@@ -35,12 +37,17 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
-    memory = Memory(registries, places.values())
+    memory, machines = Memory(registries, places.values()), _machines(api)
+    look, noted = looked(api, registries, memory, machines), Looked()
+    if params["settle"] and not check_mode:
+        noted = note(api, params, everywhere(registries, places.values(), memory), look)
+        memory = Memory(registries, places.values())
     names = expected(params["names"], params["hosts"], is_shared=bool(params["registry_url"]))
     claims = _claims(memory, nameable(params, places), names.claims)
-    found = compare(_machines(api), claims, {*places, *names.hosts}, time.time())
+    found = compare(refreshed(machines, look.read), claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
-    found.note_buying([*((host, entry) for _place, host, entry in memory.all()), *memory.beside()])
+    found.note_buying(memory.known())
+    found.note_missing(memory.known(), look, time.time())
     leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
     leases = sorted(ends, key=lambda each: each[:2])
@@ -48,11 +55,11 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     trouble = audit_report.trouble(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
-        "changed": bool(settled.closed),
+        "changed": bool(settled.closed or noted.noted),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
         "lines": audit_report.lines(found, leases),
-        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()]), trouble),
-        "warnings": [*settled.told, *unswept],
+        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings(), *noted.problems]), trouble),
+        "warnings": [*settled.told, *noted.told(), *unswept],
     }
 
 

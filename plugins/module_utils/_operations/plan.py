@@ -29,6 +29,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.machines import refreshed
+from .._provision.missing import Looked
 from .._provision.observing import Observed
 from .._provision.ownership import Claim
 from .._provision.place import Place, place_of
@@ -39,6 +40,7 @@ from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
 from .._registry._protocol import RegistryError
 from ._leases import Sweeps
+from ._looks import everywhere, looked, note
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
@@ -94,13 +96,16 @@ class _Planning:
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [lifetimes.timed(self._case(host, observed, memory), clock) for host in hosts]
-        warnings = late
+        seen = self._looked(cases, observed.account, memory)
+        warnings = [*late, *seen.told({host.host for host in hosts})]
+        if seen.changes_sums:
+            return self.again(warnings, BLANK)
         plans = self._planned(cases, observed.account, memory, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
         if waiting:
             return {**BLANK, "waits": True, **waiting}
         plans = told(plans, self._params)
-        changed = self._noted(cases, memory, clock)
+        changed = any((self._noted(cases, memory, clock), seen.noted))
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else memory)
         answer = self._answer(plans, cases, observed.statuses, clock)
@@ -185,6 +190,22 @@ class _Planning:
             with contextlib.suppress(ApiError):
                 return case.fitting(self._api.offer(case.adopts_offer))
         return case
+
+    def _looked(self, cases: t.Sequence[Case], account: Account, memory: _Known) -> Looked:
+        """Note once what machines are missing, found again or gone, if the account was listed to buy something.
+
+        A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
+        """
+        if any((self._registries.read_only, self._has_looked_again, account.is_unlisted)):
+            return Looked()
+        machines = ownership.machines_in(account.owned)
+        look, known = looked(self._api, self._registries, memory, machines), t.cast(Memory, memory)
+        if ceilings.is_of_account(case.host for case in cases):
+            known = everywhere(self._registries, [case.host.registry for case in cases], memory)
+        found = note(self._api, self._params, known, look, planning.voided(cases))
+        if found.uncounted:
+            raise Failure(f"{found.uncounted} {NOTHING_SENT}", "unavailable")
+        return found
 
     # What is decided
 
@@ -364,7 +385,7 @@ class _Known(Memory):
         """
         known = dict(self.others())
         if any(place.keeps_sums for place, _host in self._planned):
-            return [*(entry.price_per_hour for entry in known.values()), *self.strays()], []
+            return [*(entry.price_that_counts for entry in known.values()), *self.strays()], []
         return ceilings.costs_of_others(facts, known, has_registry=self.keeps)
 
     def billed(self) -> list[Entry]:

@@ -16,14 +16,16 @@ from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
-from .._api.client import SupplyApi
+from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration, sweeping
+from .._provision.missing import Looked
 from .._provision.place import Place, SharedProject, place_of
 from .._provision.reaping import Limits
 from .._provision.standing import Account
 from .._provision.sweeping import Found, Host
 from .._registry._protocol import RegistryError
 from ._leases import Sweeps
+from ._looks import looked, note
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
 from .settle import settle
@@ -49,8 +51,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         raise Failure(f"{error} Nothing was ended.", "invalid") from None
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
-    memory = Memory(registries, places.values())
-    found = _found(api, registries, params, places, memory)
+    memory, machines = Memory(registries, places.values()), api.resources()
+    noted = Looked() if check_mode else note(api, params, memory, looked(api, registries, memory, machines))
+    memory = Memory(registries, places.values()) if noted.noted else memory
+    found = _found(registries, params, places, memory, machines)
     *able, left = sweeping.playable(found.due, found.watched, params["unreadable"])
     (due, odd), (watched, others) = (sweeping.limited(each, params["own"], limits) for each in able)
     if not check_mode:
@@ -58,7 +62,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             registries.pin(each.place, each.host, each.entry)
     kept = found.keeps(dict.fromkeys(places.values()), [*left, *odd])
     trouble = [
-        *(*params["troubles"], *memory.warnings(), *found.trouble, *_unswept(registries, memory)),
+        *(*params["troubles"], *memory.warnings(), *noted.problems, *found.trouble, *_unswept(registries, memory)),
         *(why for _host, why in (*left, *odd, *others)),
     ]
     return {
@@ -73,17 +77,21 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "at": found.clock.here,
         "lines": found.lines(),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
-        "changed": bool(settled.closed),
-        "warnings": list(settled.told),
+        "changed": bool(settled.closed or noted.noted),
+        "warnings": [*settled.told, *noted.told()],
         "reap": {"over": [each.row for each in found.due], "unclaimed": len(found.unclaimed)},
     }
 
 
 def _found(
-    api: SupplyApi, registries: Registries, params: Params, places: t.Mapping[str, Place], memory: Memory
+    registries: Registries,
+    params: Params,
+    places: t.Mapping[str, Place],
+    memory: Memory,
+    machines: t.Sequence[Json],
 ) -> Found:
     by_name = nameable(params, places)
-    account = Account.of([*memory.claims(), *map(named_claim, by_name)], api.resources())
+    account = Account.of([*memory.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
     known = filter(None, (sweeping.of_entry(*each, account, clock, limits) for each in memory.all()))

@@ -17,6 +17,8 @@ from .._text import grouped
 from . import messages, ownership
 from .ending import told_by_name
 from .entry import Entry
+from .missing import Look
+from .missing import rows as missing_rows
 from .ownership import Claim, Machine, Owners, Proof
 from .spending import HOUR, cost, dollars
 
@@ -54,6 +56,7 @@ class Audit:
 
     ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
+    ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -63,6 +66,13 @@ class Audit:
     ending: list[Row] = field(default_factory=list)
     gone: list[Row] = field(default_factory=list)
     buying: list[Row] = field(default_factory=list)
+    missing: list[Row] = field(default_factory=list)
+
+    def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> None:
+        """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
+        self.missing = sorted(missing_rows(entries, look, now), key=lambda row: str(row["host"]))
+        unseen = {each for row in self.missing for each in row["resource_ids"]}
+        self.gone = [row for row in self.gone if row["status"] or row["resource_id"] not in unseen]
 
     def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
         """Show what these hosts have sent, and what shows no machine yet, so that all that counts is visible."""
@@ -115,6 +125,7 @@ class Audit:
             "ending": self.ending,
             "gone": self.gone,
             "buying": self.buying,
+            "missing": self.missing,
             "price_per_hour": {name: _sum(rows) for name, rows in summed.items()},
             "usd": {name: _sum(rows, "usd") for name, rows in summed.items()},
             "unpriced": sum(row["price_per_hour"] is None for row in self.billed),

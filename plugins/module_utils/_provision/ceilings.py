@@ -68,7 +68,7 @@ def account_prices(
     owned, foreign = _parted(machines, set().union(*map(_marks, known)))
     listed = set().union(*map(_marks_of, owned))
     unlisted = [entry for entry in known if entry.offer_id not in buying and not listed & _marks(entry)]
-    prices = [machine["price_per_hour"] for machine in owned] + [entry.price_per_hour for entry in unlisted]
+    prices = [machine["price_per_hour"] for machine in owned] + [entry.price_that_counts for entry in unlisted]
     return AccountPrices(tuple(prices), tuple(machine["price_per_hour"] for machine in foreign))
 
 
@@ -96,10 +96,9 @@ def costs_of_others(
     ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
     registries, by hosts.
     """
-    unseen = [name for name, fact in facts.items() if fact is None]
-    entries = [known[name] for name in unseen if name in known]
-    prices = [number_of(fact) for fact in facts.values() if fact is not None]
-    prices += [entry.price_per_hour if entry.names_purchase else 0.0 for entry in entries]
+    unseen = [name for name, fact in facts.items() if fact is None or (name in known and known[name].is_missing)]
+    prices = [number_of(fact) for name, fact in facts.items() if name not in unseen]
+    prices += [known[name].price_that_counts for name in unseen if name in known]
     return prices, [] if has_registry else [name for name in unseen if name not in known]
 
 
@@ -113,6 +112,11 @@ def in_a_slice(host: Declaration, template: str) -> list[str]:
         "provision_budget": host.budget,
     }
     return [messages.sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
+
+
+def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
+    """Whether any of these has a ceiling of the account, for which all projects count."""
+    return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
 
 
 def of_account(

@@ -26,6 +26,10 @@ REFUSED = "refused"
 # What the offer's status has named as bought, though it was listed before the purchase was sent
 LISTED_BEFORE = "provision_listed_before"
 
+# The two looks that did not find the machines: see `missing`
+MISSING_SINCE = "provision_missing_since"
+MISSING_AT = "provision_missing_at"  # half an hour or more after the first
+
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
 # The same of one that several controllers share: the run that has bought, or that has settled the purchase
@@ -66,6 +70,8 @@ class Entry:
     idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a sweep has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
+    missing_since: str = ""  # when a look did not find its machines
+    missing_at: str = ""  # when a second look did not
 
     @property
     def is_empty(self) -> bool:
@@ -109,6 +115,16 @@ class Entry:
     def names_purchase(self) -> bool:
         """Whether it names what was or may be bought."""
         return not (self.is_empty or self.is_refused)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether two looks did not find its machines, which it keeps: they may be billed."""
+        return bool(self.missing_at and self.resource_ids)
+
+    @property
+    def price_that_counts(self) -> float | None:
+        """USD per hour of its purchase in ceilings per hour, which what is missing does not fill; None if unknown."""
+        return 0.0 if self.is_missing or not self.names_purchase else self.price_per_hour
 
     @property
     def billed(self) -> tuple[t.Any, ...]:
@@ -172,6 +188,8 @@ def read_entry(variables: Variables | None) -> Entry:
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
         listed_before=ids_of(known.get(LISTED_BEFORE)),
+        missing_since=_moment(known.get(MISSING_SINCE)),
+        missing_at=_moment(known.get(MISSING_AT)),
     )
 
 

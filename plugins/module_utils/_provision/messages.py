@@ -133,6 +133,52 @@ def gone_missing(host: str, offer_id: str, ids: t.Iterable[str], what: str, file
     )
 
 
+def missing_first(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A first look did not find the machines of a host."""
+    return (
+        f"{host}: MISSING: the API finds {ids_of(ids)} ({usd(price)}) neither by id nor in its list. The machine may be"
+        " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it"
+        " either, it no longer counts in ceilings per hour."
+    )
+
+
+def missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A second look did not find them either."""
+    return (
+        f"{host}: MISSING for half an hour: {ids_of(ids)} ({usd(price)}). The machine no longer counts in ceilings per"
+        f" hour. It may be billed, so the host keeps it, and nothing else is bought for it. {if_gone(host, ids)}"
+    )
+
+
+def still_missing(host: str, since: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A host that would need a machine, and whose own one is missing."""
+    return (
+        f"The machine of {host} is MISSING since {since}: the API finds {ids_of(ids)} ({usd(price)}) neither by id nor"
+        f" in its list. It may be billed, so nothing else was bought. {if_gone(host, ids)}"
+    )
+
+
+def if_gone(host: str, ids: t.Iterable[str]) -> str:
+    """What to do about a missing machine."""
+    return (
+        "Ask the vendor. If it is gone for certain: compute_index.supply.decommission -e"
+        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}."
+    )
+
+
+def found_again(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """What was missing is found."""
+    return f"{host}: the API finds {ids_of(ids)} again, which was MISSING. Its {usd(price)} count again."
+
+
+def told_gone(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """The API says of the machines of a host that they have ended, and nobody of ours has told them to."""
+    return (
+        f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more,"
+        " and the host is free."
+    )
+
+
 def not_listed(host: str) -> str:
     """The machines of the account cannot be listed."""
     return f"The machines of the account cannot be listed, so {host} may have one already. Nothing was bought."

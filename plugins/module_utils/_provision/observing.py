@@ -50,7 +50,11 @@ def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) ->
     if entry.is_empty:
         return not host.objections
     phase = (status or {}).get("phase")
-    return not entry.resource_ids or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
+    return (
+        not entry.resource_ids
+        or bool(entry.missing_since)
+        or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
+    )
 
 
 def read_by_themselves(hosts: t.Iterable[Declaration], seen: Observed) -> set[str]:

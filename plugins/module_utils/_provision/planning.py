@@ -184,6 +184,11 @@ class Case:
         return self.buys and self.host.budget != UNLIMITED
 
 
+def voided(cases: t.Iterable[Case]) -> set[str]:
+    """The hosts whose entries have come to nothing."""
+    return {case.host.host for case in cases if case.is_void}
+
+
 def stopped(reason: str) -> Standing:
     """That of a host for which a person must decide."""
     return Standing(Kind.STOP, reason=reason)
@@ -305,7 +310,7 @@ def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[floa
         elif case.standing.owns:
             found[case.standing.offer_id] = case.standing.price_per_hour
         elif case.may_be_billed:
-            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price_per_hour)
+            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price_that_counts)
         elif draft.action == STOP:
             found.update({str(each["resource_id"]): each["price_per_hour"] for each in case.standing.machines})
     return found.values()

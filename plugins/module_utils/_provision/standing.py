@@ -83,6 +83,11 @@ class Account:
         return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
 
     @property
+    def is_unlisted(self) -> bool:
+        """Whether the machines were not asked for, or cannot be read."""
+        return self.machines is None
+
+    @property
     def owned(self) -> tuple[Owned, ...]:
         """The machines with their owners; nothing if they cannot be read."""
         return self.machines or ()
@@ -186,6 +191,9 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
         return Standing(Kind.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
+    if entry.is_missing and not account.machines_with(entry.resource_ids):
+        told = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
+        return Standing(Kind.STOP, reason=told)
     found = _registered(host, entry, status or {}, account)
     if found.kind is Kind.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.

@@ -32,6 +32,7 @@ from ._protocol import (
     ReadsOnly,
     RegistryError,
     Variables,
+    as_seen,
 )
 
 try:
@@ -147,7 +148,7 @@ class HostFile:
                 raise Claimed(self._path, before)
             if change.purchase == REFUSED:
                 self._check_free()
-            whole = _merged(before, changes)
+            whole = _merged(before, as_seen(changes))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
                 self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)

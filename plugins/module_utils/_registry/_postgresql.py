@@ -28,7 +28,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
-from .._provision.entry import read_entry
+from .._provision.entry import MISSING_AT, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
@@ -202,18 +202,20 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', 
 WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({_CLUSTER}))
 """
-_PROJECT_SUM = """
+# `Entry.price_that_counts` in SQL: what two looks did not find fills no ceiling per hour. In the ledger it goes on.
+_FOUND = f"(state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '')"
+_PROJECT_SUM = f"""
 SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
 FROM compute_index_supply.purchase
-WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray')
+WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray') AND {_FOUND}
 """
 _ACCOUNTS = """
 SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'ending', 'stray')
 """
-_ACCOUNT_SUM = """
+_ACCOUNT_SUM = f"""
 SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
 FROM compute_index_supply.purchase
-WHERE account = ANY(%(accounts)s) AND state IN ('buying', 'live', 'ending', 'stray')
+WHERE account = ANY(%(accounts)s) AND state IN ('buying', 'live', 'ending', 'stray') AND {_FOUND}
 """
 _MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._provision.clock import Clock
-from .._provision.entry import read_entry
+from .._provision.entry import MISSING_AT, MISSING_SINCE, read_entry
 from .._provision.spending import Bill
 from .._text import same_url
 
@@ -128,6 +128,12 @@ class Registry(t.Protocol):
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
+
+
+def as_seen(changes: Variables) -> Variables:
+    """What is noted of a purchase with its machines: who notes them has just seen them, so none is missing."""
+    ids = read_entry(changes).resource_ids
+    return {**dict.fromkeys((MISSING_SINCE, MISSING_AT)), **changes} if ids else changes
 
 
 def anew(step: t.Callable[[], Decided]) -> Decided:

@@ -35,6 +35,7 @@ from ._protocol import (
     Entries,
     RegistryError,
     Variables,
+    as_seen,
     run_of,
 )
 
@@ -134,7 +135,7 @@ class SharedHost:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
         change = read_entry(changes)
         if change.resource_ids or change.purchase == MADE:
-            return self._made(changes, change)
+            return self._made(as_seen(changes), change)
         if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
         try:

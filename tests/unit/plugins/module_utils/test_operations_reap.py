@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
@@ -36,6 +37,15 @@ class Api:
 
     def resources(self) -> list[Json]:
         return list(self.machines)
+
+    def resource(self, resource_id: str, **_how: Any) -> Json:
+        for each in self.machines:
+            if each["resource_id"] == resource_id:
+                return each
+        raise ApiError("The API answered 404.", "not_found", status_code=404)
+
+    def offer_status(self, _offer_id: str, **_how: Any) -> Json:
+        raise ApiError("The API answered 404.", "not_found", status_code=404)
 
 
 @pytest.fixture(autouse=True)

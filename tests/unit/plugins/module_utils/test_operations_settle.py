@@ -128,7 +128,7 @@ def test_a_machine_that_the_list_omits_is_asked_for_by_its_id(
 ) -> None:
     sent(registry_url)
     bought(queue)
-    queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(), query={"force_refresh": "true"})
+    queue.show(resource())
     audit(True)
     assert state(registry_url) == ("live", [RESOURCE_ID])
 

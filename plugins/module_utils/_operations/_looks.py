@@ -1,0 +1,90 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look for the machines of ours that the account does not list, and note what follows, by `_provision.missing`.
+
+A plan that may buy, a sweep, and an audit that is asked to note it. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from functools import cached_property
+
+from .._ansible.operation import Params
+from .._api.client import SupplyApi
+from .._provision import missing
+from .._provision.entry import Entry, read_entry
+from .._provision.machines import refreshed
+from .._provision.missing import Look, Looked, Noted, Step
+from .._provision.ownership import Machine
+from .._provision.place import Place, SharedProject
+from .._provision.standing import Account
+from .._registry._protocol import Registry, RegistryError, anew
+from ._memory import Memory, leave_out_of_ssh
+from ._registries import Registries
+from ._unlisted import read_by_id
+from .offer_status import offer_statuses
+
+
+def looked(api: SupplyApi, registries: Registries, memory: Memory, machines: t.Collection[Machine]) -> Look:
+    """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
+    known = [entry for _host, entry in memory.known()]
+    at = registries.clock()  # before anything is read by its id
+    return Look.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
+
+
+def everywhere(registries: Registries, places: t.Iterable[Place], memory: Memory) -> Memory:
+    """The memory of all projects of the shared registry, so that what is missing in each may be noted."""
+    beside = dict.fromkeys(SharedProject(project) for project, _entry in memory.elsewhere())
+    return Memory(registries, [*places, *beside]) if beside else memory
+
+
+def note(api: SupplyApi, params: Params, memory: Memory, look: Look, leave: t.Container[str] = ()) -> Looked:
+    """Note what follows from the look, for all hosts of the memory but those to ``leave``."""
+    with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=False)) as registries:
+        noting = _Noting(api, registries, memory, look)
+        for place, host, entry in missing.of_others(memory.all(), leave):
+            noting.note(place, host, entry)
+        return Looked(tuple(noting.noted), tuple(noting.troubles))
+
+
+class _Noting:
+    """What one look notes."""
+
+    def __init__(self, api: SupplyApi, registries: Registries, memory: Memory, look: Look) -> None:
+        self._registries, self._memory, self._look = registries, memory, look
+        self.noted: list[Noted] = []
+        self.troubles: list[tuple[Step, str]] = []
+        entries = (entry for _place, _host, entry in memory.all())
+        self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
+
+    @cached_property
+    def _account(self) -> Account:
+        return Account.of(self._memory.claims(), refreshed(self._look.machines, self._look.read))
+
+    def note(self, place: Place, host: str, entry: Entry) -> None:
+        """Note what follows for one host."""
+        step = self._step(place, host, entry)
+        if step:
+            try:
+                self.noted += missing.noted(host, anew(lambda: self._taken(place, host, entry)), entry)
+            except RegistryError as error:
+                self.troubles.append((step, str(error)))
+
+    def _step(self, place: Place, host: str, entry: Entry) -> Step | None:
+        status = self._statuses.get(entry.offer_id, {})
+        return self._look.step(host, entry, place, status, lambda: self._account)
+
+    def _taken(self, place: Place, host: str, known: Entry) -> Step | None:
+        """The step by the entry as it is now, noted; None if it is about another purchase by now."""
+        registry = t.cast(Registry, self._registries.at(place).host(host))
+        entry = missing.still(known, read_entry(registry.read()))
+        step = self._step(place, host, entry)
+        if step is Step.END:
+            registry.end()
+            leave_out_of_ssh(host, place)
+        elif step:
+            registry.alter(self._look.changes(step, entry, place, registry.now()))
+        return step

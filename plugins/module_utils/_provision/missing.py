@@ -1,0 +1,257 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which machines are missing, and what follows from a look at them.
+
+A machine is *gone* only if its own page says so. It is *missing* if it was there before, and two looks, half an hour
+apart, did not find it: a 404 in the API's own words, a whole list without it, and as many others of ours found by
+their ids. If more than half of ours vanish together, account or address are wrong, and the look proves nothing.
+
+What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`Entry.price_that_counts`).
+Pure. This module util is private to the collection.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from .. import _states
+from . import ending, lease, messages
+from .clock import DATABASE, Clock
+from .ending import Action, Asked, Seen
+from .entry import MISSING_AT, MISSING_SINCE, Entry
+from .ownership import Machine, id_of, offer_of
+from .place import Place
+from .standing import Account, Status
+
+APART = 1800.0  # seconds between the two looks, at least
+_SPARE = 2  # others that are read beside as many as are lacking, since one of them may not be readable just now
+
+Row = dict[str, t.Any]
+
+
+class Sight(enum.Enum):
+    """What a look shows of one machine."""
+
+    FOUND = "found"
+    GONE = "gone"  # by its own page
+    ABSENT = "absent"  # the API knows no page of it, and the list has it not
+    UNKNOWN = "unknown"
+
+
+class Step(enum.Enum):
+    """What follows for the registry entry of a host."""
+
+    FIRST = "first"  # the first look that did not find it
+    SECOND = "second"  # it is missing
+    CLEAR = "clear"  # found again
+    END = "end"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look. ``machines``: the whole list. ``read``: ours by their ids, None for a 404 of the API's own.
+
+    ``is_believed``: whether what it does not find may be missing; ``at``: when it began, by each clock.
+    """
+
+    machines: t.Collection[Machine] = ()
+    read: t.Mapping[str, Machine | None] = field(default_factory=dict)
+    is_believed: bool = False
+    at: Clock = field(default_factory=lambda: Clock(0.0))
+
+    @classmethod
+    def of(
+        cls,
+        entries: t.Iterable[Entry],
+        machines: t.Collection[Machine],
+        read: t.Mapping[str, Machine | None],
+        at: Clock,
+    ) -> Look:
+        """The look for which these were read; ``entries``: all that the registries know."""
+        look, ids = cls(machines, read, at=at), (entry.resource_ids for entry in entries if not entry.is_missing)
+        fresh = {each for own in ids for each in own if look.sight(each) is Sight.ABSENT}
+        others = [each for each in read if look.sight(each) is Sight.FOUND]
+        return replace(look, is_believed=0 < len(fresh) <= len(others))
+
+    @cached_property
+    def _listed(self) -> dict[str, Machine]:
+        return _by_id(self.machines)
+
+    @cached_property
+    def _offers(self) -> set[str]:
+        """The offers of machines that are found. Storage may outlive a machine, and has an owner of its own."""
+        machines = (each for each in self.machines if not _states.is_storage(each.get("resource_type")))
+        return {offer_of(each) for each in machines if self._shows(each)} - {""}
+
+    def _shows(self, machine: Machine) -> bool:
+        newest = self.read.get(id_of(machine), machine)
+        return newest is not None and not _states.is_gone(newest["status"])
+
+    def sight(self, resource_id: str) -> Sight:
+        """What it shows of a machine. That a list calls it gone proves nothing, nor does a 404 if the list has it."""
+        listed = self._listed.get(resource_id)
+        machine = self.read.get(resource_id, listed)
+        if machine is None:
+            is_absent = listed is None and resource_id in self.read
+            return Sight.ABSENT if is_absent else Sight.UNKNOWN
+        if not _states.is_gone(machine["status"]):
+            return Sight.FOUND
+        return Sight.GONE if resource_id in self.read else Sight.UNKNOWN
+
+    def sights(self, entry: Entry) -> set[Sight]:
+        """What it shows of the machines of an entry; a further one of the same purchase is found like its own."""
+        if not entry.resource_ids or entry.held_by:
+            return {Sight.UNKNOWN}
+        shown = {self.sight(each) for each in entry.resource_ids}
+        return shown | ({Sight.FOUND} if entry.offer_id in self._offers else set())
+
+    def asks_about(self, entry: Entry) -> bool:
+        """Whether the status of its offer decides: nothing of it is found, and the entry alone does not say enough."""
+        sights = self.sights(entry)
+        return sights == {Sight.GONE} or (sights <= {Sight.GONE, Sight.ABSENT} and not entry.was_ready)
+
+    def step(
+        self, host: str, entry: Entry, place: Place, status: Status, account: t.Callable[[], Account]
+    ) -> Step | None:
+        """What follows for the entry of a host, None for nothing.
+
+        ``status``: that of its offer where `asks_about`; ``account``: the machines, with what was read, and owners.
+        """
+        sights = self.sights(entry)
+        if Sight.FOUND in sights:
+            return Step.CLEAR if entry.missing_since or entry.missing_at else None
+        if sights == {Sight.GONE}:
+            return Step.END if _is_over(host, entry, status, account()) else None
+        was_there = entry.was_ready or status.get("phase") in (_states.READY, _states.ENDED)
+        if Sight.UNKNOWN in sights or entry.is_missing or not (self.is_believed and was_there):
+            return None
+        return _absent(entry.missing_since, self._began(entry, place))
+
+    def changes(self, step: Step, entry: Entry, place: Place, now: float) -> Row:
+        """What is noted of a step. ``now``: by the registry's clock, later than all that the look has read."""
+        noted: dict[Step, Row] = {
+            Step.FIRST: {MISSING_SINCE: lease.utc(now), MISSING_AT: None},
+            Step.SECOND: {MISSING_AT: lease.utc(self._began(entry, place))},
+            Step.CLEAR: {MISSING_SINCE: None, MISSING_AT: None},
+        }
+        return noted.get(step, {})
+
+    def _began(self, entry: Entry, place: Place) -> float:
+        """When the look began, by the registry's clock."""
+        return self.at.now(DATABASE if place.keeps_sums else entry.clock)
+
+
+def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
+    return {id_of(each): each for each in machines}
+
+
+def _absent(since: str, began: float) -> Step | None:
+    """What follows from a look that did not find a machine. A first one that lies far in the future was no look."""
+    first = lease.moment_of(since)
+    if first is None or first > began + APART:
+        return Step.FIRST
+    return Step.SECOND if began - first >= APART else None
+
+
+def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
+    """The ids to read: what the list lacks or calls gone; if it lacks any, also others, which show that it is ours."""
+    ours, listed = {each for entry in entries for each in entry.resource_ids}, _by_id(machines)
+    lacking = ours - listed.keys()
+    live = sorted(each for each in ours - lacking if not _states.is_gone(listed[each]["status"]))
+    others = live[: len(lacking) + _SPARE] if lacking else []
+    return ours.difference(live).union(others)
+
+
+def of_others(
+    entries: t.Iterable[tuple[Place, str, Entry]], hosts: t.Container[str]
+) -> t.Iterator[tuple[Place, str, Entry]]:
+    """The entries of other hosts than these."""
+    return (each for each in entries if each[1] not in hosts)
+
+
+def still(known: Entry, now: Entry) -> Entry:
+    """The entry as it is now, if it is about the same purchase as before; else one that says nothing."""
+    return now if now.is_same(known) else Entry()
+
+
+def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
+    """Whether a purchase is over, of which all machines were told to be gone: by the rule of every other end.
+
+    ``account``: with what was read by ids. An offer whose status cannot be read now may bring more machines.
+    """
+    asked = Asked(host, entry.name or host, entry)
+    found = ending.end(asked, Seen(account, {entry.offer_id: status}))
+    is_certain = found.action is Action.FORGET and not (found.forgotten or found.pending)
+    return is_certain and not status.get("transient_error") and set(found.gone) == set(entry.resource_ids)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What was noted of a host, with a sentence about it."""
+
+    host: str
+    step: Step
+    said: str
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of a look. ``troubles``: steps that could not be noted, each with the reason."""
+
+    noted: tuple[Noted, ...] = ()
+    troubles: tuple[tuple[Step, str], ...] = ()
+
+    @property
+    def problems(self) -> list[str]:
+        """Why something could not be noted."""
+        return [said for _step, said in self.troubles]
+
+    @property
+    def uncounted(self) -> str:
+        """Why it could not be noted that machines are found again, so that ceilings do not count them; empty if so."""
+        return " ".join(said for step, said in self.troubles if step is Step.CLEAR)
+
+    @property
+    def changes_sums(self) -> bool:
+        """Whether ceilings count something else now."""
+        return any(each.step is not Step.FIRST for each in self.noted)
+
+    def told(self, hosts: t.Container[str] | None = None) -> list[str]:
+        """The sentences about these hosts, or about all."""
+        return [each.said for each in self.noted if hosts is None or each.host in hosts]
+
+
+def noted(host: str, step: Step | None, entry: Entry) -> list[Noted]:
+    """What was noted of a host, if anything."""
+    tell = {
+        Step.FIRST: messages.missing_first,
+        Step.SECOND: messages.missing_second,
+        Step.CLEAR: messages.found_again,
+        Step.END: messages.told_gone,
+    }
+    return [Noted(host, step, tell[step](host, entry.resource_ids, entry.price_per_hour))] if step else []
+
+
+def rows(entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> list[Row]:
+    """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
+    shown = ((host, entry, look.sights(entry)) for host, entry in entries if entry.resource_ids)
+    return [
+        row_of(host, entry, lease.utc(now))
+        for host, entry, sights in shown
+        if Sight.FOUND not in sights and sights != {Sight.GONE}
+    ]
+
+
+def row_of(host: str, entry: Entry, since: str = "") -> Row:
+    """A host whose machines are missing. ``since``: if no look was noted."""
+    return {
+        "host": host,
+        "since": entry.missing_since or since,
+        "price_per_hour": entry.price_per_hour,
+        "counts": not entry.is_missing,
+        "resource_ids": list(entry.resource_ids),
+    }

@@ -1,0 +1,222 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows from a look at machines that the account does not list: the rule, case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
+    account_prices,
+    costs_of_others,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MISSING_AT,
+    MISSING_SINCE,
+    Entry,
+    read_entry,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
+    APART,
+    Look,
+    Step,
+    rows,
+    to_read,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+
+from provision_samples import made_entry
+
+Json = dict[str, Any]
+NOW = 1_800_000_000.0
+FOLDER = Folder("/inventory/host_vars")
+ADDRESS = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+
+
+def machine(key: str, status: str | None = "running", **fields: Any) -> Json:
+    known = {"resource_id": key, "offer_id": f"o-{key}", "name": key, "status": status, "price_per_hour": 2.0}
+    return {**known, "created_at": None, **fields}
+
+
+def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **more: Any) -> Entry:
+    """The entry of a host that owns these machines; ``since``, ``at``: how many seconds ago looks did not find them."""
+    looks = {name: utc(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None}
+    known = {**made_entry(keys[0]), "provision_resource_ids": list(keys), **looks, **more}
+    return read_entry({**known, "provision_instances": [ADDRESS]} if ready else known)
+
+
+def look(
+    own: Entry, *listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None
+) -> Look:
+    """A look at the entry beside so many others that are found."""
+    beside = [machine(f"other-{number}") for number in range(others)]
+    known = [own, *(entry(each["resource_id"]) for each in beside)]
+    found = {each["resource_id"]: each for each in beside}
+    return Look.of(known, [*beside, *listed], {**found, **read}, clock or Clock(NOW))
+
+
+def step_of(own: Entry, seen: Look, phase: str | None = None, **status: Any) -> Step | None:
+    def account() -> Account:
+        return Account.of([noted_claim("gpu-1", own)], [each for each in seen.read.values() if each])
+
+    return seen.step("gpu-1", own, FOLDER, {"phase": phase, **status}, account)
+
+
+ABSENT: Json = {"r": None}
+GONE: Json = {"r": machine("r", "deleted")}
+TABLE: list[Any] = [
+    pytest.param(entry("r"), {"read": ABSENT}, None, Step.FIRST, id="not found"),
+    pytest.param(entry("r", since=APART), {"read": ABSENT}, None, Step.SECOND, id="again, half an hour later"),
+    pytest.param(entry("r", since=APART - 1), {"read": ABSENT}, None, None, id="again, a second earlier"),
+    pytest.param(entry("r", since=-10), {"read": ABSENT}, None, None, id="another run has looked just now"),
+    pytest.param(entry("r", since=-APART - 60), {"read": ABSENT}, None, Step.FIRST, id="a first look in the future"),
+    pytest.param(entry("r", **{MISSING_SINCE: "soon"}), {"read": ABSENT}, None, Step.FIRST, id="an odd first look"),
+    pytest.param(entry("r", since=9e6), {"read": ABSENT}, None, Step.SECOND, id="again, months later"),
+    pytest.param(entry("r", since=9e3, at=7e3), {"read": ABSENT}, None, None, id="missing already"),
+    # Which looks prove something
+    pytest.param(entry("r"), {"read": ABSENT, "others": 0}, None, None, id="no other machine is found"),
+    pytest.param(entry("r", since=9e3), {"read": ABSENT, "others": 0}, None, None, id="nor at the second look"),
+    pytest.param(entry("r", "s"), {"read": {"r": None, "s": None}}, None, None, id="two vanish beside one"),
+    pytest.param(entry("r", "s"), {"read": {"r": None, "s": None}, "others": 2}, None, Step.FIRST, id="beside two"),
+    pytest.param(entry("r"), {"listed": [machine("r")], "read": ABSENT}, None, None, id="the list has it, no page has"),
+    pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": ABSENT}, None, None, id="the list ends it"),
+    pytest.param(entry("r"), {"read": {}}, None, None, id="its page cannot be read"),
+    pytest.param(entry("r", "s"), {"read": {"r": None}, "others": 5}, None, None, id="one of two cannot be read"),
+    pytest.param(entry("r", "s"), {"read": {"r": None, "s": machine("s")}}, None, None, id="one of two is found"),
+    # Whether it was ever there
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "going_on", None, id="never seen, on its way"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, None, None, id="never seen, of an unknown offer"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "failed", None, id="never seen, of a failed offer"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "ready", Step.FIRST, id="its offer calls it ready"),
+    pytest.param(entry("r"), {"read": ABSENT}, "going_on", Step.FIRST, id="it was ready once, whatever its offer says"),
+    # Found again
+    pytest.param(entry("r", since=9e3), {"listed": [machine("r")], "read": {}}, None, Step.CLEAR, id="listed again"),
+    pytest.param(entry("r", since=9e3, at=7e3), {"read": {"r": machine("r")}}, None, Step.CLEAR, id="found by its id"),
+    pytest.param(
+        entry("r", since=9e3, at=7e3), {"read": {"r": machine("r", "deleting")}}, None, Step.CLEAR, id="found ending"
+    ),
+    pytest.param(
+        entry("r", since=9e3, at=7e3),
+        {"listed": [machine("s", offer_id="o-r")], "read": ABSENT},
+        None,
+        Step.CLEAR,
+        id="another machine of its purchase is found",
+    ),
+    pytest.param(
+        entry("r"),
+        {"listed": [machine("s", offer_id="o-r", resource_type="block_storage")], "read": ABSENT},
+        None,
+        Step.FIRST,
+        id="storage of its purchase is no machine",
+    ),
+    pytest.param(entry("r"), {"listed": [machine("r")], "read": {}}, None, None, id="nothing is to be cleared"),
+    # Told gone
+    pytest.param(entry("r"), {"read": GONE}, "ended", Step.END, id="told to be gone"),
+    pytest.param(entry("r", since=9e3, at=7e3), {"read": GONE}, None, Step.END, id="told after all"),
+    pytest.param(entry("r"), {"read": GONE, "others": 0}, None, Step.END, id="told, the only one"),
+    pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": {}}, None, None, id="only the list says so"),
+    pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="more of its purchase may come"),
+    pytest.param(entry("r", "s"), {"read": {**GONE, "s": None}, "others": 2}, None, Step.FIRST, id="one told, one not"),
+    pytest.param(
+        entry("r"), {"read": {"r": machine("r", "deleted", offer_id="other")}}, None, None, id="one of another purchase"
+    ),
+]
+
+
+@pytest.mark.parametrize(("own", "seen", "phase", "expected"), TABLE)
+def test_what_follows_from_a_look(own: Entry, seen: Json, phase: str | None, expected: Step | None) -> None:
+    how = dict(seen)
+    assert step_of(own, look(own, *how.pop("listed", ()), **how), phase) is expected
+
+
+def test_an_offer_whose_status_cannot_be_read_may_bring_more() -> None:
+    own = entry("r")
+    assert step_of(own, look(own, read=GONE), transient_error=True) is None
+
+
+def test_what_another_run_is_buying_is_left_to_it() -> None:
+    own = entry("r", since=9e3, provision_held_by="alice")
+    assert step_of(own, look(own, machine("r"), read={})) is None
+
+
+@pytest.mark.parametrize(
+    ("fresh", "missing", "found", "believed"),
+    [(1, 0, 1, True), (1, 0, 0, False), (2, 0, 1, False), (5, 0, 5, True), (6, 0, 5, False), (1, 9, 1, True)],
+)
+def test_more_than_half_never_vanish_together(fresh: int, missing: int, found: int, believed: bool) -> None:
+    """What is missing already says nothing of this look."""
+    lost = [entry(f"r-{number}") for number in range(fresh)]
+    known = [*lost, *(entry(f"m-{number}", since=9e3, at=7e3) for number in range(missing))]
+    read = dict.fromkeys((each for one in known for each in one.resource_ids), None)
+    others = [machine(f"other-{number}") for number in range(found)]
+    listed = {each["resource_id"]: each for each in others}
+    known += [entry(each) for each in listed]
+    assert Look.of(known, others, {**read, **listed}, Clock(NOW)).is_believed is believed
+
+
+def test_as_many_others_are_read_as_are_lacking() -> None:
+    known = [entry(f"r-{number}") for number in range(20)]
+    listed = [machine(f"r-{number}") for number in range(3, 20)]
+    assert to_read(known, [*listed, machine("r-0")]) >= {"r-1", "r-2"}
+    ids = to_read(known, listed)
+    assert ids >= {"r-0", "r-1", "r-2"} and len(ids) == 3 + 3 + 2
+    # If nothing is lacking, nothing is read.
+    assert to_read(known[3:], listed) == set()
+    # What the list calls gone says so itself, or not.
+    assert to_read(known[3:], [machine("r-3", "deleted"), *listed[1:]]) == {"r-3"}
+
+
+def test_the_clock_of_the_registry_decides() -> None:
+    """The computer's clock has moved by an hour; neither the API's nor the database's has."""
+    clock = Clock(NOW + 3600, api=NOW, database=NOW)
+    own = entry("r", since=APART - 60, provision_clock="api")
+    seen = look(own, read=ABSENT, clock=clock)
+    for place in (FOLDER, SharedProject("blue")):
+        assert seen.step("gpu-1", own, place, {}, Account) is None
+    here = entry("r", since=APART - 60)
+    assert look(here, read=ABSENT, clock=clock).step("gpu-1", here, FOLDER, {}, Account) is Step.SECOND
+
+
+def test_the_second_moment_is_that_at_which_the_look_began() -> None:
+    own = entry("r", since=9e3)
+    seen = look(own, read=ABSENT)
+    assert seen.changes(Step.FIRST, own, FOLDER, NOW + 50) == {MISSING_SINCE: utc(NOW + 50), MISSING_AT: None}
+    assert seen.changes(Step.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc(NOW)}
+    assert seen.changes(Step.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
+
+
+def test_what_is_missing_fills_no_ceiling_and_keeps_its_price() -> None:
+    own, gone = entry("r"), entry("s", since=9e3, at=7e3)
+    once = entry("t", since=9e3)
+    assert [each.price_that_counts for each in (own, gone, once)] == [2.0, 0.0, 2.0]
+    assert gone.price_per_hour == 2.0 and gone.may_have_bought
+    assert sum(filter(None, account_prices([], [own, gone, once], ()).registered)) == 4.0
+    # Found again, it counts, whatever is noted.
+    assert sum(filter(None, account_prices([machine("s")], [own, gone, once], ()).registered)) == 6.0
+    assert costs_of_others({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True) == (
+        [2.0, 0, 0],
+        [],
+    )
+
+
+def test_entries_of_earlier_versions_say_nothing_of_it() -> None:
+    assert not read_entry(made_entry("r")).is_missing and read_entry(made_entry("r")).missing_since == ""
+
+
+def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
+    lost, second, back = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
+    told = entry("u")
+    read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
+    seen = Look.of([lost, second, back, told], [], read, Clock(NOW))
+    shown = rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
+    assert [(row["host"], row["since"], row["counts"]) for row in shown] == [
+        ("gpu-1", utc(NOW), True),
+        ("gpu-2", utc(NOW - 9e3), False),
+    ]
