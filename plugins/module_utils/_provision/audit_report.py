@@ -10,6 +10,7 @@ import typing as t
 from .._wording import age, amount, narrow_table, table
 from . import messages
 from .auditing import Audit, Row
+from .missing_report import missing_lines
 from .spending import HOUR, MILLION, cents
 
 Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
@@ -20,14 +21,6 @@ _NAMED = {"name": "name", **_RUNS}
 _ENDING = {"host or name": "who", **_RUNS}
 _GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
-_UNFOUND = {"host": "host", "since": "since", "USD/h": "price_per_hour", "counts": "counted", "resource": "shown"}
-_MISSING = "MISSING: the API does not find it; it may be billed, and its host keeps it"
-_MISSING_ADVICE = (
-    "Ask the vendor. If one is gone for certain: compute_index.supply.decommission",
-    "with -e decommission_hosts=<host> -e decommission_forget=<resource>.",
-    "After two looks, half an hour apart (provision, reap, audit with -e",
-    "audit_settle=true), it does not count in ceilings per hour.",
-)
 _BUYING = "BUYING: it counts, and no machine of it is known yet"
 _LEASES = 10  # that are shown
 WIDTH = 80
@@ -48,7 +41,7 @@ def _of_machines(found: Audit) -> list[str]:
         ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
     ]
     lines = [line for section in sections for line in _section(*section)]
-    lines += _of_missing(found.missing)
+    lines += missing_lines(found.missing)
     if found.buying:
         lines += [_BUYING, *narrow_table(found.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
     published = found.published
@@ -61,13 +54,6 @@ def _of_machines(found: Audit) -> list[str]:
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far, by age and price: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
-
-
-def _of_missing(rows: t.Sequence[Row]) -> list[str]:
-    """What is not found, and what to do about it."""
-    words = {True: "yes", False: "no"}
-    shown = [{**row, "counted": words[row["counts"]], "shown": row["resource_ids"]} for row in rows]
-    return [_MISSING, *narrow_table(shown, _UNFOUND, WIDTH, ["host"]), *_MISSING_ADVICE, ""] if rows else []
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:

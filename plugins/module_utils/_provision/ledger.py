@@ -54,6 +54,8 @@ class Facts(t.NamedTuple):
     project: str = ""
     journaled_at: str = ""
     ends_at: str = ""
+    missing_since: str = ""
+    is_missing: bool = False
 
 
 class Line(t.NamedTuple):
@@ -244,6 +246,8 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         why=end.why,
         ends_at=seconds_of(held.entry.ends_at),
         registered=any((end.event, held.event, host in broken)),
+        missing_since=held.entry.missing_since,
+        is_missing=held.entry.is_missing,
     )
 
 

@@ -43,7 +43,8 @@ class Bill(t.NamedTuple):
 
     Moments are seconds since the epoch. ``begin``: when it was about to be sent, None if nobody noted it; ``end``:
     when its end was confirmed, None if it may still run; ``ends_at``: when it is to end. ``registered``: False if
-    neither an end was noted, nor has the registry an entry of it any more.
+    neither an end was noted, nor has the registry an entry of it any more. ``missing_since``: when a first look did
+    not find it; ``is_missing``: whether a second one did not either, so that it counts in no ceiling per hour.
     """
 
     project: str
@@ -57,6 +58,8 @@ class Bill(t.NamedTuple):
     why: str = ""
     ends_at: float | None = None
     registered: bool = True
+    missing_since: str = ""
+    is_missing: bool = False
 
     @property
     def label(self) -> str:
@@ -143,6 +146,8 @@ class Spending:
             "until": utc(self.now),
             "usd": dollars(self.total),
             "price_per_hour": self.runs.total,
+            "price_per_hour_without_missing": self.runs_found.total,
+            "missing": self.missing,
             "unknown": len(self.unknown),
             "hosts": {name: _row(row) for name, row in self.hosts.items()},
             "groups": {name: _row(row) for name, row in self.groups.items()},
@@ -151,6 +156,26 @@ class Spending:
             "purchases": self._newest,
             "purchases_left_out": len(self.bills) - len(self._newest),
         }
+
+    @property
+    def runs_found(self) -> Sum:
+        """USD per hour of what may be billed and is not missing."""
+        return add_up([0.0, *(bill.price_per_hour for bill in self.bills if bill.runs and not bill.is_missing)])
+
+    @property
+    def missing(self) -> list[dict[str, t.Any]]:
+        """What looks did not find, as an audit shows it."""
+        return [
+            {
+                "host": bill.label,
+                "since": bill.missing_since,
+                "price_per_hour": bill.price_per_hour,
+                "counts": not bill.is_missing,
+                "resource_ids": list(bill.resource_ids),
+            }
+            for bill in self.bills
+            if bill.runs and bill.missing_since
+        ]
 
     @cached_property
     def _newest(self) -> list[dict[str, t.Any]]:

@@ -10,6 +10,7 @@ import typing as t
 from .._wording import LINE, amount, narrow_table, table
 from . import messages
 from .lease import said
+from .missing_report import missing_lines
 from .spending import HOUR, Spending, Spent, cents
 from .sums import Sum
 
@@ -40,7 +41,9 @@ def lines(found: Spending) -> list[str]:
         told += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(found.days) > DAYS:
         told += [f"The last {DAYS} of {len(found.days)} days; the result has all of them.", ""]
-    return [*told, f"USD in total: {amount(cents(found.total))}; now {_per_hour(found.runs)} per hour"]
+    told += missing_lines(found.missing)
+    without = f", {_per_hour(found.runs_found)} without what is missing" if found.missing else ""
+    return [*told, f"USD in total: {amount(cents(found.total))}; now {_per_hour(found.runs)} per hour{without}"]
 
 
 def _row(row: Spent) -> dict[str, t.Any]:

@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MADE,
+    MISSING_AT,
+    MISSING_SINCE,
     REFUSED,
     SENT,
     read_entry,
@@ -112,6 +114,20 @@ def test_a_claim_is_there_for_the_next_run(run: Runs) -> None:
     )
     assert entry["provision_resource_name"] == "gpu-1"
     assert entry["provision_journaled_at"] == claimed["provision_journaled_at"]
+
+
+def test_who_notes_machines_has_seen_them(run: Runs) -> None:
+    """So a look that did not find them is over, also if the host has got others meanwhile."""
+    marks = {MISSING_SINCE: "2026-01-31T12:00:00Z", MISSING_AT: "2026-01-31T13:00:00Z"}
+    store = run()
+    store.claim(journal())
+    store.note(made(RESOURCE_ID))
+    store.alter(marks)
+    assert read_entry(kept(run)).is_missing
+    store.note({"provision_verified": True})
+    assert read_entry(kept(run)).is_missing
+    store.note(made(SECOND_RESOURCE_ID))
+    assert not kept(run).keys() & marks.keys()
 
 
 def test_hosts_are_apart(run: Runs) -> None:

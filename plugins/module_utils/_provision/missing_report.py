@@ -1,0 +1,35 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What reports tell people of missing machines. This module util is private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._wording import LINE, narrow_table
+
+_COLUMNS = {"host": "host", "since (UTC)": "noted", "USD/h": "price_per_hour", "resource": "resource_ids"}
+# By whether it counts in ceilings per hour
+_TITLES = {
+    True: "MISSING: the API does not find it. It may be billed, and it counts",
+    False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
+}
+_ADVICE = (
+    "Ask the vendor. Two looks that do not find it, half an hour apart",
+    "(provision, reap, or audit with -e audit_settle=true), take it out of",
+    "ceilings per hour. Its host keeps it, until a person is certain:",
+    "compute_index.supply.decommission",
+    "  -e decommission_hosts=<host> -e decommission_forget=<resource>",
+)
+
+
+def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """What is not found, since when, whether it counts in ceilings per hour, and what to do about it."""
+    lines = [line for counts in (True, False) for line in _section([row for row in rows if row["counts"] is counts])]
+    return [*lines, *_ADVICE, ""] if lines else []
+
+
+def _section(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    shown = [{**row, "noted": str(row["since"])[5:16].replace("T", " ")} for row in rows]
+    return [_TITLES[rows[0]["counts"]], *narrow_table(shown, _COLUMNS, LINE, ["host", "resource"])] if rows else []

@@ -1,0 +1,346 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines that vanish: what plans, sweeps and audits note of them, with both stores, and the simulated API by HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MISSING_AT,
+    MISSING_SINCE,
+    Entry,
+    read_entry,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    Ceilings,
+    Database,
+    Purchase,
+    TooDear,
+)
+
+import postgresql
+from provision_samples import raw
+
+if TYPE_CHECKING:
+    from simulator import Simulator
+
+Json = dict[str, Any]
+_AGE = """
+UPDATE compute_index_supply.purchase SET note = note || jsonb_build_object(%(name)s::text, to_char(
+    ((note->>%(name)s)::timestamptz - make_interval(secs => %(seconds)s)) AT TIME ZONE 'UTC',
+    'YYYY-MM-DD"T"HH24:MI:SS"Z"')) WHERE note ? %(name)s
+"""
+HOST: Json = {
+    **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
+    **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    "known": {},
+}
+
+
+class Registered:
+    """The registry of some hosts, as files or in PostgreSQL, with the time of its looks in the test's hands."""
+
+    def __init__(self, folder: Path, url: str | None, api_url: str) -> None:
+        self.folder, self.url = folder, url
+        self.params = {"registry_url": url, "api_url": api_url}
+        self.place: Place = SharedProject() if url else Folder(str(folder))
+
+    def open(self) -> Registries:
+        return Registries.of(self.params, read_only=False)
+
+    def buy(self, host: str, machine: Json, *, ready: bool = True) -> None:
+        """Let a host own a machine, as a run of the role has noted it."""
+        price = {"provision_price_per_hour": machine["price_per_hour"]}
+        known = {"provision_procured_offer_id": machine["offer_id"], **price, "provision_resource_name": host}
+        connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+        with closing(self.open()) as registries:
+            registry = registries.at(self.place).host(host)
+            assert registry is not None
+            registry.read()
+            sent = {**known, "provision_journaled_at": utc(1e9), "provision_purchase": "sent"}
+            registry.claim(sent)
+            bought = {"provision_resource_ids": [machine["resource_id"]], "provision_purchase": "made"}
+            registry.note({**known, **bought, **({"provision_instances": [connection]} if ready else {})})
+            registry.close()
+
+    def entries(self) -> dict[str, Entry]:
+        with closing(self.open()) as registries:
+            return {host: read_entry(found) for host, found in registries.at(self.place).entries().hosts.items()}
+
+    def all(self) -> Any:
+        """All that is on record, to see whether anything was written."""
+        if self.url:
+            return postgresql.execute(self.url, "SELECT * FROM compute_index_supply.purchase ORDER BY claimed_at")
+        return {path: path.read_text() for path in self.folder.rglob("*") if path.is_file()}
+
+    def age(self, seconds: float) -> None:
+        """Let all looks be so many seconds older."""
+        for name in (MISSING_SINCE, MISSING_AT):
+            if self.url:
+                postgresql.execute(self.url, _AGE, {"name": name, "seconds": seconds})
+        for path in self.folder.rglob("compute_index_supply.yml"):
+            known = yaml.safe_load(path.read_text())
+            for name in (MISSING_SINCE, MISSING_AT):
+                if name in known:
+                    known[name] = utc((seconds_of(known[name]) or 0.0) - seconds)
+            path.write_text(yaml.safe_dump(known))
+
+    def bills(self) -> dict[str, bool]:
+        """The hosts of the ledger, and whether what they have bought runs."""
+        with closing(self.open()) as registries:
+            return {bill.host: bill.runs for bill in registries.ledger([self.place]).bills}
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    pytest.importorskip("uvicorn")  # ansible-test units installs only tests/unit/requirements.txt
+    from simulator import Settings, Simulator
+
+    with Simulator(Settings(), []) as running:
+        yield running
+
+
+class Fleet:
+    """Four hosts with machines at the simulator, and what is done about them."""
+
+    def __init__(self, simulator: Simulator, registered: Registered, perform: Callable[..., Json]) -> None:
+        self.api, self.registered, self._perform = simulator, registered, perform
+        simulator.hide()
+        machines = simulator.populate(4)
+        self.ids = {f"gpu-{number}": each.resource_id for number, each in enumerate(machines)}
+        self.price = 0.0
+        for host, each in zip(self.ids, machines, strict=True):
+            price = each.purchase.offer.total_price(each.purchase.offer.fresh_price) or 0.0
+            self.price += price
+            offer_id = each.purchase.offer_id
+            registered.buy(host, {"resource_id": each.resource_id, "offer_id": offer_id, "price_per_hour": price})
+
+    def _do(self, operation: Any, step: str, check_mode: bool = False, **params: Any) -> Json:
+        url = self.registered.url
+        common = {"api_url": self.api.url, "api_token": self.api.settings.token, "registry_url": url, "here": "/"}
+        if "hosts" not in params:
+            params["hosts"] = [{**HOST, "registry_dir": None if url else str(self.registered.folder)}]
+        return self._perform(operation, check_mode, step=step, **common, **params)
+
+    def reap(self, check_mode: bool = False) -> Json:
+        return self._do(REAP, "reap", check_mode)
+
+    def audit(self, settle: bool = False, check_mode: bool = False) -> Json:
+        return self._do(AUDIT, "audit", check_mode, settle=settle)
+
+    def spend(self) -> Json:
+        return self._do(SPEND, "spend")
+
+    def plan(self, *hosts: str, check_mode: bool = False, quote: bool = False, **fields: Any) -> list[Json]:
+        """The plans of these hosts, each with an offer of its own to buy."""
+        folder = None if self.registered.url else str(self.registered.folder)
+        declared = []
+        for number, host in enumerate(hosts or ["gpu-new"]):
+            offer = self.api.add_offer(gpu_price_per_hour=1.0)
+            how = {"offer_id": offer.offer_id, "spec": {}, "registry_dir": folder, **fields}
+            declared.append(raw(host=host, name=host, id=str(number), **how))
+        return list(
+            self._do(PLAN, "plan", check_mode, hosts=declared, ids=[each["id"] for each in declared], quote=quote)[
+                "plans"
+            ]
+        )
+
+    def marks(self, host: str) -> tuple[bool, bool]:
+        entry = self.registered.entries()[host]
+        return bool(entry.missing_since), entry.is_missing
+
+
+@pytest.fixture(params=["files", "postgresql"])
+def fleet(
+    request: pytest.FixtureRequest, simulator: Simulator, perform: Callable[..., Json], tmp_path: Path
+) -> Iterator[Fleet]:
+    url = request.getfixturevalue("registry_url") if request.param == "postgresql" else None
+    folder = tmp_path / "host_vars"
+    folder.mkdir()
+    yield Fleet(simulator, Registered(folder, url, simulator.url), perform)
+    for each in simulator.resources.values():
+        each.deleted_at = each.deleting_at = simulator.market.clock() - timedelta(seconds=1)
+
+
+LOOKS: list[Callable[[Fleet], Any]] = [Fleet.reap, lambda fleet: fleet.audit(settle=True), Fleet.plan]
+LOOKING = pytest.mark.parametrize("look", LOOKS, ids=["reap", "audit_settle", "plan"])
+
+
+@LOOKING
+def test_two_looks_half_an_hour_apart_make_a_machine_missing(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    look(fleet)
+    assert fleet.marks("gpu-1") == (True, False)
+    for wait in (0, 1700):
+        fleet.registered.age(wait)
+        look(fleet)
+        assert fleet.marks("gpu-1") == (True, False), wait
+    fleet.registered.age(120)
+    look(fleet)
+    assert fleet.marks("gpu-1") == (True, True)
+    # Its host keeps it, the ledger goes on, and the others are as they were.
+    assert fleet.registered.entries()["gpu-1"].resource_ids == (fleet.ids["gpu-1"],)
+    assert fleet.registered.bills() == dict.fromkeys(fleet.ids, True)
+    assert [fleet.marks(host) for host in fleet.ids if host != "gpu-1"] == [(False, False)] * 3
+    fleet.api.hide()
+    look(fleet)
+    assert fleet.marks("gpu-1") == (False, False)
+
+
+@LOOKING
+def test_what_was_told_to_be_gone_needs_no_person(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+    fleet.api.vanish(fleet.ids["gpu-1"])
+    look(fleet)
+    assert fleet.registered.entries().keys() == {"gpu-0", "gpu-2", "gpu-3"}
+    assert fleet.registered.bills() == {"gpu-0": True, "gpu-1": False, "gpu-2": True, "gpu-3": True}
+
+
+@LOOKING
+@pytest.mark.parametrize("lost", [3, 4])
+def test_if_more_than_half_vanish_nothing_is_noted(fleet: Fleet, look: Callable[[Fleet], Any], lost: int) -> None:
+    """The token is another account's, or the address another API's."""
+    fleet.api.hide(*list(fleet.ids.values())[:lost])
+    for _look in range(2):
+        look(fleet)
+        assert [fleet.marks(host) for host in fleet.ids] == [(False, False)] * 4
+        fleet.registered.age(3600)
+
+
+READS: list[Callable[[Fleet], Any]] = [
+    lambda fleet: fleet.audit(),
+    lambda fleet: fleet.audit(settle=True, check_mode=True),
+    lambda fleet: fleet.reap(check_mode=True),
+    lambda fleet: fleet.plan(quote=True),
+    lambda fleet: fleet.plan(check_mode=True),
+    Fleet.spend,
+]
+
+
+def test_who_only_reads_writes_nothing_whatever_has_vanished(fleet: Fleet) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    fleet.reap()
+    fleet.registered.age(3600)
+    fleet.api.vanish(fleet.ids["gpu-2"])
+    before = fleet.registered.all()
+    for read in READS:
+        read(fleet)
+        assert fleet.registered.all() == before
+    fleet.api.hide()
+    for read in READS:
+        read(fleet)
+        assert fleet.registered.all() == before
+
+
+def missing(fleet: Fleet, host: str) -> None:
+    """Let the host's machine be missing."""
+    fleet.api.hide(fleet.ids[host])
+    fleet.reap()
+    fleet.registered.age(1860)
+    fleet.reap()
+    assert fleet.marks(host) == (True, True)
+
+
+def test_nothing_else_is_bought_for_a_host_whose_machine_is_missing(fleet: Fleet) -> None:
+    missing(fleet, "gpu-1")
+    for quote in (True, False):
+        (plan,) = fleet.plan("gpu-1", quote=quote)
+        assert plan["action"] == "stop" and "MISSING since" in plan["refusal"], plan
+        assert f"decommission_hosts=gpu-1 -e decommission_forget={fleet.ids['gpu-1']}" in plan["refusal"]
+    assert fleet.marks("gpu-1") == (True, True)
+    fleet.api.hide()
+    assert fleet.plan("gpu-1") == [] or fleet.plan("gpu-1")[0]["action"] in ("keep", "wait")
+
+
+def test_an_account_without_the_missing_machine_has_room_until_that_comes_back(fleet: Fleet) -> None:
+    """For three of four and a new one; in plans, and in SQL under the gate."""
+    ceiling = {"max_account_price_per_hour": fleet.price + 0.5, "max_price_per_hour": 2}
+    assert fleet.plan(**ceiling)[0]["action"] == "stop"
+    missing(fleet, "gpu-1")
+    assert fleet.plan(**ceiling)[0]["action"] == "buy"
+    if url := fleet.registered.url:
+        assert _claims(url, fleet.api.url, fleet.price + 0.5) == ["project", "account"]
+    fleet.api.hide()
+    assert fleet.plan(**ceiling)[0]["action"] == "stop"
+    if url:
+        assert _claims(url, fleet.api.url, fleet.price + 0.5) == []
+
+
+def _claims(url: str, account: str, ceiling: float) -> list[str]:
+    """Which of the two ceilings (USD per hour) let a purchase of 1.00 pass; nothing of it stays."""
+    passed = []
+    database = Database(url, {"host": "h", "user": "u", "run": str(uuid.uuid4())})
+    for name, limits in (("project", Ceilings(ceiling, None)), ("account", Ceilings(None, ceiling))):
+        wanted = Purchase(str(uuid.uuid4()), "default", "gpu-x", account, str(uuid.uuid4()), 1.0)
+        try:
+            row = database.claim(wanted, limits)
+        except TooDear:
+            continue
+        database.void(row, "a test", {})
+        passed.append(name)
+    return passed
+
+
+def test_audit_and_spend_show_what_is_missing_and_what_to_do(fleet: Fleet) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    found = fleet.audit()
+    (row,) = found["audit"]["missing"]
+    assert (row["host"], row["counts"], row["resource_ids"]) == ("gpu-1", True, [fleet.ids["gpu-1"]])
+    assert found["audit"]["gone"] == [] and found["changed"] is False
+    missing(fleet, "gpu-1")
+    found, spent = fleet.audit(), fleet.spend()
+    (row,) = found["audit"]["missing"]
+    assert row["counts"] is False and row["since"] == fleet.registered.entries()["gpu-1"].missing_since
+    for lines in (found["lines"], spent["lines"]):
+        text = "\n".join(lines)
+        assert "MISSING" in text and fleet.ids["gpu-1"] in text and "decommission_forget=" in text
+        assert "Ask the vendor" in text and max(map(len, text.splitlines())) <= 80, text
+        own = text[text.index("MISSING") :].splitlines()[:8]
+        assert max(map(len, own)) <= 69, "where Ansible prints a list"
+    (own,) = spent["spend"]["missing"]
+    assert own["host"] == "gpu-1"
+    rest = spent["spend"]["price_per_hour_without_missing"]
+    assert rest == pytest.approx(fleet.price - own["price_per_hour"])
+    assert spent["spend"]["price_per_hour"] == pytest.approx(fleet.price)
+
+
+def test_a_sweep_says_what_it_has_noted(fleet: Fleet) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    fleet.api.vanish(fleet.ids["gpu-2"])
+    result = fleet.reap()
+    first, gone = result["warnings"]
+    assert result["changed"] and "gpu-1: MISSING" in first and "gpu-2: the API says" in gone
+    fleet.registered.age(1860)
+    (second,) = fleet.reap()["warnings"]
+    assert "no longer counts" in second and "decommission_hosts=gpu-1" in second
+    assert fleet.reap()["changed"] is False
+    fleet.api.hide()
+    (again,) = fleet.reap()["warnings"]
+    assert "finds" in again and "count again" in again
+
+
+def test_a_plan_says_nothing_of_hosts_that_are_not_its_own(fleet: Fleet) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    fleet.api.vanish(fleet.ids["gpu-2"])
+    offer = fleet.api.add_offer(gpu_price_per_hour=1.0)
+    folder = None if fleet.registered.url else str(fleet.registered.folder)
+    new = raw(host="gpu-new", name="gpu-new", id="1", offer_id=offer.offer_id, spec={}, registry_dir=folder)
+    result = fleet._do(PLAN, "plan", hosts=[new], ids=["1"])
+    assert not [each for each in result["warnings"] if "gpu-1" in each or "gpu-2" in each], result["warnings"]
+    assert fleet.marks("gpu-1") == (True, False) and "gpu-2" not in fleet.registered.entries()
