@@ -22,7 +22,7 @@ from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
-from .entry import LISTED_BEFORE
+from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import VARIABLES, of_role, slips_of_role
 from .place import NOWHERE, Place, is_of_two
@@ -37,7 +37,8 @@ OTHERS = frozenset(
         *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
-        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY, LISTED_BEFORE),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT),
     }
 )
 

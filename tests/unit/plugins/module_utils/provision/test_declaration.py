@@ -17,6 +17,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
     truth,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    BOUGHT_BY,
+    HELD_BY,
+    read_entry,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
 from hypothesis import given
@@ -203,6 +208,20 @@ def test_other_peoples_variables_are_theirs(name: str) -> None:
 
 def test_the_roles_own_names_are_no_slips() -> None:
     assert objections(variables=sorted(VARIABLES | OTHERS)) == ""
+
+
+def test_what_an_entry_says_is_no_slip() -> None:
+    """Of files Ansible reads it as variables of the host."""
+    asked: set[str] = set()
+
+    class Entry(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            asked.add(name)
+            return default
+
+    read_entry(Entry(known=True))
+    ours = {name for name in asked if name.startswith("provision_")}
+    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= VARIABLES | OTHERS, ours
 
 
 def test_the_names_are_those_of_the_roles_arguments() -> None:
