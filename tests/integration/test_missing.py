@@ -1,0 +1,80 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine that the API does not find any more: it locks no ceiling, and its host keeps it until a person says so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import postgresql
+from conftest import MakeProject, Project, Run, core
+from project import extra
+from simulator import Offer
+
+PLAYS = "compute_index.supply"
+_AGE = """
+UPDATE compute_index_supply.purchase SET note = note || '{"provision_missing_since": "2026-01-01T00:00:00Z"}'
+WHERE note ? 'provision_missing_since'
+"""
+
+
+def age(project: Project, url: str) -> None:
+    """Let the first look have been long ago."""
+    if url:
+        postgresql.execute(url, _AGE)
+    for path in Path(project.folder).rglob("compute_index_supply.yml"):
+        known: dict[str, Any] = yaml.safe_load(path.read_text())
+        if "provision_missing_since" in known:
+            path.write_text(yaml.safe_dump({**known, "provision_missing_since": "2026-01-01T00:00:00Z"}))
+
+
+def own_lines(run: Run) -> list[str]:
+    """The lines that a play has shown to people, with all that Ansible puts around them."""
+    return re.findall(r'^ {8}".*$', run.output, re.MULTILINE)
+
+
+@core
+@pytest.mark.parametrize("store", ["files", "shared"])
+def test_a_missing_machine_locks_no_ceiling(
+    make_project: MakeProject, request: pytest.FixtureRequest, store: str
+) -> None:
+    url = request.getfixturevalue("registry") if store == "shared" else ""
+    project = make_project([Offer(gpu_price_per_hour=2.0) for _number in range(6)], provision_seconds=0)
+    ceiling = {"provision_max_account_price_per_hour": 6}
+    project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=url, **ceiling)
+    play = project.play
+    assert play(f"{PLAYS}.provision").returncode == 0
+    lost = next(each.resource_id for each in project.simulator.resources.values() if "gpu-2" in str(each.name))
+    project.simulator.hide(lost)
+    for _look in range(2):
+        swept = play(f"{PLAYS}.reap")
+        assert swept.returncode == 0 and "gpu-2: MISSING" in swept.output, swept.output
+        age(project, url)
+    audit, spend = play(f"{PLAYS}.audit"), play(f"{PLAYS}.spend")
+    for run in (audit, spend):
+        assert "MISSING after two looks" in run.output and lost in run.output, run.output
+        assert max(map(len, own_lines(run))) <= 80, run.output
+    assert "now 6.00 per hour, 4.00 without what is missing" in spend.output, spend.output
+    # There is room for another host, and nothing is bought for the one whose machine is missing.
+    more = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-4"}))
+    assert more.returncode == 0 and len(project.simulator.purchases) == 4, more.output
+    assert "gpu-2" not in more.output, more.output
+    again = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-2"}))
+    assert again.returncode != 0 and len(project.simulator.purchases) == 4, again.output
+    assert "MISSING since" in " ".join(again.output.split()), again.output
+    # It comes back, and counts: nothing more is bought.
+    project.simulator.hide()
+    full = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-5"}))
+    assert full.returncode != 0 and len(project.simulator.purchases) == 4, full.output
+    # If a person is certain, the host is free.
+    project.simulator.hide(lost)
+    words = {"decommission_hosts": "gpu-2", "decommission_forget_ids": lost}
+    assert play(f"{PLAYS}.decommission", *extra(words)).returncode == 0
+    bought = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-2", "provision_max_account_price_per_hour": 9}))
+    assert bought.returncode == 0 and len(project.simulator.purchases) == 5, bought.output
