@@ -47,6 +47,8 @@ def note(api: SupplyApi, params: Params, memory: Memory, look: Look, leave: t.Co
         noting = _Noting(api, registries, memory, look)
         for place, host, entry in missing.of_others(memory.all(), leave):
             noting.note(place, host, entry)
+        for name, entry in memory.stray_entries().items():
+            noting.note_stray(name, entry)
         return Looked(tuple(noting.noted), tuple(noting.troubles))
 
 
@@ -57,7 +59,7 @@ class _Noting:
         self._registries, self._memory, self._look = registries, memory, look
         self.noted: list[Noted] = []
         self.troubles: list[tuple[Step, str]] = []
-        entries = (entry for _place, _host, entry in memory.all())
+        entries = [*(entry for _place, _host, entry in memory.all()), *memory.stray_entries().values()]
         self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
 
     @cached_property
@@ -70,6 +72,16 @@ class _Noting:
         if step:
             try:
                 self.noted += missing.noted(host, anew(lambda: self._taken(place, host, entry)), entry)
+            except RegistryError as error:
+                self.troubles.append((step, str(error)))
+
+    def note_stray(self, name: str, entry: Entry) -> None:
+        """Note that what a host has beside its own machine has ended; a person has told it to."""
+        step = self._step(SharedProject(), name, entry)
+        if step is Step.END:
+            try:
+                is_noted = self._registries.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
+                self.noted += missing.noted(name, step, entry)[: int(is_noted)]
             except RegistryError as error:
                 self.troubles.append((step, str(error)))
 

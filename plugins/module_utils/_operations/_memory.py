@@ -106,6 +106,10 @@ class Memory:
         """What people call what was bought beside the hosts' own machines."""
         return self._strays.keys()
 
+    def stray_entries(self) -> dict[str, Entry]:
+        """What was bought beside the hosts' own machines, by names for people."""
+        return dict(self._strays)
+
     def strays(self) -> list[float | None]:
         """What is billed beside the hosts' own machines, USD per hour."""
         return [entry.price_per_hour for entry in self._strays.values()]

@@ -174,8 +174,7 @@ def found_again(host: str, ids: t.Sequence[str], price: float | None) -> str:
 def told_gone(host: str, ids: t.Sequence[str], price: float | None) -> str:
     """The API says of the machines of a host that they have ended, and nobody of ours has told them to."""
     return (
-        f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more,"
-        " and the host is free."
+        f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more."
     )
 
 

@@ -296,6 +296,14 @@ UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(en
     charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
 WHERE claim = %(claim)s AND state IN ('ending', 'ended')
 """
+# What a host has beside its own machine never has its name, so it has no state of ending either.
+_END_STRAY = """
+UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = clock_timestamp(), reason = %(why)s
+WHERE p.offer = %(offer)s AND p.state = 'stray' AND NOT EXISTS (
+    SELECT FROM compute_index_supply.machine m
+    WHERE m.claim = p.claim AND m.gone_at IS NULL AND m.resource <> ALL(%(ids)s))
+RETURNING p.claim::text AS claim
+"""
 _GONE = """
 UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
 """
@@ -619,6 +627,18 @@ class Database:
                 return self._bills(connection, _LEDGER_OF_CLAIM, values)
 
         return next(iter(self._run(step, self._facts_patience)), None)
+
+    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> bool:
+        """Note that what a host has beside its own machine is gone; whether it is, and has no others than these ids."""
+
+        def step(connection: Connection) -> bool:
+            with self._transaction(connection):
+                found = self._execute(connection, _END_STRAY, {"offer": offer, "ids": list(ids), "why": why}).fetchall()
+                for (claim,) in found:
+                    self._execute(connection, _GONE, {"claim": claim})
+                return bool(found)
+
+        return t.cast(bool, self._run(step, self._facts_patience))
 
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
         """Note purchases of another registry that have ended, or have lost their entry; how many were not known.

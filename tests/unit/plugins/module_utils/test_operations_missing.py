@@ -30,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     Ceilings,
+    Contested,
     Database,
     Purchase,
     TooDear,
@@ -344,3 +345,23 @@ def test_a_plan_says_nothing_of_hosts_that_are_not_its_own(fleet: Fleet) -> None
     result = fleet._do(PLAN, "plan", hosts=[new], ids=["1"])
     assert not [each for each in result["warnings"] if "gpu-1" in each or "gpu-2" in each], result["warnings"]
     assert fleet.marks("gpu-1") == (True, False) and "gpu-2" not in fleet.registered.entries()
+
+
+@LOOKING
+def test_what_a_host_had_beside_its_own_machine_counts_until_it_has_ended(
+    simulator: Simulator, registry_url: str, perform: Callable[..., Json], tmp_path: Path, look: Callable[[Fleet], Any]
+) -> None:
+    """A person ends it by its id, which no registry hears of."""
+    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
+    database = Database(registry_url, {"host": "h", "user": "u", "run": "r"})
+    strays = simulator.populate(2)
+    for each in strays:
+        wanted = Purchase(str(uuid.uuid4()), "default", "gpu-0", simulator.url, each.purchase.offer_id, 1.0)
+        with pytest.raises(Contested):
+            database.note(wanted, [each.resource_id])
+    assert [row.state for row in database.counted()].count("stray") == 2
+    simulator.vanish(strays[0].resource_id)
+    simulator.hide(strays[1].resource_id)
+    look(fleet)
+    (left,) = [row for row in database.counted() if row.state == "stray"]
+    assert left.resource_ids == [strays[1].resource_id] and len(fleet.registered.entries()) == 4
