@@ -145,8 +145,9 @@ def missing_first(host: str, ids: t.Sequence[str], price: float | None) -> str:
 def missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str:
     """A second look did not find them either."""
     return (
-        f"{host}: MISSING for half an hour: {ids_of(ids)} ({usd(price)}). The machine no longer counts in ceilings per"
-        f" hour. It may be billed, so the host keeps it, and nothing else is bought for it. {if_gone(host, ids)}"
+        f"{host}: MISSING for half an hour or more: {ids_of(ids)} ({usd(price)}). The machine no longer counts in"
+        f" ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it."
+        f" {if_gone(host, ids)}"
     )
 
 

@@ -16,11 +16,13 @@ _TITLES = {
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
 _ADVICE = (
-    "Ask the vendor. Two looks that do not find it, half an hour apart",
-    "(provision, reap, or audit with -e audit_settle=true), take it out of",
-    "ceilings per hour. Its host keeps it, until a person is certain:",
+    "Two looks that do not find it, half an hour apart, take it out of",
+    "ceilings per hour: provision and reap look, and",
+    "compute_index.supply.audit with audit_settle: true.",
+    "Ask the vendor. If it is gone for certain, run",
     "compute_index.supply.decommission",
-    "  -e decommission_hosts=<host> -e decommission_forget=<resource>",
+    "  -e decommission_hosts=<host>",
+    "  -e decommission_forget=<resource>",
 )
 
 
