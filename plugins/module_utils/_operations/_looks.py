@@ -35,7 +35,7 @@ def looked(api: SupplyApi, registries: Registries, memory: Memory, machines: t.C
     return Look.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
-def everywhere(registries: Registries, places: t.Iterable[Place], memory: Memory) -> Memory:
+def all_projects(registries: Registries, places: t.Iterable[Place], memory: Memory) -> Memory:
     """The memory of all projects of the shared registry, so that what is missing in each may be noted."""
     beside = dict.fromkeys(SharedProject(project) for project, _entry in memory.elsewhere())
     return Memory(registries, [*places, *beside]) if beside else memory

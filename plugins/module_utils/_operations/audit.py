@@ -20,7 +20,7 @@ from .._provision.machines import refreshed
 from .._provision.missing import Looked
 from .._provision.ownership import Claim, with_unnoted
 from ._leases import Sweeps
-from ._looks import everywhere, looked, note
+from ._looks import all_projects, looked, note
 from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, reading_registries
 from ._unlisted import read_by_id
@@ -40,7 +40,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     memory, machines = Memory(registries, places.values()), _machines(api)
     look, noted = looked(api, registries, memory, machines), Looked()
     if params["settle"] and not check_mode:
-        noted = note(api, params, everywhere(registries, places.values(), memory), look)
+        noted = note(api, params, all_projects(registries, places.values(), memory), look)
         memory = Memory(registries, places.values())
     names = expected(params["names"], params["hosts"], is_shared=bool(params["registry_url"]))
     claims = _claims(memory, nameable(params, places), names.claims)

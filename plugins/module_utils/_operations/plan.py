@@ -40,7 +40,7 @@ from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
 from .._registry._protocol import RegistryError
 from ._leases import Sweeps
-from ._looks import everywhere, looked, note
+from ._looks import all_projects, looked, note
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches
@@ -81,7 +81,7 @@ class _Planning:
         self._check_mode = check_mode
         self._sweeps = Sweeps(registries)
         self._without_offer: list[str] = []
-        self._has_looked_again = False
+        self._has_looked_again = self._has_noted = False
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -98,7 +98,7 @@ class _Planning:
         cases = [lifetimes.timed(self._case(host, observed, memory), clock) for host in hosts]
         seen = self._looked(cases, observed.account, memory)
         warnings = [*late, *seen.told({host.host for host in hosts})]
-        if seen.changes_sums:
+        if seen.changes_sums and not self._has_looked_again:
             return self.again(warnings, BLANK)
         plans = self._planned(cases, observed.account, memory, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
@@ -196,12 +196,13 @@ class _Planning:
 
         A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
         """
-        if any((self._registries.read_only, self._has_looked_again, account.is_unlisted)):
+        if any((self._registries.read_only, self._has_noted, account.is_unlisted)):
             return Looked()
+        self._has_noted = True
         machines = ownership.machines_in(account.owned)
         look, known = looked(self._api, self._registries, memory, machines), t.cast(Memory, memory)
         if ceilings.is_of_account(case.host for case in cases):
-            known = everywhere(self._registries, [case.host.registry for case in cases], memory)
+            known = all_projects(self._registries, [case.host.registry for case in cases], memory)
         found = note(self._api, self._params, known, look, planning.voided(cases))
         if found.uncounted:
             raise Failure(f"{found.uncounted} {NOTHING_SENT}", "unavailable")

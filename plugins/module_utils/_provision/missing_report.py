@@ -9,7 +9,7 @@ import typing as t
 
 from .._wording import LINE, narrow_table
 
-_COLUMNS = {"host": "host", "since (UTC)": "noted", "USD/h": "price_per_hour", "resource": "resource_ids"}
+_COLUMNS = {"host": "host", "since (UTC)": "noted", "USD/h": "price_per_hour", "resource": "resource_id"}
 # By whether it counts in ceilings per hour
 _TITLES = {
     True: "MISSING: the API does not find it. It may be billed, and it counts",
@@ -33,5 +33,14 @@ def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def _section(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    shown = [{**row, "noted": str(row["since"])[5:16].replace("T", " ")} for row in rows]
-    return [_TITLES[rows[0]["counts"]], *narrow_table(shown, _COLUMNS, LINE, ["host", "resource"])] if rows else []
+    shown = [
+        {
+            "host": row["host"],
+            "noted": str(row["since"])[5:16].replace("T", " "),
+            "price_per_hour": None if number else row["price_per_hour"],  # that of the whole offer
+            "resource_id": resource_id,
+        }
+        for row in rows
+        for number, resource_id in enumerate(row["resource_ids"])
+    ]
+    return [_TITLES[rows[0]["counts"]], *narrow_table(shown, _COLUMNS, LINE, ["host"])] if rows else []

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _looks, reap
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MISSING_AT,
     MISSING_SINCE,
@@ -365,3 +369,84 @@ def test_what_a_host_had_beside_its_own_machine_counts_until_it_has_ended(
     look(fleet)
     (left,) = [row for row in database.counted() if row.state == "stray"]
     assert left.resource_ids == [strays[1].resource_id] and len(fleet.registered.entries()) == 4
+
+
+def test_what_comes_back_counts_also_if_a_late_machine_is_noted_in_the_same_plan(
+    simulator: Simulator, registry_url: str, perform: Callable[..., Json], tmp_path: Path
+) -> None:
+    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
+    missing(fleet, "gpu-1")
+    late = simulator.populate(1)[0]
+    database = Database(registry_url, {"host": "h", "user": "u", "run": "r"})
+    wanted = Purchase(
+        str(uuid.uuid4()),
+        "default",
+        str(late.name),
+        simulator.url,
+        late.purchase.offer_id,
+        1.0,
+        {"provision_resource_name": str(late.name)},
+    )
+    database.void(database.claim(wanted, Ceilings()), "not made", {})
+    simulator.hide()
+    fleet.plan()
+    assert fleet.registered.entries()[str(late.name)].resource_ids == (late.resource_id,)
+    assert fleet.marks("gpu-1") == (False, False)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {
+            "path": "/resources/LOST",
+            "status": 404,
+            "body": b"<html>not here</html>",
+            "headers": {"Content-Type": "text/html"},
+        },
+        {"path": "/resources/LOST", "status": 404, "body": {"title": "Not Found", "type": "x", "detail": "gateway"}},
+        {"path": "/resources/LOST", "status": 503, "body": {"detail": "away"}},
+        {"path": "/resources$", "status": 200, "body": {"resources": [], "total": 4}},
+    ],
+    ids=["a page of a gateway", "a problem document", "an error that passes", "a list that is not whole"],
+)
+def test_what_is_not_the_api_s_own_word_is_no_look(fleet: Fleet, fault: Json) -> None:
+    from simulator.faults import Fault
+
+    fleet.api.hide(fleet.ids["gpu-1"])
+    path = fault["path"].replace("LOST", fleet.ids["gpu-1"])
+    fleet.api.faults.append(Fault(count=None, **{**fault, "path": path}))
+    try:
+        for _look in range(2):
+            for look in (fleet.reap, lambda: fleet.audit(settle=True), fleet.plan):
+                with suppress(Failure):
+                    look()
+            assert fleet.marks("gpu-1") == (False, False)
+            fleet.registered.age(3600)
+    finally:
+        fleet.api.faults.clear()
+
+
+def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run looks, and is stopped for long. Meanwhile another one finds the machine, and misses it for a first time."""
+    real = _looks.note
+
+    def late(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(reap, "note", real)
+        fleet.api.hide()
+        fleet.reap()
+        fleet.api.hide(fleet.ids["gpu-1"])
+        fleet.reap()
+        # 40 minutes pass: what the late run has read is older than the other one's first look.
+        fleet.registered.age(2400)
+        look = args[3]
+        args = (*args[:3], replace(look, at=_moved(look.at, -2410.0)), *args[4:])
+        return real(*args, **more)
+
+    fleet.api.hide(fleet.ids["gpu-1"])
+    monkeypatch.setattr(reap, "note", late)
+    fleet.reap()
+    assert fleet.marks("gpu-1") == (True, False)
+
+
+def _moved(clock: Clock, seconds: float) -> Clock:
+    return Clock(*(None if moment is None else moment + seconds for moment in (clock.here, clock.api, clock.database)))

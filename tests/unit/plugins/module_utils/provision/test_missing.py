@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     account_prices,
     costs_of_others,
+    month,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
@@ -25,11 +26,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.mi
     APART,
     Look,
     Step,
+    row_of,
     rows,
     to_read,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import missing_lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 from provision_samples import made_entry
@@ -220,3 +224,21 @@ def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
         ("gpu-1", utc(NOW), True),
         ("gpu-2", utc(NOW - 9e3), False),
     ]
+
+
+def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
+    begin, now = 1_799_996_400.0, 1_800_000_000.0
+    bill = Bill("default", "gpu-1", "o", price_per_hour=2.0, begin=begin)
+    lost = bill._replace(missing_since=utc(begin), is_missing=True)
+    assert month([lost], [], now) == month([bill], [], now)
+    found = spent([lost, bill._replace(host="gpu-2")], now)
+    assert (found.runs.total, found.runs_found.total, found.total) == (4.0, 2.0, 4_000_000)
+    assert [row["host"] for row in found.missing] == ["gpu-1"]
+
+
+def test_the_lines_of_a_report_fit_where_ansible_prints_a_list() -> None:
+    known = rows([(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)], Look(), NOW)
+    many = row_of("cluster", entry(*(f"{number:036d}" for number in range(8)), since=9e3, at=7e3))
+    lines = missing_lines([*known, many])
+    assert max(map(len, lines)) <= 69, lines
+    assert missing_lines([]) == []
