@@ -23,6 +23,7 @@ from . import ending, lease, messages
 from .clock import DATABASE, Clock
 from .ending import Action, Asked, Seen
 from .entry import MISSING_AT, MISSING_SINCE, Entry
+from .missing_report import missing_row
 from .ownership import Machine, id_of, offer_of
 from .place import Place
 from .standing import Account, Status
@@ -248,10 +249,5 @@ def rows(entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> list
 
 def row_of(host: str, entry: Entry, since: str = "") -> Row:
     """A host whose machines are missing. ``since``: if no look was noted."""
-    return {
-        "host": host,
-        "since": entry.missing_since or since,
-        "price_per_hour": entry.price_per_hour,
-        "counts": not entry.is_missing,
-        "resource_ids": list(entry.resource_ids),
-    }
+    about = host, entry.missing_since or since, entry.price_per_hour, entry.resource_ids
+    return missing_row(*about, counts=not entry.is_missing)

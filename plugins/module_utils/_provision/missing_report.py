@@ -26,6 +26,14 @@ _ADVICE = (
 )
 
 
+def missing_row(
+    host: str, since: str, price_per_hour: float | None, resource_ids: t.Iterable[str], *, counts: bool
+) -> dict[str, t.Any]:
+    """A host whose machines are not found, as a workflow gets it. ``counts``: whether in ceilings per hour, too."""
+    found = {"host": host, "since": since, "price_per_hour": price_per_hour}
+    return {**found, "counts": counts, "resource_ids": list(resource_ids)}
+
+
 def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """What is not found, since when, whether it counts in ceilings per hour, and what to do about it."""
     lines = [line for counts in (True, False) for line in _section([row for row in rows if row["counts"] is counts])]

@@ -25,6 +25,7 @@ from functools import cached_property
 from .._moments import seconds_of, utc
 from .._text import number_of, printable
 from .._wording import duration
+from .missing_report import missing_row
 from .sums import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
@@ -165,17 +166,9 @@ class Spending:
     @property
     def missing(self) -> list[dict[str, t.Any]]:
         """What looks did not find, as an audit shows it."""
-        return [
-            {
-                "host": bill.label,
-                "since": bill.missing_since,
-                "price_per_hour": bill.price_per_hour,
-                "counts": not bill.is_missing,
-                "resource_ids": list(bill.resource_ids),
-            }
-            for bill in self.bills
-            if bill.runs and bill.missing_since
-        ]
+        lost = [bill for bill in self.bills if bill.runs and bill.missing_since]
+        about = ((bill, (bill.label, bill.missing_since, bill.price_per_hour, bill.resource_ids)) for bill in lost)
+        return [missing_row(*known, counts=not bill.is_missing) for bill, known in about]
 
     @cached_property
     def _newest(self) -> list[dict[str, t.Any]]:
