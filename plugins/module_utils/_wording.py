@@ -80,6 +80,40 @@ def amount(price: float) -> str:
     return cents + digits.rstrip("0")
 
 
+def ranges(names: t.Iterable[str]) -> list[str]:
+    """The names, each once, with three or more numbered ones in a row as a range of inventories: ``gpu-[1:20]``."""
+    found: list[list[str]] = []
+    for name in sorted(set(names), key=_numbered):
+        if found and _follows(name, found[-1][-1]):
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return [each for row in found for each in (row if len(row) < _ROW else [_range(row[0], row[-1])])]
+
+
+_NUMBERED = re.compile(r"(.*?)([0-9]{0,9})", re.DOTALL)
+_ROW = 3  # names that are worth a range
+
+
+def _numbered(name: str) -> tuple[str, int, str]:
+    """A name's text, how many digits follow it, and these: so that the next number follows in a sorted list."""
+    text, digits = t.cast("re.Match[str]", _NUMBERED.fullmatch(name)).groups()
+    return text, len(digits), digits
+
+
+def _follows(name: str, before: str) -> bool:
+    """Whether the name has the next number, written in the same way."""
+    (text, width, digits), (its_text, its_width, its_digits) = _numbered(before), _numbered(name)
+    if not digits or not its_digits or text != its_text or int(its_digits) != int(digits) + 1:
+        return False
+    return width == its_width or not (digits.startswith("0") or its_digits.startswith("0"))
+
+
+def _range(first: str, last: str) -> str:
+    text, _width, digits = _numbered(first)
+    return f"{text}[{digits}:{_numbered(last)[2]}]"
+
+
 def usd_short(price: float | None) -> str:
     """A price per hour where there is little room: ``USD 2.95/h``."""
     return "unknown price" if price is None else f"USD {amount(price)}/h"

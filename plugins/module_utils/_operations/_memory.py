@@ -110,10 +110,6 @@ class Memory:
         """What was bought beside the hosts' own machines, by names for people."""
         return dict(self._strays)
 
-    def strays(self) -> list[float | None]:
-        """What is billed beside the hosts' own machines, USD per hour."""
-        return [entry.price_per_hour for entry in self._strays.values()]
-
     def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
         entry, file = self.entry(place, host), place.entry_file(host)

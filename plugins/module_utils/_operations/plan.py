@@ -25,6 +25,7 @@ from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, quote, rows
 from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
+from .._provision.counted import Part, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
@@ -213,14 +214,14 @@ class _Planning:
     def _planned(
         self, cases: t.Sequence[Case], account: Account, memory: _Known, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
-        prices, unread = memory.prices(self._params["others"])
-        unreadable = (case for case in cases if memory.trouble(case.host.registry, case.host.host))
+        parts, unread = memory.parts(self._params["others"])
+        unreadable = [case.host.host for case in cases if memory.trouble(case.host.registry, case.host.host)]
         return planning.plan(
             cases,
             Searches(self._api, warnings).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
             taken=memory.taken(case.entry for case in cases),
-            others=[*prices, *(None for _case in unreadable)],
+            others=[*parts, *(Part(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
@@ -379,19 +380,19 @@ class _Known(Memory):
         """Offers that are spoken for: what an entry names its host has, or may still buy."""
         return observing.spoken_for([*(entry for _name, entry in self.others()), *planned])
 
-    def prices(self, facts: t.Mapping[str, t.Any]) -> tuple[list[float | None], list[str]]:
-        """What further hosts of the play cost (USD per hour), and those of which that is unknown.
+    def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[Part], list[str]]:
+        """What further hosts of the play cost, and those of which that is unknown.
 
         A shared registry knows all that is billed in its projects, and that is what its users mean.
         """
         known = dict(self.others())
         if any(place.keeps_sums for place, _host in self._planned):
-            return [*(entry.price_that_counts for entry in known.values()), *self.strays()], []
+            return ceilings.of_entries([*known.items(), *self.stray_entries().items()]), []
         return ceilings.costs_of_others(facts, known, has_registry=self.keeps)
 
-    def billed(self) -> list[Entry]:
+    def billed(self) -> list[tuple[str, Entry]]:
         """What is remembered here, but for the hosts that are planned."""
-        return [entry for _name, entry in (*self.others(), *self.beside())]
+        return [*self.others(), *self.beside()]
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> bool:
         """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
@@ -452,7 +453,7 @@ def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -
     """What is billed on the account, or is being bought by others than these hosts."""
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or messages.NOT_ASKED_FOR)
-    entries = [*memory.billed(), *(case.entry for case in cases if case.may_be_billed)]
+    entries = [*memory.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
     buying = {case.entry.offer_id for case in cases if case.buys}
     return ceilings.account_prices((machine for machine, _owner in account.machines), entries, buying)
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import END, UNKNOWN, calendar
-from .._text import number_of
+from .._text import grouped, number_of
 from . import messages, ownership
+from .counted import Count, Part, State
 from .declaration import Declaration
 from .entry import Entry
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
-from .sums import UNLIMITED, Sum, add_up
+from .sums import UNLIMITED, Sum
 
 
 @dataclass(frozen=True)
@@ -35,48 +36,56 @@ class Allowance:
     buyers: int = 1
 
 
-def of_play(max_total_price_per_hour: float, together: Sum, buyers: int, unread: t.Sequence[str]) -> Allowance:
-    """The ceiling of all hosts of a play; ``unread``: hosts whose costs nobody can tell."""
+def of_play(
+    max_total_price_per_hour: float, count: Count, buyers: int, unread: t.Sequence[str], projects: t.Sequence[str] = ()
+) -> Allowance:
+    """The ceiling of all hosts of a play; ``unread``: hosts whose costs nobody can tell.
+
+    ``projects``: those of a shared registry, which counts all of their hosts.
+    """
+    together = count.sum
     if max_total_price_per_hour != UNLIMITED and unread:
         return Allowance(messages.unread_total(unread))
     if together.exceeds(max_total_price_per_hour):
-        return Allowance(messages.above_total(together.total, together.unknown, max_total_price_per_hour, buyers))
+        return Allowance(messages.above_total(count, max_total_price_per_hour, buyers, projects))
     return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
 
 
 @dataclass(frozen=True)
 class AccountPrices:
-    """What is billed on the account already, or is being bought, USD per hour each.
+    """What is billed on the account already, or is being bought.
 
     ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
     """
 
-    registered: tuple[float | None, ...] = ()
-    foreign: tuple[float | None, ...] = ()
+    registered: tuple[Part, ...] = ()
+    foreign: tuple[Part, ...] = ()
     unreadable: str = ""
 
 
 def account_prices(
-    machines: t.Iterable[Machine], entries: t.Iterable[Entry], buying: t.Container[str]
+    machines: t.Iterable[Machine], entries: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
 ) -> AccountPrices:
     """What is billed on the account or is being bought, beside the purchases of the play.
 
-    ``machines``: all that the API lists. ``entries``: all that the registries of the play know. ``buying``: the offers
-    that the play goes on to buy.
+    ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
+    ``buying``: the offers that the play goes on to buy.
     """
-    known = [entry for entry in entries if entry.names_purchase]
-    owned, foreign = _parted(machines, set().union(*map(_marks, known)))
-    listed = set().union(*map(_marks_of, owned))
-    unlisted = [entry for entry in known if entry.offer_id not in buying and not listed & _marks(entry)]
-    prices = [machine["price_per_hour"] for machine in owned] + [entry.price_that_counts for entry in unlisted]
-    return AccountPrices(tuple(prices), tuple(machine["price_per_hour"] for machine in foreign))
-
-
-def _parted(machines: t.Iterable[Machine], noted: set[str]) -> tuple[list[Machine], list[Machine]]:
-    """The machines that are billed: those that the registries of the play have noted, and the others."""
+    known = [(host, entry) for host, entry in entries if entry.names_purchase]
+    noted = {mark: Part.of_entry(host, entry) for host, entry in known for mark in _marks(entry)}
     billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
-    owned = [machine for machine in billed if noted & _marks_of(machine)]
-    return owned, [machine for machine in billed if not noted & _marks_of(machine)]
+    owned = [machine for machine in billed if noted.keys() & _marks_of(machine)]
+    foreign = [machine for machine in billed if not noted.keys() & _marks_of(machine)]
+    listed = set().union(*map(_marks_of, owned))
+    unlisted = [pair for pair in known if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
+    parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]
+    return AccountPrices(tuple(parts), tuple(map(Part.of_machine, foreign)))
+
+
+def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
+    """A host's machine at the price that it has now; what is listed is not missing."""
+    mark = next(each for each in (ownership.id_of(machine), ownership.offer_of(machine)) if each in noted)
+    return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
 
 
 def _marks(entry: Entry) -> set[str]:
@@ -90,16 +99,21 @@ def _marks_of(machine: Machine) -> set[str]:
 
 def costs_of_others(
     facts: t.Mapping[str, t.Any], known: t.Mapping[str, Entry], *, has_registry: bool
-) -> tuple[list[float | None], list[str]]:
-    """What further hosts of the play cost (USD per hour), and those of which that is unknown.
+) -> tuple[list[Part], list[str]]:
+    """What further hosts of the play cost, and those of which that is unknown.
 
     ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
     registries, by hosts.
     """
     unseen = [name for name, fact in facts.items() if fact is None or (name in known and known[name].is_missing)]
-    prices = [number_of(fact) for name, fact in facts.items() if name not in unseen]
-    prices += [known[name].price_that_counts for name in unseen if name in known]
-    return prices, [] if has_registry else [name for name in unseen if name not in known]
+    parts = [Part(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
+    parts += of_entries((name, known[name]) for name in unseen if name in known)
+    return parts, [] if has_registry else [name for name in unseen if name not in known]
+
+
+def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[Part]:
+    """What hosts with these entries cost."""
+    return [Part.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
 
 
 def in_a_slice(host: Declaration, template: str) -> list[str]:
@@ -119,26 +133,23 @@ def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
     return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
 
 
-def of_account(
-    max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[float | None]
-) -> Allowance:
+def of_account(max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[Part]) -> Allowance:
     """The ceiling of the account, with what the hosts of the play would buy."""
     if max_account_price_per_hour == UNLIMITED:
         return Allowance()
     if account.unreadable:
         return Allowance(messages.unread_account(account.unreadable))
-    live = add_up([*account.registered, *account.foreign])
-    together = add_up([*account.registered, *account.foreign, *planned])
-    if together.exceeds(max_account_price_per_hour):
-        return Allowance(messages.above_account(live, together, max_account_price_per_hour))
-    return Allowance("", _beyond(together, max_account_price_per_hour), len(planned))
+    count = Count((*planned, *account.registered, *account.foreign))
+    if count.sum.exceeds(max_account_price_per_hour):
+        return Allowance(messages.above_account(count, max_account_price_per_hour))
+    return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
 
 
 def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:
     """The account's ceiling for what a shared registry counts: without the rest of the account; None for no ceiling."""
     if max_account_price_per_hour == UNLIMITED:
         return None
-    return round(max(0.0, max_account_price_per_hour - add_up(account.foreign).total), 6)
+    return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
 
 
 @dataclass(frozen=True)
@@ -153,24 +164,34 @@ class PlannedPurchase:
 
 @dataclass(frozen=True)
 class Month:
-    """What a month costs a project, in millionths of a USD: ``spent`` till now, what ``runs`` and what is ``planned``.
+    """What a month costs a project: what is spent till now, what runs and what is planned, in this order.
 
-    Both until their leases or the month are over. ``unknown``: hosts of which nobody knows what they cost; ``lasts``:
-    the seconds for which the longest of what is planned would count. ``parts``: how many were rounded up.
+    Both until their leases or the month are over. ``shares``: of a host, in millionths of a USD, rounded up; since when
+    (seconds since the epoch). ``unknown``: hosts of which nobody knows what they cost; ``lasts``: the seconds for which
+    the longest of what is planned would count.
     """
 
     name: str
-    spent: int
-    runs: int
-    planned: int
+    shares: tuple[tuple[State, str, int, float | None], ...]
     unknown: tuple[str, ...] = ()
     lasts: float = 0.0
-    parts: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return self.spent + self.runs + self.planned
+        """All of it, in millionths of a USD."""
+        return sum(millionths for _state, _host, millionths, _since in self.shares)
+
+    @property
+    def count(self) -> Count:
+        """The same by hosts in USD, rounded up to cents for the eye, as a report of spending shows them."""
+        shares = grouped(((state, host), (millionths, since)) for state, host, millionths, since in self.shares)
+        return Count(tuple(_share(*key, parts) for key, parts in shares.items() if any(cost for cost, _since in parts)))
+
+
+def _share(state: State, host: str, parts: t.Sequence[tuple[int, float | None]]) -> Part:
+    """What a host costs in a month, of one state."""
+    begun = [since for _millionths, since in parts if since is not None]
+    return Part(host, cents(sum(millionths for millionths, _since in parts)), state, min(begun, default=None))
 
 
 def month_of(now: float) -> tuple[str, float, float]:
@@ -197,12 +218,19 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     ends = [_until(each.end, now, after) for each in planned]
     return Month(
         name=name,
-        spent=sum(bill.cost(begin, now) for bill in bills),
-        runs=sum(cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)) for bill in going_on),
-        planned=sum(cost(each.price_per_hour, now, end) for each, end in zip(planned, ends)),
+        shares=(
+            *((State.SPENT, bill.host, bill.cost(begin, now), bill.begin) for bill in bills),
+            *(
+                (State.RUNS_ON, bill.host, cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)), None)
+                for bill in going_on
+            ),
+            *(
+                (State.ORDERED, each.host, cost(each.price_per_hour, now, end), None)
+                for each, end in zip(planned, ends)
+            ),
+        ),
         unknown=tuple(dict.fromkeys(unknown)),
         lasts=max(ends, default=now) - now,
-        parts=len(bills) + len(going_on) + len(planned),
     )
 
 
@@ -213,9 +241,8 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
     if costs.unknown:
         return Allowance(messages.unknown_month(project, costs.name, budget, costs.unknown))
     further = round(budget * MILLION) - costs.total
-    if further < -costs.parts:  # each part was rounded up
-        shown = (cents(each) for each in (costs.spent, costs.runs, costs.planned, costs.total))
-        return Allowance(messages.above_budget(project, costs.name, budget, *shown))
+    if further < -len(costs.shares):  # each was rounded up
+        return Allowance(messages.above_budget(project, costs.name, budget, costs.count))
     per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)
 

@@ -122,11 +122,6 @@ class Entry:
         return bool(self.missing_at and self.resource_ids)
 
     @property
-    def price_that_counts(self) -> float | None:
-        """USD per hour of its purchase in ceilings per hour, which what is missing does not fill; None if unknown."""
-        return 0.0 if self.is_missing or not self.names_purchase else self.price_per_hour
-
-    @property
     def billed(self) -> tuple[t.Any, ...]:
         """What it says of what is billed, and at which price."""
         return self.offer_id, self.is_made, self.resource_ids, self.price_per_hour

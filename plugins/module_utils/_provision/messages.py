@@ -14,9 +14,9 @@ import re
 import typing as t
 
 from .._text import one_line
-from .._wording import amount, usd, usd_short
+from .._wording import amount, ranges, usd, usd_short
+from .counted import Count, State
 from .purchase_messages import NO_REASON, NOTHING_SENT, ended
-from .sums import Sum
 
 Machine = t.Mapping[str, t.Any]
 
@@ -347,12 +347,12 @@ def bill_of(max_bill: float, lease: str, max_price_per_hour: float) -> str:
     return f"provision_max_bill (USD {amount(max_bill)} with the lease {lease}, so {usd(round(max_price_per_hour, 6))})"
 
 
-def above_total(total: float, unknown: int, max_total_price_per_hour: float, buyers: int) -> str:
-    """The hosts together cost more than was agreed to."""
-    prices = f" and {unknown} unknown price(s)" if unknown else ""
+def above_total(count: Count, max_total_price_per_hour: float, buyers: int, projects: t.Sequence[str] = ()) -> str:
+    """The hosts together cost more than was agreed to; ``projects``: those of a shared registry, if it counts them."""
+    whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
     return (
-        f"The hosts of this play would cost {usd(total)}{prices} together; provision_max_total_price_per_hour is"
-        f" {usd(max_total_price_per_hour)}. Nothing was bought for the {buyers} host(s) that need a machine."
+        f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
+        f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
     )
 
 
@@ -375,14 +375,12 @@ def unread_account(said: str) -> str:
     )
 
 
-def above_account(live: Sum, together: Sum, max_account_price_per_hour: float) -> str:
+def above_account(count: Count, max_account_price_per_hour: float) -> str:
     """All machines of the account would cost more than was agreed to, whoever has bought them."""
-    prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
     return (
-        f"All machines of the account would cost {usd(together.total)}{prices} together, of which {usd(live.total)} are"
-        " live or being bought already; provision_max_account_price_per_hour is"
-        f" {usd(max_account_price_per_hour)}. Nothing was bought. compute_index.supply.audit shows what runs, and whose"
-        " it is: end what nobody needs, or raise the ceiling."
+        f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
+        f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows what"
+        " runs, and whose it is: end what nobody needs, or raise the ceiling."
     )
 
 
@@ -394,14 +392,13 @@ def no_budget_without_registry() -> str:
     )
 
 
-def above_budget(
-    project: str, name: str, budget: float, spent: float, runs: float, planned: float, total: float
-) -> str:
+def above_budget(project: str, name: str, budget: float, count: Count) -> str:
     """A month of a project would cost more than was agreed to."""
+    spent, runs, planned = (amount(count.sum_of(each).total) for each in (State.SPENT, State.RUNS_ON, State.ORDERED))
     return (
-        f"The month {name} of project {project} would cost USD {amount(total)}: {amount(spent)} spent till now,"
-        f" {amount(runs)} for what runs and {amount(planned)} for what would be bought, until their leases or the month"
-        f" are over. provision_budget is USD {amount(budget)}. Nothing was bought. End what nobody needs, give a"
+        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent till now,"
+        f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
+        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what nobody needs, give a"
         " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
     )
 
@@ -409,9 +406,9 @@ def above_budget(
 def unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]) -> str:
     """What a month costs cannot be told."""
     return (
-        f"What the month {name} of project {project} costs is not known, since price or beginning of {some(hosts)} is"
-        f" not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was bought."
-        " compute_index.supply.spend shows what is known."
+        f"What the month {name} of project {project} costs is not known, since price or beginning of"
+        f" {', '.join(ranges(hosts))} is not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was"
+        " bought. compute_index.supply.spend shows what is known."
     )
 
 

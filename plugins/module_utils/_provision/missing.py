@@ -7,7 +7,7 @@ A machine is *gone* only if its own page says so. It is *missing* if it was ther
 apart, did not find it: a 404 in the API's own words, a whole list without it, and as many others of ours found by
 their ids. If more than half of ours vanish together, account or address are wrong, and the look proves nothing.
 
-What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`Entry.price_that_counts`).
+What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`counted.State`).
 Pure. This module util is private to the collection.
 """
 

@@ -18,11 +18,12 @@ from . import allocation, ceilings, choosing, lease, messages
 from .allocation import Offer, Wish
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Seen
+from .counted import Count, Part, State
 from .declaration import Declaration
 from .entry import Entry
 from .spending import Ledger
 from .standing import Kind, Standing
-from .sums import UNLIMITED, Sum, add_up, price_that_counts
+from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
@@ -245,7 +246,7 @@ def plan(
     wanted: t.Mapping[str, Found],
     *,
     taken: t.Collection[str] = (),
-    others: t.Sequence[float | None] = (),
+    others: t.Sequence[Part] = (),
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
     now: float = 0.0,
@@ -255,7 +256,7 @@ def plan(
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
-    spoken for. ``others``: what further hosts of the play cost. ``unread``: those of them whose costs nobody can tell.
+    spoken for. ``others``: what further hosts cost. ``unread``: those of them whose costs nobody can tell.
     ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is billed on the
     account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
@@ -263,8 +264,8 @@ def plan(
     first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
     drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
-    costs = add_up([*others, *_costs(cases, drafts)])
-    drafts = _within_ceilings(cases, drafts, costs, unread, account or AccountPrices(), spent or {}, now)
+    count = Count((*_parts(cases, drafts), *others))
+    drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
     hosts = {action: [draft.host for draft in drafts if draft.action == action] for action in (STOP, LATER)}
     stopped, later = [*failed, *hosts[STOP]], hosts[LATER]
@@ -301,19 +302,24 @@ def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
     return messages.shared_name(case.host.name, namesakes) if namesakes else ""
 
 
-def _costs(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[float | None]:
-    """What the hosts cost together: a host that stops may be billed for what its entry or name tells of."""
-    found: dict[str, float | None] = {}
+def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part]:
+    """What each host costs: a host that stops may be billed for what its entry or name tells of."""
+    found: dict[str, Part] = {}
     for case, draft in zip(cases, drafts):
+        noted = Part.of_entry(case.host.host, case.entry)
         if draft.action == BUY:
-            found[draft.offer_id] = draft.price_per_hour
+            found[draft.offer_id] = _ordered(draft)
         elif case.standing.owns:
-            found[case.standing.offer_id] = case.standing.price_per_hour
+            found[case.standing.offer_id] = replace(noted, cost=case.standing.price_per_hour, state=State.LIVE)
         elif case.may_be_billed:
-            found.setdefault(case.entry.offer_id or case.host.host, case.entry.price_that_counts)
+            found.setdefault(case.entry.offer_id or case.host.host, noted)
         elif draft.action == STOP:
-            found.update({str(each["resource_id"]): each["price_per_hour"] for each in case.standing.machines})
+            found.update({str(each["resource_id"]): Part.of_machine(each) for each in case.standing.machines})
     return found.values()
+
+
+def _ordered(draft: Plan) -> Part:
+    return Part(draft.host, draft.price_per_hour, State.ORDERED)
 
 
 def _honest(case: Case, draft: Plan) -> Plan:
@@ -485,7 +491,7 @@ def _after(case: Case, reason: str) -> str:
 def _within_ceilings(
     cases: t.Sequence[Case],
     drafts: t.Sequence[Plan],
-    costs: Sum,
+    count: Count,
     unread: t.Sequence[str],
     account: AccountPrices,
     spent: t.Mapping[str, Ledger],
@@ -496,9 +502,10 @@ def _within_ceilings(
     max_total = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     account = _with_stopped(account, cases, drafts)
+    projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.keeps_sums))
     of_all = (
-        ceilings.of_play(max_total, costs, len(buyers), unread),
-        ceilings.of_account(max_account, account, [draft.price_per_hour for _case, draft in buyers]),
+        ceilings.of_play(max_total, count, len(buyers), unread, projects),
+        ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
     )
     budgets = _budgets(buyers, spent, now)
     registered = ceilings.among_registered(max_account, account)
@@ -540,7 +547,7 @@ def _or_none(max_price_per_hour: float) -> float | None:
 def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:
     """With purchases under way that will not go on in this play, and may be billed all the same."""
     stopped = [
-        case.entry.price_per_hour
+        Part.of_entry(case.host.host, case.entry)
         for case, draft in zip(cases, drafts)
         if case.buys and case.may_be_billed and draft.action != BUY
     ]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._wording import usd
+from .counted import Count
 from .purchase import Do, Past, Step, Why
-from .sums import Sum
 
 Machine = t.Mapping[str, t.Any]
 
@@ -83,12 +83,19 @@ def above(offer_id: str, price: float | None, ceiling: float) -> str:
     return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
 
 
-def above_account(offer_id: str, together: Sum, ceiling: float) -> str:
+def above_account(offer_id: str, count: Count, ceiling: float) -> str:
     """All machines of the account would cost more than was agreed to, with this one."""
-    prices = f" and {together.unknown} unknown price(s)" if together.unknown else ""
     return (
-        f"With offer {offer_id} all machines of the account would cost {usd(together.total)}{prices} together, and"
-        f" max_account_price_per_hour is {usd(ceiling)}."
+        f"With offer {offer_id} all machines of the account would cost {count.told}, and max_account_price_per_hour is"
+        f" {usd(ceiling)}. {count.names}"
+    )
+
+
+def above_registered(offer_id: str, whose: str, count: Count, ceiling: float, where: str) -> str:
+    """All that the shared registry (``where``) knows of a project or an account would cost more, with this offer."""
+    return (
+        f"With offer {offer_id} all machines of {whose} would cost {count.told}, where at most {usd(ceiling)} are"
+        f" allowed. {count.names} {where} counts what is live and what is being bought."
     )
 
 

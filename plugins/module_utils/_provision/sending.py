@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from . import purchase_messages as say
+from .counted import Count, Part, State
 from .purchase import Do, Past, Step, Why, is_put_off
-from .sums import add_up, price_that_counts
+from .sums import price_that_counts
 
 Json = t.Mapping[str, t.Any]
 
@@ -74,9 +75,9 @@ class Terms:
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""
         limit = self.max_account_price_per_hour
-        billed = [each["price_per_hour"] for each in resources if not _states.is_gone(each["status"])]
-        together = add_up([*billed, price])
-        return "" if limit is None or not together.exceeds(limit) else say.above_account(offer_id, together, limit)
+        billed = [Part.of_machine(each, State.LIVE) for each in resources if not _states.is_gone(each["status"])]
+        count = Count((Part(self.host or offer_id, price, State.ORDERED), *billed))
+        return "" if limit is None or not count.sum.exceeds(limit) else say.above_account(offer_id, count, limit)
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:

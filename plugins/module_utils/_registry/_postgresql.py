@@ -23,12 +23,15 @@ import re
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
-from .._provision.entry import MISSING_AT, read_entry
+from .._provision import purchase_messages as say
+from .._provision.counted import Count, Part, State
+from .._provision.entry import MADE as BOUGHT
+from .._provision.entry import MISSING_AT, SENT, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
@@ -202,20 +205,17 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', 
 WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({_CLUSTER}))
 """
-# `Entry.price_that_counts` in SQL: what two looks did not find fills no ceiling per hour. In the ledger it goes on.
-_FOUND = f"(state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '')"
-_PROJECT_SUM = f"""
-SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
-FROM compute_index_supply.purchase
-WHERE project = %(project)s AND state IN ('buying', 'live', 'ending', 'stray') AND {_FOUND}
+# What two looks did not find fills no ceiling per hour (`counted.State.MISSING`). In the ledger it goes on.
+_SUM = f"""
+SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_hour IS NULL)
+FROM (SELECT * FROM compute_index_supply.purchase
+    WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '') p
 """
+_OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'ending', 'stray')"
+_OF_ACCOUNT = "WHERE p.account = ANY(%(accounts)s) AND p.state IN ('buying', 'live', 'ending', 'stray')"
+_IN_ORDER = " ORDER BY p.project, p.host, p.claimed_at"
 _ACCOUNTS = """
 SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'ending', 'stray')
-"""
-_ACCOUNT_SUM = f"""
-SELECT coalesce(sum(price_per_hour), 0), count(*) FILTER (WHERE price_per_hour IS NULL)
-FROM compute_index_supply.purchase
-WHERE account = ANY(%(accounts)s) AND state IN ('buying', 'live', 'ending', 'stray') AND {_FOUND}
 """
 _MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
@@ -392,6 +392,27 @@ class Row:
     def counts(self) -> bool:
         """See `claims.counts`."""
         return claims.counts(self.state, is_sent=self.sent_at is not None, is_held=self.held)
+
+    def label(self, project: str) -> str:
+        """The host, as a project calls it."""
+        of = "" if self.project == project else f" of project {self.project}"
+        # A host has these beside its own machine.
+        return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
+
+    def part(self, claim: str, project: str) -> Part:
+        """What it is in the sums for a ``claim`` of a project."""
+        entry = read_entry(
+            {
+                **self.note,
+                "provision_procured_offer_id": self.offer,
+                "provision_resource_ids": self.resource_ids,
+                "provision_purchase": SENT if self.state == claims.BUYING else BOUGHT,
+                "provision_price_per_hour": None if self.price_per_hour is None else float(self.price_per_hour),
+                "provision_journaled_at": (self.sent_at or self.claimed_at).isoformat(),
+            }
+        )
+        part = Part.of_entry(self.label(project), entry)
+        return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
 
     @property
     def needs_settling(self) -> bool:
@@ -728,23 +749,27 @@ class Database:
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
     def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
-        """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear."""
+        """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear.
+
+        If a sum exceeds one, the claims themselves decide, so that a refusal names what its sum has: one of them may
+        just have ended.
+        """
         values = {"project": wanted.project, "accounts": self._spellings(connection, wanted.account, ceilings)}
-        for query, scope, ceiling in (
-            (_PROJECT_SUM, f"project {wanted.project}", ceilings.max_total_price_per_hour),
-            (_ACCOUNT_SUM, f"account {wanted.account}", ceilings.max_account_price_per_hour),
+        for scope, project, whose, ceiling in (
+            (_OF_PROJECT, wanted.project, f"project {wanted.project}", ceilings.max_total_price_per_hour),
+            (_OF_ACCOUNT, None, f"account {wanted.account}", ceilings.max_account_price_per_hour),
         ):
-            if ceiling is None:
+            if ceiling is None or not self._sum(connection, scope, values).exceeds(ceiling):
                 continue
-            total, unknown = t.cast("tuple[Decimal, int]", self._execute(connection, query, values).fetchone())
-            # The database adds decimals; what it says is as exact as a ceiling.
-            if Sum(float(total), unknown).exceeds(ceiling):
-                said = "nobody knows" if unknown else f"{total:.2f} USD per hour"
-                raise TooDear(
-                    f"With offer {wanted.offer} all of {scope} would cost {said}, where at most {ceiling:.2f} USD per"
-                    f" hour are allowed. {self.where} counts what is live and what is being bought.",
-                    wanted.project if query is _PROJECT_SUM else None,
-                )
+            rows = self._rows(connection, _ROW + scope + _IN_ORDER, values)
+            count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
+            if count.sum.exceeds(ceiling):
+                raise TooDear(say.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
+
+    def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
+        """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""
+        total, unknown = t.cast("tuple[Decimal, int]", self._execute(connection, _SUM + scope, values).fetchone())
+        return Sum(float(total), unknown)
 
     def _spellings(self, connection: Connection, account: str, ceilings: Ceilings) -> list[str]:
         """All by which the account's claims are noted; none where no ceiling asks for them."""

@@ -248,9 +248,9 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
         elif not is_here:
             # Its machine's name, where none was noted, and never the name of one of this project's hosts
             named = {"provision_resource_name": prefix_of(row.project) + row.host, **entry}
-            found.further[row.project, f"{row.host} of project {row.project}{_stray(row)}"] = named
+            found.further[row.project, row.label(project)] = named
         elif row.state == claims.STRAY:
-            found.strays[f"{row.host}{_stray(row)}"] = entry
+            found.strays[row.label(project)] = entry
         else:
             found.hosts[row.host] = entry
     return found
@@ -308,11 +308,6 @@ def take_late(database: Database, late: Late) -> str:
     except Contested as error:
         return str(error)
     return late.told(would=False)
-
-
-def _stray(row: Row) -> str:
-    """What tells a purchase from the one that its host has."""
-    return f" (stray {row.claim[:8]})" if row.state == claims.STRAY else ""
 
 
 def _is_held(row: Row, run: str) -> bool:

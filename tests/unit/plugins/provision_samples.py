@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Part
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     Declaration,
     read_declaration,
@@ -31,6 +32,11 @@ def offer_id(number: int) -> str:
 def machine_id(number: int) -> str:
     """The id of the machine of this number."""
     return f"e5000000-0000-4000-8000-{number:012d}"
+
+
+def billed(*prices: float | None) -> tuple[Part, ...]:
+    """What further hosts cost, USD per hour each."""
+    return tuple(Part(f"other-{number}", price) for number, price in enumerate(prices))
 
 
 def raw(**fields: Any) -> dict[str, Any]:

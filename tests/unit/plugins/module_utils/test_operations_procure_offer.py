@@ -365,7 +365,11 @@ def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: R
         ([resource(OTHER_ID), resource("gone", status="deleted")], 4.0, ""),
         ([resource(OTHER_ID), resource("x", status="deleting")], 5.99, "cost USD 6.00 per hour together"),
         ([resource(OTHER_ID, pricing_total_hourly=None)], 100.0, "USD 2.00 per hour and 1 unknown price(s) together"),
-        ([resource(OTHER_ID)], 3.99, "and max_account_price_per_hour is USD 3.99 per hour. Nothing was bought."),
+        (
+            [resource(OTHER_ID)],
+            3.99,
+            f"USD 3.99 per hour. Counted: {OFFER_ID} USD 2.00 (would be bought); trainer ({OTHER_ID}) USD 2.00 (live).",
+        ),
     ],
 )
 def test_all_of_the_account_is_looked_at_right_before_a_purchase(

@@ -422,7 +422,8 @@ def test_a_sum_above_its_ceiling_is_not_sent(queue: RequestQueue, buy: Any, regi
     free(queue)
     result = buy(host="gpu-2", **{option: 3.99})
     assert outcome(result) == ("not_sent", "price", [])
-    assert "would cost 4.00 USD per hour, where at most 3.99" in result["msg"]
+    assert "would cost USD 4.00 per hour together, of which USD 2.00 per hour are live or being bought" in result["msg"]
+    assert "allowed. Counted: gpu-2 USD 2.00 (would be bought); trainer USD 2.00 (being bought since 2" in result["msg"]
     free(queue).expect(*POST, procurement())
     assert buy(host="gpu-2", **{option: 4.0})["outcome"] == "created"
 
@@ -440,7 +441,7 @@ def test_two_claims_count_the_planned_price_of_each(
     queue.expect("GET", f"/offers/{OTHER_ID}", offer(offer_id=OTHER_ID, **cheaper))
     second = buy(host="gpu-2", offer_id=OTHER_ID, price_per_hour=5.0, **{option: 9.0})
     assert outcome(second) == ("not_sent", "price", [])
-    assert "would cost 10.00 USD per hour, where at most 9.00" in second["msg"]
+    assert "would cost USD 10.00 per hour together" in second["msg"]
 
 
 OTHER_STATUS = f"/offers/{OTHER_ID}/status"

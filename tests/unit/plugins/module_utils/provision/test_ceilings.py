@@ -23,12 +23,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     of_play,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import PlannedPurchase as Buys
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count, Part, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import declared, entry, machine, machine_id, offer_id
+from provision_samples import billed, declared, entry, machine, machine_id, offer_id
 
 
 def at(text: str) -> float:
@@ -52,21 +53,21 @@ def bill(begin: float | None = -10, end: float | None = None, price: float | Non
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "together", "unread", "allowance"),
+    ("ceiling", "prices", "unread", "allowance"),
     [
-        (UNLIMITED, Sum(9.0, 1), ["gpu-2"], Allowance(buyers=2)),
-        (9.0, Sum(9.0), [], Allowance(max_further_price_per_hour=0.0, buyers=2)),
-        (10.0, Sum(9.0), [], Allowance(max_further_price_per_hour=1.0, buyers=2)),
+        (UNLIMITED, [9.0, None], ["gpu-2"], Allowance(buyers=2)),
+        (9.0, [9.0], [], Allowance(max_further_price_per_hour=0.0, buyers=2)),
+        (10.0, [9.0], [], Allowance(max_further_price_per_hour=1.0, buyers=2)),
     ],
 )
-def test_of_a_play(ceiling: float, together: Sum, unread: list[str], allowance: Allowance) -> None:
-    assert of_play(ceiling, together, 2, unread) == allowance
+def test_of_a_play(ceiling: float, prices: list[float | None], unread: list[str], allowance: Allowance) -> None:
+    assert of_play(ceiling, Count(billed(*prices)), 2, unread) == allowance
 
 
 def test_a_play_is_refused() -> None:
-    assert "(gpu-2) cannot be counted" in of_play(9.0, Sum(1.0), 1, ["gpu-2"]).refusal
-    assert "USD 9.01 per hour together" in of_play(9.0, Sum(9.01), 1, []).refusal
-    assert "1 unknown price(s)" in of_play(9.0, Sum(1.0, 1), 1, []).refusal
+    assert "(gpu-2) cannot be counted" in of_play(9.0, Count(billed(1.0)), 1, ["gpu-2"]).refusal
+    assert "USD 9.01 per hour together" in of_play(9.0, Count(billed(9.01)), 1, []).refusal
+    assert "1 unknown price(s)" in of_play(9.0, Count(billed(1.0, None)), 1, []).refusal
 
 
 # The account
@@ -77,21 +78,21 @@ def test_a_play_is_refused() -> None:
     [
         (UNLIMITED, Prices(unreadable="down"), [None], UNLIMITED, ""),
         (10.0, Prices(), [4.0], 6.0, ""),
-        (10.0, Prices((2.0,), (4.0,)), [2.0, 2.0], 0.0, ""),
+        (10.0, Prices(billed(2.0), billed(4.0)), [2.0, 2.0], 0.0, ""),
         (
             10.0,
-            Prices((2.0,), (4.01,)),
+            Prices(billed(2.0), billed(4.01)),
             [2.0, 2.0],
             None,
             "USD 10.01 per hour together, of which USD 6.01 per hour are",
         ),
-        (10.0, Prices((2.0,), (None,)), [2.0], None, "and 1 unknown price(s)"),
+        (10.0, Prices(billed(2.0), billed(None)), [2.0], None, "and 1 unknown price(s)"),
         (10.0, Prices(), [None], None, "and 1 unknown price(s)"),
         (10.0, Prices(unreadable="It is down."), [2.0], None, "is not known: It is down. Nothing was sent."),
     ],
 )
 def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None], left: float | None, said: str) -> None:
-    allowance = of_account(ceiling, live, wanted)
+    allowance = of_account(ceiling, live, [Part("gpu-1", price, State.ORDERED) for price in wanted])
     assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
         assert allowance.max_further_price_per_hour == left
@@ -101,9 +102,9 @@ def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None],
 @pytest.mark.parametrize(
     ("ceiling", "live", "limit"),
     [
-        (UNLIMITED, Prices((), (3.0,)), None),
-        (10.0, Prices((9.0,), (3.1,)), 6.9),
-        (1.0, Prices((), (3.0,)), 0.0),
+        (UNLIMITED, Prices((), billed(3.0)), None),
+        (10.0, Prices(billed(9.0), billed(3.1)), 6.9),
+        (1.0, Prices((), billed(3.0)), 0.0),
     ],
 )
 def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float | None) -> None:
@@ -135,7 +136,10 @@ M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
 def test_what_is_billed_on_an_account(
     machines: list[Any], entries: list[Any], buying: Any, registered: tuple[float | None, ...], foreign: Any
 ) -> None:
-    assert account_prices(machines, entries, buying) == Prices(registered, foreign)
+    found = account_prices(machines, [("gpu-1", each) for each in entries], buying)
+    assert [(each.name, each.cost) for each in found.registered] == [("gpu-1", price) for price in registered]
+    assert [each.cost for each in found.foreign] == list(foreign)
+    assert {each.state for each in found.foreign} <= {State.UNOWNED}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_what_is_billed_on_an_account(
         ({"a": 2.0, "b": "3"}, {}, True, ([2.0, 3.0], [])),
         ({"a": "dear"}, {}, True, ([None], [])),
         ({"a": None}, {"a": entry(X, [M], "made")}, True, ([2.0], [])),
-        ({"a": None}, {"a": entry(X, purchase="refused")}, True, ([0.0], [])),
+        ({"a": None}, {"a": entry(X, purchase="refused")}, True, ([], [])),
         ({"a": None}, {"a": entry(X, [M], provision_price_per_hour=None)}, True, ([None], [])),
         ({"a": None}, {}, True, ([], [])),
         ({"a": None}, {}, False, ([], ["a"])),
@@ -153,7 +157,8 @@ def test_what_is_billed_on_an_account(
     ],
 )
 def test_what_other_hosts_of_the_play_cost(facts: Any, known: Any, has_registry: bool, costs: Any) -> None:
-    assert costs_of_others(facts, known, has_registry=has_registry) == costs
+    parts, unread = costs_of_others(facts, known, has_registry=has_registry)
+    assert ([each.cost for each in parts], unread) == costs
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,8 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
 )
 def test_what_a_month_costs(bills: list[Bill], wanted: list[Buys], spent: float, runs: float, bought: float) -> None:
     found = month(bills, wanted, NOW)
-    assert [dollars(each) for each in (found.spent, found.runs, found.planned)] == [spent, runs, bought]
+    states = (State.SPENT, State.RUNS_ON, State.ORDERED)
+    assert [found.count.sum_of(each).total for each in states] == [spent, runs, bought]
     assert dollars(found.total) == spent + runs + bought and found.unknown == ()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Part, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
@@ -33,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import declared, entry, host, machine_id, offer, offer_id
+from provision_samples import billed, declared, entry, host, machine, machine_id, offer, offer_id
 
 M, X, Y = machine_id(1), offer_id(1), offer_id(2)
 CHEAP, FAIR, DEAR = offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)
@@ -309,7 +310,7 @@ def test_the_highest_price_that_was_shown_counts(
     ("fields", "more", "said"),
     [
         ({"max_total_price_per_hour": 10.99}, {}, "USD 11.00 per hour together"),
-        ({"max_account_price_per_hour": 12.99}, {"account": AccountPrices((2.0,))}, "USD 13.00 per hour together"),
+        ({"max_account_price_per_hour": 12.99}, {"account": AccountPrices(billed(2.0))}, "USD 13.00 per hour together"),
         ({"budget": 527.99}, {}, "would cost USD 528.00"),
     ],
 )
@@ -390,7 +391,7 @@ def test_the_ceiling_of_all() -> None:
     [((), BUY), ((4.0,), BUY), ((4.01,), STOP), ((None,), STOP), ((2.0, 2.0), BUY), ((0.0,), BUY)],
 )
 def test_what_other_hosts_of_the_play_cost(others: Sequence[float | None], action: str) -> None:
-    (found,) = planned(free(max_total_price_per_hour=5), others=others)
+    (found,) = planned(free(max_total_price_per_hour=5), others=billed(*others))
     assert found.action == action
     assert ("unknown price" in found.refusal) == (None in others)
 
@@ -482,7 +483,7 @@ def test_no_plan_exceeds_a_ceiling(
                     reason="-" if kind == "stop" else "",
                 )
             )
-    found = plan(cases, lambda _host: Found(known), wanted, others=others)
+    found = plan(cases, lambda _host: Found(known), wanted, others=billed(*others))
     assert [each.host for each in found] == [each.host.host for each in cases]
     buyers = [(one, its) for one, its in zip(cases, found, strict=True) if its.action == BUY]
     assert len({its.offer_id for _one, its in buyers}) == len(buyers)
@@ -601,25 +602,41 @@ def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
 
 def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
     hosts = [free("gpu-1", max_account_price_per_hour=10), free("gpu-2", max_account_price_per_hour="unlimited")]
-    plans = planned(*hosts, account=AccountPrices((2.0,), (5.0,)))
+    plans = planned(*hosts, account=AccountPrices(billed(2.0), billed(5.0)))
     assert actions(plans) == [(BUY, X), (BUY, Y)]
     assert [each.max_price_per_hour for each in plans] == [1.0, 2.0], "nothing is left for a price that rises"
     assert [each.max_account_price_per_hour for each in plans] == [10.0, 10.0]
     shared = declared("shared:default", host="gpu-1", max_account_price_per_hour=10)
-    (found,) = planned(case(shared), account=AccountPrices((2.0,), (5.0,)))
+    (found,) = planned(case(shared), account=AccountPrices(billed(2.0), billed(5.0)))
     assert found.max_account_price_per_hour == 5.0, "the registry counts the rest"
-    plans = planned(*hosts, account=AccountPrices((2.0,), (5.01,)))
+    plans = planned(*hosts, account=AccountPrices(billed(2.0), billed(5.01)))
     assert [each.action for each in plans] == [STOP, STOP]
     assert "USD 10.01 per hour together, of which USD 7.01 per hour are live" in plans[0].refusal
 
 
+def test_a_refusal_names_all_that_was_counted() -> None:
+    others = [Part("a-1", 3.0, State.BUYING), Part("gone", 9.0, State.MISSING)]
+    hosts = [
+        case(declared("shared:red", host="b-1", project="red", max_total_price_per_hour=5)),
+        owner("c-1"),
+        case(host("d-1"), Kind.STOP, machines=[machine(8, "d-1")], reason="-"),
+    ]
+    refusal = planned(*hosts, others=others)[0].refusal
+    assert refusal.startswith(
+        "All machines of project red would cost USD 8.00 per hour together, of which USD 7.00 per hour are live or"
+        " being bought already; provision_max_total_price_per_hour is USD 5.00 per hour. Counted: b-1 USD 1.00 (would"
+        f" be bought); a-1 USD 3.00 (being bought); c-1 USD 2.00 (live); d-1 ({machine_id(8)}) USD 2.00 (no host owns"
+    )
+    assert "Not counted: gone USD 9.00 (missing). Nothing was bought for the 1 host(s)" in refusal
+
+
 def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
-    plans = planned(owner("gpu-1", max_account_price_per_hour=1), account=AccountPrices((50.0,), (None,)))
+    plans = planned(owner("gpu-1", max_account_price_per_hour=1), account=AccountPrices(billed(50.0), billed(None)))
     assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, None)]
 
 
 def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
-    plans = planned(opened("gpu-1", max_account_price_per_hour=4), account=AccountPrices((2.0,)))
+    plans = planned(opened("gpu-1", max_account_price_per_hour=4), account=AccountPrices(billed(2.0)))
     assert actions(plans) == [(BUY, X)]
     hosts = [opened("gpu-1", max_price_per_hour=0.5), free("gpu-2", max_account_price_per_hour=3)]
     plans = planned(*hosts, account=AccountPrices())

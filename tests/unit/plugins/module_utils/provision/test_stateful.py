@@ -37,7 +37,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from provision_samples import host, machine, machine_id, offer, offer_id
+from provision_samples import billed, host, machine, machine_id, offer, offer_id
 
 STRANGER = "a stranger"
 HOSTS = ("gpu", "gpu-1", "train")
@@ -278,10 +278,10 @@ class Plays(RuleBasedStateMachine):
                 if each.wanted
             },
             taken={each.offer_id for each in open_ones},
-            others=[
+            others=billed(
                 *(each.price_per_hour for name, each in entries.items() if name not in here and not each.is_refused),
                 *(self.known_prices(here) if self.by_name else ()),
-            ],
+            ),
         )
         buys = [each.offer_id for each in found if each.action == BUY]
         assert len(buys) == len({*buys})

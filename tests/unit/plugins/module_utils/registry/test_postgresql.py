@@ -121,7 +121,7 @@ def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
 def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(price_per_hour=None), NO_CEILING)
     for ceilings in (Ceilings(max_total_price_per_hour=100), Ceilings(max_account_price_per_hour=100)):
-        with pytest.raises(TooDear, match="nobody knows"):
+        with pytest.raises(TooDear, match="unknown price"):
             run().claim(purchase("gpu-2", OTHER_ID), ceilings)
     assert states(registry_url) == ["buying"]
     run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
@@ -147,6 +147,47 @@ def test_what_counts(run: Callable[..., Database]) -> None:
         database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=7.99))
     database.end(ended)
     database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
+
+
+def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> None:
+    database = run()
+    for number in range(1, 28):
+        offer = f"offer {number}"
+        row = database.claim(purchase(f"gpu-{number}", offer), NO_CEILING)
+        if number < 27:
+            database.note(purchase(f"gpu-{number}", offer, claim=row.claim), [f"m{number}"])
+    with pytest.raises(Contested):
+        database.note(purchase("gpu-1", "offer 28", price_per_hour=1.5), ["m28"])
+    database.claim(purchase("far", "offer 29", project="red", price_per_hour=4.0), NO_CEILING)
+
+    with pytest.raises(TooDear) as refused:
+        database.claim(purchase("b-1", "offer 30"), Ceilings(max_total_price_per_hour=57.49))
+    since = r" since \d{4}-\d\d-\d\d \d\d:\d\d UTC\)"
+    project = (
+        r"would cost USD 57\.50 per hour together, of which USD 55\.50 per hour are live .* at most USD 57\.49 per hour"
+        rf" are allowed\. Counted: b-1 USD 2\.00 \(would be bought\); gpu-27 USD 2\.00 \(being bought{since};"
+        rf" gpu-\[1:26\] 26 x USD 2\.00 \(live, the oldest{since};"
+        rf" gpu-1 \(stray [0-9a-f]{{8}}\) USD 1\.50 \(live{since}\."
+    )
+    assert re.search(project, str(refused.value)), refused.value
+    with pytest.raises(TooDear, match=r"USD 61\.50 per hour together.*; far of project red USD 4\.00 \(being bought"):
+        database.claim(purchase("b-1", "offer 30"), Ceilings(max_account_price_per_hour=61.49))
+
+
+def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
+    run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, summed = run("two"), Database._sum
+    ended = other.note(purchase("gpu-1", "offer 1"), ["m1"])
+
+    def sum_before_the_end(self: Database, *args: Any) -> Any:
+        found = summed(self, *args)
+        other.begin_end(ended)
+        other.end(ended)
+        return found
+
+    monkeypatch.setattr(Database, "_sum", sum_before_the_end)
+    assert run().claim(purchase("gpu-2", "offer 2"), Ceilings(max_total_price_per_hour=2.0)).state == "buying"
 
 
 # Holds and epochs

@@ -1,0 +1,136 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A refusal names every host that its ceiling counts, and its numbers are those of the sum."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count, Part, State
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import ranges
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import entry, machine, machine_id, offer_id
+
+NIGHT = seconds_of("2026-02-27T00:00:00Z") or 0.0
+MORNING = NIGHT + 8 * 3600
+FLEET = [Part(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1, 28)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told", "names"),
+    [
+        pytest.param([], "USD 0.00 per hour together", "", id="nothing"),
+        pytest.param(
+            [Part("b-1", 3.0, State.ORDERED)],
+            "USD 3.00 per hour together",
+            "Counted: b-1 USD 3.00 (would be bought).",
+            id="only what would be bought",
+        ),
+        pytest.param(
+            [Part("b-1", 3.0, State.ORDERED), Part("a", None, State.BUYING, MORNING), Part("c", 1.5, since=NIGHT)],
+            "USD 4.50 per hour and 1 unknown price(s) together, of which USD 1.50 per hour are live or being bought"
+            " already",
+            "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought since 2026-02-27 08:00 UTC); c USD 1.50"
+            " (live since 2026-02-27 00:00 UTC).",
+            id="one by one",
+        ),
+        pytest.param(
+            [Part("b-1", 3.0, State.ORDERED), *FLEET],
+            "USD 57.00 per hour together, of which USD 54.00 per hour are live or being bought already",
+            "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live, the oldest since 2026-02-27 00:00"
+            " UTC).",
+            id="many",
+        ),
+        pytest.param(
+            [Part("b-1", 3.0, State.ORDERED), Part("gpu-7", 2.0, State.MISSING, NIGHT)],
+            "USD 3.00 per hour together",
+            "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing since 2026-02-27 00:00"
+            " UTC).",
+            id="missing",
+        ),
+    ],
+)
+def test_a_sum_is_told_with_all_of_its_parts(parts: list[Part], told: str, names: str) -> None:
+    assert (Count(tuple(parts)).told, Count(tuple(parts)).names) == (told, names)
+
+
+def test_a_registry_and_the_list_say_what_a_part_is() -> None:
+    noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
+    assert Part.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == Part("a", 2.0, State.BUYING, NIGHT)
+    made = entry(offer_id(1), [machine_id(1)], "made", **noted)
+    assert Part.of_entry("a", made) == Part("a", 2.0, State.LIVE, NIGHT)
+    listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
+    assert Part.of_machine(listed) == Part(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
+    assert Part.of_machine({**listed, "name": None}).name == machine_id(1)
+
+
+def test_a_large_account_does_not_fill_the_page() -> None:
+    found = Count(tuple(Part(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
+    assert "m99x and 480 more 500 x USD 2.00 (no host owns it)" in found or "and 480 more 500 x USD 2.00" in found
+    assert len(found) < 300
+
+
+@pytest.mark.parametrize(
+    ("names", "folded"),
+    [
+        ([], []),
+        (["b", "a", "a"], ["a", "b"]),
+        (["gpu-1", "gpu-2"], ["gpu-1", "gpu-2"]),
+        (["gpu-10", "gpu-9", "gpu-8"], ["gpu-[8:10]"]),
+        (["n08", "n09", "n10"], ["n[08:10]"]),
+        (["n8", "n9", "n10", "n010", "n011"], ["n[8:10]", "n010", "n011"]),
+        (["1", "2", "3"], ["[1:3]"]),
+        (["a1b", "a2b", "a3b"], ["a1b", "a2b", "a3b"]),
+        ([f"x{9 * '9'}", f"x1{9 * '0'}", "x" + 5000 * "1"], ["x" + 5000 * "1", f"x1{9 * '0'}", f"x{9 * '9'}"]),
+    ],
+)
+def test_names_in_a_row_are_a_range(names: list[str], folded: list[str]) -> None:
+    assert sorted(ranges(names)) == sorted(folded)
+
+
+names = st.from_regex(r"\A[ab]-?[0-9]{0,3}\Z")
+
+
+@given(st.lists(names, max_size=40))
+def test_ranges_mean_the_names(some: list[str]) -> None:
+    assert sorted(expanded(ranges(some))) == sorted({*some})
+
+
+def expanded(folded: list[str]) -> list[str]:
+    """The names, as a survey takes them."""
+    found = []
+    for each in folded:
+        text, begin, end = re.fullmatch(r"(.*?)(?:\[([0-9]+):([0-9]+)\])?", each, re.DOTALL).groups()  # type: ignore[union-attr]
+        numbers = range(int(begin), int(end) + 1) if begin else ()
+        found += [f"{text}{number:0{len(begin)}d}" for number in numbers] or [each]
+    return found
+
+
+STATES = [State.ORDERED, State.BUYING, State.LIVE, State.UNREAD, State.MISSING]
+parts = st.builds(
+    Part,
+    name=names,
+    cost=st.integers(0, 8).map(lambda quarters: quarters / 4),
+    state=st.sampled_from(STATES),
+    since=st.none() | st.just(NIGHT) | st.just(MORNING),
+)
+
+
+@given(st.lists(parts, max_size=30, unique_by=lambda part: part.name))
+def test_what_is_named_adds_up_to_what_is_told(known: list[Part]) -> None:
+    count = Count(tuple(known))
+    counted = count.names.partition("Not counted: ")[0]
+    total, found = 0.0, Counter[str]()
+    for group in filter(None, re.split(r"; |Counted: |\. ?$", counted)):
+        listed, _blank, cost = group.partition(" USD ")
+        times = re.search(r" ([0-9]+) x$", listed)
+        total += float(cost.split()[0]) * (int(times[1]) if times else 1)
+        found.update(expanded(re.sub(r" [0-9]+ x$", "", listed).split(", ")))
+    assert found == Counter(part.name for part in known if part.state is not State.MISSING)
+    assert f"USD {total:.2f} per hour together" in count.told
