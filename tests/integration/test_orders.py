@@ -9,9 +9,11 @@ import json
 import os
 import random
 import re
+from uuid import uuid4
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Purchase
 
 from conftest import PROCURE, MakeProject, Project, Run, core
 from project import extra
@@ -112,3 +114,47 @@ def test_whatever_is_ordered_nobody_else_has_a_part_in_it(make_project: MakeProj
     assert bought == {*ordered} - {*live}
     strangers = {*pool} - {*ordered, "web"}
     assert not [name for name in strangers if name in run.output], run.output
+
+
+@pytest.fixture
+def crowd(make_project: MakeProject, registry: str) -> Project:
+    """300 live machines of the project, which the inventory plugin puts back into the group, and an offer."""
+    project = make_project([Offer(), Offer()], provision_seconds=0)
+    database = Database(registry, {"run": "before"}, keep=True)
+    for number, each in enumerate(project.simulator.populate(300), start=1):
+        fact = Purchase(
+            str(uuid4()),
+            "default",
+            f"train-{number}",
+            project.simulator.url,
+            each.purchase.offer_id,
+            2.0,
+            {"provision_groups": ["gpu"], "provision_resource_name": each.name},
+        )
+        database.note(fact, [each.resource_id])
+    database.close()
+    project.declare([], provision_reach=False)
+    (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    return project
+
+
+def test_an_order_beside_300_machines_shows_its_own_host_alone(crowd: Project) -> None:
+    graph = crowd.run("ansible-inventory", "-i", "account.supply.yml", "--graph", "gpu")
+    assert graph.output.count("--train-") == 300, graph.output
+    words = ("-i", "account.supply.yml", "-e", "order_names=b-1")
+    run = crowd.provision(*words)
+    assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
+    assert "train-" not in run.output and "machine-" not in run.output, run.output
+    lines = sum(max(1, -(-len(line) // 80)) for line in run.output.splitlines())
+    assert lines <= 62, run.output
+
+    # A refusal names all that it has counted, with the sum of the table in it.
+    refused = crowd.play("compute_index.supply.quote", *words, "-e", "order_names=b-2 order_max_total_price_per_hour=9")
+    assert refused.returncode == 2 and "USD per hour in total: 2.50" in refused.output, refused.output
+    said = (
+        "All machines of project default would cost USD 605.00 per hour together, of which USD 602.50 per hour are live"
+        " or being bought already; order_max_total_price_per_hour is USD 9.00 per hour. Counted: b-2 USD 2.50 (would be"
+        " bought); b-1 USD 2.50 (live since "
+    )
+    assert said in refused.text and "train-[1:300] 300 x USD 2.00 (live, the oldest since " in refused.text
