@@ -42,7 +42,8 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     if params["settle"] and not check_mode:
         noted = note(api, params, all_projects(registries, places.values(), memory), look)
         memory = Memory(registries, places.values())
-    names = expected(params["names"], params["hosts"], is_shared=bool(params["registry_url"]))
+    registered = set(filter(places.get, places))
+    names = expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
     claims = _claims(memory, nameable(params, places), names.claims)
     found = compare(refreshed(machines, look.read), claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)

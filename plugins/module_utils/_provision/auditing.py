@@ -41,13 +41,23 @@ class Expected:
     claims: tuple[Claim, ...] = ()
 
 
-def expected(names: t.Iterable[str], inventory: t.Iterable[t.Mapping[str, t.Any]], *, is_shared: bool) -> Expected:
-    """What the names mean in the project of localhost. With a shared registry (``is_shared``) a name claims nothing."""
+def expected(
+    names: t.Iterable[str],
+    inventory: t.Iterable[t.Mapping[str, t.Any]],
+    registered: t.Container[str] = (),
+    *,
+    is_shared: bool,
+) -> Expected:
+    """What the names mean in the project of localhost.
+
+    A name claims nothing for a host that keeps a registry (``registered``), which would know of its machine, nor for
+    any with a shared one (``is_shared``): as the role says of it.
+    """
     hosts = tuple(filter(None, map(str.strip, names)))
     prefix = next((str(each.get("prefix") or "") for each in inventory if each["host"] == "localhost"), "")
     machines = tuple(name if name.startswith(prefix) else prefix + name for name in hosts)
-    claims = () if is_shared else tuple(Claim(host, name, by_name=True) for host, name in zip(hosts, machines))
-    return Expected(hosts, machines, claims)
+    unregistered = [pair for pair in zip(hosts, machines) if not (is_shared or pair[0] in registered)]
+    return Expected(hosts, machines, tuple(Claim(host, name, by_name=True) for host, name in unregistered))
 
 
 @dataclass

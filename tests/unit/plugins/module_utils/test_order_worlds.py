@@ -16,14 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import order_of
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ONLY_EXPECTED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,9 +147,8 @@ class World:
         """The step `plan` for these hosts; ``more``: what each declares, or that it is a quote."""
         quote = more.pop("quote", False)
         folder = "" if self.url else str(self.folder / "host_vars")
-        declared = [
-            raw(host=host, name=host, id=host, registry_dir=folder, reach=False, **more) for host in sorted(hosts)
-        ]
+        fields = {"registry_dir": folder, "reach": False, **more}
+        declared = [raw(host=host, name=host, id=host, **fields) for host in sorted(hosts)]
         found = {"hosts": declared, "ids": sorted(hosts), "registry_url": self.url or None, "quote": quote}
         return plan(cast(Market, api), params(steps.PLAN, found), True)
 
@@ -253,3 +255,21 @@ def test_a_run_beside_a_shared_registry_covers_what_its_order_names(postgresql_s
         checked()
     finally:
         postgresql.forget(postgresql_server)
+
+
+@pytest.mark.parametrize(("registry", "owns"), [("none", True), ("files", False), ("shared", False)])
+def test_provision_and_audit_say_the_same_of_a_machine_with_a_hosts_name(
+    tmp_path: Path, registry_url: str, registry: str, owns: bool
+) -> None:
+    world = World(["gpu-1"], [], [], [], [], "", registry_url if registry == "shared" else "", tmp_path)
+    api = AccountApi(machine(1, "gpu-1", offer_id(1)), bought={offer_id(1): status("ready")})
+    folder = str(tmp_path / "host_vars") if registry == "files" else ""
+    (planned,) = world.planned(api, {"gpu-1"}, registry_dir=folder)["plans"]
+    assert planned["action"] == ("wait" if owns else "stop")
+    assert owns or "that the registry of gpu-1 does not know" in planned["refusal"]
+
+    host = raw(host="gpu-1", name="gpu-1", registry_dir=folder, declares=True, prefix="", known={})
+    found = {"hosts": [host], "names": ["gpu-1"], "registry_url": world.url or None}
+    audited = audit(cast(Market, api), params(steps.AUDIT, found), False)["audit"]
+    assert [row["hosts"] for row in audited["claimed"]] == [["gpu-1"]] * owns
+    assert [row["trouble"] for row in audited["orphans"]] == [ONLY_EXPECTED] * (not owns)

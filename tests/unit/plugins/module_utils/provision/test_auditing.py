@@ -267,8 +267,9 @@ def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries()
     assert [row[0] for row in brief(found.orphans)] == ["t"]
 
 
-def test_a_name_claims_nothing_in_a_shared_registry() -> None:
-    names = expected(["h"], [{"host": "localhost", "prefix": ""}], is_shared=True)
+@pytest.mark.parametrize(("registered", "is_shared"), [((), True), (("h",), False)])
+def test_a_name_claims_nothing_for_a_host_with_a_registry(registered: tuple[str, ...], is_shared: bool) -> None:
+    names = expected(["h"], [{"host": "localhost", "prefix": ""}], registered, is_shared=is_shared)
     found = audit([machine("r", "h"), machine("s", "x", "p")], names.claims, {*names.hosts}, NOW)
     found.note_expected(names.machines)
     assert brief(found.orphans) == [("r", [], "only audit_names names it, no registry"), ("s", [], "")]

@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     month,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MISSING_AT,
     MISSING_SINCE,
@@ -199,15 +200,15 @@ def test_the_second_moment_is_that_at_which_the_look_began() -> None:
 def test_what_is_missing_fills_no_ceiling_and_keeps_its_price() -> None:
     own, gone = entry("r"), entry("s", since=9e3, at=7e3)
     once = entry("t", since=9e3)
-    assert [each.price_that_counts for each in (own, gone, once)] == [2.0, 0.0, 2.0]
+    assert [each.is_missing for each in (own, gone, once)] == [False, True, False]
     assert gone.price_per_hour == 2.0 and gone.may_have_bought
-    assert sum(filter(None, account_prices([], [own, gone, once], ()).registered)) == 4.0
+    known = [("a", own), ("b", gone), ("c", once)]
+    count = Count(account_prices([], known, ()).registered)
+    assert count.sum.total == 4.0 and "Not counted: b USD 2.00 (missing since " in count.names
     # Found again, it counts, whatever is noted.
-    assert sum(filter(None, account_prices([machine("s")], [own, gone, once], ()).registered)) == 6.0
-    assert costs_of_others({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True) == (
-        [2.0, 0, 0],
-        [],
-    )
+    assert Count(account_prices([machine("s")], known, ()).registered).sum.total == 6.0
+    parts, unread = costs_of_others({"a": 2.0, "b": 2.0, "c": None}, {"b": gone, "c": gone}, has_registry=True)
+    assert (Count(tuple(parts)).sum.total, unread) == (2.0, [])
 
 
 def test_entries_of_earlier_versions_say_nothing_of_it() -> None:

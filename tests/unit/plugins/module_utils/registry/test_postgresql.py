@@ -22,7 +22,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import REFUSED, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    MISSING_AT,
+    MISSING_SINCE,
+    REFUSED,
+    read_entry,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
@@ -172,6 +177,19 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
     assert re.search(project, str(refused.value)), refused.value
     with pytest.raises(TooDear, match=r"USD 61\.50 per hour together.*; far of project red USD 4\.00 \(being bought"):
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_account_price_per_hour=61.49))
+
+
+def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database]) -> None:
+    database = run()
+    for number in (1, 2):
+        row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
+    database.alter(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"}, [])
+    with pytest.raises(TooDear) as refused:
+        database.claim(purchase("gpu-3", "offer 3"), Ceilings(max_total_price_per_hour=3.99))
+    assert "would cost USD 4.00 per hour together" in str(refused.value)
+    assert "Not counted: gpu-2 USD 2.00 (missing since 2026-01-31 10:00 UTC)." in str(refused.value)
+    for limit in (Ceilings(max_total_price_per_hour=4.0), Ceilings(max_account_price_per_hour=6.0)):
+        database.claim(purchase(f"gpu-{limit.max_account_price_per_hour}", f"offer {limit}"), limit)
 
 
 def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
