@@ -49,7 +49,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     spelled,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, LATER, STOP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -269,20 +269,11 @@ class ActionModule(InProcessAction):
     def _by_host(self, result: Variables) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
 
-        Hosts that keep their machines are told so with those that get one, if any does (``acquires``): facts may turn a
-        role's ``when``, and nothing that runs once for all must come between the facts of one host and of another.
+        ``known``: what holds already for hosts that keep their machines.
         """
-        plans, acquires = result.get("plans") or [], (result.get("common") or {}).get("acquires")
-
-        def known(*actions: str) -> list[dict[str, t.Any]]:
-            names = ("host", "label", "attempts", "facts")
-            return [{name: plan[name] for name in names} for plan in plans if plan["action"] in actions]
-
-        return {
-            "plans": {**self._earlier, **{plan["host"]: plan for plan in plans}},
-            "known": known(STOP, LATER) if acquires else known(STOP, LATER, KEEP),
-            "known_later": known(KEEP) if acquires else [],
-        }
+        names, plans = ("host", "label", "attempts", "facts"), result.get("plans") or []
+        known = [{name: plan[name] for name in names} for plan in plans if plan["action"] == KEEP]
+        return {"plans": {**self._earlier, **{plan["host"]: plan for plan in plans}}, "known": known}
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
