@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -450,3 +452,50 @@ def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypa
 
 def _moved(clock: Clock, seconds: float) -> Clock:
     return Clock(*(None if moment is None else moment + seconds for moment in (clock.here, clock.api, clock.database)))
+
+
+def test_runs_that_look_at_the_same_moment_come_to_one_end(fleet: Fleet) -> None:
+    fleet.api.hide(fleet.ids["gpu-1"])
+    fleet.api.vanish(fleet.ids["gpu-2"])
+    with ThreadPoolExecutor(3) as pool:
+        for expected in ((True, False), (True, True)):
+            answers = list(pool.map(lambda _number: fleet.reap(), range(3)))
+            assert not any(answer["trouble"] for answer in answers)
+            assert fleet.marks("gpu-1") == expected
+            fleet.registered.age(1860)
+    assert fleet.registered.entries().keys() == {"gpu-0", "gpu-1", "gpu-3"}
+    assert fleet.registered.bills() == {"gpu-0": True, "gpu-1": True, "gpu-2": False, "gpu-3": True}
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def test_a_run_that_is_killed_while_it_notes_does_no_harm(
+    simulator: Simulator,
+    registry_url: str,
+    perform: Callable[..., Json],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At each statement: what has not ended keeps its entry, and the next run comes to the same end."""
+    real = Database._execute
+    fleet = Fleet(simulator, Registered(tmp_path, registry_url, simulator.url), perform)
+    simulator.vanish(fleet.ids["gpu-2"])
+    simulator.hide(fleet.ids["gpu-1"])
+    for at in itertools.count(1):
+        passed = itertools.count(1)
+
+        def execute(*args: Any, at: int = at, passed: Any = passed) -> Any:
+            if next(passed) >= at:
+                raise Killed
+            return real(*args)
+
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr(Database, "_execute", execute)
+            fleet.reap()
+        entries = fleet.registered.entries()
+        assert {"gpu-0", "gpu-1", "gpu-3"} <= entries.keys() and not entries["gpu-1"].is_missing, at
+        if next(passed) <= at:
+            assert at > 10 and "gpu-2" not in entries and fleet.marks("gpu-1") == (True, False)
+            return
