@@ -110,6 +110,13 @@ class Look:
         shown = {self.sight(each) for each in entry.resource_ids}
         return shown | ({Sight.FOUND} if entry.offer_id in self._offers else set())
 
+    def lacks(self, entry: Entry) -> bool:
+        """Whether it shows nothing of the machines of an entry, not even their end."""
+        listed = [self._listed[each]["status"] for each in entry.resource_ids if each in self._listed]
+        if not entry.resource_ids or not all(map(_states.is_gone, listed)):
+            return False
+        return not self.sights(entry) <= {Sight.GONE} and Sight.FOUND not in self.sights(entry)
+
     def asks_about(self, entry: Entry) -> bool:
         """Whether the status of its offer decides: nothing of it is found, and the entry alone does not say enough."""
         sights = self.sights(entry)
@@ -239,12 +246,7 @@ def noted(host: str, step: Step | None, entry: Entry) -> list[Noted]:
 
 def rows(entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> list[Row]:
     """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
-    shown = ((host, entry, look.sights(entry)) for host, entry in entries if entry.resource_ids)
-    return [
-        row_of(host, entry, lease.utc(now))
-        for host, entry, sights in shown
-        if Sight.FOUND not in sights and sights != {Sight.GONE}
-    ]
+    return [row_of(host, entry, lease.utc(now)) for host, entry in entries if look.lacks(entry)]
 
 
 def row_of(host: str, entry: Entry, since: str = "") -> Row:

@@ -15,7 +15,7 @@ _TITLES = {
     True: "MISSING: the API does not find it. It may be billed, and it counts",
     False: "MISSING after two looks: maybe billed, but in no ceiling per hour",
 }
-_ADVICE = (
+ADVICE = (
     "Two looks that do not find it, half an hour apart, take it out of",
     "ceilings per hour: provision and reap look, and",
     "compute_index.supply.audit with audit_settle: true.",
@@ -37,7 +37,7 @@ def missing_row(
 def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """What is not found, since when, whether it counts in ceilings per hour, and what to do about it."""
     lines = [line for counts in (True, False) for line in _section([row for row in rows if row["counts"] is counts])]
-    return [*lines, *_ADVICE, ""] if lines else []
+    return [*lines, *ADVICE, ""] if lines else []
 
 
 def _section(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:

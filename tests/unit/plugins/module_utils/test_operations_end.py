@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import ADVICE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
@@ -489,6 +490,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     write(tmp_path, "gpu-1", resource_ids=["r"])
     write(tmp_path, "gpu-9", resource_ids=["s"])
     write(tmp_path, "gpu-8", resource_ids=["gone"])
+    write(tmp_path, "gpu-6", resource_ids=["lost"])
     write(tmp_path, "gpu-7", text="[]")
     api = Api(
         machine("r", created_at=utc(NOW - 10_815)), machine("s", offer="p"),
@@ -496,6 +498,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         machine("u", "eve", "a"),
         machine("v", "eve", "b"),
         machine("w", "wish", "c"), machine("x", "ann", "d", price_per_hour=None),
+        hidden=(machine("gone", status="deleted"),),
     )  # fmt: skip
     wish, eve = listed("wish", tmp_path, declares=True), listed("eve", "", declares=True)
     found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
@@ -519,9 +522,14 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         "stray  starting   2.40  -    -    t",
         "wish   running    2.40  -    -    w",
         "",
-        "GONE: claimed, but ended or unknown to the API",
-        "host   state  resource",
-        "gpu-8  -      gone",
+        "GONE: claimed, but ended or unknown to the API (deleted)",
+        "host   resource",
+        "gpu-8  gone",
+        "",
+        "MISSING: the API does not find it. It may be billed, and it counts",
+        "host   since (UTC)  USD/h  resource",
+        f"gpu-6  {utc(NOW)[5:16].replace('T', ' ')}  -      lost",
+        *ADVICE,
         "",
         "u: several offers have machines of this name",
         "v: several offers have machines of this name",
@@ -531,7 +539,8 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     ]
     assert "gpu-7" in found["trouble"]
     assert "2 machine(s) are contested: u (eve: several offers" in found["trouble"] and "stray" not in found["trouble"]
-    assert api.asked == ["list"]
+    # What the list lacks is read, and others of ours, which show that the account is the right one.
+    assert api.asked[0] == "list" and sorted(api.asked[1:]) == ["gone", "lost", "r", "s"]
 
 
 def test_a_usual_machine_fits_into_a_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
