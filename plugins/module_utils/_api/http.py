@@ -349,7 +349,7 @@ class HttpClient:
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
-        headers = {name: response.headers[name] for name in pages.HEADERS if name in response.headers}
+        headers = pages.headers_of(response.headers)
         return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers, is_html)
 
 

@@ -12,6 +12,8 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 import typing as t
 from dataclasses import dataclass
@@ -19,59 +21,33 @@ from urllib.parse import parse_qsl
 
 from .._text import grouped, number_of
 
-#: The headers of an answer that may be such marks, in small letters.
-HEADERS = ("link", "content-range", "x-total", "x-total-count", "x-total-pages", "x-next-page", "x-page", "x-has-more")
-
-# Names of marks, in small letters and without what stands between their words.
-_ABOUT_PAGES = (
-    *("meta", "metadata", "responsemetadata", "pagination", "paginator", "paging", "pageinfo", "page", "links"),
-    *("cursor", "cursors"),
-)
-_NEXT = ("next", "nextlink", "nexturl", "nexthref", "nextpageurl", "nextpagelink", "odatanextlink", "nextpage")
-_NEXT_PAGE = ("nextpage", "xnextpage")
-_CURSOR = re.compile(r"next\w*(cursor|token|marker|key|offset|id)|continuation\w*|cursornext|lastevaluatedkey")
-_PAGE = ("page", "currentpage", "pagenumber", "pageindex", "number", "xpage")
-_PAGES = ("pages", "totalpages", "pagecount", "pagestotal", "numpages", "numberofpages", "lastpage", "xtotalpages")
-_OFFSET = ("offset", "skip")
-_TOTAL = (
-    *(
-        "total",
-        "totalcount",
-        "odatacount",
-        "resourcestotal",
-        "totalitems",
-        "totalresults",
-        "totalelements",
-        "totalresources",
-        "totalsize",
+# What a mark is about, by its name in small letters without what stands between the words. Other words may stand before
+# it: `x-total-count` and `itemCount` mean the same as `total_count` and `count`.
+_BEFORE = r"(?:x|wp|odata|items?|resources?|results?|pagination|paging)*?"
+_KINDS = {
+    "next page": r"nextpage|pagenext",
+    "next": r"next|next(?:page|records)?(?:link|url|href|uri)",
+    "next cursor": r"nextcursor",
+    "next token": r"next\w*(?:cursor|token|marker|key|offset|id)|continu\w*|cursornext|lastevaluatedkey",
+    "cursor": r"cursor|marker|scrollid|bookmark",
+    "pages": r"(?:total|num|numberof)?pages|page(?:count|total)|pagestotal|totalpages|lastpage",
+    "page": r"page|currentpage|pagenumber|pageindex|number",
+    "offset": r"offset|skip",
+    "total": r"total(?:count|items|results|elements|resources|size|hits|records|entries)?|fullcount",
+    "count": r"count|num(?:items|results|resources)",
+    "more": (
+        r"(?:has)?more(?:pages|items|results|records|available|resultsavailable)?|hasnext(?:page)?"
+        r"|(?:is)?truncated|incomplete\w*|partial\w*|remaining\w*"
     ),
-    *("totalhits", "totalrecords", "xtotal", "xtotalcount"),
-)
-_COUNT = (
-    "count",
-    "resourcescount",
-    "numresources",
-    "itemcount",
-    "itemscount",
-    "resourcecount",
-    "numitems",
-    "numresults",
-)
-_MORE = (
-    *("hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "xhasmore", "more"),
-    *(
-        "moreresults",
-        "moreavailable",
-        "remaining",
-        "truncated",
-        "istruncated",
-        "incomplete",
-        "incompleteresults",
-        "partial",
-    ),
-)
-_WHOLE = ("complete", "iscomplete", "islast", "islastpage", "last")
-_LIMIT = ("limit", "pagesize", "perpage", "pagelimit", "maxresults", "maxitems")
+    "whole": r"(?:is)?(?:complete|last)|islastpage|done|exhausted|(?:is|at)?end(?:ofthe|of)?(?:list|items)?",
+    "limit": r"limit|pagesize|perpage|pagelimit|maxresults|maxitems",
+    "size": r"size",
+}
+_NAMES = {kind: re.compile(f"{_BEFORE}(?:{names})") for kind, names in _KINDS.items()}
+# The objects and headers that have such marks. Objects may be in one another.
+_ABOUT = re.compile(r"(?:response)?(?:meta|metadata|pag\w+|links?|cursors?|range|result(?:set)?info|total|hits)")
+_DEEPEST = 4
+_HEADER = re.compile(r"link|content-range|.*(?:total|page|paging|pagination|next|cursor|has-?more).*", re.IGNORECASE)
 _NO = frozenset({"", "0", "false", "no", "n", "none", "null"})
 
 Marks = t.Mapping[str, t.Sequence[t.Any]]
@@ -96,12 +72,12 @@ class Page:
     @property
     def number(self) -> float:
         """The number by which it calls itself: of first pages 0 or 1."""
-        return self._number(_PAGE, 1)
+        return self._number("page", default=1)
 
     @property
     def following(self) -> dict[str, str] | None:
         """The query of the next page; None if this is the last one and all were read. Raises Incomplete."""
-        if self.first is None and (self.number > 1 or self._number(_OFFSET)):
+        if self.first is None and (self.number > 1 or self._number("offset")):
             raise Incomplete("the API does not begin its list with the first page.")
         query = self._by_link() or self._by_cursor() or self._by_number() or self._by_offset()
         if not query:
@@ -110,60 +86,69 @@ class Page:
 
     def _by_link(self) -> dict[str, str]:
         """Only the query of the link is taken, so that no answer decides where the token is sent."""
-        link = next((each for each in map(_target, self._all(_NEXT)) if each), None)
-        if not link or (number_of(link) and link in self._all(_NEXT_PAGE)):
+        pages = self._all("next page")
+        link = next((each for each in map(_target, [*self._all("next"), *pages]) if each), None)
+        if not link or (number_of(link) and link in pages):
             return {}
         query = dict(parse_qsl(link.partition("?")[2].partition("#")[0])) if isinstance(link, str) else {}
         return query or _raise(_PARTLY)
 
     def _by_cursor(self) -> dict[str, str]:
-        cursors = {name: value for name in self.marks if _CURSOR.fullmatch(name) for value in self.marks[name] if value}
-        cursor = cursors.get("nextcursor")
-        if cursors and not isinstance(cursor, str):
+        cursor = next(filter(None, self._all("next cursor")), None)
+        if (cursor or any(self._all("next token"))) and not isinstance(cursor, str):
             raise Incomplete(_PARTLY)
-        return {"cursor": str(cursor)} if cursors else {}
+        return {"cursor": cursor} if isinstance(cursor, str) else {}
 
     def _by_number(self) -> dict[str, str]:
-        following = self._number(_NEXT_PAGE)
-        first, pages = self.number if self.first is None else self.first, self._number(_PAGES)
-        if following or self.number - first + 1 < pages or (self._has(_PAGE) and self._may_go_on):
+        following = self._number("next page")
+        first, pages = self.number if self.first is None else self.first, self._number("pages")
+        if following or self.number - first + 1 < pages or (self._has("page") and self._may_go_on):
             return {"page": f"{following or self.number + 1:.0f}"}
         return {}
 
     def _by_offset(self) -> dict[str, str]:
-        end = self._number(_OFFSET) + self.items
-        goes_on = self.items > 0 and (end < self._number(_TOTAL) or self._may_go_on)
-        return {"offset": f"{end:.0f}"} if self._has(_OFFSET) and goes_on else {}
+        end = self._number("offset") + self.items
+        goes_on = self.items > 0 and (end < self._number("total") or self._may_go_on)
+        return {"offset": f"{end:.0f}"} if self._has("offset") and goes_on else {}
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether any mark says whether there is more."""
+        return any(kind in self.marks for kind in ("next", "next page")) or self._has("pages", "total", "more")
 
     @property
     def _may_go_on(self) -> bool:
         """Whether the page is full, or may be, and no mark says that it is the last one."""
-        limits = (*_LIMIT, "size") if self._has((*_PAGE, *_OFFSET)) else _LIMIT
-        is_told = any(name in self.marks for name in (*_NEXT, *_NEXT_PAGE)) or self._has((*_PAGES, *_TOTAL, *_MORE))
-        is_paged = self._has((*limits, *_PAGE, *_OFFSET))
-        return is_paged and not is_told and self.items > 0 and self.items >= self._number(limits)
+        limits = ("limit", "size") if self._has("page", "offset") else ("limit",)
+        is_paged = self._has(*limits, "page", "offset")
+        return is_paged and not self._is_told and self.items > 0 and self.items >= self._number(*limits)
 
     def _check_end(self) -> None:
         """Raise Incomplete if any mark says, or leaves open, that there is more."""
-        count = self._number((*_TOTAL, *_COUNT))
+        count = self._number("total", "count")
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
         # ``last`` may be a link as well.
-        if any(map(_is_yes, self._all(_MORE))) or any(value is False for value in self._all(_WHOLE)):
+        if any(map(_is_yes, self._all("more"))) or any(each is False for each in self._all("whole")):
             raise Incomplete(_PARTLY)
-        if self._may_go_on and not any(value is True for value in self._all(_WHOLE)):
+        if any(each is True for each in self._all("whole")):
+            return
+        if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
+        # It may be the next page's. Beside a mark of that one it is this page's.
+        if self._has("cursor") and any(self._all("cursor")) and not (self._is_told or "next cursor" in self.marks):
+            raise Incomplete(_PARTLY)
 
-    def _has(self, names: t.Iterable[str]) -> bool:
+    def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""
-        return any(isinstance(value, (str, int, float)) for value in self._all(names))
+        return any(isinstance(value, (str, int, float)) for value in self._all(*kinds))
 
-    def _all(self, names: t.Iterable[str]) -> list[t.Any]:
-        return [value for name in names for value in self.marks.get(name, ())]
+    def _all(self, *kinds: str) -> list[t.Any]:
+        return [value for kind in kinds for value in self.marks.get(kind, ())]
 
-    def _number(self, names: t.Iterable[str], default: float = 0.0) -> float:
+    def _number(self, *kinds: str, default: float = 0.0) -> float:
         """The largest of these marks that is a number."""
-        return max((each for each in map(number_of, self._all(names)) if each is not None), default=default)
+        return max((each for each in map(number_of, self._all(*kinds)) if each is not None), default=default)
 
 
 def is_whole(data: t.Any, items: int) -> bool:
@@ -181,28 +166,49 @@ def _raise(reason: str) -> t.NoReturn:
     raise Incomplete(reason)
 
 
+def headers_of(headers: t.Mapping[str, str]) -> dict[str, str]:
+    """The headers of an answer that may be such marks, by names in small letters."""
+    return {name.lower(): value for name, value in headers.items() if _HEADER.fullmatch(name)}
+
+
 def marks_of(data: t.Any, status: int, headers: t.Mapping[str, str]) -> Marks:
-    """The marks of an answer: its JSON, its status, and those of its headers that are in `HEADERS`."""
-    envelope = data if isinstance(data, dict) else {}
-    about = [part for name, part in envelope.items() if _plain(name) in _ABOUT_PAGES]
-    pairs = [*envelope.items(), *(pair for part in about for pair in _pairs(part)), *headers.items()]
-    marks = grouped((_plain(name), value) for name, value in pairs)
-    links = [url for text in marks.get("link", ()) for url in _next_links(text)]
-    total = [text.rpartition("/")[2] for text in map(str, marks.pop("contentrange", ()))]
-    return {
-        **marks,
-        **({"next": [*marks.get("next", ()), *links]} if links else {}),
-        **({"total": [*marks.get("total", ()), *total]} if total else {}),
-        **({"partial": [True]} if status == 206 and not total else {}),
-    }
+    """The marks of an answer by their kinds: of its JSON, its status, and its headers (`headers_of`)."""
+    said = {name: _in_json(value) for name, value in headers.items()}
+    ranges = [text.rpartition("/")[2] for name, text in headers.items() if name == "content-range"]
+    pairs = [
+        *_pairs(data if isinstance(data, dict) else {}),
+        *_pairs(said),
+        *(("next", url) for url in _next_links(headers.get("link"))),
+        *(("total", each) if number_of(each) is not None else ("partial", True) for each in ranges),
+        *([("partial", True)] if status == 206 and not ranges else []),
+    ]
+    kinds = ((_kind(name), value) for name, value in pairs)
+    return grouped((kind, value) for kind, value in kinds if kind)
 
 
-def _pairs(part: t.Any) -> t.Iterable[tuple[str, t.Any]]:
-    """Names and values in an object about pages, or in a list of links."""
-    if isinstance(part, dict):
-        return part.items()
+def _in_json(header: str) -> t.Any:
+    """A header that has an object, as that."""
+    try:
+        return json.loads(header) if header.lstrip().startswith("{") else header
+    except (ValueError, RecursionError):
+        return header
+
+
+def _pairs(part: t.Any, depth: int = 1) -> t.Iterator[tuple[str, t.Any]]:
+    """Names and values in an envelope, and in what is about pages there: objects, and lists of links."""
     links = [each for each in part if isinstance(each, dict)] if isinstance(part, list) else []
-    return [(str(each.get("rel")), each.get("href")) for each in links]
+    items = part.items() if isinstance(part, dict) else [(str(each.get("rel")), each.get("href")) for each in links]
+    for name, value in items:
+        yield name, value
+        if _ABOUT.search(_plain(name)) and depth < _DEEPEST:
+            yield from ((name if own == "value" else own, each) for own, each in _pairs(value, depth + 1))
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(name: str) -> str:
+    """What a mark of this name is about; empty for what is none."""
+    plain = _plain(name)
+    return next((kind for kind, names in _NAMES.items() if names.fullmatch(plain)), "")
 
 
 def _plain(name: object) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
+from ansible_collections.compute_index.supply.plugins.module_utils._api.pages import headers_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +113,21 @@ def by_header(server: Server, page: int, begin: int, body: Body) -> dict[str, st
     return {"link": ", ".join(links)}
 
 
+def by_numbers_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
+    """Two objects deep, as Hetzner, DigitalOcean and Strapi have them."""
+    following = None if server.last(begin) else page + 2
+    marks = {"page": page + 1, "per_page": server.size, "next_page": following, "total_entries": len(server.ids)}
+    body["meta"] = {"pagination": marks}
+
+
+def by_links_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
+    body["links"] = {"pages": {} if server.last(begin) else {"next": f"https://api.example.com/?page={page + 2}"}}
+
+
+def by_an_object_in_a_header(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+    return {"x-pagination": json.dumps({"CurrentPage": page + 1, "TotalPages": server.pages})}
+
+
 def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
     following = "" if server.last(begin) else str(page + 2)
     return {"x-page": str(page + 1), "x-total-pages": str(server.pages), "x-next-page": following}
@@ -119,6 +136,7 @@ def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> 
 READ = (
     *(by_numbers, by_numbers_without_a_total, by_numbers_only, by_offset, by_offset_without_a_total, by_cursor),
     *(by_camel_case, by_next_page, by_link, by_nested_link, by_list_of_links, by_header, by_numbers_in_headers),
+    *(by_numbers_of_a_cloud, by_links_of_a_cloud, by_an_object_in_a_header),
 )
 
 
@@ -155,6 +173,16 @@ REFUSED = {
     "limit": only(limit=lambda server, _begin: server.size),
     "in meta": lambda server, _page, _begin, body: body.update(meta={"total": len(server.ids)}),
     "header": lambda server, _page, _begin, _body: {"x-total-count": str(len(server.ids))},
+    "other headers": lambda server, _page, _begin, _body: {"x-wp-total": str(len(server.ids))},
+    "pagination-count": lambda server, _page, _begin, _body: {"pagination-count": str(len(server.ids))},
+    "result_info": lambda server, _page, _begin, body: body.update(result_info={"total_count": len(server.ids)}),
+    "an object": lambda server, _page, _begin, body: body.update(total={"value": len(server.ids), "relation": "eq"}),
+    "metadata": lambda server, _page, begin, body: body.update(
+        metadata={"continue": "abc" if more(server, begin) else "", "remainingItemCount": more(server, begin) * 7}
+    ),
+    "a cursor alone": only(cursor=lambda server, begin: "abc" if more(server, begin) else None),
+    "done": only(done=lambda server, begin: server.last(begin)),
+    "more_results_available": only(moreResultsAvailable=more),
     "range": lambda server, _page, begin, _body: {"content-range": f"items 0-{server.size}/{len(server.ids)}"},
 }
 STYLES = {**{style.__name__: style for style in READ}, **REFUSED}
@@ -231,6 +259,8 @@ def test_a_list_that_does_not_begin_with_its_first_page_is_an_error(marks: Body)
         {"next_cursor": ""},
         {"previous_page": None, "next_page": None, "total": 1},
         {"count": 0},
+        {"cursor": "this-page", "next_cursor": None},
+        {"paging": {"cursors": {"after": "abc"}}},
     ],
     ids=str,
 )
@@ -270,6 +300,18 @@ def test_a_partial_answer_is_an_error() -> None:
     server.exchange = lambda *_args, **_how: Answer(206, True, answer.data)  # type: ignore[method-assign]
     with pytest.raises(ApiError, match="lists only a part"):
         listed(server)
+
+
+def test_a_range_of_unknown_size_is_a_part() -> None:
+    with pytest.raises(ApiError, match="lists only a part"):
+        listed(Server(IDS, 5, lambda *_args: {"content-range": "items 0-4/*"}))
+
+
+def test_headers_that_are_about_something_else() -> None:
+    found = headers_of(
+        {"X-Total-Count": "3", "Content-Length": "7", "Content-Language": "en", "X-RateLimit-Remaining": "9"}
+    )
+    assert found == {"x-total-count": "3"}
 
 
 @pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
