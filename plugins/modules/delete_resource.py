@@ -13,8 +13,9 @@ description:
   - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
   - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
   - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
-    can tell then whether it is billed. Only after a deletion that it has accepted does it count as gone, if the answer
-    is the API's own and no list has the resource any more; if one has, the resource is read once more.
+    can tell then whether it is billed. Only after a deletion that it has accepted, whoever sent it, does it count as
+    gone, if the answer is the API's own and no list has the resource any more; if one has, the resource is read once
+    more.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -51,8 +52,8 @@ options:
     default: 300
   accepted:
     description:
-      - Whether the API accepted a deletion of this resource in an earlier task, with O(wait=false). Then a resource
-        that the API does not know any more has ended.
+      - Whether the API accepted a deletion of this resource before, as an earlier task with O(wait=false) says. Then a
+        resource that the API does not know any more has ended.
     type: bool
     default: false
 seealso:
@@ -86,8 +87,7 @@ billing_stopped:
 accepted:
   description:
     - Whether the API accepted a deletion, of this task or with O(accepted) of an earlier one. It answered with a
-      success, or the resource was seen to end after the deletion was sent. V(false) if the answer was lost and nothing
-      shows that.
+      success, or the resource was seen to end. V(false) if the answer was lost and nothing shows that.
   returned: always
   type: bool
 resource_id:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from attack import Attacked, Cases, assert_told, core, failed, failures
-from books import Machine, Offer
+from books import Machine, Offer, moment
 from standin import Answer, Proceed, Request, StandIn
 
 pytestmark = pytest.mark.first
@@ -146,8 +147,9 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
 
 @core
 def test_a_machine_that_was_linked_to_the_offer_later_is_not_the_hosts(account: StandIn, project: Attacked) -> None:
-    """E1: the host's journal has no id yet, since answer, status and list name none."""
-    project.declare(["new"], provision_lease="8h")
+    """E1: the host's journal has no id yet, since answer, status and list name none. Of ``held`` it has one."""
+    project.declare(["new", "held"], provision_lease="8h")
+    own = account.sell("held")
     offer = account.sell("new", keeps_name=False, status={"resource_ids": [], "instances": []})
     account.on("POST", "/procure_offer", lag(account, offer), sent=offer.offer_id)
     bought = project.role("provision")
@@ -158,14 +160,23 @@ def test_a_machine_that_was_linked_to_the_offer_later_is_not_the_hosts(account: 
             {"offer_id": offer.offer_id, "role": "attached", "created_at": "2099-01-01T00:00:00Z"},
         ]
     }
+    # The whole history of this one is that link.
+    attached = account.run("attached")
+    link = {"offer_id": own.offer_id, "role": "attached", "created_at": moment(time.time())}
+    attached.shown = {"created_at": moment(time.time() - 7200), "offer_history": [link]}
     audit = project.playbook("compute_index.supply.audit")
-    end = project.role("decommission", "new")
-    assert offer.purchase
-    (machine,) = offer.purchase.machines
+    end = project.role("decommission")
+    assert offer.purchase and own.purchase
+    (machine,), (ended,) = offer.purchase.machines, own.purchase.machines
     check = Cases()
     with check("the host's own"):
         assert "made" in project.noted("new") or "sent" in project.noted("new"), "its purchase is forgotten"
         assert failed(end, "new") or not machine.runs
+    with check("what is held"):
+        assert not failed(end, "held") and not ended.runs, failures(end, "held")
+    with check("what was only attached"):
+        assert attached.runs, "a machine that was linked to the offer was ended"
+        assert attached.resource_id not in audit.output.partition("ORPHANS")[0], "claimed for the host"
     with check("the colleague's"):
         assert colleague.runs, "a colleague's machine was ended (E1)"
         assert colleague.resource_id not in audit.output.partition("ORPHANS")[0], "claimed for the host (E1)"

@@ -19,6 +19,7 @@ import typing as t
 from urllib.parse import quote
 
 from .. import _states
+from .._moments import seconds_of
 from .._text import LONGEST_NAME, number_of, one_line, printable
 from .._version import VERSION
 from .http import Answer, HttpClient, TransportError
@@ -29,6 +30,7 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 # What no account has, and a list that leads on for ever would exceed.
 MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
 MOST_READINGS = 4  # of a list in pages, after the first one
+LINKED_LATER = 3600.0  # seconds; a purchase takes minutes, of eight GPUs up to 25
 
 Json = dict[str, t.Any]
 
@@ -449,10 +451,19 @@ def _offer_of(resource: Json) -> str | None:
     """The offer that a resource was certainly bought with; None if it names none, or several without a primary one.
 
     It names offers in its own field and in its history. That ``role`` may be ``primary`` is assumed: see docs/api.md.
+    An offer that has come into the history long after the resource was made was linked to it, whatever its role is
+    called.
     """
     history = resource.get("offer_history")
-    entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+    known = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+    entries = [entry for entry in known if entry.get("role") == "primary" or not _was_linked(entry, resource)]
     offers = {id_of(each.get("offer_id")) for each in (resource, *entries)} - {None}
     if len(offers) > 1:
         offers = {id_of(each.get("offer_id")) for each in entries if each.get("role") == "primary"} - {None}
     return offers.pop() if len(offers) == 1 else None
+
+
+def _was_linked(entry: Json, resource: Json) -> bool:
+    """Whether an entry of the history is certainly younger than what it is about, by the API's own moments."""
+    made, named = seconds_of(resource.get("created_at")), seconds_of(entry.get("created_at"))
+    return made is not None and named is not None and named > made + LINKED_LATER

@@ -24,8 +24,8 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """End the resource with exactly this id.
 
     ``billing_stopped`` is true only once the API says that it is deleted, or does not know it any more after it has
-    ``accepted`` a deletion of ours, be it of an earlier call: it answered with a success, or shows that the resource
-    ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
+    ``accepted`` its deletion, be it of an earlier call, or of a run that was killed: it answered with a success, or
+    shows that the resource ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
     """
     resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
@@ -45,7 +45,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
             return {**facts, "changed": True, "msg": msg}
         facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
-        facts["accepted"] = True
+    facts["accepted"] = True
     if check_mode or not params["wait"]:
         return {**facts, "msg": f"Resource {resource_id} is being deleted."}
     return _waited(api, facts, wait_timeout)

@@ -1039,6 +1039,12 @@ def test_a_negative_price_of_a_resource_is_none() -> None:
     assert client.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
 
 
+def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) -> dict[str, Any]:
+    """A resource that was made at noon, and whose history names an offer."""
+    history = [*others, {"offer_id": offer_id, "role": role, "created_at": at}]
+    return {"created_at": "2026-01-31T12:00:00Z", "offer_history": history}
+
+
 @pytest.mark.parametrize(
     ("fields", "offer_id"),
     [
@@ -1054,6 +1060,14 @@ def test_a_negative_price_of_a_resource_is_none() -> None:
         ({"offer_history": [{"offer_id": "a"}, {"offer_id": None}, {}, None, 7]}, "a"),
         ({"offer_history": [{"offer_id": "a", "created_at": 7}]}, "a"),
         ({"offer_id": 7, "offer_history": {"offer_id": "a"}}, None),
+        # What was linked more than an hour after the resource was made is not what it was bought with.
+        (linked("a", "attached", "2026-01-31T13:00:01Z"), None),
+        (linked("a", "attached", "2026-01-31T12:59:59Z"), "a"),
+        (linked("a", "primary", "2026-02-01T00:00:00Z"), "a"),
+        (linked("a", None, "2099-01-01T00:00:00Z"), None),
+        (linked("a", "attached", "no moment"), "a"),
+        ({**linked("a", "attached", "2099-01-01T00:00:00Z"), "created_at": None}, "a"),
+        (linked("a", "attached", "2099-01-01T00:00:00Z", {"offer_id": "b", "role": "origin"}), "b"),
     ],
     ids=str,
 )

@@ -227,11 +227,19 @@ def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: A
     assert (result["changed"], result["billing_stopped"]) == (False, True)
 
 
-def test_what_vanishes_while_somebody_else_ends_it_has_not_ended_for_certain(queue: RequestQueue, delete: Any) -> None:
-    expect_error(expect_look(queue, "deleting"), NOT_FOUND, 404)
+def test_what_vanishes_after_the_api_has_called_it_ending_has_ended(queue: RequestQueue, delete: Any) -> None:
+    """Somebody else ends it, or a run of ours that was killed."""
+    expect_list(expect_error(expect_look(queue, "deleting"), NOT_FOUND, 404))
     result = delete()
-    assert (result["failed"], result["error_class"], result["changed"]) == (True, "not_found", False)
-    assert result["msg"].endswith(UNKNOWN)
+    assert (result["changed"], result["accepted"], result["billing_stopped"]) == (False, True, True)
+
+
+def test_what_vanishes_between_two_calls_after_it_was_called_ending_has_ended(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "deleting")
+    told = delete(wait=False)
+    assert (told["changed"], told["accepted"]) == (False, True)
+    expect_list(expect_error(expect_error(queue, NOT_FOUND, 404), NOT_FOUND, 404))
+    assert delete(accepted=told["accepted"])["billing_stopped"] is True
 
 
 @pytest.mark.parametrize("words", [(), ("deleting",)])
