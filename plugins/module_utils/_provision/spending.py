@@ -83,8 +83,8 @@ class Bill(t.NamedTuple):
         return now if self.end is None else self.end
 
     def cost(self, since: float, now: float) -> int:
-        """Millionths of a USD at most between these moments; 0 where that is not known."""
-        return 0 if self.begin is None else cost(self.price_per_hour, max(self.begin, since), self.until(now))
+        """Millionths of a USD at most between these moments, each day rounded up; 0 where that is not known."""
+        return 0 if self.begin is None else sum(part for _day, part in _days(self, since, now))
 
     def seconds(self, since: float, now: float) -> float:
         """How long it was billed at most between these moments."""
