@@ -207,13 +207,23 @@ class ActionModule(InProcessAction):
         if refusal := _play.forbidden(self._task):
             raise AnsibleActionFail(refusal)
         batch, extra = task_vars["ansible_play_batch"], load_extra_vars(loader=self._loader)
+        hosts = [] if self._task.when else batch
         variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
         found = {}
-        for host in [] if self._task.when else batch:
+        for host in hosts:
             with contextlib.suppress(AnsibleError):
                 own = variables.of(host)
                 found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)
+        self._check_readable([host for host in hosts if host not in found], task_vars)
         return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
+
+    def _check_readable(self, hosts: t.Iterable[str], task_vars: Variables) -> None:
+        """Raise AnsibleActionFail, before Ansible ends the play without a word of it, for a host with a broken file."""
+        found = _hosts.Hosts(task_vars, self._templar, self._task.get_variable_manager(), self._loader, "")
+        for host in hosts:
+            found.row(host)
+        for host in found.unreadable:
+            raise AnsibleActionFail(messages.ends_the_play(host, found.trouble_of(host)))
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -402,6 +412,7 @@ class ActionModule(InProcessAction):
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "registered": registered,
             "broken": memory.warnings(),
+            "ungrouped": memory.warnings(without=known),
             "troubles": self._hosts.troubles_of(lambda host: host in near),
             "others": self._hosts.troubles_of(lambda host: host not in near),
             "unreadable": self._hosts.unreadable,

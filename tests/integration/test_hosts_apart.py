@@ -39,6 +39,8 @@ def test_one_hosts_variable_or_file_stops_no_other(make_project: MakeProject) ->
         assert "a bug of the collection" not in run.text and "Traceback" not in run.output
         assert [word for word in words if word not in run.text] == []
 
+    # Ansible says itself of no host that it is why a play ends.
+    assert_named(project.play("compute_index.supply.quote"), (f"gpu-2: {broken} cannot be read", "all:!gpu-2"))
     said = ("provision_lease", "'hours' is undefined", str(broken), str(entry))
     assert_named(project.play("compute_index.supply.audit"), (*ids.values(), *said))
     spend = project.play("compute_index.supply.spend")
@@ -51,6 +53,15 @@ def test_one_hosts_variable_or_file_stops_no_other(make_project: MakeProject) ->
     assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-1", "gpu-2", "gpu-3"))
     assert_named(project.play("compute_index.supply.reap"), (*said, f"The lease of gpu-2 is over, and {ids['gpu-2']}"))
     assert sorted(project.simulator.billed) == sorted(ids[host] for host in ("gpu-2", "gpu-3"))
+    # Whether the group has this one only its entry could say.
+    left = project.registry_file("gpu-6")
+    left.parent.mkdir()
+    left.write_text(CONFLICT)
+    broken.write_text("")
+    assert_named(decommission(project, "gpu", "--check"), (str(left),))
+    alone = decommission(project, "gpu-3", "--check")
+    # A warning is wrapped anywhere.
+    assert alone.returncode == 0 and str(left) in "".join(alone.output.split()), alone.output
 
 
 def datetime_of(project: Project, host: str) -> str:

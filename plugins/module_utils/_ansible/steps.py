@@ -101,6 +101,8 @@ NAMED: Spec = {
     "limited": {"type": "list", "elements": "str"},
     "registered": {"type": "dict", "default": {}},
     "broken": {"type": "list", "elements": "str", "default": []},
+    # What cannot be read of hosts that only registries know, so that their groups are unknown
+    "ungrouped": {"type": "list", "elements": "str", "default": []},
     "troubles": _HOSTS["troubles"],
     "unreadable": _HOSTS["unreadable"],
     "several": {"type": "list", "elements": "str", "default": []},  # hosts of no inventory that several registries know

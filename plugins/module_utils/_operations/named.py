@@ -17,6 +17,7 @@ from .._provision.naming import (
     Part,
     added,
     elsewhere,
+    left_out,
     names_of,
     objection,
     playable,
@@ -41,7 +42,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
         raise Failure(messages.joined(reason, *elsewhere(unmatched_names(parts), params["elsewhere"])), "invalid")
-    trouble = messages.joined(*params["troubles"])
+    trouble = messages.joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
     try:
         left = playable(hosts, params["unreadable"], params["several"], deed)
     except ValueError as error:

@@ -494,6 +494,11 @@ def unread_of_hosts(hosts: t.Iterable[str], what: str, why: str) -> str:
     return f"{some(hosts)}: {what} {why}."
 
 
+def ends_the_play(host: str, trouble: str) -> str:
+    """A file of a host of this play cannot be read. ``trouble``: which one, and why."""
+    return f"{trouble} Ansible ends a play with such a host. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
+
+
 def why_unreadable(error: str) -> str:
     """Why a file of variables cannot be read. ``error``: Ansible's, which may repeat lines of it."""
     vaulted = "decrypt" in error.lower() or "vault" in error.lower()

@@ -87,6 +87,14 @@ def with_names(parts: t.Iterable[Part], made: t.Container[str]) -> list[Part]:
     return [Part(part.text, (part.text,)) if part.text in made else part for part in parts]
 
 
+def left_out(parts: t.Iterable[Part], ungrouped: t.Sequence[str]) -> t.Sequence[str]:
+    """What cannot be read of hosts that a group or pattern may mean. ``ungrouped``: of those that only registries know.
+
+    Nothing else says of which groups they are. Of a host that is named by its name nothing is left out.
+    """
+    return ungrouped if any(part.hosts != (part.text,) and not part.narrows for part in parts) else ()
+
+
 def within(hosts: t.Iterable[str], limited: t.Collection[str] | None) -> list[str]:
     """The hosts that ``--limit`` leaves, all of them without it."""
     return [host for host in hosts if limited is None or host in limited]

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
     Part,
     added,
+    left_out,
     names_of,
     objection,
     unmatched_names,
@@ -106,6 +107,20 @@ def test_names_that_nothing_here_knows_may_be_machines() -> None:
 @pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
 def test_a_limit_narrows(limited: list[str] | None, hosts: list[str]) -> None:
     assert within(["a", "b"], limited) == hosts
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_left_out"),
+    [
+        ([Part("gpu-1", ("gpu-1",))], False),
+        ([Part("gpu-1", ("gpu-1",)), Part("!gpu", ("gpu-1", "gpu-2"))], False),
+        ([Part("gpu-1", ("gpu-1",)), Part("gpu", ("gpu-1", "gpu-2"))], True),
+        ([Part("gpu-*", ("gpu-1",))], True),
+    ],
+    ids=str,
+)
+def test_a_group_may_have_a_host_of_which_nothing_can_be_read(parts: list[Part], is_left_out: bool) -> None:
+    assert list(left_out(parts, ["the file of gpu-9"])) == ["the file of gpu-9"] * is_left_out
 
 
 def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
