@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
+import socket
+import threading
 import time
 import typing as t
 import uuid
@@ -51,6 +54,8 @@ VERSION = 1  # of the schema; migrations only add
 HOLD = 60.0  # seconds that a claim is held; who buys renews it three times as often
 CONNECT_TIMEOUT = 10  # seconds, unless the connection string has its own
 STATEMENT_TIMEOUT = 10.0  # seconds, also for a lock and for an idle transaction
+# Seconds that a step may take, with all its statements: a server that is frozen keeps no limit, and libpq has none.
+STEP_TIMEOUT = 60.0
 PATIENCE = 10.0  # seconds for which a database that is away is asked again before anything is bought
 FACTS_PATIENCE = 60.0  # the same once something is bought
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
@@ -948,7 +953,7 @@ class Database:
         deadline, pause, made = time.monotonic() + patience, FIRST_PAUSE, False
         while True:
             try:
-                with self._connected() as connection:
+                with self._connected() as connection, _limited(connection):
                     return step(connection)
             except _Moved as moved:
                 self._run(functools.partial(self._move, values=moved.values), patience)
@@ -985,7 +990,7 @@ class Database:
         """Make the tables, unless another run is faster."""
         errors = self._psycopg.errors
         try:
-            with contextlib.closing(self._connect()) as connection, self._transaction(connection):
+            with contextlib.closing(self._connect()) as connection, _limited(connection), self._transaction(connection):
                 self._execute(connection, _LOCK, {"gate": _GATE})
                 found = self._execute(connection, _HAS_SCHEMA).fetchone()
                 if found and not found[0]:
@@ -1031,6 +1036,24 @@ _UNENCODED = (
     "registry_url has a host, port or database name with characters that none of them has. If its password holds an @,"
     " a / or another such mark, write it as in %40 for @ and %2F for /, or set it as PGPASSWORD."
 )
+
+
+@contextlib.contextmanager
+def _limited(connection: Connection) -> t.Iterator[None]:
+    """Cut the connection of a step that takes too long, so that it fails as one that was lost."""
+    timer = threading.Timer(STEP_TIMEOUT, _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection) -> None:
+    # Of a copy of the descriptor, since the connection itself is in use.
+    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 class _Moved(Exception):

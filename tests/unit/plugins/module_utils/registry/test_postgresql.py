@@ -11,7 +11,9 @@ import itertools
 import multiprocessing
 import multiprocessing.pool
 import re
+import socket
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -543,6 +545,53 @@ def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: st
     with pytest.raises(Away, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached\.") as caught:
         Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
     assert "geheim" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def frozen_after(url: str, answers: int) -> Iterator[str]:
+    """The server behind something that lets so many of its answers through to each client, and then keeps still."""
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    path, kept = f"{parts['host']}/.s.PGSQL.{parts.get('port') or 5432}", list[socket.socket]()
+
+    def forward(source: socket.socket, sink: socket.socket, left: float) -> None:
+        with contextlib.suppress(OSError):
+            while left > 0 and (data := source.recv(65_536)):
+                left -= 1
+                sink.sendall(data)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, server = listener.accept()[0], socket.socket(socket.AF_UNIX)
+                server.connect(path)
+                kept.extend((client, server))
+                for ends in ((client, server, float("inf")), (server, client, float(answers))):
+                    threading.Thread(target=forward, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        there = {"host": "127.0.0.1", "port": listener.getsockname()[1], "sslmode": "disable", "gssencmode": "disable"}
+        yield psycopg.conninfo.make_conninfo(url, **there)
+    for each in kept:
+        each.close()
+
+
+@pytest.mark.parametrize("answers", [2, 3, 5])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_server_that_freezes_holds_up_no_run(
+    registry_url: str, monkeypatch: pytest.MonkeyPatch, answers: int, keep: bool
+) -> None:
+    """Its kernel takes what is sent, so nothing but the run's own limit ends the wait."""
+    monkeypatch.setattr(_postgresql, "STEP_TIMEOUT", 0.3)
+    Database(registry_url, holder("one")).make_tables()
+    with frozen_after(registry_url, answers) as url:
+        database = Database(url, holder("two"), patience=0.1, facts_patience=0.1, keep=keep)
+        with contextlib.suppress(Away):  # the first answers may be enough
+            for _step in range(9):
+                database.note_sweep("default")
+                database.counted()
+            assert not keep
+        database.close()
 
 
 @pytest.mark.parametrize(
