@@ -213,7 +213,7 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(each.host, each.offer_id) for each in planned}
     going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
-    unknown = [bill.host for bill in bills if not bill.is_known]
+    unknown = [bill.host for bill in bills if not bill.is_known(now)]
     unknown += [each.host for each in planned if each.price_per_hour is None]
     ends = [_until(each.end, now, after) for each in planned]
     return Month(

@@ -126,7 +126,7 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
         return {}
     begin = seconds_of(plan["began"])
     bill = bill or Bill("", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=begin, end=now)
-    if not bill.is_known or bill.price_per_hour is None:
+    if not bill.is_known(now) or bill.price_per_hour is None:
         return {"cost": messages.unknown_cost(plan["host"])}
     millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
     said = messages.has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)

@@ -72,11 +72,9 @@ class Bill(t.NamedTuple):
         """Whether it may be billed now."""
         return self.end is None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether it can be said what it costs. If it ended before it began, one of the two is of a wrong clock."""
-        ends = math.inf if self.end is None else self.end
-        return self.price_per_hour is not None and self.begin is not None and self.begin <= ends
+    def is_known(self, now: float) -> bool:
+        """Whether it can be said what it costs. If it begins after its end, or after now, a clock is or was wrong."""
+        return self.price_per_hour is not None and self.begin is not None and self.begin <= self.until(now)
 
     def until(self, now: float) -> float:
         """When it ended, or now if it runs. An end is never in the future, whatever the clock of the reader says."""
@@ -198,7 +196,7 @@ class Spending:
             "end": None if bill.end is None else utc(math.ceil(bill.end)),
             "why": bill.why,
             "registered": bill.registered,
-            "usd": dollars(bill.cost(self.since, self.now)) if bill.is_known else None,
+            "usd": dollars(bill.cost(self.since, self.now)) if bill.is_known(self.now) else None,
         }
 
 
@@ -254,7 +252,7 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     unknown = []
     for bill in known:
         seconds, millionths = bill.seconds(since, now), 0
-        is_known = bill.is_known
+        is_known = bill.is_known(now)
         for day, part in _days(bill, since, now) if is_known else ():
             days[day] += part
             millionths += part

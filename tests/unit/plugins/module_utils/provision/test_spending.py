@@ -62,7 +62,7 @@ def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
     assert {day: dollars(millionths) for day, millionths in found.days.items()} == days
     assert dollars(found.total) == round(sum(days.values()), 6)
     is_over = bill.end is not None and bill.end <= since
-    assert len(found.unknown) == (not bill.is_known) and len(found.hosts) == (not is_over)
+    assert len(found.unknown) == (not bill.is_known(NOW)) and len(found.hosts) == (not is_over)
 
 
 def test_rows() -> None:

@@ -61,7 +61,7 @@ class World:
         """What the ledger says that it has cost, in USD; None for unknown."""
         ledger = _files.ledger(str(folder))
         (bill,) = ledger.bills
-        return bill.cost(0.0, ledger.now) / 1e6 if bill.is_known else None
+        return bill.cost(0.0, ledger.now) / 1e6 if bill.is_known(ledger.now) else None
 
 
 def world(monkeypatch: pytest.MonkeyPatch, skew: float = 0.0, *, dated: bool = True) -> World:
@@ -138,6 +138,7 @@ def test_an_end_before_its_beginning_is_no_cost_of_nothing(tmp_path: Path, monke
     found.buy(tmp_path)
     found.journal(tmp_path).make(["r"], PRICE)
     found.true, found.skew = NOON + 5 * HOUR, 0.0
+    assert found.cost(tmp_path) is None, "what runs begins tomorrow, and costs nothing"
     found.end(tmp_path)
     assert found.cost(tmp_path) is None
 
