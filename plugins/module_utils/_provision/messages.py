@@ -630,7 +630,7 @@ def unswept(swept: str, *, refused: bool) -> str:
     when = f"it ran last at {swept}" if swept else "no run of it is known"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
-        f"{f' provision_lease_unswept is refuse. {NOTHING_SENT}' if refused else ' docs/leases.md says how.'}"
+        f"{' provision_lease_unswept is refuse.' if refused else ' docs/leases.md says how.'}"
     )
 
 
