@@ -1010,9 +1010,9 @@ def owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
 
 
 def may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
-    """The same of a machine whose offer a host has bought, of which no machine is known yet."""
+    """The same of a machine that a host may have bought, of whose purchase no machine is known yet."""
     return (
-        f"{described([machine])} is of an offer that {', '.join(hosts)} may just be buying. Nothing was ended. Run"
+        f"{described([machine])} may be what {', '.join(hosts)} may just be buying. Nothing was ended. Run"
         " compute_index.supply.audit with audit_settle: true, and then the same again."
     )
 

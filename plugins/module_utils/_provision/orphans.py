@@ -50,6 +50,12 @@ def objection(
     hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.resource_ids)
     if hosts:
         return messages.owned_by(machine, hosts)
-    offer = ownership.offer_of(machine) if found else ""
-    open_ = [claim.host for claim in claims if offer and claim.offer_id == offer and not claim.resource_ids]
+    open_ = [claim.host for claim in claims if found and _may_have_bought(claim, machine)]
     return messages.may_be_bought_by(machine, open_) if open_ else ""
+
+
+def _may_have_bought(claim: Claim, machine: Machine) -> bool:
+    """Whether a purchase of which no machine is known may be this one's; of one that says of no offer, by its name."""
+    offer = ownership.offer_of(machine)
+    is_open = bool(claim.offer_id) and not claim.resource_ids and (claim.unanswered or claim.bought)
+    return is_open and (claim.offer_id == offer if offer else ownership.is_named(machine, claim.name, numbered=True))
