@@ -1072,13 +1072,13 @@ def owns_nothing(host: str) -> str:
 
 def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
     """Not all that was told to end has ended."""
-    kept = f"The registry ({registry}) keeps it." if registry else ""
+    kept = f"Its entry stays in {registry}." if registry else ""
     return joined(*said, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:
     """Another run has written the entry of the host while its machines ended."""
-    return f"The registry's entry in {registry} has changed meanwhile, and stays: another run may be buying for it."
+    return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for it."
 
 
 def sliced_total(template: str, name: str) -> str:
