@@ -38,6 +38,7 @@ def instead(status: int, **fields: Any) -> Hook:
 DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
     "409": (409, {}, True),
     "409-unnamed": (409, {}, False),
+    "409-lagging": (409, {}, False),
     "410": (410, {}, True),
     "410-unnamed": (410, {}, False),
     "404": (404, {}, True),
@@ -51,18 +52,26 @@ DENIED: dict[str, tuple[int, dict[str, str], bool]] = {
 }
 
 
+def lag(_request: Request, proceed: Proceed) -> Answer:
+    """The status says that the offer was never sold."""
+    unsold = {"status": "available", "procurement_status": "available", "resource_ids": [], "instances": []}
+    return Answer(200, {**proceed().body, **unsold, "procured_at": None})
+
+
 @pytest.mark.first
 def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project: Attacked) -> None:
     project.declare([f"host-{case}" for case in DENIED] + ["host-429-late"])
     for case, (status, headers, keeps_name) in DENIED.items():
         offer = account.sell(f"host-{case}", keeps_name=keeps_name)
         account.on(*PROCURE, instead(status, headers=headers), times=1, sent=offer.offer_id)
+        if case.endswith("-lagging"):
+            account.on("GET", f"{of(offer)}/status", lag)
     late = account.sell("host-429-late")
     account.on(*PROCURE, lambda request, _p: take_up_late(account, late, request), times=1, sent=late.offer_id)
     for offer in list(account.offers):
         # What is bought in its stead is one too many.
         account.sell(offer.vendor, 2.5)
-    hosts = [host for host in project_hosts(account) if not host.endswith(INDISTINCT)]
+    hosts = [*project_hosts(account)]
 
     first = project.role("provision")
     check = Cases()
@@ -75,7 +84,7 @@ def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project
     for host in hosts:
         with check(f"{host} again"):
             assert_one(account, project, host, second)
-    named = [host for host in hosts if not host.endswith("-unnamed")]
+    named = [host for host in hosts if not host.endswith(("-unnamed", "-lagging"))]
     third = project.role("provision", ":".join(named), provision_adopt=True)
     for host in named:
         with check(f"{host} adopted"):
@@ -88,11 +97,6 @@ def test_an_answer_that_says_no_although_it_was_bought(account: StandIn, project
 def project_hosts(account: StandIn) -> dict[str, None]:
     """The hosts for which something is sold."""
     return dict.fromkeys(offer.vendor for offer in account.offers)
-
-
-# Where names are not kept, what was bought although its answer said that somebody was faster looks just like what
-# somebody faster has bought, and that must not stop a host.
-INDISTINCT = ("409-unnamed", "410-unnamed", "404-unnamed")
 
 
 def assert_one(account: StandIn, project: Attacked, host: str, *runs: Any) -> None:

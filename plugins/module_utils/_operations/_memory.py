@@ -8,6 +8,7 @@ This module util is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .._ansible.operation import Params
@@ -15,7 +16,7 @@ from .._machine import ssh_config
 from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
-from .._provision.place import Place, SharedProject
+from .._provision.place import Place, SharedProject, place_of_purchase
 from .._registry._files import keep_ssh_config
 from .._registry._protocol import RegistryError
 from ._registries import Registries
@@ -29,6 +30,18 @@ def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
 def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
     """The hosts that declare something and have no registry."""
     return [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
+
+
+def noted_in(registries: Registries, place: Place) -> t.Iterator[Claim]:
+    """What the registry of the place notes of all hosts, read once the first is asked for."""
+    yield from Memory(registries, [place]).claims()
+
+
+def noted_beside(params: Params) -> t.Iterator[Claim]:
+    """The same of a single purchase's registry (``registry_url``, ``project``; ``registry_file``)."""
+    place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
+    with contextlib.closing(Registries.of(params, read_only=True)) as registries:
+        yield from noted_in(registries, place)
 
 
 class Memory:

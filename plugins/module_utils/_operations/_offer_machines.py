@@ -16,10 +16,20 @@ from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Contradiction, Holdings, Look
-from .._provision.purchase import Past, Seen, whose_by_name
+from .._provision.ownership import Claim
+from .._provision.purchase import Past, Seen, told_apart, whose_by_name
 from ._unlisted import read_by_id
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
+
+
+def asked_apart(
+    api: SupplyApi, past: Past, seen: Seen, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
+) -> Seen:
+    """`told_apart` by the account's list; the same if that cannot be read."""
+    with contextlib.suppress(ApiError):
+        return told_apart(past, seen, of_offer, noted, lambda: api.resources(retries=0))
+    return seen
 
 
 class OfferMachines:
@@ -73,6 +83,12 @@ class OfferMachines:
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
         return Seen(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
+
+    def listed_of(self, phase: str | None) -> Seen:
+        """What the list has of an offer that its status does not call bought; nothing if it cannot be read."""
+        found = self._read([], [])
+        self._named, self.billed = [], _machines.may_be_billed(found)
+        return Seen(phase, whose_by_name(found, self._names), bool(self.billed), shown=bool(found))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

@@ -30,8 +30,21 @@ from .._machine import ssh_key
 from .._provision import purchase_messages as say
 from .._provision import sending
 from .._provision.holdings import strangers
+from .._provision.ownership import Claim
 from .._provision.place import SharedProject
-from .._provision.purchase import ANSWERED_NO, GONE, PHASE_OF_ERROR, Do, Past, Seen, Step, Why, follow, unless_overtaken
+from .._provision.purchase import (
+    ANSWERED_NO,
+    PHASE_OF_ERROR,
+    Do,
+    Past,
+    Seen,
+    Step,
+    Why,
+    asks_the_clock,
+    asks_the_list,
+    follow,
+    unless_overtaken,
+)
 from .._provision.sending import Meaning, Note, Repeats, Terms
 from .._registry._files import HostFile
 from .._registry._postgresql import Ceilings, TooDear
@@ -39,7 +52,8 @@ from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from .._wording import usd
 from ._journal import Journal
-from ._offer_machines import OfferMachines
+from ._memory import noted_beside
+from ._offer_machines import OfferMachines, asked_apart
 from ._registries import Registries, this_run
 from .settle import Settling, settle
 
@@ -81,7 +95,8 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     }
     try:
         settle_others = functools.partial(settle, api, params)
-        return _Purchase(api, order, facts, terms, journal, check_mode, settle_others).settle()
+        noted = functools.partial(noted_beside, params)
+        return _Purchase(api, order, facts, terms, journal, check_mode, settle_others, noted).settle()
     finally:
         journal.close()
 
@@ -170,8 +185,10 @@ class _Purchase:
         journal: Journal,
         check_mode: bool,
         settle_others: t.Callable[..., Settling],
+        noted: t.Callable[[], t.Iterable[Claim]],
     ) -> None:
         self._api = api
+        self._noted = noted
         self._settle_others = settle_others
         self._order = order
         self._offer_id: str = order["offer_id"]
@@ -259,16 +276,19 @@ class _Purchase:
         self._tells(missing=None, asked=say.asked(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
-        return self._machines.look(status, self._past, self._journal.entry.resource_ids)
+        return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))
 
     def _seen_unbought(self, phase: str | None) -> Seen:
-        """Free, gone or unreadable: how long it has been gone counts if a purchase was not answered."""
-        if phase in GONE and self._past.unanswered and not self._past.overtaken:
+        """Free, gone or unreadable: how long it has been gone may count, and whether the account has machines of it."""
+        if asks_the_clock(self._past, phase):
             try:
                 self._knows(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
                 self._warn(str(error))
-        return Seen(phase)
+        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else Seen(phase)
+
+    def _apart(self, seen: Seen) -> Seen:
+        return asked_apart(self._api, self._past, seen, (self._offer_id, self._machines.billed), self._noted())
 
     # Sending
 

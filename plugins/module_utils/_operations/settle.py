@@ -13,6 +13,7 @@ This module util is private to the collection.
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -25,12 +26,15 @@ from .._provision import purchase_messages as say
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
+from .._provision.ownership import Claim
 from .._provision.place import Place
-from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, follow, whose_by_name
+from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, asks_the_list, follow, whose_by_name
 from .._provision.sending import Note, note_of
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
+from ._memory import noted_in
+from ._offer_machines import asked_apart
 from ._registries import Registries
 from ._threads import side_by_side
 from ._unlisted import read_by_id
@@ -79,6 +83,7 @@ def settle(
 
 
 _Answer = tuple[str, str]  # for `Settling.of`
+_Noted = t.Callable[[], t.Iterable[Claim]]  # what the registry of the place notes
 
 
 def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) -> _Answer | None:
@@ -87,7 +92,8 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
     try:
         registry = registries.at(place).host(host, Ceilings())
         entry = read_entry(registry.read() if registry else None)
-        return _held(api, registry, entry, host) if registry and entry.is_open else None
+        noted = functools.partial(noted_in, registries, place)
+        return _held(api, registry, entry, host, noted) if registry and entry.is_open else None
     except Claimed:
         return None
     except Contested as error:  # the machines are on record, with another claim or beside another purchase
@@ -99,7 +105,7 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
             registry.close()
 
 
-def _held(api: SupplyApi, registry: Registry, before: Entry, host: str) -> _Answer | None:
+def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _Noted) -> _Answer | None:
     """Take the claim over, and settle it by what is noted then: nothing can be sent under it any more."""
     registry.hold()
     entry = replace(read_entry(registry.read()), bought_by=before.bought_by)
@@ -107,15 +113,16 @@ def _held(api: SupplyApi, registry: Registry, before: Entry, host: str) -> _Answ
         return None
     journal = Journal(registry, entry.offer_id, {})
     journal.read()
-    return _decided(api, journal, entry, host)
+    return _decided(api, journal, entry, host, noted)
 
 
-def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str) -> _Answer:
+def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:
     """Look at the offer, and note what follows. Raises RegistryError."""
     names = [entry.name] if entry.name else []
     seen, ids, words = _look(api, entry, names)
     gone_long = seen.phase in GONE and journal.gone_for() >= journal.longest_post
     past = claims.past_of(bool(names), entry.refused_status, gone_long)
+    seen = asked_apart(api, past, seen, (entry.offer_id, ids), noted())
     step = follow(past, seen, journal.since_sent() < SOON)
     state = claims.settled(step, seen)
     if state == claims.LIVE:
@@ -133,7 +140,8 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen,
         status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
     except ApiError as error:
         return Seen(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
-    if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
+    is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
+    if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
         return Seen(status["phase"]), [], say.asked(status)
     try:
         listed = {each["resource_id"]: each for each in api.resources(entry.offer_id, retries=0)}

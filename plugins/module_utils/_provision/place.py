@@ -114,3 +114,10 @@ def place_of(text: str) -> Place:
     if text.startswith(_SHARED):
         return SharedProject(text[len(_SHARED) :])
     return Folder(text) if text else NOWHERE
+
+
+def place_of_purchase(registry_url: str | None, project: str | None, registry_file: str | None) -> Place:
+    """The place of a purchase by the options that name its registry; a file is in a folder of its host's."""
+    if registry_url:
+        return SharedProject(project or "default")
+    return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE

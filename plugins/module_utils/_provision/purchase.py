@@ -14,8 +14,10 @@ The rules, from which all cells of the table in the test follow:
    that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
    shows in all the time that a lost answer is asked after, another customer of the market was faster.
 4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was put off (429, 503):
-   not every deployment of the API keeps names, so then nobody can tell. Where no name was asked for, only a machine
-   that this account lists tells that the offer is ours.
+   not every deployment of the API keeps names, so then nobody can tell. Nor after any other refusal, if this account
+   has the machine: a gateway may have sent the request twice. Then only proof makes it another host's, which has noted
+   it, or that the vendor keeps names. Where no name was asked for, only a machine that this account lists tells that
+   the offer is ours.
 5. What has ended for certain is billed no more, whosever it was.
 6. A refusal is a fact only for the run that still holds the purchase: one that another run has taken over meanwhile
    stops. The other may have bought the offer, and even have ended its machine.
@@ -31,7 +33,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .entry import Entry
-from .ownership import Machine, is_named
+from .ownership import Claim, Machine, id_of, is_named
 
 # Whose the machines of an offer are, by their names
 OURS = "ours"
@@ -104,6 +106,7 @@ class Past:
         was not.
     busy: it was refused since the API asks to come back, and this run may.
     put_off: one of ours was refused like that, by this run or an earlier one.
+    refused_before: an earlier run has noted that its purchase was refused, and not what came of the offer.
     again: this run may send (once more).
     expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
     overtaken: this run has sent one, and does not hold the purchase any more, or cannot find out whether it does.
@@ -120,12 +123,18 @@ class Past:
     again: bool = True
     expired_long: bool = False
     put_off: bool = False
+    refused_before: bool = False
     overtaken: bool = False
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether a purchase of ours was refused, by whichever run."""
+        return self.refused is not None or self.refused_before
 
     @property
     def may_have_bought(self) -> bool:
         """Whether a purchase of ours was sent, by whichever run, that may have bought the offer."""
-        return bool(self.sends) or self.unanswered or self.made or self.put_off
+        return bool(self.sends) or self.unanswered or self.made or self.refused_before
 
     @property
     def noted_refusal(self) -> int | None:
@@ -139,8 +148,10 @@ class Past:
 
     def noted(self, entry: Entry) -> Past:
         """With what an earlier run has noted of its purchase."""
-        put_off = self.put_off or (entry.is_open and is_put_off(entry.refused_status))
-        return replace(self, made=self.made or entry.is_made, sent_before=entry.is_unanswered, put_off=put_off)
+        refused_before = entry.is_open and entry.refused_status is not None
+        put_off = self.put_off or (refused_before and is_put_off(entry.refused_status))
+        known = replace(self, made=self.made or entry.is_made, sent_before=entry.is_unanswered)
+        return replace(known, put_off=put_off, refused_before=refused_before)
 
     @property
     def unanswered(self) -> bool:
@@ -156,12 +167,14 @@ class Seen:
     whose: its machines, by their names.
     left: whether there are machines that may be billed; None if they could not be listed.
     shown: the list or their own pages show machines of it.
+    of_others: it is proved that they are not ours; see `are_of_others`.
     """
 
     phase: str | None
     whose: str = UNSEEN
     left: bool | None = False
     shown: bool = False
+    of_others: bool = False
 
     @property
     def gone(self) -> bool:
@@ -185,6 +198,54 @@ def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> st
     return THEIRS if shown and names else UNSEEN
 
 
+def doubts_refusal(past: Past, seen: Seen) -> bool:
+    """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
+    refused = past.was_refused and not (past.unanswered or _is_odd(past))
+    return refused and seen.shown and seen.left is not False and not (past.named and seen.whose == OURS)
+
+
+def _is_odd(past: Past) -> bool:
+    """Whether a refusal says nothing of the offer, or put the purchase off.
+
+    If the offer is sold in that very moment, it is rather ours, by a gateway that lied, than a stranger's.
+    """
+    return past.put_off or (past.refused is not None and past.refused not in _ABOUT_THE_OFFER)
+
+
+def told_apart(
+    past: Past,
+    seen: Seen,
+    of_offer: tuple[str, t.Collection[str]],
+    noted: t.Iterable[Claim],
+    account: t.Callable[[], t.Collection[Machine]],
+) -> Seen:
+    """The same with what proves that machines are another host's, where a refusal of ours alone says so.
+
+    ``of_offer``: the offer's id, and those of its machines; for the others see `are_of_others`.
+    """
+    return replace(seen, of_others=are_of_others(*of_offer, noted, account)) if doubts_refusal(past, seen) else seen
+
+
+def are_of_others(
+    offer_id: str, ids: t.Collection[str], noted: t.Iterable[Claim], account: t.Callable[[], t.Collection[Machine]]
+) -> bool:
+    """Whether it is proved that the offer's machines, with these ids, were not bought by a refused purchase of ours.
+
+    A host holds one of them, or has bought the offer, which is sold once. Or their vendor keeps names, as the machine
+    of a host shows: then they have the name that they were bought under. ``noted``: what registries note. ``account``:
+    answers all of its machines, and is asked only if they can decide.
+    """
+    names: dict[str, str] = {}
+    for claim in noted:
+        if not claim.resource_ids.isdisjoint(ids) or (claim.bought and claim.offer_id == offer_id):
+            return True
+        names.update(dict.fromkeys(claim.resource_ids, claim.name))
+    machines = account() if names else ()
+    keep_names = {each["vendor"] for each in machines if is_named(each, names.get(id_of(each), ""), numbered=True)}
+    own = [each for each in machines if id_of(each) in ids]
+    return bool(own) and all(each["name"] and each["vendor"] in keep_names for each in own)
+
+
 def is_put_off(status: int | None) -> bool:
     """Whether an answer to a purchase, by its HTTP status, asks to come back later."""
     return status in _PUT_OFF
@@ -193,6 +254,17 @@ def is_put_off(status: int | None) -> bool:
 def follow(past: Past, seen: Seen, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
     return unless_overtaken(past, _alone(past, seen, patience))
+
+
+def asks_the_list(past: Past, phase: str | None) -> bool:
+    """Whether a refusal would free the host since the status, which may lag, does not call the offer bought either."""
+    is_refused = past.refused is not None and not (past.unanswered or past.made or past.busy)
+    return is_refused and phase in (_states.UNBOUGHT, *GONE)
+
+
+def asks_the_clock(past: Past, phase: str | None) -> bool:
+    """Whether it counts for how long an offer has been seen as gone."""
+    return phase in GONE and past.unanswered and not past.overtaken
 
 
 def unless_overtaken(past: Past, step: Step) -> Step:
@@ -205,7 +277,7 @@ def _alone(past: Past, seen: Seen, patience: bool) -> Step:
     """The same where no other run has a part in it."""
     if seen.phase is None:
         return _unreadable(past, patience)
-    if seen.phase in _BOUGHT:
+    if seen.phase in _BOUGHT or (asks_the_list(past, seen.phase) and seen.shown and seen.left):
         return _bought(past, seen, patience)
     if seen.phase == _states.FAILED:
         return _failed(past, seen, patience)
@@ -255,15 +327,18 @@ def _whose(past: Past, seen: Seen, patience: bool) -> Step:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
     if seen.gone:
         return _over(past, Why.ENDED)
-    # Refused for another reason, and sold in that very moment: rather ours, by a gateway that lied, than a stranger's.
-    odd = past.put_off or (past.refused is not None and past.refused not in _ABOUT_THE_OFFER)
-    if past.named and seen.whose == THEIRS:
-        return Step(Do.UNKNOWN, Why.ANOTHER) if past.unanswered or odd else _over(past, Why.TAKEN)
     if past.named and seen.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    doubtful = past.unanswered or odd or seen.left is None or _is_anybodys(past)
+    may_be_ours = past.unanswered or _is_odd(past)
+    # Where no name of ours tells, another host that was faster may still note that it was.
+    unproved = doubts_refusal(past, seen) and not seen.of_others
+    if past.named and seen.whose == THEIRS:
+        if not (may_be_ours or unproved):
+            return _over(past, Why.TAKEN)
+        return Step(Do.UNKNOWN, Why.ANOTHER) if may_be_ours or not patience else _LOOK
+    doubtful = may_be_ours or unproved or seen.left is None or (_is_anybodys(past) and not seen.of_others)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
-    if not (doubtful or past.sends or past.by_name):
+    if not (doubtful or past.sends or past.refused_before or past.by_name):
         return _over(past, Why.TAKEN)
     if patience:
         return _LOOK

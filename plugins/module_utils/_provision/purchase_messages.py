@@ -163,9 +163,16 @@ class Story:
             return str(self.error)
         if self.past.sends:
             return f"The API answered that it was not made: {ended(self.denial)}"
-        if self.past.put_off:
-            return f"{self.where} says that the API put it off."
+        if self.past.refused_before:
+            return f"{self.where} says that it was {self.answer}."
         return f"{self.where} says that it was sent before, and not what became of it."
+
+    @property
+    def answer(self) -> str:
+        """How the purchase was answered, in a word or two."""
+        if self.past.unanswered or not self.past.was_refused:
+            return "not answered"
+        return "put off" if self.past.put_off else "refused"
 
     @property
     def alive(self) -> t.Sequence[Machine]:
@@ -194,7 +201,7 @@ class Story:
             "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
             "said": self.said,
             "refused": f"{self.error} " if self.error else "",
-            "answer": "put off" if self.past.put_off and not self.past.unanswered else "not answered",
+            "answer": self.answer,
             "left": self.left,
             "taken_over": ended(self.taken_over),
             "take": _ADOPT if self.where or self.name else _USE,

@@ -316,7 +316,7 @@ def _opened_by_strangers(
     host: Declaration, entry: Entry, phase: str, ours: Standing, account: Account, strangers: list[Machine]
 ) -> Standing:
     """The offer is bought, and no machine of it is proved to be the host's."""
-    if any(ownership.is_named(machine, host.name) for machine in strangers):
+    if strangers and not entry.is_unanswered:
         return replace(ours, kind=Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
     if strangers:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)

@@ -99,6 +99,13 @@ class RequestQueue:
         registry.shown[path] = responses.Response("GET", samples.BASE + path, body=body, status=status)
         return self
 
+    def list_nothing_of(self, offer_id: str) -> RequestQueue:
+        """Let the API list no machine of an offer, whenever nothing else is expected of that list."""
+        path = f"/resources?offer_id={offer_id}"
+        registry: Any = self._mock.get_registry()
+        registry.shown[path] = responses.Response("GET", samples.BASE + path, body="[]")
+        return self
+
     @property
     def complaints(self) -> list[str]:
         """The requests that were not expected, or were expected and not sent."""

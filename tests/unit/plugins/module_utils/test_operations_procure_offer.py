@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
     BLANK,
     PROCURE_OFFER,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -56,9 +58,12 @@ SHA256 = hashlib.sha256(USER_DATA.encode()).hexdigest()
 
 @pytest.fixture(autouse=True)
 def shown(request: pytest.FixtureRequest) -> None:
-    """The API shows the machine by its id: what only a status names is read before it is held."""
+    """The API shows the machine by its id: what only a status names is read before it is held.
+
+    And it lists none that denies a refusal.
+    """
     if "queue" in request.fixturenames:
-        request.getfixturevalue("queue").show(resource(RESOURCE_ID))
+        request.getfixturevalue("queue").show(resource(RESOURCE_ID)).list_nothing_of(OFFER_ID)
 
 
 @pytest.fixture
@@ -632,11 +637,48 @@ def test_a_purchase_that_was_made_although_its_answer_says_no_is_found_by_its_na
 
 
 @pytest.mark.parametrize("code", [404, 409, 410])
-def test_an_offer_that_somebody_else_has_by_now_is_theirs(queue: RequestQueue, buy: Any, code: int) -> None:
+@pytest.mark.parametrize("name", ["colleague", None])
+def test_a_refusal_is_no_proof_that_a_machine_of_this_account_is_somebody_elses(
+    queue: RequestQueue, buy: Any, code: int, name: str | None
+) -> None:
+    """A gateway may have sent the request twice, and not every deployment keeps names."""
     free(queue).expect(*POST, {"detail": "sold"}, code)
-    queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
-    expect_resources(queue, resource(name="colleague"))
-    result = buy(resource_name="trainer")
+    for _time in range(2):
+        queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID]))
+        expect_resources(queue, resource(name=name))
+    result = buy(resource_name="trainer", settle_timeout=2)
+    msg = assert_failed(result, "unknown_outcome", "unknown", code, [RESOURCE_ID])
+    assert RESOURCE_ID in msg and "MAY BE" in msg and "othing was bought." not in msg
+    assert name is None or "was sent and refused. The offer is bought, but no machine of it is called trainer" in msg
+
+
+@pytest.mark.parametrize("code", [404, 409, 410, 422])
+@pytest.mark.parametrize("shown", [(status(), 200), (status("available", "expired"), 200), (NOT_FOUND, 404)], ids=str)
+def test_a_status_that_lags_does_not_confirm_a_refusal(
+    queue: RequestQueue, buy: Any, code: int, shown: tuple[Any, int]
+) -> None:
+    """The account lists a machine of the offer, whose name the API has not kept."""
+    free(queue).expect(*POST, {"detail": "sold"}, code)
+    for _time in range(1 if code == 422 else 2):
+        queue.expect("GET", STATUS_PATH, *shown)
+        expect_resources(queue, resource(name="vm-1"))
+    result = buy(resource_name="trainer", settle_timeout=2)
+    msg = assert_failed(result, "unknown_outcome", "unknown", code, [RESOURCE_ID])
+    assert RESOURCE_ID in msg and "MAY BE" in msg and "othing was bought." not in msg
+
+
+@pytest.mark.parametrize("code", [404, 409, 410])
+def test_an_offer_that_another_host_has_by_now_is_theirs(
+    queue: RequestQueue, buy: Any, tmp_path: Path, code: int
+) -> None:
+    """The machine of another host shows that the vendor keeps names, so this one was bought under its own."""
+    entry = {"provision_procured_offer_id": OTHER_ID, "provision_resource_ids": [SECOND_RESOURCE_ID]}
+    HostFile(str(tmp_path / "tuner" / "compute_index_supply.yml")).note(entry)
+    theirs = resource(name="colleague")
+    free(queue).expect(*POST, {"detail": "sold"}, code)
+    expect_resources(queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID])), theirs)
+    queue.expect("GET", "/resources", [theirs, resource(SECOND_RESOURCE_ID, name="tuner", offer_history=[])])
+    result = buy(resource_name="trainer", registry_file=str(tmp_path / "trainer" / "compute_index_supply.yml"))
     msg = assert_failed(result, "conflict", "rejected", code)
     assert f"sold. Somebody else has bought offer {OFFER_ID}: no machine of it is called trainer" in msg
     assert f"{RESOURCE_ID} (called colleague, USD 2.00 per hour). Nothing was bought." in msg

@@ -58,9 +58,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def shown(request: pytest.FixtureRequest) -> None:
-    """The API shows the machine by its id: what only a status names is read before it is held."""
+    """The API shows the machine by its id: what only a status names is read before it is held.
+
+    And it lists none that denies a refusal.
+    """
     if "queue" in request.fixturenames:
-        request.getfixturevalue("queue").show(resource(RESOURCE_ID))
+        request.getfixturevalue("queue").show(resource(RESOURCE_ID)).list_nothing_of(OFFER_ID)
 
 
 @pytest.fixture
@@ -366,9 +369,19 @@ def test_a_refused_purchase_whose_machines_cannot_be_listed_is_not_replaced(
         queue.expect("GET", "/resources", {}, 500, query={"offer_id": OFFER_ID})
     assert buy()["outcome"] == "unknown"
     assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    bought(queue, resource(name="colleague"), times=3)
+    result = buy()
+    assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+    assert "was sent and refused" in result["msg"] and kept(path)["provision_purchase"] == "sent"
+    held_by_another(path)
     bought(queue, resource(name="colleague"))
     assert outcome(buy()) == ("not_sent", "conflict", [])
     assert kept(path)["provision_purchase"] == "refused"
+
+
+def held_by_another(path: Path) -> None:
+    """Let another host of the registry have the machine."""
+    write(path.parents[1] / "colleague" / path.name, MADE)
 
 
 def test_without_a_purchase_of_ours_a_name_proves_nothing(queue: RequestQueue, buy: Any, path: Path) -> None:
@@ -569,6 +582,7 @@ def test_a_failed_purchase_that_left_nothing_frees_the_host(queue: RequestQueue,
 
 
 def test_a_strangers_failed_machine_is_not_ours_to_end(queue: RequestQueue, buy: Any, path: Path) -> None:
+    held_by_another(path)
     bought(free(queue).expect(*POST, {}, 409), resource(name="colleague"), state=status("failed"))
     result = buy()
     assert outcome(result) == ("rejected", "conflict", [])

@@ -264,8 +264,21 @@ def test_a_refusal_that_was_noted_last_counts(
 ) -> None:
     """Its run has died between the refusal and its look at the status."""
     sent(registry_url, provision_refused_status=410)
-    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
     assert audit(True)["changed"] is True and state(registry_url) == ("void", [])
+
+
+@pytest.mark.parametrize("code", [404, 409, 410])
+@pytest.mark.parametrize("answer", [status("available", "expired"), BOUGHT], ids=["the status lags", "it is sold"])
+def test_a_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, code: int, answer: Result
+) -> None:
+    """A gateway may have sent the request twice, and the API may keep no names."""
+    sent(registry_url, provision_refused_status=code)
+    bought(queue, resource(name="vm-1"), answer=answer)
+    result = audit(True)
+    assert result["changed"] is False and state(registry_url) == ("buying", [])
+    assert "MAY BE BILLED" in " ".join(result["warnings"])
 
 
 class Api:

@@ -57,6 +57,13 @@ def buy(perform: Callable[..., Result], registry_url: str, monkeypatch: pytest.M
     return run
 
 
+@pytest.fixture(autouse=True)
+def refused(request: pytest.FixtureRequest) -> None:
+    """The API lists no machine that denies a refusal."""
+    if "queue" in request.fixturenames:
+        request.getfixturevalue("queue").list_nothing_of(OFFER_ID)
+
+
 def database(url: str, run: str = "test") -> Database:
     return Database(url, {"host": "bastion", "user": "alice", "run": run})
 

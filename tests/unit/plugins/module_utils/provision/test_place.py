@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     SharedProject,
     is_of_two,
     place_of,
+    place_of_purchase,
     prefix_of,
 )
 
@@ -56,3 +57,10 @@ def test_paths_of_this_controller_mean_nothing_to_others() -> None:
     facts = {"ansible_host": "192.0.2.1", "provision_identity_file": "/home/me/.ssh/id"}
     assert FOLDER.kept(facts) == facts
     assert SHARED.kept(facts) == {"ansible_host": "192.0.2.1"}
+
+
+def test_the_place_of_a_purchase_is_where_its_registry_keeps_all_hosts() -> None:
+    assert place_of_purchase("postgresql://db", "team", "") == SharedProject("team")
+    assert place_of_purchase("postgresql://db", None, None) == SharedProject("default")
+    assert place_of_purchase(None, "team", "/r/host_vars/gpu-1/compute_index_supply.yml") == Folder("/r/host_vars")
+    assert place_of_purchase("", None, None) == NOWHERE

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     ANSWERED_NO,
     NOT_FOUND,
@@ -25,7 +26,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     Seen,
     Step,
     Why,
+    asks_the_list,
     follow,
+    told_apart,
     whose_by_name,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import Story, ending
@@ -38,12 +41,15 @@ COLUMNS = {
     "404": Seen(NOT_FOUND),
     "unbought": Seen(_states.UNBOUGHT),
     "expired": Seen(_states.EXPIRED),
+    "unbought, and listed": Seen(_states.UNBOUGHT, THEIRS, True, shown=True),
     "bought, our name": Seen(_states.GOING_ON, OURS, True),
-    "bought, another name": Seen(_states.READY, THEIRS, True),
+    "bought, another name": Seen(_states.READY, THEIRS, True, shown=True),
+    "bought, another host's": Seen(_states.READY, THEIRS, True, shown=True, of_others=True),
+    "bought, shown without a name": Seen(_states.READY, UNSEEN, True, shown=True),
     "bought, no name": Seen(_states.GOING_ON, UNSEEN),
     "failed, nothing left": Seen(_states.FAILED),
     "failed, our name": Seen(_states.FAILED, OURS, True),
-    "failed, another name": Seen(_states.FAILED, THEIRS, True),
+    "failed, another name": Seen(_states.FAILED, THEIRS, True, shown=True),
     "failed, no name": Seen(_states.FAILED, UNSEEN, True),
     "failed, cannot be listed": Seen(_states.FAILED, UNSEEN, None),
     "bought, and deleted": Seen(_states.GOING_ON, THEIRS, False, shown=True),
@@ -80,7 +86,8 @@ STORIES: dict[str, dict[str, Any]] = {
     "R sent before, then 429": {
         **{"by_name": False, "sent_before": True, "sends": 1, "refused": 429, "busy": True, "put_off": True}
     },
-    "R 429 before": {"by_name": False, "put_off": True},
+    "R 429 before": {"by_name": False, "put_off": True, "refused_before": True},
+    "R 409 before": {"by_name": False, "refused_before": True},
     "R sent before, may not send": {"by_name": False, "sent_before": True, "again": False},
     "R lost": {"by_name": False, "sends": 1, "lost": True},
     "R lost, made by another run": {"by_name": False, "sends": 1, "lost": True, "made": True},
@@ -97,43 +104,44 @@ STORIES: dict[str, dict[str, Any]] = {
 # unreadable|404|unbought|expired|bought: ours, theirs, no name|failed: nothing left, ours, theirs, no name, not listed|
 # bought, and deleted
 TABLE = """
-nothing sent                     |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|not_sent taken|?not_sent taken|not_sent failed|not_sent failed|not_sent taken|?not_sent taken|not_sent failed|not_sent ended
-nothing sent, no name asked for  |not_sent unreadable|not_sent not_found|send|not_sent expired|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|not_sent failed|existing
-lost                             |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-lost, no name asked for          |?unknown unreadable|?unknown lately|?send|?unknown lately|created|created|?unknown nameless|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|rejected ended
-lost twice                       |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-lost, then 409                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-lost, then 422                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-422                              |?rejected refused|rejected refused|rejected refused|rejected refused|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted|rejected ended
-409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|existing|rejected taken|?rejected taken|rejected failed|rejected failed|rejected taken|?rejected taken|?unknown unlisted|rejected ended
-409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown nameless|?unknown nameless|?unknown nameless|rejected failed|?unknown nameless|?unknown nameless|?unknown nameless|?unknown unlisted|rejected ended
-429                              |?unknown unreadable|rejected refused|send|rejected refused|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-429, too often                   |?unknown unreadable|rejected refused|?rejected refused|rejected refused|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-429, then 409                    |?unknown unreadable|?unknown silent|?unknown silent|?unknown silent|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-503                              |?unknown unreadable|?unknown lately|send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-503, too often                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-200 that says no                 |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R nothing sent                   |not_sent unreadable|not_sent not_found|send|not_sent expired|unknown unproven|not_sent taken|not_sent taken|not_sent failed|unknown unproven|not_sent taken|not_sent taken|not_sent failed|not_sent ended
-R nothing sent, no name asked for|not_sent unreadable|not_sent not_found|send|not_sent expired|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent ended
-R made                           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|?unknown unlisted|existing
-R sent before                    |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R sent before, no name asked for |?unknown unreadable|?unknown lately|?send|?unknown lately|existing|existing|?unknown nameless|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|rejected ended
-R sent before, expired long ago  |?unknown unreadable|rejected not_found|?send|rejected expired|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R sent before, then lost         |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R sent before, then 409          |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R sent before, then 429          |?unknown unreadable|?unknown lately|send|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R 429 before                     |?unknown unreadable|not_sent not_found|send|not_sent expired|unknown unproven|unknown another|?unknown nameless|not_sent failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|not_sent ended
-R sent before, may not send      |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|existing|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R lost                           |?unknown unreadable|?unknown lately|?send|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R lost, made by another run      |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|created
-R lost, then 409                 |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R 422                            |?rejected refused|rejected refused|rejected refused|rejected refused|unknown unproven|unknown another|?unknown nameless|rejected failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R 404                            |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted|rejected ended
-R 409                            |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|unknown unproven|rejected taken|?rejected taken|rejected failed|unknown unproven|rejected taken|?rejected taken|?unknown unlisted|rejected ended
-R 429                            |?unknown unreadable|rejected refused|send|rejected refused|unknown unproven|unknown another|?unknown nameless|rejected failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R 200 that says no               |?unknown unreadable|rejected refused|rejected refused|rejected refused|created|unknown another|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
-R 200 that says failed           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|existing
+nothing sent                     |not_sent unreadable|not_sent not_found|send|not_sent expired|send|existing|not_sent taken|not_sent taken|?not_sent taken|?not_sent taken|not_sent failed|not_sent failed|not_sent taken|?not_sent taken|not_sent failed|not_sent ended
+nothing sent, no name asked for  |not_sent unreadable|not_sent not_found|send|not_sent expired|send|existing|existing|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|not_sent failed|existing
+lost                             |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+lost, no name asked for          |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|created|created|created|created|?unknown nameless|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|rejected ended
+lost twice                       |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+lost, then 409                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+lost, then 422                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+422                              |?rejected refused|rejected refused|rejected refused|rejected refused|unknown another|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+404                              |?unknown unreadable|rejected refused|rejected refused|rejected refused|?unknown another|existing|?unknown another|rejected taken|?unknown nameless|?rejected taken|rejected failed|rejected failed|?unknown another|?rejected taken|?unknown unlisted|rejected ended
+409                              |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown another|existing|?unknown another|rejected taken|?unknown nameless|?rejected taken|rejected failed|rejected failed|?unknown another|?rejected taken|?unknown unlisted|rejected ended
+409, no name asked for           |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown nameless|?unknown nameless|?unknown nameless|?rejected taken|?unknown nameless|?unknown nameless|rejected failed|?unknown nameless|?unknown nameless|?unknown nameless|?unknown unlisted|rejected ended
+429                              |?unknown unreadable|rejected refused|send|rejected refused|send|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+429, too often                   |?unknown unreadable|rejected refused|?rejected refused|rejected refused|unknown another|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+429, then 409                    |?unknown unreadable|?unknown silent|?unknown silent|?unknown silent|unknown another|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+503                              |?unknown unreadable|?unknown lately|send|?unknown lately|send|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+503, too often                   |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+200 that says no                 |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown another|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R nothing sent                   |not_sent unreadable|not_sent not_found|send|not_sent expired|send|unknown unproven|not_sent taken|not_sent taken|not_sent taken|not_sent taken|not_sent failed|unknown unproven|not_sent taken|not_sent taken|not_sent failed|not_sent ended
+R nothing sent, no name asked for|not_sent unreadable|not_sent not_found|send|not_sent expired|send|not_sent taken|not_sent taken|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent taken|not_sent taken|not_sent taken|not_sent failed|not_sent ended
+R made                           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|existing|existing|not_sent failed|not_sent failed|not_sent failed|not_sent failed|?unknown unlisted|existing
+R sent before                    |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R sent before, no name asked for |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|existing|existing|existing|existing|?unknown nameless|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|rejected ended
+R sent before, expired long ago  |?unknown unreadable|rejected not_found|?send|rejected expired|?send|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R sent before, then lost         |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R sent before, then 409          |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R sent before, then 429          |?unknown unreadable|?unknown lately|send|?unknown lately|send|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R 429 before                     |?unknown unreadable|not_sent not_found|send|not_sent expired|send|unknown unproven|unknown another|unknown another|?unknown nameless|?unknown nameless|not_sent failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|not_sent ended
+R 409 before                     |?unknown unreadable|not_sent not_found|send|not_sent expired|send|unknown unproven|?unknown another|not_sent taken|?unknown nameless|?not_sent taken|not_sent failed|unknown unproven|?unknown another|?not_sent taken|?unknown unlisted|not_sent ended
+R sent before, may not send      |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|existing|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R lost                           |?unknown unreadable|?unknown lately|?send|?unknown lately|?send|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R lost, made by another run      |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|?unknown contradicted|created|created|created|created|created|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|created
+R lost, then 409                 |?unknown unreadable|?unknown lately|?unknown silent|?unknown lately|?unknown silent|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R 422                            |?rejected refused|rejected refused|rejected refused|rejected refused|unknown another|unknown unproven|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R 404                            |?unknown unreadable|rejected refused|rejected refused|rejected refused|?unknown another|unknown unproven|?unknown another|rejected taken|?unknown nameless|?rejected taken|rejected failed|unknown unproven|?unknown another|?rejected taken|?unknown unlisted|rejected ended
+R 409                            |?unknown unreadable|?rejected refused|?rejected refused|?rejected refused|?unknown another|unknown unproven|?unknown another|rejected taken|?unknown nameless|?rejected taken|rejected failed|unknown unproven|?unknown another|?rejected taken|?unknown unlisted|rejected ended
+R 429                            |?unknown unreadable|rejected refused|send|rejected refused|send|unknown unproven|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|unknown unproven|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R 200 that says no               |?unknown unreadable|rejected refused|rejected refused|rejected refused|unknown another|created|unknown another|unknown another|?unknown nameless|?unknown nameless|rejected failed|rejected failed|unknown another|?unknown nameless|?unknown unlisted|rejected ended
+R 200 that says failed           |?unknown unreadable|?unknown contradicted|?unknown contradicted|?unknown contradicted|?unknown contradicted|existing|existing|existing|existing|existing|rejected failed|rejected failed|rejected failed|rejected failed|?unknown unlisted|existing
 """  # noqa: E501
 
 ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().splitlines()]
@@ -161,9 +169,9 @@ def test_what_follows(story: str, shown: str, cell: str) -> None:
 BOOLEANS = (False, True)
 REFUSALS = (None, ANSWERED_NO, 403, 404, 409, 410, 422, 429)
 PASTS = [
-    Past(by_name, named, made, before, lost, sends, refused, busy, again, long, put_off)
-    for by_name, named, made, before, lost, sends, refused, busy, again, long, put_off in itertools.product(
-        BOOLEANS, BOOLEANS, BOOLEANS, BOOLEANS, BOOLEANS, (0, 1, 2), REFUSALS, BOOLEANS, BOOLEANS, BOOLEANS, BOOLEANS
+    Past(by_name, named, made, before, lost, sends, refused, busy, again, long, put_off, noted)
+    for by_name, named, made, before, lost, sends, refused, busy, again, long, put_off, noted in itertools.product(
+        *(*[BOOLEANS] * 5, (0, 1, 2), REFUSALS, *[BOOLEANS] * 5)
     )
     if (sends or not (lost or busy or refused is not None))
     and (sends == 0 or made or lost or refused is not None)
@@ -171,6 +179,8 @@ PASTS = [
     and not (by_name and before)
     and (put_off or refused != 429)
     and not (put_off and refused != 429 and sends < 2 and (by_name or sends))
+    and not (noted and (by_name or before or made))
+    and (noted or sends or not put_off)
 ]
 PHASES = (
     None,
@@ -185,6 +195,7 @@ PHASES = (
 BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 SHOWN = ((False, False), (False, True), (True, True), (None, False))  # what is left, and whether machines are shown
 LOOKS = [Seen(phase, whose, *shown) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for shown in SHOWN]
+LOOKS += [Seen(phase, whose, True, True, of_others=True) for phase in PHASES for whose in (THEIRS, UNSEEN)]
 
 
 @pytest.mark.parametrize("patience", BOOLEANS, ids=["no patience", "patience"])
@@ -204,8 +215,10 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
             assert patience, told
         elif patience:
             assert follow(past, seen, False) == found, f"time changes the end: {told}"
+        is_listed = asks_the_list(past, seen.phase) and seen.shown and bool(seen.left)
+        is_sold = seen.phase in BOUGHT or is_listed
         if found.do in (Do.CREATED, Do.EXISTING):
-            assert seen.phase in BOUGHT and proved and (past.made or called), told
+            assert is_sold and proved and (past.made or called), told
         if found.do in (Do.REJECTED, Do.NOT_SENT):  # the host is free for another offer
             assert not past.made or seen.phase == _states.FAILED, told
             if past.unanswered:
@@ -222,8 +235,11 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
             assert seen.whose != OURS or not past.named, told
             assert seen.whose == THEIRS or seen.left is not None, told
             assert not past.unanswered and not past.made and not past.put_off, told
+            assert not (past.was_refused and seen.shown) or seen.of_others, f"only the API's refusal says so: {told}"
         if found.do is Do.UNKNOWN:
             assert past.may_have_bought or seen.phase in (*BOUGHT, _states.FAILED), told
+        if found.why is Why.REFUSED:
+            assert not is_listed, f"the account has a machine of it: {told}"
         assert (found.why is None) is (found.do in (Do.SEND, Do.LOOK, Do.CREATED, Do.EXISTING)), told
 
 
@@ -329,9 +345,9 @@ def test_which_refusal_the_registry_keeps(past: Past, status: int | None) -> Non
     ("purchase", "refused", "expected"),
     [
         ("sent", None, Past(sent_before=True)),
-        ("sent", 409, Past()),
-        ("sent", 429, Past(put_off=True)),
-        ("sent", 503, Past(put_off=True)),
+        ("sent", 409, Past(refused_before=True)),
+        ("sent", 429, Past(put_off=True, refused_before=True)),
+        ("sent", 503, Past(put_off=True, refused_before=True)),
         ("made", 429, Past(made=True)),
         ("refused", 429, Past()),
     ],
@@ -339,6 +355,47 @@ def test_which_refusal_the_registry_keeps(past: Past, status: int | None) -> Non
 def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | None, expected: Past) -> None:
     assert Past().noted(entry("o-1", purchase=purchase, provision_refused_status=refused)) == expected
     assert Past(put_off=True, made=True).noted(entry()) == Past(put_off=True, made=True)
+
+
+_REFUSED = Past(by_name=False, sends=1, refused=409)
+_SHOWN = Seen(_states.READY, THEIRS, True, shown=True)
+
+
+@pytest.mark.parametrize(
+    ("claims", "names", "proved"),
+    [
+        ([], ["vm-1"], False),
+        ([Claim("b", "b", "o-2", frozenset({"r-1"}), bought=True)], ["vm-1"], True),  # it holds the machine
+        ([Claim("b", "b", "o-1", bought=True)], ["vm-1"], True),  # it was told that it has bought the offer
+        ([Claim("b", "b", "o-1", unanswered=True)], ["vm-1"], False),  # it may have lost the race as well
+        ([Claim("b", "b", "o-1")], ["vm-1"], False),  # it was refused, too
+        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], True),  # the vendor keeps names
+        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], [None], False),  # and this machine has none
+        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1", None], False),
+        ([Claim("b", "c", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], False),  # not kept
+        ([Claim("b", "b", "o-2", frozenset({"r-3"}), bought=True)], ["vm-1"], False),  # another vendor keeps them
+        ([Claim("b", "b", "o-2", frozenset({"r-9"}), bought=True)], ["vm-1"], False),  # not listed
+    ],
+)
+def test_what_proves_that_a_machine_is_another_hosts(
+    claims: list[Claim], names: list[str | None], proved: bool
+) -> None:
+    others = [{"resource_id": "r-2", "name": "b", "vendor": "v"}, {"resource_id": "r-3", "name": "b", "vendor": "w"}]
+    own = [{"resource_id": f"r-1{n or ''}", "name": name, "vendor": "v"} for n, name in enumerate(names)]
+    ids = [each["resource_id"] for each in own]
+    seen = told_apart(_REFUSED, _SHOWN, ("o-1", ids), claims, lambda: [*others, *own])
+    assert seen == replace(_SHOWN, of_others=proved)
+    # The account's list lags, and does not have it yet.
+    by_names = any(claim.resource_ids == {"r-2"} for claim in claims)
+    assert told_apart(_REFUSED, _SHOWN, ("o-1", ids), claims, lambda: others).of_others is (proved and not by_names)
+
+
+@pytest.mark.parametrize("past", [Past(), Past(sends=1, lost=True), replace(_REFUSED, put_off=True)], ids=str)
+def test_it_is_not_asked_where_it_decides_nothing(past: Past) -> None:
+    def fail() -> Any:
+        raise AssertionError
+
+    assert told_apart(past, _SHOWN, ("o-1", ["r-1"]), [Claim("b", "b", "o-1", bought=True)], fail) == _SHOWN
 
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Random worlds with books of their own: a refusal never makes a run buy another offer beside a machine of its own.
 
-The books know who has really bought the offer. Runs know answers that may lie, a status that lags, lists that leave
-strangers out, and names that may not be kept.
+The books know who has really bought the offer. Runs know answers that may lie, be it a refusal, a status that lags,
+lists that leave strangers out, and names that may not be kept.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OURS,
     THEIRS,
@@ -23,8 +24,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     Past,
     Seen,
     Step,
+    asks_the_list,
     follow,
     is_put_off,
+    told_apart,
     unless_overtaken,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Repeats, after
@@ -56,14 +59,18 @@ class World:
         return True
 
     def answer(self, run: int) -> int | None:
-        """The status of the answer to a purchase, 200 for a success; None if it is lost. 429 and 503 may lie."""
+        """The status of the answer to a purchase, 200 for a success; None if it is lost. Each refusal may lie."""
         self._meanwhile(run)
-        kind = self.chance.choice([*["plain"] * 4, "429", "429 lies", "503", "503 lies", "lost", "lost on the way"])
+        kind = self.chance.choice(
+            [*["plain"] * 4, "no", "429", "429 lies", "503", "503 lies", "lost", "lost on the way"]
+        )
         if kind in ("429", "503", "lost on the way"):
             return {"429": 429, "503": 503}.get(kind)
         is_bought = self.buy(US)
         if kind == "plain":
             return 200 if is_bought else self.chance.choice([409, 409, 404, 410])
+        if kind == "no":
+            return self.chance.choice([409, 404, 410, 422])
         return {"429 lies": 429, "503 lies": 503}.get(kind)
 
     def _meanwhile(self, run: int) -> None:
@@ -78,24 +85,36 @@ class World:
             if self.buy(OTHER_RUN):
                 self.runs = self.chance.random() < 0.5
 
-    def look(self) -> Seen:
+    def look(self, past: Past) -> Seen:
+        """What the status shows, with the list; that alone is asked where the status would confirm a refusal."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
-            return Seen(_states.UNBOUGHT)
-        if self.buyer == STRANGER:  # on no list of this account
-            return Seen(_states.GOING_ON)
+            asks = asks_the_list(past, _states.UNBOUGHT)
+            return self._listed(past, _states.UNBOUGHT) if asks else Seen(_states.UNBOUGHT)
+        return self._listed(past, _states.GOING_ON)
+
+    def _listed(self, past: Past, phase: str) -> Seen:
+        if self.buyer in ("", STRANGER):  # on no list of this account
+            return Seen(phase)
         ours = self.buyer in (US, OTHER_RUN)
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
-        return Seen(_states.GOING_ON, whose, self.runs, shown=True)
+        seen = Seen(phase, whose, self.runs, shown=True)
+        # The colleague may be a host of the registry; and if names are kept, a machine that a host has may show that.
+        known = [Claim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
+        own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
+        theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
+        claims = known if self.chance.random() < 0.5 else []
+        return told_apart(past, seen, ("o-1", ["r-1"]), claims, lambda: [own, theirs])
 
 
 def run(world: World, number: int) -> Step | None:
     """One run at the offer, which may be killed: None."""
     past = Past(by_name=False, sent_before=world.is_sent and world.noted is None)
     past = replace(past, put_off=world.is_sent and is_put_off(world.noted))
+    past = replace(past, refused_before=world.is_sent and world.noted is not None)
     repeats, left, world.holder = Repeats(2, 1, 0.5, 60.0), LOOKS, number
     while True:
-        step = follow(past, world.look(), left > 0)
+        step = follow(past, world.look(past), left > 0)
         if step.do is Do.LOOK:
             left -= 1
         elif step.do is Do.SEND:
