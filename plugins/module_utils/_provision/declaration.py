@@ -25,7 +25,7 @@ from .clock import NOTED_BY
 from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import VARIABLES, of_role, slips_of_role
-from .place import NOWHERE, Place, is_of_two
+from .place import NOWHERE, Place, twin_of
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -415,13 +415,13 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str
         )
     if not declaration.name.strip():
         yield "provision_resource_name must not be empty: it tells which machine is the host's."
-    if declaration.by_name and is_of_two(declaration.project, declaration.host, declaration.name):
-        first, _dash, rest = declaration.name.partition("-")
+    twin = twin_of(declaration.project, declaration.host, declaration.name)
+    if declaration.by_name and twin:
         yield (
-            f"Without a registry a name tells which machine is the host's, and {declaration.name} is also that of host"
-            f" {rest} of project {first}. Set a registry, a provision_project without a dash, or another"
-            " provision_resource_name. For a machine that has this name already, leave provision_project out and set"
-            f" provision_resource_name to {declaration.name}."
+            f"Without a registry a name tells which machine is the host's, and {declaration.name} is also that of"
+            f" {twin}. Set a registry, a provision_project without a dash, or another provision_resource_name. For a"
+            " machine that has this name already, leave provision_project out and set provision_resource_name to"
+            f" {declaration.name}."
         )
     if declaration.trust == "seeded" and declaration.by_name:
         yield (

@@ -20,7 +20,7 @@ from .ending import Action, Asked, End
 from .entry import MADE, REFUSED, Entry
 from .machines import price_of
 from .ownership import Machine
-from .place import Place
+from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
 
@@ -33,11 +33,13 @@ def asked(raw: Row, entry: Entry, place: Place) -> Asked:
     """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name."""
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
     listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
+    name = entry.name or str(raw["name"])
     return Asked(
         host=raw["host"],
-        name=entry.name or str(raw["name"]),
+        name=name,
         entry=entry,
         by_name=not place,
+        twin=twin_of(str(raw.get("project") or "default"), raw["host"], name),
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
     )
 

@@ -42,6 +42,7 @@ class Asked:
     """A host whose machines shall end. ``age``: seconds since its purchase was noted, None if that is not known.
 
     ``by_name``: it has no registry. ``resource_id``: its machine by id, of a person or of the inventory plugin.
+    ``twin``: a host of another project whose machine has the same name, empty for none; see `place.twin_of`.
     """
 
     host: str
@@ -50,6 +51,7 @@ class Asked:
     by_name: bool = False
     resource_id: str = ""
     age: float | None = None
+    twin: str = ""
 
     @property
     def claim(self) -> Claim:
@@ -342,6 +344,7 @@ def _by_name(asked: Asked, account: Account) -> End:
     if not own:
         return End(Action.NOTHING)
     mine, trouble = told_by_name(own, machines_in(account.owned))
+    trouble = trouble or (messages.HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
     doubt = messages.in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
     reason = _contested(asked, own) or doubt
     return _stop(reason) if reason else _of(mine)

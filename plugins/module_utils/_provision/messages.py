@@ -915,6 +915,7 @@ STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
 SEVERAL_OFFERS = "several offers have machines of this name"
 ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
+HAS_TWIN = "without a registry it may as well be that of {twin}"
 
 _BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 

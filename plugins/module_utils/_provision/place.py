@@ -101,12 +101,15 @@ def prefix_of(project: object) -> str:
     return "" if not project or project == "default" else f"{project}-"
 
 
-def is_of_two(project: str, host: str, name: str) -> bool:
-    """Whether the machine's name may be that of a host of another project: ``team-a`` + ``b``, ``team`` + ``a-b``.
+def twin_of(project: str, host: str, name: str) -> str:
+    """A host of another project whose machine has the same name, as ``team`` + ``a-b`` of ``team-a`` + ``b``; or empty.
 
     Names are a contract, and so is this form of theirs: machines that run have it.
     """
-    return "-" in project and name == prefix_of(project) + host
+    if "-" not in project or name != prefix_of(project) + host:
+        return ""
+    first, _dash, rest = name.partition("-")
+    return f"host {rest} of project {first}"
 
 
 def place_of(text: str) -> Place:

@@ -125,6 +125,13 @@ def test_the_age_of_a_journal(entry_: Any, by_name: bool, age: float | None) -> 
     assert ended.aged(one, Clock.of(NOON, DAY)).age == age
 
 
+def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> None:
+    raw = {"host": "gpu-1", "name": "team-a-gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
+    one = ended.asked({**raw, "project": "team-a"}, known(), NOWHERE)
+    assert (one.by_name, one.twin) == (True, "host a-gpu-1 of project team")
+    assert ended.asked({**raw, "host": "a-gpu-1", "project": "team"}, known(), NOWHERE).twin == ""
+
+
 @pytest.mark.parametrize(
     ("action", "turn", "after", "label"),
     [

@@ -366,3 +366,14 @@ def test_an_offer_under_way_may_bring_more(phase: str, pending: bool) -> None:
 def test_what_a_person_forgets_is_said() -> None:
     found = ending(asked(entry("r")), [], unknown={"r": "404"}, forget={"r"})
     assert (found.action, found.forgotten) == (Action.FORGET, ("r",))
+
+
+def test_a_name_that_a_host_of_another_project_has_as_well_ends_nothing() -> None:
+    """Only an id does, which a person names, or the play that has bought the machine."""
+    twin = "host a-gpu-1 of project team"
+    one = asked(name="team-a-gpu-1", by_name=True, twin=twin)
+    found = ending(one, [machine("r", "team-a-gpu-1")])
+    assert found.action is Action.STOP and twin in found.reason and "r (called team-a-gpu-1" in found.reason
+    assert ending(one, []).action is Action.NOTHING
+    by_id = asked(name="team-a-gpu-1", by_name=True, twin=twin, resource_id="r")
+    assert ending(by_id, [machine("r", "team-a-gpu-1")]).ids == ("r",)

@@ -11,22 +11,23 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Folder,
     Place,
     SharedProject,
-    is_of_two,
     place_of,
     place_of_purchase,
     prefix_of,
+    twin_of,
 )
 
 FOLDER, SHARED = Folder("/inventory/host_vars"), SharedProject("red")
 
 
-def test_of_two_projects_whose_machines_have_one_name_one_is_of_two() -> None:
+def test_of_two_projects_whose_machines_have_one_name_one_has_a_twin() -> None:
     """However a name is cut into a project and a host, at most one of the two is not refused."""
     parts = ["team", "a", "gpu", "1"]
     cuts = [("-".join(parts[:cut]), "-".join(parts[cut:])) for cut in range(1, len(parts))]
     assert {prefix_of(project) + host for project, host in cuts} == {"team-a-gpu-1"}
-    assert [cut for cut in cuts if not is_of_two(*cut, "team-a-gpu-1")] == [("team", "a-gpu-1")]
-    assert not is_of_two("team-a", "gpu-1", "mine") and not is_of_two("default", "a-b", "a-b")
+    assert [cut for cut in cuts if not twin_of(*cut, "team-a-gpu-1")] == [("team", "a-gpu-1")]
+    assert twin_of("team-a", "gpu-1", "team-a-gpu-1") == "host a-gpu-1 of project team"
+    assert not twin_of("team-a", "gpu-1", "mine") and not twin_of("default", "a-b", "a-b")
 
 
 @pytest.mark.parametrize("place", [NOWHERE, FOLDER, SHARED, Folder("/shared:red"), SharedProject("shared:x")])
