@@ -51,7 +51,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import preload
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (

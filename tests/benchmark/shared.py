@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import schema
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 import postgresql
 
@@ -39,7 +39,7 @@ def registry_rows(commands: Commands, hosts: int, ended: int, rounds: int) -> li
         def shared(history: int = 0) -> dict[str, Usage]:
             postgresql.forget(url)
             if history:
-                postgresql.execute(url, schema())
+                postgresql.execute(url, SCHEMA)
                 postgresql.execute(url, _ENDED, {"count": history})
             with counted(url) as seen:
                 usages = provision(commands, hosts, environment={"COMPUTE_INDEX_REGISTRY_URL": url})

@@ -18,8 +18,8 @@ from .._provision import messages, moving, registration
 from .._provision.entry import read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._pins import HOST_KEYS, pinned
-from .._registry._postgresql import schema
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
+from .._registry._statements import SCHEMA
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries
 
@@ -42,7 +42,7 @@ def registry(params: Params, check_mode: bool) -> Result:
             raise Failure(str(error), error.error_class, **BLANK) from None
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [messages.tables_made(name, made, would=check_mode), *moved]
-    diff = {"before": "" if made else schema(), "after": schema(), "before_header": "tables", "after_header": "tables"}
+    diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}
     said = messages.joined(*dict.fromkeys(trouble))
     return {"changed": made or bool(moved), "lines": lines, "trouble": said, "diff": diff}
 

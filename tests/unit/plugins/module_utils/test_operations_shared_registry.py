@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.client i
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _connection, _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import late_of, take_late
 
@@ -46,7 +46,7 @@ AWAY = "postgresql://alice:geheim@127.0.0.1:1/supply"
 
 @pytest.fixture
 def buy(perform: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.setattr(_postgresql, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(_connection, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(_postgresql, "PATIENCE", 0.0)
     monkeypatch.setattr(_postgresql, "FACTS_PATIENCE", 0.5)
 

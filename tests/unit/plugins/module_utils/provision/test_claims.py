@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     follow,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import schema
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 # state, machines are new, the name is free, a rival of the same offer: what follows
 TABLE = {
@@ -175,5 +175,5 @@ def test_a_sum_and_its_ceiling(total: str, unknown: int, ceiling: str | None, ex
 
 
 def test_the_tables_know_the_same_states() -> None:
-    lists = [tuple(re.findall(r"'(\w+)'", each)) for each in re.findall(r"state IN \(([^)]*)\)", schema())]
+    lists = [tuple(re.findall(r"'(\w+)'", each)) for each in re.findall(r"state IN \(([^)]*)\)", SCHEMA)]
     assert lists == [STATES, OPEN, OVER, COUNTED, COUNTED]

@@ -33,9 +33,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import (
+    _connection,
+    _statements,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
-    Away,
     Ceilings,
     Contested,
     Database,
@@ -44,10 +46,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Taken,
     TakenOver,
     TooDear,
-    schema,
+    Unreachable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 import claimants
 import postgresql
@@ -60,7 +63,7 @@ PROCESSES, ROUNDS = 16, 3
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_postgresql, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(_connection, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -347,7 +350,7 @@ def gate_shut(url: str) -> Iterator[Callable[[int], None]]:
         until(lambda: postgresql.execute(url, query) == [(count,)])
 
     with psycopg.connect(url) as connection, connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_postgresql._GATE])
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_statements.GATE])
         yield waiting
 
 
@@ -386,7 +389,7 @@ def test_a_failover_may_have_lost_a_mark(
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     with contextlib.suppress(Contested):
         run("two").note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID])
-    with pytest.raises(Away):
+    with pytest.raises(Unreachable):
         run("two", patience=0.0).claim(purchase("gpu-3", OTHER_ID), NO_CEILING)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
     with pytest.raises(Taken):
@@ -542,7 +545,7 @@ def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Datab
 
 def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: str) -> None:
     url = "postgresql://alice:geheim@127.0.0.1:1/supply?connect_timeout=2"
-    with pytest.raises(Away, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached\.") as caught:
+    with pytest.raises(Unreachable, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached\.") as caught:
         Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
     assert "geheim" not in str(caught.value)
 
@@ -582,11 +585,11 @@ def test_a_server_that_freezes_holds_up_no_run(
     registry_url: str, monkeypatch: pytest.MonkeyPatch, answers: int, keep: bool
 ) -> None:
     """Its kernel takes what is sent, so nothing but the run's own limit ends the wait."""
-    monkeypatch.setattr(_postgresql, "STEP_TIMEOUT", 0.3)
+    monkeypatch.setattr(_connection, "STEP_TIMEOUT", 0.3)
     Database(registry_url, holder("one")).make_tables()
     with frozen_after(registry_url, answers) as url:
         database = Database(url, holder("two"), patience=0.1, facts_patience=0.1, keep=keep)
-        with contextlib.suppress(Away):  # the first answers may be enough
+        with contextlib.suppress(Unreachable):  # the first answers may be enough
             for _step in range(9):
                 database.note_sweep("default")
                 database.counted()
@@ -644,7 +647,7 @@ def test_what_cannot_pass_is_said_at_once(registry_url: str, monkeypatch: pytest
         (registry_url.replace("/postgres?", "/nowhere?"), "does not know this database or user"),
         (registry_url.replace("postgres:@", "nobody@"), "does not know this database or user"),
     ):
-        with pytest.raises(Away, match=reason):
+        with pytest.raises(Unreachable, match=reason):
             Database(url, holder("one")).open_claim("default", "gpu-1")
     assert not pauses
 
@@ -722,7 +725,7 @@ def test_reading_makes_no_tables(run: Callable[..., Database], registry_url: str
 
 
 def test_tables_made_by_hand_are_used(run: Callable[..., Database], registry_url: str) -> None:
-    postgresql.execute(registry_url, schema())
+    postgresql.execute(registry_url, SCHEMA)
     run().claim(purchase(), NO_CEILING)
     assert states(registry_url) == ["buying"]
 
@@ -732,7 +735,7 @@ def test_a_session_that_does_not_see_the_new_tables_yet_makes_none(
 ) -> None:
     run().make_tables()
     # A pooler hands out a session that has looked for them before.
-    monkeypatch.setattr(_postgresql, "_HAS_SCHEMA", "SELECT false")
+    monkeypatch.setattr(_statements, "HAS_SCHEMA", "SELECT false")
     run().make_tables()
 
 
@@ -752,7 +755,7 @@ def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Da
 @pytest.fixture
 def reader(registry_url: str) -> Iterator[str]:
     """The connection string of a role that may only read."""
-    postgresql.execute(registry_url, schema())
+    postgresql.execute(registry_url, SCHEMA)
     postgresql.execute(registry_url, "CREATE ROLE reader LOGIN")
     postgresql.execute(registry_url, "GRANT USAGE ON SCHEMA compute_index_supply TO reader")
     postgresql.execute(registry_url, "GRANT SELECT ON ALL TABLES IN SCHEMA compute_index_supply TO reader")
@@ -778,7 +781,9 @@ def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., 
     assert run().keep(row, {}, expired=True).expired_seen is not None
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     for _time in range(2):
-        with pytest.raises(Away, match="has failed over, and may have lost claims: nothing new is bought until 2"):
+        with pytest.raises(
+            Unreachable, match="has failed over, and may have lost claims: nothing new is bought until 2"
+        ):
             run(patience=0.0).claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     found = run().open_claim("default", "gpu-1")
     assert found is not None and found.expired_seen is None
@@ -797,7 +802,7 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     # What the backup has of a claim that was sent after it
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
-    with pytest.raises(Away, match="nothing new is bought until 2"):
+    with pytest.raises(Unreachable, match="nothing new is bought until 2"):
         run(patience=0.0).claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     ((waits, doubted),) = postgresql.execute(
         registry_url,
@@ -903,11 +908,11 @@ def test_what_has_ended_long_ago_is_not_read_for_the_ledger_of_a_short_time(
     postgresql.execute(registry_url, ended)
     postgresql.execute(registry_url, "ANALYZE compute_index_supply.purchase")
     assert len(run().ledger("default", time.time() - 36_000).bills) == 1 + 10
-    query = _postgresql._LEDGER_OF_PROJECT.replace("%(project)s", "'default'")
+    query = _statements.LEDGER_OF_PROJECT.replace("%(project)s", "'default'")
     since = f"{time.time() - 36_000:.0f}"
     lines = postgresql.execute(registry_url, "EXPLAIN ANALYZE " + query.replace("%(since)s", since))
     plan = "\n".join(line for (line,) in lines)
     assert "purchase_ended" in plan and "Seq Scan on purchase" not in plan, plan
     # Nor is it for what is freed behind the gate, by each claim.
-    plan = "\n".join(line for (line,) in postgresql.execute(registry_url, f"EXPLAIN {_postgresql._FREE_LAPSED}"))
+    plan = "\n".join(line for (line,) in postgresql.execute(registry_url, f"EXPLAIN {_statements.FREE_LAPSED}"))
     assert "Seq Scan on purchase" not in plan, plan

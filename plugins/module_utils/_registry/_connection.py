@@ -1,0 +1,264 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections to a registry in PostgreSQL: transactions, repetitions after a loss, and the making of its tables.
+
+If the connection is lost, the same transaction runs again. It finds its own work, even if the answer to COMMIT was
+lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import socket
+import threading
+import time
+import typing as t
+
+from . import _statements as sql
+from ._protocol import ReadsOnly, RegistryError
+
+if t.TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import Params
+
+    Connection = psycopg.Connection[t.Any]
+
+MISSING_PSYCOPG = (
+    "This Python has no psycopg 3, which a registry in PostgreSQL needs: install psycopg[binary], or add it to the"
+    " execution environment."
+)
+CONNECT_TIMEOUT = 10  # seconds, unless the connection string has its own
+STATEMENT_TIMEOUT = 10.0  # seconds, also for a lock and for an idle transaction
+# Seconds that a step may take, with all its statements: a server that is frozen keeps no limit, and libpq has none.
+STEP_TIMEOUT = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
+Step = t.Callable[["Connection"], t.Any]
+
+
+class Unreachable(RegistryError):
+    """The database cannot be asked, or did not answer in time."""
+
+    error_class = "unavailable"
+
+
+class Connected:
+    """Runs steps, each a transaction on a connection of its own, so that few are open at once.
+
+    Code that takes many steps for many hosts lets it ``keep`` the connection between them, until `close`. ``patience``:
+    seconds for which a database that cannot be reached is asked again. Each method raises RegistryError, whose text
+    has nothing of the connection string but host, port, and name of the database; one that is ``read_only`` raises
+    ReadsOnly for all that would write.
+    """
+
+    def __init__(self, url: str, *, patience: float, keep: bool, read_only: bool) -> None:
+        self.read_only = read_only
+        self._psycopg = import_psycopg()
+        self._url = url
+        self._patience = patience
+        self._keep = keep
+        self._kept: Connection | None = None
+        self.place = self._place()
+        self.where = f"The registry {self.place}"
+
+    def close(self) -> None:
+        """Close the connection that is kept, if one is."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def _execute(self, connection: Connection, query: str, values: Params | None = None) -> psycopg.Cursor[t.Any]:
+        return connection.execute(query.encode(), values)
+
+    @contextlib.contextmanager
+    def _transaction(self, connection: Connection, *, read_only: bool = False) -> t.Iterator[None]:
+        """A transaction whose properties are said explicitly: those of a session do not survive every pooler.
+
+        The one way to any change.
+        """
+        if self.read_only and not read_only:
+            raise ReadsOnly(self.where)
+        connection.isolation_level = self._psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = read_only
+        with connection.transaction():
+            self._execute(connection, sql.LIMITS, {"ms": str(int(STATEMENT_TIMEOUT * 1000))})
+            yield
+
+    @contextlib.contextmanager
+    def _connected(self) -> t.Iterator[Connection]:
+        """A connection for one step. One that is kept is given up with the first error, whatever it is."""
+        if not self._keep:
+            with contextlib.closing(self._connect()) as connection:
+                yield connection
+            return
+        self._kept = self._kept or self._connect()
+        try:
+            yield self._kept
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Connection:
+        options: dict[str, t.Any] = {"client_encoding": "utf8"}
+        if "connect_timeout" not in self._psycopg.conninfo.conninfo_to_dict(self._url):
+            options["connect_timeout"] = CONNECT_TIMEOUT
+        # Prepared statements do not survive a pooler either.
+        connection = self._psycopg.connect(self._url, prepare_threshold=None, autocommit=True, **options)
+        return t.cast("Connection", connection)
+
+    def _run(self, step: Step, patience: float, *, make: bool = True) -> t.Any:
+        """What the step answers; where the connection is lost, the same step runs again for ``patience`` seconds."""
+        deadline, pause, made = time.monotonic() + patience, FIRST_PAUSE, False
+        while True:
+            try:
+                with self._connected() as connection, _limited(connection):
+                    return step(connection)
+            except Moved as moved:
+                self._run(functools.partial(self._move, values=moved.values), patience)
+            except self._psycopg.errors.UndefinedTable:
+                if made or not make:
+                    raise NoTables(f"{self.where} has no tables.") from None
+                self.make_tables()
+                made = True
+            except self._psycopg.Error as error:
+                reason, passes = self._reason(error)
+                if not passes or time.monotonic() + pause > deadline:
+                    raise Unreachable(f"{self.where} {reason}.") from None
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _move(self, connection: Connection, values: Params) -> None:
+        """Note which cluster this is; the first one is no reason to wait."""
+        with self._transaction(connection):
+            self._execute(connection, sql.LOCK, {"gate": sql.GATE})
+            found = self._execute(connection, sql.META, values).fetchone()
+            if found and found[1]:
+                self._execute(connection, sql.MOVED, values)
+                self._execute(connection, sql.DOUBT_OPEN)
+
+    def has_tables(self) -> bool:
+        """Whether anybody has made the tables."""
+
+        def step(connection: Connection) -> bool:
+            return bool((self._execute(connection, sql.HAS_SCHEMA).fetchone() or (False,))[0])
+
+        return bool(self._run(step, self._patience, make=False))
+
+    def make_tables(self) -> None:
+        """Make the tables, unless another run is faster."""
+        errors = self._psycopg.errors
+        try:
+            with contextlib.closing(self._connect()) as connection, _limited(connection), self._transaction(connection):
+                self._execute(connection, sql.LOCK, {"gate": sql.GATE})
+                found = self._execute(connection, sql.HAS_SCHEMA).fetchone()
+                if found and not found[0]:
+                    self._execute(connection, sql.SCHEMA)
+        except (errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation):
+            pass  # a session that a pooler hands out again may not have heard yet of what another one has made
+        except errors.InsufficientPrivilege:
+            raise RegistryError(f"{self.where} has no tables, and its user may not make them.") from None
+
+    def _reason(self, error: psycopg.Error) -> tuple[str, bool]:
+        """What is wrong, in words that hold nothing of the connection string, and whether it may pass by itself."""
+        if error.sqlstate is not None:
+            # A standby that is not promoted yet may only read.
+            passes = isinstance(error, (self._psycopg.OperationalError, self._psycopg.errors.ReadOnlySqlTransaction))
+            return f"answers: {error.diag.message_primary} ({error.sqlstate})", passes
+        if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
+            return f"cannot keep this ({type(error).__name__})", False
+        # While a connection is made, the server's code is not handed on.
+        text = str(error)
+        for mark, reason in _REFUSALS.items():
+            if mark in text:
+                return reason, False
+        return next((said for mark, said in _TROUBLES.items() if mark in text), "cannot be reached"), True
+
+    def _place(self) -> str:
+        """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""
+        try:
+            parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
+        except (self._psycopg.Error, ValueError):
+            raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
+        server, port, name = (str(parts.get(part) or "") for part in ("host", "port", "dbname"))
+        server = server or str(parts.get("hostaddr") or "localhost")
+        # A password whose marks are not encoded becomes a part of these, and they are in each message.
+        if not (_SERVER.fullmatch(server) and _PORT.fullmatch(port) and _DATABASE.fullmatch(name)):
+            raise RegistryError(_UNENCODED) from None
+        return f"{name or 'of the default name'} at {server}{f':{port}' if port else ''}"
+
+
+_SERVER = re.compile(r"[\w.,:%/+~-]+")  # names, addresses, folders of sockets, and several of them
+_PORT = re.compile(r"[0-9,]*")
+_DATABASE = re.compile(r"[^@/:;=?&#\x00-\x1f]*")
+_UNENCODED = (
+    "registry_url has a host, port or database name with characters that none of them has. If its password holds an @,"
+    " a / or another such mark, write it as in %40 for @ and %2F for /, or set it as PGPASSWORD."
+)
+
+
+@contextlib.contextmanager
+def _limited(connection: Connection) -> t.Iterator[None]:
+    """Cut the connection of a step that takes too long, so that it fails as one that was lost."""
+    timer = threading.Timer(STEP_TIMEOUT, _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection) -> None:
+    # Of a copy of the descriptor, since the connection itself is in use.
+    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
+class Moved(Exception):
+    """The database is another cluster than the one that the tables know."""
+
+    def __init__(self, values: dict[str, t.Any]) -> None:
+        super().__init__()
+        self.values = values
+
+
+class NoTables(RegistryError):
+    """Nobody has made the tables yet."""
+
+
+# libpq's words, and what is said of them
+_REFUSALS = {
+    "authentication failed": "refuses user or password",
+    "no password supplied": "asks for a password, and none is given",
+    "no pg_hba.conf entry": "does not let this computer in",
+    "certificate": "has a certificate that is not accepted",
+    "does not exist": "does not know this database or user",
+    "invalid sslmode": "cannot be asked: sslmode has a value that does not exist",
+}
+_TROUBLES = {
+    "timeout expired": "does not answer",
+    "too many clients": "has no free connection",
+    "connection slots": "has no free connection",
+    "starting up": "is starting",
+    "shutting down": "is shutting down",
+    "could not translate host name": "has an address that cannot be resolved",
+}
+
+
+def import_psycopg() -> t.Any:
+    """The library. It takes some 80 ms. Raises RegistryError."""
+    try:
+        import psycopg
+        import psycopg.conninfo
+    except ImportError:
+        raise RegistryError(MISSING_PSYCOPG) from None
+    return psycopg
+
+
+def preload() -> None:
+    """Import the library if it is there. For plugins, which Ansible reads before it forks: else each worker does it."""
+    with contextlib.suppress(RegistryError):  # who needs it says so
+        import_psycopg()

@@ -1,0 +1,272 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All SQL of the collection: the tables of a registry that several controllers share, and the statements on them."""
+
+from __future__ import annotations
+
+from .._provision.entry import MISSING_AT
+
+VERSION = 1  # of the schema; migrations only add
+GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
+FIRST_EPOCH = 1  # of a new claim, as the table's default
+
+# The statements. A name in %()s is a value, which never becomes a part of the text.
+
+SCHEMA = """\
+CREATE SCHEMA IF NOT EXISTS compute_index_supply;
+CREATE TABLE compute_index_supply.purchase (
+    claim uuid PRIMARY KEY,
+    project text NOT NULL,
+    host text NOT NULL,
+    account text NOT NULL,
+    offer text NOT NULL,
+    state text NOT NULL CHECK (state IN ('buying', 'live', 'ending', 'stray', 'void', 'ended')),
+    reason text,
+    quoted_price_per_hour numeric,
+    charged_price_per_hour numeric,
+    price_per_hour numeric GENERATED ALWAYS AS (
+        CASE WHEN state = 'buying' THEN greatest(quoted_price_per_hour, charged_price_per_hour)
+        ELSE coalesce(charged_price_per_hour, quoted_price_per_hour) END
+    ) STORED,
+    epoch integer NOT NULL DEFAULT 1,
+    holder jsonb NOT NULL,
+    held_until timestamptz NOT NULL,
+    sent_at timestamptz,
+    expired_seen timestamptz,
+    claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    noted_at timestamptz,
+    ended_at timestamptz,
+    note jsonb NOT NULL DEFAULT '{}'
+);
+CREATE UNIQUE INDEX purchase_name ON compute_index_supply.purchase (project, host)
+    WHERE state IN ('buying', 'live', 'ending');
+CREATE UNIQUE INDEX purchase_offer ON compute_index_supply.purchase (offer) WHERE state <> 'void';
+CREATE INDEX purchase_freed ON compute_index_supply.purchase (offer)
+    WHERE state IN ('void', 'ended') AND sent_at IS NOT NULL;
+CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price_per_hour)
+    WHERE state IN ('buying', 'live', 'ending', 'stray');
+CREATE INDEX purchase_ended ON compute_index_supply.purchase (project, ended_at) WHERE state = 'ended';
+CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price_per_hour)
+    WHERE state IN ('buying', 'live', 'ending', 'stray');
+CREATE TABLE compute_index_supply.machine (
+    resource text PRIMARY KEY,
+    claim uuid NOT NULL REFERENCES compute_index_supply.purchase,
+    place integer NOT NULL,
+    gone_at timestamptz
+);
+CREATE INDEX machine_claim ON compute_index_supply.machine (claim);
+CREATE TABLE compute_index_supply.sweep (
+    project text PRIMARY KEY,
+    swept_at timestamptz NOT NULL
+);
+CREATE TABLE compute_index_supply.meta (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    version integer NOT NULL,
+    cluster text,
+    quarantine_until timestamptz,
+    longest_post interval NOT NULL DEFAULT '30 minutes'
+);
+INSERT INTO compute_index_supply.meta (version) VALUES (1);
+"""
+# Another system, or another timeline of this one, may have lost what was committed before.
+CLUSTER = """
+SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()
+"""
+LIMITS = """
+SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', %(ms)s, true),
+    set_config('lock_timeout', %(ms)s, true), set_config('idle_in_transaction_session_timeout', %(ms)s, true)
+"""
+LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
+HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"
+META = """
+SELECT version, cluster IS DISTINCT FROM %(cluster)s,
+    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END
+FROM compute_index_supply.meta
+"""
+# A purchase that was claimed before may still be under way, and what was seen as expired may be older than the claim.
+MOVED = """
+UPDATE compute_index_supply.meta SET cluster = %(cluster)s,
+    quarantine_until = CASE WHEN cluster IS NULL THEN NULL ELSE clock_timestamp() + longest_post END
+"""
+# The mark of a claim may be lost as well, so each may have been sent.
+DOUBT_OPEN = """
+UPDATE compute_index_supply.purchase SET expired_seen = NULL, sent_at = coalesce(sent_at, clock_timestamp())
+WHERE state = 'buying'
+"""
+ROW = """
+SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price_per_hour, p.epoch, p.holder,
+    p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
+    ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
+        ORDER BY m.place) AS resource_ids,
+    clock_timestamp() AS seen_at,
+    (SELECT extract(epoch FROM s.longest_post)::float8 FROM compute_index_supply.meta s) AS longest_post
+FROM compute_index_supply.purchase p
+"""
+BY_CLAIM = ROW + "WHERE p.claim = %(claim)s"
+OPEN = ROW + "WHERE p.project = %(project)s AND p.host = %(host)s AND p.state IN ('buying', 'live', 'ending')"
+OF_OFFER = ROW + "WHERE p.offer = %(offer)s AND p.state <> 'void'"
+COUNTED = (
+    ROW
+    + """
+WHERE p.state IN ('buying', 'live', 'ending', 'stray') AND (%(project)s::text IS NULL OR p.project = %(project)s)
+ORDER BY p.project, p.host, p.claimed_at
+"""
+)
+# What another claim has bought under the same offer is settled, also if it has ended: a list may still have it.
+FREED = (
+    ROW
+    + """
+WHERE p.offer = ANY(%(offers)s) AND p.state = 'void' AND p.sent_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM compute_index_supply.purchase o WHERE o.offer = p.offer AND o.state <> 'void')
+ORDER BY p.claimed_at DESC
+"""
+)
+# What was claimed and never marked was never sent, and what is void was never bought.
+LEDGER = """
+SELECT p.project, p.host, p.offer, p.note, p.reason,
+    greatest(p.quoted_price_per_hour, p.charged_price_per_hour)::float8 AS price_per_hour,
+    extract(epoch FROM p.claimed_at)::float8 AS begin,
+    CASE WHEN p.state = 'ended' AND isfinite(p.ended_at) THEN extract(epoch FROM p.ended_at)::float8 END AS end,
+    p.state <> 'ended' AS held,
+    ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim
+        ORDER BY m.place) AS resource_ids
+FROM compute_index_supply.purchase p
+"""
+LEDGER_OF_CLAIM = LEDGER + "WHERE p.claim = %(claim)s"
+LEDGER_OF_PROJECT = (
+    LEDGER
+    + """
+WHERE p.project = %(project)s AND (
+    (p.state IN ('buying', 'live', 'ending', 'stray') AND (p.state <> 'buying' OR p.sent_at IS NOT NULL))
+    OR (p.state = 'ended' AND p.ended_at > to_timestamp(%(since)s)))
+ORDER BY p.claimed_at
+"""
+)
+NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+CLAIM = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, quoted_price_per_hour, holder, held_until, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'buying', %(price_per_hour)s, %(holder)s,
+    clock_timestamp() + %(hold)s * interval '1 second', %(note)s)
+ON CONFLICT DO NOTHING
+"""
+# `claims.counts` in SQL. Under the gate, where marks are made, too: whose hold has run out has sent nothing, and after
+# this it cannot mark its claim any more. A mark may be lost in a failover, so none is freed before that is noted.
+FREE_LAPSED = f"""
+UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', epoch = epoch + 1
+WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
+    AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({CLUSTER}))
+"""
+# What two looks did not find fills no ceiling per hour (`counted.State.MISSING`). In the ledger it goes on.
+SUM = f"""
+SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_hour IS NULL)
+FROM (SELECT * FROM compute_index_supply.purchase
+    WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '') p
+"""
+OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'ending', 'stray')"
+OF_ACCOUNT = "WHERE p.account = ANY(%(accounts)s) AND p.state IN ('buying', 'live', 'ending', 'stray')"
+IN_ORDER = " ORDER BY p.project, p.host, p.claimed_at"
+ACCOUNTS = """
+SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'ending', 'stray')
+"""
+MARK = """
+UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
+    held_until = clock_timestamp() + %(hold)s * interval '1 second'
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND holder = %(holder)s AND state = 'buying'
+    AND held_until > clock_timestamp()
+"""
+RENEW = """
+UPDATE compute_index_supply.purchase SET held_until = clock_timestamp() + %(seconds)s * interval '1 second'
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
+"""
+# Only what was sent needs to be settled. The last condition finds this run's own work, whose COMMIT was not answered.
+TAKE_OVER = """
+UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
+    held_until = clock_timestamp() + %(hold)s * interval '1 second',
+    quoted_price_per_hour = greatest(quoted_price_per_hour, %(price_per_hour)s::numeric),
+    note = coalesce(%(note)s, note)
+WHERE claim = %(claim)s AND state = 'buying' AND sent_at IS NOT NULL AND (
+    (epoch = %(epoch)s AND (held_until <= clock_timestamp() OR holder = %(holder)s))
+    OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
+"""
+KEEP = """
+UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[],
+    expired_seen = CASE WHEN %(expired)s THEN coalesce(expired_seen, clock_timestamp()) ELSE expired_seen END
+WHERE claim = %(claim)s AND epoch = %(epoch)s
+"""
+# Whatever else has changed, this is decided by the note as it was read.
+ALTER = """
+UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[]
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND note = %(known)s AND state NOT IN ('void', 'ended')
+"""
+SWEPT = "SELECT swept_at FROM compute_index_supply.sweep WHERE project = %(project)s"
+SWEEP = """
+INSERT INTO compute_index_supply.sweep (project, swept_at) VALUES (%(project)s, clock_timestamp())
+ON CONFLICT (project) DO UPDATE SET swept_at = excluded.swept_at
+"""
+VOID = """
+UPDATE compute_index_supply.purchase SET state = 'void', reason = %(reason)s, ended_at = clock_timestamp(),
+    note = note || %(note)s
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state IN ('buying', 'void')
+"""
+YIELD = """
+UPDATE compute_index_supply.purchase SET state = 'void', reason = 'sold to another claim', epoch = epoch + 1
+WHERE offer = %(offer)s AND state = 'buying' AND claim <> %(claim)s
+"""
+NOTE_LOST = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, sent_at,
+        claimed_at, noted_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim',
+    %(price_per_hour)s, %(holder)s, clock_timestamp(), clock_timestamp(),
+    least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
+"""
+NOTE = """
+UPDATE compute_index_supply.purchase SET state = %(state)s,
+    charged_price_per_hour = coalesce(%(price_per_hour)s::numeric, charged_price_per_hour),
+    expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
+WHERE claim = %(claim)s
+"""
+# Earlier versions noted ids as the API spelled them.
+OWNERS = """
+SELECT lower(resource), claim::text FROM compute_index_supply.machine
+WHERE resource = ANY(%(ids)s) OR resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id))
+"""
+MACHINES = """
+INSERT INTO compute_index_supply.machine (resource, claim, place)
+SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS noted (id, place)
+WHERE NOT EXISTS (SELECT FROM compute_index_supply.machine known WHERE known.resource = upper(id))
+ON CONFLICT DO NOTHING
+"""
+BEGIN_END = """
+UPDATE compute_index_supply.purchase SET state = 'ending'
+WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')
+"""
+END = """
+UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
+    reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END,
+    charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
+WHERE claim = %(claim)s AND state IN ('ending', 'ended')
+"""
+# What a host has beside its own machine never has its name, so it has no state of ending either.
+END_STRAY = """
+UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = clock_timestamp(), reason = %(why)s
+WHERE p.offer = %(offer)s AND p.state = 'stray' AND NOT EXISTS (
+    SELECT FROM compute_index_supply.machine m
+    WHERE m.claim = p.claim AND m.gone_at IS NULL AND m.resource <> ALL(%(ids)s))
+RETURNING p.claim::text AS claim
+"""
+GONE = """
+UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
+"""
+
+# What ended in another registry was sent there. What lost its entry there has no end, and counts as running.
+NOTE_ENDED = """
+INSERT INTO compute_index_supply.purchase
+    (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, claimed_at,
+        ended_at, note)
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, 'ended', %(why)s, %(price_per_hour)s, %(holder)s,
+    clock_timestamp(), to_timestamp(%(begun)s), coalesce(to_timestamp(%(end)s::float8), 'infinity'), %(note)s)
+ON CONFLICT DO NOTHING
+"""
