@@ -141,16 +141,19 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
     """The same of a resource that its own page does not know. Raises Failure if no deletion was accepted.
 
     The list must not have it either. Since a list may lag behind an end, one that has it only asks for another look.
+    While there is no list at all, as of an API that is being installed anew, a 404 is about the address.
     """
     if not facts["accepted"]:
         raise _unknown(error, facts) from None
     try:
         listed = {each["resource_id"]: each["status"] for each in api.resources(retries=0)}
-        if _states.is_gone(listed.get(facts["resource_id"], "deleted")):
-            return ""
+    except ApiError as unlisted:
+        return str(unlisted).rstrip(".")
+    if _states.is_gone(listed.get(facts["resource_id"], "deleted")):
+        return ""
+    try:
         facts["resource"] = _look(api, facts["resource_id"])
     except ApiError as again:
-        # Not every deployment has a list.
         return "" if again.error_class == "not_found" else str(again).rstrip(".")
     return _alive(facts["resource"])
 
