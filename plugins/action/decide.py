@@ -69,18 +69,6 @@ preload()  # before Ansible forks its workers
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "quote", "awx_job_template_name", "awx_workflow_job_name")
 
-# These run once for hosts that may differ, most of them on localhost for the hosts of the inventory.
-_OF_ALL = (
-    *("named", "audit", "orphan", "spend", "reap", "reaped", "extend"),
-    *("probe", "probe_purchase", "registry"),
-)
-
-# What the variables begin with that a playbook takes: its first step sees to it that none is mistyped.
-_PLAYBOOKS = {
-    **{"order": "order_", "audit": "audit_", "spend": "spend_", "reap": "reap_", "orphan": "end_"},
-    **{"probe": "probe_", "probe_purchase": "probe_"},
-}
-
 # What a host may say by itself of its end by a sweep
 _LIMITS = ("reap_grace", "reap_before_end_timeout")
 
@@ -101,32 +89,10 @@ class ActionModule(InProcessAction):
         step = self._task.args.get("step")
         if step == "declare":  # no business of the API's
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **self._declare(task_vars)}
-        steps: dict[t.Any, tuple[Operation | None, t.Callable[[Variables], dict[str, t.Any]]]] = {
-            "plan": (PLAN, self._plan),
-            "quote": (PLAN, self._plan),
-            "judge": (JUDGE, self._judge),
-            "release": (RELEASE, self._own),
-            "reached": (REACHED, self._own),
-            "order": (ORDER, self._order),
-            "end": (END, self._end),
-            "ended": (ENDED, self._ended),
-            "named": (NAMED, self._named),
-            "audit": (AUDIT, self._audit),
-            "orphan": (ORPHAN, self._orphan),
-            "reap": (REAP, self._reap),
-            "reaped": (REAPED, self._reaped),
-            "extend": (EXTEND, self._extend),
-            "spend": (SPEND, self._audit),
-            "probe": (None, self._probe),
-            "probe_purchase": (None, self._probe_purchase),
-            "probe_ended": (None, self._probe_ended),
-            "registry": (REGISTRY, self._registry),
-        }
-        if step not in steps:
-            raise AnsibleActionFail(f"step must be one of declare, {', '.join(steps)}, not '{step}'")
+        if step not in STEPS:
+            raise AnsibleActionFail(f"step must be one of declare, {', '.join(STEPS)}, not '{step}'")
         self._refuse_slips(step)
-        operation, gather = steps[step]
-        self.operation = operation or _of_probe(step)  # type: ignore[misc]
+        self.operation = STEPS[step].operation or _of_probe(step)  # type: ignore[misc]
         self._hosts = self._hosts_of(step, task_vars)
         url = self._hosts.url
         self._task.args = {
@@ -135,7 +101,7 @@ class ActionModule(InProcessAction):
             "registry_mark": registry_mark(url),
             **self._hosts.call,
         }
-        self._task.args.update(gather(task_vars))
+        self._task.args.update(STEPS[step].gather(self, task_vars))
         result = super().run(tmp, task_vars)
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
@@ -159,7 +125,7 @@ class ActionModule(InProcessAction):
 
     def _playbook(self, step: str) -> str:
         """What the variables begin with that the playbook of a step takes."""
-        return f"{self._verb()}_" if step == "named" else _PLAYBOOKS.get(step, "")
+        return f"{self._verb()}_" if step == "named" else STEPS[step].prefix if step in STEPS else ""
 
     def _refuse_slips(self, step: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
@@ -174,7 +140,7 @@ class ActionModule(InProcessAction):
         batch = _batch(task_vars) if step == "end" else {}
         ends = step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry")
         # An order asks a registry only if it is to find machines there.
-        of_all = step in _OF_ALL or ends or bool(self._task.args.get("find"))
+        of_all = STEPS[step].of_all or ends or bool(self._task.args.get("find"))
         of_all = of_all or any(_is_shared(_swept(own), "place") for own in batch.values())
         name = "provision_registry_url"
         try:
@@ -528,6 +494,43 @@ class ActionModule(InProcessAction):
         bases = set(hosts)
         names = [name for name in (task_vars.get("groups") or {}).get("all") or [] if name.rpartition("-")[0] in bases]
         return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
+
+
+class Step(t.NamedTuple):
+    """A step of `decide`.
+
+    ``operation``: None for those of the probe, which take long to import. ``gather``: what it needs beside the task's
+    own arguments. ``of_all``: it runs once for hosts that may differ, most often on localhost for those of the
+    inventory. ``prefix``: what the variables begin with that its playbook takes; none of them may be mistyped.
+    """
+
+    operation: Operation | None
+    gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
+    of_all: bool = False
+    prefix: str = ""
+
+
+STEPS = {
+    "plan": Step(PLAN, ActionModule._plan),
+    "quote": Step(PLAN, ActionModule._plan),
+    "judge": Step(JUDGE, ActionModule._judge),
+    "release": Step(RELEASE, ActionModule._own),
+    "reached": Step(REACHED, ActionModule._own),
+    "order": Step(ORDER, ActionModule._order, prefix="order_"),
+    "named": Step(NAMED, ActionModule._named, of_all=True),
+    "end": Step(END, ActionModule._end),
+    "ended": Step(ENDED, ActionModule._ended),
+    "audit": Step(AUDIT, ActionModule._audit, of_all=True, prefix="audit_"),
+    "orphan": Step(ORPHAN, ActionModule._orphan, of_all=True, prefix="end_"),
+    "spend": Step(SPEND, ActionModule._audit, of_all=True, prefix="spend_"),
+    "reap": Step(REAP, ActionModule._reap, of_all=True, prefix="reap_"),
+    "reaped": Step(REAPED, ActionModule._reaped, of_all=True),
+    "extend": Step(EXTEND, ActionModule._extend, of_all=True),
+    "probe": Step(None, ActionModule._probe, of_all=True, prefix="probe_"),
+    "probe_purchase": Step(None, ActionModule._probe_purchase, of_all=True, prefix="probe_"),
+    "probe_ended": Step(None, ActionModule._probe_ended),
+    "registry": Step(REGISTRY, ActionModule._registry, of_all=True),
+}
 
 
 def _swept(own: Variables) -> Variables | None:

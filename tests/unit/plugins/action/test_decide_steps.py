@@ -12,11 +12,13 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
 HOSTS = ("gpu-1", "gpu-2")
 
@@ -26,7 +28,13 @@ def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
         decide.ActionModule.run(Mock(_task=Mock(args={"step": "prob"})), None, {})
 
 
-@pytest.mark.parametrize("step", ["probe", "probe_purchase", "probe_ended"])
+def test_the_documentation_has_every_step() -> None:
+    documented = yaml.safe_load(modules_decide.DOCUMENTATION)["options"]["step"]
+    assert documented["choices"] == ["declare", *decide.STEPS]
+    assert all(f"V({step})" in " ".join(documented["description"]) for step in documented["choices"])
+
+
+@pytest.mark.parametrize("step", [name for name, step in decide.STEPS.items() if step.operation is None])
 def test_the_probe_is_found_when_it_is_asked_for(step: str) -> None:
     assert isinstance(decide._of_probe(step), Operation)
 
