@@ -25,6 +25,7 @@ AGAIN = "Run the same again later: it asks first and buys only this very offer, 
 _NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
+_ENTRY = "If it is this host's, provision_adopt: true takes it; if it is not, remove the registry entry."
 # Of a purchase without a registry and without a name, which no role makes
 _USE = (
     "If it is yours, compute_index.supply.offer_status shows how to reach it, and compute_index.supply.delete_resource"
@@ -205,6 +206,7 @@ class Story:
             "left": self.left,
             "taken_over": ended(self.taken_over),
             "take": _ADOPT if self.where or self.name else _USE,
+            "decide": _ENTRY if self.where else _ADOPT,
             "asked": str(self.asked),
             "seen": ended(self.asked),
             "kept": f" It was not sent again: {ended(self.objection)}" if self.objection else "",
@@ -300,7 +302,7 @@ _UNKNOWN: t.Mapping[Why, str] = {
     " twice. It MAY BE BILLED for this host. Nothing else was bought. {take}",
     Why.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
     " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
-    " it MAY BE BILLED. Nothing else was bought. {take}",
+    " it MAY BE BILLED. Nothing else was bought. {decide}",
     Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
     " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
     " Run the same again later, or see in the list of resources whose it is. {take}",

@@ -373,6 +373,7 @@ def test_a_refused_purchase_whose_machines_cannot_be_listed_is_not_replaced(
     result = buy()
     assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
     assert "was sent and refused" in result["msg"] and kept(path)["provision_purchase"] == "sent"
+    assert result["msg"].endswith("if it is not, remove the registry entry.")
     held_by_another(path)
     bought(queue, resource(name="colleague"))
     assert outcome(buy()) == ("not_sent", "conflict", [])
