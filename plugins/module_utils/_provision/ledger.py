@@ -17,7 +17,7 @@ import typing as t
 from collections import Counter
 from sys import intern
 
-from .._moments import seconds_of
+from .._moments import seconds_of, seconds_of_utc
 from .._text import grouped, number_of
 from .entry import Entry, ids_of, price_in, text_of, texts_of
 from .spending import Bill
@@ -164,9 +164,9 @@ class Book:
         """Whether the book has nothing of the purchase yet, so that `close` may follow."""
         return not self._purchases.get(purchase) and purchase not in self._held
 
-    def close(self, purchase: Purchase, end: Line | None) -> None:
-        """A purchase of which all lines say what its end says; None for one that is left out."""
-        self._purchases[purchase] = end and _closed(end)
+    def close(self, purchase: Purchase, machine: str, about: Facts, claim: str, end: float, why: str) -> None:
+        """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""
+        self._purchases[purchase] = None if self.is_over(end) else _bill(purchase, machine, about, claim, end, why)
 
     def is_over(self, end: float) -> bool:
         """Whether what has ended at a moment is left out."""
@@ -206,11 +206,9 @@ def _is_since(bill: Bill, since: float) -> bool:
     return bill.until(math.inf) > since
 
 
-def _closed(end: Line) -> Bill:
-    """The bill of a purchase of which each line says what its end says."""
-    facts = end.entry
-    about = (facts.project or "default", end.host, facts.offer_id, facts.resource_ids, facts.groups)
-    return Bill(*about, facts.price_per_hour, end.begin, end.at, end.why)
+def _bill(purchase: Purchase, machine: str, about: Facts, claim: str, end: float, why: str) -> Bill:
+    what = (about.project or "default", *purchase, (machine,), about.groups, about.price_per_hour)
+    return Bill(*what, seconds_of_utc(claim), end, intern(why))
 
 
 def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import heapq
 import io
 import math
 import re
@@ -104,22 +105,26 @@ class Ledger:
 
 @dataclass
 class Spent:
-    """What the purchases of a host or a group have cost. ``runs``: USD per hour of what may be billed now."""
+    """What the purchases of a host or a group have cost. ``prices``: USD per hour of what may be billed now."""
 
     purchases: int = 0
     seconds: float = 0.0
     millionths: int = 0
     unknown: int = 0  # purchases of which nobody knows what they cost
-    runs: Sum = field(default_factory=lambda: Sum(0.0))
+    prices: list[float | None] = field(default_factory=list)
 
-    def add(self, bill: Bill, seconds: float, millionths: int) -> None:
-        """Count a purchase in."""
-        self.purchases += 1
-        self.seconds += seconds
-        self.millionths += millionths
-        if bill.runs:
-            more = add_up([self.runs.total, bill.price_per_hour])
-            self.runs = Sum(more.total, self.runs.unknown + more.unknown)
+    @property
+    def runs(self) -> Sum:
+        """What may be billed now."""
+        return add_up([0.0, *self.prices])
+
+    def add(self, more: Spent) -> None:
+        """Count in what other purchases have cost."""
+        self.purchases += more.purchases
+        self.seconds += more.seconds
+        self.millionths += more.millionths
+        self.unknown += more.unknown
+        self.prices += more.prices
 
 
 @dataclass(frozen=True)
@@ -171,9 +176,9 @@ class Spending:
     @cached_property
     def _newest(self) -> list[dict[str, t.Any]]:
         """What may run, and of the rest those that have ended last. All of many thousands would fill a workflow."""
-        over = sorted((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
-        left_out = {number for _end, number in over[:-MOST_PUBLISHED]}
-        return [self._purchase(bill) for number, bill in enumerate(self.bills) if number not in left_out]
+        over = ((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
+        last = {number for _end, number in heapq.nlargest(MOST_PUBLISHED, over)}
+        return [self._purchase(bill) for number, bill in enumerate(self.bills) if bill.runs or number in last]
 
     @property
     def csv(self) -> str:
@@ -220,17 +225,17 @@ def cost(price: float | None, begin: float, end: float) -> int:
     """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
     if price is None or end <= begin:
         return 0
-    per_hour, seconds = _exact(price), end - begin
+    numerator, denominator = _per_second(price)
     # Whole seconds, which ledgers of files have, need no fractions, which take most of the time of a long report.
     if begin.is_integer() and end.is_integer():
-        return -(-int(seconds) * per_hour.numerator * MILLION // (3600 * per_hour.denominator))
-    return math.ceil(per_hour * (Fraction(end) - Fraction(begin)) * MILLION / 3600)
+        return -(-int(end - begin) * numerator // denominator)
+    return math.ceil(Fraction(numerator, denominator) * (Fraction(end) - Fraction(begin)))
 
 
 @functools.lru_cache(maxsize=1024)
-def _exact(price: float) -> Fraction:
-    """The decimal that a price is written as, not the float next to it."""
-    return Fraction(str(price))
+def _per_second(price: float) -> tuple[int, int]:
+    """A fraction of millionths of a USD: the decimal that a price is written as counts, not the float next to it."""
+    return (Fraction(str(price)) * MILLION / 3600).as_integer_ratio()
 
 
 def dollars(millionths: int) -> float:
@@ -246,23 +251,24 @@ def cents(millionths: int) -> float:
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
-    hosts: dict[str, Spent] = defaultdict(Spent)
-    groups: dict[str, Spent] = defaultdict(Spent)
+    # Few of many thousands differ in these, so rows are made of their sums.
+    alike: dict[tuple[str, tuple[str, ...]], Spent] = defaultdict(Spent)
     days, months = Counter[str](), Counter[str]()
-    unknown = []
     for bill in known:
-        seconds, millionths = bill.seconds(since, now), 0
+        row = alike[bill.label, bill.groups]
+        row.purchases += 1
+        row.seconds += bill.seconds(since, now)
+        row.prices += [bill.price_per_hour] if bill.runs else []
         is_known = bill.is_known(now)
+        row.unknown += not is_known
         for day, part in _days(bill, since, now) if is_known else ():
             days[day] += part
-            millionths += part
-        rows = [hosts[bill.label], *(groups[name] for name in dict.fromkeys(bill.groups) or [UNGROUPED])]
-        for row in rows:
-            row.add(bill, seconds, millionths)
-        if not is_known:
-            unknown.append(bill)
-            for row in rows:
-                row.unknown += 1
+            row.millionths += part
+    hosts: dict[str, Spent] = defaultdict(Spent)
+    groups: dict[str, Spent] = defaultdict(Spent)
+    for (label, names), some in alike.items():
+        for row in (hosts[label], *(groups[name] for name in dict.fromkeys(names) or [UNGROUPED])):
+            row.add(some)
     for day, millionths in days.items():
         months[day[:7]] += millionths
     return Spending(
@@ -273,7 +279,7 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         days=dict(sorted(days.items())),
         months=dict(sorted(months.items())),
         total=sum(days.values()),
-        unknown=tuple(unknown),
+        unknown=tuple(bill for bill in known if not bill.is_known),
         runs=add_up([0.0, *(bill.price_per_hour for bill in known if bill.runs)]),
         bills=tuple(known),
     )

@@ -17,8 +17,9 @@ import math
 import os
 import re
 import typing as t
+from sys import intern
 
-from .._moments import seconds_of, utc
+from .._moments import seconds_of_utc, utc
 from .._provision.clock import API, Clock
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Facts, Line, Purchase, facts_of, read_line
@@ -73,17 +74,18 @@ def _write(handle: int, data: bytes) -> None:
         data = data[os.write(handle, data) :]
 
 
-# A line as `line_of` makes it: event, moment, host, offer and machines, the former two written as they are compared;
-# then what all lines of an ordinary purchase say alike; and the run.
-_LINE = re.compile(
-    r'\{"event": "(\w+)", "at": "([0-9T:-]{19}Z)", "host": "([^"\\\x00-\x1f]+)", "offer_id": "([!#-@\[\]-~]+)",'
-    r' "resource_ids": (\[[^\]]*\])'
-)
-_CLAIM, _RUN = ', "journaled_at": "', '", "run": "'
-_RUN_OF = r'[0-9a-z]*"(?:, "ahead": [0-9.-]+)?'
-_TO_THE_END = re.compile(rf'(.*){_CLAIM}([0-9T:-]{{19}}Z){_RUN}{_RUN_OF}, "why": "([a-z]*)"\}}\n?')
-_AND_NO_MORE = re.compile(rf"{_RUN_OF}\}}\n?")
-_ONE_ID = re.compile(r'\["([!#-@\[\]-~]+)"\]')
+# A line as `line_of` writes it, in pieces: event and moment; host and offer, here as they are compared; the machines;
+# what all lines of an ordinary purchase say alike, the moment of its claim last; its run, and why it ended.
+_MOMENT = r'"([0-9T:-]{19}Z)"'
+_AHEAD = r'[0-9a-z]*"(?:, "ahead": -?[0-9]+\.[0-9]+)?'
+_EVENT = re.compile(rf'\{{"event": "(\w+)", "at": {_MOMENT}, (?="host": )')
+_PURCHASE = re.compile(r'"host": "([^"\\\x00-\x1f]+)", "offer_id": "([!#-@\[\]-~]+)"')
+_ID = re.compile(r'"([!#-@\[\]-~]+)"')
+_CLAIM_TO_END = re.compile(rf', "journaled_at": {_MOMENT}, "run": "{_AHEAD}(?:, "why": "([a-z]*)")?\}}\n?')
+_RUN = re.compile(rf', "run": "{_AHEAD}\}}\n?')
+_OVER, _HOST, _OFFER = '{"event": "ended"', '"host": ', '"offer_id": '
+_MACHINES, _CLAIM = ', "resource_ids": [', ', "journaled_at": '
+_ABOUT = {"price_per_hour", "groups", "name", "project"}
 
 
 def read(path: str, book: Book, host: str = "") -> int:
@@ -92,7 +94,7 @@ def read(path: str, book: Book, host: str = "") -> int:
         reader = _Reader(book, host)
         reader.read(path)
         if book.again:
-            _Reader(book, host, book.begin_again()).read(path)
+            reader.read_again(path, book.begin_again())
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as error:
@@ -107,91 +109,104 @@ def _texts(path: str) -> t.Iterator[str]:
 
 
 class _Reader:
-    """Hands lines to a book. Of an ordinary purchase, all lines of which say the same, only the last one is parsed.
+    """Hands lines to a book. Of an ordinary purchase, all lines of which say the same, none is parsed as a whole."""
 
-    ``only``: the purchases that are wanted, None for all.
-    """
-
-    def __init__(self, book: Book, host: str, only: t.Container[Purchase] | None = None) -> None:
-        self._book, self._only = book, only
+    def __init__(self, book: Book, host: str) -> None:
+        self._book = book
         self._host = json.dumps(host) if host else ""
-        self._open: dict[Purchase, list[re.Match[str]]] = {}  # that may still be ordinary ones, with their lines
+        # What may still be ordinary purchases, with their lines, by what these say of host and offer.
+        self._open: dict[str, tuple[Purchase, list[str]]] = {}
         self.unread: set[str] = set()
 
     def read(self, path: str) -> None:
         """Read the file. Raises OSError."""
+        for text, whose in self._lines(path):
+            known = self._open.get(whose) or self._begin(whose)
+            if known is None:
+                self._hand_over(text)
+            else:
+                known[1].append(text)
+                if text.startswith(_OVER):
+                    self._end(*self._open.pop(whose))
+        for _purchase, texts in self._open.values():
+            self._hand_over(*texts)
+
+    def read_again(self, path: str, wanted: t.Collection[Purchase]) -> None:
+        """Read the lines of some purchases once more. Raises OSError."""
+        for text, whose in self._lines(path):
+            purchase = _purchase_of(whose)
+            # Of what is there twice the last one counts.
+            if purchase is None or purchase in wanted or text.count(_HOST) + text.count(_OFFER) != 2:
+                self._hand_over(text, wanted=wanted)
+
+    def _lines(self, path: str) -> t.Iterator[tuple[str, str]]:
+        """The lines, and what each says of host and offer."""
         for text in _texts(path):
             if self._host in text:
-                match = _LINE.match(text)
-                if match is None:
-                    self._hand_over(text)
-                else:
-                    self._take(match, (match[3], match[4]))
-        for known in self._open.values():
-            self._hand_over(*(each.string for each in known))
+                begin = text.find(_HOST)
+                yield text, text[begin : text.find(_MACHINES, begin)]
 
-    def _take(self, line: re.Match[str], purchase: Purchase) -> None:
-        if self._only is not None and purchase not in self._only:
-            return
-        known = self._open.get(purchase)
-        if known is None:
-            if not self._book.expects(purchase):
-                self._hand_over(line.string)
-                return
-            known = self._open[purchase] = []
-        known.append(line)
-        if line[1] == ENDED:
-            self._end(purchase, known)
+    def _begin(self, whose: str) -> tuple[Purchase, list[str]] | None:
+        purchase = _purchase_of(whose)
+        if purchase is None or not self._book.expects(purchase):
+            return None
+        return self._open.setdefault(whose, (purchase, []))
 
-    def _end(self, purchase: Purchase, known: list[re.Match[str]]) -> None:
+    def _end(self, purchase: Purchase, texts: list[str]) -> None:
         """What has ended is one bill; what comes after that is for the book."""
-        del self._open[purchase]
-        end = _ordinary_end(*known) if len(known) == 3 else None
-        at = seconds_of(known[-1][2])
-        if end is None or at is None or not self._book.closes(purchase):
-            self._hand_over(*(each.string for each in known))
+        end = _ordinary_end(texts) if self._book.closes(purchase) else None
+        if end is None:
+            self._hand_over(*texts)
         else:
-            self._book.close(purchase, None if self._book.is_over(at) else _end_of(known[-1], end, at))
+            self._book.close(purchase, *end)
 
-    def _hand_over(self, *texts: str) -> None:
+    def _hand_over(self, *texts: str, wanted: t.Container[Purchase] | None = None) -> None:
         for text in texts:
             line = _parsed(text)
             if line is not None:
-                if self._only is None or line.purchase in self._only:
+                if wanted is None or line.purchase in wanted:
                     self._book.add(line)
             elif not text.isspace():
                 self.unread.add(text.rstrip("\n"))
 
 
-def _ordinary_end(sent: re.Match[str], made: re.Match[str], ended: re.Match[str]) -> re.Match[str] | None:
-    """The rest of the last line if these are of one claim that was sent, made and ended, and say the same of it."""
-    end = _TO_THE_END.fullmatch(ended.string, ended.end())
-    if end is None or (sent[1], sent[5], made[1], made[5]) != (SENT, "[]", MADE, ended[5]):
+def _purchase_of(whose: str) -> Purchase | None:
+    found = _PURCHASE.fullmatch(whose)
+    return (intern(found[1]), found[2]) if found else None
+
+
+def _ordinary_end(texts: list[str]) -> tuple[str, Facts, str, float, str] | None:
+    """The machine, what the lines say alike, claim, end and its reason of one claim that was sent, made and ended."""
+    if len(texts) != 3:
         return None
-    same = ended.string[ended.end() : end.end(2)] + _RUN
-    is_one = _ONE_ID.fullmatch(ended[5]) and _about(end[1]) is not None
-    return end if is_one and _says(sent, same) and _says(made, same) else None
+    sent, made, ended = texts
+    begin, claim = ended.find(_MACHINES) + len(_MACHINES), ended.rfind(_CLAIM)
+    end = ended.find("], ", begin)
+    event, machine, rest = _EVENT.match(ended), _ID.fullmatch(ended, begin, end), _CLAIM_TO_END.fullmatch(ended, claim)
+    if not (event and machine and rest):
+        return None
+    about, at, run = _about(ended[end + 3 : claim]), seconds_of_utc(event[2]), rest.end(1) + 1
+    whose, alike = ended[event.end() : begin], ended[end:run]
+    says = _says(sent, SENT, f"{whose}{alike}") and _says(made, MADE, ended[event.end() : run])
+    return (machine[1], about, rest[1], at, rest[2] or "") if says and about and at is not None else None
 
 
-def _end_of(ended: re.Match[str], end: re.Match[str], at: float) -> Line:
-    about = t.cast(Facts, _about(end[1]))
-    facts = Facts(ended[4], (ended[5][2:-2],), about.price_per_hour, about.groups, about.project, end[2])
-    return Line(ENDED, ended[3], facts, at, seconds_of(end[2]), end[3])
-
-
-def _says(line: re.Match[str], same: str) -> bool:
-    """Whether the line says this behind its machines, and nothing else but its run."""
-    begin = line.end()
-    return line.string.startswith(same, begin) and bool(_AND_NO_MORE.fullmatch(line.string, begin + len(same)))
+def _says(text: str, event: str, what: str) -> bool:
+    """Whether a line is of this event, and says this, and nothing else but its moment and its run."""
+    found = _EVENT.match(text)
+    if found is None or found[1] != event or not text.startswith(what, found.end()):
+        return False
+    return bool(_RUN.fullmatch(text, found.end() + len(what)))
 
 
 @functools.lru_cache(maxsize=4096)
 def _about(text: str) -> Facts | None:
-    """What the lines of many purchases say alike; None for what is no JSON."""
+    """What the lines of many purchases say alike; None for what is no JSON, or says something else."""
     try:
-        return facts_of(json.loads(f"{{{text[2:]}}}"))
+        line = json.loads(f"{{{text}}}")
     except (ValueError, RecursionError):
         return None
+    return facts_of(line) if line.keys() == _ABOUT else None
 
 
 def _parsed(text: str) -> Line | None:
