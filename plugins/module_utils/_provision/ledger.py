@@ -207,8 +207,9 @@ def _is_since(bill: Bill, since: float) -> bool:
 
 
 def _bill(purchase: Purchase, machine: str, about: Facts, claim: str, end: float, why: str) -> Bill:
-    what = (about.project or "default", *purchase, (machine,), about.groups, about.price_per_hour)
-    return Bill(*what, seconds_of_utc(claim), end, intern(why))
+    host, offer_id = purchase
+    project, begin = about.project or "default", seconds_of_utc(claim)
+    return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))
 
 
 def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:

@@ -77,12 +77,15 @@ def _write(handle: int, data: bytes) -> None:
 # A line as `line_of` writes it, in pieces: event and moment; host and offer, here as they are compared; the machines;
 # what all lines of an ordinary purchase say alike, the moment of its claim last; its run, and why it ended.
 _MOMENT = r'"([0-9T:-]{19}Z)"'
-_AHEAD = r'[0-9a-z]*"(?:, "ahead": -?[0-9]+\.[0-9]+)?'
-_EVENT = re.compile(rf'\{{"event": "(\w+)", "at": {_MOMENT}, (?="host": )')
+_RUN = r', "run": "[0-9a-z]*"(?:, "ahead": -?[0-9]+\.[0-9]+)?'
 _PURCHASE = re.compile(r'"host": "([^"\\\x00-\x1f]+)", "offer_id": "([!#-@\[\]-~]+)"')
 _ID = re.compile(r'"([!#-@\[\]-~]+)"')
-_CLAIM_TO_END = re.compile(rf', "journaled_at": {_MOMENT}, "run": "{_AHEAD}(?:, "why": "([a-z]*)")?\}}\n?')
-_RUN = re.compile(rf', "run": "{_AHEAD}\}}\n?')
+_ENDED = re.compile(rf'\{{"event": "{ENDED}", "at": {_MOMENT}, (?="host": )')
+_CLAIM_TO_END = re.compile(rf', "journaled_at": {_MOMENT}{_RUN}(?:, "why": "([a-z]*)")?\}}\n?')
+# Both lines before it, without what they say as the last one does.
+_SENT, _MADE = (rf'\{{"event": "{event}", "at": {_MOMENT}, {_RUN}\}}\n?' for event in (SENT, MADE))
+_SENT_AND_MADE = re.compile(_SENT + _MADE)
+_WHERE = len('{"event": "sent", "at": "2026-01-31T12:00:00Z", ')  # both of them say it
 _OVER, _HOST, _OFFER = '{"event": "ended"', '"host": ', '"offer_id": '
 _MACHINES, _CLAIM = ', "resource_ids": [', ', "journaled_at": '
 _ABOUT = {"price_per_hour", "groups", "name", "project"}
@@ -180,23 +183,23 @@ def _ordinary_end(texts: list[str]) -> tuple[str, Facts, str, float, str] | None
     if len(texts) != 3:
         return None
     sent, made, ended = texts
-    begin, claim = ended.find(_MACHINES) + len(_MACHINES), ended.rfind(_CLAIM)
+    head, claim = _ENDED.match(ended), ended.rfind(_CLAIM)
+    begin = ended.find(_MACHINES) + len(_MACHINES)
     end = ended.find("], ", begin)
-    event, machine, rest = _EVENT.match(ended), _ID.fullmatch(ended, begin, end), _CLAIM_TO_END.fullmatch(ended, claim)
-    if not (event and machine and rest):
+    machine, rest = _ID.fullmatch(ended, begin, end), _CLAIM_TO_END.fullmatch(ended, claim)
+    if not (head and machine and rest):
         return None
-    about, at, run = _about(ended[end + 3 : claim]), seconds_of_utc(event[2]), rest.end(1) + 1
-    whose, alike = ended[event.end() : begin], ended[end:run]
-    says = _says(sent, SENT, f"{whose}{alike}") and _says(made, MADE, ended[event.end() : run])
-    return (machine[1], about, rest[1], at, rest[2] or "") if says and about and at is not None else None
+    whose, alike, last = head.end(), rest.end(1) + 1, ended[end + 3 : claim]
+    before = _without(sent, f"{ended[whose:begin]}{ended[end:alike]}") + _without(made, ended[whose:alike])
+    about, at = _about(last), seconds_of_utc(head[1])
+    if not _SENT_AND_MADE.fullmatch(before) or about is None or at is None:
+        return None
+    return machine[1], about, rest[1], at, rest[2] or ""
 
 
-def _says(text: str, event: str, what: str) -> bool:
-    """Whether a line is of this event, and says this, and nothing else but its moment and its run."""
-    found = _EVENT.match(text)
-    if found is None or found[1] != event or not text.startswith(what, found.end()):
-        return False
-    return bool(_RUN.fullmatch(text, found.end() + len(what)))
+def _without(text: str, what: str) -> str:
+    """What a line says beside this; nothing if it does not say this."""
+    return f"{text[:_WHERE]}{text[_WHERE + len(what) :]}" if text.startswith(what, _WHERE) else ""
 
 
 @functools.lru_cache(maxsize=4096)
