@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import heapq
 import io
 import math
 import re
@@ -176,8 +175,8 @@ class Spending:
     @cached_property
     def _newest(self) -> list[dict[str, t.Any]]:
         """What may run, and of the rest those that have ended last. All of many thousands would fill a workflow."""
-        over = ((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
-        last = {number for _end, number in heapq.nlargest(MOST_PUBLISHED, over)}
+        over = sorted((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
+        last = {number for _end, number in over[-MOST_PUBLISHED:]}
         return [self._purchase(bill) for number, bill in enumerate(self.bills) if bill.runs or number in last]
 
     @property
@@ -290,8 +289,9 @@ def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
     begin = max(t.cast(float, bill.begin), since)
     end = bill.until(now)
     while begin < end:
-        midnight = min(end, (begin // DAY + 1) * DAY)
-        yield day_of(begin), cost(bill.price_per_hour, begin, midnight)
+        day = begin // DAY
+        midnight = min(end, (day + 1) * DAY)
+        yield _date(day), cost(bill.price_per_hour, begin, midnight)
         begin = midnight
 
 
