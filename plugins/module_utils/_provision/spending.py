@@ -278,7 +278,7 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         days=dict(sorted(days.items())),
         months=dict(sorted(months.items())),
         total=sum(days.values()),
-        unknown=tuple(bill for bill in known if not bill.is_known),
+        unknown=tuple(bill for bill in known if not bill.is_known(now)),
         runs=add_up([0.0, *(bill.price_per_hour for bill in known if bill.runs)]),
         bills=tuple(known),
     )
