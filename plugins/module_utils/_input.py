@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of what users give, made before any request is sent. Each raises ValueError with a reason for a person.
-
-This module util is private to the collection.
-"""
+"""Checks of what users give, made before any request is sent. Each raises ValueError with a reason for a person."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How resources become hosts of an inventory: their names, variables and groups. Knows no Ansible.
 
-All of it comes from the network: a machine must not be able to take the name of another host or of a group. This module
-util is private to the collection.
+All of it comes from the network: a machine must not be able to take the name of another host or of a group.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@
 
 The vocabularies are contradictory and open (API page "offer status"): a word that nobody documented means "still going
 on" for an offer and "alive, so probably billed" for a resource.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@
 """The collection's version, for the user agent.
 
 A module's payload holds no manifest, so the number stands here; a test holds it against galaxy.yml.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

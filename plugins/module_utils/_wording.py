@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Figures and words as people write and read them: durations, slips of the pen, prices, tables.
 
-Beside `_text`, since a module that only asks the API is not shipped with them. This module util is private to the
-collection.
+Beside `_text`, since a module that only asks the API is not shipped with them.
 """
 
 from __future__ import annotations

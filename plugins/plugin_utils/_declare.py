@@ -6,8 +6,6 @@
 Only the host itself can evaluate them: others see neither role defaults nor the variables of the play. A large template
 would do the same, but Ansible would compile it anew for each host. They are compared with the role's argument specs,
 too, since a task that does nothing else costs as much as this one.
-
-This plugin util is private to the collection.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@
 
 Only a value that its user wrote as a template is evaluated, and only those that say where and what a host is. What
 cannot be read of one host is told of that host, and concerns no other.
-
-This plugin util is private to the collection.
 """
 
 from __future__ import annotations

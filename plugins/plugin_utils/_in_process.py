@@ -7,8 +7,6 @@ A module is built, shipped, and run by an interpreter that is started for it, wh
 does. Where the "machine" is this computer and its Python this Python, an action plugin can do the work at once. In all
 other cases the module runs, complete as it is. Only what Ansible offers to action plugins is used, and its process is
 left as it is: what needs other environment variables or another folder is done in a process of our own.
-
-This plugin util is private to the collection.
 """
 
 from __future__ import annotations

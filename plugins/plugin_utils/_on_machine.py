@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task does on a machine that may freeze: it ends when its limit says so, and leaves no process behind.
-
-This plugin util is private to the collection.
-"""
+"""What a task does on a machine that may freeze: it ends when its limit says so, and leaves no process behind."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@
 """What the play of a task says, and with it the variables that the task would have if it ran for another host.
 
 Ansible shows a play to no plugin. `play_of` alone looks for it; what it cannot find is refused.
-
-This plugin util is private to the collection.
 """
 
 from __future__ import annotations

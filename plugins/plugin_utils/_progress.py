@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells in a terminal how far something is that is waited for, since Ansible's own lines do not.
-
-This plugin util is private to the collection.
-"""
+"""Tells in a terminal how far something is that is waited for, since Ansible's own lines do not."""
 
 from __future__ import annotations
 

@@ -86,8 +86,6 @@ FILE = '''\
 
 Do not edit: the program has the reasons. A place is a key and what lies below it: ``users[].name`` is the name of each
 user.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

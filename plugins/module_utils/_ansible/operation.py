@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a module is: a plain function ``(params, check_mode) -> result`` that knows no Ansible, and its options.
 
-`on_api` gives the API's client to those that ask it. This module util is private to the collection.
+`on_api` gives the API's client to those that ask it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The argument specs of the steps of `decide`, which only the roles and playbooks take.
 
-What the action plugin gathers is plain values. In a file of their own, since no module is shipped with them. This
-module util is private to the collection.
+What the action plugin gathers is plain values. In a file of their own, since no module is shipped with them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ shipped with all that it imports, and those that wait or list are run often.
 
 Every answer is brought into one shape: documented fields are always there (None where the API gave nothing), fields
 that nobody documented are handed through. Rules without a source are those of the API's documentation pages.
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One HTTP exchange: session, authentication, repeats, redirects, errors.
 
-Knows neither Ansible nor the Supply API. This module util is private to the collection.
+Knows neither Ansible nor the Supply API.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@
 No page of the API's documentation shows paging. So every mark counts by which other APIs say that a list goes on: in
 the envelope, in objects in it that are about pages, and in the answer's headers. What can be read is read; a list that
 is not known to be whole is an error. An answer without such a mark is whole.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """What all tasks of a play have asked of the API and were answered, in a file, for who looks at a purchase from beside.
 
 The playbook ``probe`` gives a play its environment variable and reads the file afterwards. No part of what a task
-does depends on it. This module util is private to the collection.
+does depends on it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """What requests and urllib3 leave unlimited: how long an answer may take as a whole, and how large it may become.
 
 They know a timeout for each piece that arrives, so a server that drips bytes holds a client for ever; and they
-decompress what arrives, whatever comes of it. This module util is private to the collection.
+decompress what arrives, whatever comes of it.
 """
 
 from __future__ import annotations

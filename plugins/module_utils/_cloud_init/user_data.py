@@ -5,8 +5,6 @@
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
 What cloud-init itself knows and would stumble over stands in ``schema``.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@
 
 The sampler is ``supply-keep`` of the role provision. It judges over time, and a connection such as ours must not count
 there; so whoever has just come is only seen here. Whatever cannot be told is ``unknown``: ``idle`` may end a machine.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

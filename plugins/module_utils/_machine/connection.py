@@ -5,8 +5,6 @@
 
 ``ssh_command`` and ``access`` come from the network and end in an SSH client's arguments and in inventory files: only
 plain host names, addresses, users and ports get through, and no option of the command is ever passed on.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine has: measured on it, and held against the offer that it was bought as. Knows no Ansible.
-
-This module util is private to the collection.
-"""
+"""What a machine has: measured on it, and held against the offer that it was bought as. Knows no Ansible."""
 
 from __future__ import annotations
 

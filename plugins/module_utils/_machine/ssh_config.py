@@ -5,8 +5,6 @@
 
 What a registry says may have been written by anybody. Only plain names, addresses, users, ports and ids get through:
 none of them can add an option, or become a pattern that stands for other hosts.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

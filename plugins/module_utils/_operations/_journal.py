@@ -6,8 +6,6 @@
 ``sent`` is written before the purchase is sent, and stays until it is clear what became of it. A refusal is noted at
 once beside it (``provision_refused_status``), so that a later run knows that the purchase was answered; ``refused``,
 which frees the host, is written only once the offer's status has shown that nothing came of it all the same.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

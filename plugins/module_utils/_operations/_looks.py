@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look for the machines of ours that the account does not list, and note what follows, by `_provision.missing`.
 
-A plan that may buy, a sweep, and an audit that is asked to note it. This module util is private to the collection.
+A plan that may buy, a sweep, and an audit that is asked to note it.
 """
 
 from __future__ import annotations

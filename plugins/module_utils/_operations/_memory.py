@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All that the registries of some hosts remember, also of hosts that nobody asks about; and their configuration of ssh.
-
-This module util is private to the collection.
-"""
+"""All that the registries of some hosts remember, also of hosts that nobody asks about; and their ssh configuration."""
 
 from __future__ import annotations
 

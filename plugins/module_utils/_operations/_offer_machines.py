@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which machines an offer has, as a purchase sees them: every id that a purchase names comes from here.
-
-This module util is private to the collection.
-"""
+"""Which machines an offer has, as a purchase sees them: every id that a purchase names comes from here."""
 
 from __future__ import annotations
 

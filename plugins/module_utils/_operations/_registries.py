@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registries of a call: a folder of files, or the database that several controllers share.
-
-This module util is private to the collection.
-"""
+"""The registries of a call: a folder of files, or the database that several controllers share."""
 
 from __future__ import annotations
 

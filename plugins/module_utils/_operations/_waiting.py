@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The hosts of a play that wait for offers, and what was seen meanwhile.
 
-The looks of one task follow each other in one process, which remembers them. This module util is private to the
-collection.
+The looks of one task follow each other in one process, which remembers them.
 """
 
 from __future__ import annotations

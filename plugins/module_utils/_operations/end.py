@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends for all hosts of a play at once, and, once it was told to end, what the registry keeps of it.
-
-This module util is private to the collection.
-"""
+"""What ends for all hosts of a play at once, and, once it was told to end, what the registry keeps of it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""More time for machines whose lease would be over: the registry alone is asked and told.
-
-This module util is private to the collection.
-"""
+"""More time for machines whose lease would be over: the registry alone is asked and told."""
 
 from __future__ import annotations
 

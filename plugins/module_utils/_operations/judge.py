@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of the plans: register what runs, keep what may be billed, and say what follows for each host.
-
-This module util is private to the collection.
-"""
+"""What became of the plans: register what runs, keep what may be billed, and say what follows for each host."""
 
 from __future__ import annotations
 

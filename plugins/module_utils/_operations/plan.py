@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan for all hosts of a play at once: read the registry, ask the API, and let `_provision` decide.
-
-This module util is private to the collection.
-"""
+"""Plan for all hosts of a play at once: read the registry, ask the API, and let `_provision` decide."""
 
 from __future__ import annotations
 

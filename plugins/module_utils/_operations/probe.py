@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What does the API really do? Asks it by reads only, and compares the answers with what is assumed of it.
-
-This module util is private to the collection.
-"""
+"""What does the API really do? Asks it by reads only, and compares the answers with what is assumed of it."""
 
 from __future__ import annotations
 

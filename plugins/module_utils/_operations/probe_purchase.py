@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the probe would buy, if it may; and how that went. The roles buy and end it.
-
-This module util is private to the collection.
-"""
+"""What the probe would buy, if it may; and how that went. The roles buy and end it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Buy an offer, once. This module util is private to the collection.
+"""Buy an offer, once.
 
 What follows from what is known and seen is decided by `_provision.purchase`, prices and answers by
 `_provision.sending`; here it happens. The order of the lines is the guarantee: everything is checked before the first

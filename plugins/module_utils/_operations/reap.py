@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which leases are over, of all that the registries know?
 
-What is over ends elsewhere, by the role decommission, which looks again. This module util is private to the collection.
+What is over ends elsewhere, by the role decommission, which looks again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the registry that several controllers share, and move into it what the files of hosts remember.
-
-This module util is private to the collection.
-"""
+"""Make the registry that several controllers share, and move into it what the files of hosts remember."""
 
 from __future__ import annotations
 

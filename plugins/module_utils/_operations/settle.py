@@ -6,8 +6,6 @@
 Their claims count until that is known, and so refuse what others would buy. What follows from a look is decided by
 `_provision.purchase` and `_provision.claims`. Each claim is taken over before the look, so that of two that settle it
 at the same moment one does, and its own run, should it wake up, can free nothing.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

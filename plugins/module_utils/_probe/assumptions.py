@@ -4,7 +4,6 @@
 """What the API really does: from recorded exchanges to a verdict on each assumption of ``docs/api.md``.
 
 Pure: whoever has the exchanges, has the findings. A finding may also say how switches of the tests' simulator stand.
-This module util is private to the collection.
 """
 
 from __future__ import annotations

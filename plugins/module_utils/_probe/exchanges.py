@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was asked of the API and what it answered, as it came; and what was found in that.
 
-Pure. This module util is private to the collection.
+Pure.
 """
 
 from __future__ import annotations

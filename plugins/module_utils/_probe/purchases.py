@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What only a purchase shows of the API: from the exchanges of one machine's life to verdicts, as in `assumptions`.
 
-Pure. This module util is private to the collection.
+Pure.
 """
 
 from __future__ import annotations

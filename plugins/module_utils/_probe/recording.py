@@ -4,8 +4,7 @@
 """A recording of the API that can be shown to others: nothing in it tells whose account it was made with.
 
 What is kept is what is known to be harmless: figures, times, and the API's own words. Ids, addresses, names, keys and
-texts become stand-ins, the same for the same everywhere, also within sentences. Pure. This module util is private to
-the collection.
+texts become stand-ins, the same for the same everywhere, also within sentences. Pure.
 """
 
 from __future__ import annotations

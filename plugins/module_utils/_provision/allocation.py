@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Offers to hosts, and what they may cost. Prices and ceilings are in USD per hour for whole offers.
-
-This module util is private to the collection.
-"""
+"""Offers to hosts, and what they may cost. Prices and ceilings are in USD per hour for whole offers."""
 
 from __future__ import annotations
 

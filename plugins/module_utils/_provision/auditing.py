@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who owns each machine that may be billed, and which claims have none? By the same rule as everything else.
-
-This module util is private to the collection.
-"""
+"""Who owns each machine that may be billed, and which claims have none? By the same rule as everything else."""
 
 from __future__ import annotations
 

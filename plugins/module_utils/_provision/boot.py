@@ -5,8 +5,6 @@
 
 A wait is a row of looks. Each of them connects, if the machine is not `connected` yet, and asks cloud-init; after it
 either `after_failure` or `after_report` says what follows.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ceilings that see more than one host: of the play, of the account, of a month. An unknown price passes none of them.
-
-This module util is private to the collection.
-"""
+"""Ceilings that see more than one host: of the play, the account, a month. An unknown price passes none of them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Second choices: what a host takes if there is nothing of what it wants most, and why it did not get that.
 
-Prices are in USD per hour. This module util is private to the collection.
+Prices are in USD per hour.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ A claim is written before a purchase is sent, and stays for ever; its state says
 - ``void``: nothing was bought. Only this state frees the offer.
 - ``ended``: bought once, and gone.
 
-Pure: knows no Ansible, no HTTP, no SQL, no clock. This module util is private to the collection.
+Pure: knows no Ansible, no HTTP, no SQL, no clock.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What time is it? The clock that noted a moment also measures what has passed since, so a constant skew cancels out.
 
-Moments are seconds since the epoch, durations seconds. Pure: the caller reads the clocks. This module util is private
-to the collection.
+Moments are seconds since the epoch, durations seconds. Pure: the caller reads the clocks.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@
 """What a ceiling counts: hosts and machines, what each costs, since when, and in which state.
 
 A ceiling decides by this value, and its refusal is made from it, so both have the same numbers.
-This module util is private to the collection.
 """
 
 from __future__ import annotations

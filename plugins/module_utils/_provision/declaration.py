@@ -4,8 +4,6 @@
 """What a host declares: its variables as typed values, and what is wrong with them. Every cast is here.
 
 Survey answers, extra variables and older versions of ansible-core make texts of numbers and booleans.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

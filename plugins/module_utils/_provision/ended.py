@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The end of a host's machines: a line about it, what is left after it, what the registry keeps, and what it has cost.
 
-What ends is decided in `ending`, when a sweep lets it end in `reaping`. This module util is private to the collection.
+What ends is decided in `ending`, when a sweep lets it end in `reaping`.
 """
 
 from __future__ import annotations

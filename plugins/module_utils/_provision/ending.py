@@ -5,8 +5,6 @@
 
 Machines end for good, so whatever registry and API do not say alike ends nothing. A registry entry is forgotten only if
 each machine that it names was told to be gone, or a person says so of one that the API does not know.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much more time a machine may get. Moments are seconds since the epoch, bills USD.
-
-This module util is private to the collection.
-"""
+"""How much more time a machine may get. Moments are seconds since the epoch, bills USD."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@
 """What follows an attempt: the machine is registered, the next offer is tried, it is given back, or the host stops.
 
 This is the rule to change for another way of failing over: one function, a table in its test.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

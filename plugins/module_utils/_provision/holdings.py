@@ -6,8 +6,6 @@
 Holdings grow by proof and shrink only by "told gone". If a later answer omits an id, nothing is removed. A
 contradiction stops the host and changes nothing: lists lag, statuses name other people's machines, and a machine may be
 linked to a second offer. Registration, release, decommission, reap, audit and the ledger go by holdings alone.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What became of a host's plan: what it holds, what may be billed, what the registry keeps, and why the host stops.
 
-What follows for the host is decided by `failover.judge`. This module util is private to the collection.
+What follows for the host is decided by `failover.judge`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys that let people in to machines: what is wrong with them, said before a machine is bought.
-
-This module util is private to the collection.
-"""
+"""The keys that let people in to machines: what is wrong with them, said before a machine is bought."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@
 """How long a machine may live, and what it costs at most until then.
 
 The API ends nothing by itself: a lease is what the registry notes at the purchase, and what the playbook reap enforces.
-Moments are seconds since the epoch here, and ISO 8601 in UTC in the registry. This module util is private to the
-collection.
+Moments are seconds since the epoch here, and ISO 8601 in UTC in the registry.
 """
 
 from __future__ import annotations

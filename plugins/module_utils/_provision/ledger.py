@@ -6,7 +6,7 @@
 An offer is sold once, so a purchase is a host and an offer. The order of the lines does not matter: git merges those of
 two clones in any order. ``journaled_at`` says which claim a line belongs to. That nothing came of a claim undoes this
 claim alone, with those that it renewed, and never that another clone has bought. So the sum may be above the bill, and
-is never below it. Pure: knows no files and no clock. This module util is private to the collection.
+is never below it. Pure: knows no files and no clock.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Until when the machines of planned hosts live, what they cost until then, and what people must know of it.
 
-Moments are seconds since the epoch, bills USD. This module util is private to the collection.
+Moments are seconds since the epoch, bills USD.
 """
 
 from __future__ import annotations

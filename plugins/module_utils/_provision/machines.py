@@ -6,7 +6,7 @@
 ``GET /resources?offer_id=`` proves nothing by itself: the filter may be ignored, and a machine may have been linked to
 a second offer (a volume that was bought for it). A machine is an offer's if the offer's own answers name its id, or if
 it says itself that this is the offer it was bought with (``offer_id``; None if that is not certain). A list that holds
-machines of other offers only shows that the filter was not applied. This module util is private to the collection.
+machines of other offers only shows that the filter was not applied.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """Every sentence about money: what happened, what is billed at what price under which ids, and what to do next.
 
 Those of the purchase itself are in `purchase_messages`. It must not import this file, since procure_offer is shipped
-with it. This module util is private to the collection.
+with it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ apart, did not find it: a 404 in the API's own words, a whole list without it, a
 their ids. If more than half of ours vanish together, account or address are wrong, and the look proves nothing.
 
 What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`counted.State`).
-Pure. This module util is private to the collection.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that mean a variable of the collection, but are none: what they say would not be heard.
-
-This module util is private to the collection.
-"""
+"""Names that mean a variable of the collection, but are none: what they say would not be heard."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts did a person name whose machines shall end, or live longer? A slip of the hand must do nothing.
-
-This module util is private to the collection.
-"""
+"""Which hosts did a person name whose machines shall end, or live longer? A slip of the hand must do nothing."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be asked of API and registry before hosts can be planned, and what is still as it was read.
-
-This module util is private to the collection.
-"""
+"""What must be asked of API and registry before hosts can be planned, and what is still as it was read."""
 
 from __future__ import annotations
 

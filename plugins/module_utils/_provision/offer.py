@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How far an offer is: its phase, why a ready one cannot be used yet, whether waiting helps, and all that in words.
 
-Pure. This module util is private to the collection.
+Pure.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was ordered by extra variables or a survey: which hosts, what for them, and what was approved.
 
-Answers may be texts; empty ones, and "any", mean "not given". This module util is private to the collection.
+Answers may be texts; empty ones, and "any", mean "not given".
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ A machine is a host's by the strongest of these proofs, and nobody's if two host
 
 With a registry a name alone proves nothing: accounts are shared. An offer belongs to one host, so hosts that prove
 different machines of one offer contest all of them.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

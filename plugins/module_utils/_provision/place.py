@@ -4,7 +4,7 @@
 """The places where hosts are remembered: a folder of files, or a project of the registry that all controllers share.
 
 A place says how its registry differs from others; the registry itself is in `_registry`. Plans carry places as texts
-(`Place.text`), which only `place_of` reads. Pure: no file is looked at. This module util is private to the collection.
+(`Place.text`), which only `place_of` reads. Pure: no file is looked at.
 """
 
 from __future__ import annotations

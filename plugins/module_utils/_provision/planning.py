@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From where the hosts stand to a plan for each: keep, wait for, buy, or stop, and at what price at most.
-
-This module util is private to the collection.
-"""
+"""From where the hosts stand to a plan for each: keep, wait for, buy, or stop, and at what price at most."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ The rules, from which all cells of the table in the test follow:
 6. A refusal is a fact only for the run that still holds the purchase: one that another run has taken over meanwhile
    stops. The other may have bought the offer, and even have ended its machine.
 
-Pure: knows no Ansible, no HTTP, no clock. This module util is private to the collection.
+Pure: knows no Ansible, no HTTP, no clock.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a purchase says: what happened, what it means for money, and what to do next.
 
-`ending` has the sentence for each end that `purchase.follow` decides on. This module util is private to the collection.
+`ending` has the sentence for each end that `purchase.follow` decides on.
 """
 
 from __future__ import annotations

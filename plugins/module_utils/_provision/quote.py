@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the hosts of a play cost or would cost: a table for a person, and an artifact for workflows.
 
-Prices are in USD per hour for whole offers. This module util is private to the collection.
+Prices are in USD per hour for whole offers.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whose time is over? What cannot be read never ends a machine.
 
-Moments are seconds since the epoch, durations seconds. This module util is private to the collection.
+Moments are seconds since the epoch, durations seconds.
 """
 
 from __future__ import annotations

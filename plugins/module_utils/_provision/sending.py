@@ -4,7 +4,7 @@
 """Whether a purchase may be sent, what its answer means, and when it may be sent again.
 
 `purchase.follow` decides what follows from what is known; here is what adds to that: prices and limits (USD per hour),
-answers, refusals and lost answers. Pure, like it. This module util is private to the collection.
+answers, refusals and lost answers. Pure, like it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Upper bounds: from the moment before the purchase was sent to the one after its end was confirmed, at the highest price
 that was noted. What has no noted end counts as running. Sums are whole millionths of a USD, so that they agree
-whichever way they are made. Pure: knows no clock. This module util is private to the collection.
+whichever way they are made. Pure: knows no clock.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host stands: what its registry and the API say together, before anything is decided.
-
-This module util is private to the collection.
-"""
+"""Where a host stands: what its registry and the API say together, before anything is decided."""
 
 from __future__ import annotations
 

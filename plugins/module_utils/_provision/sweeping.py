@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sweep finds: the hosts whose lease is over, those to be asked whether they are idle, and the rest.
-
-This module util is private to the collection.
-"""
+"""What a sweep finds: the hosts whose lease is over, those to be asked whether they are idle, and the rest."""
 
 from __future__ import annotations
 

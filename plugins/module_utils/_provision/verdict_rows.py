@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts as the role's tasks need them: plain mappings, which a person can read at -v.
-
-This module util is private to the collection.
-"""
+"""Verdicts as the role's tasks need them: plain mappings, which a person can read at -v."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Waiting for capacity: how long, how often, and what was seen meanwhile. It is before the first purchase.
 
-Moments are seconds since the epoch, durations seconds. This module util is private to the collection.
+Moments are seconds since the epoch, durations seconds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry as files: one a host beside the inventory, which Ansible reads back as host variables.
-
-This module util is private to the collection.
-"""
+"""The registry as files: one a host beside the inventory, which Ansible reads back as host variables."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@
 
 Lines are only ever added, under a lock and durably; after a crash the last one may be torn. What they come to is in
 `_provision/ledger.py`.
-
-This module util is private to the collection.
 """
 
 from __future__ import annotations

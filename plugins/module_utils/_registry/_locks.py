@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks in the folders of a registry of files: one for the time of a write, and one that a purchase holds to its end.
 
-Both end with the process that has them, however it ends. This module util is private to the collection.
+Both end with the process that has them, however it ends.
 """
 
 from __future__ import annotations

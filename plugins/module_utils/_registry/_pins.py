@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host keys of machines in the registry that several controllers share: ssh reads them from a file of this controller.
-
-This module util is private to the collection.
-"""
+"""Host keys of machines in the registry that several controllers share: ssh reads them from a file here."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the registry of files is: one absolute folder, whoever asks, and in it a folder for each host.
-
-This module util is private to the collection.
-"""
+"""Where the registry of files is: one absolute folder, whoever asks, and in it a folder for each host."""
 
 from __future__ import annotations
 

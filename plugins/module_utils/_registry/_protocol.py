@@ -4,7 +4,6 @@
 """The registry: what a host owns or is about to buy, as host variables. Knows neither the API nor HTTP.
 
 Here is what all stores have in common; `_files` keeps a file a host, which Ansible reads back by itself.
-This module util is private to the collection.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@
 """The memory of a host in a registry that several controllers share; see `Registry`.
 
 Here claims become host variables, and host variables steps of a claim; `_postgresql` takes the steps.
-This module util is private to the collection.
 """
 
 from __future__ import annotations

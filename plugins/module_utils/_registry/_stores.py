@@ -1,10 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered in a place, whichever kind it is: the one file that tells folders and databases apart.
-
-This module util is private to the collection.
-"""
+"""What is remembered in a place, whichever kind it is: the one file that tells folders and databases apart."""
 
 from __future__ import annotations
 
