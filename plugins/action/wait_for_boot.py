@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         try:
             wait = boot.Wait(_limits(options))
         except ValueError as error:
-            return _result(boot.Wait(boot.Limits(0, 0)), boot.Step(str(error), failed=True), None, 0)
+            return _result(boot.Wait(boot.BootTimeouts(0, 0)), boot.BootStep(str(error), failed=True), None, 0)
         # Repeating is our own task.
         limit_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
         host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
@@ -74,18 +74,18 @@ class ActionModule(ActionBase):
         return boot.read(answer["rc"], answer["stdout"], answer["stderr"])
 
 
-def _limits(options: dict[str, t.Any]) -> boot.Limits:
+def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
     """Raises ValueError with a reason for a person."""
     name = "connect_timeout"
     try:
         connect = _input.check_seconds(options[name])
         name = "boot_timeout"
-        return boot.Limits(connect, _wording.duration(options[name]), options["seeded"])
+        return boot.BootTimeouts(connect, _wording.duration(options[name]), options["seeded"])
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 
 
-def _result(wait: boot.Wait, step: boot.Step, report: boot.Report | None, seconds: float) -> dict[str, t.Any]:
+def _result(wait: boot.Wait, step: boot.BootStep, report: boot.Report | None, seconds: float) -> dict[str, t.Any]:
     return {
         "changed": False,
         "failed": step.failed,

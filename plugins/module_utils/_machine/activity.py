@@ -33,7 +33,7 @@ _SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
 
 
 @dataclass(frozen=True)
-class Look:
+class Readings:
     """What was found on a machine; None for what could not be read."""
 
     boot: str  # the id of this boot
@@ -77,7 +77,7 @@ class _Sample:
     load: float  # above which the machine is in use
 
 
-def judge(look: Look) -> Activity:
+def judge(look: Readings) -> Activity:
     """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
     until, complaint = None, ""
     try:
@@ -103,7 +103,7 @@ def judge(look: Look) -> Activity:
     return Activity(IDLE, evidence, since=since, idle_seconds=idle)
 
 
-def _sample(look: Look) -> _Sample:
+def _sample(look: Readings) -> _Sample:
     if look.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
     try:
@@ -124,7 +124,7 @@ def _sample(look: Look) -> _Sample:
     return _Sample(at, active, why, seen, load)
 
 
-def _use_now(look: Look, sample: _Sample) -> str:
+def _use_now(look: Readings, sample: _Sample) -> str:
     """What is in use at this moment, which is less than it takes to count as use; empty for nothing."""
     if look.others is None or look.load is None:
         raise ValueError("other processes of the machine cannot be seen")
@@ -134,7 +134,7 @@ def _use_now(look: Look, sample: _Sample) -> str:
     return "" if look.load <= sample.load else f"load {look.load:.2f} now"
 
 
-def _kept_until(look: Look) -> float | None:
+def _kept_until(look: Readings) -> float | None:
     """The last moment that somebody has asked for, by the clock as it is now; None if that is over."""
     if look.keeps is None:
         raise ValueError("the folder of supply-keep cannot be read")
@@ -174,13 +174,13 @@ def _minute(seconds: float) -> str:
 # What is on the machine
 
 
-def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> Look:
+def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> Readings:
     """Read it all. ``pid``: a process of the connection that looks. Raises ValueError where there is no Linux."""
     uptime = number_of((_read(root, "proc/uptime") or "").partition(" ")[0])
     boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()
     if uptime is None or not boot:
         raise ValueError("the machine does not tell how long it has been running")
-    return Look(
+    return Readings(
         boot=boot,
         uptime=uptime,
         clock=time.time() if clock is None else clock,

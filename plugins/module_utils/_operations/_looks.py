@@ -17,7 +17,7 @@ from .._api.client import SupplyApi
 from .._provision import missing
 from .._provision.entry import Entry, read_entry
 from .._provision.machines import refreshed
-from .._provision.missing import Look, Looked, Noted, Step
+from .._provision.missing import Looked, MissingLook, MissingStep, Noted
 from .._provision.ownership import Machine
 from .._provision.place import Place, SharedProject
 from .._provision.standing import Account
@@ -28,11 +28,11 @@ from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 
 
-def looked(api: SupplyApi, registries: Registries, memory: Memory, machines: t.Collection[Machine]) -> Look:
+def looked(api: SupplyApi, registries: Registries, memory: Memory, machines: t.Collection[Machine]) -> MissingLook:
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
     known = [entry for _host, entry in memory.known()]
     at = registries.clock()  # before anything is read by its id
-    return Look.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
+    return MissingLook.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
 def all_projects(registries: Registries, places: t.Iterable[Place], memory: Memory) -> Memory:
@@ -41,7 +41,7 @@ def all_projects(registries: Registries, places: t.Iterable[Place], memory: Memo
     return Memory(registries, [*places, *beside]) if beside else memory
 
 
-def note(api: SupplyApi, params: Params, memory: Memory, look: Look, leave: t.Container[str] = ()) -> Looked:
+def note(api: SupplyApi, params: Params, memory: Memory, look: MissingLook, leave: t.Container[str] = ()) -> Looked:
     """Note what follows from the look, for all hosts of the memory but those to ``leave``."""
     with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=False)) as registries:
         noting = _Noting(api, registries, memory, look)
@@ -55,10 +55,10 @@ def note(api: SupplyApi, params: Params, memory: Memory, look: Look, leave: t.Co
 class _Noting:
     """What one look notes."""
 
-    def __init__(self, api: SupplyApi, registries: Registries, memory: Memory, look: Look) -> None:
+    def __init__(self, api: SupplyApi, registries: Registries, memory: Memory, look: MissingLook) -> None:
         self._registries, self._memory, self._look = registries, memory, look
         self.noted: list[Noted] = []
-        self.troubles: list[tuple[Step, str]] = []
+        self.troubles: list[tuple[MissingStep, str]] = []
         entries = [*(entry for _place, _host, entry in memory.all()), *memory.stray_entries().values()]
         self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
 
@@ -78,23 +78,23 @@ class _Noting:
     def note_stray(self, name: str, entry: Entry) -> None:
         """Note that what a host has beside its own machine has ended; a person has told it to."""
         step = self._step(SharedProject(), name, entry)
-        if step is Step.END:
+        if step is MissingStep.END:
             try:
                 is_noted = self._registries.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
                 self.noted += missing.noted(name, step, entry)[: int(is_noted)]
             except RegistryError as error:
                 self.troubles.append((step, str(error)))
 
-    def _step(self, place: Place, host: str, entry: Entry) -> Step | None:
+    def _step(self, place: Place, host: str, entry: Entry) -> MissingStep | None:
         status = self._statuses.get(entry.offer_id, {})
         return self._look.step(host, entry, place, status, lambda: self._account)
 
-    def _taken(self, place: Place, host: str, known: Entry) -> Step | None:
+    def _taken(self, place: Place, host: str, known: Entry) -> MissingStep | None:
         """The step by the entry as it is now, noted; None if it is about another purchase by now."""
         registry = t.cast(Registry, self._registries.at(place).host(host))
         entry = missing.still(known, read_entry(registry.read()))
         step = self._step(place, host, entry)
-        if step is Step.END:
+        if step is MissingStep.END:
             registry.end()
             leave_out_of_ssh(host, place)
         elif step:

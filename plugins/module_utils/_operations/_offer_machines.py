@@ -14,15 +14,15 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Contradiction, Holdings, Look
 from .._provision.ownership import Claim
-from .._provision.purchase import Past, Seen, told_apart, whose_by_name
+from .._provision.purchase import OfferLook, Past, told_apart, whose_by_name
 from ._unlisted import read_by_id
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 
 def asked_apart(
-    api: SupplyApi, past: Past, seen: Seen, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
-) -> Seen:
+    api: SupplyApi, past: Past, seen: OfferLook, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
+) -> OfferLook:
     """`told_apart` by the account's list; the same if that cannot be read."""
     with contextlib.suppress(ApiError):
         return told_apart(past, seen, of_offer, noted, lambda: api.resources(retries=0))
@@ -68,7 +68,7 @@ class OfferMachines:
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted})).conclude()
 
-    def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> Seen:
+    def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = _machines.ids_in(status)
         self._named, self._resources = list(ids), []
@@ -79,13 +79,13 @@ class OfferMachines:
         self.billed = _machines.left_of(ids, found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
-        return Seen(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
+        return OfferLook(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
 
-    def listed_of(self, phase: str | None) -> Seen:
+    def listed_of(self, phase: str | None) -> OfferLook:
         """What the list has of an offer that its status does not call bought; nothing if it cannot be read."""
         found = self._read([], [])
         self._named, self.billed = [], _machines.may_be_billed(found)
-        return Seen(phase, whose_by_name(found, self._names), bool(self.billed), shown=bool(found))
+        return OfferLook(phase, whose_by_name(found, self._names), bool(self.billed), shown=bool(found))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

@@ -13,9 +13,9 @@ from .._api.client import ApiError
 from .._api.market import Market
 from .._provision import choosing, messages
 from .._provision.allocation import Offer
-from .._provision.choosing import Seen
+from .._provision.choosing import Offers
 from .._provision.declaration import Declaration
-from .._provision.planning import Found
+from .._provision.planning import SearchResult
 from .offer_info import offer_info
 
 _Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
@@ -28,9 +28,9 @@ class Searches:
         self._api = api
         self._warnings = warnings
         self._sent: list[tuple[t.Any, _Answer]] = []
-        self._found: list[tuple[t.Any, Found]] = []
+        self._found: list[tuple[t.Any, SearchResult]] = []
 
-    def of(self, host: Declaration) -> Found:
+    def of(self, host: Declaration) -> SearchResult:
         """What the host's searches find, best first, without what is not what was asked for."""
         for choices, found in self._found:
             if choices == (host.choices, host.order):
@@ -39,14 +39,14 @@ class Searches:
         self._found.append(((host.choices, host.order), found))
         return found
 
-    def _choose(self, host: Declaration) -> Found:
+    def _choose(self, host: Declaration) -> SearchResult:
         seen = []
         for choice in host.choices:
             offers, said, passes = self._search(choice.spec)
             if said:
-                return Found(said=said, is_passing=passes)
-            seen.append(Seen(offers, [] if offers else self._beyond(choice.spec)))
-        return Found.of(host, seen)
+                return SearchResult(said=said, is_passing=passes)
+            seen.append(Offers(offers, [] if offers else self._beyond(choice.spec)))
+        return SearchResult.of(host, seen)
 
     def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What there is beyond each limit of a search, only to say so."""

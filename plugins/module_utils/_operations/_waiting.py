@@ -13,9 +13,9 @@ import typing as t
 from .._ansible.operation import Params, Result
 from .._provision import lease, messages, planning, waiting
 from .._provision.planning import Case, Plan
-from .._provision.waiting import Look
+from .._provision.waiting import MarketLook
 
-_HISTORY: dict[str, list[Look]] = {}  # by the first declaration of those that wait
+_HISTORY: dict[str, list[MarketLook]] = {}  # by the first declaration of those that wait
 
 
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:

@@ -15,8 +15,8 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ended as endings
 from .._provision import ending, lease, messages, reaping
 from .._provision.clock import Clock
-from .._provision.ended import Left
-from .._provision.ending import Action, Asked, End, Seen
+from .._provision.ended import NotEnded
+from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
 from .._provision.machines import created_of, refreshed
 from .._provision.ownership import Claim
@@ -68,7 +68,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
 
 
 def _trouble(
-    raw: t.Mapping[str, t.Any], one: Asked, place: Place, registries: Registries, params: Params, memory: Memory
+    raw: t.Mapping[str, t.Any], one: EndRequest, place: Place, registries: Registries, params: Params, memory: Memory
 ) -> str:
     """Why nothing ends for a host, by its registry; empty if it may."""
     reasons = (
@@ -83,7 +83,7 @@ def _trouble(
 
 
 def _reaped(
-    one: Asked, sweep: Sweep, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
+    one: EndRequest, sweep: Sweep, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
 ) -> tuple[End, LastLook | None]:
     """What ends of a host since its time is over: what it is now, not what the sweep has read.
 
@@ -101,7 +101,9 @@ def _reaped(
     return endings.after_look(one.host, found, look), look
 
 
-def _looked(one: Asked, sweep: Sweep, created: float | None, clock: Clock, store: Store, check_mode: bool) -> LastLook:
+def _looked(
+    one: EndRequest, sweep: Sweep, created: float | None, clock: Clock, store: Store, check_mode: bool
+) -> LastLook:
     """The last look, noted; once more if another run changes the entry meanwhile. Raises RegistryError."""
     registry = store.host(one.host)
     if registry is None:
@@ -119,7 +121,7 @@ def _looked(one: Asked, sweep: Sweep, created: float | None, clock: Clock, store
     return anew(look)
 
 
-def _gone(one: Asked, registry: Registry, store: Store) -> LastLook:
+def _gone(one: EndRequest, registry: Registry, store: Store) -> LastLook:
     """The last look at what another run has ended. Raises RegistryError if it has not."""
     if _ended_by_another(one.host, one.entry.offer_id, store) is None:
         raise RegistryError(messages.changed_meanwhile(registry.where))
@@ -142,14 +144,14 @@ def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> li
     return memory.claims(without=places) + named
 
 
-def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -> Seen:
+def _seen(api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Claim]) -> ApiView:
     """What the API says of the hosts, in as few requests as it takes."""
     own = [one.claim for one in asked]
     claims = [*own, *others]
     try:
         machines = api.resources()
     except ApiError as error:
-        return Seen(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
+        return ApiView(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
     listed = {machine["resource_id"] for machine in machines}
     statuses = _statuses(api, asked, listed)
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
@@ -163,10 +165,10 @@ def _seen(api: SupplyApi, asked: t.Sequence[Asked], others: t.Sequence[Claim]) -
     # What only a status names is read by its id before it ends, since a list may lag.
     only_named = {one.host: one.entry for one in asked if not one.entry.resource_ids}
     account = replace(account, read=read_by_id(api, doubtful(only_named, statuses, account)))
-    return Seen(account, statuses, unknown, unread)
+    return ApiView(account, statuses, unknown, unread)
 
 
-def _statuses(api: SupplyApi, asked: t.Sequence[Asked], listed: t.Collection[str]) -> dict[str, Json]:
+def _statuses(api: SupplyApi, asked: t.Sequence[EndRequest], listed: t.Collection[str]) -> dict[str, Json]:
     """What became of registered offers, where the registry and the list do not say all that there is to know."""
     entries = [one.entry for one in asked if not one.entry.is_refused]
     open_ = [entry for entry in entries if not entry.was_ready or not set(entry.resource_ids) <= set(listed)]
@@ -233,7 +235,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     return {**facts, "warnings": warnings} if warnings else facts
 
 
-def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]]) -> Left:
+def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]]) -> NotEnded:
     """What has not ended for certain, also of what came while the others ended."""
     left = endings.left_of(plan, answers)
     if left.ids or not plan["pending"]:
@@ -242,7 +244,7 @@ def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Map
         late = endings.late_of(plan, api.resources())
     except ApiError as error:
         said = f"The offer was still under way, and whether more of it came is not known: {error}"
-        late = Left(tuple(plan["ids"]), (said,))
+        late = NotEnded(tuple(plan["ids"]), (said,))
     return replace(left, ids=late.ids, said=(*left.said, *late.said))
 
 

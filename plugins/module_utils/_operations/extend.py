@@ -13,7 +13,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
-from .._provision.extending import Extension, Wish
+from .._provision.extending import Extension, TimeRequest
 from .._registry._protocol import Registry, RegistryError, anew
 from ._leases import Sweeps
 from ._registries import Registries
@@ -31,7 +31,7 @@ def extend(params: Params, check_mode: bool) -> Result:
         return _extend(registries, params, wish, check_mode)
 
 
-def _extend(registries: Registries, params: Params, wish: Wish, check_mode: bool) -> Result:
+def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mode: bool) -> Result:
     rows, trouble, changed = [], list(params["troubles"]), False
     places = registries.places(params)
     for raw in params["hosts"]:
@@ -57,7 +57,7 @@ def _extend(registries: Registries, params: Params, wish: Wish, check_mode: bool
 
 
 def _extended(
-    registry: Registry | None, raw: t.Mapping[str, t.Any], wish: Wish, check_mode: bool
+    registry: Registry | None, raw: t.Mapping[str, t.Any], wish: TimeRequest, check_mode: bool
 ) -> tuple[Extension, float | None]:
     """The extension, noted, and the end before; decided anew if another run changes the entry meanwhile.
 

@@ -19,7 +19,7 @@ from .._api.market import Market
 from .._provision import messages, observing, registration, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
-from .._provision.judging import Case
+from .._provision.judging import JudgedHost
 from .._provision.machines import namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
@@ -52,7 +52,7 @@ class _Observer:
         self._registries = registries
         self._plans = plans
 
-    def observed(self, case: Case) -> Case:
+    def observed(self, case: JudgedHost) -> JudgedHost:
         """The case with what the API and the registries show of its resources."""
         if not case.needs_list:
             return case
@@ -127,7 +127,7 @@ class _Judged:
         status = params["offers"].get(plan["offer_id"]) or {}
         before = frozenset(params.get("without_offer") or ())
         has_entry = self._before is not None
-        case = Case(plan, purchase, status, entry, has_entry, trouble, listed_before=before, now=time.time())
+        case = JudgedHost(plan, purchase, status, entry, has_entry, trouble, listed_before=before, now=time.time())
         self.case = observer.observed(case)
 
     def keep(self, verdict: Verdict) -> bool:
@@ -174,7 +174,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
     }
 
 
-def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool) -> tuple[Case, Verdict, bool]:
+def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool) -> tuple[JudgedHost, Verdict, bool]:
     """The case with its verdict once the registry has it, and whether that changed the registry."""
     verdict, kept = judged.case.verdict(check_mode), False
     try:

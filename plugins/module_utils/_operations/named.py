@@ -13,7 +13,7 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import SupplyApi
 from .._provision import messages
 from .._provision.naming import (
-    DEEDS,
+    NAMED_ACTIONS,
     Part,
     added,
     elsewhere,
@@ -38,7 +38,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
     hosts = within([*params["matched"], *made], params["limited"])
-    deed = DEEDS[params["verb"]]
+    deed = NAMED_ACTIONS[params["verb"]]
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
         raise Failure(messages.joined(reason, *elsewhere(unmatched_names(parts), params["elsewhere"])), "invalid")

@@ -31,7 +31,7 @@ from .._provision.missing import Looked
 from .._provision.observing import Observed
 from .._provision.ownership import Claim
 from .._provision.place import Place, place_of
-from .._provision.planning import BUY, STOP, Case, Found, Plan
+from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
@@ -226,12 +226,12 @@ class _Planning:
             spent=self._spent(cases, clock.now()),
         )
 
-    def _wanted(self, case: Case) -> Found:
+    def _wanted(self, case: Case) -> SearchResult:
         """The very offer that a host wants, at its fresh price."""
         try:
-            return Found([{**self._api.offer(case.wanted), "offer_id": case.wanted}])
+            return SearchResult([{**self._api.offer(case.wanted), "offer_id": case.wanted}])
         except ApiError as error:
-            return Found.unread(case, str(error), is_gone=error.error_class in OF_THE_OFFER)
+            return SearchResult.unread(case, str(error), is_gone=error.error_class in OF_THE_OFFER)
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""

@@ -30,7 +30,7 @@ from .._probe.assumptions import (
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Finding, Seen, items_in, named_by_path
+from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Exchanges, Finding, items_in, named_by_path
 from .._probe.recording import redacted
 from .._provision import probing
 from .._provision.ownership import Claim
@@ -135,7 +135,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
         raise Failure(said, "protocol")
     life = _lived(params["log"])
-    all_seen = Seen((*life, *api.exchanges), wished, ended, params["lets_in"])
+    all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"])
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
     wished.update({key: str(params["name"]) for key in purchases.bought_ids(all_seen) if params["name"]})
     found = findings(all_seen)

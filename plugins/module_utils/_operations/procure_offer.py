@@ -36,8 +36,8 @@ from .._provision.purchase import (
     ANSWERED_NO,
     PHASE_OF_ERROR,
     Do,
+    OfferLook,
     Past,
-    Seen,
     Step,
     Why,
     asks_the_clock,
@@ -45,9 +45,9 @@ from .._provision.purchase import (
     follow,
     unless_overtaken,
 )
-from .._provision.sending import Meaning, Note, Repeats, Terms
+from .._provision.sending import AnswerMeaning, Note, Repeats, Terms
 from .._registry._files import HostFile
-from .._registry._postgresql import Ceilings, TooDear
+from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from .._wording import usd
@@ -262,7 +262,7 @@ class _Purchase:
 
     # What is to be seen
 
-    def _look(self) -> Seen:
+    def _look(self) -> OfferLook:
         """The offer's phase, and whose its machines are where that decides."""
         soon = self._looked or self._past.unanswered
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
@@ -278,16 +278,16 @@ class _Purchase:
             return self._seen_unbought(status["phase"])
         return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))
 
-    def _seen_unbought(self, phase: str | None) -> Seen:
+    def _seen_unbought(self, phase: str | None) -> OfferLook:
         """Free, gone or unreadable: how long it has been gone may count, and whether the account has machines of it."""
         if asks_the_clock(self._past, phase):
             try:
                 self._knows(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
                 self._warn(str(error))
-        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else Seen(phase)
+        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else OfferLook(phase)
 
-    def _apart(self, seen: Seen) -> Seen:
+    def _apart(self, seen: OfferLook) -> OfferLook:
         return asked_apart(self._api, self._past, seen, (self._offer_id, self._machines.billed), self._noted())
 
     # Sending
@@ -348,12 +348,12 @@ class _Purchase:
                 self._reread()
             return False
         except RegistryError as error:
-            if not (isinstance(error, TooDear) and self._makes_room(error)):
+            if not (isinstance(error, AboveCeiling) and self._makes_room(error)):
                 self._do_not_send(self._objection(f"{error} {self._uncertain}".strip(), error.error_class))
             return False
         return True
 
-    def _makes_room(self, refusal: TooDear) -> bool:
+    def _makes_room(self, refusal: AboveCeiling) -> bool:
         """Settle, once, what the sum counts and runs that are gone have left open; whether that has changed the sum.
 
         If it has, the purchase begins anew with a fresh price.
@@ -432,9 +432,9 @@ class _Purchase:
         self._tells(error=None)
         self._knows(sends=self._past.sends + 1, busy=False)
         meaning = sending.meaning_of(answer)
-        if meaning is Meaning.FAILED:
+        if meaning is AnswerMeaning.FAILED:
             return self._failed_at_once(answer)
-        if meaning is Meaning.MADE:
+        if meaning is AnswerMeaning.MADE:
             return self._made(answer["odd_ids"])
         self._tells(denial=answer["error"] or f"it answered '{answer['status']}'")
         self._knows(refused=ANSWERED_NO)

@@ -20,9 +20,9 @@ from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration, sweeping
 from .._provision.missing import Looked
 from .._provision.place import Place, SharedProject, place_of
-from .._provision.reaping import Limits
+from .._provision.reaping import SweepLimits
 from .._provision.standing import Account
-from .._provision.sweeping import Found, Host
+from .._provision.sweeping import Host, SweepFindings
 from .._registry._protocol import RegistryError
 from ._leases import Sweeps
 from ._looks import looked, note
@@ -89,14 +89,14 @@ def _found(
     places: t.Mapping[str, Place],
     memory: Memory,
     machines: t.Sequence[Json],
-) -> Found:
+) -> SweepFindings:
     by_name = nameable(params, places)
     account = Account.of([*memory.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
     known = filter(None, (sweeping.of_entry(*each, account, clock, limits) for each in memory.all()))
     named = (sweeping.of_name(each, account, clock) for each in by_name)
-    return Found(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
+    return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
 def _unswept(registries: Registries, memory: Memory) -> t.Iterator[str]:
@@ -127,7 +127,7 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
                 yield str(error)
 
 
-def _due(each: Host, registries: Registries, limits: Limits, idle: float) -> Result:
+def _due(each: Host, registries: Registries, limits: SweepLimits, idle: float) -> Result:
     """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does.
 
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.

@@ -26,7 +26,7 @@ from .._provision.holdings import Look
 from .._provision.machines import ids_in
 from .._provision.ownership import Claim
 from .._provision.place import Place
-from .._provision.purchase import GONE, PHASE_OF_ERROR, Seen, asks_the_list, follow, whose_by_name
+from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, whose_by_name
 from .._provision.sending import Note, note_of
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
@@ -132,27 +132,27 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     return state, _still(host, entry, words)
 
 
-def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Seen, list[str], str]:
+def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str]:
     """What the API shows of the entry's offer; the ids of its machines that may be billed; and that in words."""
     try:
         status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
     except ApiError as error:
-        return Seen(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
+        return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
     is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
     if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
-        return Seen(status["phase"]), [], say.asked(status)
+        return OfferLook(status["phase"]), [], say.asked(status)
     try:
         listed = {each["resource_id"]: each for each in api.resources(entry.offer_id, retries=0)}
     except ApiError as error:
-        return Seen(status["phase"], left=None), [], str(error)
+        return OfferLook(status["phase"], left=None), [], str(error)
     listed.pop(None, None)
     look = Look(entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed)
     look = replace(look, read=read_by_id(api, look.doubtful))
     held, contradictions = look.conclude()
     if contradictions:
-        return Seen(None), [], "; ".join(map(str, contradictions))
+        return OfferLook(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
-    seen = Seen(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
+    seen = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
     return seen, list(left), say.asked(status)
 
 

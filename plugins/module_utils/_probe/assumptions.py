@@ -19,7 +19,7 @@ from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
 from .._text import one_line
 from . import purchases
-from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding, Seen, Verdict, items_in, stands
+from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Exchanges, Finding, RuleResult, items_in, stands
 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
@@ -133,11 +133,11 @@ def first_offer_id(offers: t.Iterable[Json]) -> str:
     return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
 
 
-def findings(seen: Seen) -> list[Finding]:
+def findings(seen: Exchanges) -> list[Finding]:
     """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
     found = []
     for each in ASSUMPTIONS:
-        verdict = each.rule(seen) or Verdict(NOT_SEEN, f"needs {each.needs}", {})
+        verdict = each.rule(seen) or RuleResult(NOT_SEEN, f"needs {each.needs}", {})
         found.append(Finding(each.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
     return found
 
@@ -154,7 +154,7 @@ def _named(words: t.Iterable[str], most: int = 4) -> str:
 # Token, clock, errors
 
 
-def _wrong_token(seen: Seen) -> Verdict | None:
+def _wrong_token(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("wrong_token")
     if answer is None:
         return None
@@ -164,7 +164,7 @@ def _wrong_token(seen: Seen) -> Verdict | None:
     return stands(False, f"a wrong token is answered with {answer.status}")
 
 
-def _clock(seen: Seen) -> Verdict | None:
+def _clock(seen: Exchanges) -> RuleResult | None:
     answered = [each for each in seen.exchanges if each.status is not None]
     known = [each.ahead for each in answered if each.ahead is not None]
     if not known:
@@ -176,7 +176,7 @@ def _clock(seen: Seen) -> Verdict | None:
     return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
 
 
-def _timestamps(seen: Seen) -> Verdict | None:
+def _timestamps(seen: Exchanges) -> RuleResult | None:
     objects = [*seen.offers(), *seen.statuses, *seen.machines, *seen.resources]
     moments = [each.get("created_at") for each in objects]
     forms = {_form_of_time(each) for each in moments if isinstance(each, str) and seconds_of(each) is not None}
@@ -193,7 +193,7 @@ def _form_of_time(text: str) -> str:
     return "offset" if re.search(r"[+-]\d\d:?\d\d$", text) and "T" in text else "naive"
 
 
-def _unknown_id(seen: Seen) -> Verdict | None:
+def _unknown_id(seen: Exchanges) -> RuleResult | None:
     answers = list(filter(None, map(seen.last, ("unknown_offer", "unknown_resource"))))
     if not answers:
         return None
@@ -201,7 +201,7 @@ def _unknown_id(seen: Seen) -> Verdict | None:
     return stands(all(each.status == 404 for each in answers), evidence)
 
 
-def _error_body(seen: Seen) -> Verdict | None:
+def _error_body(seen: Exchanges) -> RuleResult | None:
     errors = [each for each in seen.exchanges if each.is_error]
     if not errors:
         return None
@@ -212,7 +212,7 @@ def _error_body(seen: Seen) -> Verdict | None:
     return stands(True, f"detail is: {kinds}")
 
 
-def _busy(seen: Seen) -> Verdict | None:
+def _busy(seen: Exchanges) -> RuleResult | None:
     busy = [each for each in seen.exchanges if each.status in (429, 503)]
     if not busy:
         return None
@@ -224,7 +224,7 @@ def _busy(seen: Seen) -> Verdict | None:
 # The market
 
 
-def _gpus(seen: Seen) -> Verdict | None:
+def _gpus(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("gpus")
     if answer is None:
         return None
@@ -234,7 +234,7 @@ def _gpus(seen: Seen) -> Verdict | None:
     return stands(True, f"{len(data)} families")
 
 
-def _catalogs(seen: Seen) -> Verdict | None:
+def _catalogs(seen: Exchanges) -> RuleResult | None:
     found = {kind: seen.data(kind) for kind in CATALOGS if seen.data(kind) is not None}
     if not found:
         return None
@@ -246,7 +246,7 @@ def _catalogs(seen: Seen) -> Verdict | None:
     return stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
 
 
-def _search_envelope(seen: Seen) -> Verdict | None:
+def _search_envelope(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("search")
     if answer is None or not answer.is_success:
         return None
@@ -257,14 +257,14 @@ def _search_envelope(seen: Seen) -> Verdict | None:
     return stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
 
 
-def _sorted(seen: Seen) -> Verdict | None:
+def _sorted(seen: Exchanges) -> RuleResult | None:
     prices = [price for price in map(price_per_hour, seen.offers("search")) if price is not None]
     if len(prices) < 2:
         return None
     return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
 
-def _several_types(seen: Seen) -> Verdict | None:
+def _several_types(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("several_types") or seen.last("search")
     kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
     if answer is None or "|" not in kinds:
@@ -272,7 +272,7 @@ def _several_types(seen: Seen) -> Verdict | None:
     return stands(answer.is_success, _outcome(answer))
 
 
-def _gpu_count(seen: Seen) -> Verdict | None:
+def _gpu_count(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("without_count")
     # An error tells something only beside the same search that was understood.
     if answer is None or seen.data("search") is None:
@@ -285,7 +285,7 @@ def _gpu_count(seen: Seen) -> Verdict | None:
     return stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
 
 
-def _clusters(seen: Seen) -> Verdict | None:
+def _clusters(seen: Exchanges) -> RuleResult | None:
     listed = _count_of_clusters(seen.offers("search", "without_count", "eight_gpus"))
     asked = _count_of_clusters(seen.offers("nodes"))
     if listed:
@@ -305,7 +305,7 @@ def _nodes(offer: Json) -> int:
     return nodes if isinstance(nodes, int) and nodes > 1 else 1
 
 
-def _total_price(seen: Seen) -> Verdict | None:
+def _total_price(seen: Exchanges) -> RuleResult | None:
     offers = seen.offers()
     if not offers:
         return None
@@ -314,7 +314,7 @@ def _total_price(seen: Seen) -> Verdict | None:
     return stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
 
 
-def _offer_life(seen: Seen) -> Verdict | None:
+def _offer_life(seen: Exchanges) -> RuleResult | None:
     lives = set()
     for offer in seen.offers():
         begin, end = seconds_of(offer.get("created_at")), seconds_of(offer.get("expires_at"))
@@ -327,7 +327,7 @@ def _offer_life(seen: Seen) -> Verdict | None:
     return stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
 
 
-def _no_match(seen: Seen) -> Verdict | None:
+def _no_match(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("no_match")
     if answer is None or (answer.is_success and seen.offers("no_match")):
         return None
@@ -335,12 +335,12 @@ def _no_match(seen: Seen) -> Verdict | None:
     return stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
 
 
-def _invalid(seen: Seen) -> Verdict | None:
+def _invalid(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("invalid")
     return None if answer is None else stands(answer.status == 422, _outcome(answer))
 
 
-def _fresh_price(seen: Seen) -> Verdict | None:
+def _fresh_price(seen: Exchanges) -> RuleResult | None:
     for details in seen.objects("offer"):
         listed = [each for each in seen.offers() if each.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
@@ -356,7 +356,7 @@ def _usd(price: float | None) -> str:
 # Purchases
 
 
-def _vocabulary(seen: Seen) -> Verdict | None:
+def _vocabulary(seen: Exchanges) -> RuleResult | None:
     words = {word for word in _procurement_words(seen) if word in _VOCABULARIES}
     kinds = {_VOCABULARIES[word] for word in words}
     if not kinds:
@@ -365,7 +365,7 @@ def _vocabulary(seen: Seen) -> Verdict | None:
     return stands(kinds == {"A"}, _named(sorted(words)), **switch)
 
 
-def _odd_words(seen: Seen) -> Verdict | None:
+def _odd_words(seen: Exchanges) -> RuleResult | None:
     words = _procurement_words(seen)
     if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
         return stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
@@ -374,11 +374,11 @@ def _odd_words(seen: Seen) -> Verdict | None:
     return stands(True, _named(words)) if words else None
 
 
-def _procurement_words(seen: Seen) -> list[str]:
+def _procurement_words(seen: Exchanges) -> list[str]:
     return [word for each in seen.statuses if (word := _states.word(each.get("procurement_status")))]
 
 
-def _status_resources(seen: Seen) -> Verdict | None:
+def _status_resources(seen: Exchanges) -> RuleResult | None:
     for status in (*seen.bought, *seen.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
@@ -393,7 +393,7 @@ def _status_resources(seen: Seen) -> Verdict | None:
     return None
 
 
-def _progress(seen: Seen) -> Verdict | None:
+def _progress(seen: Exchanges) -> RuleResult | None:
     for status in (*seen.under_way, *seen.bought):
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
@@ -402,7 +402,7 @@ def _progress(seen: Seen) -> Verdict | None:
     return None
 
 
-def _address(seen: Seen) -> Verdict | None:
+def _address(seen: Exchanges) -> RuleResult | None:
     places = _places_of_ports(seen)
     if places is None:
         return None
@@ -415,7 +415,7 @@ def _address(seen: Seen) -> Verdict | None:
     return stands(False, "in neither")
 
 
-def _places_of_ports(seen: Seen) -> tuple[bool, bool] | None:
+def _places_of_ports(seen: Exchanges) -> tuple[bool, bool] | None:
     """Whether a running machine has a command of ssh in the status, and a port beside it; None if none was seen."""
     instances = [each for status in seen.statuses for each in items_in(status.get("instances")) if _is_reachable(each)]
     machines = [access for access in filter(None, map(_access, seen.machines)) if access.get("external_ip")]
@@ -434,7 +434,7 @@ def _access(resource: Json) -> Json:
     return access if isinstance(access, dict) else {}
 
 
-def _ssh_command(seen: Seen) -> Verdict | None:
+def _ssh_command(seen: Exchanges) -> RuleResult | None:
     instances = [each for status in seen.statuses for each in items_in(status.get("instances"))]
     # Where the instances have none, the resource's own may lack the port.
     given = instances or [_access(each) for each in seen.machines]
@@ -454,7 +454,7 @@ def _ssh_command(seen: Seen) -> Verdict | None:
 # Machines
 
 
-def _list_bare(seen: Seen) -> Verdict | None:
+def _list_bare(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("resources")
     if answer is None or not answer.is_success:
         return None
@@ -467,7 +467,7 @@ def _list_bare(seen: Seen) -> Verdict | None:
     return stands(False, f"an object with {_named(data)}", list_envelope=name)
 
 
-def _list_complete(seen: Seen) -> Verdict | None:
+def _list_complete(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("resources")
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
         return None
@@ -480,11 +480,11 @@ def _list_complete(seen: Seen) -> Verdict | None:
         evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
         return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
     if "next" in answer.data or "total_count" in answer.data:
-        return Verdict(NOT_SEEN, f"{size} on one page, which may be one of several", {})
+        return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several", {})
     return stands(True, f"{size} at once", page_size=None)
 
 
-def _list_filter(seen: Seen) -> Verdict | None:
+def _list_filter(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("resources_of_offer")
     # Without any machine nothing can be left out.
     if answer is None or not answer.is_success or not seen.resources:
@@ -493,7 +493,7 @@ def _list_filter(seen: Seen) -> Verdict | None:
     return stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
 
 
-def _names(seen: Seen) -> Verdict | None:
+def _names(seen: Exchanges) -> RuleResult | None:
     lists = [items_in(each.data, *RESOURCE_ENVELOPES) for each in seen.all("life_list") if each.is_success]
     listed = [each for found in (*lists, seen.resources) for each in found]
     known = {each["resource_id"]: each.get("name") for each in listed if id_of(each.get("resource_id"))}
@@ -505,7 +505,7 @@ def _names(seen: Seen) -> Verdict | None:
     return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
 
 
-def _history(seen: Seen) -> Verdict | None:
+def _history(seen: Exchanges) -> RuleResult | None:
     if not seen.machines:
         return None
     entries = [entry for each in seen.machines for entry in items_in(each.get("offer_history"))]
@@ -517,7 +517,7 @@ def _history(seen: Seen) -> Verdict | None:
     return stands(True, f"role: {_named(roles)}", offer_history="primary")
 
 
-def _spec_known(seen: Seen) -> Verdict | None:
+def _spec_known(seen: Exchanges) -> RuleResult | None:
     specs = [each["spec"] for each in seen.machines if isinstance(each.get("spec"), dict)]
     if not specs:
         return None
@@ -525,7 +525,7 @@ def _spec_known(seen: Seen) -> Verdict | None:
     return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
 
 
-def _sync(seen: Seen) -> Verdict | None:
+def _sync(seen: Exchanges) -> RuleResult | None:
     fresh, plain = (seconds_of(each.get("last_synced_at")) for each in _two_looks(seen))
     if fresh is None or plain is None:
         return None
@@ -536,7 +536,7 @@ def _sync(seen: Seen) -> Verdict | None:
     return stands(False, "force_refresh shows something newer than the look after it")
 
 
-def _two_looks(seen: Seen) -> tuple[Json, Json]:
+def _two_looks(seen: Exchanges) -> tuple[Json, Json]:
     """A machine as it was seen by force_refresh, and in the look after that; empty where there are no such looks."""
     if seen.objects("fresh_resource") and seen.objects("resource"):
         return seen.objects("fresh_resource")[0], seen.objects("resource")[0]
@@ -545,7 +545,7 @@ def _two_looks(seen: Seen) -> tuple[Json, Json]:
     return (pairs[0][0].fields, pairs[0][1].fields) if pairs else ({}, {})
 
 
-def _resource_words(seen: Seen) -> Verdict | None:
+def _resource_words(seen: Exchanges) -> RuleResult | None:
     words = [word for each in [*seen.resources, *seen.machines] if (word := _states.word(each.get("status")))]
     if not words:
         return None
@@ -553,7 +553,7 @@ def _resource_words(seen: Seen) -> Verdict | None:
     return stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
 
 
-def _deleted_listed(seen: Seen) -> Verdict | None:
+def _deleted_listed(seen: Exchanges) -> RuleResult | None:
     listed = [each for each in seen.resources if _states.is_gone(_states.word(each.get("status")))]
     if listed:
         return stands(False, f"{len(listed)} of them listed", deleted_listed=True)
@@ -563,7 +563,7 @@ def _deleted_listed(seen: Seen) -> Verdict | None:
     return stands(True, "one that ended is not listed", deleted_listed=False)
 
 
-def _deleted_readable(seen: Seen) -> Verdict | None:
+def _deleted_readable(seen: Exchanges) -> RuleResult | None:
     answer = seen.last("ended")
     if answer is None:
         return None
@@ -595,7 +595,7 @@ def _outcome(answer: Exchange) -> str:
     return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
 
 
-def _fields(seen: Seen) -> Verdict | None:
+def _fields(seen: Exchanges) -> RuleResult | None:
     wrong, count = [], 0
     for name, each in _described(seen):
         count += 1
@@ -608,7 +608,7 @@ def _fields(seen: Seen) -> Verdict | None:
     return stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
 
 
-def _more_fields(seen: Seen) -> Verdict | None:
+def _more_fields(seen: Exchanges) -> RuleResult | None:
     described = list(_described(seen))
     more = [(key, each[key]) for name, each in described for key in each if key not in (*_FORMS[name], *_FURTHER[name])]
     if not described:
@@ -618,7 +618,7 @@ def _more_fields(seen: Seen) -> Verdict | None:
     return stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
 
 
-def _described(seen: Seen) -> t.Iterator[tuple[str, Json]]:
+def _described(seen: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in _FORMS:
         objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)

@@ -78,7 +78,7 @@ class Exchange:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Exchanges:
     """All exchanges; the names that a registry has asked for, by the id of the machine; a machine that ended; and how
     many seconds it was waited for until a machine that was bought let in, None if it never did or none was bought.
     """
@@ -155,7 +155,7 @@ class Finding:
         return {"assumption": self.id, "verdict": loud, "evidence": self.evidence}
 
 
-class Verdict(t.NamedTuple):
+class RuleResult(t.NamedTuple):
     """What a rule says."""
 
     verdict: str
@@ -163,7 +163,7 @@ class Verdict(t.NamedTuple):
     switches: Json
 
 
-Rule = t.Callable[[Seen], "Verdict | None"]
+Rule = t.Callable[[Exchanges], "RuleResult | None"]
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ class Assumption:
     needs: str = "the API's answer"
 
 
-def stands(as_believed: bool, evidence: str, **switches: t.Any) -> Verdict:
+def stands(as_believed: bool, evidence: str, **switches: t.Any) -> RuleResult:
     """The verdict of a rule that has seen something."""
-    return Verdict(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
+    return RuleResult(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
 
 
 def phase_of(status: Json) -> str:

@@ -14,7 +14,7 @@ from .. import _states
 from .._api.client import RESOURCE_ENVELOPES, Json, id_of
 from .._api.market import price_per_hour
 from .._moments import seconds_of
-from .exchanges import Assumption, Exchange, Seen, Verdict, items_in, phase_of, stands
+from .exchanges import Assumption, Exchange, Exchanges, RuleResult, items_in, phase_of, stands
 
 LONGEST_POST = 600  # seconds; the default of procure_timeout
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
@@ -26,18 +26,18 @@ _ANSWERS = ("procured", "provisioning_in_progress")
 _NEEDS = "a purchase (probe_buy)"
 
 
-def _purchase(seen: Seen) -> Exchange | None:
+def _purchase(seen: Exchanges) -> Exchange | None:
     """The last purchase that was answered, None if none was sent or answered."""
     return seen.last("purchase")
 
 
-def _made(seen: Seen) -> Exchange | None:
+def _made(seen: Exchanges) -> Exchange | None:
     """The purchase that was accepted, None if none was."""
     found = _purchase(seen)
     return found if found and found.fields and _states.word(found.fields.get("status")) != "failed" else None
 
 
-def _since(seen: Seen, name: str, moment: float) -> list[Exchange]:
+def _since(seen: Exchanges, name: str, moment: float) -> list[Exchange]:
     """The exchanges of this name that began at a moment or later and were answered."""
     return [each for each in seen.all(name) if each.at >= moment - _ROUNDED]
 
@@ -46,7 +46,7 @@ def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 1 else "less than a second"
 
 
-def _post_time(seen: Seen) -> Verdict | None:
+def _post_time(seen: Exchanges) -> RuleResult | None:
     sent = [each for each in seen.exchanges if each.name == "purchase"]
     if not sent:
         return None
@@ -59,7 +59,7 @@ def _post_time(seen: Seen) -> Verdict | None:
     return stands(last.seconds <= LONGEST_POST, evidence, procure_seconds=round(last.seconds))
 
 
-def _post_moment(seen: Seen) -> Verdict | None:
+def _post_moment(seen: Exchanges) -> RuleResult | None:
     made = _made(seen)
     moment = _procured_at(seen)
     if made is None or moment is None or made.seconds < _TELLING:
@@ -70,7 +70,7 @@ def _post_moment(seen: Seen) -> Verdict | None:
     return stands(is_early, evidence, purchase_at="start" if is_early else "end")
 
 
-def _procured_at(seen: Seen) -> float | None:
+def _procured_at(seen: Exchanges) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
     made = _made(seen)
     if made is None:
@@ -80,7 +80,7 @@ def _procured_at(seen: Seen) -> float | None:
     return moments[0] - (made.ahead or 0.0) if moments else None
 
 
-def _post_answer(seen: Seen) -> Verdict | None:
+def _post_answer(seen: Exchanges) -> RuleResult | None:
     found = _purchase(seen)
     word = _states.word(found.fields.get("status")) if found else None
     if word is None:
@@ -88,7 +88,7 @@ def _post_answer(seen: Seen) -> Verdict | None:
     return stands(word == _ANSWERS[0], word, **({"procure_answer": word} if word in _ANSWERS else {}))
 
 
-def _post_ids(seen: Seen) -> Verdict | None:
+def _post_ids(seen: Exchanges) -> RuleResult | None:
     made = _made(seen)
     if made is None:
         return None
@@ -97,13 +97,13 @@ def _post_ids(seen: Seen) -> Verdict | None:
     return stands(count > 0, evidence, procure_returns_ids=count > 0)
 
 
-def _looks(seen: Seen) -> tuple[Exchange | None, list[Exchange]]:
+def _looks(seen: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
     """The purchase, and what its status was after it."""
     made = _made(seen)
     return made, [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
 
 
-def _sold(seen: Seen) -> Verdict | None:
+def _sold(seen: Exchanges) -> RuleResult | None:
     made, looks = _looks(seen)
     if made is None or not looks:
         return None
@@ -112,7 +112,7 @@ def _sold(seen: Seen) -> Verdict | None:
     return stands(True, f"bought by each of {len(looks)} statuses")
 
 
-def _boot_time(seen: Seen) -> Verdict | None:
+def _boot_time(seen: Exchanges) -> RuleResult | None:
     made, looks = _looks(seen)
     if made is None or not looks:
         return None
@@ -129,7 +129,7 @@ def _boot_time(seen: Seen) -> Verdict | None:
     return stands(seconds <= LONGEST_BOOT, evidence, provision_seconds=switch)
 
 
-def _lets_in(seen: Seen) -> Verdict | None:
+def _lets_in(seen: Exchanges) -> RuleResult | None:
     ready = [each for each in seen.all("life_status") if phase_of(each.fields) == _states.READY]
     # The first look at the machine comes once it has let in.
     looks = _since(seen, "life_resource", ready[0].end) if ready else []
@@ -142,7 +142,7 @@ def _lets_in(seen: Seen) -> Verdict | None:
     return stands(seconds <= LONGEST_DELAY, evidence, ssh_delay_seconds=round(seconds))
 
 
-def _listed(seen: Seen) -> Verdict | None:
+def _listed(seen: Exchanges) -> RuleResult | None:
     made = _made(seen)
     looks = [each for each in _since(seen, "life_list", made.end) if each.is_success] if made else []
     ids = bought_ids(seen)
@@ -154,7 +154,7 @@ def _listed(seen: Seen) -> Verdict | None:
     return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
 
 
-def _running_price(seen: Seen) -> Verdict | None:
+def _running_price(seen: Exchanges) -> RuleResult | None:
     prices = [price_per_hour(each) for each in seen.life("life_offer")]
     if not prices or prices[-1] is None:
         return None
@@ -168,7 +168,7 @@ def _running_price(seen: Seen) -> Verdict | None:
     return stands(is_same, f"USD {numbers[0]:g} of the machine, USD {prices[-1]:g} of its offer")
 
 
-def _end_answer(seen: Seen) -> Verdict | None:
+def _end_answer(seen: Exchanges) -> RuleResult | None:
     deletion = seen.last("deletion")
     if deletion is None:
         return None
@@ -179,7 +179,7 @@ def _end_answer(seen: Seen) -> Verdict | None:
     return stands(_states.is_ending(word), f"{deletion.status}, {word}")
 
 
-def _end_time(seen: Seen) -> Verdict | None:
+def _end_time(seen: Exchanges) -> RuleResult | None:
     deletion = seen.last("deletion")
     if deletion is None or not deletion.is_success:
         return None
@@ -195,7 +195,7 @@ def _end_time(seen: Seen) -> Verdict | None:
     return stands(seconds <= LONGEST_END, evidence, delete_seconds=0 if is_first else round(seconds))
 
 
-def bought_ids(seen: Seen) -> set[str]:
+def bought_ids(seen: Exchanges) -> set[str]:
     """The ids of the machines whose life was followed."""
     answers: list[Json] = [each.fields for each in seen.all("purchase")]
     named = [key for each in answers for key in _texts(each.get("resource_ids"))]

@@ -16,7 +16,7 @@ Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 
 
 @dataclass(frozen=True)
-class Wish:
+class OfferRequest:
     """A host that needs an offer of these, cheapest first, for at most ``max_price_per_hour``."""
 
     host: str
@@ -24,7 +24,7 @@ class Wish:
     max_price_per_hour: float = UNLIMITED
 
 
-def allocate(wishes: t.Sequence[Wish], taken: t.Collection[str] = ()) -> dict[str, Offer]:
+def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
     """For each host that can have one its offer: the cheapest that is within its limit and nobody else's.
 
     Hosts come in their order, so that a play of the same hosts is allocated the same. ``taken``: ids of offers that

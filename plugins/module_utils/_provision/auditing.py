@@ -14,9 +14,9 @@ from .._text import grouped
 from . import messages, ownership
 from .ending import told_by_name
 from .entry import Entry
-from .missing import Look
+from .missing import MissingLook
 from .missing import rows as missing_rows
-from .ownership import Claim, Machine, Owners, Proof
+from .ownership import Claim, Machine, Owners, OwnershipProof
 from .spending import HOUR, cost, dollars
 
 Row = dict[str, t.Any]
@@ -75,7 +75,7 @@ class Audit:
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
 
-    def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> None:
+    def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
         self.missing = sorted(missing_rows(entries, look, now), key=lambda row: str(row["host"]))
         unseen = {each for row in self.missing for each in row["resource_ids"]}
@@ -179,7 +179,11 @@ def _is_under_deletion(machine: Machine) -> bool:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    named = [each for each in owned if each[1].proof in (Proof.NAME, Proof.NUMBERED) and not each[1].is_contested]
+    named = [
+        each
+        for each in owned
+        if each[1].proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not each[1].is_contested
+    ]
     of_offer, found = grouped((machine["offer_id"], machine) for machine in machines), {}
     for own in grouped((each[1].hosts[0], each) for each in named).values():
         offers = {machine["offer_id"] for machine, _owner in own}

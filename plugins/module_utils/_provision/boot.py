@@ -63,7 +63,7 @@ _WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to h
 
 
 @dataclass(frozen=True)
-class Limits:
+class BootTimeouts:
     """How long what may take, in seconds."""
 
     connect: float  # until SSH answers, at first and after each restart
@@ -86,7 +86,7 @@ class Report:
 class Wait:
     """How far a machine is."""
 
-    limits: Limits
+    limits: BootTimeouts
     since: float = 0.0  # when SSH began to be waited for, the last time
     reachable: bool = False
     connected: float | None = None  # when SSH answered first
@@ -96,7 +96,7 @@ class Wait:
 
 
 @dataclass(frozen=True)
-class Step:
+class BootStep:
     """What follows a look."""
 
     msg: str  # the state of things, or how the wait has ended
@@ -173,7 +173,7 @@ def connected(wait: Wait, now: float) -> Wait:
     return replace(wait, reachable=True, connected=now if wait.connected is None else wait.connected, denied=None)
 
 
-def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
+def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
     """SSH does not answer, or not any more."""
     limits, reason = wait.limits, _reason(error)
     other_key, denied = bool(_HOST_KEY.search(error)), bool(_DENIED.search(error))
@@ -206,7 +206,7 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
         msg = f"SSH does not answer {f'within {lasting(limits.connect)}' if over else 'yet'}: {reason}."
         if wait.lost:
             msg = f"The machine was lost while cloud-init ran. {msg}"
-    return wait, Step(
+    return wait, BootStep(
         msg,
         pause=None if over else DENIED_PAUSE if denied else PAUSE,
         failed=over,
@@ -216,18 +216,18 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, Step]:
     )
 
 
-def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, Step]:
+def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep]:
     """SSH answers, and cloud-init has said this."""
     unclear = None if report.status != UNCLEAR else now if wait.unclear is None else wait.unclear
     wait = replace(wait, unclear=unclear)
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."
-        return wait, Step(msg, warning=msg)
+        return wait, BootStep(msg, warning=msg)
     if report.status in _ENDS:
-        return wait, Step(_ENDS[report.status])
+        return wait, BootStep(_ENDS[report.status])
     if report.status == "error":
-        return wait, Step(f"cloud-init has failed: {errors}.", failed=True)
+        return wait, BootStep(f"cloud-init has failed: {errors}.", failed=True)
     passed = now - t.cast(float, wait.connected)
     over = passed >= wait.limits.boot
     if unclear is not None:
@@ -236,7 +236,7 @@ def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, Step]:
     else:
         msg = _still(report, wait.limits.boot if over else None)
     pause = min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(wait.limits.boot - passed, 0.1))
-    return wait, Step(msg, pause=None if over else pause, failed=over)
+    return wait, BootStep(msg, pause=None if over else pause, failed=over)
 
 
 def _still(report: Report, limit: float | None) -> str:

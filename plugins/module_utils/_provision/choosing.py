@@ -34,7 +34,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Offers:
     """What the market has for a choice. ``wider``: what it has without one of its limits, where it has nothing."""
 
     offers: t.Sequence[Offer] = ()
@@ -67,7 +67,7 @@ def at(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[
     return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
 
 
-def choose(choices: t.Sequence[Choice], seen: t.Sequence[Seen], order: str = LISTED) -> Chosen:
+def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str = LISTED) -> Chosen:
     """The offers that may be bought, best first: as the choices are listed, or by the price of a GPU.
 
     An offer that several searches find belongs to the first of them that lets it be bought.
@@ -102,7 +102,7 @@ def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     return [], f"The API answers the search with {len(named_offers)} offers of another kind ({odd})."
 
 
-def why_not(choice: Choice, seen: Seen, max_price_per_hour: float) -> str:
+def why_not(choice: Choice, seen: Offers, max_price_per_hour: float) -> str:
     """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if seen.offers:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from . import ownership
-from .purchase import Do, Past, Seen, Step, Why, is_put_off
+from .purchase import Do, OfferLook, Past, Step, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
@@ -31,7 +31,7 @@ OVER = (VOID, ENDED)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimChange:
     """What a claim becomes once machines are noted under it.
 
     state: its state from then on; None if the machines belong to the rival instead.
@@ -67,7 +67,7 @@ def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
     return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
-def settled(step: Step, seen: Seen) -> str:
+def settled(step: Step, seen: OfferLook) -> str:
     """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
 
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
@@ -98,7 +98,7 @@ def came_late(machine: ownership.Machine | None, offer_id: str, name: str, refus
     return ownership.is_named(machine, name, numbered=True) and ownership.offer_of(machine) in ("", offer_id)
 
 
-def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> Verdict:
+def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> ClaimChange:
     """What follows from a proved purchase: never that it is refused, for what is billed must be on record.
 
     ``state`` is that of the claim; None if there is no such claim (any more), as after a failover. ``adds``: machines
@@ -106,11 +106,11 @@ def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | Non
     of another claim of the same offer, if one is not void: what only says that it is buying has no proof, and yields.
     """
     if rival not in (None, BUYING):
-        return Verdict(None)
+        return ClaimChange(None)
     frees = rival == BUYING
     if state in (LIVE, ENDING, STRAY):
-        return Verdict(state, frees)
+        return ClaimChange(state, frees)
     if state == ENDED:
-        return Verdict(STRAY if adds else ENDED, frees)
+        return ClaimChange(STRAY if adds else ENDED, frees)
     # A claim that is buying holds the name itself.
-    return Verdict(LIVE if state == BUYING or name_is_free else STRAY, frees)
+    return ClaimChange(LIVE if state == BUYING or name_is_free else STRAY, frees)

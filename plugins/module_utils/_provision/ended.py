@@ -16,7 +16,7 @@ from .._moments import seconds_of
 from .._wording import duration
 from . import lease, messages, reaping
 from .clock import API, NOTED_BY, Clock
-from .ending import Action, Asked, End
+from .ending import Action, End, EndRequest
 from .entry import MADE, REFUSED, Entry
 from .machines import price_of
 from .ownership import Machine
@@ -29,12 +29,12 @@ Row = t.Mapping[str, t.Any]
 _IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "provision_journaled_at"
 
 
-def asked(raw: Row, entry: Entry, place: Place) -> Asked:
+def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
     """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name."""
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
     listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     name = entry.name or str(raw["name"])
-    return Asked(
+    return EndRequest(
         host=raw["host"],
         name=name,
         entry=entry,
@@ -52,7 +52,7 @@ def wait_of(raw: Row) -> tuple[float, str]:
         return 0.0, f"decommission_wait_timeout {error}."
 
 
-def aged(one: Asked, clock: Clock) -> Asked:
+def aged(one: EndRequest, clock: Clock) -> EndRequest:
     """The same with the seconds since its purchase was noted."""
     noted_at = seconds_of(one.entry.journaled_at)
     age = None if noted_at is None else clock.now(one.entry.clock) - noted_at
@@ -136,7 +136,7 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
 
 
 @dataclass(frozen=True)
-class Left:
+class NotEnded:
     """The ids of what has not ended for certain, sentences about it, and the class of the first error."""
 
     ids: tuple[str, ...]
@@ -144,17 +144,17 @@ class Left:
     error_class: str = "unavailable"
 
 
-def left_of(plan: Row, answers: t.Sequence[Row]) -> Left:
+def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
     """What is left of a host's machines. ``answers``: those of `delete_resource`."""
     stopped_ids = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
     said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped_ids]
     classes = [each["error_class"] for each in answers if each.get("error_class")]
     said += [messages.MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
     ids = [each for each in plan["ids"] if each not in stopped_ids]
-    return Left(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
+    return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
 
 
-def late_of(plan: Row, listed: t.Iterable[Machine]) -> Left:
+def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
     """The machines of an offer under way that came while the others ended."""
     late = [
         machine
@@ -164,7 +164,7 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> Left:
         and not _states.is_gone(machine["status"])
     ]
     said = (f"Meanwhile there came {messages.described(late)}.",) if late else ()
-    return Left(tuple(machine["resource_id"] for machine in late), said)
+    return NotEnded(tuple(machine["resource_id"] for machine in late), said)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .. import _states
 from . import messages, ownership
 from .entry import Entry
-from .ownership import Claim, Machine, Owned, Proof, machines_in, unowned
+from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
 from .standing import Account, Status, look_at
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
@@ -36,7 +36,7 @@ class Action(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class EndRequest:
     """A host whose machines shall end. ``age``: seconds since its purchase was noted, None if that is not known.
 
     ``by_name``: it has no registry. ``resource_id``: its machine by id, of a person or of the inventory plugin.
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ApiView:
     """What the API says. ``unknown`` and ``unread``: ids that no list has, and its sentence for a 404 or an error.
 
     What was looked up by its id and found is among the machines of the account.
@@ -106,7 +106,7 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
     return (wanted - listed.keys()) | {each for each in own if each and _states.is_gone(listed[each]["status"])}
 
 
-def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
+def end(asked: EndRequest, seen: ApiView, forget: t.Collection[str] = ()) -> End:
     """What ends for the host. ``forget``: ids that a person says are gone."""
     account, entry, host = seen.account, asked.entry, asked.host
     if account.machines is None:
@@ -129,7 +129,7 @@ def end(asked: Asked, seen: Seen, forget: t.Collection[str] = ()) -> End:
     return _stop(messages.unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
 
 
-def _misnamed(asked: Asked, seen: Seen) -> str:
+def _misnamed(asked: EndRequest, seen: ApiView) -> str:
     """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
     resource_id, entry = asked.resource_id, asked.entry
     if entry.is_empty:
@@ -143,12 +143,12 @@ def _stop(reason: str) -> End:
     return End(Action.STOP, reason=reason)
 
 
-def _namesakes(asked: Asked, account: Account) -> list[Machine]:
+def _namesakes(asked: EndRequest, account: Account) -> list[Machine]:
     """Machines that have the host's name, may be billed, and that nobody claims."""
     return unowned(account.named(asked.name))
 
 
-def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection[str]) -> End:
+def _by_ids(asked: EndRequest, ids: t.Sequence[str], seen: ApiView, forget: t.Collection[str]) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
     named = seen.account.machines_with(ids)
     lost = _unlisted(ids, seen.account)
@@ -160,9 +160,9 @@ def _by_ids(asked: Asked, ids: t.Sequence[str], seen: Seen, forget: t.Collection
 
 
 def _objections(
-    asked: Asked,
+    asked: EndRequest,
     ids: t.Sequence[str],
-    seen: Seen,
+    seen: ApiView,
     forget: t.Collection[str],
     named: t.Sequence[Owned],
     lost: t.Sequence[str],
@@ -183,7 +183,7 @@ def _objections(
 
 
 def _oddities(
-    asked: Asked,
+    asked: EndRequest,
     machines: t.Iterable[Machine],
     account: Account,
     lost: t.Collection[str],
@@ -198,7 +198,7 @@ def _oddities(
         yield from ((each, messages.NAMESAKE) for each in _namesakes(asked, account) if each not in further)
 
 
-def _further(asked: Asked, ids: t.Collection[str], account: Account) -> list[Machine]:
+def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
     """Machines that say that they were bought by the registered purchase, beside those that the registry names.
 
     They are held, too, and end with them. Storage stays: it may hold the data that is to survive.
@@ -220,13 +220,13 @@ def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
     return [each for each in ids if not account.machines_with([each])]
 
 
-def _unread(asked: Asked, seen: Seen, ids: t.Iterable[str]) -> str:
+def _unread(asked: EndRequest, seen: ApiView, ids: t.Iterable[str]) -> str:
     """That some of these ids cannot be looked up; empty if all can."""
     unread = [seen.unread[each] for each in ids if each in seen.unread]
     return messages.cannot_be_read(asked.host, " ".join(unread)) if unread else ""
 
 
-def _lost(asked: Asked, seen: Seen, ids: t.Iterable[str], forget: t.Container[str]) -> str:
+def _lost(asked: EndRequest, seen: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
     """That the API does not know these ids; empty if a person says of all of them that they are gone."""
     missing = [each for each in ids if each not in forget]
     said = " ".join(seen.unknown.get(each, "") for each in missing)
@@ -241,14 +241,14 @@ def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pendi
     return End(Action.END if left else Action.FORGET, left, gone, tuple(forgotten), pending=pending)
 
 
-def _contested(asked: Asked, owned: t.Iterable[Owned]) -> str:
+def _contested(asked: EndRequest, owned: t.Iterable[Owned]) -> str:
     """That several hosts claim some of these; empty if none is contested."""
     contested = [each for each in owned if each[1].is_contested]
     hosts = {host for _machine, owner in contested for host in owner.hosts}
     return messages.contested(asked.host, hosts, machines_in(contested), ()) if contested else ""
 
 
-def _pending(entry: Entry, seen: Seen) -> bool:
+def _pending(entry: Entry, seen: ApiView) -> bool:
     return seen.statuses.get(entry.offer_id, {}).get("phase") == _states.GOING_ON
 
 
@@ -256,7 +256,7 @@ def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
     return [each for each in owned if not _states.is_gone(each[0]["status"])]
 
 
-def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
+def _journal(asked: EndRequest, seen: ApiView, forget: t.Collection[str]) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
     entry, account = asked.entry, seen.account
     status = seen.statuses.get(entry.offer_id, {})
@@ -274,7 +274,9 @@ def _journal(asked: Asked, seen: Seen, forget: t.Collection[str]) -> End:
     return _stop(reason) if reason else _forget(asked, seen, tuple(unlisted), sold=bool(shown or unlisted))
 
 
-def _bought(asked: Asked, status: Status, account: Account, billed: t.Sequence[Owned]) -> tuple[list[Machine], str]:
+def _bought(
+    asked: EndRequest, status: Status, account: Account, billed: t.Sequence[Owned]
+) -> tuple[list[Machine], str]:
     """The machines of these that the host's purchase has bought, and why nothing may end; empty if they may.
 
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
@@ -284,21 +286,23 @@ def _bought(asked: Asked, status: Status, account: Account, billed: t.Sequence[O
     return mine, _contested(asked, billed) or (messages.differs(asked.host, entry.offer_id, (), odd) if odd else "")
 
 
-def _proved(asked: Asked, status: Status, account: Account, billed: t.Iterable[Owned]) -> tuple[list[Machine], Odd]:
+def _proved(
+    asked: EndRequest, status: Status, account: Account, billed: t.Iterable[Owned]
+) -> tuple[list[Machine], Odd]:
     holdings, contradictions = look_at(asked.host, asked.entry, status, account).conclude()
     odd = [(each.observation.resource or {}, each.why) for each in contradictions]
     # Of one without an id nobody can say more than that it was bought with this offer.
     return [each for each in machines_in(billed) if (each["resource_id"] or "") in (*holdings.ids, "")], odd
 
 
-def _named(asked: Asked, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
+def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
     strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
     odd = [(each, messages.STRANGER.format(name=each["name"] or "nothing")) for each in strangers]
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
 def _not_over(
-    asked: Asked, seen: Seen, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
+    asked: EndRequest, seen: ApiView, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
 ) -> str:
     """Why an offer of which no machine is billed is not certainly over; empty if it is.
 
@@ -313,7 +317,7 @@ def _not_over(
     return _unread(asked, seen, unlisted) or _lost(asked, seen, unlisted, forget)
 
 
-def _unknown_offer(asked: Asked, seen: Seen, status: Status, forget: t.Collection[str]) -> End:
+def _unknown_offer(asked: EndRequest, seen: ApiView, status: Status, forget: t.Collection[str]) -> End:
     """The status of the journal's offer cannot be read."""
     offer_id, said = asked.entry.offer_id, str(status.get("msg") or "The API does not say what became of it.")
     if status.get("error_class") != "not_found":
@@ -323,7 +327,7 @@ def _unknown_offer(asked: Asked, seen: Seen, status: Status, forget: t.Collectio
     return _forget(asked, seen, (offer_id,))
 
 
-def _forget(asked: Asked, seen: Seen, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
+def _forget(asked: EndRequest, seen: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, seen.account):
         odd = [(machine, messages.NAMESAKE) for machine in namesakes]
@@ -334,7 +338,7 @@ def _forget(asked: Asked, seen: Seen, forgotten: tuple[str, ...] = (), *, sold: 
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
 
 
-def _by_name(asked: Asked, account: Account) -> End:
+def _by_name(asked: EndRequest, account: Account) -> End:
     """Without a registry the name is the identity."""
     own = _billed(each for each in account.owned if asked.host in each[1].hosts)
     # What is ending needs nobody, if there is something else.
@@ -353,7 +357,7 @@ def told_by_name(own: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple
 
     Machines that the API numbers after a name belong to an offer of several, so one alone may be another host's.
     """
-    exact = [machine for machine, owner in own if owner.proof is not Proof.NUMBERED]
+    exact = [machine for machine, owner in own if owner.proof is not OwnershipProof.NUMBERED]
     offers = {machine["offer_id"] for machine in exact or machines_in(own)}
     mine = [machine for machine, owner in own if machine in exact or machine["offer_id"] in offers - {None}]
     if not mine:

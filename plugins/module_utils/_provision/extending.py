@@ -21,7 +21,7 @@ from .sums import UNLIMITED
 
 
 @dataclass(frozen=True)
-class Wish:
+class TimeRequest:
     """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
 
     ``longest``: its whole lease; ``max_bill``: USD for its whole life.
@@ -47,7 +47,7 @@ class Extension:
     refusal: str = ""
 
 
-def read_wish(by: t.Any, until: t.Any) -> Wish:
+def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     """How much more, or until when. Raises ValueError with a sentence for a person."""
     texts = {"extend_by": str(by or "").strip(), "extend_until": str(until or "").strip()}
     given = {name: text for name, text in texts.items() if text}
@@ -60,8 +60,8 @@ def read_wish(by: t.Any, until: t.Any) -> Wish:
         found = lease.read_lease(text)
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
-    wish = Wish(by=found.seconds) if name == "extend_by" else Wish(until=found.moment)
-    if wish == Wish():
+    wish = TimeRequest(by=found.seconds) if name == "extend_by" else TimeRequest(until=found.moment)
+    if wish == TimeRequest():
         raise ValueError(f"{name} must be {_FORMS[name]}, not '{text}'")
     return wish
 
@@ -69,7 +69,7 @@ def read_wish(by: t.Any, until: t.Any) -> Wish:
 _FORMS = {"extend_by": "a duration such as 4h", "extend_until": "a time with its zone such as 2026-12-01T06:00Z"}
 
 
-def limited(wish: Wish, lease_max: t.Any, max_bill: t.Any) -> Wish:
+def limited(wish: TimeRequest, lease_max: t.Any, max_bill: t.Any) -> TimeRequest:
     """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError."""
     wrong: list[str] = []
     bill = read_bill(max_bill, wrong)
@@ -84,7 +84,7 @@ def check_limits(trouble: t.Mapping[str, str]) -> None:
         raise ValueError(" ".join(wrong))
 
 
-def extend(host: str, entry: Entry, wish: Wish, clock: Clock) -> Extension:
+def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one."""
     now, before = clock.now(entry.clock), life(entry, None, clock)
     if refusal := _fixed(host, entry, before, wish, now):
@@ -97,7 +97,7 @@ def extend(host: str, entry: Entry, wish: Wish, clock: Clock) -> Extension:
     return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
 
 
-def _fixed(host: str, entry: Entry, before: Life, wish: Wish, now: float) -> str:
+def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
     """Why the end of the host's machine cannot be moved at all."""
     if entry.is_empty or entry.is_refused:
         return messages.owns_no_lease(host)
@@ -124,7 +124,7 @@ def _not_later(host: str, before: float | None, end: float, now: float) -> str:
     return ""
 
 
-def _above(host: str, wish: Wish, begin: float | None, end: float, at_most: float | None) -> str:
+def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> str:
     """Why the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):

@@ -32,7 +32,7 @@ class Proof(enum.Enum):
     PERSON = "a person"
 
 
-class Verdict(enum.Enum):
+class HoldingState(enum.Enum):
     """What follows for one resource."""
 
     HELD = "held"
@@ -106,52 +106,56 @@ def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
 def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
     """The holdings with what was observed, and what contradicts them, which changes nothing."""
     verdicts = [(each, *judge(holdings, each)) for each in observations]
-    of = {verdict: [each for each, its, _why in verdicts if its is verdict] for verdict in Verdict}
+    of = {verdict: [each for each, its, _why in verdicts if its is verdict] for verdict in HoldingState}
     learnt = replace(
         holdings,
         proofs={
             **holdings.proofs,
-            **{each.resource_id: each.proof for each in of[Verdict.HELD] if each.resource_id not in holdings.proofs},
+            **{
+                each.resource_id: each.proof
+                for each in of[HoldingState.HELD]
+                if each.resource_id not in holdings.proofs
+            },
         },
-        pending=_ids(holdings.pending, of[Verdict.PENDING]),
-        affected=_ids(holdings.affected, of[Verdict.AFFECTED]),
+        pending=_ids(holdings.pending, of[HoldingState.PENDING]),
+        affected=_ids(holdings.affected, of[HoldingState.AFFECTED]),
     )
-    return learnt, tuple(Contradiction(each, why) for each, its, why in verdicts if its is Verdict.CONTRADICTION)
+    return learnt, tuple(Contradiction(each, why) for each, its, why in verdicts if its is HoldingState.CONTRADICTION)
 
 
 def _ids(before: t.Iterable[str], more: t.Iterable[Observation]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*before, *(each.resource_id for each in more))))
 
 
-def judge(holdings: Holdings, observation: Observation) -> tuple[Verdict, str]:
+def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, str]:
     """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table."""
     resource, proof = observation.resource, observation.proof
     other = (resource or {}).get("offer_id")
     if proof is Proof.PERSON:
-        return Verdict.HELD, ""
+        return HoldingState.HELD, ""
     if other and other != holdings.offer_id:
         return _of_another_offer(observation, other)
     if observation.holder:
-        return Verdict.CONTRADICTION, f"host {observation.holder} holds it"
+        return HoldingState.CONTRADICTION, f"host {observation.holder} holds it"
     if proof is Proof.ANSWER:
-        return Verdict.HELD, ""
+        return HoldingState.HELD, ""
     if other:
-        return Verdict.HELD, ""
+        return HoldingState.HELD, ""
     if resource is None:
-        return Verdict.PENDING, ""
+        return HoldingState.PENDING, ""
     if observation.listed_before or existed_before(resource, holdings.sent_at):
-        doubt = Verdict.IGNORED if proof is Proof.NAME else Verdict.CONTRADICTION
+        doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
         return doubt, "it was there before the purchase was sent"
-    return Verdict.HELD, ""
+    return HoldingState.HELD, ""
 
 
-def _of_another_offer(observation: Observation, other: str) -> tuple[Verdict, str]:
+def _of_another_offer(observation: Observation, other: str) -> tuple[HoldingState, str]:
     """The verdict for a resource that was certainly bought with another offer."""
     if observation.proof is Proof.NAME:
-        return Verdict.IGNORED, ""
+        return HoldingState.IGNORED, ""
     if _states.is_storage((observation.resource or {}).get("resource_type")):
-        return Verdict.AFFECTED, ""
-    return Verdict.CONTRADICTION, f"it says that it was bought with offer {other}"
+        return HoldingState.AFFECTED, ""
+    return HoldingState.CONTRADICTION, f"it says that it was bought with offer {other}"
 
 
 def existed_before(resource: Machine, sent_at: float | None) -> bool:

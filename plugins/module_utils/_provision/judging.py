@@ -34,7 +34,7 @@ _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 
 
 @dataclass(frozen=True)
-class Case:
+class JudgedHost:
     """A host with its plan, the result of its purchase, and what is known of its offer since.
 
     ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.

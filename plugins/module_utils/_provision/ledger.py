@@ -44,7 +44,7 @@ NAMES = {
 }
 
 
-class Facts(t.NamedTuple):
+class LineFacts(t.NamedTuple):
     """What a line says of its purchase, as `Entry` has it."""
 
     offer_id: str = ""
@@ -68,7 +68,7 @@ class Line(t.NamedTuple):
 
     event: str
     host: str
-    entry: Facts | Entry
+    entry: LineFacts | Entry
     at: float | None = None
     begin: float | None = None
     why: str = ""
@@ -88,7 +88,7 @@ class Line(t.NamedTuple):
 
 
 Purchase = tuple[str, str]
-_NOTHING = Line("", "", Facts())
+_NOTHING = Line("", "", LineFacts())
 
 
 def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
@@ -102,9 +102,9 @@ def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
     )
 
 
-def facts_of(line: t.Mapping[str, t.Any]) -> Facts:
+def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
     """What a line of a file says of its purchase: by the rules of `read_entry`, only faster."""
-    return Facts(
+    return LineFacts(
         text_of(line.get("offer_id")).lower(),
         ids_of(line.get("resource_ids")),
         price_in(line.get("price_per_hour")),
@@ -164,7 +164,7 @@ class Book:
         """Whether the book has nothing of the purchase yet, so that `close` may follow."""
         return not self._purchases.get(purchase) and purchase not in self._held
 
-    def close(self, purchase: Purchase, machine: str, about: Facts, claim: str, end: float, why: str) -> None:
+    def close(self, purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> None:
         """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""
         self._purchases[purchase] = None if self.is_over(end) else _bill(purchase, machine, about, claim, end, why)
 
@@ -206,7 +206,7 @@ def _is_since(bill: Bill, since: float) -> bool:
     return bill.until(math.inf) > since
 
 
-def _bill(purchase: Purchase, machine: str, about: Facts, claim: str, end: float, why: str) -> Bill:
+def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> Bill:
     host, offer_id = purchase
     project, begin = about.project or "default", seconds_of_utc(claim)
     return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))

@@ -21,7 +21,7 @@ from functools import cached_property
 from .. import _states
 from . import ending, lease, messages
 from .clock import DATABASE, Clock
-from .ending import Action, Asked, Seen
+from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
 from .missing_report import missing_row
 from .ownership import Machine, id_of, offer_of
@@ -43,7 +43,7 @@ class Sight(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Step(enum.Enum):
+class MissingStep(enum.Enum):
     """What follows for the registry entry of a host."""
 
     FIRST = "first"  # the first look that did not find it
@@ -53,7 +53,7 @@ class Step(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Look:
+class MissingLook:
     """One look. ``machines``: the whole list. ``read``: ours by their ids, None for a 404 of the API's own.
 
     ``is_believed``: whether what it does not find may be missing; ``at``: when it began, by each clock.
@@ -71,7 +71,7 @@ class Look:
         machines: t.Collection[Machine],
         read: t.Mapping[str, Machine | None],
         at: Clock,
-    ) -> Look:
+    ) -> MissingLook:
         """The look for which these were read; ``entries``: all that the registries know."""
         look, ids = cls(machines, read, at=at), (entry.resource_ids for entry in entries if not entry.is_missing)
         fresh = {each for own in ids for each in own if look.sight(each) is Sight.ABSENT}
@@ -124,27 +124,27 @@ class Look:
 
     def step(
         self, host: str, entry: Entry, place: Place, status: Status, account: t.Callable[[], Account]
-    ) -> Step | None:
+    ) -> MissingStep | None:
         """What follows for the entry of a host, None for nothing.
 
         ``status``: that of its offer where `asks_about`; ``account``: the machines, with what was read, and owners.
         """
         sights = self.sights(entry)
         if Sight.FOUND in sights:
-            return Step.CLEAR if entry.missing_since or entry.missing_at else None
+            return MissingStep.CLEAR if entry.missing_since or entry.missing_at else None
         if sights == {Sight.GONE}:
-            return Step.END if _is_over(host, entry, status, account()) else None
+            return MissingStep.END if _is_over(host, entry, status, account()) else None
         was_there = entry.was_ready or status.get("phase") in (_states.READY, _states.ENDED)
         if Sight.UNKNOWN in sights or entry.is_missing or not (self.is_believed and was_there):
             return None
         return _absent(entry.missing_since, self._began(entry, place))
 
-    def changes(self, step: Step, entry: Entry, place: Place, now: float) -> Row:
+    def changes(self, step: MissingStep, entry: Entry, place: Place, now: float) -> Row:
         """What is noted of a step. ``now``: by the registry's clock, later than all that the look has read."""
-        noted: dict[Step, Row] = {
-            Step.FIRST: {MISSING_SINCE: lease.utc(now), MISSING_AT: None},
-            Step.SECOND: {MISSING_AT: lease.utc(self._began(entry, place))},
-            Step.CLEAR: {MISSING_SINCE: None, MISSING_AT: None},
+        noted: dict[MissingStep, Row] = {
+            MissingStep.FIRST: {MISSING_SINCE: lease.utc(now), MISSING_AT: None},
+            MissingStep.SECOND: {MISSING_AT: lease.utc(self._began(entry, place))},
+            MissingStep.CLEAR: {MISSING_SINCE: None, MISSING_AT: None},
         }
         return noted.get(step, {})
 
@@ -157,12 +157,12 @@ def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
     return {id_of(each): each for each in machines}
 
 
-def _absent(since: str, began: float) -> Step | None:
+def _absent(since: str, began: float) -> MissingStep | None:
     """What follows from a look that did not find a machine. A first one that lies far in the future was no look."""
     first = lease.moment_of(since)
     if first is None or first > began + APART:
-        return Step.FIRST
-    return Step.SECOND if began - first >= APART else None
+        return MissingStep.FIRST
+    return MissingStep.SECOND if began - first >= APART else None
 
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
@@ -191,8 +191,8 @@ def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
 
     ``account``: with what was read by ids. An offer whose status cannot be read now may bring more machines.
     """
-    asked = Asked(host, entry.name or host, entry)
-    found = ending.end(asked, Seen(account, {entry.offer_id: status}))
+    asked = EndRequest(host, entry.name or host, entry)
+    found = ending.end(asked, ApiView(account, {entry.offer_id: status}))
     is_certain = found.action is Action.FORGET and not (found.forgotten or found.pending)
     return is_certain and not status.get("transient_error") and set(found.gone) == set(entry.resource_ids)
 
@@ -202,7 +202,7 @@ class Noted:
     """What was noted of a host, with a sentence about it."""
 
     host: str
-    step: Step
+    step: MissingStep
     said: str
 
 
@@ -211,7 +211,7 @@ class Looked:
     """What came of a look. ``troubles``: steps that could not be noted, each with the reason."""
 
     noted: tuple[Noted, ...] = ()
-    troubles: tuple[tuple[Step, str], ...] = ()
+    troubles: tuple[tuple[MissingStep, str], ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -221,30 +221,30 @@ class Looked:
     @property
     def uncounted(self) -> str:
         """Why it could not be noted that machines are found again, so that ceilings do not count them; empty if so."""
-        return " ".join(said for step, said in self.troubles if step is Step.CLEAR)
+        return " ".join(said for step, said in self.troubles if step is MissingStep.CLEAR)
 
     @property
     def changes_sums(self) -> bool:
         """Whether ceilings count something else now."""
-        return any(each.step is not Step.FIRST for each in self.noted)
+        return any(each.step is not MissingStep.FIRST for each in self.noted)
 
     def told(self, hosts: t.Container[str] | None = None) -> list[str]:
         """The sentences about these hosts, or about all."""
         return [each.said for each in self.noted if hosts is None or each.host in hosts]
 
 
-def noted(host: str, step: Step | None, entry: Entry) -> list[Noted]:
+def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     """What was noted of a host, if anything."""
     tell = {
-        Step.FIRST: messages.missing_first,
-        Step.SECOND: messages.missing_second,
-        Step.CLEAR: messages.found_again,
-        Step.END: messages.told_gone,
+        MissingStep.FIRST: messages.missing_first,
+        MissingStep.SECOND: messages.missing_second,
+        MissingStep.CLEAR: messages.found_again,
+        MissingStep.END: messages.told_gone,
     }
     return [Noted(host, step, tell[step](host, entry.resource_ids, entry.price_per_hour))] if step else []
 
 
-def rows(entries: t.Iterable[tuple[str, Entry]], look: Look, now: float) -> list[Row]:
+def rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
     """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
     return [row_of(host, entry, lease.utc(now)) for host, entry in entries if look.lacks(entry)]
 

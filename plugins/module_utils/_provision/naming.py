@@ -45,7 +45,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Deed:
+class NamedAction:
     """What is to happen to the machines: the playbook's name, in words, and that it did not.
 
     ``plays``: whether a play has these hosts, rather than a task on localhost.
@@ -57,11 +57,11 @@ class Deed:
     plays: bool = True
 
 
-DEEDS = {
+NAMED_ACTIONS = {
     each.name: each
     for each in (
-        Deed("decommission", "end", "Nothing was ended."),
-        Deed("extend", "get more time", "Nothing was extended.", plays=False),
+        NamedAction("decommission", "end", "Nothing was ended."),
+        NamedAction("extend", "get more time", "Nothing was extended.", plays=False),
     )
 }
 
@@ -97,7 +97,9 @@ def within(hosts: t.Iterable[str], limited: t.Collection[str] | None) -> list[st
     return [host for host in hosts if limited is None or host in limited]
 
 
-def playable(hosts: t.Sequence[str], unreadable: t.Container[str], several: t.Container[str], deed: Deed) -> list[str]:
+def playable(
+    hosts: t.Sequence[str], unreadable: t.Container[str], several: t.Container[str], deed: NamedAction
+) -> list[str]:
     """The hosts that a deed can be done to. Raises ValueError if there is none, or if it is not clear which is meant.
 
     ``unreadable``: Ansible ends a play that has one of these, and the others shall not wait for it. ``several``: hosts
@@ -131,7 +133,7 @@ def objection(
     limited: t.Collection[str] | None,
     count: str = "",
     by_job: bool = False,
-    deed: Deed = DEEDS["decommission"],
+    deed: NamedAction = NAMED_ACTIONS["decommission"],
 ) -> str:
     """Why nothing happens, empty if it does to these ``hosts``, which the whole pattern matches.
 
@@ -167,7 +169,7 @@ def objection(
 
 
 def _unexpected(
-    parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: Deed
+    parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
 ) -> str:
     """Why a number must be given, or is not the right one."""
     several = any(part.hosts != (part.text,) for part in parts)

@@ -29,7 +29,7 @@ from .entry import MADE, Entry
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 
 
-class Proof(enum.IntEnum):
+class OwnershipProof(enum.IntEnum):
     """Why a machine is a host's; the higher one wins."""
 
     NONE = 0
@@ -94,7 +94,7 @@ class Owners:
     """The hosts that prove that a machine is theirs: one owns it, several contest it, none leaves it to nobody."""
 
     hosts: tuple[str, ...] = ()
-    proof: Proof = Proof.NONE
+    proof: OwnershipProof = OwnershipProof.NONE
 
     @property
     def is_contested(self) -> bool:
@@ -115,15 +115,19 @@ def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
     return [machine for machine, owner in owned if not owner.hosts]
 
 
-def proof(claim: Claim, machine: Machine) -> Proof:
+def proof(claim: Claim, machine: Machine) -> OwnershipProof:
     """What the claim proves of this machine by itself."""
     if id_of(machine) in claim.resource_ids:
-        return Proof.ID
+        return OwnershipProof.ID
     if claim.offer_id and claim.offer_id == offer_of(machine) and (claim.unanswered or claim.bought):
-        return Proof.PURCHASE if claim.bought or is_named(machine, claim.name, numbered=True) else Proof.NONE
+        return (
+            OwnershipProof.PURCHASE
+            if claim.bought or is_named(machine, claim.name, numbered=True)
+            else OwnershipProof.NONE
+        )
     if not (claim.by_name and is_named(machine, claim.name, numbered=True)):
-        return Proof.NONE
-    return Proof.NAME if is_named(machine, claim.name) else Proof.NUMBERED
+        return OwnershipProof.NONE
+    return OwnershipProof.NAME if is_named(machine, claim.name) else OwnershipProof.NUMBERED
 
 
 def id_of(machine: Machine) -> str:
@@ -189,20 +193,20 @@ class _Index:
     def best(self, machine: Machine) -> Owners:
         name = machine["name"] or ""
         keys = [("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name), ("name", base_of(name))]
-        proofs: dict[str, Proof] = {}
+        proofs: dict[str, OwnershipProof] = {}
         for claim in (claim for key in keys for claim in self._claims.get(key, ())):
-            proofs[claim.host] = max(proofs.get(claim.host, Proof.NONE), self._proof(claim, machine))
-        strongest = max(proofs.values(), default=Proof.NONE)
-        if strongest is Proof.NONE:
+            proofs[claim.host] = max(proofs.get(claim.host, OwnershipProof.NONE), self._proof(claim, machine))
+        strongest = max(proofs.values(), default=OwnershipProof.NONE)
+        if strongest is OwnershipProof.NONE:
             return Owners()
         return Owners(tuple(sorted(host for host, each in proofs.items() if each is strongest)), strongest)
 
-    def _proof(self, claim: Claim, machine: Machine) -> Proof:
+    def _proof(self, claim: Claim, machine: Machine) -> OwnershipProof:
         """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
         found = proof(claim, machine)
-        if found is Proof.ID or claim.bought or is_named(machine, claim.name):
+        if found is OwnershipProof.ID or claim.bought or is_named(machine, claim.name):
             return found
-        return found if (offer_of(machine), claim.name) in self._several else Proof.NONE
+        return found if (offer_of(machine), claim.name) in self._several else OwnershipProof.NONE
 
 
 def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:

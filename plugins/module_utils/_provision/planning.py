@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from .._text import grouped, number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, messages
-from .allocation import Offer, Wish
+from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
-from .choosing import Seen
+from .choosing import Offers
 from .counted import Count, Part, State
 from .declaration import Declaration
 from .entry import Entry
 from .spending import Ledger
-from .standing import Kind, Standing
+from .standing import HostState, Standing
 from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
@@ -39,7 +39,7 @@ _OFFER_KEPT = (
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
     ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
@@ -50,18 +50,18 @@ class Found:
     said: str = ""
     is_gone: bool = False
     is_passing: bool = False
-    seen: t.Sequence[Seen] = ()
+    seen: t.Sequence[Offers] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, host: Declaration, seen: t.Sequence[Seen]) -> Found:
+    def of(cls, host: Declaration, seen: t.Sequence[Offers]) -> SearchResult:
         """What was found for the choices of a host."""
         chosen = choosing.choose(host.choices, seen, host.order)
         return cls(chosen.offers, seen=seen, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
 
     @classmethod
-    def unread(cls, case: Case, said: str, *, is_gone: bool) -> Found:
+    def unread(cls, case: Case, said: str, *, is_gone: bool) -> SearchResult:
         """The offer that a host wants by its id, if its page cannot be read.
 
         What may be bought already is settled by the purchase, whatever its page says.
@@ -83,12 +83,12 @@ class Found:
         """The prices (USD per hour) of all that the searches have found."""
         return tuple(number_of(each["price_per_hour"]) for seen in self.seen for each in seen.offers)
 
-    def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> Found:
+    def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
-        seen = [Seen(choosing.at(prices, each.offers), choosing.at(prices, each.wider)) for each in self.seen]
-        return Found.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
+        seen = [Offers(choosing.at(prices, each.offers), choosing.at(prices, each.wider)) for each in self.seen]
+        return SearchResult.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Case:
     @property
     def is_open(self) -> bool:
         """Whether its journal names an offer of which nobody knows yet whether it was bought."""
-        return self.standing.kind is Kind.OPEN
+        return self.standing.kind is HostState.OPEN
 
     @property
     def noted(self) -> Offer:
@@ -148,7 +148,7 @@ class Case:
     @property
     def buys(self) -> bool:
         """Whether it would buy, if it is let."""
-        return self.standing.kind in (Kind.FREE, Kind.OPEN) and not self.host.objections
+        return self.standing.kind in (HostState.FREE, HostState.OPEN) and not self.host.objections
 
     @property
     def is_void(self) -> bool:
@@ -159,13 +159,13 @@ class Case:
     def waits_in_vain(self) -> bool:
         """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
         is_new = self.entry.names_purchase and not self.entry.was_ready
-        return bool(self.host.locked_out) and is_new and self.standing.kind in (Kind.UNDER_WAY, Kind.READY)
+        return bool(self.host.locked_out) and is_new and self.standing.kind in (HostState.UNDER_WAY, HostState.READY)
 
     @property
     def adopts_offer(self) -> str:
         """The offer of the one machine that it would adopt, which says more than a list; empty if there is none."""
         found = self.standing
-        is_one = found.adopted and found.kind is not Kind.FAILED and len(found.machines) == 1
+        is_one = found.adopted and found.kind is not HostState.FAILED and len(found.machines) == 1
         return found.offer_id if is_one else ""
 
     def fitting(self, offer: Offer) -> Case:
@@ -189,7 +189,7 @@ def voided(cases: t.Iterable[Case]) -> set[str]:
 
 def stopped(reason: str) -> Standing:
     """That of a host for which a person must decide."""
-    return Standing(Kind.STOP, reason=reason)
+    return Standing(HostState.STOP, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ class Plan:
 
 def plan(
     cases: t.Sequence[Case],
-    searches: t.Callable[[Declaration], Found],
-    wanted: t.Mapping[str, Found],
+    searches: t.Callable[[Declaration], SearchResult],
+    wanted: t.Mapping[str, SearchResult],
     *,
     taken: t.Collection[str] = (),
     others: t.Sequence[Part] = (),
@@ -269,7 +269,7 @@ def plan(
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
 
 
-_First = tuple[Case, Found, str]  # with why nothing can be bought, if that is known already
+_First = tuple[Case, SearchResult, str]  # with why nothing can be bought, if that is known already
 
 
 def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
@@ -329,20 +329,20 @@ def _honest(case: Case, draft: Plan) -> Plan:
 
 
 def _first(
-    case: Case, searches: t.Callable[[Declaration], Found], wanted: t.Mapping[str, Found], shared: str
+    case: Case, searches: t.Callable[[Declaration], SearchResult], wanted: t.Mapping[str, SearchResult], shared: str
 ) -> _First:
     if case.waits_in_vain:
         found = case.standing
         told = messages.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-        return case, Found(), messages.joined(told, case.host.locked_out)
+        return case, SearchResult(), messages.joined(told, case.host.locked_out)
     if case.standing.owns:
-        return case, Found(), ""
-    if case.host.objections and (case.entry.is_empty or case.standing.kind is not Kind.STOP):
-        return case, Found(), messages.objections(case.host.objections)
-    if case.standing.kind is Kind.STOP:
-        return case, Found(), case.standing.reason
+        return case, SearchResult(), ""
+    if case.host.objections and (case.entry.is_empty or case.standing.kind is not HostState.STOP):
+        return case, SearchResult(), messages.objections(case.host.objections)
+    if case.standing.kind is HostState.STOP:
+        return case, SearchResult(), case.standing.reason
     if shared:
-        return case, Found(), shared
+        return case, SearchResult(), shared
     offers = wanted[case.wanted] if case.wanted else searches(case.host)
     if not offers.said:
         return case, offers, ""
@@ -371,7 +371,7 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
     """The offers of the hosts that search; what others want by its id is taken."""
     spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
     wishes = [
-        Wish(case.host.host, found.offers, case.host.max_price_per_hour)
+        OfferRequest(case.host.host, found.offers, case.host.max_price_per_hour)
         for case, found, reason in first
         if case.buys and not reason and not case.wanted
     ]
@@ -379,7 +379,7 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
     return allocation.allocate(wishes, spoken_for | tried)
 
 
-def _draft(case: Case, found: Found, reason: str, offer: Offer | None, now: float) -> Plan:
+def _draft(case: Case, found: SearchResult, reason: str, offer: Offer | None, now: float) -> Plan:
     """The plan as far as only this host decides it."""
     if not reason and case.standing.owns:
         stands = case.standing
@@ -415,7 +415,7 @@ def _too_dear(host: Declaration, offer: Offer) -> str:
     return messages.joined(told, host.advice)
 
 
-def _purchase(case: Case, found: Found, offer: Offer, now: float) -> Plan:
+def _purchase(case: Case, found: SearchResult, offer: Offer, now: float) -> Plan:
     """The plan of a host that buys this offer."""
     host, offer_id = case.host, offer["offer_id"]
     return Plan(
@@ -445,7 +445,7 @@ def _lasts(host: Declaration) -> str:
     return f"in {host.lease.text}" if host.lease else ""
 
 
-def _none(case: Case, found: Found) -> str:
+def _none(case: Case, found: SearchResult) -> str:
     host = case.host
     if len(host.choices) > 1:
         return messages.no_choice(_reasons(host, found, len(host.choices)))
@@ -458,7 +458,7 @@ def _none(case: Case, found: Found) -> str:
     return messages.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
 
 
-def _reasons(host: Declaration, found: Found, count: int) -> list[str]:
+def _reasons(host: Declaration, found: SearchResult, count: int) -> list[str]:
     """Why each of the first choices came to nothing."""
     pairs = zip(host.choices[:count], found.seen)
     return [
@@ -466,7 +466,7 @@ def _reasons(host: Declaration, found: Found, count: int) -> list[str]:
     ]
 
 
-def _missed(host: Declaration, found: Found, number: int) -> str:
+def _missed(host: Declaration, found: SearchResult, number: int) -> str:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""

@@ -160,7 +160,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Seen:
+class OfferLook:
     """What one look has shown.
 
     phase: of the offer, a word of `_states` or `NOT_FOUND`; None if it could not be read.
@@ -198,7 +198,7 @@ def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> st
     return THEIRS if shown and names else UNSEEN
 
 
-def doubts_refusal(past: Past, seen: Seen) -> bool:
+def doubts_refusal(past: Past, seen: OfferLook) -> bool:
     """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
     refused = past.was_refused and not (past.unanswered or _is_odd(past))
     return refused and seen.shown and seen.left is not False and not (past.named and seen.whose == OURS)
@@ -214,11 +214,11 @@ def _is_odd(past: Past) -> bool:
 
 def told_apart(
     past: Past,
-    seen: Seen,
+    seen: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
     noted: t.Iterable[Claim],
     account: t.Callable[[], t.Collection[Machine]],
-) -> Seen:
+) -> OfferLook:
     """The same with what proves that machines are another host's, where a refusal of ours alone says so.
 
     ``of_offer``: the offer's id, and those of its machines; for the others see `are_of_others`.
@@ -251,7 +251,7 @@ def is_put_off(status: int | None) -> bool:
     return status in _PUT_OFF
 
 
-def follow(past: Past, seen: Seen, patience: bool) -> Step:
+def follow(past: Past, seen: OfferLook, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
     return unless_overtaken(past, _alone(past, seen, patience))
 
@@ -273,7 +273,7 @@ def unless_overtaken(past: Past, step: Step) -> Step:
     return step if goes_on or not past.overtaken else Step(Do.UNKNOWN, Why.OVERTAKEN)
 
 
-def _alone(past: Past, seen: Seen, patience: bool) -> Step:
+def _alone(past: Past, seen: OfferLook, patience: bool) -> Step:
     """The same where no other run has a part in it."""
     if seen.phase is None:
         return _unreadable(past, patience)
@@ -297,11 +297,11 @@ def _unreadable(past: Past, patience: bool) -> Step:
     return Step(Do.UNKNOWN, Why.UNREADABLE)
 
 
-def _bought(past: Past, seen: Seen, patience: bool) -> Step:
+def _bought(past: Past, seen: OfferLook, patience: bool) -> Step:
     return _have(past) if past.made or _is_ours(past, seen) else _whose(past, seen, patience)
 
 
-def _failed(past: Past, seen: Seen, patience: bool) -> Step:
+def _failed(past: Past, seen: OfferLook, patience: bool) -> Step:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
     if seen.left is None and past.may_have_bought:
         return _LOOK if patience else Step(Do.UNKNOWN, Why.UNLISTED)
@@ -310,7 +310,7 @@ def _failed(past: Past, seen: Seen, patience: bool) -> Step:
     return _whose(past, seen, patience)
 
 
-def _is_ours(past: Past, seen: Seen) -> bool:
+def _is_ours(past: Past, seen: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
     is_shown = bool(seen.left) or not (past.sends or past.unanswered)
     called = seen.whose == OURS if past.named else is_shown
@@ -323,7 +323,7 @@ def _is_anybodys(past: Past) -> bool:
     return past.by_name and not past.named and past.refused is not None
 
 
-def _whose(past: Past, seen: Seen, patience: bool) -> Step:
+def _whose(past: Past, seen: OfferLook, patience: bool) -> Step:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
     if seen.gone:
         return _over(past, Why.ENDED)

@@ -27,21 +27,21 @@ _GRACE_MOST, _COMMAND_MOST = 31 * 86_400.0, 86_400.0  # seconds; what is longer 
 
 
 @dataclass(frozen=True)
-class Limits:
+class SweepLimits:
     """Seconds by which a failed last command delays an end (``grace``), and that it may take (``command``)."""
 
     grace: float = 1800.0
     command: float = 300.0
 
 
-def read_limits(grace: t.Any, command: t.Any, usual: Limits | None = None) -> Limits:
+def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) -> SweepLimits:
     """What the variables of a sweep say; an empty one says nothing, and what is ``usual`` holds.
 
     A number without a unit is one of minutes for ``grace`` and of seconds for ``command``. Raises ValueError with a
     sentence for a person.
     """
-    usual = usual or Limits()
-    found = Limits(
+    usual = usual or SweepLimits()
+    found = SweepLimits(
         _duration("reap_grace", grace, "m", usual.grace),
         _duration("reap_before_end_timeout", command, "s", usual.command),
     )
@@ -66,7 +66,7 @@ def batches(due: int, forks: int) -> list[int]:
     return [max(1, due), max(1, min(forks, _ASKED_MOST))]
 
 
-class State(enum.Enum):
+class LeaseState(enum.Enum):
     """How it stands with the life of a host's machine."""
 
     OVER = "over"
@@ -87,13 +87,13 @@ class Life:
     reason: str = ""
 
     @property
-    def state(self) -> State:
+    def state(self) -> LeaseState:
         """How it stands."""
         if self.reason:
-            return State.UNKNOWN
+            return LeaseState.UNKNOWN
         if self.end is None:
-            return State.ENDLESS
-        return State.OVER if self.is_over() else State.LIVES
+            return LeaseState.ENDLESS
+        return LeaseState.OVER if self.is_over() else LeaseState.LIVES
 
     def is_over(self, grace: float = 0.0) -> bool:
         """Whether its end was so long ago."""
@@ -218,7 +218,7 @@ def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
     A machine whose lease cannot be read ends neither by it nor by its idleness.
     """
     use, grace = sweep.use, sweep.grace
-    is_idle = use.is_over() and lived.state is not State.UNKNOWN
+    is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
     if not (lived.is_over() or is_idle):
         if use.limit:
             return LastLook(Turn.STAYS, messages.in_use_again(host, use.evidence))

@@ -17,7 +17,7 @@ from .clock import API, NOTED_BY
 from .entry import MADE
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .purchase_messages import NOTHING_SENT
-from .standing import Kind, Standing, Status
+from .standing import HostState, Standing, Status
 from .sums import UNLIMITED
 
 Row = dict[str, t.Any]
@@ -35,7 +35,7 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     """
     connections = status.get("connections") or []
     # A cluster's further machines must be added as hosts in each run.
-    if draft.action != WAIT or case.standing.kind is not Kind.READY or len(connections) != 1:
+    if draft.action != WAIT or case.standing.kind is not HostState.READY or len(connections) != 1:
         return draft
     host, entry = case.host, case.entry
     facts = registration.facts(
@@ -102,7 +102,7 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
         "advice": host.advice,
         "unused": unused,
         # Nothing was ever sent for it, so what is listed already is not what it buys.
-        "is_new": case.standing.kind is Kind.FREE,
+        "is_new": case.standing.kind is HostState.FREE,
         "left": case.attempts_left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": host.on_failure == "release" and unused and not check_mode,

@@ -92,7 +92,7 @@ def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> st
 # Answers
 
 
-class Meaning(enum.Enum):
+class AnswerMeaning(enum.Enum):
     """What an answer to a purchase means that looks like a success."""
 
     MADE = "made"
@@ -100,13 +100,13 @@ class Meaning(enum.Enum):
     DENIED = "denied"  # a refusal all the same
 
 
-def meaning_of(answer: Json) -> Meaning:
+def meaning_of(answer: Json) -> AnswerMeaning:
     """What the answer means. With an id or a time of purchase it is one, whatever else it says."""
     if answer["status"] == _states.FAILED:
-        return Meaning.FAILED
+        return AnswerMeaning.FAILED
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
     denied = answer["error"] or answer["status"] in ("available", "expired")
-    return Meaning.DENIED if denied and not bought else Meaning.MADE
+    return AnswerMeaning.DENIED if denied and not bought else AnswerMeaning.MADE
 
 
 def after(

@@ -18,7 +18,7 @@ from . import choosing, holdings, messages, ownership
 from . import purchase_messages as say
 from .declaration import Declaration
 from .entry import Entry
-from .holdings import Holdings, Look, Observation, Proof, Verdict
+from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import price_of
 from .ownership import Claim, Machine, Owned
 from .sums import UNLIMITED
@@ -26,7 +26,7 @@ from .sums import UNLIMITED
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
 
 
-class Kind(enum.Enum):
+class HostState(enum.Enum):
     """What can be done for a host."""
 
     FREE = "free"  # it has no machine, and may buy one
@@ -44,7 +44,7 @@ class Standing:
     ``machines``: those that were taken over, or because of which a person must decide.
     """
 
-    kind: Kind
+    kind: HostState
     offer_id: str = ""
     resource_ids: tuple[str, ...] = ()
     price_per_hour: float | None = None
@@ -56,7 +56,7 @@ class Standing:
     @property
     def owns(self) -> bool:
         """Whether the host has something that is or may be billed."""
-        return self.kind in (Kind.UNDER_WAY, Kind.READY, Kind.FAILED)
+        return self.kind in (HostState.UNDER_WAY, HostState.READY, HostState.FAILED)
 
 
 @dataclass(frozen=True)
@@ -183,19 +183,21 @@ def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
-        return Standing(Kind.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
+        return Standing(
+            HostState.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids)
+        )
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
-        return Standing(Kind.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
+        return Standing(HostState.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
     if entry.is_missing and not account.machines_with(entry.resource_ids):
         told = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
-        return Standing(Kind.STOP, reason=told)
+        return Standing(HostState.STOP, reason=told)
     found = _registered(host, entry, status or {}, account)
-    if found.kind is Kind.OPEN and host.by_name:
+    if found.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
         told = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, found.resource_ids)
-        return replace(found, kind=Kind.STOP, reason=told)
+        return replace(found, kind=HostState.STOP, reason=told)
     return found
 
 
@@ -224,7 +226,7 @@ def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], a
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
     phase = status.get("phase")
     look = look_at(host.host, entry, status, account)
-    ours = Standing(Kind.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
+    ours = Standing(HostState.UNDER_WAY, entry.offer_id, look.named or entry.resource_ids, entry.price_per_hour)
     if phase is None:
         return _unknown(host, entry, status, ours)
     if entry.is_open:
@@ -233,9 +235,9 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
         told = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
-        return replace(ours, kind=Kind.STOP, resource_ids=held.ids, reason=told)
+        return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=told)
     if phase == _states.READY:
-        return replace(ours, kind=Kind.READY) if status.get("ready") and not held.pending else ours
+        return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
     if phase == _states.EXPIRED:
         return _missing(host, entry, ours, "it has expired unbought")
     follows = {_states.ENDED: _ended, _states.FAILED: _failed}.get(phase)
@@ -246,14 +248,14 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
     reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
-    return replace(ours, kind=Kind.STOP, reason=reason)
+    return replace(ours, kind=HostState.STOP, reason=reason)
 
 
 def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
     left = _left(look, look.conclude()[0], account)
     if left == ():
         return _unregistered(host, account, void=True)
-    return replace(ours, kind=Kind.FAILED, resource_ids=left or ours.resource_ids)
+    return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -271,9 +273,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
         reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids)
-        return replace(ours, kind=Kind.STOP, reason=reason)
+        return replace(ours, kind=HostState.STOP, reason=reason)
     if entry.is_open:
-        return replace(ours, kind=Kind.OPEN)
+        return replace(ours, kind=HostState.OPEN)
     return _missing(host, entry, ours, "the API does not know it")
 
 
@@ -286,7 +288,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
         reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
-        return replace(ours, kind=Kind.STOP, reason=reason)
+        return replace(ours, kind=HostState.STOP, reason=reason)
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
@@ -295,7 +297,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     if not mine and not host.adopt:
         return _opened_by_strangers(host, entry, phase, ours, account, strangers)
     listed = _ids(mine or strangers)
-    kind = Kind.FAILED if phase == _states.FAILED else Kind.UNDER_WAY
+    kind = HostState.FAILED if phase == _states.FAILED else HostState.UNDER_WAY
     return replace(ours, kind=kind, resource_ids=listed or ours.resource_ids, adopted=not mine)
 
 
@@ -303,7 +305,7 @@ def _opened_unbought(host: Declaration, entry: Entry, ours: Standing, account: A
     """The API calls the offer unbought or expired; another controller may have bought for the host by another offer."""
     other = _unregistered(host, account, void=False)
     if not other.machines:
-        return replace(ours, kind=Kind.OPEN)
+        return replace(ours, kind=HostState.OPEN)
     told = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
     reason = messages.joined(other.reason, told) if other.reason else ""
     return replace(other, reason=reason, void=other.owns and other.offer_id != entry.offer_id)
@@ -314,14 +316,16 @@ def _opened_by_strangers(
 ) -> Standing:
     """The offer is bought, and no machine of it is proved to be the host's."""
     if strangers and not entry.is_unanswered:
-        return replace(ours, kind=Kind.OPEN)  # each purchase of ours was refused: the next one says what that means
+        return replace(
+            ours, kind=HostState.OPEN
+        )  # each purchase of ours was refused: the next one says what that means
     if strangers:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
-        return replace(ours, kind=Kind.STOP, reason=reason, machines=tuple(strangers))
+        return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
         return _unregistered(host, account, void=True)
-    return replace(ours, kind=Kind.OPEN)
+    return replace(ours, kind=HostState.OPEN)
 
 
 def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
@@ -332,7 +336,7 @@ def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machin
         for machine, owner in account.named(host.name)
         if entry.is_unanswered and ownership.is_named(machine, host.name)
     ]
-    return [machine for machine, observed in named if holdings.judge(purchase, observed)[0] is Verdict.HELD]
+    return [machine for machine, observed in named if holdings.judge(purchase, observed)[0] is HoldingState.HELD]
 
 
 def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | None:
@@ -343,24 +347,24 @@ def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | Non
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
     """The registry names nothing of this host: its name may tell of a machine."""
     if account.machines is None:
-        return Standing(Kind.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
+        return Standing(HostState.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
-        return Standing(Kind.STOP, reason=messages.unseen(host.host, unseen), machines=tuple(unseen))
+        return Standing(HostState.STOP, reason=messages.unseen(host.host, unseen), machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
     if others := _others(host, named):
-        return Standing(Kind.STOP, reason=messages.shared_name(host.name, others), void=void)
+        return Standing(HostState.STOP, reason=messages.shared_name(host.name, others), void=void)
     if unclaimed := tuple(ownership.unowned(named)):
         reason = messages.namesake(host.host, host.name, unclaimed)
-        return Standing(Kind.STOP, reason=reason, void=void, machines=unclaimed)
+        return Standing(HostState.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
         reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
-        return Standing(Kind.STOP, reason=messages.joined(reason, host.advice), void=void)
-    return Standing(Kind.FREE, void=void)
+        return Standing(HostState.STOP, reason=messages.joined(reason, host.advice), void=void)
+    return Standing(HostState.FREE, void=void)
 
 
 def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
@@ -396,8 +400,8 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
     elif odd := "" if failed else _unfit(host, machines, price):
         reason = messages.does_not_fit(host.host, host.name, machines, odd)
     if reason:
-        return Standing(Kind.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
-    kind = Kind.FAILED if failed else Kind.UNDER_WAY
+        return Standing(HostState.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
+    kind = HostState.FAILED if failed else HostState.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
 
 

@@ -17,7 +17,7 @@ from .entry import Entry
 from .machines import created_of, price_of
 from .ownership import Machine
 from .place import NOWHERE, Place
-from .reaping import Life, Limits, State
+from .reaping import LeaseState, Life, SweepLimits
 from .standing import Account
 
 _OVER = {"host": "host", "lease over since": "until", "USD/hour": "price_per_hour", "machine": "resource_id"}
@@ -39,7 +39,7 @@ class Host:
     @property
     def may_be_idle(self) -> bool:
         """Whether it is asked: its time is not over in any case, and what is odd about it ends nothing."""
-        return bool(self.idle) and self.life.state in (State.LIVES, State.ENDLESS)
+        return bool(self.idle) and self.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)
 
     @property
     def price_per_hour(self) -> float | None:
@@ -118,7 +118,7 @@ def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepFindings:
     """All that a sweep has found: the hosts that registries know, those that only their names tell, and the clocks.
 
     ``by_name``: machines of the latter end, too. ``unclaimed``: machines that no host owns.
@@ -143,7 +143,7 @@ class Found:
     @property
     def due(self) -> list[Host]:
         """Those whose lease is over."""
-        return _in(State.OVER, self.ending)
+        return _in(LeaseState.OVER, self.ending)
 
     @property
     def watched(self) -> list[Host]:
@@ -153,7 +153,9 @@ class Found:
     @property
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read, and clocks that differ."""
-        unreadable = [messages.unreadable_lease(each.host, each.life.reason) for each in _in(State.UNKNOWN, self.all)]
+        unreadable = [
+            messages.unreadable_lease(each.host, each.life.reason) for each in _in(LeaseState.UNKNOWN, self.all)
+        ]
         odd = [messages.unreadable_idle(each.host, each.odd_idle) for each in self.all if each.odd_idle]
         return [*unreadable, *odd, lifetimes.apart(self.clock)]
 
@@ -162,7 +164,7 @@ class Found:
 
         ``left``: hosts whose lease is over and that do not end, and why.
         """
-        broken = {each.place for each in (*_in(State.UNKNOWN, self.all), *(host for host, _why in left))}
+        broken = {each.place for each in (*_in(LeaseState.UNKNOWN, self.all), *(host for host, _why in left))}
         return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
 
     def lines(self) -> list[str]:
@@ -175,13 +177,13 @@ class Found:
         ]
 
     def _live(self) -> str:
-        live = sorted(_in(State.LIVES, self.all), key=lambda each: each.life.end or 0.0)
+        live = sorted(_in(LeaseState.LIVES, self.all), key=lambda each: each.life.end or 0.0)
         if not live:
             return ""
         return f"{len(live)} with time left; the next until {lease.said(live[0].life.end or 0.0)} ({live[0].host})."
 
     def _endless(self) -> str:
-        hosts = [each.host for each in _in(State.ENDLESS, self.all) if each.machines]
+        hosts = [each.host for each in _in(LeaseState.ENDLESS, self.all) if each.machines]
         return f"{len(hosts)} without a lease: {messages.some(hosts)}." if hosts else ""
 
     def _asked(self) -> str:
@@ -189,7 +191,7 @@ class Found:
         return f"{len(hosts)} asked whether they are idle: {messages.some(hosts)}." if hosts else ""
 
     def _over_by_name(self) -> str:
-        hosts = [] if self.by_name else [each.host for each in _in(State.OVER, self.named)]
+        hosts = [] if self.by_name else [each.host for each in _in(LeaseState.OVER, self.named)]
         return f"Over, by their names alone: {messages.some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
 
     def _rest(self) -> str:
@@ -199,13 +201,13 @@ class Found:
         return f"{len(self.unclaimed)} that nobody claims cost {cost}; the playbook audit shows them."
 
 
-def _in(state: State, hosts: t.Iterable[Host]) -> list[Host]:
+def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
     return [each for each in hosts if each.life.state is state]
 
 
 def limited(
-    hosts: t.Iterable[Host], own: t.Mapping[str, t.Mapping[str, t.Any]], usual: Limits
-) -> tuple[list[tuple[Host, Limits]], list[tuple[Host, str]]]:
+    hosts: t.Iterable[Host], own: t.Mapping[str, t.Mapping[str, t.Any]], usual: SweepLimits
+) -> tuple[list[tuple[Host, SweepLimits]], list[tuple[Host, str]]]:
     """These hosts with the limits that hold for each, and those whose ``own`` cannot be read, with a sentence.
 
     ``own``: their variables ``reap_grace`` and ``reap_before_end_timeout``, by host, where they have any.

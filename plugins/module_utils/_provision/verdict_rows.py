@@ -9,7 +9,7 @@ import typing as t
 
 from . import registration
 from .failover import Verdict
-from .judging import Case
+from .judging import JudgedHost
 from .place import place_of
 
 Row = dict[str, t.Any]
@@ -22,7 +22,7 @@ NEXT = {
 }
 
 
-def row(case: Case, verdict: Verdict) -> Row:
+def row(case: JudgedHost, verdict: Verdict) -> Row:
     """What the role's tasks need of a host, and a person can read at -v."""
     attempts = [*case.plan["attempts"], *case.tried(verdict)]
     found: Row = {
@@ -44,7 +44,7 @@ def row(case: Case, verdict: Verdict) -> Row:
     return found
 
 
-def further(case: Case) -> list[Row]:
+def further(case: JudgedHost) -> list[Row]:
     """The further machines of a cluster, as hosts of the first one's groups."""
     plan = case.plan
     machines = registration.further(
@@ -53,7 +53,7 @@ def further(case: Case) -> list[Row]:
     return [{**each, "groups": plan["groups"]} for each in machines]
 
 
-def _reached_by(case: Case) -> str:
+def _reached_by(case: JudgedHost) -> str:
     """What the role does next for a machine that runs."""
     if len(case.instances) > 1:
         return "prepare"
@@ -63,7 +63,7 @@ def _reached_by(case: Case) -> str:
     )
 
 
-def is_over(case: Case, ended: t.Collection[t.Mapping[str, t.Any]]) -> bool:
+def is_over(case: JudgedHost, ended: t.Collection[t.Mapping[str, t.Any]]) -> bool:
     """Whether all that was told to end, and all that may be billed, is billed no more."""
     stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
     return bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])

@@ -70,7 +70,7 @@ def looks(patience: Patience, now: float) -> int:
 
 
 @dataclass(frozen=True)
-class Look:
+class MarketLook:
     """What one look at the market has shown to those that wait: offers, and the cheapest of them (USD per hour)."""
 
     moment: float
@@ -85,15 +85,15 @@ class Look:
         return f"{self.offers} offer{'' if self.offers == 1 else 's'}, the cheapest at {usd_short(self.cheapest)}"
 
 
-def look(moment: float, prices: t.Iterable[float | None]) -> Look:
+def look(moment: float, prices: t.Iterable[float | None]) -> MarketLook:
     """A look at offers of these prices."""
     found = list(prices)
-    return Look(moment, len(found), min((price for price in found if price is not None), default=None))
+    return MarketLook(moment, len(found), min((price for price in found if price is not None), default=None))
 
 
-def by_hour(history: t.Sequence[Look]) -> str:
+def by_hour(history: t.Sequence[MarketLook]) -> str:
     """What was seen in each hour: the look with the lowest price of it, the newest hours only."""
-    hours: dict[str, Look] = {}
+    hours: dict[str, MarketLook] = {}
     for each in history:
         hour = lease.said(each.moment - each.moment % 3600)
         before = hours.get(hour)
@@ -103,5 +103,5 @@ def by_hour(history: t.Sequence[Look]) -> str:
     return "; ".join(f"{hour} {each.said}" for hour, each in told)
 
 
-def _price(seen: Look) -> tuple[bool, float]:
+def _price(seen: MarketLook) -> tuple[bool, float]:
     return not seen.offers, math.inf if seen.cheapest is None else seen.cheapest

@@ -20,7 +20,7 @@ from sys import intern
 from .._moments import seconds_of_utc, utc
 from .._provision.clock import API, Clock
 from .._provision.entry import read_entry
-from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Facts, Line, Purchase, facts_of, read_line
+from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from ._locks import make_folder, sync_folder, try_lock, wait_for
 from ._protocol import RegistryError, Variables
 
@@ -176,7 +176,7 @@ def _purchase_of(whose: str) -> Purchase | None:
     return (intern(found[1]), found[2]) if found else None
 
 
-def _ordinary_end(texts: list[str]) -> tuple[str, Facts, str, float, str] | None:
+def _ordinary_end(texts: list[str]) -> tuple[str, LineFacts, str, float, str] | None:
     """The machine, what the lines say alike, claim, end and its reason of one claim that was sent, made and ended."""
     if len(texts) != 3:
         return None
@@ -201,7 +201,7 @@ def _without(text: str, what: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _about(text: str) -> Facts | None:
+def _about(text: str) -> LineFacts | None:
     """What the lines of many purchases say alike; None for what is no JSON, or says something else."""
     try:
         line = json.loads(f"{{{text}}}")

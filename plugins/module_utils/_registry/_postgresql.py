@@ -45,7 +45,7 @@ PATIENCE = 10.0  # seconds for which a database that is away is asked again befo
 FACTS_PATIENCE = 60.0  # the same once something is bought
 
 
-class Taken(RegistryError):
+class ClaimedByOther(RegistryError):
     """The name or the offer of a claim belongs to another one, ``row``."""
 
     error_class = "conflict"
@@ -61,7 +61,7 @@ class TakenOver(RegistryError):
     error_class = "conflict"
 
 
-class TooDear(RegistryError):
+class AboveCeiling(RegistryError):
     """A claim that would exceed the ceiling of a ``project``, or of the account (None), or may exceed it."""
 
     error_class = "price"
@@ -446,7 +446,7 @@ class Database(Connected):
             for row in self._rows(connection, query, values):
                 verb = "is buying" if row.state == claims.BUYING else "has bought"
                 what = f"host {row.host} of project {row.project} {verb} offer {row.offer}"
-                raise Taken(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
+                raise ClaimedByOther(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
     def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
@@ -465,7 +465,7 @@ class Database(Connected):
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
             if count.sum.exceeds(ceiling):
-                raise TooDear(say.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
+                raise AboveCeiling(say.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
         """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""

@@ -25,7 +25,7 @@ from .._provision.ownership import Machine
 from .._provision.place import prefix_of
 from .._provision.spending import Bill
 from .._text import grouped
-from ._postgresql import Ceilings, Contested, Database, Purchase, Row, Taken, TakenOver
+from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, Row, TakenOver
 from ._protocol import (
     FAILED,
     GONE,
@@ -116,7 +116,7 @@ class SharedHost:
                 self._hold(self._database.claim_again(row, price, note, self._ceilings))
             else:
                 self._hold(self._database.claim(self._purchase(str(uuid.uuid4()), offer, price, note), self._ceilings))
-        except Taken as taken:
+        except ClaimedByOther as taken:
             if (taken.row.project, taken.row.host) != (self._project, self._host):
                 raise
             raise self._claimed() from None
@@ -255,7 +255,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     return found
 
 
-def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[Late]:
+def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[LatePurchase]:
     """What freed claims have bought after all, of machines that no host has. Raises RegistryError.
 
     ``read`` asks for them by their ids, since a list may lag. An offer that another claim has bought, and be it that
@@ -263,10 +263,10 @@ def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], re
     """
     of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
     of_offer.pop("", None)
-    found: dict[str, Late] = {}
+    found: dict[str, LatePurchase] = {}
     for row in database.freed(of_offer) if of_offer else ():
         if row.billed_to == account and row.offer not in found:
-            late = Late(row, tuple(of_offer[row.offer])).proved()
+            late = LatePurchase(row, tuple(of_offer[row.offer])).proved()
             found.update({row.offer: late} if late.machines else {})
     fresh = read([ownership.id_of(each) for late in found.values() for each in late.machines])
     seen = (replace(late, machines=late.as_read(fresh)).proved() for late in found.values())
@@ -277,13 +277,13 @@ Read = t.Callable[[t.Collection[str]], t.Mapping[str, t.Optional[Machine]]]  # b
 
 
 @dataclass(frozen=True)
-class Late:
+class LatePurchase:
     """A freed claim, and the machines that it seems to have bought after all."""
 
     row: Row
     machines: tuple[Machine, ...]
 
-    def proved(self) -> Late:
+    def proved(self) -> LatePurchase:
         """With those machines only of which that is certain."""
         entry, row = read_entry(self.row.note), self.row
         asked = row.offer, entry.name or row.host, entry.refused_status
@@ -298,7 +298,7 @@ class Late:
         return messages.came_late(self.row.host, self.row.offer, self.machines, would=would)
 
 
-def take_late(database: Database, late: Late) -> str:
+def take_late(database: Database, late: LatePurchase) -> str:
     """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
     row, machines = late.row, late.machines
     fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(machines))

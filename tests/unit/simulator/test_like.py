@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS, findings
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Exchanges
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
 from simulator import Offer, Settings
@@ -251,7 +251,7 @@ def test_a_recording_of_a_purchase_shows_nothing_of_the_account(
     assert made.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
     recording = json.loads(file.read_text())
-    again = findings(Seen(tuple(Exchange(**each) for each in recording["exchanges"])))
+    again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
     kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
     needy = {"names", "lets-in"}
     assert {each.id: (each.verdict, each.switches) for each in again if each.id not in needy} == {
@@ -287,7 +287,7 @@ def test_a_recording_tells_the_same_as_what_was_recorded(account: Make, tmp_path
     )
     found.probe(recording="recording.json")
     recording = json.loads((tmp_path / "recording.json").read_text())
-    again = findings(Seen(tuple(Exchange(**each) for each in recording["exchanges"])))
+    again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
     kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
     # These need what the registry knew.
     needy = {"names", "deleted-listed", "deleted-read"}

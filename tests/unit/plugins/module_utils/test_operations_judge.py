@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
@@ -130,7 +130,7 @@ def test_a_failed_machine_that_only_the_list_calls_gone_speaks_for_itself(word: 
     """A list may be wrong, and what may be billed is replaced by nothing."""
     own = machine(1, "gpu-1", X, status="deleted")
     api: Any = Account([own], {**own, "status": word})
-    case = Case(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
+    case = JudgedHost(planned(may_release=False), MADE, FAILED, entry(X, [machine_id(1)], "made"), has_entry=True)
     assert _Observer(api, api, []).observed(case).verdict(False) is verdict
 
 
@@ -139,9 +139,9 @@ def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, do
     """A list lags behind the end of the machine that was given back before."""
     own, before = machine(1, "gpu-1", X), machine(2, "gpu-1", offer_id(2))
     ready = {**FAILED, "phase": "ready", "ready": True}
-    bought = Case(planned(), MADE, ready, entry(X, [machine_id(1)], "made"))
+    bought = JudgedHost(planned(), MADE, ready, entry(X, [machine_id(1)], "made"))
 
-    def seen(plan: Any, *pages: dict[str, Any]) -> Case:
+    def seen(plan: Any, *pages: dict[str, Any]) -> JudgedHost:
         api: Any = Account([own, before], *pages)
         return _Observer(api, Registries(None, "", read_only=False), [plan]).observed(bought)
 

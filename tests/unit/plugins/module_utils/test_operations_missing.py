@@ -35,11 +35,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    AboveCeiling,
     Ceilings,
     Contested,
     Database,
     Purchase,
-    TooDear,
 )
 
 import postgresql
@@ -297,7 +297,7 @@ def _claims(url: str, account: str, ceiling: float) -> list[str]:
         wanted = Purchase(str(uuid.uuid4()), "default", "gpu-x", account, str(uuid.uuid4()), 1.0)
         try:
             row = database.claim(wanted, limits)
-        except TooDear:
+        except AboveCeiling:
             continue
         database.void(row, "a test", {})
         passed.append(name)

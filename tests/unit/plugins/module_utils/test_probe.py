@@ -18,8 +18,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchan
     CONTRADICTED,
     NOT_SEEN,
     Exchange,
+    Exchanges,
     Finding,
-    Seen,
     named_by_path,
 )
 from hypothesis import given
@@ -46,7 +46,7 @@ def offers(*found: Any, **fields: Any) -> dict[str, Any]:
 
 
 def found(assumption: str, *looks: Exchange, **seen: Any) -> Finding:
-    (finding,) = [each for each in findings(Seen(looks, **seen)) if each.id == assumption]
+    (finding,) = [each for each in findings(Exchanges(looks, **seen)) if each.id == assumption]
     return finding
 
 
@@ -536,7 +536,7 @@ def test_a_machine_that_ended_may_be_on_the_next_page(data: Any, verdict: str) -
 
 
 def test_nothing_seen_is_no_verdict() -> None:
-    assert {each.verdict for each in findings(Seen(()))} == {NOT_SEEN}
+    assert {each.verdict for each in findings(Exchanges(()))} == {NOT_SEEN}
     assert len({each.id for each in ASSUMPTIONS}) == len(ASSUMPTIONS)
 
 
@@ -560,6 +560,6 @@ LOOKS = st.builds(
 
 @given(st.lists(LOOKS, max_size=8))
 def test_no_answer_breaks_a_rule(looks: list[Exchange]) -> None:
-    found = findings(Seen(tuple(looks), {"x": "y"}, "z", 1.0))
+    found = findings(Exchanges(tuple(looks), {"x": "y"}, "z", 1.0))
     assert [each.id for each in found] == [each.id for each in ASSUMPTIONS]
     assert {each.verdict for each in found} <= {CONFIRMED, CONTRADICTED, NOT_SEEN}

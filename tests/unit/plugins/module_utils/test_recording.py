@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import findings
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Finding, Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Exchanges, Finding
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.recording import redacted
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,5 +189,5 @@ ANYTHING = st.recursive(
 @given(ANYTHING)
 def test_whatever_an_api_answers_can_be_recorded(data: Any) -> None:
     exchanges, _found = redacted([Exchange("resource", "GET", "/resources/x", data=data)], [], [TOKEN])
-    assert findings(Seen((Exchange("resource", "GET", "/resources/x", data=data),)))
+    assert findings(Exchanges((Exchange("resource", "GET", "/resources/x", data=data),)))
     json.dumps(exchanges)

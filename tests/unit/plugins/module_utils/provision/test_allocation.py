@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import (
-    Wish,
+    OfferRequest,
     allocate,
     max_price_of_one,
     misfit,
@@ -46,7 +46,12 @@ def test_an_unknown_price_passes_no_limit(price: float | None, limit: float, may
 
 def test_hosts_in_their_order_the_cheapest_first() -> None:
     offers = [offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)]
-    wishes = [Wish("b", offers, 5.0), Wish("a", offers, 5.0), Wish("c", offers, 2.5), Wish("d", offers, 5.0)]
+    wishes = [
+        OfferRequest("b", offers, 5.0),
+        OfferRequest("a", offers, 5.0),
+        OfferRequest("c", offers, 2.5),
+        OfferRequest("d", offers, 5.0),
+    ]
     found = allocate(wishes)
     assert {host: each["offer_id"] for host, each in found.items()} == {
         "b": offer_id(1),
@@ -57,8 +62,8 @@ def test_hosts_in_their_order_the_cheapest_first() -> None:
 
 def test_what_is_spoken_for_is_left_out() -> None:
     offers = [offer(1), offer(2)]
-    assert allocate([Wish("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
-    assert allocate([Wish("a", offers)], {offer_id(1), offer_id(2)}) == {}
+    assert allocate([OfferRequest("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
+    assert allocate([OfferRequest("a", offers)], {offer_id(1), offer_id(2)}) == {}
 
 
 _prices = st.none() | st.integers(0, 8).map(lambda quarters: quarters / 4)
@@ -82,7 +87,7 @@ def test_allocation(
         )
         for market in markets
     ]
-    wishes = [Wish(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
+    wishes = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
     ids = {offer_id(each) for each in taken}
     found = allocate(wishes, ids)
     given_out = [each["offer_id"] for each in found.values()]

@@ -12,9 +12,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import Limits, Report, Step, Wait
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import (
+    BootStep,
+    BootTimeouts,
+    Report,
+    Wait,
+)
 
-LIMITS = Limits(connect=600, boot=1800)
+LIMITS = BootTimeouts(connect=600, boot=1800)
 REFUSED = "Failed to connect to the host via ssh: ssh: connect to host 203.0.113.7 port 22: Connection refused"
 DENIED = (
     "Failed to connect to the host via ssh: Warning: Permanently added '203.0.113.7' (ED25519) to the list of known"
@@ -192,29 +197,31 @@ CHANGED = (
     "SSH refuses the host key that the machine answers with: Host key for 203.0.113.7 has changed and you have"
     " requested strict checking. Host key verification failed."
 )
-SEEDED = Limits(600, 1800, seeded=True)
+SEEDED = BootTimeouts(600, 1800, seeded=True)
 
 
 @pytest.mark.parametrize(
     ("wait", "error", "now", "step"),
     [
-        pytest.param(Wait(LIMITS), REFUSED, 5, Step("SSH does not answer yet: Connection refused.", 1.0), id="refused"),
-        pytest.param(Wait(LIMITS), DEBUG, 5, Step("SSH does not answer yet: Host is down.", 1.0), id="debug"),
         pytest.param(
-            Wait(LIMITS), "", 5, Step("SSH does not answer yet: the connection was closed.", 1.0), id="silent"
+            Wait(LIMITS), REFUSED, 5, BootStep("SSH does not answer yet: Connection refused.", 1.0), id="refused"
+        ),
+        pytest.param(Wait(LIMITS), DEBUG, 5, BootStep("SSH does not answer yet: Host is down.", 1.0), id="debug"),
+        pytest.param(
+            Wait(LIMITS), "", 5, BootStep("SSH does not answer yet: the connection was closed.", 1.0), id="silent"
         ),
         pytest.param(
             Wait(LIMITS),
             REFUSED,
             600,
-            Step("SSH does not answer within 10 minutes: Connection refused.", failed=True),
+            BootStep("SSH does not answer within 10 minutes: Connection refused.", failed=True),
             id="late",
         ),
         pytest.param(
             Wait(LIMITS),
             "ControlPath too long ('/a/b' >= 108 bytes)",
             0,
-            Step(
+            BootStep(
                 "SSH cannot work on this computer: ControlPath too long ('/a/b' >= 108 bytes)."
                 " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path.",
                 failed=True,
@@ -225,7 +232,9 @@ SEEDED = Limits(600, 1800, seeded=True)
             Wait(LIMITS),
             "Failed to connect to the host via ssh: Bad owner or permissions on /home/me/.ssh/config",
             0,
-            Step("SSH cannot work on this computer: Bad owner or permissions on /home/me/.ssh/config.", failed=True),
+            BootStep(
+                "SSH cannot work on this computer: Bad owner or permissions on /home/me/.ssh/config.", failed=True
+            ),
             id="own-settings",
         ),
         pytest.param(
@@ -233,7 +242,7 @@ SEEDED = Limits(600, 1800, seeded=True)
             "@@@@\n@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\n@@@@\nPermissions 0644 for '/k' are too open.\n"
             'Load key "/k": bad permissions\nroot@203.0.113.7: Permission denied (publickey).',
             0,
-            Step(
+            BootStep(
                 "SSH cannot work on this computer: Permissions 0644 for '/k' are too open. Load key \"/k\": bad"
                 " permissions root@203.0.113.7: Permission denied (publickey).",
                 failed=True,
@@ -243,47 +252,49 @@ SEEDED = Limits(600, 1800, seeded=True)
             id="open-key",
         ),
         pytest.param(
-            Wait(LIMITS), OTHER_KEY, 0, Step(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
+            Wait(LIMITS), OTHER_KEY, 0, BootStep(CHANGED, failed=True, host_key_refused=True), id="another-host-key"
         ),
         pytest.param(
             Wait(SEEDED),
             OTHER_KEY,
             599,
-            Step(
+            BootStep(
                 CHANGED + " The first boot may not have installed the one that was handed over yet.",
                 1.0,
                 host_key_refused=True,
             ),
             id="seeded",
         ),
-        pytest.param(Wait(SEEDED), OTHER_KEY, 600, Step(CHANGED, failed=True, host_key_refused=True), id="seeded-late"),
         pytest.param(
-            Wait(LIMITS), DENIED, 300, Step(PATIENT, 5.0, urgent=True, permission_denied=True), id="denied-first"
+            Wait(SEEDED), OTHER_KEY, 600, BootStep(CHANGED, failed=True, host_key_refused=True), id="seeded-late"
+        ),
+        pytest.param(
+            Wait(LIMITS), DENIED, 300, BootStep(PATIENT, 5.0, urgent=True, permission_denied=True), id="denied-first"
         ),
         pytest.param(
             Wait(LIMITS, denied=300),
             DENIED,
             540,
-            Step(REFUSES, failed=True, urgent=True, permission_denied=True),
+            BootStep(REFUSES, failed=True, urgent=True, permission_denied=True),
             id="denied-for-four-minutes",
         ),
         pytest.param(
             Wait(LIMITS, denied=500),
             DENIED,
             600,
-            Step(REFUSES, failed=True, urgent=True, permission_denied=True),
+            BootStep(REFUSES, failed=True, urgent=True, permission_denied=True),
             id="denied-and-late",
         ),
         pytest.param(
             UP,
             REFUSED,
             700,
-            Step("The machine was lost while cloud-init ran. SSH does not answer yet: Connection refused.", 1.0),
+            BootStep("The machine was lost while cloud-init ran. SSH does not answer yet: Connection refused.", 1.0),
             id="lost",
         ),
     ],
 )
-def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: Step) -> None:
+def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: BootStep) -> None:
     assert boot.after_failure(wait, error, now)[1] == step
 
 
@@ -311,7 +322,7 @@ def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
 
 
 def test_a_machine_may_be_lost_three_times() -> None:
-    wait, now = boot.connected(Wait(Limits(connect=100, boot=1800)), 10), 10.0
+    wait, now = boot.connected(Wait(BootTimeouts(connect=100, boot=1800)), 10), 10.0
     for lost in (1, 2, 3):
         wait, step = boot.after_failure(wait, REFUSED, now + 10)
         assert (step.failed, wait.lost) == (False, lost)
@@ -321,7 +332,7 @@ def test_a_machine_may_be_lost_three_times() -> None:
         now += 109
         wait = boot.connected(wait, now)
     wait, step = boot.after_failure(wait, "Connection to 203.0.113.7 closed.", now)
-    assert step == Step(
+    assert step == BootStep(
         "The machine does not stay reachable while cloud-init runs; it was lost 4 times."
         " Connection to 203.0.113.7 closed.",
         failed=True,
@@ -341,58 +352,63 @@ RUNNING = Report("running", stage="modules-final")
 @pytest.mark.parametrize(
     ("report", "now", "step"),
     [
-        pytest.param(Report("done"), 21, Step("cloud-init has finished."), id="done"),
-        pytest.param(Report("done"), 9999, Step("cloud-init has finished."), id="done-late"),
-        pytest.param(Report("disabled"), 21, Step("cloud-init is disabled."), id="disabled"),
-        pytest.param(Report("absent"), 21, Step("There is no cloud-init on the machine."), id="absent"),
+        pytest.param(Report("done"), 21, BootStep("cloud-init has finished."), id="done"),
+        pytest.param(Report("done"), 9999, BootStep("cloud-init has finished."), id="done-late"),
+        pytest.param(Report("disabled"), 21, BootStep("cloud-init is disabled."), id="disabled"),
+        pytest.param(Report("absent"), 21, BootStep("There is no cloud-init on the machine."), id="absent"),
         pytest.param(
             Report("done", ("a", "b"), degraded=True),
             21,
-            Step("cloud-init has finished with errors: a; b.", warning="cloud-init has finished with errors: a; b."),
+            BootStep(
+                "cloud-init has finished with errors: a; b.", warning="cloud-init has finished with errors: a; b."
+            ),
             id="degraded",
         ),
-        pytest.param(Report("error", ("a",), "d"), 21, Step("cloud-init has failed: a.", failed=True), id="error"),
+        pytest.param(Report("error", ("a",), "d"), 21, BootStep("cloud-init has failed: a.", failed=True), id="error"),
         pytest.param(
-            Report("error", (), "d"), 21, Step("cloud-init has failed: d.", failed=True), id="error-in-detail"
+            Report("error", (), "d"), 21, BootStep("cloud-init has failed: d.", failed=True), id="error-in-detail"
         ),
         pytest.param(
             Report("error", ("x" * 400,) * 20),
             21,
-            Step(f"cloud-init has failed: {'x' * 400}.", failed=True),
+            BootStep(f"cloud-init has failed: {'x' * 400}.", failed=True),
             id="long-error",
         ),
-        pytest.param(RUNNING, 21, Step("cloud-init is still running (in stage modules-final).", 2.0), id="running"),
-        pytest.param(RUNNING, 80, Step("cloud-init is still running (in stage modules-final).", 10.0), id="slowly"),
+        pytest.param(RUNNING, 21, BootStep("cloud-init is still running (in stage modules-final).", 2.0), id="running"),
+        pytest.param(RUNNING, 80, BootStep("cloud-init is still running (in stage modules-final).", 10.0), id="slowly"),
         pytest.param(
-            RUNNING, 1817, Step("cloud-init is still running (in stage modules-final).", 3.0), id="at-the-end"
+            RUNNING, 1817, BootStep("cloud-init is still running (in stage modules-final).", 3.0), id="at-the-end"
         ),
         pytest.param(
             RUNNING,
             1820,
-            Step("cloud-init is still running after 30 minutes (in stage modules-final).", failed=True),
+            BootStep("cloud-init is still running after 30 minutes (in stage modules-final).", failed=True),
             id="too-long",
         ),
         pytest.param(
             Report("running", ("a",), "DataSourceX", "init"),
             21,
-            Step("cloud-init is still running (in stage init; a).", 2.0),
+            BootStep("cloud-init is still running (in stage init; a).", 2.0),
             id="running-with-errors",
         ),
         pytest.param(
-            Report("running", detail="DataSourceX"), 21, Step("cloud-init is still running.", 2.0), id="plain"
+            Report("running", detail="DataSourceX"), 21, BootStep("cloud-init is still running.", 2.0), id="plain"
         ),
         pytest.param(
-            Report("not run", detail="Reason"), 21, Step("cloud-init still says 'not run' (Reason).", 2.0), id="not-run"
+            Report("not run", detail="Reason"),
+            21,
+            BootStep("cloud-init still says 'not run' (Reason).", 2.0),
+            id="not-run",
         ),
         pytest.param(
             Report("unclear", detail="What"),
             21,
-            Step("cloud-init does not say how far it is: What.", 2.0),
+            BootStep("cloud-init does not say how far it is: What.", 2.0),
             id="unclear",
         ),
     ],
 )
-def test_what_follows_an_answer(report: Report, now: float, step: Step) -> None:
+def test_what_follows_an_answer(report: Report, now: float, step: BootStep) -> None:
     assert boot.after_report(UP, report, now)[1] == step
 
 

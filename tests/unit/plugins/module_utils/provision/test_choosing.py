@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     CHEAPEST,
     LISTED,
     Choice,
-    Seen,
+    Offers,
     at,
     choose,
     fitting,
@@ -38,23 +38,23 @@ DEAR = offer(4, 3.5, gpu_count=2)
 @pytest.mark.parametrize(
     ("order", "seen", "ids"),
     [
-        (LISTED, [Seen([ONE, TWO]), Seen([PAIR])], [1, 2, 3]),
-        (CHEAPEST, [Seen([ONE, TWO]), Seen([PAIR])], [3, 1, 2]),
+        (LISTED, [Offers([ONE, TWO]), Offers([PAIR])], [1, 2, 3]),
+        (CHEAPEST, [Offers([ONE, TWO]), Offers([PAIR])], [3, 1, 2]),
         # Above the choice's own ceiling, or of an unknown price.
-        (LISTED, [Seen(), Seen([PAIR, DEAR])], [3]),
-        (LISTED, [Seen([offer(5, None)]), Seen([offer(6, None, gpu_count=2)])], [5]),
+        (LISTED, [Offers(), Offers([PAIR, DEAR])], [3]),
+        (LISTED, [Offers([offer(5, None)]), Offers([offer(6, None, gpu_count=2)])], [5]),
         # Found twice.
-        (LISTED, [Seen([PAIR]), Seen([PAIR])], [3]),
-        (LISTED, [Seen(), Seen()], []),
+        (LISTED, [Offers([PAIR]), Offers([PAIR])], [3]),
+        (LISTED, [Offers(), Offers()], []),
     ],
 )
-def test_what_may_be_bought_best_first(order: str, seen: Sequence[Seen], ids: list[int]) -> None:
+def test_what_may_be_bought_best_first(order: str, seen: Sequence[Offers], ids: list[int]) -> None:
     found = choose([H100, A100], seen, order)
     assert [each["offer_id"] for each in found.offers] == [offer_id(number) for number in ids]
 
 
 def test_each_offer_has_the_number_and_the_ceiling_of_its_choice() -> None:
-    found = choose([H100, A100], [Seen([ONE]), Seen([PAIR, ONE])])
+    found = choose([H100, A100], [Offers([ONE]), Offers([PAIR, ONE])])
     assert found.numbers == {offer_id(1): 1, offer_id(3): 2}
     assert found.max_prices_per_hour == {offer_id(1): UNLIMITED, offer_id(3): 3.0}
 
@@ -65,22 +65,22 @@ EU, US = {"region": "EU"}, {"region": "US"}
 @pytest.mark.parametrize(
     ("choice", "seen", "limit", "said"),
     [
-        (H100, Seen(), 4.0, "none"),
-        (H100, Seen([TWO, offer(9, 4.1)]), 4.0, "dearer than your ceiling (cheapest: USD 4.10 per hour)"),
-        (A100, Seen([DEAR]), 9.0, "dearer than your ceiling (cheapest: USD 3.50 per hour)"),
-        (H100, Seen([ONE]), 4.0, "given to other hosts, or tried before"),
-        (H100, Seen([offer(5, None)]), 4.0, "only at an unknown price"),
+        (H100, Offers(), 4.0, "none"),
+        (H100, Offers([TWO, offer(9, 4.1)]), 4.0, "dearer than your ceiling (cheapest: USD 4.10 per hour)"),
+        (A100, Offers([DEAR]), 9.0, "dearer than your ceiling (cheapest: USD 3.50 per hour)"),
+        (H100, Offers([ONE]), 4.0, "given to other hosts, or tried before"),
+        (H100, Offers([offer(5, None)]), 4.0, "only at an unknown price"),
         (
             H100,
-            Seen(wider=[offer(5, 2.0, region="US"), offer(6, 2.0, region="APAC")]),
+            Offers(wider=[offer(5, 2.0, region="US"), offer(6, 2.0, region="APAC")]),
             4.0,
             "only elsewhere (APAC, US)",
         ),
-        (H100, Seen(wider=[offer(5, 2.0, region="eu", contract_type="spot")]), 4.0, "only spot"),
-        (A100, Seen(wider=[offer(5, 2.0, region="US")]), 4.0, "none"),
+        (H100, Offers(wider=[offer(5, 2.0, region="eu", contract_type="spot")]), 4.0, "only spot"),
+        (A100, Offers(wider=[offer(5, 2.0, region="US")]), 4.0, "none"),
     ],
 )
-def test_why_not(choice: Choice, seen: Seen, limit: float, said: str) -> None:
+def test_why_not(choice: Choice, seen: Offers, limit: float, said: str) -> None:
     assert why_not(choice, seen, limit) == said
 
 
@@ -118,7 +118,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
     offers: list[list[Mapping[str, Any]]] = [[], [], []]
     for number, (place, price, _other) in enumerate(market):
         offers[place].append(offer(number, price))
-    found = choose(choices, [Seen(each) for each in offers], order)
+    found = choose(choices, [Offers(each) for each in offers], order)
     for each in found.offers:
         ceiling = found.max_prices_per_hour[each["offer_id"]]
         assert ceiling == UNLIMITED or each["price_per_hour"] <= ceiling

@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STATES,
     STRAY,
     VOID,
-    Verdict,
+    ClaimChange,
     counts,
     needs_settling,
     noted,
@@ -35,7 +35,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OURS,
     THEIRS,
     UNSEEN,
-    Seen,
+    OfferLook,
     follow,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
@@ -43,30 +43,30 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._st
 
 # state, machines are new, the name is free, a rival of the same offer: what follows
 TABLE = {
-    "our claim": (BUYING, True, True, None, Verdict(LIVE)),
-    "our claim, and no machine is known yet": (BUYING, False, True, None, Verdict(LIVE)),
-    "noted before": (LIVE, False, True, None, Verdict(LIVE)),
-    "one more machine": (LIVE, True, True, None, Verdict(LIVE)),
-    "its end has begun": (ENDING, True, True, None, Verdict(ENDING)),
-    "a stray one": (STRAY, True, True, None, Verdict(STRAY)),
-    "called void too early": (VOID, True, True, None, Verdict(LIVE)),
-    "called void too early, and the host has bought another": (VOID, True, False, None, Verdict(STRAY)),
-    "the row was lost": (None, True, True, None, Verdict(LIVE)),
-    "the row was lost, and the host has bought another": (None, True, False, None, Verdict(STRAY)),
-    "ended, and told again": (ENDED, False, True, None, Verdict(ENDED)),
-    "ended, and a machine that nobody knew": (ENDED, True, True, None, Verdict(STRAY)),
-    "another host is buying the offer": (None, True, True, BUYING, Verdict(LIVE, True)),
-    "void, and another host is buying the offer": (VOID, True, True, BUYING, Verdict(LIVE, True)),
-    "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, Verdict(STRAY, True)),
-    "another host has it": (None, True, True, LIVE, Verdict(None)),
-    "another host ends it": (VOID, True, True, ENDING, Verdict(None)),
-    "another host has ended it": (VOID, True, True, ENDED, Verdict(None)),
+    "our claim": (BUYING, True, True, None, ClaimChange(LIVE)),
+    "our claim, and no machine is known yet": (BUYING, False, True, None, ClaimChange(LIVE)),
+    "noted before": (LIVE, False, True, None, ClaimChange(LIVE)),
+    "one more machine": (LIVE, True, True, None, ClaimChange(LIVE)),
+    "its end has begun": (ENDING, True, True, None, ClaimChange(ENDING)),
+    "a stray one": (STRAY, True, True, None, ClaimChange(STRAY)),
+    "called void too early": (VOID, True, True, None, ClaimChange(LIVE)),
+    "called void too early, and the host has bought another": (VOID, True, False, None, ClaimChange(STRAY)),
+    "the row was lost": (None, True, True, None, ClaimChange(LIVE)),
+    "the row was lost, and the host has bought another": (None, True, False, None, ClaimChange(STRAY)),
+    "ended, and told again": (ENDED, False, True, None, ClaimChange(ENDED)),
+    "ended, and a machine that nobody knew": (ENDED, True, True, None, ClaimChange(STRAY)),
+    "another host is buying the offer": (None, True, True, BUYING, ClaimChange(LIVE, True)),
+    "void, and another host is buying the offer": (VOID, True, True, BUYING, ClaimChange(LIVE, True)),
+    "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, ClaimChange(STRAY, True)),
+    "another host has it": (None, True, True, LIVE, ClaimChange(None)),
+    "another host ends it": (VOID, True, True, ENDING, ClaimChange(None)),
+    "another host has ended it": (VOID, True, True, ENDED, ClaimChange(None)),
 }
 
 
 @pytest.mark.parametrize(("state", "adds", "free", "rival", "expected"), TABLE.values(), ids=TABLE.keys())
 def test_what_a_noted_purchase_makes_of_a_claim(
-    state: str | None, adds: bool, free: bool, rival: str | None, expected: Verdict
+    state: str | None, adds: bool, free: bool, rival: str | None, expected: ClaimChange
 ) -> None:
     assert noted(state, adds=adds, name_is_free=free, rival=rival) == expected
 
@@ -109,32 +109,37 @@ def test_a_claim_counts_while_it_may_have_bought(
 GONE_LONG = True
 # What has answered the purchase, what the offer's status shows, and for how long: the state of the claim
 SETTLING = {
-    "the status cannot be read": (None, Seen(None), False, BUYING),
-    "refused, and the status cannot be read": (422, Seen(None), False, BUYING),
-    "unbought: its purchase may be under way": (None, Seen(_states.UNBOUGHT), False, BUYING),
-    "refused, and unbought": (422, Seen(_states.UNBOUGHT), False, VOID),
-    "bought under our name": (None, Seen(_states.GOING_ON, OURS, True), False, LIVE),
-    "bought under our name, and ended since": (None, Seen(_states.ENDED, OURS), False, LIVE),
-    "bought under another name; not every API keeps names": (None, Seen(_states.READY, THEIRS, True), False, BUYING),
-    "bought, and no name shows": (None, Seen(_states.READY, UNSEEN, True), False, BUYING),
-    "refused, and sold to another name": (409, Seen(_states.READY, THEIRS, True), False, VOID),
-    "refused, and a machine has our name": (409, Seen(_states.READY, OURS, True), False, BUYING),
-    "said no, and bought under our name": (ANSWERED_NO, Seen(_states.READY, OURS, True), False, LIVE),
-    "refused, and sold to another customer": (410, Seen(_states.READY, UNSEEN, False), False, VOID),
-    "failed": (None, Seen(_states.FAILED), False, VOID),
-    "failed, and has left a machine of ours": (None, Seen(_states.FAILED, OURS, True), False, LIVE),
-    "failed, and the machines cannot be listed": (None, Seen(_states.FAILED, UNSEEN, None), False, BUYING),
-    "expired a moment ago": (None, Seen(_states.EXPIRED), False, BUYING),
-    "expired long ago": (None, Seen(_states.EXPIRED), GONE_LONG, VOID),
-    "unknown to the API for a moment": (None, Seen(NOT_FOUND), False, BUYING),
-    "unknown to the API for long": (None, Seen(NOT_FOUND), GONE_LONG, VOID),
-    "refused, and expired": (410, Seen(_states.EXPIRED), False, VOID),
+    "the status cannot be read": (None, OfferLook(None), False, BUYING),
+    "refused, and the status cannot be read": (422, OfferLook(None), False, BUYING),
+    "unbought: its purchase may be under way": (None, OfferLook(_states.UNBOUGHT), False, BUYING),
+    "refused, and unbought": (422, OfferLook(_states.UNBOUGHT), False, VOID),
+    "bought under our name": (None, OfferLook(_states.GOING_ON, OURS, True), False, LIVE),
+    "bought under our name, and ended since": (None, OfferLook(_states.ENDED, OURS), False, LIVE),
+    "bought under another name; not every API keeps names": (
+        None,
+        OfferLook(_states.READY, THEIRS, True),
+        False,
+        BUYING,
+    ),
+    "bought, and no name shows": (None, OfferLook(_states.READY, UNSEEN, True), False, BUYING),
+    "refused, and sold to another name": (409, OfferLook(_states.READY, THEIRS, True), False, VOID),
+    "refused, and a machine has our name": (409, OfferLook(_states.READY, OURS, True), False, BUYING),
+    "said no, and bought under our name": (ANSWERED_NO, OfferLook(_states.READY, OURS, True), False, LIVE),
+    "refused, and sold to another customer": (410, OfferLook(_states.READY, UNSEEN, False), False, VOID),
+    "failed": (None, OfferLook(_states.FAILED), False, VOID),
+    "failed, and has left a machine of ours": (None, OfferLook(_states.FAILED, OURS, True), False, LIVE),
+    "failed, and the machines cannot be listed": (None, OfferLook(_states.FAILED, UNSEEN, None), False, BUYING),
+    "expired a moment ago": (None, OfferLook(_states.EXPIRED), False, BUYING),
+    "expired long ago": (None, OfferLook(_states.EXPIRED), GONE_LONG, VOID),
+    "unknown to the API for a moment": (None, OfferLook(NOT_FOUND), False, BUYING),
+    "unknown to the API for long": (None, OfferLook(NOT_FOUND), GONE_LONG, VOID),
+    "refused, and expired": (410, OfferLook(_states.EXPIRED), False, VOID),
 }
 
 
 @pytest.mark.parametrize(("refused", "seen", "gone_long", "expected"), SETTLING.values(), ids=SETTLING.keys())
 def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
-    refused: int | None, seen: Seen, gone_long: bool, expected: str
+    refused: int | None, seen: OfferLook, gone_long: bool, expected: str
 ) -> None:
     past = past_of(True, refused, gone_long)
     assert settled(follow(past, seen, False), seen) == expected
@@ -142,7 +147,7 @@ def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
 
 @pytest.mark.parametrize(("left", "expected"), [(True, LIVE), (False, BUYING), (None, BUYING)])
 def test_what_was_bought_without_a_name_is_ours_if_a_machine_shows(left: bool | None, expected: str) -> None:
-    seen = Seen(_states.READY, UNSEEN, left)
+    seen = OfferLook(_states.READY, UNSEEN, left)
     assert settled(follow(past_of(False, None, False), seen, False), seen) == expected
 
 
@@ -152,7 +157,7 @@ def test_a_claim_is_never_freed_without_an_answer() -> None:
     for phase, whose, left, patience in itertools.product(
         (*phases, _states.FAILED), (OURS, THEIRS, UNSEEN), (True, False, None), (True, False)
     ):
-        seen = Seen(phase, whose, left)
+        seen = OfferLook(phase, whose, left)
         for refused in (None, 404, 409, 410, 422, 429, ANSWERED_NO):
             state = settled(follow(past_of(True, refused, False), seen, patience), seen)
             assert state != VOID or (phase is not None and (refused is not None or phase == _states.FAILED))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import Left, Notes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import NotEnded, Notes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
@@ -91,13 +91,13 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
 @pytest.mark.parametrize(
     ("answers", "left"),
     [
-        ([{"resource_id": M, "billing_stopped": True}], Left((), ())),
-        ([], Left((M,), ())),
-        ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], Left((M,), ("no",))),
-        ([{"resource_id": M, "msg": "no", "error_class": "auth"}], Left((M,), ("no",), "auth")),
+        ([{"resource_id": M, "billing_stopped": True}], NotEnded((), ())),
+        ([], NotEnded((M,), ())),
+        ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], NotEnded((M,), ("no",))),
+        ([{"resource_id": M, "msg": "no", "error_class": "auth"}], NotEnded((M,), ("no",), "auth")),
     ],
 )
-def test_what_is_left(answers: list[dict[str, Any]], left: Left) -> None:
+def test_what_is_left(answers: list[dict[str, Any]], left: NotEnded) -> None:
     assert ended.left_of(PLAN, answers) == left
 
 

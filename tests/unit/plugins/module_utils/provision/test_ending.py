@@ -11,8 +11,8 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     FRESH,
     Action,
-    Asked,
-    Seen,
+    ApiView,
+    EndRequest,
     end,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -39,8 +39,8 @@ def entry(*ids: str, offer: str = "o", purchase: str = "") -> dict[str, Any]:
 JOURNAL = entry()
 
 
-def asked(registered: dict[str, Any] | None = None, name: str = "h", **more: Any) -> Asked:
-    return Asked("h", name, read_entry(registered), **more)
+def asked(registered: dict[str, Any] | None = None, name: str = "h", **more: Any) -> EndRequest:
+    return EndRequest("h", name, read_entry(registered), **more)
 
 
 def owner(host: str, *ids: str, offer: str = "") -> Claim:
@@ -48,12 +48,17 @@ def owner(host: str, *ids: str, offer: str = "") -> Claim:
 
 
 def ending(
-    one: Asked, machines: list[dict[str, Any]] | None, *, others: tuple[Claim, ...] = (), phase: Any = None, **more: Any
+    one: EndRequest,
+    machines: list[dict[str, Any]] | None,
+    *,
+    others: tuple[Claim, ...] = (),
+    phase: Any = None,
+    **more: Any,
 ) -> Any:
     account = Account.of([one.claim, *others], machines, "GET /resources answered 500.")
     status = phase if isinstance(phase, dict) else {"phase": phase, "resource_ids": []} if phase else {}
     forget = more.pop("forget", ())
-    return end(one, Seen(account, {"o": status}, **more), forget)
+    return end(one, ApiView(account, {"o": status}, **more), forget)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def ending(
     ],
 )  # fmt: skip
 def test_what_ends(
-    one: Asked, machines: list[Any], context: dict[str, Any], action: Action, ids: list[str], gone: list[str]
+    one: EndRequest, machines: list[Any], context: dict[str, Any], action: Action, ids: list[str], gone: list[str]
 ) -> None:
     found = ending(one, machines, **context)
     assert (found.action, list(found.ids), list(found.gone)) == (action, ids, gone), found.reason
@@ -350,7 +355,7 @@ SHARED = (owner("copy", "r", offer="x"),)
         pytest.param(asked(entry("r"), resource_id="s"), [machine("r")], {}, ["is s", "names r"], id="another id"),
     ],
 )  # fmt: skip
-def test_what_ends_nothing_and_why(one: Asked, machines: Any, context: dict[str, Any], words: list[str]) -> None:
+def test_what_ends_nothing_and_why(one: EndRequest, machines: Any, context: dict[str, Any], words: list[str]) -> None:
     found = ending(one, machines, **context)
     assert (found.action, found.machines) == (Action.STOP, ()), found
     assert found.reason.startswith("Nothing was ended for h.")

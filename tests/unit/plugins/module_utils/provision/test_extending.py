@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
     ENDING,
-    Wish,
+    TimeRequest,
     extend,
     noted,
 )
@@ -35,15 +35,15 @@ def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
 @pytest.mark.parametrize(
     ("wish", "hours", "end", "more", "at_most"),
     [
-        (Wish(by=4 * HOUR), 1.0, 12, 8.0, 24.0),
-        (Wish(until=BOUGHT + 12 * HOUR), 1.0, 12, 8.0, 24.0),
-        (Wish(until=BOUGHT + 8 * HOUR), 1.0, 8, 0.0, 16.0),
+        (TimeRequest(by=4 * HOUR), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(until=BOUGHT + 12 * HOUR), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(until=BOUGHT + 8 * HOUR), 1.0, 8, 0.0, 16.0),
         # What is over already gets it from now on.
-        (Wish(by=4 * HOUR), 9.0, 13, 10.0, 26.0),
-        (Wish(by=4 * HOUR, longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(by=4 * HOUR), 9.0, 13, 10.0, 26.0),
+        (TimeRequest(by=4 * HOUR, longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
     ],
 )
-def test_more_time(wish: Wish, hours: float, end: float, more: float, at_most: float) -> None:
+def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_most: float) -> None:
     found = extend("gpu-1", known(), wish, Clock(BOUGHT + hours * HOUR))
     assert (found.refusal, found.end) == ("", BOUGHT + end * HOUR)
     assert (found.more, found.at_most) == (pytest.approx(more), pytest.approx(at_most))
@@ -57,49 +57,53 @@ def test_more_time(wish: Wish, hours: float, end: float, more: float, at_most: f
 @pytest.mark.parametrize(
     ("entry", "wish", "said"),
     [
-        (read_entry(None), Wish(by=HOUR), "knows no machine of gpu-1"),
-        (known(provision_resource_ids=[], provision_purchase="refused"), Wish(by=HOUR), "knows no machine"),
-        (known(ends_at="soon"), Wish(by=HOUR), "cannot be read"),
-        (known(ends_at=""), Wish(by=HOUR), "has no lease"),
-        (known(), Wish(until=BOUGHT), "cannot be extended until 2027-01-15 08:00 UTC"),
-        (known(), Wish(until=BOUGHT + 7 * HOUR), "may live until 2027-01-15 16:00 UTC already"),
-        (known(), Wish(by=HOUR, longest=read_lease("8h")), "longer than provision_lease_max (8h)"),
+        (read_entry(None), TimeRequest(by=HOUR), "knows no machine of gpu-1"),
+        (known(provision_resource_ids=[], provision_purchase="refused"), TimeRequest(by=HOUR), "knows no machine"),
+        (known(ends_at="soon"), TimeRequest(by=HOUR), "cannot be read"),
+        (known(ends_at=""), TimeRequest(by=HOUR), "has no lease"),
+        (known(), TimeRequest(until=BOUGHT), "cannot be extended until 2027-01-15 08:00 UTC"),
+        (known(), TimeRequest(until=BOUGHT + 7 * HOUR), "may live until 2027-01-15 16:00 UTC already"),
+        (known(), TimeRequest(by=HOUR, longest=read_lease("8h")), "longer than provision_lease_max (8h)"),
         (
             known(provision_journaled_at=None),
-            Wish(by=HOUR, longest=read_lease("80h")),
+            TimeRequest(by=HOUR, longest=read_lease("80h")),
             "nobody knows when it was bought",
         ),
-        (known(), Wish(by=HOUR, max_bill=17.99), "up to USD 18.00 in all, and provision_max_bill is USD 17.99"),
-        (known(provision_price_per_hour=None), Wish(by=HOUR, max_bill=1e6), "nobody knows how much"),
+        (known(), TimeRequest(by=HOUR, max_bill=17.99), "up to USD 18.00 in all, and provision_max_bill is USD 17.99"),
+        (known(provision_price_per_hour=None), TimeRequest(by=HOUR, max_bill=1e6), "nobody knows how much"),
         # A purchase in the future was noted by a wrong clock.
-        (known(provision_journaled_at=utc(BOUGHT + 9 * HOUR)), Wish(by=HOUR, max_bill=99.0), "nobody knows how much"),
-        (known(provision_reaped_at=utc(BOUGHT + HOUR)), Wish(by=HOUR), "A sweep began to end the machine"),
+        (
+            known(provision_journaled_at=utc(BOUGHT + 9 * HOUR)),
+            TimeRequest(by=HOUR, max_bill=99.0),
+            "nobody knows how much",
+        ),
+        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A sweep began to end the machine"),
     ],
 )
-def test_no_more_time(entry: Any, wish: Wish, said: str) -> None:
+def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
     found = extend("gpu-1", entry, wish, Clock(BOUGHT + HOUR))
     assert said in found.refusal and found.end is None
 
 
 def test_a_machine_without_a_lease_gets_one() -> None:
-    found = extend("gpu-1", known("", ""), Wish(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
+    found = extend("gpu-1", known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
 def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
     entry = known(provision_reaped_at=utc(BOUGHT + 8 * HOUR))
-    wish = Wish(by=HOUR)
+    wish = TimeRequest(by=HOUR)
     assert extend("gpu-1", entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1)).refusal
     assert extend("gpu-1", entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
 
 
 def test_an_empty_wish_has_no_limit() -> None:
-    assert Wish().longest == Lease()
+    assert TimeRequest().longest == Lease()
 
 
 def test_the_clock_that_noted_the_end_moves_it() -> None:
     """A controller that is a day ahead takes and gives no time."""
     entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API) == BOUGHT + HOUR
-    assert extend("gpu-1", entry, Wish(by=4 * HOUR), clock).at_most == 24.0
-    assert extend("gpu-1", known(), Wish(by=4 * HOUR), clock).at_most == 58.0
+    assert extend("gpu-1", entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
+    assert extend("gpu-1", known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import (
     Holdings,
+    HoldingState,
     Look,
     Observation,
     Proof,
-    Verdict,
     judge,
     learn,
 )
@@ -32,10 +32,10 @@ SILENT = machine(1, "gpu-1", None)
 OTHER = machine(1, "gpu-1", THEIRS)
 VOLUME = machine(1, "data", THEIRS, resource_type="block_disk")
 
-HELD, PENDING, AFFECTED = Verdict.HELD, Verdict.PENDING, Verdict.AFFECTED
-CONTRADICTION, IGNORED = Verdict.CONTRADICTION, Verdict.IGNORED
+HELD, PENDING, AFFECTED = HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED
+CONTRADICTION, IGNORED = HoldingState.CONTRADICTION, HoldingState.IGNORED
 
-TABLE: list[tuple[str, Proof, Any, str, float | None, Verdict]] = [
+TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     # our purchase's own answer (2xx)
     ("answer, ours", Proof.ANSWER, MINE, "", SENT_AT, HELD),
     ("answer, nothing", Proof.ANSWER, SILENT, "", LATER, HELD),
@@ -71,7 +71,7 @@ TABLE: list[tuple[str, Proof, Any, str, float | None, Verdict]] = [
     ("proof", "resource", "holder", "sent_at", "verdict"), [each[1:] for each in TABLE], ids=[each[0] for each in TABLE]
 )
 def test_what_follows_for_one_resource(
-    proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: Verdict
+    proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: HoldingState
 ) -> None:
     observed = Observation(machine_id(1), proof, resource, holder)
     assert judge(Holdings(OURS, sent_at), observed)[0] is verdict

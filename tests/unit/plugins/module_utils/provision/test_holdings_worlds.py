@@ -8,14 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, Asked, Seen, end
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
+    Action,
+    ApiView,
+    EndRequest,
+    end,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Account,
-    Kind,
+    HostState,
     doubtful,
     standing,
 )
@@ -131,11 +136,11 @@ def account(world: World) -> Account:
     return Account.of(claims, world.listed)
 
 
-def judged(world: World) -> Case:
+def judged(world: World) -> JudgedHost:
     purchase = {"outcome": "created", "resource_ids": list(world.noted)}
     holders = dict.fromkeys(world.neighbours, NEIGHBOUR)
     listed = {each["resource_id"]: each for each in world.listed}
-    case = Case(planned(), purchase, world.status, world.entry, True, listed=listed, holders=holders)
+    case = JudgedHost(planned(), purchase, world.status, world.entry, True, listed=listed, holders=holders)
     return replace(case, read=read(world, {*case.look.doubtful, *case.ids} - {*listed}))
 
 
@@ -164,12 +169,12 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
     seen = replace(seen, read=read(world, ids))
     stands = standing(host(), world.entry, world.status, seen)
     event(stands.kind.value)
-    free = stands.kind is Kind.FREE or stands.void
+    free = stands.kind is HostState.FREE or stands.void
     assert not (free and world.is_findable), "nothing else may be bought for the host"
-    if stands.kind is Kind.READY:
+    if stands.kind is HostState.READY:
         assert set(world.noted) <= set(stands.resource_ids) <= world.ours
     if world.is_honest and world.status["ready"] and not any(each.buyer == NEIGHBOUR for each in world.machines):
-        assert stands.kind is Kind.READY
+        assert stands.kind is HostState.READY
 
 
 @given(worlds())
@@ -180,8 +185,8 @@ def test_only_what_the_purchase_bought_ends(world: World) -> None:
     unlisted = named - {each["resource_id"] for each in world.listed}
     shown = [each.shown for each in world.machines if each.id in unlisted]
     unknown = {each: "GET answered 404." for each in unlisted if each not in world.by_id}
-    seen = Seen(Account.of(claims, [*world.listed, *shown]), {X: world.status}, unknown)
-    ended = end(Asked("gpu-1", "gpu-1", world.entry), seen)
+    seen = ApiView(Account.of(claims, [*world.listed, *shown]), {X: world.status}, unknown)
+    ended = end(EndRequest("gpu-1", "gpu-1", world.entry), seen)
     event(ended.action.value)
     assert set(ended.ids) <= world.ours
     assert ended.action in (Action.END, Action.STOP) or not world.is_findable, "what runs is never forgotten"

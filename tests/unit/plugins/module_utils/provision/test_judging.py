@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -36,13 +36,13 @@ def case(
     action: str = "buy",
     outcome: str = "created",
     **fields: Any,
-) -> Case:
+) -> JudgedHost:
     """A host that has bought X, by whose status these ids are its machines."""
     purchase = {"outcome": outcome, "resource_ids": list(known.resource_ids)} if outcome else {}
     connections = [each for each in (FIRST, OTHER) if each["resource_id"] in ids]
     status = {"phase": "ready", "ready": True, "resource_ids": ids, "connections": connections, "msg": "It is ready."}
     listed = None if machines is None else {each["resource_id"]: each for each in machines}
-    return Case(
+    return JudgedHost(
         planned(action=action, **fields.pop("plan", {})),
         purchase,
         {**status, **fields.pop("status", {})},

@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Case,
     Plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -30,14 +30,14 @@ HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
 
 
 def free(**fields: Any) -> Case:
-    return Case(host(**fields), entry(), Standing(Kind.FREE))
+    return Case(host(**fields), entry(), Standing(HostState.FREE))
 
 
 def owner(ends: float | None = 8 * HOUR, **fields: Any) -> Case:
     noted = {"provision_leased": "8h", "provision_ends_at": None if ends is None else lease.utc(NOON + ends)}
     known = {"provision_journaled_at": lease.utc(NOON), "provision_price_per_hour": 2.0, **noted, **fields}
     found = entry(offer_id(1), [machine_id(1)], "made", **known)
-    return Case(host(lease="8h"), found, Standing(Kind.READY, offer_id=offer_id(1)))
+    return Case(host(lease="8h"), found, Standing(HostState.READY, offer_id=offer_id(1)))
 
 
 def buys(case: Case) -> Plan:

@@ -25,8 +25,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
     APART,
-    Look,
-    Step,
+    MissingLook,
+    MissingStep,
     row_of,
     rows,
     to_read,
@@ -59,15 +59,15 @@ def entry(*keys: str, since: float | None = None, at: float | None = None, ready
 
 def look(
     own: Entry, *listed: Json, read: Mapping[str, Json | None], others: int = 1, clock: Clock | None = None
-) -> Look:
+) -> MissingLook:
     """A look at the entry beside so many others that are found."""
     beside = [machine(f"other-{number}") for number in range(others)]
     known = [own, *(entry(each["resource_id"]) for each in beside)]
     found = {each["resource_id"]: each for each in beside}
-    return Look.of(known, [*beside, *listed], {**found, **read}, clock or Clock(NOW))
+    return MissingLook.of(known, [*beside, *listed], {**found, **read}, clock or Clock(NOW))
 
 
-def step_of(own: Entry, seen: Look, phase: str | None = None, **status: Any) -> Step | None:
+def step_of(own: Entry, seen: MissingLook, phase: str | None = None, **status: Any) -> MissingStep | None:
     def account() -> Account:
         return Account.of([noted_claim("gpu-1", own)], [each for each in seen.read.values() if each])
 
@@ -77,19 +77,25 @@ def step_of(own: Entry, seen: Look, phase: str | None = None, **status: Any) -> 
 ABSENT: Json = {"r": None}
 GONE: Json = {"r": machine("r", "deleted")}
 TABLE: list[Any] = [
-    pytest.param(entry("r"), {"read": ABSENT}, None, Step.FIRST, id="not found"),
-    pytest.param(entry("r", since=APART), {"read": ABSENT}, None, Step.SECOND, id="again, half an hour later"),
+    pytest.param(entry("r"), {"read": ABSENT}, None, MissingStep.FIRST, id="not found"),
+    pytest.param(entry("r", since=APART), {"read": ABSENT}, None, MissingStep.SECOND, id="again, half an hour later"),
     pytest.param(entry("r", since=APART - 1), {"read": ABSENT}, None, None, id="again, a second earlier"),
     pytest.param(entry("r", since=-10), {"read": ABSENT}, None, None, id="another run has looked just now"),
-    pytest.param(entry("r", since=-APART - 60), {"read": ABSENT}, None, Step.FIRST, id="a first look in the future"),
-    pytest.param(entry("r", **{MISSING_SINCE: "soon"}), {"read": ABSENT}, None, Step.FIRST, id="an odd first look"),
-    pytest.param(entry("r", since=9e6), {"read": ABSENT}, None, Step.SECOND, id="again, months later"),
+    pytest.param(
+        entry("r", since=-APART - 60), {"read": ABSENT}, None, MissingStep.FIRST, id="a first look in the future"
+    ),
+    pytest.param(
+        entry("r", **{MISSING_SINCE: "soon"}), {"read": ABSENT}, None, MissingStep.FIRST, id="an odd first look"
+    ),
+    pytest.param(entry("r", since=9e6), {"read": ABSENT}, None, MissingStep.SECOND, id="again, months later"),
     pytest.param(entry("r", since=9e3, at=7e3), {"read": ABSENT}, None, None, id="missing already"),
     # Which looks prove something
     pytest.param(entry("r"), {"read": ABSENT, "others": 0}, None, None, id="no other machine is found"),
     pytest.param(entry("r", since=9e3), {"read": ABSENT, "others": 0}, None, None, id="nor at the second look"),
     pytest.param(entry("r", "s"), {"read": {"r": None, "s": None}}, None, None, id="two vanish beside one"),
-    pytest.param(entry("r", "s"), {"read": {"r": None, "s": None}, "others": 2}, None, Step.FIRST, id="beside two"),
+    pytest.param(
+        entry("r", "s"), {"read": {"r": None, "s": None}, "others": 2}, None, MissingStep.FIRST, id="beside two"
+    ),
     pytest.param(entry("r"), {"listed": [machine("r")], "read": ABSENT}, None, None, id="the list has it, no page has"),
     pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": ABSENT}, None, None, id="the list ends it"),
     pytest.param(entry("r"), {"read": {}}, None, None, id="its page cannot be read"),
@@ -99,36 +105,48 @@ TABLE: list[Any] = [
     pytest.param(entry("r", ready=False), {"read": ABSENT}, "going_on", None, id="never seen, on its way"),
     pytest.param(entry("r", ready=False), {"read": ABSENT}, None, None, id="never seen, of an unknown offer"),
     pytest.param(entry("r", ready=False), {"read": ABSENT}, "failed", None, id="never seen, of a failed offer"),
-    pytest.param(entry("r", ready=False), {"read": ABSENT}, "ready", Step.FIRST, id="its offer calls it ready"),
-    pytest.param(entry("r"), {"read": ABSENT}, "going_on", Step.FIRST, id="it was ready once, whatever its offer says"),
-    # Found again
-    pytest.param(entry("r", since=9e3), {"listed": [machine("r")], "read": {}}, None, Step.CLEAR, id="listed again"),
-    pytest.param(entry("r", since=9e3, at=7e3), {"read": {"r": machine("r")}}, None, Step.CLEAR, id="found by its id"),
+    pytest.param(entry("r", ready=False), {"read": ABSENT}, "ready", MissingStep.FIRST, id="its offer calls it ready"),
     pytest.param(
-        entry("r", since=9e3, at=7e3), {"read": {"r": machine("r", "deleting")}}, None, Step.CLEAR, id="found ending"
+        entry("r"), {"read": ABSENT}, "going_on", MissingStep.FIRST, id="it was ready once, whatever its offer says"
+    ),
+    # Found again
+    pytest.param(
+        entry("r", since=9e3), {"listed": [machine("r")], "read": {}}, None, MissingStep.CLEAR, id="listed again"
+    ),
+    pytest.param(
+        entry("r", since=9e3, at=7e3), {"read": {"r": machine("r")}}, None, MissingStep.CLEAR, id="found by its id"
+    ),
+    pytest.param(
+        entry("r", since=9e3, at=7e3),
+        {"read": {"r": machine("r", "deleting")}},
+        None,
+        MissingStep.CLEAR,
+        id="found ending",
     ),
     pytest.param(
         entry("r", since=9e3, at=7e3),
         {"listed": [machine("s", offer_id="o-r")], "read": ABSENT},
         None,
-        Step.CLEAR,
+        MissingStep.CLEAR,
         id="another machine of its purchase is found",
     ),
     pytest.param(
         entry("r"),
         {"listed": [machine("s", offer_id="o-r", resource_type="block_storage")], "read": ABSENT},
         None,
-        Step.FIRST,
+        MissingStep.FIRST,
         id="storage of its purchase is no machine",
     ),
     pytest.param(entry("r"), {"listed": [machine("r")], "read": {}}, None, None, id="nothing is to be cleared"),
     # Told gone
-    pytest.param(entry("r"), {"read": GONE}, "ended", Step.END, id="told to be gone"),
-    pytest.param(entry("r", since=9e3, at=7e3), {"read": GONE}, None, Step.END, id="told after all"),
-    pytest.param(entry("r"), {"read": GONE, "others": 0}, None, Step.END, id="told, the only one"),
+    pytest.param(entry("r"), {"read": GONE}, "ended", MissingStep.END, id="told to be gone"),
+    pytest.param(entry("r", since=9e3, at=7e3), {"read": GONE}, None, MissingStep.END, id="told after all"),
+    pytest.param(entry("r"), {"read": GONE, "others": 0}, None, MissingStep.END, id="told, the only one"),
     pytest.param(entry("r"), {"listed": [machine("r", "deleted")], "read": {}}, None, None, id="only the list says so"),
     pytest.param(entry("r"), {"read": GONE}, "going_on", None, id="more of its purchase may come"),
-    pytest.param(entry("r", "s"), {"read": {**GONE, "s": None}, "others": 2}, None, Step.FIRST, id="one told, one not"),
+    pytest.param(
+        entry("r", "s"), {"read": {**GONE, "s": None}, "others": 2}, None, MissingStep.FIRST, id="one told, one not"
+    ),
     pytest.param(
         entry("r"), {"read": {"r": machine("r", "deleted", offer_id="other")}}, None, None, id="one of another purchase"
     ),
@@ -136,7 +154,7 @@ TABLE: list[Any] = [
 
 
 @pytest.mark.parametrize(("own", "seen", "phase", "expected"), TABLE)
-def test_what_follows_from_a_look(own: Entry, seen: Json, phase: str | None, expected: Step | None) -> None:
+def test_what_follows_from_a_look(own: Entry, seen: Json, phase: str | None, expected: MissingStep | None) -> None:
     how = dict(seen)
     assert step_of(own, look(own, *how.pop("listed", ()), **how), phase) is expected
 
@@ -163,7 +181,7 @@ def test_more_than_half_never_vanish_together(fresh: int, missing: int, found: i
     others = [machine(f"other-{number}") for number in range(found)]
     listed = {each["resource_id"]: each for each in others}
     known += [entry(each) for each in listed]
-    assert Look.of(known, others, {**read, **listed}, Clock(NOW)).is_believed is believed
+    assert MissingLook.of(known, others, {**read, **listed}, Clock(NOW)).is_believed is believed
 
 
 def test_as_many_others_are_read_as_are_lacking() -> None:
@@ -186,15 +204,15 @@ def test_the_clock_of_the_registry_decides() -> None:
     for place in (FOLDER, SharedProject("blue")):
         assert seen.step("gpu-1", own, place, {}, Account) is None
     here = entry("r", since=APART - 60)
-    assert look(here, read=ABSENT, clock=clock).step("gpu-1", here, FOLDER, {}, Account) is Step.SECOND
+    assert look(here, read=ABSENT, clock=clock).step("gpu-1", here, FOLDER, {}, Account) is MissingStep.SECOND
 
 
 def test_the_second_moment_is_that_at_which_the_look_began() -> None:
     own = entry("r", since=9e3)
     seen = look(own, read=ABSENT)
-    assert seen.changes(Step.FIRST, own, FOLDER, NOW + 50) == {MISSING_SINCE: utc(NOW + 50), MISSING_AT: None}
-    assert seen.changes(Step.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc(NOW)}
-    assert seen.changes(Step.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
+    assert seen.changes(MissingStep.FIRST, own, FOLDER, NOW + 50) == {MISSING_SINCE: utc(NOW + 50), MISSING_AT: None}
+    assert seen.changes(MissingStep.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc(NOW)}
+    assert seen.changes(MissingStep.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
 
 
 def test_what_is_missing_fills_no_ceiling_and_keeps_its_price() -> None:
@@ -219,7 +237,7 @@ def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
     lost, second, back = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
     told = entry("u")
     read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
-    seen = Look.of([lost, second, back, told], [], read, Clock(NOW))
+    seen = MissingLook.of([lost, second, back, told], [], read, Clock(NOW))
     shown = rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
     assert [(row["host"], row["since"], row["counts"]) for row in shown] == [
         ("gpu-1", utc(NOW), True),
@@ -238,7 +256,9 @@ def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
 
 
 def test_the_lines_of_a_report_fit_where_ansible_prints_a_list() -> None:
-    known = rows([(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)], Look(), NOW)
+    known = rows(
+        [(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)], MissingLook(), NOW
+    )
     many = row_of("cluster", entry(*(f"{number:036d}" for number in range(8)), since=9e3, at=7e3))
     lines = missing_lines([*known, many])
     assert max(map(len, lines)) <= 69, lines

@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
     Claim,
     Owners,
-    Proof,
+    OwnershipProof,
     claim_of,
     is_named,
     owners,
@@ -43,7 +43,7 @@ def claim(host: str, known: Entry = NONE, name: str = "train", *, by_name: bool 
     return claim_of(host, name, known, by_name=by_name)
 
 
-def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, ...], Proof]]:
+def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, ...], OwnershipProof]]:
     return [(owner.hosts, owner.proof) for _machine, owner in owners(machines, claims)]
 
 
@@ -53,44 +53,44 @@ def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, 
 @pytest.mark.parametrize(
     ("known", "by_name", "its", "found"),
     [
-        (OWNS, False, machine(1, "whatever", Y), Proof.ID),
-        (OWNS, False, machine(1, None, None, resource_id=M.upper()), Proof.ID),
-        (OWNS, True, machine(2, "train", Y), Proof.NONE),
+        (OWNS, False, machine(1, "whatever", Y), OwnershipProof.ID),
+        (OWNS, False, machine(1, None, None, resource_id=M.upper()), OwnershipProof.ID),
+        (OWNS, True, machine(2, "train", Y), OwnershipProof.NONE),
         # A further machine beside the noted one.
-        (OWNS, False, machine(2, "train", X), Proof.PURCHASE),
-        (OPEN, False, machine(1, "train", X), Proof.PURCHASE),
-        (OPEN, False, machine(1, "train", X.upper()), Proof.PURCHASE),
-        (OPEN, False, machine(1, "train-2", X), Proof.PURCHASE),
-        (OPEN, False, machine(1, "other", X), Proof.NONE),
-        (OPEN, False, machine(1, None, X), Proof.NONE),
-        (OPEN, True, machine(1, "train", Y), Proof.NONE),
+        (OWNS, False, machine(2, "train", X), OwnershipProof.PURCHASE),
+        (OPEN, False, machine(1, "train", X), OwnershipProof.PURCHASE),
+        (OPEN, False, machine(1, "train", X.upper()), OwnershipProof.PURCHASE),
+        (OPEN, False, machine(1, "train-2", X), OwnershipProof.PURCHASE),
+        (OPEN, False, machine(1, "other", X), OwnershipProof.NONE),
+        (OPEN, False, machine(1, None, X), OwnershipProof.NONE),
+        (OPEN, True, machine(1, "train", Y), OwnershipProof.NONE),
         # An offer is sold once, so all of it is the host's whose purchase was answered with yes.
-        (MADE, False, machine(1, "other", X), Proof.PURCHASE),
-        (MADE, False, machine(1, "train", Y), Proof.NONE),
-        (REFUSED, False, machine(1, "train", X), Proof.NONE),
+        (MADE, False, machine(1, "other", X), OwnershipProof.PURCHASE),
+        (MADE, False, machine(1, "train", Y), OwnershipProof.NONE),
+        (REFUSED, False, machine(1, "train", X), OwnershipProof.NONE),
         # A refused purchase leaves the name as what tells.
-        (REFUSED, True, machine(1, "train", Y), Proof.NAME),
-        (NONE, False, machine(1, "train", X), Proof.NONE),
-        (NONE, True, machine(1, "train", X), Proof.NAME),
-        (NONE, True, machine(1, "train", None), Proof.NAME),
-        (NONE, True, machine(1, "train-7", X), Proof.NUMBERED),
-        (NONE, True, machine(1, "Train", X), Proof.NONE),
-        (NONE, True, machine(1, "train-", X), Proof.NONE),
-        (NONE, True, machine(1, "train-x1", X), Proof.NONE),
-        (NONE, True, machine(1, "train-1-1", X), Proof.NONE),
-        (NONE, True, machine(1, "trainx1", X), Proof.NONE),
-        (NONE, True, machine(1, "train-\N{ARABIC-INDIC DIGIT ONE}", X), Proof.NONE),
-        (NONE, True, machine(1, None, X), Proof.NONE),
+        (REFUSED, True, machine(1, "train", Y), OwnershipProof.NAME),
+        (NONE, False, machine(1, "train", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "train", X), OwnershipProof.NAME),
+        (NONE, True, machine(1, "train", None), OwnershipProof.NAME),
+        (NONE, True, machine(1, "train-7", X), OwnershipProof.NUMBERED),
+        (NONE, True, machine(1, "Train", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "train-", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "train-x1", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "train-1-1", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "trainx1", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, "train-\N{ARABIC-INDIC DIGIT ONE}", X), OwnershipProof.NONE),
+        (NONE, True, machine(1, None, X), OwnershipProof.NONE),
     ],
 )
-def test_what_a_host_proves(known: Entry, by_name: bool, its: Machine, found: Proof) -> None:
+def test_what_a_host_proves(known: Entry, by_name: bool, its: Machine, found: OwnershipProof) -> None:
     assert proof(claim("gpu", known, by_name=by_name), its) is found
 
 
 @pytest.mark.parametrize("own", [None, "", "-1", "train"])
 def test_an_empty_name_names_nothing(own: str | None) -> None:
     assert not is_named(machine(1, own), "", numbered=True)
-    assert owned([machine(1, own, X)], claim("gpu", name="", by_name=True)) == [((), Proof.NONE)]
+    assert owned([machine(1, own, X)], claim("gpu", name="", by_name=True)) == [((), OwnershipProof.NONE)]
 
 
 def test_a_name_is_no_pattern() -> None:
@@ -102,23 +102,23 @@ def test_a_name_is_no_pattern() -> None:
 
 
 def test_one_numbered_machine_alone_is_rather_another_hosts() -> None:
-    assert owned([machine(1, "train-1", X)], claim("train", by_name=True)) == [((), Proof.NONE)]
+    assert owned([machine(1, "train-1", X)], claim("train", by_name=True)) == [((), OwnershipProof.NONE)]
     assert (
         owned([machine(1, "train-1", X), machine(2, "train-2", Y)], claim("train", by_name=True))
-        == [((), Proof.NONE)] * 2
+        == [((), OwnershipProof.NONE)] * 2
     )
 
 
 def test_an_offer_of_ours_that_another_host_has_bought() -> None:
     """The journal of gpu names an offer; a host gpu-1 of another project was faster."""
-    assert owned([machine(1, "train-1", X)], claim("train", OPEN)) == [((), Proof.NONE)]
+    assert owned([machine(1, "train-1", X)], claim("train", OPEN)) == [((), OwnershipProof.NONE)]
     cluster = [machine(1, "train", X), machine(2, "train-1", X)]
-    assert owned(cluster, claim("train", OPEN)) == [(("train",), Proof.PURCHASE)] * 2
+    assert owned(cluster, claim("train", OPEN)) == [(("train",), OwnershipProof.PURCHASE)] * 2
 
 
 def test_a_cluster_is_found_by_its_name() -> None:
     cluster = [machine(number, f"train-{number}", X) for number in (1, 2, 3)]
-    assert owned(cluster, claim("train", by_name=True)) == [(("train",), Proof.NUMBERED)] * 3
+    assert owned(cluster, claim("train", by_name=True)) == [(("train",), OwnershipProof.NUMBERED)] * 3
 
 
 def test_a_host_called_like_a_machine_of_a_cluster() -> None:
@@ -130,20 +130,24 @@ def test_a_host_called_like_a_machine_of_a_cluster() -> None:
 def test_hosts_that_prove_different_machines_of_an_offer_contest_all_of_them() -> None:
     machines = [machine(1, "a", X), machine(2, "b", X), machine(3, "c", X)]
     found = owned(machines, claim("h1", entry(X, [M])), claim("h2", entry(Y, [N])))
-    assert found == [(("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.ID), (("h1", "h2"), Proof.PURCHASE)]
+    assert found == [
+        (("h1", "h2"), OwnershipProof.ID),
+        (("h1", "h2"), OwnershipProof.ID),
+        (("h1", "h2"), OwnershipProof.PURCHASE),
+    ]
 
 
 def test_a_name_proves_nothing_of_an_offer_that_another_host_has_bought() -> None:
     found = owned(
         [machine(1, "a", X), machine(2, "b", X)], claim("h1", entry(X, [M])), claim("h2", name="b", by_name=True)
     )
-    assert found == [(("h1",), Proof.ID), (("h1",), Proof.PURCHASE)]
+    assert found == [(("h1",), OwnershipProof.ID), (("h1",), OwnershipProof.PURCHASE)]
 
 
 def test_two_claims_of_one_host_are_one() -> None:
     twice = [claim("gpu", by_name=True), Claim("gpu", "train", X)]
     for claims in itertools.permutations(twice):
-        assert owned([machine(1, "train", X)], *claims) == [(("gpu",), Proof.NAME)]
+        assert owned([machine(1, "train", X)], *claims) == [(("gpu",), OwnershipProof.NAME)]
         assert rivals(claims) == {}
 
 
@@ -321,7 +325,7 @@ def test_no_machine_and_no_offer_is_two_hosts_without_being_contested(
     assert [its for its, _owner in found] == machines
     for its, owner in found:
         assert owner.is_contested == (len(owner.hosts) > 1)
-        alone = {c.host for c in claims if proof(c, its) is not Proof.NONE}
+        alone = {c.host for c in claims if proof(c, its) is not OwnershipProof.NONE}
         assert owner.is_contested or set(owner.hosts) <= alone
         for other, others in found:
             if its["offer_id"] and its["offer_id"] == other["offer_id"] and owner.hosts and others.hosts:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Seen
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Part, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -23,14 +23,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     STOP,
     WAIT,
     Case,
-    Found,
     Plan,
+    SearchResult,
     drift,
     kept_of,
     plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ ALL = [CHEAP, FAIR, DEAR]
 
 def case(
     one: Declaration,
-    kind: Kind = Kind.FREE,
+    kind: HostState = HostState.FREE,
     known: Entry | None = None,
     attempts: Sequence[Mapping[str, Any]] = (),
     **fields: Any,
@@ -59,7 +59,7 @@ def owner(name: str, price: float | None = 2.0, number: int = 7, **fields: Any) 
     known = entry(offer_id(number), [machine_id(number)], "made", provision_price_per_hour=price)
     return case(
         host(name, **fields),
-        Kind.READY,
+        HostState.READY,
         known,
         offer_id=known.offer_id,
         resource_ids=known.resource_ids,
@@ -69,12 +69,14 @@ def owner(name: str, price: float | None = 2.0, number: int = 7, **fields: Any) 
 
 def opened(name: str = "gpu-1", number: int = 1, **fields: Any) -> Case:
     known = entry(offer_id(number), purchase="sent")
-    return case(host(name, **fields), Kind.OPEN, known, offer_id=known.offer_id, price_per_hour=known.price_per_hour)
+    return case(
+        host(name, **fields), HostState.OPEN, known, offer_id=known.offer_id, price_per_hour=known.price_per_hour
+    )
 
 
 def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said: str = "", **more: Any) -> list[Plan]:
-    by_id = {each["offer_id"]: Found([each]) for each in offers}
-    return plan(cases, lambda _host: Found(offers, said), more.pop("wanted", by_id), **more)
+    by_id = {each["offer_id"]: SearchResult([each]) for each in offers}
+    return plan(cases, lambda _host: SearchResult(offers, said), more.pop("wanted", by_id), **more)
 
 
 def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
@@ -84,10 +86,10 @@ def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
 # One host
 
 
-@pytest.mark.parametrize("kind", [Kind.UNDER_WAY, Kind.READY])
+@pytest.mark.parametrize("kind", [HostState.UNDER_WAY, HostState.READY])
 @pytest.mark.parametrize(("locked_out", "reached"), [("no key", False), ("no key", True), ("", False)])
 def test_a_job_without_the_key_waits_for_no_machine_that_another_one_buys(
-    kind: Kind, locked_out: str, reached: bool
+    kind: HostState, locked_out: str, reached: bool
 ) -> None:
     known = entry(X, [M], "made", provision_price_per_hour=2.0)
     known = replace(known, instances=({"ansible_host": "h"},)) if reached else known
@@ -105,11 +107,11 @@ def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
     wants = {"offer_id": X, "max_price_per_hour": 2, "advice": "Quote again."}
     plans = [
         *planned(free(**wants), offers=[offer(1, 2.01)]),
-        *planned(free(**wants), wanted={X: Found(said="It is gone.", is_gone=True)}),
+        *planned(free(**wants), wanted={X: SearchResult(said="It is gone.", is_gone=True)}),
         *planned(free(**wants), taken=[X]),
     ]
     assert [each.refusal.rpartition(". ")[2] for each in plans] == ["Quote again."] * 3
-    (busy,) = planned(free(**wants), wanted={X: Found(said="The API answered 503.")})
+    (busy,) = planned(free(**wants), wanted={X: SearchResult(said="The API answered 503.")})
     assert busy.refusal.endswith("Nothing was bought.")
 
 
@@ -128,7 +130,7 @@ def test_the_cheapest_offer_within_the_ceiling() -> None:
         (free(), [], "POST answered 500.", ("answered 500", "Nothing was bought")),
         (free(), [offer(1, None)], "", ("an unknown price", "Nothing was bought")),
         (case(declared(max_price_per_hour="3,5")), ALL, "", ("3,5", "Nothing was sent")),
-        (case(host(), Kind.STOP, reason="A person must decide."), ALL, "", ("A person must decide.",)),
+        (case(host(), HostState.STOP, reason="A person must decide."), ALL, "", ("A person must decide.",)),
     ],
 )
 def test_refusals(one: Case, offers: Sequence[Mapping[str, Any]], said: str, refusal: tuple[str, ...]) -> None:
@@ -211,13 +213,13 @@ def test_wanted_by_its_id_without_a_ceiling() -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Found([DEAR]), ("USD 3.00", "USD 2.00")),
-        (Found([offer(3, None)]), ("an unknown price",)),
-        (Found(said="GET answered 404."), ("404",)),
-        (Found(), ("an unknown price",)),
+        (SearchResult([DEAR]), ("USD 3.00", "USD 2.00")),
+        (SearchResult([offer(3, None)]), ("an unknown price",)),
+        (SearchResult(said="GET answered 404."), ("404",)),
+        (SearchResult(), ("an unknown price",)),
     ],
 )
-def test_wanted_by_its_id_and_refused(wanted: Found, said: tuple[str, ...]) -> None:
+def test_wanted_by_its_id_and_refused(wanted: SearchResult, said: tuple[str, ...]) -> None:
     (found,) = planned(free(offer_id=offer_id(3), max_price_per_hour=2), wanted={offer_id(3): wanted})
     assert found.action == STOP
     for each in (*said, "Nothing was bought"):
@@ -257,12 +259,16 @@ def test_the_same_offer_is_sent_again_at_its_price() -> None:
     [
         opened(number=3, max_price_per_hour=2),
         case(
-            declared(max_price_per_hour="3,5"), Kind.OPEN, entry(offer_id(3)), offer_id=offer_id(3), price_per_hour=2.0
+            declared(max_price_per_hour="3,5"),
+            HostState.OPEN,
+            entry(offer_id(3)),
+            offer_id=offer_id(3),
+            price_per_hour=2.0,
         ),
         opened(number=3, max_total_price_per_hour=1),
         case(
             host(max_price_per_hour=2),
-            Kind.OPEN,
+            HostState.OPEN,
             entry(offer_id(3)),
             [{"offer_id": X, "msg": "gone"}],
             offer_id=offer_id(3),
@@ -301,7 +307,7 @@ def dear_by_id(**fields: Any) -> tuple[Case, Case]:
 def test_the_highest_price_that_was_shown_counts(
     page: Mapping[str, Any], searched: Mapping[str, Any], price: float | None
 ) -> None:
-    found = plan(dear_by_id(), lambda _host: Found([searched, offer(2, 6.0)]), {X: Found([page])})
+    found = plan(dear_by_id(), lambda _host: SearchResult([searched, offer(2, 6.0)]), {X: SearchResult([page])})
     assert [(each.offer_id, each.price_per_hour) for each in found] == [(X, price), (Y, 6.0)]
     assert found[0].offer["price_per_hour"] == price
 
@@ -317,42 +323,45 @@ def test_the_highest_price_that_was_shown_counts(
 def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[str, Any], said: str) -> None:
     night = {"now": NIGHT, "spent": {"default": Ledger((), NIGHT)}}
     found = plan(
-        dear_by_id(**fields), lambda _host: Found([WHOLE, offer(2, 6.0)]), {X: Found([BARE])}, **{**night, **more}
+        dear_by_id(**fields),
+        lambda _host: SearchResult([WHOLE, offer(2, 6.0)]),
+        {X: SearchResult([BARE])},
+        **{**night, **more},
     )
     assert [each.action for each in found] == [STOP, STOP] and said in found[0].refusal
 
 
 def test_an_id_buys_nothing_that_a_search_refuses() -> None:
     cases = free("a", offer_id=X, max_price_per_hour=4), free("b", max_price_per_hour=4)
-    found = plan(cases, lambda _host: Found([WHOLE]), {X: Found([BARE])})
+    found = plan(cases, lambda _host: SearchResult([WHOLE]), {X: SearchResult([BARE])})
     assert [each.action for each in found] == [STOP, STOP] and "costs USD 5.00" in found[0].refusal
 
 
 def test_choices_see_that_price_too() -> None:
     """An offer that two searches show at two prices, in whichever order, and one that only a wider search shows."""
     one, other = free("gpu-1", spec=[H100, A100], max_price_per_hour="unlimited"), free("gpu-2", spec=[A100])
-    for seen in ([Seen([BARE, offer(2, 4.5)]), Seen([WHOLE])], [Seen([WHOLE, offer(2, 4.5)]), Seen([BARE])]):
+    for seen in ([Offers([BARE, offer(2, 4.5)]), Offers([WHOLE])], [Offers([WHOLE, offer(2, 4.5)]), Offers([BARE])]):
         (found,) = chosen(one, seen=seen)
         assert (found.offer_id, found.price_per_hour) == (Y, 4.5), "cheapest first, at the prices that count"
     cheap, dear = offer(8, 2.4), offer(8, 2.6)
-    (above,) = chosen(other, seen=[Seen([cheap], wider=[dear])])
+    (above,) = chosen(other, seen=[Offers([cheap], wider=[dear])])
     assert (above.action, above.lacks) == (STOP, True), "above the ceiling of the choice"
 
 
 def test_hosts_that_share_a_search_still_share_it() -> None:
-    shared = Found([offer(2, 1.0), WHOLE, offer(3, 6.0)])
+    shared = SearchResult([offer(2, 1.0), WHOLE, offer(3, 6.0)])
     cases = [
         free("a", offer_id=X, max_price_per_hour="unlimited"),
         *(free(f"b{n}", max_price_per_hour="unlimited") for n in range(2)),
     ]
-    found = plan(cases, lambda _host: shared, {X: Found([BARE])})
+    found = plan(cases, lambda _host: shared, {X: SearchResult([BARE])})
     assert [each.offer_id for each in found] == [X, Y, offer_id(3)]
 
 
 def test_a_purchase_that_may_be_made_counts_at_the_price_that_was_noted() -> None:
     known = entry(X, purchase="sent", provision_price_per_hour=5.0)
-    one = case(host(max_price_per_hour=9), Kind.OPEN, known, offer_id=X, price_per_hour=5.0)
-    (found,) = plan([one], lambda _host: Found(), {X: Found([BARE])})
+    one = case(host(max_price_per_hour=9), HostState.OPEN, known, offer_id=X, price_per_hour=5.0)
+    (found,) = plan([one], lambda _host: SearchResult(), {X: SearchResult([BARE])})
     assert (found.action, found.price_per_hour) == (BUY, 5.0)
 
 
@@ -401,17 +410,17 @@ def test_what_other_hosts_of_the_play_cost(others: Sequence[float | None], actio
     [
         owner("other", 4.5),
         # It stops, but what its registry names is or may be billed all the same.
-        case(host("other"), Kind.STOP, entry(Y, [M], "made", provision_price_per_hour=4.5), reason="-"),
-        case(host("other"), Kind.STOP, entry(Y, provision_price_per_hour=4.5), reason="-"),
-        case(host("other"), Kind.STOP, entry("", [M]), reason="-"),
+        case(host("other"), HostState.STOP, entry(Y, [M], "made", provision_price_per_hour=4.5), reason="-"),
+        case(host("other"), HostState.STOP, entry(Y, provision_price_per_hour=4.5), reason="-"),
+        case(host("other"), HostState.STOP, entry("", [M]), reason="-"),
         case(
             host("other", max_price_per_hour=1),
-            Kind.OPEN,
+            HostState.OPEN,
             entry(DEAR["offer_id"], provision_price_per_hour=4.5),
             offer_id=DEAR["offer_id"],
             price_per_hour=4.5,
         ),
-        case(host("other"), Kind.UNDER_WAY, entry(Y), offer_id=Y, price_per_hour=None),
+        case(host("other"), HostState.UNDER_WAY, entry(Y), offer_id=Y, price_per_hour=None),
     ],
 )
 def test_hosts_that_buy_nothing_count(other: Case) -> None:
@@ -420,9 +429,9 @@ def test_hosts_that_buy_nothing_count(other: Case) -> None:
 
 
 def test_what_two_hosts_claim_counts_once_and_what_came_to_nothing_not_at_all() -> None:
-    twice = [case(host(each), Kind.STOP, entry(Y, [M], provision_price_per_hour=4.0), reason="-") for each in "ab"]
-    void = case(host("c"), Kind.STOP, entry(X, [M], provision_price_per_hour=4.0), void=True, reason="-")
-    refused = case(host("d"), Kind.STOP, entry(X, purchase="refused"), reason="-")
+    twice = [case(host(each), HostState.STOP, entry(Y, [M], provision_price_per_hour=4.0), reason="-") for each in "ab"]
+    void = case(host("c"), HostState.STOP, entry(X, [M], provision_price_per_hour=4.0), void=True, reason="-")
+    refused = case(host("d"), HostState.STOP, entry(X, purchase="refused"), reason="-")
     assert planned(*twice, void, refused, free(max_total_price_per_hour=5))[-1].action == BUY
 
 
@@ -468,8 +477,8 @@ def test_no_plan_exceeds_a_ceiling(
         its = entry(
             offer_id(100 + n), [machine_id(n)] if kind in ("owner", "stop") else [], provision_price_per_hour=price
         )
-        kinds = {"free": Kind.FREE, "open": Kind.OPEN, "owner": Kind.READY, "stop": Kind.STOP}
-        wanted[its.offer_id] = Found([offer(100 + n, price)])
+        kinds = {"free": HostState.FREE, "open": HostState.OPEN, "owner": HostState.READY, "stop": HostState.STOP}
+        wanted[its.offer_id] = SearchResult([offer(100 + n, price)])
         if kind == "free":
             cases.append(case(one))
         else:
@@ -483,7 +492,7 @@ def test_no_plan_exceeds_a_ceiling(
                     reason="-" if kind == "stop" else "",
                 )
             )
-    found = plan(cases, lambda _host: Found(known), wanted, others=billed(*others))
+    found = plan(cases, lambda _host: SearchResult(known), wanted, others=billed(*others))
     assert [each.host for each in found] == [each.host.host for each in cases]
     buyers = [(one, its) for one, its in zip(cases, found, strict=True) if its.action == BUY]
     assert len({its.offer_id for _one, its in buyers}) == len(buyers)
@@ -619,7 +628,7 @@ def test_a_refusal_names_all_that_was_counted() -> None:
     hosts = [
         case(declared("shared:red", host="b-1", project="red", max_total_price_per_hour=5)),
         owner("c-1"),
-        case(host("d-1"), Kind.STOP, machines=[machine(8, "d-1")], reason="-"),
+        case(host("d-1"), HostState.STOP, machines=[machine(8, "d-1")], reason="-"),
     ]
     refusal = planned(*hosts, others=others)[0].refusal
     assert refusal.startswith(
@@ -688,20 +697,20 @@ H100 = {"compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondema
 A100 = {"compute": {"gpu_type": "A100", "gpu_count": 1}, "max_price_per_hour": 2.5}
 
 
-def chosen(*cases: Case, seen: Sequence[Seen], **more: Any) -> list[Plan]:
-    return plan(cases, lambda one: Found.of(one, seen), {}, **more)
+def chosen(*cases: Case, seen: Sequence[Offers], **more: Any) -> list[Plan]:
+    return plan(cases, lambda one: SearchResult.of(one, seen), {}, **more)
 
 
 def test_a_host_takes_what_it_wants_most() -> None:
-    (found,) = chosen(free(spec=[H100, A100]), seen=[Seen([FAIR]), Seen([CHEAP])])
+    (found,) = chosen(free(spec=[H100, A100]), seen=[Offers([FAIR]), Offers([CHEAP])])
     assert (found.action, found.offer_id, found.missed) == (BUY, FAIR["offer_id"], "")
-    (cheapest,) = chosen(free(spec=[H100, A100], spec_order="cheapest"), seen=[Seen([FAIR]), Seen([CHEAP])])
+    (cheapest,) = chosen(free(spec=[H100, A100], spec_order="cheapest"), seen=[Offers([FAIR]), Offers([CHEAP])])
     assert (cheapest.offer_id, cheapest.missed) == (CHEAP["offer_id"], "")
 
 
 def test_a_later_choice_says_why() -> None:
-    dear = Seen([offer(8, 4.1)])
-    (found,) = chosen(free(spec=[H100, A100]), seen=[dear, Seen([FAIR])])
+    dear = Offers([offer(8, 4.1)])
+    (found,) = chosen(free(spec=[H100, A100]), seen=[dear, Offers([FAIR])])
     assert (found.offer_id, found.max_price_per_hour) == (FAIR["offer_id"], 2.5)
     assert found.missed == (
         "gpu-1 gets choice 2 (1 x A100): 1 x H100, ondemand: dearer than your ceiling (cheapest: USD 4.10 per hour)."
@@ -709,23 +718,23 @@ def test_a_later_choice_says_why() -> None:
 
 
 def test_the_lower_ceiling_of_host_and_choice_holds() -> None:
-    (below,) = chosen(free(spec=[A100], max_price_per_hour=2), seen=[Seen([offer(8, 2.4)])])
-    (above,) = chosen(free(spec=[A100], max_price_per_hour=9), seen=[Seen([offer(8, 2.6)])])
+    (below,) = chosen(free(spec=[A100], max_price_per_hour=2), seen=[Offers([offer(8, 2.4)])])
+    (above,) = chosen(free(spec=[A100], max_price_per_hour=9), seen=[Offers([offer(8, 2.6)])])
     assert (below.action, above.action) == (STOP, STOP)
-    (own,) = chosen(free(spec=[A100], max_price_per_hour=""), seen=[Seen([offer(8, 2.4)])])
+    (own,) = chosen(free(spec=[A100], max_price_per_hour=""), seen=[Offers([offer(8, 2.4)])])
     assert (own.action, own.max_price_per_hour) == (BUY, 2.5)
 
 
 def test_hosts_that_share_their_choices_get_different_offers() -> None:
-    seen = [Seen([CHEAP]), Seen([FAIR])]
-    found = Found.of(host(spec=[H100, A100]), seen)
+    seen = [Offers([CHEAP]), Offers([FAIR])]
+    found = SearchResult.of(host(spec=[H100, A100]), seen)
     plans = plan([free("gpu-1", spec=[H100, A100]), free("gpu-2", spec=[H100, A100])], lambda _one: found, {})
     assert [each.offer_id for each in plans] == [CHEAP["offer_id"], FAIR["offer_id"]]
     assert "1 x H100, ondemand: given to other hosts, or tried before" in plans[1].missed
 
 
 def test_no_choice_has_an_offer() -> None:
-    seen = [Seen(wider=[offer(8, 1.0, contract_type="spot")]), Seen()]
+    seen = [Offers(wider=[offer(8, 1.0, contract_type="spot")]), Offers()]
     (found,) = chosen(free(spec=[H100, A100]), seen=seen)
     assert found.action == STOP
     assert "1 x H100, ondemand: only spot; 1 x A100: none. Nothing was bought." in found.refusal
@@ -761,5 +770,5 @@ def test_all_or_nothing_waits_for_all() -> None:
     assert [each.action for each in plans] == [LATER, LATER]
     some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price_per_hour="0.5"))
     assert [each.action for each in some] == [BUY, LATER]
-    (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), Kind.STOP, reason="A fault."))
+    (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), HostState.STOP, reason="A fault."))
     assert first.action == STOP

@@ -22,8 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     THEIRS,
     UNSEEN,
     Do,
+    OfferLook,
     Past,
-    Seen,
     Step,
     Why,
     asks_the_list,
@@ -37,22 +37,22 @@ from provision_samples import entry
 
 # What a look shows, in the order of the table's columns
 COLUMNS = {
-    "unreadable": Seen(None),
-    "404": Seen(NOT_FOUND),
-    "unbought": Seen(_states.UNBOUGHT),
-    "expired": Seen(_states.EXPIRED),
-    "unbought, and listed": Seen(_states.UNBOUGHT, THEIRS, True, shown=True),
-    "bought, our name": Seen(_states.GOING_ON, OURS, True),
-    "bought, another name": Seen(_states.READY, THEIRS, True, shown=True),
-    "bought, another host's": Seen(_states.READY, THEIRS, True, shown=True, of_others=True),
-    "bought, shown without a name": Seen(_states.READY, UNSEEN, True, shown=True),
-    "bought, no name": Seen(_states.GOING_ON, UNSEEN),
-    "failed, nothing left": Seen(_states.FAILED),
-    "failed, our name": Seen(_states.FAILED, OURS, True),
-    "failed, another name": Seen(_states.FAILED, THEIRS, True, shown=True),
-    "failed, no name": Seen(_states.FAILED, UNSEEN, True),
-    "failed, cannot be listed": Seen(_states.FAILED, UNSEEN, None),
-    "bought, and deleted": Seen(_states.GOING_ON, THEIRS, False, shown=True),
+    "unreadable": OfferLook(None),
+    "404": OfferLook(NOT_FOUND),
+    "unbought": OfferLook(_states.UNBOUGHT),
+    "expired": OfferLook(_states.EXPIRED),
+    "unbought, and listed": OfferLook(_states.UNBOUGHT, THEIRS, True, shown=True),
+    "bought, our name": OfferLook(_states.GOING_ON, OURS, True),
+    "bought, another name": OfferLook(_states.READY, THEIRS, True, shown=True),
+    "bought, another host's": OfferLook(_states.READY, THEIRS, True, shown=True, of_others=True),
+    "bought, shown without a name": OfferLook(_states.READY, UNSEEN, True, shown=True),
+    "bought, no name": OfferLook(_states.GOING_ON, UNSEEN),
+    "failed, nothing left": OfferLook(_states.FAILED),
+    "failed, our name": OfferLook(_states.FAILED, OURS, True),
+    "failed, another name": OfferLook(_states.FAILED, THEIRS, True, shown=True),
+    "failed, no name": OfferLook(_states.FAILED, UNSEEN, True),
+    "failed, cannot be listed": OfferLook(_states.FAILED, UNSEEN, None),
+    "bought, and deleted": OfferLook(_states.GOING_ON, THEIRS, False, shown=True),
 }
 
 STORIES: dict[str, dict[str, Any]] = {
@@ -194,13 +194,13 @@ PHASES = (
 )
 BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 SHOWN = ((False, False), (False, True), (True, True), (None, False))  # what is left, and whether machines are shown
-LOOKS = [Seen(phase, whose, *shown) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for shown in SHOWN]
-LOOKS += [Seen(phase, whose, True, True, of_others=True) for phase in PHASES for whose in (THEIRS, UNSEEN)]
+LOOKS = [OfferLook(phase, whose, *shown) for phase in PHASES for whose in (OURS, THEIRS, UNSEEN) for shown in SHOWN]
+LOOKS += [OfferLook(phase, whose, True, True, of_others=True) for phase in PHASES for whose in (THEIRS, UNSEEN)]
 
 
 @pytest.mark.parametrize("patience", BOOLEANS, ids=["no patience", "patience"])
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
-def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patience: bool) -> None:
+def test_the_rules_hold_for_everything_that_can_have_happened(seen: OfferLook, patience: bool) -> None:
     for past in PASTS:
         found = follow(past, seen, patience)
         told = f"{past} {seen} {found}"
@@ -244,7 +244,7 @@ def test_the_rules_hold_for_everything_that_can_have_happened(seen: Seen, patien
 
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
-def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_the_host(seen: Seen) -> None:
+def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_the_host(seen: OfferLook) -> None:
     """Whatever it was answered. What is certainly the host's it may say all the same."""
     for past in PASTS:
         for patience in BOOLEANS if past.sends else ():
@@ -283,7 +283,7 @@ class Answer(Exception):
 
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
-def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: Seen) -> None:
+def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: OfferLook) -> None:
     listing = Answer("It cannot be listed.") if seen.left is None else None
     for past in PASTS:
         step = follow(past, seen, False)
@@ -358,7 +358,7 @@ def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | 
 
 
 _REFUSED = Past(by_name=False, sends=1, refused=409)
-_SHOWN = Seen(_states.READY, THEIRS, True, shown=True)
+_SHOWN = OfferLook(_states.READY, THEIRS, True, shown=True)
 
 
 @pytest.mark.parametrize(

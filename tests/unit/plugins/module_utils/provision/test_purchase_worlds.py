@@ -21,8 +21,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     THEIRS,
     UNSEEN,
     Do,
+    OfferLook,
     Past,
-    Seen,
     Step,
     asks_the_list,
     follow,
@@ -85,20 +85,20 @@ class World:
             if self.buy(OTHER_RUN):
                 self.runs = self.chance.random() < 0.5
 
-    def look(self, past: Past) -> Seen:
+    def look(self, past: Past) -> OfferLook:
         """What the status shows, with the list; that alone is asked where the status would confirm a refusal."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
             asks = asks_the_list(past, _states.UNBOUGHT)
-            return self._listed(past, _states.UNBOUGHT) if asks else Seen(_states.UNBOUGHT)
+            return self._listed(past, _states.UNBOUGHT) if asks else OfferLook(_states.UNBOUGHT)
         return self._listed(past, _states.GOING_ON)
 
-    def _listed(self, past: Past, phase: str) -> Seen:
+    def _listed(self, past: Past, phase: str) -> OfferLook:
         if self.buyer in ("", STRANGER):  # on no list of this account
-            return Seen(phase)
+            return OfferLook(phase)
         ours = self.buyer in (US, OTHER_RUN)
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
-        seen = Seen(phase, whose, self.runs, shown=True)
+        seen = OfferLook(phase, whose, self.runs, shown=True)
         # The colleague may be a host of the registry; and if names are kept, a machine that a host has may show that.
         known = [Claim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
         own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}

@@ -13,8 +13,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import (
     Idleness,
+    LeaseState,
     Life,
-    State,
     Sweep,
     Turn,
     is_saved,
@@ -32,7 +32,7 @@ from provision_samples import machine_id, offer_id
 HOUR = 3600.0
 BOUGHT = 1_800_000_000.0
 ENDS = utc(BOUGHT + 8 * HOUR)
-OVER, LIVES, ENDLESS, UNKNOWN = State.OVER, State.LIVES, State.ENDLESS, State.UNKNOWN
+OVER, LIVES, ENDLESS, UNKNOWN = LeaseState.OVER, LeaseState.LIVES, LeaseState.ENDLESS, LeaseState.UNKNOWN
 
 
 def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
@@ -68,7 +68,7 @@ def test_a_life(hours: float, created: float | None, grace: float, is_over: bool
     ("leased", "ends_at", "state"),
     [("8h", "", ENDLESS), ("", "", ENDLESS), ("8h", "soon", UNKNOWN), ("8h", "2026-11-27T03:00", UNKNOWN)],
 )
-def test_what_has_no_end_or_an_odd_one_is_never_over(leased: str, ends_at: str, state: State) -> None:
+def test_what_has_no_end_or_an_odd_one_is_never_over(leased: str, ends_at: str, state: LeaseState) -> None:
     found = life(known(leased, ends_at), BOUGHT, Clock(BOUGHT + 1e9))
     assert (found.state, found.end) == (state, None)
     assert bool(found.reason) is (state is UNKNOWN)
@@ -86,7 +86,7 @@ def test_what_has_no_end_or_an_odd_one_is_never_over(leased: str, ends_at: str, 
         (utc(BOUGHT + HOUR), BOUGHT, 0.9, LIVES),
     ],
 )
-def test_without_a_registry(leased: str, created: float | None, hours: float, state: State) -> None:
+def test_without_a_registry(leased: str, created: float | None, hours: float, state: LeaseState) -> None:
     assert life_by_name(leased, created, Clock(BOUGHT + hours * HOUR)).state is state
 
 

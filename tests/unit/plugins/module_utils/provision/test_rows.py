@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Case,
     Plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Kind, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
 from provision_samples import REGISTRY, declared, entry, machine_id, offer, offer_id
 
@@ -27,8 +27,8 @@ HERE = {"resource_id": M, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
 PINS = "/inventory/host_vars/gpu-1/.known_hosts"
 
 
-def case(kind: Kind = Kind.FREE, its: Any = None, place: str = REGISTRY, **fields: Any) -> Case:
-    stands = Standing(kind, X, (M,), 2.0) if kind is Kind.READY else Standing(kind)
+def case(kind: HostState = HostState.FREE, its: Any = None, place: str = REGISTRY, **fields: Any) -> Case:
+    stands = Standing(kind, X, (M,), 2.0) if kind is HostState.READY else Standing(kind)
     return Case(declared(place, **fields), its or entry(), stands)
 
 
@@ -36,7 +36,7 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
     """A host whose machine runs as it is registered, and as Ansible knows it."""
     facts = registration.facts(X, [M], [HERE], 2.0, "first_use", PINS)
     others = {name: value for name, value in facts.items() if name.startswith("ansible") or name.endswith("instances")}
-    return case(Kind.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
+    return case(HostState.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
 
 
 def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
     ("one", "draft", "connections"),
     [
         (case(), Plan("gpu-1", BUY, X), [HERE]),
-        (case(Kind.UNDER_WAY), Plan("gpu-1", WAIT, X), [HERE]),
+        (case(HostState.UNDER_WAY), Plan("gpu-1", WAIT, X), [HERE]),
         (owner(), Plan("gpu-1", WAIT, X), []),
         (owner(), Plan("gpu-1", WAIT, X), [HERE, HERE]),
         (owner(), Plan("gpu-1", WAIT, X), [{**HERE, "ansible_host": "192.0.2.2"}]),
-        (case(Kind.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [HERE]),
+        (case(HostState.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [HERE]),
     ],
 )
 def test_everything_else_is_looked_at(one: Case, draft: Plan, connections: list[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, Past, Step, Why
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
-    Meaning,
+    AnswerMeaning,
     Note,
     Repeats,
     Terms,
@@ -94,19 +94,19 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
 @pytest.mark.parametrize(
     ("fields", "meaning"),
     [
-        ({}, Meaning.MADE),
-        ({"status": "reserved"}, Meaning.MADE),
-        ({"status": "failed"}, Meaning.FAILED),
-        ({"status": "failed", "resource_ids": ["r"]}, Meaning.FAILED),
-        ({"status": "available"}, Meaning.DENIED),
-        ({"status": "expired"}, Meaning.DENIED),
-        ({"error": "no stock"}, Meaning.DENIED),
-        ({"error": "slow", "resource_ids": ["r"]}, Meaning.MADE),
-        ({"error": "slow", "odd_ids": ["?"]}, Meaning.MADE),
-        ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, Meaning.MADE),
+        ({}, AnswerMeaning.MADE),
+        ({"status": "reserved"}, AnswerMeaning.MADE),
+        ({"status": "failed"}, AnswerMeaning.FAILED),
+        ({"status": "failed", "resource_ids": ["r"]}, AnswerMeaning.FAILED),
+        ({"status": "available"}, AnswerMeaning.DENIED),
+        ({"status": "expired"}, AnswerMeaning.DENIED),
+        ({"error": "no stock"}, AnswerMeaning.DENIED),
+        ({"error": "slow", "resource_ids": ["r"]}, AnswerMeaning.MADE),
+        ({"error": "slow", "odd_ids": ["?"]}, AnswerMeaning.MADE),
+        ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, AnswerMeaning.MADE),
     ],
 )
-def test_what_an_answer_means(fields: dict[str, Any], meaning: Meaning) -> None:
+def test_what_an_answer_means(fields: dict[str, Any], meaning: AnswerMeaning) -> None:
     blank = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
     assert meaning_of({**blank, **fields}) is meaning
 

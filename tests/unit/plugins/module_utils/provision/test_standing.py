@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Account,
-    Kind,
+    HostState,
     Standing,
     doubtful,
     standing,
@@ -28,7 +28,7 @@ from provision_samples import account, entry, host, machine, machine_id, offer_i
 
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
-FREE, OPEN, UNDER_WAY, READY, FAILED, STOP = Kind
+FREE, OPEN, UNDER_WAY, READY, FAILED, STOP = HostState
 World = tuple[Declaration, Entry, Any, Account]
 
 ENTRIES = {
@@ -82,7 +82,7 @@ def stands(known: str, status: str, listed: str, mode: str = "", **fields: Any) 
 
 
 # registry | status | list | mode || kind | void, adopted | what the message says
-TABLE: list[tuple[str, str, str, str, Kind, str, tuple[str, ...]]] = [
+TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ("no entry", "none", "empty", "", FREE, "", ()),
     ("no entry", "none", "its own, deleted", "", FREE, "", ()),
     ("no entry", "none", "unreadable", "", STOP, "", ("answered 500", "Nothing was bought")),
@@ -156,7 +156,7 @@ TABLE: list[tuple[str, str, str, str, Kind, str, tuple[str, ...]]] = [
     [pytest.param(*row, id=", ".join(filter(None, row[:4]))) for row in TABLE],
 )
 def test_what_matters(
-    known: str, status: str, listed: str, mode: str, kind: Kind, flags: str, said: tuple[str, ...]
+    known: str, status: str, listed: str, mode: str, kind: HostState, flags: str, said: tuple[str, ...]
 ) -> None:
     found = stands(known, status, listed, mode)
     assert found.kind is kind, found.reason
@@ -245,7 +245,9 @@ def test_in_every_world() -> None:
         ([machine(1, None, X)], FREE, ()),
     ],
 )
-def test_without_a_registry_the_name_tells(machines: list[dict[str, Any]], kind: Kind, said: tuple[str, ...]) -> None:
+def test_without_a_registry_the_name_tells(
+    machines: list[dict[str, Any]], kind: HostState, said: tuple[str, ...]
+) -> None:
     one = host(by_name=True)
     found = standing(one, entry(), None, account([(one, entry())], machines))
     assert found.kind is kind, found.reason

@@ -28,8 +28,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     BUY,
     STOP,
     Case,
-    Found,
     Plan,
+    SearchResult,
     plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
@@ -271,9 +271,9 @@ class Plays(RuleBasedStateMachine):
         open_ones = [each for each in entries.values() if each.offer_id and not each.is_refused]
         found = plan(
             cases,
-            lambda _host: Found(free),
+            lambda _host: SearchResult(free),
             {
-                each.wanted: Found([offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)])
+                each.wanted: SearchResult([offer(0, self.api.offers[each.wanted].price_per_hour, offer_id=each.wanted)])
                 for each in cases
                 if each.wanted
             },

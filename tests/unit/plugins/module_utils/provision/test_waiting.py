@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import (
-    Look,
+    MarketLook,
     Patience,
     by_hour,
     look,
@@ -57,7 +57,7 @@ def test_another_look(patience: Patience, now: float, time: bool, back: bool, co
 
 
 def test_what_was_seen_by_the_hour() -> None:
-    assert look(NOW, [None, 4.1, 3.0]) == Look(NOW, 3, 3.0)
+    assert look(NOW, [None, 4.1, 3.0]) == MarketLook(NOW, 3, 3.0)
     assert (look(NOW, []).said, look(NOW, [None]).said) == ("no offer", "1 offer, the cheapest at unknown price")
     history = [look(NOW, []), look(NOW + 600, [4.1, 5.0]), look(NOW + 1200, [4.5]), look(NOW + HOUR, [])]
     assert by_hour(history) == (

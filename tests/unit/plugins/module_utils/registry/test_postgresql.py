@@ -38,14 +38,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
     _statements,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
+    AboveCeiling,
     Ceilings,
+    ClaimedByOther,
     Contested,
     Database,
     Purchase,
     Row,
-    Taken,
     TakenOver,
-    TooDear,
     Unreachable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
@@ -131,7 +131,7 @@ def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
 def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(price_per_hour=None), NO_CEILING)
     for ceilings in (Ceilings(max_total_price_per_hour=100), Ceilings(max_account_price_per_hour=100)):
-        with pytest.raises(TooDear, match="unknown price"):
+        with pytest.raises(AboveCeiling, match="unknown price"):
             run().claim(purchase("gpu-2", OTHER_ID), ceilings)
     assert states(registry_url) == ["buying"]
     run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
@@ -153,7 +153,7 @@ def test_what_counts(run: Callable[..., Database]) -> None:
         "offer 2": "stray",
         "offer 4": "ending",
     }
-    with pytest.raises(TooDear):
+    with pytest.raises(AboveCeiling):
         database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=7.99))
     database.end(ended)
     database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
@@ -170,7 +170,7 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
         database.note(purchase("gpu-1", "offer 28", price_per_hour=1.5), ["m28"])
     database.claim(purchase("far", "offer 29", project="red", price_per_hour=4.0), NO_CEILING)
 
-    with pytest.raises(TooDear) as refused:
+    with pytest.raises(AboveCeiling) as refused:
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_total_price_per_hour=57.49))
     since = r" since \d{4}-\d\d-\d\d \d\d:\d\d UTC\)"
     project = (
@@ -180,7 +180,9 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
         rf" gpu-1 \(stray [0-9a-f]{{8}}\) USD 1\.50 \(live{since}\."
     )
     assert re.search(project, str(refused.value)), refused.value
-    with pytest.raises(TooDear, match=r"USD 61\.50 per hour together.*; far of project red USD 4\.00 \(being bought"):
+    with pytest.raises(
+        AboveCeiling, match=r"USD 61\.50 per hour together.*; far of project red USD 4\.00 \(being bought"
+    ):
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_account_price_per_hour=61.49))
 
 
@@ -189,7 +191,7 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
     for number in (1, 2):
         row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
     database.alter(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"}, [])
-    with pytest.raises(TooDear) as refused:
+    with pytest.raises(AboveCeiling) as refused:
         database.claim(purchase("gpu-3", "offer 3"), Ceilings(max_total_price_per_hour=3.99))
     assert "would cost USD 4.00 per hour together" in str(refused.value)
     assert "Not counted: gpu-2 USD 2.00 (missing since 2026-01-31 10:00 UTC)." in str(refused.value)
@@ -258,14 +260,14 @@ def mark(database: Database, row: Row) -> Row:
 
 # What an unsent claim of gpu-1 is in the way of, and whether it is the name, the offer, or a sum
 WAYS: dict[str, tuple[Purchase, Ceilings, type[RegistryError]]] = {
-    "the name": (purchase("gpu-1", OTHER_ID), NO_CEILING, Taken),
-    "the offer": (purchase("gpu-2", OFFER_ID), NO_CEILING, Taken),
-    "the offer, in another project": (purchase("gpu-2", OFFER_ID, project="blue"), NO_CEILING, Taken),
-    "the sum of the project": (purchase("gpu-2", OTHER_ID), Ceilings(max_total_price_per_hour=3.0), TooDear),
+    "the name": (purchase("gpu-1", OTHER_ID), NO_CEILING, ClaimedByOther),
+    "the offer": (purchase("gpu-2", OFFER_ID), NO_CEILING, ClaimedByOther),
+    "the offer, in another project": (purchase("gpu-2", OFFER_ID, project="blue"), NO_CEILING, ClaimedByOther),
+    "the sum of the project": (purchase("gpu-2", OTHER_ID), Ceilings(max_total_price_per_hour=3.0), AboveCeiling),
     "the sum of the account": (
         purchase("gpu-2", OTHER_ID, project="blue"),
         Ceilings(max_account_price_per_hour=3.0),
-        TooDear,
+        AboveCeiling,
     ),
 }
 
@@ -374,7 +376,7 @@ def test_of_a_mark_and_a_claim_at_the_same_moment_one_comes_true(
                 waiting(count)
             if lapsed:
                 expire(registry_url)
-        with pytest.raises(TakenOver if lapsed else Taken):
+        with pytest.raises(TakenOver if lapsed else ClaimedByOther):
             answers[lapsed].get(30)
         assert answers[not lapsed].get(30).sent_at is not None
     assert [each.claim for each in run().counted()] == [other.claim if lapsed else row.claim]
@@ -392,7 +394,7 @@ def test_a_failover_may_have_lost_a_mark(
     with pytest.raises(Unreachable):
         run("two", patience=0.0).claim(purchase("gpu-3", OTHER_ID), NO_CEILING)
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET quarantine_until = now()")
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimedByOther):
         run("two").claim(purchase("gpu-3", OFFER_ID), NO_CEILING)
     assert states(registry_url) == ["buying", "live"]
 
@@ -710,7 +712,7 @@ def test_a_machine_that_another_claim_owns_is_contested(run: Callable[..., Datab
 def test_an_offer_is_not_sold_to_a_second_host(run: Callable[..., Database]) -> None:
     run("one").claim(purchase("gpu-1"), NO_CEILING)
     other = SharedHost(run("two"), "other", "gpu-1", "account", run="two")
-    with pytest.raises(Taken, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
+    with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
         other.claim({"provision_procured_offer_id": OFFER_ID})
 
 
@@ -823,7 +825,7 @@ def test_an_account_has_one_spelling(run: Callable[..., Database], registry_url:
     host = SharedHost(run(), "default", "gpu-1", account, run="two")
     assert (host.read() or {})["provision_resource_ids"] == [RESOURCE_ID]
     assert list(entries_of(run().counted(), "default", account, "two").hosts) == ["gpu-1"]
-    with pytest.raises(TooDear):
+    with pytest.raises(AboveCeiling):
         run().claim(purchase("gpu-2", OTHER_ID, account=account), Ceilings(max_account_price_per_hour=3.0))
 
 
@@ -875,7 +877,7 @@ def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) 
     postgresql.execute(registry_url, "ALTER DATABASE postgres SET timezone = 'Asia/Tokyo'")
     try:
         row = run().claim(purchase("gpu-1"), NO_CEILING)
-        with pytest.raises(Taken) as caught:
+        with pytest.raises(ClaimedByOther) as caught:
             run().claim(purchase("gpu-2"), NO_CEILING)
     finally:
         postgresql.execute(registry_url, "ALTER DATABASE postgres RESET timezone")
