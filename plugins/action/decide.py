@@ -141,7 +141,7 @@ class ActionModule(InProcessAction):
         ends = step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry")
         # An order asks a registry only if it is to find machines there.
         of_all = STEPS[step].of_all or ends or bool(self._task.args.get("find"))
-        of_all = of_all or any(_is_shared(_swept(own), "place") for own in batch.values())
+        of_all = of_all or any(_is_shared(_swept(item), "place") for item in batch.values())
         name = "provision_registry_url"
         try:
             url = _hosts.evaluated(name, task_vars.get(name), lambda: self._templar)
@@ -198,7 +198,7 @@ class ActionModule(InProcessAction):
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
         gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
         # As a person names hosts, they may be a single number.
-        rows = [row for each in gathered if isinstance(each, (list, tuple)) for row in each]
+        rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
         own = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
         names = " ".join(map(str, [*own, *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
@@ -255,9 +255,9 @@ class ActionModule(InProcessAction):
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
         found = {}
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
-            own = _hosts.raw(host, task_vars)
-            price = own.get("provision_price_per_hour") if own.get("provision_procured_offer_id") else None
-            found[host] = 0 if price is None and _hosts.declaration_of(own) else price
+            variables = _hosts.raw(host, task_vars)
+            price = variables.get("provision_price_per_hour") if variables.get("provision_procured_offer_id") else None
+            found[host] = 0 if price is None and _hosts.declaration_of(variables) else price
         return found
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -307,10 +307,12 @@ class ActionModule(InProcessAction):
         """What the inventory knows of the machines of these hosts: the ``further`` ones of clusters; who lacks one."""
         known = set(_hosts.inventory(task_vars))
         owned = {host: _hosts.owned(host, task_vars) if host in known else [] for host in hosts}
-        ids = {each for found in owned.values() for each in found}
+        ids = {value for item in owned.values() for value in item}
         lacking = [host for host in hosts if not owned[host]]
         return {
-            "further": [name for name, own in self._numbered(hosts, task_vars).items() if own and ids.issuperset(own)],
+            "further": [
+                name for name, item in self._numbered(hosts, task_vars).items() if item and ids.issuperset(item)
+            ],
             "lacking": {host: row["project"] for host, row in self._rows_of(lacking, task_vars).items()},
         }
 
@@ -318,7 +320,7 @@ class ActionModule(InProcessAction):
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        consumed = _consumed(own.get("decommission__decided") for own in batch.values())
+        consumed = _consumed(item.get("decommission__decided") for item in batch.values())
         hosts = _undecided(_wanted(batch, lambda own: own.get("decommission__declared")), consumed, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
@@ -360,7 +362,7 @@ class ActionModule(InProcessAction):
             for part in _hosts.parts(variable, self._task.args.get("hosts"))
             for name in ([part] if plain.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
         ]
-        known = _hosts.inventory(task_vars)
+        texts = _hosts.inventory(task_vars)
         near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
@@ -368,17 +370,17 @@ class ActionModule(InProcessAction):
         memory = Memory(registries, folders)
         registries.close()
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
-        further = {host: groups for host, groups in registered.items() if host not in known}
+        further = {host: groups for host, groups in registered.items() if host not in texts}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         limit = task_vars.get("ansible_limit")
         return {
             "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
             "matched": patterns.hosts(asked) if asked else [],
-            "known": known,
+            "known": texts,
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "registered": registered,
             "broken": memory.warnings(),
-            "ungrouped": memory.warnings(without=known),
+            "ungrouped": memory.warnings(without=texts),
             "troubles": self._hosts.troubles_of(lambda host: host in near),
             "others": self._hosts.troubles_of(lambda host: host not in near),
             "unreadable": self._hosts.unreadable,
@@ -450,8 +452,8 @@ class ActionModule(InProcessAction):
         found = task_vars.get("reap__found") or {}
         own = {host: _hosts.raw(host, task_vars) for host in found.get("hosts") or []}
         rows = [
-            {"host": host, **(each.get("reap__sweep") or {}), "failed": each.get("reap__failed"), **_of_sweep(each)}
-            for host, each in own.items()
+            {"host": host, **(item.get("reap__sweep") or {}), "failed": item.get("reap__failed"), **_of_sweep(item)}
+            for host, item in own.items()
         ]
         return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
@@ -463,7 +465,7 @@ class ActionModule(InProcessAction):
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
         own = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
-        answers = [each for each in (own.get("probe__ssh") or {}).get("results") or [] if "state" in each]
+        answers = [item for item in (own.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
             "hosts": self._audit(task_vars)["hosts"],
             "log": _probe_log(),
@@ -483,8 +485,11 @@ class ActionModule(InProcessAction):
         }
 
     def _probe_ended(self, task_vars: Variables) -> dict[str, t.Any]:
-        own = _hosts.raw(task_vars["inventory_hostname"], task_vars)
-        return {"trouble": str(own.get("probe__trouble") or ""), "unended": str(own.get("probe__unended") or "")}
+        variables = _hosts.raw(task_vars["inventory_hostname"], task_vars)
+        return {
+            "trouble": str(variables.get("probe__trouble") or ""),
+            "unended": str(variables.get("probe__unended") or ""),
+        }
 
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": self._hosts.everything(), "troubles": self._hosts.troubles}
@@ -533,14 +538,14 @@ STEPS = {
 }
 
 
-def _swept(own: Variables) -> Variables | None:
+def _swept(variables: Variables) -> Variables | None:
     """What a sweep has handed to the host that is to end."""
-    return (own.get("decommission__declared") or {}).get("reaped")
+    return (variables.get("decommission__declared") or {}).get("reaped")
 
 
-def _is_shared(found: Variables | None, name: str) -> bool:
+def _is_shared(variables: Variables | None, name: str) -> bool:
     """Whether a place in what was found of a host is in a shared registry."""
-    return bool(place_of(str((found or {}).get(name) or "")).keeps_sums)
+    return bool(place_of(str((variables or {}).get(name) or "")).keeps_sums)
 
 
 def _several(memory: Memory, hosts: t.Container[str]) -> list[str]:
@@ -562,7 +567,7 @@ def _of_probe(step: str) -> Operation:
 
 def _listed(given: t.Any) -> list[t.Any]:
     """A list, or the parts of a text between commas."""
-    return [each for each in given.split(",") if each.strip()] if isinstance(given, str) else list(given or ())
+    return [item for item in given.split(",") if item.strip()] if isinstance(given, str) else list(given or ())
 
 
 def _probe_log() -> str:
@@ -581,7 +586,7 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
 
 def _wanted(batch: t.Mapping[str, Variables], read: t.Callable[[Variables], Variables | None]) -> dict[str, Variables]:
     """What can be read of the hosts' variables, by host, where there is something."""
-    return {host: one for host, own in batch.items() if (one := read(own))}
+    return {host: one for host, item in batch.items() if (one := read(item))}
 
 
 def _undecided(
@@ -602,10 +607,10 @@ def _undecided(
     return hosts
 
 
-def _of_sweep(own: Variables) -> dict[str, t.Any]:
+def _of_sweep(variables: Variables) -> dict[str, t.Any]:
     """What a host's machine has answered to a sweep, and what became of the last command there."""
-    activity = reaping.newest(own.get("reap__activity"), own.get("reap__activity_again"))
-    return {"activity": activity, "before": own.get("reap__before")}
+    activity = reaping.newest(variables.get("reap__activity"), variables.get("reap__activity_again"))
+    return {"activity": activity, "before": variables.get("reap__before")}
 
 
 def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
@@ -616,7 +621,7 @@ def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
 
 def _consumed(results: t.Iterable[Variables | None]) -> list[str]:
     """The declarations that were decided about before, by what was registered then."""
-    return sorted({each for result in results for each in (result or {}).get("consumed") or []})
+    return sorted({item for result in results for item in (result or {}).get("consumed") or []})
 
 
 def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
@@ -650,16 +655,16 @@ def _no_login(task_vars: Variables) -> str:
     return "" if shutil.which(program) else messages.no_ssh(program)
 
 
-def _purchase(own: Variables) -> Variables | None:
+def _purchase(variables: Variables) -> Variables | None:
     """The result of the host's last purchase."""
-    return next(iter((own.get("provision__purchase") or {}).get("results") or ()), None)
+    return next(iter((variables.get("provision__purchase") or {}).get("results") or ()), None)
 
 
-def _tried(own: Variables) -> list[Variables] | None:
+def _tried(variables: Variables) -> list[Variables] | None:
     """What was tried for a host that may try another offer, None if it may not (any more)."""
-    call = _hosts.plan_of(own).get("call")
+    call = _hosts.plan_of(variables).get("call")
     for name in ("provision__released", "provision__verdict"):
-        verdict = own.get(name) or {}
+        verdict = variables.get(name) or {}
         if call and verdict.get("again") and verdict.get("call") == call:
             return list(verdict["attempts"])
     return None

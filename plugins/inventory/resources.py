@@ -301,22 +301,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> None:
         prefix = self.get_option("hostvars_prefix")
         if owned is not None:
-            resources = [each for each in resources if each["resource_id"] in owned]
+            resources = [resource for resource in resources if resource["resource_id"] in owned]
         else:
             begin = self._prefix()
-            resources = [each for each in resources if str(each["name"] or "").startswith(begin)]
-        known = {each["resource_id"]: (owned or {}).get(each["resource_id"]) for each in resources}
+            resources = [resource for resource in resources if str(resource["name"] or "").startswith(begin)]
+        known = {resource["resource_id"]: (owned or {}).get(resource["resource_id"]) for resource in resources}
         found = [
-            (each, no_template({**_inventory.variables_of(each, prefix), **_noted(known[each["resource_id"]])}))
-            for each in resources
+            (
+                resource,
+                no_template({**_inventory.variables_of(resource, prefix), **_noted(known[resource["resource_id"]])}),
+            )
+            for resource in resources
         ]
         found = [(resource, variables) for resource, variables in found if self._is_wanted(variables)]
         if not found:
             self.display.warning("The Supply API lists no live machine that the inventory is to have.")
-        groups = [[*_inventory.groups_of(each), *_groups(known[each["resource_id"]])] for each, _variables in found]
+        groups = [[*_inventory.groups_of(item), *_groups(known[item["resource_id"]])] for item, _variables in found]
         for group in dict.fromkeys(name for names in groups for name in names):
             self.inventory.add_group(group)
-        wishes = [self._wish(known[each["resource_id"]], each, variables) for each, variables in found]
+        wishes = [self._wish(known[item["resource_id"]], item, variables) for item, variables in found]
         taken = {*self.inventory.groups, *self.get_option("groups")}
         hosts = _inventory.host_names([resource for resource, _variables in found], wishes, taken)
         for wish, sharing in _inventory.shared_names(wishes, hosts).items():

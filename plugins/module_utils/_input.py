@@ -69,8 +69,8 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     """
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
-    for place, key, known in _keys(spec):
-        near = nearest(key, known)
+    for place, key, item in _keys(spec):
+        near = nearest(key, item)
         if near is not None:
             raise ValueError(f"has '{place}{key}', which the API does not document: did you mean '{place}{near}'?")
     return spec
@@ -78,13 +78,13 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def undocumented(spec: dict[str, t.Any]) -> list[str]:
     """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
-    unknown = ", ".join(f"{place}{key}" for place, key, known in _keys(spec) if key not in known)
+    unknown = ", ".join(f"{place}{key}" for place, key, item in _keys(spec) if key not in item)
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
 def _keys(spec: dict[str, t.Any]) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:
     """The keys of a search: where each stands, its name, and what is documented there."""
     compute = spec.get("compute")
-    for place, section, known in (("", spec, _KEYS), ("compute.", compute, _COMPUTE_KEYS)):
+    for place, section, item in (("", spec, _KEYS), ("compute.", compute, _COMPUTE_KEYS)):
         for key in section if isinstance(section, dict) else ():
-            yield place, str(key), known
+            yield place, str(key), item

@@ -187,7 +187,7 @@ def registry_mark(url: t.Any) -> str:
 def _has_text(given: t.Any, *, within: bool) -> bool:
     """Whether a text was given for a list, or ``within`` it."""
     return isinstance(given, str) or (
-        within and isinstance(given, list) and any(isinstance(each, str) for each in given)
+        within and isinstance(given, list) and any(isinstance(item, str) for item in given)
     )
 
 
@@ -204,5 +204,5 @@ _KINDS = {bool: "true or false", list: "a list", dict: "a mapping"}
 
 def _keys(given: t.Any) -> list[str]:
     """The keys of the mappings among what was given."""
-    mappings = [each for each in given if isinstance(each, t.Mapping)] if isinstance(given, list) else []
-    return sorted({str(key) for each in mappings for key in each})
+    mappings = [item for item in given if isinstance(item, t.Mapping)] if isinstance(given, list) else []
+    return sorted({str(key) for mapping in mappings for key in mapping})

@@ -61,22 +61,22 @@ def raw(host: str, task_vars: Variables) -> Variables:
 
 def owned(host: str, task_vars: Variables) -> list[str]:
     """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin."""
-    own = raw(host, task_vars)
-    return list(own.get("provision_resource_ids") or filter(None, [own.get("supply_resource_id")]))
+    variables = raw(host, task_vars)
+    return list(variables.get("provision_resource_ids") or filter(None, [variables.get("supply_resource_id")]))
 
 
-def declaration_of(own: Variables) -> Variables:
+def declaration_of(variables: Variables) -> Variables:
     """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
-    declarations = (own.get("provision__declared") or {}).get("declarations") or {}
-    return t.cast(Variables, declarations.get(own.get("inventory_hostname")) or {})
+    declarations = (variables.get("provision__declared") or {}).get("declarations") or {}
+    return t.cast(Variables, declarations.get(variables.get("inventory_hostname")) or {})
 
 
-def common_of(own: Variables) -> Variables:
+def common_of(variables: Variables) -> Variables:
     """What the newest plans of the play have in common, by a host's raw variables."""
-    return (own.get("provision__planned") or {}).get("common") or {}
+    return (variables.get("provision__planned") or {}).get("common") or {}
 
 
-def plan_of(own: Variables) -> Variables:
+def plan_of(variables: Variables) -> Variables:
     """What the plan of the play says for a host, by its raw variables.
 
     ``first`` and ``next`` name the role's files that follow, before anything is bought and after it.
@@ -84,30 +84,34 @@ def plan_of(own: Variables) -> Variables:
     A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs once
     follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
     """
-    declared = declaration_of(own)
-    planned = own.get("provision__planned") or {}
+    declared = declaration_of(variables)
+    planned = variables.get("provision__planned") or {}
     found = (planned.get("plans") or {}).get(declared.get("host")) or {}
     if found and found["declaration"] == declared.get("id"):
         return t.cast(Variables, found)
-    consumed = common_of(own).get("consumed") or ()
+    consumed = common_of(variables).get("consumed") or ()
     return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round"}
 
 
-def known_before(own: Variables) -> dict[str, t.Any]:
+def known_before(variables: Variables) -> dict[str, t.Any]:
     """The option of a purchase for what was listed before it and names no offer, if there is any."""
-    listed = common_of(own).get("without_offer")
-    return {"listed_before": list(listed)} if listed and plan_of(own).get("is_new") else {}
+    listed = common_of(variables).get("without_offer")
+    return {"listed_before": list(listed)} if listed and plan_of(variables).get("is_new") else {}
 
 
-def led(own: Variables) -> Variables:
+def led(variables: Variables) -> Variables:
     """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
     ``none_first`` and ``none_next``: no host of the play has such a file, so that one of them can say it for all; so
     does ``none_alone`` of declarations. ``looks`` and ``pause`` (seconds) are how to wait for offers. A host that buys
     and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave out at any task.
     """
-    plan, verdict, declaration = plan_of(own), own.get("provision__verdict") or {}, declaration_of(own)
-    common, judged = common_of(own), own.get("provision__judged") or {}
+    plan, verdict, declaration = (
+        plan_of(variables),
+        variables.get("provision__verdict") or {},
+        declaration_of(variables),
+    )
+    common, judged = common_of(variables), variables.get("provision__judged") or {}
     following: dict[str, t.Any] = {}
     if verdict.get("call", "") == plan.get("call"):
         following = {"next": verdict["next"]}
@@ -118,7 +122,7 @@ def led(own: Variables) -> Variables:
         **plan,
         **following,
         "alone": not declaration,
-        "none_alone": bool((own.get("provision__declared") or {}).get("speaks_for_all")),
+        "none_alone": bool((variables.get("provision__declared") or {}).get("speaks_for_all")),
         "looks": declaration.get("looks", 1),
         "pause": declaration.get("pause", 1),
         "none_first": bool(common.get("none_first")),
@@ -280,7 +284,7 @@ class Hosts:
 
     def _folders(self) -> list[str]:
         """Where Ansible looks for files of variables."""
-        paths = [os.path.abspath(each) for each in self._sources if os.path.exists(each)]
+        paths = [os.path.abspath(source) for source in self._sources if os.path.exists(source)]
         beside = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
         return list(dict.fromkeys([*beside, self._loader.get_basedir()]))
 
@@ -305,12 +309,12 @@ class Hosts:
         name, members = f"{group}-0", (self._task_vars.get("groups") or {}).get(group)
         label = f"the hosts that the group {group} may get"
         try:
-            own = self._added_to(group, name)
+            variables = self._added_to(group, name)
         except Exception as error:  # as above
             if not members:
                 self._note(label, self._broken_file(name, [group]), messages.why_unreadable(str(error)))
             return None
-        row = self._row(name, own, "" if members else label)
+        row = self._row(name, variables, "" if members else label)
         if row is None or any(name in str(row[key] or "") for key in ("project", "registry_dir", "url")):
             if row is not None and not members and group == self._ordered_group:
                 self._note(label, "provision_registry_dir or provision_project", messages.HOST_DECIDES)
@@ -329,31 +333,31 @@ class Hosts:
 
         An API that a plugin of inventories lists is not asked again. Groups that are made of what it says have hosts.
         """
-        found = InventoryManager(self._loader, parse=False)
+        inventory_manager = InventoryManager(self._loader, parse=False)
         for path in itertools.chain(*map(_files, self._sources)):
             with contextlib.suppress(AnsibleError):  # which Ansible has told before
-                found.parse_source(path)
-        found.reconcile_inventory()
-        return found
+                inventory_manager.parse_source(path)
+        inventory_manager.reconcile_inventory()
+        return inventory_manager
 
-    def _told(self, name: str, own: Variables) -> t.Any:
+    def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""
         with contextlib.suppress(AnsibleActionFail):
-            return evaluated(name, own[name], self._templar_of(own))
-        return own[name]
+            return evaluated(name, variables[name], self._templar_of(variables))
+        return variables[name]
 
-    def _row(self, host: str, own: Variables, told: str) -> dict[str, t.Any] | None:
+    def _row(self, host: str, variables: Variables, text: str) -> dict[str, t.Any] | None:
         """What the variables say, None if not where the host is remembered.
 
-        ``told``: of whom to tell what is wrong, nobody if empty. Of hosts that are still to be, it is only where.
+        ``text``: of whom to tell what is wrong, nobody if empty. Of hosts that are still to be, it is only where.
         """
-        values, trouble = self._values(own)
+        values, trouble = self._values(variables)
         for name, reason in trouble.items():
-            if told and (told == host or name in WHERE):
-                self._note(told, name, reason)
+            if text and (text == host or name in WHERE):
+                self._note(text, name, reason)
         if trouble.keys() & set(WHERE):
             return None
-        project, declares = values["provision_project"], any(own.get(name) for name in _WANTED)
+        project, declares = values["provision_project"], any(variables.get(name) for name in _WANTED)
         prefix = prefix_of(project)
         return {
             "host": host,
@@ -361,22 +365,22 @@ class Hosts:
             "prefix": prefix,
             "project": str(project or "default"),
             "registry_dir": values["provision_registry_dir"],
-            "inventory_dir": own.get("inventory_dir"),
+            "inventory_dir": variables.get("inventory_dir"),
             "declares": declares,
             "keeps": declares,
             "url": str(values[REGISTRY] or self._by_default or os.environ.get(REGISTRY_URL) or ""),
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
             "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
-            "known": {each: own.get(each) for each in _KNOWN},
+            "known": {item: variables.get(item) for item in _KNOWN},
         }
 
-    def _values(self, own: Variables) -> tuple[dict[str, t.Any], dict[str, str]]:
+    def _values(self, variables: Variables) -> tuple[dict[str, t.Any], dict[str, str]]:
         """The variables that say where and what a host is, evaluated; and why some cannot be, or make no sense."""
         values: dict[str, t.Any] = {}
         trouble: dict[str, str] = {}
         for name in DESCRIBED:
             try:
-                values[name] = evaluated(name, own.get(name), self._templar_of(own))
+                values[name] = evaluated(name, variables.get(name), self._templar_of(variables))
             except AnsibleActionFail as error:
                 values[name], trouble[name] = None, str(error)
         return values, {**dict(mistyped(values)), **trouble}

@@ -46,8 +46,8 @@ def leaving_nothing() -> Iterator[None]:
 def descendants(pid: int) -> list[int]:
     """The processes that this one has begun, and those that they have, the latter last."""
     parents, found = _parents(), [pid]
-    for each in found:  # which grows meanwhile
-        found += [child for child, parent in parents.items() if parent == each]
+    for item in found:  # which grows meanwhile
+        found += [child for child, parent in parents.items() if parent == item]
     return found[1:]
 
 

@@ -61,10 +61,12 @@ class ForAll:
     ) -> None:
         """``task_vars``: of the host for which the task runs. The role has ``defaults`` and ``fixed`` variables."""
         self._task_vars = task_vars
-        own = raw(str(task_vars["inventory_hostname"]), task_vars)
+        variables = raw(str(task_vars["inventory_hostname"]), task_vars)
         by_play = {**play_of(task).get_vars(), **fixed, **task.get_vars()}
         # What is the same for all hosts, such as the names of those that take part.
-        common = {name: value for name, value in task_vars.items() if name not in own and name not in _OF_ONE_HOST}
+        common = {
+            name: value for name, value in task_vars.items() if name not in variables and name not in _OF_ONE_HOST
+        }
         self._common = {**defaults, **by_play, **common}
         # What Ansible itself adds is called ansible_. Extra variables count before all others.
         further = {name for name in common if name not in defaults and not name.startswith("ansible_")}
@@ -74,9 +76,9 @@ class ForAll:
         """The variables of a host. Raises AnsibleActionFail where they cannot be told, and AnsibleError for files."""
         if C.PLAYBOOK_VARS_ROOT != "top" or C.DEFAULT_HASH_BEHAVIOUR != "replace":
             raise AnsibleActionFail(f"{host}: the settings of Ansible put its variables together in another way.")
-        own = raw(host, self._task_vars)
-        for name in self._by_play.intersection(own):
-            if own[name] != self._common[name]:
+        variables = raw(host, self._task_vars)
+        for name in self._by_play.intersection(variables):
+            if variables[name] != self._common[name]:
                 raise AnsibleActionFail(f"{host}: both the play and the host say {name}.")
-        found = {**self._common, **own}
+        found = {**self._common, **variables}
         return {**found, "vars": dict(found)}

@@ -348,17 +348,17 @@ def _odd(value: t.Any) -> str | None:
     return None if value in (None, "") or id_of(value) else printable(repr(value), LONGEST_ODD)
 
 
-def with_checked_ids(item: Json, own: str) -> Json:
+def with_checked_ids(item: Json, text: str) -> Json:
     """An offer, a resource or an instance whose ids and name can be used and shown.
 
-    ``own`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
+    ``text`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
     """
     item.pop("odd_id", None)
     for field in ("offer_id", "resource_id", "instance_id"):
         if field in item:
             odd = _odd(item[field])
             item[field] = id_of(item[field])
-            if odd is not None and (field == own or field == "instance_id"):
+            if odd is not None and (field == text or field == "instance_id"):
                 item["odd_id"] = odd
     if "name" in item:
         name = text_of(item["name"])
@@ -456,9 +456,9 @@ def _offer_of(resource: Json) -> str | None:
     history = resource.get("offer_history")
     known = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
     entries = [entry for entry in known if entry.get("role") == "primary" or not _was_linked(entry, resource)]
-    offers = {id_of(each.get("offer_id")) for each in (resource, *entries)} - {None}
+    offers = {id_of(item.get("offer_id")) for item in (resource, *entries)} - {None}
     if len(offers) > 1:
-        offers = {id_of(each.get("offer_id")) for each in entries if each.get("role") == "primary"} - {None}
+        offers = {id_of(entry.get("offer_id")) for entry in entries if entry.get("role") == "primary"} - {None}
     return offers.pop() if len(offers) == 1 else None
 
 

@@ -85,7 +85,7 @@ class Page:
     def _by_link(self) -> dict[str, str]:
         """Only the query of the link is taken, so that no answer decides where the token is sent."""
         pages = self._all("next page")
-        link = next((each for each in map(_target, [*self._all("next"), *pages]) if each), None)
+        link = next((item for item in map(_target, [*self._all("next"), *pages]) if item), None)
         if not link or (number_of(link) and link in pages):
             return {}
         query = dict(parse_qsl(link.partition("?")[2].partition("#")[0])) if isinstance(link, str) else {}
@@ -127,9 +127,9 @@ class Page:
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
         # ``last`` may be a link as well.
-        if any(map(_is_yes, self._all("more"))) or any(each is False for each in self._all("whole")):
+        if any(map(_is_yes, self._all("more"))) or any(item is False for item in self._all("whole")):
             raise Incomplete(_PARTLY)
-        if any(each is True for each in self._all("whole")):
+        if any(item is True for item in self._all("whole")):
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
@@ -146,7 +146,7 @@ class Page:
 
     def _number(self, *kinds: str, default: float = 0.0) -> float:
         """The largest of these marks that is a number."""
-        return max((each for each in map(number_of, self._all(*kinds)) if each is not None), default=default)
+        return max((item for item in map(number_of, self._all(*kinds)) if item is not None), default=default)
 
 
 def is_whole(data: t.Any, items: int) -> bool:
@@ -177,7 +177,7 @@ def marks_of(data: t.Any, status: int, headers: t.Mapping[str, str]) -> Marks:
         *_pairs(data if isinstance(data, dict) else {}),
         *_pairs(said),
         *(("next", url) for url in _next_links(headers.get("link"))),
-        *(("total", each) if number_of(each) is not None else ("partial", True) for each in ranges),
+        *(("total", item) if number_of(item) is not None else ("partial", True) for item in ranges),
         *([("partial", True)] if status == 206 and not ranges else []),
     ]
     kinds = ((_kind(name), value) for name, value in pairs)
@@ -194,12 +194,12 @@ def _in_json(header: str) -> t.Any:
 
 def _pairs(part: t.Any, depth: int = 1) -> t.Iterator[tuple[str, t.Any]]:
     """Names and values in an envelope, and in what is about pages there: objects, and lists of links."""
-    links = [each for each in part if isinstance(each, dict)] if isinstance(part, list) else []
-    items = part.items() if isinstance(part, dict) else [(str(each.get("rel")), each.get("href")) for each in links]
+    links = [item for item in part if isinstance(item, dict)] if isinstance(part, list) else []
+    items = part.items() if isinstance(part, dict) else [(str(link.get("rel")), link.get("href")) for link in links]
     for name, value in items:
         yield name, value
         if _ABOUT.search(_plain(name)) and depth < _DEEPEST:
-            yield from ((name if own == "value" else own, each) for own, each in _pairs(value, depth + 1))
+            yield from ((name if item == "value" else item, entry) for item, entry in _pairs(value, depth + 1))
 
 
 @functools.lru_cache(maxsize=1024)

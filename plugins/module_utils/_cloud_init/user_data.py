@@ -43,7 +43,7 @@ _KINDS: dict[str, Callable[[t.Any], bool]] = {
 
 def _inner(place: str) -> list[str]:
     """The keys of a mapping at this place whose values are looked at."""
-    parts = (each.rpartition(".") for each in schema.FITS if not each.endswith("[]"))
+    parts = (item.rpartition(".") for item in schema.FITS if not item.endswith("[]"))
     return [key for around, _mark, key in parts if around == place]
 
 
@@ -138,14 +138,14 @@ def _check_yaml(text: str) -> list[str]:
     warnings = []
     if isinstance(document, dict):
         misfits = [list(_misfits(key, key, document[key])) for key in schema.FITS if key in document]
-        for stops, misfit in (each for found in misfits for each in found):
+        for stops, misfit in (item for group in misfits for item in group):
             if stops:
                 raise ValueError(misfit)
         unknown = [key for key in keys if key.owner is node and key.text not in schema.KEYS]
         warnings += [
             f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}" for key in unknown
         ]
-        firsts = [found[0][1] for found in misfits if found]
+        firsts = [misfit[0][1] for misfit in misfits if misfit]
         warnings += [f"cloud_init may not do what it is meant to: {misfit}." for misfit in firsts]
     again = [key for key in keys if key.again]
     warnings += [f"cloud_init holds {key}, a second time; only the last one counts." for key in again]

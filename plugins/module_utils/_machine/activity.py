@@ -219,7 +219,7 @@ def _others(root: str, pid: int) -> int | None:
         pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
     except OSError:
         return None
-    titles = ((_read(root, f"proc/{each}/cmdline") or "").strip("\0 ") for each in pids if each not in own)
+    titles = ((_read(root, f"proc/{pid}/cmdline") or "").strip("\0 ") for pid in pids if pid not in own)
     return sum(bool(_SSH.fullmatch(title)) for title in titles)
 
 

@@ -159,7 +159,7 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
     addresses = [resource["access"].get("external_ip") for resource in resources]
-    found: list[Json | None] = []
+    json_values: list[Json | None] = []
     left = list(resources)
     for instance in instances:
         ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str)]
@@ -169,15 +169,15 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         match = next((r for r in left if r["resource_id"] in ids and r["resource_id"]), None)
         if match is None and telling:
             match = next((r for r in left if r["access"].get("external_ip") == address), None)
-        found.append(match)
+        json_values.append(match)
         left = [resource for resource in left if resource is not match]
     for place, instance in enumerate(instances):
         named = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
-        if found[place] is None and not named and len(resources) == len(instances):
+        if json_values[place] is None and not named and len(resources) == len(instances):
             match = resources[place]
             if any(match is resource for resource in left):
-                found[place] = match
-        yield instance, found[place] or {}
+                json_values[place] = match
+        yield instance, json_values[place] or {}
 
 
 def with_connection(resource: Json) -> Json:

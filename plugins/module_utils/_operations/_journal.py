@@ -166,7 +166,7 @@ class Journal:
             now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
         known = map(seconds_of, (self._entry.get(_EXPIRED), self._entry.get(_JOURNALED)))
-        return max(0.0, earliest - max((each for each in known if each is not None), default=earliest))
+        return max(0.0, earliest - max((item for item in known if item is not None), default=earliest))
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""

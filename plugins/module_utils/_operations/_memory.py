@@ -26,7 +26,7 @@ def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
 
 def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
     """The hosts that declare something and have no registry."""
-    return [each for each in params["hosts"] if each["declares"] and not places[each["host"]]]
+    return [param for param in params["hosts"] if param["declares"] and not places[param["host"]]]
 
 
 def noted_in(registries: Registries, place: Place) -> t.Iterator[Claim]:
@@ -80,8 +80,8 @@ class Memory:
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
-        for place, found in self._entries.items():
-            for host, entry in found.items():
+        for place, item in self._entries.items():
+            for host, entry in item.items():
                 yield place, host, entry
 
     def known(self) -> list[tuple[str, Entry]]:
@@ -129,7 +129,7 @@ class Memory:
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
-        broken: dict[str, tuple[str, ...]] = {host: () for found in self._broken.values() for host in found}
+        broken: dict[str, tuple[str, ...]] = {host: () for item in self._broken.values() for host in item}
         return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
 
     def entries(self, place: Place) -> dict[str, Entry]:
@@ -143,7 +143,7 @@ class Memory:
 
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""
-        broken = [(host, text) for found in self._broken.values() for host, text in found.items()]
+        broken = [(host, text) for item in self._broken.values() for host, text in item.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
@@ -154,7 +154,7 @@ def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place], memo
     look where the file says just that.
     """
     warnings = []
-    for place in dict.fromkeys(each for each in places if each.ssh_config and not registries.read_only):
+    for place in dict.fromkeys(place for place in places if place.ssh_config and not registries.read_only):
         known = None if memory is None else _ssh_config_of(registries, place, memory)
         try:
             keep_ssh_config(

@@ -21,12 +21,12 @@ _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 
 def asked_apart(
-    api: SupplyApi, past: Past, seen: OfferLook, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
+    api: SupplyApi, past: Past, offer_look: OfferLook, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
 ) -> OfferLook:
     """`told_apart` by the account's list; the same if that cannot be read."""
     with contextlib.suppress(ApiError):
-        return told_apart(past, seen, of_offer, noted, lambda: api.resources(retries=0))
-    return seen
+        return told_apart(past, offer_look, of_offer, noted, lambda: api.resources(retries=0))
+    return offer_look
 
 
 class OfferMachines:
@@ -63,7 +63,7 @@ class OfferMachines:
         ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: ids that are read
         by themselves, though they were noted. ``listed_before``: ids of which an earlier look has found that.
         """
-        listed = {each["resource_id"]: each for each in self._resources if each["resource_id"]}
+        listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
         before = {*self._listed_before, *listed_before}
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted})).conclude()
@@ -120,12 +120,12 @@ class OfferMachines:
         self.unreadable, self._filtered = None, []
         try:
             self._filtered = self._api.resources(self._offer_id, retries=0)
-            found = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
+            kinds = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
         except ApiError as error:
             self.unreadable = error
-            found = []
+            kinds = []
         # What a list lacks, or calls gone, says so itself.
-        found = _machines.refreshed(found, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(found))))
-        self._resources = found
-        self.listed[:] = [{key: each[key] for key in _SHOWN} for each in found]
-        return found
+        kinds = _machines.refreshed(kinds, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(kinds))))
+        self._resources = kinds
+        self.listed[:] = [{key: item[key] for key in _SHOWN} for item in kinds]
+        return kinds

@@ -166,8 +166,8 @@ class Registries:
         machines = list(unclaimed) if self._url else []
         late = late_of(self.database(keep=True), self.account, machines, read) if machines else []
         if self.read_only:
-            return [each.told(would=True) for each in late]
-        return [take_late(self.database(keep=True), each) for each in late]
+            return [item.told(would=True) for item in late]
+        return [take_late(self.database(keep=True), item) for item in late]
 
     def close(self) -> None:
         """Leave no connection open."""
@@ -192,9 +192,9 @@ class Registries:
 def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     """What several registries know of the time since a moment (seconds since the epoch)."""
     return Ledger(
-        tuple(bill for each in ledgers for bill in each.bills),
-        max((each.now for each in ledgers), default=since),
-        tuple(text for each in ledgers for text in each.warnings),
+        tuple(bill for ledger in ledgers for bill in ledger.bills),
+        max((ledger.now for ledger in ledgers), default=since),
+        tuple(text for ledger in ledgers for text in ledger.warnings),
     )
 
 

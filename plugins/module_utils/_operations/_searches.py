@@ -32,12 +32,12 @@ class Searches:
 
     def of(self, host: Declaration) -> SearchResult:
         """What the host's searches find, best first, without what is not what was asked for."""
-        for choices, found in self._found:
+        for choices, search_result in self._found:
             if choices == (host.choices, host.order):
-                return found
-        found = self._choose(host)
-        self._found.append(((host.choices, host.order), found))
-        return found
+                return search_result
+        search_result = self._choose(host)
+        self._found.append(((host.choices, host.order), search_result))
+        return search_result
 
     def _choose(self, host: Declaration) -> SearchResult:
         seen = []
@@ -54,8 +54,8 @@ class Searches:
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         """The offers that fit, cheapest first, or why there is no answer."""
-        for known, answer in self._sent:
-            if known == spec:
+        for item, answer in self._sent:
+            if item == spec:
                 return answer
         answer = self._ask(spec)
         self._sent.append((spec, answer))

@@ -37,8 +37,8 @@ def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
     history = _HISTORY.get(_key(params))
     if not history:
         return list(plans)
-    said = messages.waited(lease.said(history[0].moment), waiting.by_hour(history))
-    return [draft.after_waiting(said) for draft in plans]
+    text = messages.waited(lease.said(history[0].moment), waiting.by_hour(history))
+    return [draft.after_waiting(text) for draft in plans]
 
 
 def _key(params: Params) -> str:

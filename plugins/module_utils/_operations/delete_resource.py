@@ -114,12 +114,12 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
     """Look until the API says that the resource is gone. Passing errors are looked past."""
     resource_id, deadline = facts["resource_id"], time.monotonic() + wait_timeout
     while True:
-        said = _not_gone(api, facts)
-        if not said:
+        text = _not_gone(api, facts)
+        if not text:
             return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
         left = deadline - time.monotonic()
         if left <= 0:
-            msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {said}."
+            msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {text}."
             raise Failure(f"{msg} {_still(facts['resource'])}", "unavailable", **facts)
         time.sleep(min(PAUSE, left))
 
@@ -146,7 +146,7 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
     if not facts["accepted"]:
         raise _unknown(error, facts) from None
     try:
-        listed = {each["resource_id"]: each["status"] for each in api.resources(retries=0)}
+        listed = {resource["resource_id"]: resource["status"] for resource in api.resources(retries=0)}
     except ApiError as unlisted:
         return str(unlisted).rstrip(".")
     if _states.is_gone(listed.get(facts["resource_id"], "deleted")):

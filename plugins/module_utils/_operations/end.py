@@ -54,7 +54,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _seen(api, asked, _others(params, places, memory))
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    forget = {each.strip().lower() for each in params["forget"]}
+    forget = {param.strip().lower() for param in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
         place, look = places[one.host], None
@@ -113,10 +113,10 @@ def _looked(
         entry = read_entry(registry.read())
         if not entry.is_same(one.entry):
             return _gone(one, registry, store)
-        found = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
-        if found.turn is Turn.ENDS and not check_mode:
+        last_look = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
+        if last_look.turn is Turn.ENDS and not check_mode:
             registry.alter({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
-        return found
+        return last_look
 
     return anew(look)
 
@@ -140,7 +140,7 @@ def _entry(raw: t.Mapping[str, t.Any], place: Place, memory: Memory) -> Entry:
 
 def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> list[Claim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
-    named = [named_claim(each) for each in params["inventory"] if each["host"] not in places]
+    named = [named_claim(param) for param in params["inventory"] if param["host"] not in places]
     return memory.claims(without=places) + named
 
 
@@ -156,11 +156,11 @@ def _seen(api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Clai
     statuses = _statuses(api, asked, listed)
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
     answers = ask_by_id(api, ending.decisive(own, set().union(*told), machines))
-    errors = {each: answer for each, answer in answers.items() if isinstance(answer, ApiError)}
-    lost = {each for each, error in errors.items() if error.error_class == "not_found"}
-    unknown = {each: str(errors[each]) for each in lost - listed}
-    unread = {each: str(errors[each]) for each in errors.keys() - lost}
-    read = {each: answer for each, answer in answers.items() if not isinstance(answer, ApiError)}
+    errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
+    lost = {item for item, error in errors.items() if error.error_class == "not_found"}
+    unknown = {item: str(errors[item]) for item in lost - listed}
+    unread = {item: str(errors[item]) for item in errors.keys() - lost}
+    read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
     only_named = {one.host: one.entry for one in asked if not one.entry.resource_ids}

@@ -41,7 +41,7 @@ def judge(api: Market, registries: Registries, params: Params, check_mode: bool)
     plans = [plan for plan in params["plans"] if plan["action"] in (BUY, WAIT)]
     observer = _Observer(api, registries, plans)
     cases = [_Judged(plan, params, registries, observer) for plan in plans]
-    return _answer([each for each in cases if not each.case.is_planned], registries, params, check_mode)
+    return _answer([case for case in cases if not case.case.is_planned], registries, params, check_mode)
 
 
 class _Observer:
@@ -58,7 +58,7 @@ class _Observer:
             return case
         listed = self.akin(str(case.plan["name"]), case.offer_id, case.ids)
         if listed is not None:
-            case = replace(case, listed={each["resource_id"]: each for each in listed if each["resource_id"]})
+            case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
         if not case.look.is_simple or len(case.look.listed) > len(case.look.noted) or case.may_give_back:
             case = replace(case, holders=self._holders(case.host))
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
@@ -71,12 +71,14 @@ class _Observer:
     def _namesakes(self, listed: list[Json], bought: tuple[str, str, tuple[str, ...]]) -> tuple[list[Json], bool]:
         """Machines beside the host's own, each as its own page shows it, since a list may lag behind an end."""
         doubles, _later = namesakes(listed, *bought)
-        return namesakes(refreshed(listed, read_by_id(self._api, (each["resource_id"] for each in doubles))), *bought)
+        return namesakes(
+            refreshed(listed, read_by_id(self._api, (double["resource_id"] for double in doubles))), *bought
+        )
 
     def _holders(self, host: str) -> dict[str, str]:
         """The other hosts that hold resources, by the ids of these."""
         claims = self._memory.claims(without={host})
-        return {each: claim.host for claim in claims for each in claim.resource_ids}
+        return {resource_id: claim.host for claim in claims for resource_id in claim.resource_ids}
 
     @cached_property
     def _memory(self) -> Memory:
@@ -96,17 +98,17 @@ class _Observer:
         machines, index = self._machines, self._index
         if machines is None:
             return None
-        words = [("offer", offer_id), *(("id", each) for each in ids)]
+        words = [("offer", offer_id), *(("id", item) for item in ids)]
         own = {place for word in words for place in index.get(word, ())}
         names = {name, *(machines[place]["name"] for place in own)}
-        return [machines[place] for place in sorted(own.union(*(index.get(("name", each), ()) for each in names)))]
+        return [machines[place] for place in sorted(own.union(*(index.get(("name", name), ()) for name in names)))]
 
     # Thousands of hosts look among thousands of machines.
     @cached_property
     def _index(self) -> dict[tuple[str, t.Any], list[int]]:
         words = (("id", "resource_id"), ("name", "name"), ("offer", "offer_id"))
         machines = list(enumerate(self._machines or ()))
-        return grouped(((word, each[key]), place) for place, each in machines for word, key in words)
+        return grouped(((word, item[key]), place) for place, item in machines for word, key in words)
 
 
 class _Judged:
@@ -150,8 +152,8 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
     # Of hosts that are at another step meanwhile the further machines stay.
     further = dict(params["before"].get("further") or {})
     changed, verdicts, rows, warnings = False, [], {}, []
-    for each in judged:
-        case, verdict, kept = _settled(each, params["inventory"], check_mode)
+    for item in judged:
+        case, verdict, kept = _settled(item, params["inventory"], check_mode)
         changed |= kept
         further.pop(case.host, None)
         row = verdict_rows.row(case, verdict)
@@ -161,7 +163,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:
-        warnings += bring_ssh_up_to_date(registries, (each.place for each in judged))
+        warnings += bring_ssh_up_to_date(registries, (item.place for item in judged))
     stats = {"ansible_stats": {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}} if rows else {}
     return {
         **stats,
@@ -194,16 +196,16 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     plan, ended = params["plans"][0], params["deleted"]
     judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
     case = judged.case
-    tried = [dict(each) for each in params["before"].get("attempts") or []]
+    tried = [dict(param) for param in params["before"].get("attempts") or []]
     over = verdict_rows.is_over(case, ended)
     if over:
         for last in tried[-1:]:
-            last["ended"] = sorted(each["resource_id"] for each in ended)
+            last["ended"] = sorted(item["resource_id"] for item in ended)
             last["msg"] = messages.joined(str(last.get("msg") or ""), messages.DELETED_AGAIN)
         money, verdict = messages.DELETED_AGAIN, case.verdict(check_mode, released=True)
-        stop = case.failure(case.attempt(released=True), [each["offer_id"] for each in tried])
+        stop = case.failure(case.attempt(released=True), [item["offer_id"] for item in tried])
     else:
-        left = "; ".join(str(each.get("msg")) for each in ended if not each.get("billing_stopped"))
+        left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
         money, verdict = messages.joined(left, messages.billed(case.price_per_hour, case.ids)), Verdict.STOP
         stop = messages.joined(case.reason(), money)
     return {
@@ -234,7 +236,7 @@ def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
     plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
     done: Variables = {"provision_verified": True} if plan["verify"] else {}
-    seen = _shared_keys(plan)
+    variables = _shared_keys(plan)
     try:
         registry = registries.at(place_of(plan["registry"])).host(plan["host"])
         before = registry.read() if registry else None
@@ -242,7 +244,7 @@ def reached(params: Params, check_mode: bool) -> Result:
             return {"changed": False}
         if "provision_bootstrap_host_key" in before:
             done["provision_bootstrap_host_key"] = None
-        changes = {**done, **seen}
+        changes = {**done, **variables}
         return {"changed": bool(changes) and registry.note(changes) != before}
     except RegistryError as error:
         if done:

@@ -121,16 +121,16 @@ def _gathered(offers: t.Mapping[str, Result]) -> Result:
 
 def _one(api: SupplyApi, offer_id: str, listing: _List, check_mode: bool) -> Result:
     """The state of one procurement. Raises Failure for what waiting cannot cure."""
-    known: Result = {"offer_id": offer_id, "resource_ids": []}
+    result: Result = {"offer_id": offer_id, "resource_ids": []}
     try:
         status = api.offer_status(offer_id, retries=0)
-        known["resource_ids"] = status["resource_ids"]
+        result["resource_ids"] = status["resource_ids"]
         view = _view(api, status, listing)
     except ApiError as error:
-        blank = {**copy.deepcopy(BLANK), **known}
+        blank = {**copy.deepcopy(BLANK), **result}
         if error.passing:
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
-        raise Failure.of(error, "Waiting cannot cure this.", **known) from None
+        raise Failure.of(error, "Waiting cannot cure this.", **result) from None
     return {**copy.deepcopy(BLANK), **_offer.result_of(status, view, check_mode=check_mode)}
 
 
@@ -149,7 +149,7 @@ def _view(api: SupplyApi, status: Json, listing: _List) -> View:
         if not is_reachable:
             raise
         return alone
-    unlisted = () if is_reachable else set(ids_in(status)).difference(each["resource_id"] for each in resources)
+    unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
     # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
     read = _read(api, {*unlisted, *_offer.doubtful(status, resources)})
     return _offer.seen_with(status, _offer.as_read(status, resources, read))
@@ -161,7 +161,7 @@ def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> dict[str, Json | Non
     for answer in answers.values():
         if isinstance(answer, ApiError) and answer.error_class != "not_found":
             raise answer
-    return {each: None if isinstance(answer, ApiError) else answer for each, answer in answers.items()}
+    return {item: None if isinstance(answer, ApiError) else answer for item, answer in answers.items()}
 
 
 _RULES = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

@@ -28,7 +28,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
         raise Failure(str(error), "invalid") from None
     run_group = f"{order.RUN_GROUP}{secrets.token_hex(4)}" if found.hosts else group
     registered = _registered(params, found.hosts)
-    further = [*params["further"], *(each["name"] for each in registered if each["name"] not in found.hosts)]
+    further = [*params["further"], *(item["name"] for item in registered if item["name"] not in found.hosts)]
     return {
         "changed": False,
         "group": run_group,
@@ -46,12 +46,12 @@ def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any
     lacking = {host: project for host, project in params["lacking"].items() if host in hosts}
     projects = dict.fromkeys(lacking.values()) if params["registry_url"] else {}
     machines = [
-        each for project in projects for each in registered(Registries.of(params, read_only=True), project).values()
+        item for project in projects for item in registered(Registries.of(params, read_only=True), project).values()
     ]
     return [
-        {"name": each.host, **each.address, **each.variables}
-        for each in machines
-        if each.owner in lacking and each.address
+        {"name": machine.host, **machine.address, **machine.variables}
+        for machine in machines
+        if machine.owner in lacking and machine.address
     ]
 
 

@@ -55,17 +55,17 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
     look = _Planning(api, registries, params, check_mode)
     planned = look.run()
-    above = [each for each in planned["plans"] if each["error_class"] == "price"]
+    above = [item for item in planned["plans"] if item["error_class"] == "price"]
     if not above:
         return planned
-    places = [place_of(each["registry"]) for each in above]
-    everywhere = any(each["max_account_price_per_hour"] for each in params["hosts"])
+    places = [place_of(item["registry"]) for item in above]
+    everywhere = any(param["max_account_price_per_hour"] for param in params["hosts"])
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums are others now
         planned = look.again(settled.closed, planned)
-    for each in planned["plans"]:
-        if each["error_class"] == "price":
-            each["refusal"] = messages.joined(each["refusal"], *settled.uncertain)
+    for item in planned["plans"]:
+        if item["error_class"] == "price":
+            item["refusal"] = messages.joined(item["refusal"], *settled.uncertain)
     return planned
 
 
@@ -436,8 +436,8 @@ def _with_account(
         machines = observing.not_ended(api.resources(), attempts)
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
-        said = messages.joined(str(error), advice, "Nothing was bought.")
-        return replace(observed, account=Account.of(claims, None, said))
+        text = messages.joined(str(error), advice, "Nothing was bought.")
+        return replace(observed, account=Account.of(claims, None, text))
     observed = replace(observed, account=Account.of(claims, machines))
     ids = observing.read_by_themselves(hosts, observed)
     if not ids:

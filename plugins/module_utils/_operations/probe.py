@@ -86,23 +86,23 @@ class Prober(SupplyApi):
 
         Without it there is nothing to be seen: no answer, a token that is refused, another server.
         """
-        found = self.get(name, *parts)
-        if found.status is None:
-            raise ApiError(f"GET {found.path} brought no answer: {self._lost}.", "unavailable", passing=True)
-        answer = Answer(found.status, found.is_json, found.data, found.retry_after)
-        if not found.is_of_the_api:
-            raise error_of(f"GET {found.path}", answer, read_detail(answer, self._http.redact))
-        return found
+        exchange = self.get(name, *parts)
+        if exchange.status is None:
+            raise ApiError(f"GET {exchange.path} brought no answer: {self._lost}.", "unavailable", passing=True)
+        answer = Answer(exchange.status, exchange.is_json, exchange.data, exchange.retry_after)
+        if not exchange.is_of_the_api:
+            raise error_of(f"GET {exchange.path}", answer, read_detail(answer, self._http.redact))
+        return exchange
 
     def _look(
         self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None = None
     ) -> Exchange:
-        found = self._look_once(http, name, method, path, query, spec)
-        if found.is_passing and self._repeats < MOST_REPEATS:
+        exchange = self._look_once(http, name, method, path, query, spec)
+        if exchange.is_passing and self._repeats < MOST_REPEATS:
             self._repeats += 1
-            time.sleep(min(found.retry_after or 1.0, LONGEST_WAIT))
-            found = self._look_once(http, name, method, path, query, spec)
-        return found
+            time.sleep(min(exchange.retry_after or 1.0, LONGEST_WAIT))
+            exchange = self._look_once(http, name, method, path, query, spec)
+        return exchange
 
     def _look_once(
         self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None
@@ -117,9 +117,9 @@ class Prober(SupplyApi):
         seconds = time.monotonic() - begin
         facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json, "at": at}
         rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": answer.ahead, "seconds": seconds}
-        found = Exchange(name, method, path, query, spec, **rest)
-        self.exchanges.append(found)
-        return found
+        exchange = Exchange(name, method, path, query, spec, **rest)
+        self.exchanges.append(exchange)
+        return exchange
 
 
 @reading_registries
@@ -131,7 +131,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     wished = dict(pair for claim in memory.claims() for pair in _wishes(claim))
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
-    if not any(each.is_success for each in api.exchanges):
+    if not any(exchange.is_success for exchange in api.exchanges):
         said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
         raise Failure(said, "protocol")
     life = _lived(params["log"])
@@ -155,7 +155,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
 def _lived(log: str) -> list[Exchange]:
     """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
     lines = recorder.lines_of(log) if log else []
-    return [Exchange(named_by_path(each["method"], each["path"]), **each) for each in lines]
+    return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
 
 
 def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
@@ -194,18 +194,18 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
 def _look_at_market(api: Prober, families: list[str]) -> str:
     """Searches; the id of an offer that was found, empty if there is none."""
     types = " | ".join(families[:MOST_TYPES]) or "H100"
-    found = api.search("search", gpu_type=types, gpu_count=1)
-    if found.is_error and len(families) > 1:
-        api.exchanges[-1] = replace(found, name="several_types")
+    exchange = api.search("search", gpu_type=types, gpu_count=1)
+    if exchange.is_error and len(families) > 1:
+        api.exchanges[-1] = replace(exchange, name="several_types")
         types = families[0]
-        found = api.search("search", gpu_type=types, gpu_count=1)
+        exchange = api.search("search", gpu_type=types, gpu_count=1)
     api.search("without_count", gpu_type=types)
     eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
     if not has_clusters(items_in(eight.data, "offers")):
         api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
     api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
     api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
-    return first_offer_id([*items_in(found.data, "offers"), *items_in(eight.data, "offers")])
+    return first_offer_id([*items_in(exchange.data, "offers"), *items_in(eight.data, "offers")])
 
 
 # What is told
@@ -213,25 +213,25 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
 
 def _published(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange]) -> Result:
     verdicts: dict[str, list[str]] = {"confirmed": [], "contradicted": [], "not_seen": []}
-    for each in found:
-        verdicts[each.verdict.replace(" ", "_")].append(each.id)
+    for item in found:
+        verdicts[item.verdict.replace(" ", "_")].append(item.id)
     return {**verdicts, "findings": _plain(found), "requests": len(exchanges)}
 
 
 def _plain(found: t.Iterable[Finding]) -> list[Json]:
-    return [asdict(each) for each in found]
+    return [asdict(item) for item in found]
 
 
 def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], lived: int, recording: str) -> list[str]:
-    verdicts = [each.verdict for each in found]
+    verdicts = [item.verdict for item in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
     return [
-        *narrow_table([each.row for each in found], _COLUMNS, LINE, ("evidence",)),
+        *narrow_table([item.row for item in found], _COLUMNS, LINE, ("evidence",)),
         "",
         f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
-        ", ".join(f"{verdicts.count(each)} {each}" for each in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
+        ", ".join(f"{verdicts.count(item)} {item}" for item in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
     ]
 
 

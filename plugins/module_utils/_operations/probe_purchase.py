@@ -67,21 +67,21 @@ def _cheapest(api: Prober) -> Json:
     """The cheapest offer of one machine with one GPU, of those with a price. Raises Failure."""
     families = families_of(api.get_first("gpus", "available_gpus"))
     parts = [families[begin : begin + MOST_TYPES] for begin in range(0, len(families), MOST_TYPES)]
-    offers = [each for part in parts for each in _offers(api, part)]
-    found = probing.cheapest((price_per_hour(each), each) for each in offers)
-    if found is None:
+    offers = [offer for part in parts for offer in _offers(api, part)]
+    json_value = probing.cheapest((price_per_hour(offer), offer) for offer in offers)
+    if json_value is None:
         raise Failure(
             "There is no machine with one GPU on demand whose price is known. Nothing was bought.", "capacity"
         )
-    return found
+    return json_value
 
 
 def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
     """The offers of these families; an API that takes one name at a time is asked for each."""
     look = api.search("kinds", gpu_type=" | ".join(families), gpu_count=1, contract_type="ondemand")
     if look.is_error and len(families) > 1:
-        return [offer for each in families for offer in _offers(api, [each])]
-    return [each for each in items_in(look.data, "offers") if probing.is_one_machine(each)]
+        return [offer for family in families for offer in _offers(api, [family])]
+    return [item for item in items_in(look.data, "offers") if probing.is_one_machine(item)]
 
 
 def probe_ended(params: Params, check_mode: bool) -> Result:

@@ -287,8 +287,8 @@ class _Purchase:
                 self._warn(str(error))
         return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else OfferLook(phase)
 
-    def _apart(self, seen: OfferLook) -> OfferLook:
-        return asked_apart(self._api, self._past, seen, (self._offer_id, self._machines.billed), self._noted())
+    def _apart(self, offer_look: OfferLook) -> OfferLook:
+        return asked_apart(self._api, self._past, offer_look, (self._offer_id, self._machines.billed), self._noted())
 
     # Sending
 

@@ -54,32 +54,38 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     memory, machines = Memory(registries, places.values()), api.resources()
     noted = Looked() if check_mode else note(api, params, memory, looked(api, registries, memory, machines))
     memory = Memory(registries, places.values()) if noted.noted else memory
-    found = _found(registries, params, places, memory, machines)
-    *able, left = sweeping.playable(found.due, found.watched, params["unreadable"])
-    (due, odd), (watched, others) = (sweeping.limited(each, params["own"], limits) for each in able)
+    sweep_findings = _found(registries, params, places, memory, machines)
+    *able, left = sweeping.playable(sweep_findings.due, sweep_findings.watched, params["unreadable"])
+    (due, odd), (watched, others) = (sweeping.limited(item, params["own"], limits) for item in able)
     if not check_mode:
-        for each, _limits in (*due, *watched):  # commands may be run on their machines
-            registries.pin(each.place, each.host, each.entry)
-    kept = found.keeps(dict.fromkeys(places.values()), [*left, *odd])
+        for item, _limits in (*due, *watched):  # commands may be run on their machines
+            registries.pin(item.place, item.host, item.entry)
+    kept = sweep_findings.keeps(dict.fromkeys(places.values()), [*left, *odd])
     trouble = [
-        *(*params["troubles"], *memory.warnings(), *noted.problems, *found.trouble, *_unswept(registries, memory)),
+        *(
+            *params["troubles"],
+            *memory.warnings(),
+            *noted.problems,
+            *sweep_findings.trouble,
+            *_unswept(registries, memory),
+        ),
         *(why for _host, why in (*left, *odd, *others)),
     ]
     return {
         **BLANK,
         "due": [
-            *(_due(each, registries, own, 0) for each, own in due),
-            *(_due(each, registries, own, each.idle) for each, own in watched),
+            *(_due(item, registries, value, 0) for item, value in due),
+            *(_due(item, registries, value, item.idle) for item, value in watched),
         ],
-        "hosts": [each.host for each, _limits in (*due, *watched)],
+        "hosts": [item.host for item, _limits in (*due, *watched)],
         "batches": reaping.batches(len(due), params["forks"]),
         "kept": [place.text for place in kept if not memory.has_trouble(place)],
-        "at": found.clock.here,
-        "lines": found.lines(),
+        "at": sweep_findings.clock.here,
+        "lines": sweep_findings.lines(),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.told, *noted.told()],
-        "reap": {"over": [each.row for each in found.due], "unclaimed": len(found.unclaimed)},
+        "reap": {"over": [item.row for item in sweep_findings.due], "unclaimed": len(sweep_findings.unclaimed)},
     }
 
 
@@ -93,9 +99,9 @@ def _found(
     by_name = nameable(params, places)
     account = Account.of([*memory.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
-    limits = {each["host"]: str(each["idle_after"]) for each in params["hosts"] if each["declares"]}
-    known = filter(None, (sweeping.of_entry(*each, account, clock, limits) for each in memory.all()))
-    named = (sweeping.of_name(each, account, clock) for each in by_name)
+    limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
+    known = filter(None, (sweeping.of_entry(*item, account, clock, limits) for item in memory.all()))
+    named = (sweeping.of_name(item, account, clock) for item in by_name)
     return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
@@ -112,8 +118,8 @@ def reaped(params: Params, check_mode: bool) -> Result:
     trouble = [*params["trouble"], *map(sweeping.outcome, params["hosts"])]
     if not check_mode:
         trouble += _noted(params, sweeping.kept(params["kept"], params["hosts"]))
-    if said := messages.joined(*trouble):
-        raise Failure(said, "unavailable")
+    if text := messages.joined(*trouble):
+        raise Failure(text, "unavailable")
     return {"changed": False}
 
 
@@ -127,22 +133,22 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
                 yield str(error)
 
 
-def _due(each: Host, registries: Registries, limits: SweepLimits, idle: float) -> Result:
+def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -> Result:
     """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does.
 
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
     """
-    entry = each.entry
+    entry = host.entry
     reached: Result = {}
-    if each.place.hands_facts and entry.instances:
-        known_hosts = registries.at(each.place).known_hosts(each.host, entry.offer_id)
+    if host.place.hands_facts and entry.instances:
+        known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
         facts = registration.facts(
             entry.offer_id, entry.resource_ids, entry.instances, entry.price_per_hour, entry.ssh_trust, known_hosts
         )
         reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
-    sweep = {"place": each.place.text, "idle": idle, "lease": each.leased, "grace": limits.grace}
+    sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
-    return {**each.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
+    return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 
 REAPED = Operation(reaped, {**_spec.API, **steps.REAPED}, {"changed": False})

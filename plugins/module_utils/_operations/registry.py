@@ -40,8 +40,8 @@ def registry(params: Params, check_mode: bool) -> Result:
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [messages.tables_made(name, made, would=check_mode), *moved]
     diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}
-    said = messages.joined(*dict.fromkeys(trouble))
-    return {"changed": made or bool(moved), "lines": lines, "trouble": said, "diff": diff}
+    text = messages.joined(*dict.fromkeys(trouble))
+    return {"changed": made or bool(moved), "lines": lines, "trouble": text, "diff": diff}
 
 
 def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:
@@ -52,7 +52,7 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
     memory = Memory(registries, folders)
     hosts, stay = moving.hosts_to_move(rows, of_rows, memory.all())
     trouble += [*memory.warnings(), *stay]
-    readable = [each for each in hosts if not memory.trouble(registries.folder(each, params), str(each["host"]))]
+    readable = [host for host in hosts if not memory.trouble(registries.folder(host, params), str(host["host"]))]
     lines = [line for host in readable for line in _tried(_moved, trouble, host, registries, params, check_mode)]
     yield from lines
     if lines and not check_mode:
@@ -92,18 +92,18 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     return messages.moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
 
 
-def _move(shared: Registry, facts: Variables, known: Variables | None, path: str) -> None:
-    """Let the registry remember an entry, of whose offer it ``known`` something already.
+def _move(shared: Registry, facts: Variables, variables: Variables | None, path: str) -> None:
+    """Let the registry remember an entry, of whose offer it ``variables`` something already.
 
     What may still be under way is claimed, and counts as sent just now. Raises RegistryError, which keeps the file:
     the registry contradicts it.
     """
     entry = read_entry(facts)
     try:
-        if moving.claims(entry, known):
+        if moving.claims(entry, variables):
             shared.claim(facts)
             shared.close()
-        elif note := moving.facts_to_note(facts, entry, known, read_entry(known)):
+        elif note := moving.facts_to_note(facts, entry, variables, read_entry(variables)):
             shared.note(note)
     except RegistryError as error:
         raise RegistryError(messages.not_moved(path, str(error))) from None
@@ -112,11 +112,11 @@ def _move(shared: Registry, facts: Variables, known: Variables | None, path: str
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
     bills = moving.unentered(registries.at(folder).ledger().bills, MOVED)
-    projects = map(SharedProject, {each.project for each in bills})
-    known = {"", *(each.offer_id for project in projects for each in registries.at(project).ledger().bills)}
-    new = [each for each in bills if each.offer_id not in known]
+    projects = map(SharedProject, {bill.project for bill in bills})
+    known = {"", *(bill.offer_id for project in projects for bill in registries.at(project).ledger().bills)}
+    new = [bill for bill in bills if bill.offer_id not in known]
     count = registries.note_ended(new) if new and not check_mode else len(new)
-    lost = sum(each.runs for each in new)
+    lost = sum(item.runs for item in new)
     return messages.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
 
 

@@ -49,7 +49,7 @@ def _listed(api: SupplyApi, params: Params) -> list[Json]:
 
 def _refreshed(api: SupplyApi, resources: t.Collection[Json]) -> t.Iterator[Json]:
     """The resources as their vendors see them now, without those that are gone since the list was made."""
-    answers = ask_by_id(api, (each["resource_id"] for each in resources if each["resource_id"] is not None))
+    answers = ask_by_id(api, (resource["resource_id"] for resource in resources if resource["resource_id"] is not None))
     for resource in resources:
         # One without an id cannot be asked for.
         answer = answers.get(resource["resource_id"], resource)

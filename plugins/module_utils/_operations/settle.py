@@ -117,12 +117,12 @@ def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _
 def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:
     """Look at the offer, and note what follows. Raises RegistryError."""
     names = [entry.name] if entry.name else []
-    seen, ids, words = _look(api, entry, names)
-    gone_long = seen.phase in GONE and journal.gone_for() >= journal.longest_post
+    offer_look, ids, words = _look(api, entry, names)
+    gone_long = offer_look.phase in GONE and journal.gone_for() >= journal.longest_post
     past = claims.past_of(bool(names), entry.refused_status, gone_long)
-    seen = asked_apart(api, past, seen, (entry.offer_id, ids), noted())
-    step = follow(past, seen, journal.since_sent() < SOON)
-    state = claims.settled(step, seen)
+    offer_look = asked_apart(api, past, offer_look, (entry.offer_id, ids), noted())
+    step = follow(past, offer_look, journal.since_sent() < SOON)
+    state = claims.settled(step, offer_look)
     if state == claims.LIVE:
         journal.make(ids, entry.price_per_hour)
         return state, say.settled_as_made(say.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids)
@@ -142,7 +142,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
         return OfferLook(status["phase"]), [], say.asked(status)
     try:
-        listed = {each["resource_id"]: each for each in api.resources(entry.offer_id, retries=0)}
+        listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}
     except ApiError as error:
         return OfferLook(status["phase"], left=None), [], str(error)
     listed.pop(None, None)
@@ -152,8 +152,8 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     if contradictions:
         return OfferLook(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
-    seen = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
-    return seen, list(left), say.asked(status)
+    offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
+    return offer_look, list(left), say.asked(status)
 
 
 def _still(host: str, entry: Entry, words: str) -> str:

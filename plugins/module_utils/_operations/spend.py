@@ -38,15 +38,15 @@ def spend(params: Params, check_mode: bool) -> Result:
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         beside = _projects_beside(registries, places.values())
-    found = spent(ledger.bills, ledger.now, since)
+    spending = spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
     return {
         **BLANK,
-        "spend": found.published,
-        "csv": found.csv,
-        "lines": spending_report.lines(found),
+        "spend": spending.published,
+        "csv": spending.csv,
+        "lines": spending_report.lines(spending),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": [*spending_report.warnings(found, uncounted), *map(messages.project_not_counted, beside)],
+        "warnings": [*spending_report.warnings(spending, uncounted), *map(messages.project_not_counted, beside)],
     }
 
 

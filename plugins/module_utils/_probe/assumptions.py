@@ -107,15 +107,15 @@ def reads_of_offer(offer_id: str) -> list[Read]:
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
-    machines = [each for each in map(read_resource, listed) if each["resource_id"] and _states.is_live(each["status"])]
-    running = [each for each in machines if each["access"].get("external_ip")][:1]
-    under_way = [each for each in machines if not each["access"].get("external_ip")][:1]
+    machines = [item for item in map(read_resource, listed) if item["resource_id"] and _states.is_live(item["status"])]
+    running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
+    under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
     reads: list[Read] = []
-    for each in running:
-        reads.append(("fresh_resource", ("resources", each["resource_id"]), {"force_refresh": "true"}))
-        reads += [("resource", ("resources", each["resource_id"]), {}), *_status_of("bought_status", each)]
-    for each in under_way:
-        reads += [("under_way", ("resources", each["resource_id"]), {}), *_status_of("under_way_status", each)]
+    for item in running:
+        reads.append(("fresh_resource", ("resources", item["resource_id"]), {"force_refresh": "true"}))
+        reads += [("resource", ("resources", item["resource_id"]), {}), *_status_of("bought_status", item)]
+    for value in under_way:
+        reads += [("under_way", ("resources", value["resource_id"]), {}), *_status_of("under_way_status", value)]
     return reads
 
 
@@ -130,15 +130,15 @@ def has_clusters(offers: t.Iterable[Json]) -> bool:
 
 def first_offer_id(offers: t.Iterable[Json]) -> str:
     """The id of the first offer that has one, empty if none has."""
-    return next(filter(None, (id_of(each.get("offer_id")) for each in offers)), "")
+    return next(filter(None, (id_of(offer.get("offer_id")) for offer in offers)), "")
 
 
-def findings(seen: Exchanges) -> list[Finding]:
+def findings(exchanges: Exchanges) -> list[Finding]:
     """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
     found = []
-    for each in ASSUMPTIONS:
-        verdict = each.rule(seen) or RuleResult(NOT_SEEN, f"needs {each.needs}", {})
-        found.append(Finding(each.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
+    for item in ASSUMPTIONS:
+        verdict = item.rule(exchanges) or RuleResult(NOT_SEEN, f"needs {item.needs}", {})
+        found.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
     return found
 
 
@@ -154,8 +154,8 @@ def _named(words: t.Iterable[str], most: int = 4) -> str:
 # Token, clock, errors
 
 
-def _wrong_token(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("wrong_token")
+def _wrong_token(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("wrong_token")
     if answer is None:
         return None
     if answer.status in (401, 403):
@@ -164,9 +164,9 @@ def _wrong_token(seen: Exchanges) -> RuleResult | None:
     return stands(False, f"a wrong token is answered with {answer.status}")
 
 
-def _clock(seen: Exchanges) -> RuleResult | None:
-    answered = [each for each in seen.exchanges if each.status is not None]
-    known = [each.ahead for each in answered if each.ahead is not None]
+def _clock(exchanges: Exchanges) -> RuleResult | None:
+    answered = [exchange for exchange in exchanges.exchanges if exchange.status is not None]
+    known = [item.ahead for item in answered if item.ahead is not None]
     if not known:
         return stands(False, "no answer has a Date") if answered else None
     # The quickest answer tells most; half a second is what a Date has lost on average.
@@ -176,14 +176,14 @@ def _clock(seen: Exchanges) -> RuleResult | None:
     return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
 
 
-def _timestamps(seen: Exchanges) -> RuleResult | None:
-    objects = [*seen.offers(), *seen.statuses, *seen.machines, *seen.resources]
-    moments = [each.get("created_at") for each in objects]
-    forms = {_form_of_time(each) for each in moments if isinstance(each, str) and seconds_of(each) is not None}
+def _timestamps(exchanges: Exchanges) -> RuleResult | None:
+    objects = [*exchanges.offers(), *exchanges.statuses, *exchanges.machines, *exchanges.resources]
+    moments = [item.get("created_at") for item in objects]
+    forms = {_form_of_time(moment) for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None}
     if not forms:
         return None
     named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
-    evidence = "they end with " + _named(named[each] for each in sorted(forms))
+    evidence = "they end with " + _named(named[form] for form in sorted(forms))
     return stands(forms == {"Z"}, evidence, **({"timestamps": next(iter(forms))} if len(forms) == 1 else {}))
 
 
@@ -193,30 +193,30 @@ def _form_of_time(text: str) -> str:
     return "offset" if re.search(r"[+-]\d\d:?\d\d$", text) and "T" in text else "naive"
 
 
-def _unknown_id(seen: Exchanges) -> RuleResult | None:
-    answers = list(filter(None, map(seen.last, ("unknown_offer", "unknown_resource"))))
+def _unknown_id(exchanges: Exchanges) -> RuleResult | None:
+    answers = list(filter(None, map(exchanges.last, ("unknown_offer", "unknown_resource"))))
     if not answers:
         return None
-    evidence = _named(f"{each.status}{': ' + each.detail if each.detail else ''}" for each in answers)
-    return stands(all(each.status == 404 for each in answers), evidence)
+    evidence = _named(f"{answer.status}{': ' + answer.detail if answer.detail else ''}" for answer in answers)
+    return stands(all(answer.status == 404 for answer in answers), evidence)
 
 
-def _error_body(seen: Exchanges) -> RuleResult | None:
-    errors = [each for each in seen.exchanges if each.is_error]
+def _error_body(exchanges: Exchanges) -> RuleResult | None:
+    errors = [exchange for exchange in exchanges.exchanges if exchange.is_error]
     if not errors:
         return None
-    bare = [each for each in errors if not isinstance(each.data, dict) or "detail" not in each.data]
+    bare = [error for error in errors if not isinstance(error.data, dict) or "detail" not in error.data]
     if bare:
         return stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
-    kinds = _named(_kind(each.data["detail"]) for each in errors)
+    kinds = _named(_kind(error.data["detail"]) for error in errors)
     return stands(True, f"detail is: {kinds}")
 
 
-def _busy(seen: Exchanges) -> RuleResult | None:
-    busy = [each for each in seen.exchanges if each.status in (429, 503)]
+def _busy(exchanges: Exchanges) -> RuleResult | None:
+    busy = [exchange for exchange in exchanges.exchanges if exchange.status in (429, 503)]
     if not busy:
         return None
-    waits = [each.retry_after for each in busy if each.retry_after is not None]
+    waits = [item.retry_after for item in busy if item.retry_after is not None]
     evidence = f"{_several(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
     return stands(len(waits) == len(busy), evidence)
 
@@ -224,18 +224,18 @@ def _busy(seen: Exchanges) -> RuleResult | None:
 # The market
 
 
-def _gpus(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("gpus")
+def _gpus(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("gpus")
     if answer is None:
         return None
-    data = seen.data("gpus")
-    if not isinstance(data, dict) or not all(isinstance(each, list) for each in data.values()):
+    data = exchanges.data("gpus")
+    if not isinstance(data, dict) or not all(isinstance(item, list) for item in data.values()):
         return stands(False, f"answered {answer.status} with {_kind(answer.data)}")
     return stands(True, f"{len(data)} families")
 
 
-def _catalogs(seen: Exchanges) -> RuleResult | None:
-    found = {kind: seen.data(kind) for kind in CATALOGS if seen.data(kind) is not None}
+def _catalogs(exchanges: Exchanges) -> RuleResult | None:
+    found = {kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None}
     if not found:
         return None
     wrapped = [kind for kind, data in found.items() if not isinstance(data, list)]
@@ -246,8 +246,8 @@ def _catalogs(seen: Exchanges) -> RuleResult | None:
     return stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
 
 
-def _search_envelope(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("search")
+def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("search")
     if answer is None or not answer.is_success:
         return None
     data = answer.data if isinstance(answer.data, dict) else {}
@@ -257,37 +257,37 @@ def _search_envelope(seen: Exchanges) -> RuleResult | None:
     return stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
 
 
-def _sorted(seen: Exchanges) -> RuleResult | None:
-    prices = [price for price in map(price_per_hour, seen.offers("search")) if price is not None]
+def _sorted(exchanges: Exchanges) -> RuleResult | None:
+    prices = [price for price in map(price_per_hour, exchanges.offers("search")) if price is not None]
     if len(prices) < 2:
         return None
     return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
 
-def _several_types(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("several_types") or seen.last("search")
+def _several_types(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("several_types") or exchanges.last("search")
     kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
     if answer is None or "|" not in kinds:
         return None
     return stands(answer.is_success, _outcome(answer))
 
 
-def _gpu_count(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("without_count")
+def _gpu_count(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("without_count")
     # An error tells something only beside the same search that was understood.
-    if answer is None or seen.data("search") is None:
+    if answer is None or exchanges.data("search") is None:
         return None
     if answer.is_success:
-        singles = [each for each in seen.offers("without_count") if _nodes(each) == 1]
-        counts = sorted({str(each["gpu_count"]) for each in singles if each.get("gpu_count") is not None})
+        singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
+        counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
         evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
         return stands(counts in ([], ["1"]), evidence, gpu_count_required=False)
     return stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
 
 
-def _clusters(seen: Exchanges) -> RuleResult | None:
-    listed = _count_of_clusters(seen.offers("search", "without_count", "eight_gpus"))
-    asked = _count_of_clusters(seen.offers("nodes"))
+def _clusters(exchanges: Exchanges) -> RuleResult | None:
+    listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
+    asked = _count_of_clusters(exchanges.offers("nodes"))
     if listed:
         return stands(True, f"{_several(listed, 'cluster')} among the offers", lists_clusters=True)
     if asked:
@@ -296,7 +296,7 @@ def _clusters(seen: Exchanges) -> RuleResult | None:
 
 
 def _count_of_clusters(offers: t.Iterable[Json]) -> int:
-    return sum(_nodes(each) > 1 for each in offers)
+    return sum(_nodes(offer) > 1 for offer in offers)
 
 
 def _nodes(offer: Json) -> int:
@@ -305,18 +305,18 @@ def _nodes(offer: Json) -> int:
     return nodes if isinstance(nodes, int) and nodes > 1 else 1
 
 
-def _total_price(seen: Exchanges) -> RuleResult | None:
-    offers = seen.offers()
+def _total_price(exchanges: Exchanges) -> RuleResult | None:
+    offers = exchanges.offers()
     if not offers:
         return None
-    has = sum("total_price_per_hour" in each for each in offers)
+    has = sum("total_price_per_hour" in offer for offer in offers)
     evidence = f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour"
     return stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
 
 
-def _offer_life(seen: Exchanges) -> RuleResult | None:
+def _offer_life(exchanges: Exchanges) -> RuleResult | None:
     lives = set()
-    for offer in seen.offers():
+    for offer in exchanges.offers():
         begin, end = seconds_of(offer.get("created_at")), seconds_of(offer.get("expires_at"))
         if begin is not None and end is not None:
             lives.add(round(end - begin))
@@ -327,22 +327,22 @@ def _offer_life(seen: Exchanges) -> RuleResult | None:
     return stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
 
 
-def _no_match(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("no_match")
-    if answer is None or (answer.is_success and seen.offers("no_match")):
+def _no_match(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("no_match")
+    if answer is None or (answer.is_success and exchanges.offers("no_match")):
         return None
     is_list = isinstance(answer.data, dict) and answer.data.get("offers") == []
     return stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
 
 
-def _invalid(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("invalid")
+def _invalid(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("invalid")
     return None if answer is None else stands(answer.status == 422, _outcome(answer))
 
 
-def _fresh_price(seen: Exchanges) -> RuleResult | None:
-    for details in seen.objects("offer"):
-        listed = [each for each in seen.offers() if each.get("offer_id") == details.get("offer_id")]
+def _fresh_price(exchanges: Exchanges) -> RuleResult | None:
+    for details in exchanges.objects("offer"):
+        listed = [offer for offer in exchanges.offers() if offer.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
         if prices[1] is not None:
             return stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
@@ -356,8 +356,8 @@ def _usd(price: float | None) -> str:
 # Purchases
 
 
-def _vocabulary(seen: Exchanges) -> RuleResult | None:
-    words = {word for word in _procurement_words(seen) if word in _VOCABULARIES}
+def _vocabulary(exchanges: Exchanges) -> RuleResult | None:
+    words = {word for word in _procurement_words(exchanges) if word in _VOCABULARIES}
     kinds = {_VOCABULARIES[word] for word in words}
     if not kinds:
         return None
@@ -365,36 +365,36 @@ def _vocabulary(seen: Exchanges) -> RuleResult | None:
     return stands(kinds == {"A"}, _named(sorted(words)), **switch)
 
 
-def _odd_words(seen: Exchanges) -> RuleResult | None:
-    words = _procurement_words(seen)
+def _odd_words(exchanges: Exchanges) -> RuleResult | None:
+    words = _procurement_words(exchanges)
     if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
         return stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
-    if {_states.word(each.get("procurement_status")) for each in seen.under_way} & _VOCABULARIES.keys():
+    if {_states.word(item.get("procurement_status")) for item in exchanges.under_way} & _VOCABULARIES.keys():
         return stands(True, _named(words), odd_word=None)
     return stands(True, _named(words)) if words else None
 
 
-def _procurement_words(seen: Exchanges) -> list[str]:
-    return [word for each in seen.statuses if (word := _states.word(each.get("procurement_status")))]
+def _procurement_words(exchanges: Exchanges) -> list[str]:
+    return [word for status in exchanges.statuses if (word := _states.word(status.get("procurement_status")))]
 
 
-def _status_resources(seen: Exchanges) -> RuleResult | None:
-    for status in (*seen.bought, *seen.under_way):
+def _status_resources(exchanges: Exchanges) -> RuleResult | None:
+    for status in (*exchanges.bought, *exchanges.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
                 form = "resource_objects" if isinstance(status[name][0], dict) else name
                 evidence = f"{name} has {'objects' if form == 'resource_objects' else 'ids'}"
                 is_modelled = (name, form) != ("resource_ids", "resource_objects")
                 return stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
-    if seen.bought:
+    if exchanges.bought:
         return stands(False, "the status of a bought offer names none", status_resources=None)
-    if any("resource_ids" in each for each in seen.objects("offer_status")):
+    if any("resource_ids" in item for item in exchanges.objects("offer_status")):
         return stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
     return None
 
 
-def _progress(seen: Exchanges) -> RuleResult | None:
-    for status in (*seen.under_way, *seen.bought):
+def _progress(exchanges: Exchanges) -> RuleResult | None:
+    for status in (*exchanges.under_way, *exchanges.bought):
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
         if telling and _PLAIN.fullmatch(telling[0]):
@@ -402,8 +402,8 @@ def _progress(seen: Exchanges) -> RuleResult | None:
     return None
 
 
-def _address(seen: Exchanges) -> RuleResult | None:
-    places = _places_of_ports(seen)
+def _address(exchanges: Exchanges) -> RuleResult | None:
+    places = _places_of_ports(exchanges)
     if places is None:
         return None
     in_command, in_access = places
@@ -415,14 +415,16 @@ def _address(seen: Exchanges) -> RuleResult | None:
     return stands(False, "in neither")
 
 
-def _places_of_ports(seen: Exchanges) -> tuple[bool, bool] | None:
+def _places_of_ports(exchanges: Exchanges) -> tuple[bool, bool] | None:
     """Whether a running machine has a command of ssh in the status, and a port beside it; None if none was seen."""
-    instances = [each for status in seen.statuses for each in items_in(status.get("instances")) if _is_reachable(each)]
-    machines = [access for access in filter(None, map(_access, seen.machines)) if access.get("external_ip")]
+    instances = [
+        item for status in exchanges.statuses for item in items_in(status.get("instances")) if _is_reachable(item)
+    ]
+    machines = [access for access in filter(None, map(_access, exchanges.machines)) if access.get("external_ip")]
     if not instances or not machines:
         return None
-    in_command = any(isinstance(each.get("ssh_command"), str) for each in instances)
-    return in_command, any(isinstance(each.get("ssh_port"), int) for each in machines)
+    in_command = any(isinstance(instance.get("ssh_command"), str) for instance in instances)
+    return in_command, any(isinstance(machine.get("ssh_port"), int) for machine in machines)
 
 
 def _is_reachable(instance: Json) -> bool:
@@ -434,11 +436,11 @@ def _access(resource: Json) -> Json:
     return access if isinstance(access, dict) else {}
 
 
-def _ssh_command(seen: Exchanges) -> RuleResult | None:
-    instances = [each for status in seen.statuses for each in items_in(status.get("instances"))]
+def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
+    instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
     # Where the instances have none, the resource's own may lack the port.
-    given = instances or [_access(each) for each in seen.machines]
-    for command in (each.get("ssh_command") for each in given):
+    given = instances or [_access(machine) for machine in exchanges.machines]
+    for command in (item.get("ssh_command") for item in given):
         target = parse_ssh_command(command)
         if target.host is None:
             continue
@@ -454,8 +456,8 @@ def _ssh_command(seen: Exchanges) -> RuleResult | None:
 # Machines
 
 
-def _list_bare(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("resources")
+def _list_bare(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("resources")
     if answer is None or not answer.is_success:
         return None
     if isinstance(answer.data, list):
@@ -467,8 +469,8 @@ def _list_bare(seen: Exchanges) -> RuleResult | None:
     return stands(False, f"an object with {_named(data)}", list_envelope=name)
 
 
-def _list_complete(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("resources")
+def _list_complete(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("resources")
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
         return None
     if isinstance(answer.data, list):
@@ -484,20 +486,20 @@ def _list_complete(seen: Exchanges) -> RuleResult | None:
     return stands(True, f"{size} at once", page_size=None)
 
 
-def _list_filter(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("resources_of_offer")
+def _list_filter(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("resources_of_offer")
     # Without any machine nothing can be left out.
-    if answer is None or not answer.is_success or not seen.resources:
+    if answer is None or not answer.is_success or not exchanges.resources:
         return None
     others = items_in(answer.data, *RESOURCE_ENVELOPES)
     return stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
 
 
-def _names(seen: Exchanges) -> RuleResult | None:
-    lists = [items_in(each.data, *RESOURCE_ENVELOPES) for each in seen.all("life_list") if each.is_success]
-    listed = [each for found in (*lists, seen.resources) for each in found]
-    known = {each["resource_id"]: each.get("name") for each in listed if id_of(each.get("resource_id"))}
-    pairs = [(wish, known[key]) for key, wish in seen.wished.items() if key in known]
+def _names(exchanges: Exchanges) -> RuleResult | None:
+    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
+    listed = [value for item in (*lists, exchanges.resources) for value in item]
+    known = {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
+    pairs = [(wish, known[key]) for key, wish in exchanges.wished.items() if key in known]
     if not pairs:
         return None
     kept = sum(name == wish or (isinstance(name, str) and name.startswith(f"{wish}-")) for wish, name in pairs)
@@ -505,11 +507,11 @@ def _names(seen: Exchanges) -> RuleResult | None:
     return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
 
 
-def _history(seen: Exchanges) -> RuleResult | None:
-    if not seen.machines:
+def _history(exchanges: Exchanges) -> RuleResult | None:
+    if not exchanges.machines:
         return None
-    entries = [entry for each in seen.machines for entry in items_in(each.get("offer_history"))]
-    roles = [_states.word(each.get("role")) or "none" for each in entries if id_of(each.get("offer_id"))]
+    entries = [entry for machine in exchanges.machines for entry in items_in(machine.get("offer_history"))]
+    roles = [_states.word(entry.get("role")) or "none" for entry in entries if id_of(entry.get("offer_id"))]
     if not roles:
         return stands(False, "offer_history names no offer", offer_history="missing")
     if "primary" not in roles:
@@ -517,16 +519,16 @@ def _history(seen: Exchanges) -> RuleResult | None:
     return stands(True, f"role: {_named(roles)}", offer_history="primary")
 
 
-def _spec_known(seen: Exchanges) -> RuleResult | None:
-    specs = [each["spec"] for each in seen.machines if isinstance(each.get("spec"), dict)]
+def _spec_known(exchanges: Exchanges) -> RuleResult | None:
+    specs = [machine["spec"] for machine in exchanges.machines if isinstance(machine.get("spec"), dict)]
     if not specs:
         return None
-    fields = list(dict.fromkeys(name for each in specs for name in each))
+    fields = list(dict.fromkeys(name for spec in specs for name in spec))
     return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
 
 
-def _sync(seen: Exchanges) -> RuleResult | None:
-    fresh, plain = (seconds_of(each.get("last_synced_at")) for each in _two_looks(seen))
+def _sync(exchanges: Exchanges) -> RuleResult | None:
+    fresh, plain = (seconds_of(two_look.get("last_synced_at")) for two_look in _two_looks(exchanges))
     if fresh is None or plain is None:
         return None
     if plain == fresh:
@@ -536,35 +538,39 @@ def _sync(seen: Exchanges) -> RuleResult | None:
     return stands(False, "force_refresh shows something newer than the look after it")
 
 
-def _two_looks(seen: Exchanges) -> tuple[Json, Json]:
+def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
     """A machine as it was seen by force_refresh, and in the look after that; empty where there are no such looks."""
-    if seen.objects("fresh_resource") and seen.objects("resource"):
-        return seen.objects("fresh_resource")[0], seen.objects("resource")[0]
-    looks = [each for each in seen.all("life_resource") if each.fields]
-    pairs = [two for two in zip(looks, looks[1:]) if [bool(each.query) for each in two] == [True, False]]
+    if exchanges.objects("fresh_resource") and exchanges.objects("resource"):
+        return exchanges.objects("fresh_resource")[0], exchanges.objects("resource")[0]
+    looks = [item for item in exchanges.all("life_resource") if item.fields]
+    pairs = [two for two in zip(looks, looks[1:]) if [bool(item.query) for item in two] == [True, False]]
     return (pairs[0][0].fields, pairs[0][1].fields) if pairs else ({}, {})
 
 
-def _resource_words(seen: Exchanges) -> RuleResult | None:
-    words = [word for each in [*seen.resources, *seen.machines] if (word := _states.word(each.get("status")))]
+def _resource_words(exchanges: Exchanges) -> RuleResult | None:
+    words = [
+        word
+        for resource in [*exchanges.resources, *exchanges.machines]
+        if (word := _states.word(resource.get("status")))
+    ]
     if not words:
         return None
     odd = [word for word in words if word not in _RESOURCE_WORDS]
     return stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
 
 
-def _deleted_listed(seen: Exchanges) -> RuleResult | None:
-    listed = [each for each in seen.resources if _states.is_gone(_states.word(each.get("status")))]
+def _deleted_listed(exchanges: Exchanges) -> RuleResult | None:
+    listed = [resource for resource in exchanges.resources if _states.is_gone(_states.word(resource.get("status")))]
     if listed:
         return stands(False, f"{len(listed)} of them listed", deleted_listed=True)
-    complete = _list_complete(seen)
-    if not seen.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
+    complete = _list_complete(exchanges)
+    if not exchanges.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
         return None
     return stands(True, "one that ended is not listed", deleted_listed=False)
 
 
-def _deleted_readable(seen: Exchanges) -> RuleResult | None:
-    answer = seen.last("ended")
+def _deleted_readable(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("ended")
     if answer is None:
         return None
     word = _states.word(answer.data.get("status")) if isinstance(answer.data, dict) else None
@@ -595,22 +601,22 @@ def _outcome(answer: Exchange) -> str:
     return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
 
 
-def _fields(seen: Exchanges) -> RuleResult | None:
+def _fields(exchanges: Exchanges) -> RuleResult | None:
     wrong, count = [], 0
-    for name, each in _described(seen):
+    for name, item in _described(exchanges):
         count += 1
         for key, form in _FORMS[name].items():
-            found = _kind(each.get(key))
-            if found not in form.split(" or "):
-                wrong.append(f"{key} is {found if key in each else 'missing'}")
+            text = _kind(item.get(key))
+            if text not in form.split(" or "):
+                wrong.append(f"{key} is {text if key in item else 'missing'}")
     if not count:
         return None
     return stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
 
 
-def _more_fields(seen: Exchanges) -> RuleResult | None:
-    described = list(_described(seen))
-    more = [(key, each[key]) for name, each in described for key in each if key not in (*_FORMS[name], *_FURTHER[name])]
+def _more_fields(exchanges: Exchanges) -> RuleResult | None:
+    described = list(_described(exchanges))
+    more = [(key, item[key]) for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
     if not described:
         return None
     # A name that is no word of the API's might be one of the account's.
@@ -618,12 +624,12 @@ def _more_fields(seen: Exchanges) -> RuleResult | None:
     return stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
 
 
-def _described(seen: Exchanges) -> t.Iterator[tuple[str, Json]]:
+def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in _FORMS:
-        objects = seen.offers("search")[:1] if name == "search" else seen.objects(name)
-        lived = seen.life(_LIVED[name]) if name in _LIVED else []
-        yield from ((name, each) for each in (*objects, *lived))
+        objects = exchanges.offers("search")[:1] if name == "search" else exchanges.objects(name)
+        lived = exchanges.life(_LIVED[name]) if name in _LIVED else []
+        yield from ((name, item) for item in (*objects, *lived))
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (

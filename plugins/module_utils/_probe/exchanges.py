@@ -90,24 +90,31 @@ class Exchanges:
 
     def last(self, name: str) -> Exchange | None:
         """The last exchange of this name that was answered."""
-        return next((each for each in reversed(self.exchanges) if each.name == name and each.status is not None), None)
+        return next(
+            (
+                exchange
+                for exchange in reversed(self.exchanges)
+                if exchange.name == name and exchange.status is not None
+            ),
+            None,
+        )
 
     def all(self, name: str) -> list[Exchange]:
         """All exchanges of this name that were answered."""
-        return [each for each in self.exchanges if each.name == name and each.status is not None]
+        return [exchange for exchange in self.exchanges if exchange.name == name and exchange.status is not None]
 
     def life(self, name: str) -> list[Json]:
         """The objects that all exchanges of this name brought."""
-        return [each.fields for each in self.all(name) if each.fields]
+        return [item.fields for item in self.all(name) if item.fields]
 
     def data(self, name: str) -> t.Any:
         """What it brought, None if nothing."""
-        found = self.last(name)
-        return found.data if found is not None and found.is_success else None
+        exchange = self.last(name)
+        return exchange.data if exchange is not None and exchange.is_success else None
 
     def objects(self, *names: str) -> list[Json]:
         """The answers of these names that are objects."""
-        return [each for each in map(self.data, names) if isinstance(each, dict)]
+        return [name for name in map(self.data, names) if isinstance(name, dict)]
 
     def offers(self, *names: str) -> list[Json]:
         """The offers of searches."""
@@ -189,8 +196,8 @@ def phase_of(status: Json) -> str:
         return ""
 
 
-def _in_phase(found: t.Iterable[Json], phase: str) -> list[Json]:
-    return [each for each in found if phase_of(each) == phase]
+def _in_phase(json_values: t.Iterable[Json], phase: str) -> list[Json]:
+    return [item for item in json_values if phase_of(item) == phase]
 
 
 #: What the tasks of a purchase ask, in the paths and methods of the API; the first that fits.
@@ -215,4 +222,4 @@ def items_in(data: t.Any, *envelopes: str) -> list[Json]:
     found = data if isinstance(data, list) else []
     if isinstance(data, dict):
         found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
-    return [each for each in found if isinstance(each, dict)]
+    return [item for item in found if isinstance(item, dict)]

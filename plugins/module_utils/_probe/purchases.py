@@ -26,42 +26,42 @@ _ANSWERS = ("procured", "provisioning_in_progress")
 _NEEDS = "a purchase (probe_buy)"
 
 
-def _purchase(seen: Exchanges) -> Exchange | None:
+def _purchase(exchanges: Exchanges) -> Exchange | None:
     """The last purchase that was answered, None if none was sent or answered."""
-    return seen.last("purchase")
+    return exchanges.last("purchase")
 
 
-def _made(seen: Exchanges) -> Exchange | None:
+def _made(exchanges: Exchanges) -> Exchange | None:
     """The purchase that was accepted, None if none was."""
-    found = _purchase(seen)
+    found = _purchase(exchanges)
     return found if found and found.fields and _states.word(found.fields.get("status")) != "failed" else None
 
 
-def _since(seen: Exchanges, name: str, moment: float) -> list[Exchange]:
+def _since(exchanges: Exchanges, name: str, moment: float) -> list[Exchange]:
     """The exchanges of this name that began at a moment or later and were answered."""
-    return [each for each in seen.all(name) if each.at >= moment - _ROUNDED]
+    return [item for item in exchanges.all(name) if item.at >= moment - _ROUNDED]
 
 
 def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 1 else "less than a second"
 
 
-def _post_time(seen: Exchanges) -> RuleResult | None:
-    sent = [each for each in seen.exchanges if each.name == "purchase"]
+def _post_time(exchanges: Exchanges) -> RuleResult | None:
+    sent = [exchange for exchange in exchanges.exchanges if exchange.name == "purchase"]
     if not sent:
         return None
     last = sent[-1]
     if last.status is None:
         return stands(False, f"no answer within {_seconds(last.seconds)}")
-    if not _made(seen):
+    if not _made(exchanges):
         return None
     evidence = f"answered after {_seconds(last.seconds)}"
     return stands(last.seconds <= LONGEST_POST, evidence, procure_seconds=round(last.seconds))
 
 
-def _post_moment(seen: Exchanges) -> RuleResult | None:
-    made = _made(seen)
-    moment = _procured_at(seen)
+def _post_moment(exchanges: Exchanges) -> RuleResult | None:
+    made = _made(exchanges)
+    moment = _procured_at(exchanges)
     if made is None or moment is None or made.seconds < _TELLING:
         return None
     after = moment - made.at
@@ -70,26 +70,26 @@ def _post_moment(seen: Exchanges) -> RuleResult | None:
     return stands(is_early, evidence, purchase_at="start" if is_early else "end")
 
 
-def _procured_at(seen: Exchanges) -> float | None:
+def _procured_at(exchanges: Exchanges) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    made = _made(seen)
+    made = _made(exchanges)
     if made is None:
         return None
-    told = [made.fields, *(each.fields for each in _since(seen, "life_status", made.end))]
-    moments = [moment for each in told if (moment := seconds_of(each.get("procured_at"))) is not None]
+    told = [made.fields, *(item.fields for item in _since(exchanges, "life_status", made.end))]
+    moments = [moment for item in told if (moment := seconds_of(item.get("procured_at"))) is not None]
     return moments[0] - (made.ahead or 0.0) if moments else None
 
 
-def _post_answer(seen: Exchanges) -> RuleResult | None:
-    found = _purchase(seen)
+def _post_answer(exchanges: Exchanges) -> RuleResult | None:
+    found = _purchase(exchanges)
     word = _states.word(found.fields.get("status")) if found else None
     if word is None:
         return None
     return stands(word == _ANSWERS[0], word, **({"procure_answer": word} if word in _ANSWERS else {}))
 
 
-def _post_ids(seen: Exchanges) -> RuleResult | None:
-    made = _made(seen)
+def _post_ids(exchanges: Exchanges) -> RuleResult | None:
+    made = _made(exchanges)
     if made is None:
         return None
     count = len(_texts(made.fields.get("resource_ids")))
@@ -97,27 +97,27 @@ def _post_ids(seen: Exchanges) -> RuleResult | None:
     return stands(count > 0, evidence, procure_returns_ids=count > 0)
 
 
-def _looks(seen: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
+def _looks(exchanges: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
     """The purchase, and what its status was after it."""
-    made = _made(seen)
-    return made, [each for each in _since(seen, "life_status", made.end) if each.fields] if made else []
+    made = _made(exchanges)
+    return made, [item for item in _since(exchanges, "life_status", made.end) if item.fields] if made else []
 
 
-def _sold(seen: Exchanges) -> RuleResult | None:
-    made, looks = _looks(seen)
+def _sold(exchanges: Exchanges) -> RuleResult | None:
+    made, looks = _looks(exchanges)
     if made is None or not looks:
         return None
-    if unsold := [each for each in looks if phase_of(each.fields) == _states.UNBOUGHT]:
+    if unsold := [look for look in looks if phase_of(look.fields) == _states.UNBOUGHT]:
         return stands(False, f"not bought by its status {_seconds(unsold[-1].at - made.end)} after the answer")
     return stands(True, f"bought by each of {len(looks)} statuses")
 
 
-def _boot_time(seen: Exchanges) -> RuleResult | None:
-    made, looks = _looks(seen)
+def _boot_time(exchanges: Exchanges) -> RuleResult | None:
+    made, looks = _looks(exchanges)
     if made is None or not looks:
         return None
-    phases = [phase_of(each.fields) for each in looks]
-    begin = made.at if (moment := _procured_at(seen)) is None else min(max(made.at, moment), made.end)
+    phases = [phase_of(look.fields) for look in looks]
+    begin = made.at if (moment := _procured_at(exchanges)) is None else min(max(made.at, moment), made.end)
     if _states.READY not in phases:
         last = "failed" if _states.FAILED in phases else "not ready"
         return stands(False, f"{last} {_seconds(looks[-1].at - begin)} after the purchase")
@@ -129,37 +129,37 @@ def _boot_time(seen: Exchanges) -> RuleResult | None:
     return stands(seconds <= LONGEST_BOOT, evidence, provision_seconds=switch)
 
 
-def _lets_in(seen: Exchanges) -> RuleResult | None:
-    ready = [each for each in seen.all("life_status") if phase_of(each.fields) == _states.READY]
+def _lets_in(exchanges: Exchanges) -> RuleResult | None:
+    ready = [item for item in exchanges.all("life_status") if phase_of(item.fields) == _states.READY]
     # The first look at the machine comes once it has let in.
-    looks = _since(seen, "life_resource", ready[0].end) if ready else []
+    looks = _since(exchanges, "life_resource", ready[0].end) if ready else []
     if not looks:
         return None
-    if seen.lets_in is None:
+    if exchanges.lets_in is None:
         return stands(False, "SSH did not answer")
-    seconds = looks[0].at - ready[0].at if seen.lets_in else 0
+    seconds = looks[0].at - ready[0].at if exchanges.lets_in else 0
     evidence = f"SSH answered {_seconds(seconds)} after it was ready"
     return stands(seconds <= LONGEST_DELAY, evidence, ssh_delay_seconds=round(seconds))
 
 
-def _listed(seen: Exchanges) -> RuleResult | None:
-    made = _made(seen)
-    looks = [each for each in _since(seen, "life_list", made.end) if each.is_success] if made else []
-    ids = bought_ids(seen)
+def _listed(exchanges: Exchanges) -> RuleResult | None:
+    made = _made(exchanges)
+    looks = [item for item in _since(exchanges, "life_list", made.end) if item.is_success] if made else []
+    ids = bought_ids(exchanges)
     if made is None or not looks or not ids:
         return None
     first = looks[0]
-    listed = {id_of(each.get("resource_id")) for each in items_in(first.data, *RESOURCE_ENVELOPES)}
+    listed = {id_of(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}
     when = f"{_seconds(first.at - made.end)} after the answer"
     return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
 
 
-def _running_price(seen: Exchanges) -> RuleResult | None:
-    prices = [price_per_hour(each) for each in seen.life("life_offer")]
+def _running_price(exchanges: Exchanges) -> RuleResult | None:
+    prices = [price_per_hour(item) for item in exchanges.life("life_offer")]
     if not prices or prices[-1] is None:
         return None
-    told = [each.get("pricing_total_hourly") for each in seen.life("life_resource")]
-    numbers = [each for each in told if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    told = [item.get("pricing_total_hourly") for item in exchanges.life("life_resource")]
+    numbers = [item for item in told if isinstance(item, (int, float)) and not isinstance(item, bool)]
     if not told:
         return None
     if not numbers:
@@ -168,8 +168,8 @@ def _running_price(seen: Exchanges) -> RuleResult | None:
     return stands(is_same, f"USD {numbers[0]:g} of the machine, USD {prices[-1]:g} of its offer")
 
 
-def _end_answer(seen: Exchanges) -> RuleResult | None:
-    deletion = seen.last("deletion")
+def _end_answer(exchanges: Exchanges) -> RuleResult | None:
+    deletion = exchanges.last("deletion")
     if deletion is None:
         return None
     word = _states.word(deletion.fields.get("status"))
@@ -179,12 +179,12 @@ def _end_answer(seen: Exchanges) -> RuleResult | None:
     return stands(_states.is_ending(word), f"{deletion.status}, {word}")
 
 
-def _end_time(seen: Exchanges) -> RuleResult | None:
-    deletion = seen.last("deletion")
+def _end_time(exchanges: Exchanges) -> RuleResult | None:
+    deletion = exchanges.last("deletion")
     if deletion is None or not deletion.is_success:
         return None
-    looks = _since(seen, "life_resource", deletion.end)
-    gone = [each for each in looks if each.status == 404 or _states.is_gone(_states.word(each.fields.get("status")))]
+    looks = _since(exchanges, "life_resource", deletion.end)
+    gone = [look for look in looks if look.status == 404 or _states.is_gone(_states.word(look.fields.get("status")))]
     if not looks:
         return None
     if not gone:
@@ -195,16 +195,16 @@ def _end_time(seen: Exchanges) -> RuleResult | None:
     return stands(seconds <= LONGEST_END, evidence, delete_seconds=0 if is_first else round(seconds))
 
 
-def bought_ids(seen: Exchanges) -> set[str]:
+def bought_ids(exchanges: Exchanges) -> set[str]:
     """The ids of the machines whose life was followed."""
-    answers: list[Json] = [each.fields for each in seen.all("purchase")]
-    named = [key for each in answers for key in _texts(each.get("resource_ids"))]
-    ended = [each.path.rpartition("/")[2] for each in seen.exchanges if each.name == "deletion"]
+    answers: list[Json] = [item.fields for item in exchanges.all("purchase")]
+    named = [key for answer in answers for key in _texts(answer.get("resource_ids"))]
+    ended = [exchange.path.rpartition("/")[2] for exchange in exchanges.exchanges if exchange.name == "deletion"]
     return {*named, *ended}
 
 
 def _texts(value: t.Any) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (

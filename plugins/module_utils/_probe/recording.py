@@ -61,17 +61,17 @@ _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no m
 
 
 def redacted(
-    exchanges: t.Iterable[Exchange], found: t.Iterable[Finding], secrets: t.Iterable[str]
+    exchanges: t.Iterable[Exchange], findings: t.Iterable[Finding], secrets: t.Iterable[str]
 ) -> tuple[list[Json], list[Finding]]:
     """Both without what is somebody's own, the exchanges as plain values with the beginnings of long lists.
 
     ``secrets`` are texts that must not stand in them.
     """
-    looks = [(each, _cut(without_user_data(each.data))) for each in exchanges]
+    looks = [(exchange, _cut(without_user_data(exchange.data))) for exchange in exchanges]
     stand_ins = _StandIns(secrets)
-    for each, data in looks:
-        stand_ins.collect_of(each, data)
-    return [stand_ins.exchange(each, data) for each, data in looks], list(map(stand_ins.finding, found))
+    for item, data in looks:
+        stand_ins.collect_of(item, data)
+    return [stand_ins.exchange(item, data) for item, data in looks], list(map(stand_ins.finding, findings))
 
 
 class _StandIns:
@@ -120,11 +120,11 @@ class _StandIns:
             self._name(text, "name" if field in _NAMES else "text")
 
     def _collect_patterns(self, text: str) -> None:
-        for found in _UUID.findall(text):
-            self._id(found)
-        for found in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
-            if _is_address(found):
-                self._address(found)
+        for item in _UUID.findall(text):
+            self._id(item)
+        for value in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
+            if _is_address(value):
+                self._address(value)
 
     def _id(self, text: str) -> None:
         if text and text not in self._known:
@@ -152,26 +152,26 @@ class _StandIns:
 
     # Without it
 
-    def exchange(self, each: Exchange, data: t.Any) -> Json:
+    def exchange(self, exchange: Exchange, data: t.Any) -> Json:
         """An exchange without what is somebody's own; ``data`` is its answer without user data."""
-        is_catalog = each.name in _CATALOGS
+        is_catalog = exchange.name in _CATALOGS
         return {
-            **{"name": each.name, "method": each.method},
-            "path": "/".join(self._known.get(part, part) for part in each.path.split("/")),
-            "query": {key: self._known.get(value, value) for key, value in each.query.items()},
-            "spec": each.spec and self._rewritten(each.spec, "", True),
-            **{"status": each.status, "seconds": round(each.seconds, 3), "at": round(each.at, 3)},
-            "ahead": None if each.ahead is None else round(each.ahead),
-            **{"retry_after": each.retry_after, "is_json": each.is_json},
+            **{"name": exchange.name, "method": exchange.method},
+            "path": "/".join(self._known.get(part, part) for part in exchange.path.split("/")),
+            "query": {key: self._known.get(value, value) for key, value in exchange.query.items()},
+            "spec": exchange.spec and self._rewritten(exchange.spec, "", True),
+            **{"status": exchange.status, "seconds": round(exchange.seconds, 3), "at": round(exchange.at, 3)},
+            "ahead": None if exchange.ahead is None else round(exchange.ahead),
+            **{"retry_after": exchange.retry_after, "is_json": exchange.is_json},
             "data": self._rewritten(data, "", is_catalog),
         }
 
-    def finding(self, each: Finding) -> Finding:
+    def finding(self, finding: Finding) -> Finding:
         """A finding without what is somebody's own; a switch that holds a word of the API's choice may be left out."""
         switches = {
-            name: value for name, value in each.switches.items() if name not in _CHOSEN or self._is_free(str(value))
+            name: value for name, value in finding.switches.items() if name not in _CHOSEN or self._is_free(str(value))
         }
-        return replace(each, evidence=self.sentence(each.evidence), switches=switches)
+        return replace(finding, evidence=self.sentence(finding.evidence), switches=switches)
 
     def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
         """The value with stand-ins. In a catalogue all words are the market's."""
@@ -206,8 +206,8 @@ class _StandIns:
         if text in _OWN_WORDS:
             return True
         # Vendors and types of GPUs are words that a name may be a part of.
-        is_named = any(f" {each} " in f" {text} " for each in self._names)
-        return not is_named and not any(_holds(text, each) for each in self._known)
+        is_named = any(f" {name} " in f" {text} " for name in self._names)
+        return not is_named and not any(_holds(text, item) for item in self._known)
 
     def sentence(self, text: str) -> str:
         """A sentence of the API in which stand-ins replace what is somebody's own."""

@@ -26,31 +26,31 @@ _LEASES = 10  # that are shown
 WIDTH = 80
 
 
-def lines(found: Audit, leases: t.Sequence[Lease]) -> list[str]:
+def lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
     """The leases that end first, the machines by owners, and the sums."""
-    return [*_of_leases(leases), *_of_machines(found)]
+    return [*_of_leases(leases), *_of_machines(audit)]
 
 
-def _of_machines(found: Audit) -> list[str]:
+def _of_machines(audit: Audit) -> list[str]:
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
-        ("CLAIMED by a host of the inventory", found.claimed, _OWNED),
-        ("ONLY THE REGISTRY KNOWS: not in the inventory", found.unlisted, _OWNED),
-        ("CONTESTED: whose it is, a person must say", found.contested, _OWNED),
-        ("ORPHANS: billed, and nobody claims them", found.orphans, _NAMED),
-        ("ENDING: being deleted, and billed until it is gone", found.ending, _ENDING),
-        ("GONE: claimed, but ended or unknown to the API", found.gone, _GONE),
+        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
+        ("CONTESTED: whose it is, a person must say", audit.contested, _OWNED),
+        ("ORPHANS: billed, and nobody claims them", audit.orphans, _NAMED),
+        ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
+        ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
     lines = [line for section in sections for line in _section(*section)]
-    lines += missing_lines(found.missing)
-    if found.buying:
-        lines += [_BUYING, *narrow_table(found.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
-    published = found.published
-    rows = published["claimed"] + found.orphans
+    lines += missing_lines(audit.missing)
+    if audit.buying:
+        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
+    published = audit.published
+    rows = published["claimed"] + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
     lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
-    names = ["claimed", "orphans", *(["ending"] if found.ending else [])]
+    names = ["claimed", "orphans", *(["ending"] if audit.ending else [])]
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far, by age and price: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
@@ -104,10 +104,10 @@ def _shown_usd(usd: float) -> float:
     return cents(round(usd * MILLION))
 
 
-def trouble(found: Audit, *, fail_on_orphans: bool) -> str:
+def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
     """Why the audit fails; empty if it does not."""
-    contested = messages.audit_contested(found.contested) if found.contested else ""
-    doubled = messages.audit_doubled(found.doubled) if found.doubled else ""
-    orphans = messages.audit_orphans(found.orphans) if found.orphans and fail_on_orphans else ""
-    stuck = messages.audit_stuck(found.stuck) if found.stuck else ""
+    contested = messages.audit_contested(audit.contested) if audit.contested else ""
+    doubled = messages.audit_doubled(audit.doubled) if audit.doubled else ""
+    orphans = messages.audit_orphans(audit.orphans) if audit.orphans and fail_on_orphans else ""
+    stuck = messages.audit_stuck(audit.stuck) if audit.stuck else ""
     return messages.joined(contested, doubled, orphans, stuck)

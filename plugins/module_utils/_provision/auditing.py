@@ -51,7 +51,7 @@ def expected(
     any with a shared one (``is_shared``): as the role says of it.
     """
     hosts = tuple(filter(None, map(str.strip, names)))
-    prefix = next((str(each.get("prefix") or "") for each in inventory if each["host"] == "localhost"), "")
+    prefix = next((str(item.get("prefix") or "") for item in inventory if item["host"] == "localhost"), "")
     machines = tuple(name if name.startswith(prefix) else prefix + name for name in hosts)
     unregistered = [pair for pair in zip(hosts, machines) if not (is_shared or pair[0] in registered)]
     return Expected(hosts, machines, tuple(Claim(host, name, by_name=True) for host, name in unregistered))
@@ -78,7 +78,7 @@ class Audit:
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
         self.missing = sorted(missing_rows(entries, look, now), key=lambda row: str(row["host"]))
-        unseen = {each for row in self.missing for each in row["resource_ids"]}
+        unseen = {item for row in self.missing for item in row["resource_ids"]}
         self.gone = [row for row in self.gone if row["status"] or row["resource_id"] not in unseen]
 
     def note_buying(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
@@ -170,7 +170,9 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
 
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
     """The ids of those that are being deleted."""
-    return {str(each["resource_id"]) for each in machines if _is_under_deletion(each) and each["resource_id"]}
+    return {
+        str(machine["resource_id"]) for machine in machines if _is_under_deletion(machine) and machine["resource_id"]
+    }
 
 
 def _is_under_deletion(machine: Machine) -> bool:
@@ -180,16 +182,16 @@ def _is_under_deletion(machine: Machine) -> bool:
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
     named = [
-        each
-        for each in owned
-        if each[1].proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not each[1].is_contested
+        item
+        for item in owned
+        if item[1].proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not item[1].is_contested
     ]
     of_offer, found = grouped((machine["offer_id"], machine) for machine in machines), {}
-    for own in grouped((each[1].hosts[0], each) for each in named).values():
-        offers = {machine["offer_id"] for machine, _owner in own}
-        mine, trouble = told_by_name(own, [each for offer_id in offers for each in of_offer.get(offer_id, ())])
+    for item in grouped((item[1].hosts[0], item) for item in named).values():
+        offers = {machine["offer_id"] for machine, _owner in item}
+        mine, trouble = told_by_name(item, [item for offer_id in offers for item in of_offer.get(offer_id, ())])
         meant = {id(machine) for machine in mine}
-        found.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in own})
+        found.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in item})
     return found
 
 

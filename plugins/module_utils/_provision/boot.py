@@ -153,7 +153,7 @@ def _from_text(text: str) -> dict[str, t.Any] | None:
 def _texts(errors: t.Any) -> list[str]:
     """A list of errors, or lists of them by level, as recoverable ones are."""
     if isinstance(errors, dict):
-        return [f"{level}: {error}" for level, found in errors.items() for error in _texts(found)]
+        return [f"{level}: {error}" for level, item in errors.items() for error in _texts(item)]
     return [str(error) for error in errors] if isinstance(errors, list) else []
 
 

@@ -81,7 +81,7 @@ def account_prices(
 
 def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
     """A host's machine at the price that it has now; what is listed is not missing."""
-    mark = next(each for each in (ownership.id_of(machine), ownership.offer_of(machine)) if each in noted)
+    mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
     return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
 
 
@@ -208,11 +208,11 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
-    again = {(each.host, each.offer_id) for each in planned}
+    again = {(item.host, item.offer_id) for item in planned}
     going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
     unknown = [bill.host for bill in bills if not bill.is_known(now)]
-    unknown += [each.host for each in planned if each.price_per_hour is None]
-    ends = [_until(each.end, now, after) for each in planned]
+    unknown += [item.host for item in planned if item.price_per_hour is None]
+    ends = [_until(item.end, now, after) for item in planned]
     return Month(
         name=name,
         shares=(
@@ -222,8 +222,8 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
                 for bill in going_on
             ),
             *(
-                (State.ORDERED, each.host, cost(each.price_per_hour, now, end), None)
-                for each, end in zip(planned, ends)
+                (State.ORDERED, item.host, cost(item.price_per_hour, now, end), None)
+                for item, end in zip(planned, ends)
             ),
         ),
         unknown=tuple(dict.fromkeys(unknown)),

@@ -75,8 +75,8 @@ def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str = L
     offers: list[Offer] = []
     numbers: dict[str, int] = {}
     max_prices_per_hour: dict[str, float] = {}
-    for number, (choice, found) in enumerate(zip(choices, seen), start=1):
-        for offer in found.offers:
+    for number, (choice, item) in enumerate(zip(choices, seen), start=1):
+        for offer in item.offers:
             offer_id = offer["offer_id"]
             if offer_id not in numbers and allocation.within(offer, choice.max_price_per_hour):
                 offers.append(offer)
@@ -102,17 +102,19 @@ def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     return [], f"The API answers the search with {len(named_offers)} offers of another kind ({odd})."
 
 
-def why_not(choice: Choice, seen: Offers, max_price_per_hour: float) -> str:
+def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
     """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
-    if seen.offers:
-        known = [price for price in (number_of(offer["price_per_hour"]) for offer in seen.offers) if price is not None]
+    if offers.offers:
+        known = [
+            price for price in (number_of(offer["price_per_hour"]) for offer in offers.offers) if price is not None
+        ]
         if known and min(known) <= max_price_per_hour:
             return "given to other hosts, or tried before"
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
-    if elsewhere := _others(seen.wider, "region", choice.spec.get("region")):
+    if elsewhere := _others(offers.wider, "region", choice.spec.get("region")):
         return f"only elsewhere ({', '.join(elsewhere)})"
-    others = _others(seen.wider, "contract_type", _contract(choice.spec))
+    others = _others(offers.wider, "contract_type", _contract(choice.spec))
     return f"only {', '.join(others)}" if others else "none"
 
 
@@ -129,7 +131,7 @@ def named(choice: Choice) -> str:
     """A choice in a few words: what it searches for."""
     wanted = allocation.compute_of(choice.spec)
     words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
-    words += [str(each) for each in (_contract(choice.spec), choice.spec.get("region")) if each]
+    words += [str(item) for item in (_contract(choice.spec), choice.spec.get("region")) if item]
     return ", ".join(words)
 
 
@@ -145,4 +147,4 @@ def _contract(spec: Spec) -> str:
 
 def _others(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
     """What the offers have instead of what was asked for."""
-    return sorted({str(each[name]) for each in offers if allocation.differ(asked, each.get(name))})
+    return sorted({str(offer[name]) for offer in offers if allocation.differ(asked, offer.get(name))})

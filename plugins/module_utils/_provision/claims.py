@@ -67,15 +67,15 @@ def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
     return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
-def settled(step: Step, seen: OfferLook) -> str:
+def settled(step: Step, offer_look: OfferLook) -> str:
     """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
 
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
     it again. What a failed purchase has left is billed, and so the host's.
     """
-    if step.do in (Do.CREATED, Do.EXISTING) or (step.why is Why.FAILED and seen.left):
+    if step.do in (Do.CREATED, Do.EXISTING) or (step.why is Why.FAILED and offer_look.left):
         return LIVE
-    return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and seen.phase is not None else BUYING
+    return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and offer_look.phase is not None else BUYING
 
 
 def is_held(state: str | None, *, same_epoch: bool) -> bool:

@@ -154,14 +154,14 @@ def read_declaration(
     ``registry`` is the host's place. ``missing_key``: the file that should hold the SSH key
     and does not exist. ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
-    found: list[str] = []
+    texts: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
-    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], found)
-    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], found)
-    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], found)
-    budget = _limit("provision_budget", raw["budget"], found, "USD a month")
-    lease, max_bill, bill_max_price_per_hour = _lease(raw, found, now)
-    choices = _choices(raw["spec"], found)
+    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], texts)
+    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], texts)
+    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], texts)
+    budget = _limit("provision_budget", raw["budget"], texts, "USD a month")
+    lease, max_bill, bill_max_price_per_hour = _lease(raw, texts, now)
+    choices = _choices(raw["spec"], texts)
     declaration = Declaration(
         host=host,
         name=name,
@@ -173,7 +173,7 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=_count("provision_max_attempts", raw["attempts"], found, least=1),
+        max_attempts=_count("provision_max_attempts", raw["attempts"], texts, least=1),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
@@ -181,15 +181,15 @@ def read_declaration(
         verify=truth(raw["verify"]),
         trust=str(raw["trust"]),
         on_failure=str(raw["on_failure"]),
-        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], found),
-        poll_retries=_count("provision_poll_retries", raw["poll_retries"], found),
+        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], texts),
+        poll_retries=_count("provision_poll_retries", raw["poll_retries"], texts),
         registry=registry,
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=max_bill,
         bill_max_price_per_hour=bill_max_price_per_hour,
         unswept=str(raw["lease_unswept"]),
-        patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, found),
+        patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, texts),
         idle_after=_text(raw["idle_after"]).strip(),
         identity_file=_text(raw["identity_file"]),
         quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
@@ -197,37 +197,37 @@ def read_declaration(
         known=raw["known"],
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
-        found.append(messages.no_budget_without_registry())
-    found += slips_of_role(unknown(raw["variables"]))
-    found += _of_order(declaration, raw)
-    found += _of_duration("provision_boot_timeout", raw["boot_timeout"])
-    found += _of_idleness(raw)
-    found += _of_host(declaration, raw, no_login)
-    found += _of_first_boot(raw)
-    found += _of_folder(raw["registry_dir"])
+        texts.append(messages.no_budget_without_registry())
+    texts += slips_of_role(unknown(raw["variables"]))
+    texts += _of_order(declaration, raw)
+    texts += _of_duration("provision_boot_timeout", raw["boot_timeout"])
+    texts += _of_idleness(raw)
+    texts += _of_host(declaration, raw, no_login)
+    texts += _of_first_boot(raw)
+    texts += _of_folder(raw["registry_dir"])
     # Where both checks object to a variable, the sentence of this file is the one for people.
-    named = set(_VARIABLE.findall(" ".join(found)))
-    found += [f"{said}." for said in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(said))]
+    named = set(_VARIABLE.findall(" ".join(texts)))
+    texts += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
     if missing_key:
-        found.append(
+        texts.append(
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
             " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
         )
     # What the playbook refuses needs no second reason.
-    return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(found))
+    return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(texts))
 
 
-def _choices(value: t.Any, found: list[str]) -> tuple[Choice, ...]:
+def _choices(value: t.Any, texts: list[str]) -> tuple[Choice, ...]:
     """The searches of a host, the preferred one first: a mapping is the only one."""
     specs = value if isinstance(value, (list, tuple)) else [value] if value else []
     if not all(isinstance(spec, t.Mapping) and spec for spec in specs):
-        found.append("provision_spec must be a search (a mapping), or a list of them.")
+        texts.append("provision_spec must be a search (a mapping), or a list of them.")
         return ()
     choices = []
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}].{CEILING}" if len(specs) > 1 else f"provision_spec.{CEILING}"
-        own = {key: each for key, each in spec.items() if key != CEILING}
-        choices.append(Choice(own, _limit(name, spec.get(CEILING), found)))
+        own = {key: item for key, item in spec.items() if key != CEILING}
+        choices.append(Choice(own, _limit(name, spec.get(CEILING), texts)))
     return tuple(choices)
 
 
@@ -288,49 +288,49 @@ def truth(value: t.Any) -> bool:
     return value.strip().lower() in ("true", "yes", "on", "1", "y", "t") if isinstance(value, str) else bool(value)
 
 
-def _count(name: str, value: t.Any, found: list[str], least: int = 0) -> int:
+def _count(name: str, value: t.Any, texts: list[str], least: int = 0) -> int:
     text = str(value).strip()
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-        found.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
+        texts.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
         return least
     return int(text)
 
 
 def _of_duration(name: str, value: t.Any) -> list[str]:
-    found: list[str] = []
-    _pause(name, value, found)
-    return found
+    texts: list[str] = []
+    _pause(name, value, texts)
+    return texts
 
 
-def _pause(name: str, value: t.Any, found: list[str]) -> int:
+def _pause(name: str, value: t.Any, texts: list[str]) -> int:
     """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit."""
     try:
         return math.ceil(duration(str(value)))
     except ValueError as error:
-        found.append(f"{name} {error}.")
+        texts.append(f"{name} {error}.")
         return 0
 
 
-def _lease(raw: t.Mapping[str, t.Any], found: list[str], now: float) -> tuple[Lease, float | None, float]:
+def _lease(raw: t.Mapping[str, t.Any], texts: list[str], now: float) -> tuple[Lease, float | None, float]:
     """The lease, what the machine may cost in all that time (USD), and so at most per hour (USD)."""
-    bill = read_bill(raw["max_bill"], found)
-    lease, longest = (_read_lease(f"provision_{name}", raw[name], found) for name in ("lease", "lease_max"))
+    bill = read_bill(raw["max_bill"], texts)
+    lease, longest = (_read_lease(f"provision_{name}", raw[name], texts) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
-        found.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
+        texts.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
     if longest.moment is not None:
-        found.append(f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).")
+        texts.append(f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).")
     elif longest and not lease:
-        found.append(f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.")
+        texts.append(f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.")
     elif longest and lease.lasts(now) > longest.lasts(now):
-        found.append(f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.")
+        texts.append(f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.")
     if bill is not None and bill != UNLIMITED and not lease:
-        found.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
+        texts.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
 
 
-def read_bill(value: t.Any, found: list[str]) -> float | None:
-    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``found``."""
-    return _ceiling("provision_max_bill", value, found, "USD, for the whole lease")
+def read_bill(value: t.Any, texts: list[str]) -> float | None:
+    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``texts``."""
+    return _ceiling("provision_max_bill", value, texts, "USD, for the whole lease")
 
 
 def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
@@ -343,15 +343,15 @@ def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         yield f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'."
 
 
-def _read_lease(name: str, value: t.Any, found: list[str]) -> Lease:
+def _read_lease(name: str, value: t.Any, texts: list[str]) -> Lease:
     try:
         return leases.read_lease(value)
     except ValueError as error:
-        found.append(f"{name} {error}.")
+        texts.append(f"{name} {error}.")
         return Lease()
 
 
-def _ceiling(name: str, value: t.Any, found: list[str], unit: str = "USD per hour") -> float | None:
+def _ceiling(name: str, value: t.Any, texts: list[str], unit: str = "USD per hour") -> float | None:
     """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
     text = "" if value is None else str(value).strip()
     if not text:
@@ -360,14 +360,14 @@ def _ceiling(name: str, value: t.Any, found: list[str], unit: str = "USD per hou
         return UNLIMITED
     # A float of more digits than there are would be infinite, and limit nothing.
     if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
-        found.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
+        texts.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
         return 0.0
     return float(text)
 
 
-def _limit(name: str, value: t.Any, found: list[str], unit: str = "USD per hour") -> float:
+def _limit(name: str, value: t.Any, texts: list[str], unit: str = "USD per hour") -> float:
     """The same, and no limit where nothing was given."""
-    ceiling = _ceiling(name, value, found, unit)
+    ceiling = _ceiling(name, value, texts, unit)
     return UNLIMITED if ceiling is None else ceiling
 
 

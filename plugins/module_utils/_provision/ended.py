@@ -65,22 +65,22 @@ def stopped(host: str, reason: str) -> End:
     return End(Action.STOP, reason=messages.nothing_ended(host, reason))
 
 
-def after_look(host: str, found: End, look: LastLook) -> End:
+def after_look(host: str, end: End, look: LastLook) -> End:
     """What ends of a host after the last look of a sweep."""
     if look.turn is Turn.ENDS:
-        return found
+        return end
     return stopped(host, look.said) if look.turn is Turn.WAITS else End(Action.NOTHING)
 
 
-def being_ended(entry: Entry, found: End, now: float) -> End:
+def being_ended(entry: Entry, end: End, now: float) -> End:
     """The same end; if nothing ends of a host, and another run began to end its machine, it says so.
 
     ``now``: by the clock that noted the entry.
     """
     since = lease.moment_of(entry.reaped_at)
-    if found.action is not Action.STOP or since is None or now > since + reaping.ENDING:
-        return found
-    return replace(found, reason=messages.joined(found.reason, messages.being_ended(lease.said(since))))
+    if end.action is not Action.STOP or since is None or now > since + reaping.ENDING:
+        return end
+    return replace(end, reason=messages.joined(end.reason, messages.being_ended(lease.said(since))))
 
 
 def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill | None:
@@ -88,33 +88,33 @@ def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill 
     return next((b for b in bills if (b.host, b.offer_id) == (host, offer_id) and not b.runs), None)
 
 
-def label(host: str, entry: Entry, found: End, look: LastLook | None, *, would: bool) -> str:
+def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bool) -> str:
     """A line about the end of a host. ``would``: nothing ends in this run."""
-    if found.action is Action.STOP:
+    if end.action is Action.STOP:
         return messages.nothing_below(host)
-    if found.action is Action.NOTHING:
+    if end.action is Action.NOTHING:
         return look.said if look else messages.owns_nothing(host)
-    line = _of_end(host, entry, found, would=would)
+    line = _of_end(host, entry, end, would=would)
     return f"{line}; {look.said}" if look else line
 
 
-def _of_end(host: str, entry: Entry, found: End, *, would: bool) -> str:
-    forgotten = messages.forgets(found.forgotten)
-    if found.action is Action.FORGET:
-        return messages.runs_no_more(host, ", ".join(entry.resource_ids or found.gone) or entry.offer_id, forgotten)
-    billed = [machine for machine in found.machines if not _states.is_ending(machine["status"])]
-    return messages.ends(host, found.ids, billed, forgotten, would=would)
+def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
+    forgotten = messages.forgets(end.forgotten)
+    if end.action is Action.FORGET:
+        return messages.runs_no_more(host, ", ".join(entry.resource_ids or end.gone) or entry.offer_id, forgotten)
+    billed = [machine for machine in end.machines if not _states.is_ending(machine["status"])]
+    return messages.ends(host, end.ids, billed, forgotten, would=would)
 
 
-def costs(entry: Entry, found: End) -> dict[str, t.Any]:
+def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     """At which price the host's machines were billed (USD per hour, the highest that is known), and since when.
 
     ``clock``: the one that noted that moment. Nothing of what was not bought.
     """
-    if entry.is_refused or found.action not in (Action.END, Action.FORGET):
+    if entry.is_refused or end.action not in (Action.END, Action.FORGET):
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
-    known = [price for price in (entry.price_per_hour, price_of(found.machines)) if price is not None and price > 0]
-    made = min(filter(None, (str(each.get("created_at") or "") for each in found.machines)), default="")
+    known = [price for price in (entry.price_per_hour, price_of(end.machines)) if price is not None and price > 0]
+    made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
     clock = entry.clock if entry.journaled_at else API
     return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made, "clock": clock}
 
@@ -146,11 +146,11 @@ class NotEnded:
 
 def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
     """What is left of a host's machines. ``answers``: those of `delete_resource`."""
-    stopped_ids = {each.get("resource_id") for each in answers if each.get("billing_stopped") is True}
-    said = [str(each.get("msg") or "") for each in answers if each.get("resource_id") not in stopped_ids]
-    classes = [each["error_class"] for each in answers if each.get("error_class")]
+    stopped_ids = {answer.get("resource_id") for answer in answers if answer.get("billing_stopped") is True}
+    said = [str(answer.get("msg") or "") for answer in answers if answer.get("resource_id") not in stopped_ids]
+    classes = [answer["error_class"] for answer in answers if answer.get("error_class")]
     said += [messages.MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
-    ids = [each for each in plan["ids"] if each not in stopped_ids]
+    ids = [item for item in plan["ids"] if item not in stopped_ids]
     return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
 
 

@@ -98,43 +98,43 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
     ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.
     """
     claims = list(claims)
-    wanted, offers = set(named).union(*(each.resource_ids for each in claims)), {each.offer_id for each in claims}
-    listed = {ownership.id_of(each): each for each in machines}
+    wanted, offers = set(named).union(*(claim.resource_ids for claim in claims)), {claim.offer_id for claim in claims}
+    listed = {ownership.id_of(machine): machine for machine in machines}
     own = (
-        each for each, machine in listed.items() if each in wanted or (ownership.offer_of(machine) or None) in offers
+        item for item, machine in listed.items() if item in wanted or (ownership.offer_of(machine) or None) in offers
     )
-    return (wanted - listed.keys()) | {each for each in own if each and _states.is_gone(listed[each]["status"])}
+    return (wanted - listed.keys()) | {item for item in own if item and _states.is_gone(listed[item]["status"])}
 
 
-def end(asked: EndRequest, seen: ApiView, forget: t.Collection[str] = ()) -> End:
+def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) -> End:
     """What ends for the host. ``forget``: ids that a person says are gone."""
-    account, entry, host = seen.account, asked.entry, asked.host
+    account, entry, host = api_view.account, asked.entry, asked.host
     if account.machines is None:
         return _stop(messages.cannot_be_read(host, account.unreadable))
     ids = sorted(asked.claim.resource_ids)
     if rivals := account.rivals.get(host, ()):
         named = machines_in(account.machines_with(ids))
         return _stop(messages.contested(host, rivals, named, [*ids, entry.offer_id]))
-    if misnamed := _misnamed(asked, seen):
+    if misnamed := _misnamed(asked, api_view):
         return _stop(misnamed)
     if ids:
-        return _by_ids(asked, ids, seen, forget)
+        return _by_ids(asked, ids, api_view, forget)
     if entry.is_refused:
-        return _forget(asked, seen)
+        return _forget(asked, api_view)
     if entry.offer_id:
-        return _journal(asked, seen, forget)
+        return _journal(asked, api_view, forget)
     if asked.by_name:
         return _by_name(asked, account)
     unclaimed = _namesakes(asked, account)
     return _stop(messages.unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
 
 
-def _misnamed(asked: EndRequest, seen: ApiView) -> str:
+def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
     resource_id, entry = asked.resource_id, asked.entry
     if entry.is_empty:
-        unknown = resource_id in seen.unknown
-        return messages.no_such_machine(asked.host, seen.unknown[resource_id]) if unknown else ""
+        unknown = resource_id in api_view.unknown
+        return messages.no_such_machine(asked.host, api_view.unknown[resource_id]) if unknown else ""
     other = resource_id not in ("", *entry.resource_ids)
     return messages.other_id(asked.host, resource_id, entry.resource_ids) if other else ""
 
@@ -148,21 +148,21 @@ def _namesakes(asked: EndRequest, account: Account) -> list[Machine]:
     return unowned(account.named(asked.name))
 
 
-def _by_ids(asked: EndRequest, ids: t.Sequence[str], seen: ApiView, forget: t.Collection[str]) -> End:
+def _by_ids(asked: EndRequest, ids: t.Sequence[str], api_view: ApiView, forget: t.Collection[str]) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
-    named = seen.account.machines_with(ids)
-    lost = _unlisted(ids, seen.account)
-    further = _further(asked, ids, seen.account)
-    reason = next(filter(None, _objections(asked, ids, seen, forget, named, lost, further)), "")
+    named = api_view.account.machines_with(ids)
+    lost = _unlisted(ids, api_view.account)
+    further = _further(asked, ids, api_view.account)
+    reason = next(filter(None, _objections(asked, ids, api_view, forget, named, lost, further)), "")
     if reason:
         return _stop(reason)
-    return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, seen))
+    return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, api_view))
 
 
 def _objections(
     asked: EndRequest,
     ids: t.Sequence[str],
-    seen: ApiView,
+    api_view: ApiView,
     forget: t.Collection[str],
     named: t.Sequence[Owned],
     lost: t.Sequence[str],
@@ -170,16 +170,16 @@ def _objections(
 ) -> t.Iterator[str]:
     """Why nothing of these may end, the first reason that is not empty. ``lost``: ids that the API does not know."""
     entry, host, machines = asked.entry, asked.host, machines_in(named)
-    yield _unread(asked, seen, ids)
+    yield _unread(asked, api_view, ids)
     yield _contested(asked, named)
-    odd = list(_oddities(asked, machines, seen.account, lost, further))
-    shown = [f"{each} (unknown to the API)" if each in lost else each for each in ids]
+    odd = list(_oddities(asked, machines, api_view.account, lost, further))
+    shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
     yield messages.differs(host, entry.offer_id, shown, odd) if odd else ""
     refuted = [machine for machine in machines if machine["resource_id"] in forget]
     live = any(not _states.is_gone(machine["status"]) for machine in refuted)
     yield messages.not_lost(host, refuted) if live else ""
-    yield messages.none_yet(host, entry.offer_id, lost) if lost and _pending(entry, seen) else ""
-    yield _lost(asked, seen, lost, forget)
+    yield messages.none_yet(host, entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
+    yield _lost(asked, api_view, lost, forget)
 
 
 def _oddities(
@@ -195,7 +195,7 @@ def _oddities(
             yield machine, messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
     yield from ((machine, messages.NOT_NAMED) for machine in further if lost or not machine["resource_id"])
     if lost:
-        yield from ((each, messages.NAMESAKE) for each in _namesakes(asked, account) if each not in further)
+        yield from ((namesake, messages.NAMESAKE) for namesake in _namesakes(asked, account) if namesake not in further)
 
 
 def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
@@ -217,19 +217,19 @@ def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> lis
 
 def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
     """Those of the ids that no list has."""
-    return [each for each in ids if not account.machines_with([each])]
+    return [item for item in ids if not account.machines_with([item])]
 
 
-def _unread(asked: EndRequest, seen: ApiView, ids: t.Iterable[str]) -> str:
+def _unread(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
     """That some of these ids cannot be looked up; empty if all can."""
-    unread = [seen.unread[each] for each in ids if each in seen.unread]
+    unread = [api_view.unread[item] for item in ids if item in api_view.unread]
     return messages.cannot_be_read(asked.host, " ".join(unread)) if unread else ""
 
 
-def _lost(asked: EndRequest, seen: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
+def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
     """That the API does not know these ids; empty if a person says of all of them that they are gone."""
-    missing = [each for each in ids if each not in forget]
-    said = " ".join(seen.unknown.get(each, "") for each in missing)
+    missing = [item for item in ids if item not in forget]
+    said = " ".join(api_view.unknown.get(item, "") for item in missing)
     return messages.lost(asked.host, missing, said) if missing else ""
 
 
@@ -243,35 +243,35 @@ def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pendi
 
 def _contested(asked: EndRequest, owned: t.Iterable[Owned]) -> str:
     """That several hosts claim some of these; empty if none is contested."""
-    contested = [each for each in owned if each[1].is_contested]
+    contested = [item for item in owned if item[1].is_contested]
     hosts = {host for _machine, owner in contested for host in owner.hosts}
     return messages.contested(asked.host, hosts, machines_in(contested), ()) if contested else ""
 
 
-def _pending(entry: Entry, seen: ApiView) -> bool:
-    return seen.statuses.get(entry.offer_id, {}).get("phase") == _states.GOING_ON
+def _pending(entry: Entry, api_view: ApiView) -> bool:
+    return api_view.statuses.get(entry.offer_id, {}).get("phase") == _states.GOING_ON
 
 
 def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
-    return [each for each in owned if not _states.is_gone(each[0]["status"])]
+    return [item for item in owned if not _states.is_gone(item[0]["status"])]
 
 
-def _journal(asked: EndRequest, seen: ApiView, forget: t.Collection[str]) -> End:
+def _journal(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
-    entry, account = asked.entry, seen.account
-    status = seen.statuses.get(entry.offer_id, {})
+    entry, account = asked.entry, api_view.account
+    status = api_view.statuses.get(entry.offer_id, {})
     named = list(status.get("resource_ids") or ())
     shown = [m for m in account.owned if entry.offer_id == m[0]["offer_id"] or m[0]["resource_id"] in named]
     mine, reason = _bought(asked, status, account, _billed(shown))
     if reason:
         return _stop(reason)
     if mine:
-        return _of(mine, pending=_pending(entry, seen))
+        return _of(mine, pending=_pending(entry, api_view))
     if status.get("phase") is None:
-        return _unknown_offer(asked, seen, status, forget)
+        return _unknown_offer(asked, api_view, status, forget)
     unlisted = _unlisted(named, account)
-    reason = _not_over(asked, seen, unlisted, forget, has_machines=bool(shown))
-    return _stop(reason) if reason else _forget(asked, seen, tuple(unlisted), sold=bool(shown or unlisted))
+    reason = _not_over(asked, api_view, unlisted, forget, has_machines=bool(shown))
+    return _stop(reason) if reason else _forget(asked, api_view, tuple(unlisted), sold=bool(shown or unlisted))
 
 
 def _bought(
@@ -290,78 +290,78 @@ def _proved(
     asked: EndRequest, status: Status, account: Account, billed: t.Iterable[Owned]
 ) -> tuple[list[Machine], Odd]:
     holdings, contradictions = look_at(asked.host, asked.entry, status, account).conclude()
-    odd = [(each.observation.resource or {}, each.why) for each in contradictions]
+    odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
     # Of one without an id nobody can say more than that it was bought with this offer.
-    return [each for each in machines_in(billed) if (each["resource_id"] or "") in (*holdings.ids, "")], odd
+    return [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")], odd
 
 
 def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
     strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
-    odd = [(each, messages.STRANGER.format(name=each["name"] or "nothing")) for each in strangers]
+    odd = [(stranger, messages.STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
 def _not_over(
-    asked: EndRequest, seen: ApiView, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
+    asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
 ) -> str:
     """Why an offer of which no machine is billed is not certainly over; empty if it is.
 
     ``unlisted``: ids that its status names and no list has.
     """
-    entry, phase = asked.entry, seen.statuses.get(asked.entry.offer_id, {}).get("phase")
+    entry, phase = asked.entry, api_view.statuses.get(asked.entry.offer_id, {}).get("phase")
     is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
         return messages.none_yet(asked.host, entry.offer_id, unlisted)
-    return _unread(asked, seen, unlisted) or _lost(asked, seen, unlisted, forget)
+    return _unread(asked, api_view, unlisted) or _lost(asked, api_view, unlisted, forget)
 
 
-def _unknown_offer(asked: EndRequest, seen: ApiView, status: Status, forget: t.Collection[str]) -> End:
+def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status, forget: t.Collection[str]) -> End:
     """The status of the journal's offer cannot be read."""
     offer_id, said = asked.entry.offer_id, str(status.get("msg") or "The API does not say what became of it.")
     if status.get("error_class") != "not_found":
         return _stop(messages.cannot_be_read(asked.host, said))
     if offer_id not in forget:
         return _stop(messages.lost(asked.host, [offer_id], said))
-    return _forget(asked, seen, (offer_id,))
+    return _forget(asked, api_view, (offer_id,))
 
 
-def _forget(asked: EndRequest, seen: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
+def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
-    if namesakes := _namesakes(asked, seen.account):
+    if namesakes := _namesakes(asked, api_view.account):
         odd = [(machine, messages.NAMESAKE) for machine in namesakes]
         return _stop(messages.differs(asked.host, asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
         return _stop(messages.too_fresh(asked.host, asked.entry.offer_id, FRESH - max(asked.age, 0.0)))
-    gone = [m["resource_id"] for m, _owner in seen.account.of_offer(asked.entry.offer_id) if m["resource_id"]]
+    gone = [m["resource_id"] for m, _owner in api_view.account.of_offer(asked.entry.offer_id) if m["resource_id"]]
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
 
 
 def _by_name(asked: EndRequest, account: Account) -> End:
     """Without a registry the name is the identity."""
-    own = _billed(each for each in account.owned if asked.host in each[1].hosts)
+    owned_machines = _billed(item for item in account.owned if asked.host in item[1].hosts)
     # What is ending needs nobody, if there is something else.
-    own = [each for each in own if not _states.is_ending(each[0]["status"])] or own
-    if not own:
+    owned_machines = [item for item in owned_machines if not _states.is_ending(item[0]["status"])] or owned_machines
+    if not owned_machines:
         return End(Action.NOTHING)
-    mine, trouble = told_by_name(own, machines_in(account.owned))
+    mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
     trouble = trouble or (messages.HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
     doubt = messages.in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
-    reason = _contested(asked, own) or doubt
+    reason = _contested(asked, owned_machines) or doubt
     return _stop(reason) if reason else _of(mine)
 
 
-def told_by_name(own: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
+def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
     """Which of the machines that a name proves are really meant, and why that is in doubt; empty if it is not.
 
     Machines that the API numbers after a name belong to an offer of several, so one alone may be another host's.
     """
-    exact = [machine for machine, owner in own if owner.proof is not OwnershipProof.NUMBERED]
-    offers = {machine["offer_id"] for machine in exact or machines_in(own)}
-    mine = [machine for machine, owner in own if machine in exact or machine["offer_id"] in offers - {None}]
+    exact = [machine for machine, owner in owned_machines if owner.proof is not OwnershipProof.NUMBERED]
+    offers = {machine["offer_id"] for machine in exact or machines_in(owned_machines)}
+    mine = [machine for machine, owner in owned_machines if machine in exact or machine["offer_id"] in offers - {None}]
     if not mine:
-        return machines_in(own), messages.ONLY_NUMBERED
+        return machines_in(owned_machines), messages.ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
         return mine, messages.SEVERAL_OFFERS
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:

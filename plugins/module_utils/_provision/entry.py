@@ -157,7 +157,7 @@ def read_entry(variables: Variables | None) -> Entry:
         resource_ids=ids_of(known.get("provision_resource_ids")),
         purchase=text_of(known.get("provision_purchase")).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
-        instances=tuple(each for each in _list(known.get("provision_instances")) if isinstance(each, t.Mapping)),
+        instances=tuple(item for item in _list(known.get("provision_instances")) if isinstance(item, t.Mapping)),
         journaled_at=text_of(known.get("provision_journaled_at")),
         clock=clock_of(known.get(NOTED_BY)),
         name=text_of(known.get("provision_resource_name")),
@@ -202,12 +202,12 @@ def price_in(value: t.Any) -> float | None:
 
 def ids_of(value: t.Any) -> tuple[str, ...]:
     """Ids, or a single one, in small letters and each once."""
-    return tuple(dict.fromkeys(each.lower() for each in texts_of(value)))
+    return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
 
 
 def texts_of(value: t.Any) -> tuple[str, ...]:
     """Texts that are not empty, or a single one."""
-    return tuple(filter(None, (text_of(each) for each in _list(value) if not isinstance(each, bool))))
+    return tuple(filter(None, (text_of(item) for item in _list(value) if not isinstance(item, bool))))
 
 
 def text_of(value: t.Any) -> str:

@@ -166,7 +166,7 @@ def _cents(usd: float | None) -> float | None:
 
 def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """The same as a table, with what all of it costs more."""
-    more = [each["more"] for each in rows if each["more"] is not None]
+    more = [item["more"] for item in rows if item["more"] is not None]
     return [*table(rows, _COLUMNS), "", f"USD more in total: {amount(sum(more))}"] if rows else ["No end was moved."]
 
 

@@ -94,37 +94,41 @@ class Holdings:
 
     def without(self, gone: t.Container[str]) -> Holdings:
         """The holdings after the API has told that these are gone; nothing else makes them smaller."""
-        proofs = {each: proof for each, proof in self.proofs.items() if each not in gone}
-        return replace(self, proofs=proofs, pending=tuple(each for each in self.pending if each not in gone))
+        proofs = {item: proof for item, proof in self.proofs.items() if item not in gone}
+        return replace(self, proofs=proofs, pending=tuple(item for item in self.pending if item not in gone))
 
 
 def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
     """The ids that contradict a purchase since they were listed before it, which no later look can see."""
-    return [each.observation.resource_id for each in contradictions if each.observation.listed_before]
+    return [
+        contradiction.observation.resource_id
+        for contradiction in contradictions
+        if contradiction.observation.listed_before
+    ]
 
 
 def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
     """The holdings with what was observed, and what contradicts them, which changes nothing."""
-    verdicts = [(each, *judge(holdings, each)) for each in observations]
-    of = {verdict: [each for each, its, _why in verdicts if its is verdict] for verdict in HoldingState}
+    verdicts = [(observation, *judge(holdings, observation)) for observation in observations]
+    of = {verdict: [item for item, its, _why in verdicts if its is verdict] for verdict in HoldingState}
     learnt = replace(
         holdings,
         proofs={
             **holdings.proofs,
             **{
-                each.resource_id: each.proof
-                for each in of[HoldingState.HELD]
-                if each.resource_id not in holdings.proofs
+                item.resource_id: item.proof
+                for item in of[HoldingState.HELD]
+                if item.resource_id not in holdings.proofs
             },
         },
         pending=_ids(holdings.pending, of[HoldingState.PENDING]),
         affected=_ids(holdings.affected, of[HoldingState.AFFECTED]),
     )
-    return learnt, tuple(Contradiction(each, why) for each, its, why in verdicts if its is HoldingState.CONTRADICTION)
+    return learnt, tuple(Contradiction(item, why) for item, its, why in verdicts if its is HoldingState.CONTRADICTION)
 
 
 def _ids(before: t.Iterable[str], more: t.Iterable[Observation]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*before, *(each.resource_id for each in more))))
+    return tuple(dict.fromkeys((*before, *(item.resource_id for item in more))))
 
 
 def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, str]:
@@ -188,7 +192,7 @@ class Look:
 
         An ordinary purchase has none: its ids were proved before, and no list says otherwise.
         """
-        return tuple(each for each in (*self.noted, *self.named) if each not in self.read and self._is_doubtful(each))
+        return tuple(item for item in (*self.noted, *self.named) if item not in self.read and self._is_doubtful(item))
 
     def _is_doubtful(self, resource_id: str) -> bool:
         offer_id = (self.listed.get(resource_id) or {}).get("offer_id")
@@ -207,7 +211,7 @@ class Look:
 
     @property
     def _own(self) -> list[str]:
-        return [each for each, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
+        return [item for item, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
 
     def shown(self, resource_id: str) -> Machine | None:
         """The resource as it was read by its id, else as it was listed; None if neither shows it."""
@@ -216,10 +220,10 @@ class Look:
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""
         by_proof = ((Proof.OFFER, self._own), (Proof.STATUS, self.named), (Proof.ANSWER, self.noted))
-        proofs = {each: proof for proof, ids in by_proof for each in ids}
-        for each in dict.fromkeys((*self.noted, *self.named, *self._own)):
+        proofs = {item: proof for proof, ids in by_proof for item in ids}
+        for item in dict.fromkeys((*self.noted, *self.named, *self._own)):
             yield Observation(
-                each, proofs[each], self.shown(each), self.holders.get(each, ""), each in self.listed_before
+                item, proofs[item], self.shown(item), self.holders.get(item, ""), item in self.listed_before
             )
 
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
@@ -228,6 +232,6 @@ class Look:
 
     def left_of(self, holdings: Holdings) -> tuple[str, ...]:
         """The ids of these holdings that may still be billed: all but those that were told to be gone."""
-        shown = {each: self.shown(each) for each in (*self.listed, *self.read)}
-        gone = {each for each, resource in shown.items() if resource and _states.is_gone(resource["status"])}
+        shown = {item: self.shown(item) for item in (*self.listed, *self.read)}
+        gone = {item for item, resource in shown.items() if resource and _states.is_gone(resource["status"])}
         return holdings.without(gone).may_be_billed

@@ -122,7 +122,7 @@ class JudgedHost:
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
             first_of([entry.journaled_at]),
-            listed if is_made else {each: listed[each] for each in noted if each in listed},
+            listed if is_made else {item: listed[item] for item in noted if item in listed},
             self.read or {},
             self.holders or {},
             {*entry.listed_before, *(self.listed_before if self.plan.get("is_new") else ())},
@@ -176,7 +176,7 @@ class JudgedHost:
     @property
     def proved(self) -> tuple[str, ...]:
         """Those that are certainly the purchase's own, which the registry notes and the role may end."""
-        return tuple(each for each in self.billed if each in self.held.ids)
+        return tuple(item for item in self.billed if item in self.held.ids)
 
     @property
     def unlisted(self) -> set[str]:
@@ -185,7 +185,7 @@ class JudgedHost:
         An answer, too, may name a machine of somebody else's.
         """
         listed = self.listed or {}
-        return {each for each in self.ids if each not in listed or _states.is_gone(listed[each]["status"])}
+        return {item for item in self.ids if item not in listed or _states.is_gone(listed[item]["status"])}
 
     # What follows
 
@@ -255,16 +255,16 @@ class JudgedHost:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
         if self.plan["registry"] or self.outcome != "unknown":
             return {}
-        known: Variables = {"provision_procured_offer_id": self.offer_id, "provision_resource_ids": list(self.ids)}
+        variables: Variables = {"provision_procured_offer_id": self.offer_id, "provision_resource_ids": list(self.ids)}
         price = self.price_per_hour
-        return known if price is None else {**known, "provision_price_per_hour": price}
+        return variables if price is None else {**variables, "provision_price_per_hour": price}
 
     # What the registry keeps
 
     def noted(self, verdict: Verdict) -> Variables:
         """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
         if verdict is Verdict.READY:
-            facts = {key: each for key, each in self.facts().items() if key != "provision_bootstrap_host_key"}
+            facts = {key: item for key, item in self.facts().items() if key != "provision_bootstrap_host_key"}
             return {
                 **facts,
                 "provision_identity_file": self.plan["identity_file"] or None,
@@ -355,13 +355,13 @@ class JudgedHost:
 
     def warnings(self) -> list[str]:
         """What is odd about a machine that runs: another name than was asked for, or more machines than were bought."""
-        return [each for each in (self._unnamed(), self._surplus()) if each]
+        return [item for item in (self._unnamed(), self._surplus()) if item]
 
     def _unnamed(self) -> str:
         name = self.plan["name"]
-        kept = sorted({each["name"] for each in self.status.get("instances") or () if each.get("name")})
+        kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
-        numbered = len(kept) > 1 and all(name in (each, base_of(each)) for each in kept)
+        numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
         if not self.plan["unused"] or name in kept or numbered:
             return ""
         return messages.unnamed(self.host, name, kept, by_name=not self.plan["registry"])
@@ -369,7 +369,7 @@ class JudgedHost:
     def _surplus(self) -> str:
         nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
         shown = {**self.look.listed, **self.look.read}
-        ids = [each for each in self.held.ids if not _states.is_storage((shown.get(each) or {}).get("resource_type"))]
+        ids = [item for item in self.held.ids if not _states.is_storage((shown.get(item) or {}).get("resource_type"))]
         if nodes is None or len(ids) <= nodes:
             return ""
         return messages.surplus(self.host, self.offer_id, ids, int(nodes))

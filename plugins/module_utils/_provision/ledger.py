@@ -149,7 +149,7 @@ class Book:
         known = self._purchases.setdefault(line.purchase, [])
         if not isinstance(known, list):
             self.again.add(line.purchase)
-        elif all(line.text != each.text for each in known):
+        elif all(line.text != item.text for item in known):
             known.append(line)
             if line.event == ENDED:
                 self._shorten(line.purchase, known)
@@ -174,8 +174,8 @@ class Book:
 
     def bill(self, purchase: Purchase) -> Bill | None:
         """What one purchase has cost; None if it is not known, or nothing came of it."""
-        known = self._purchases.get(purchase, [])
-        return bill_of(known) if isinstance(known, list) else known
+        exchange = self._purchases.get(purchase, [])
+        return bill_of(exchange) if isinstance(exchange, list) else exchange
 
     def begin_again(self) -> t.Collection[Purchase]:
         """Forget the purchases `again`, of which all lines will be read once more, and return them."""
@@ -185,9 +185,9 @@ class Book:
     def _lines(self) -> t.Iterator[tuple[Purchase, list[Line]]]:
         """The purchases that are no bill yet, with all that is known of them."""
         for purchase in {**self._purchases, **self._held}:
-            known = self._purchases.get(purchase, [])
-            if isinstance(known, list):
-                yield purchase, [*known, *self._held.get(purchase, ())]
+            exchange = self._purchases.get(purchase, [])
+            if isinstance(exchange, list):
+                yield purchase, [*exchange, *self._held.get(purchase, ())]
 
     def bills(self, broken: t.Container[str] = ()) -> list[Bill]:
         """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
@@ -215,7 +215,7 @@ def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: f
 def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:
     """What was or may be billed since a moment. ``broken``: hosts whose entries cannot be read."""
     purchases = grouped((line.purchase, line) for line in lines)
-    bills = (bill_of(each, broken) for each in purchases.values())
+    bills = (bill_of(purchase, broken) for purchase in purchases.values())
     return [bill for bill in bills if bill is not None and _is_since(bill, since)]
 
 
@@ -237,7 +237,7 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         project=next(filter(None, (entry.project for entry in newest)), "default"),
         host=host,
         offer_id=entries[0].offer_id,
-        resource_ids=tuple(dict.fromkeys(each for entry in entries for each in entry.resource_ids)),
+        resource_ids=tuple(dict.fromkeys(resource_id for entry in entries for resource_id in entry.resource_ids)),
         groups=next(filter(None, (entry.groups for entry in newest)), ()),
         price_per_hour=max(_noted(entry.price_per_hour for entry in entries), default=None),
         begin=min(_noted(line.begin for line in known), default=None),
@@ -295,11 +295,11 @@ def _undone(lines: t.Sequence[Line], renewed: t.Mapping[str, str]) -> Counter[st
 
 def _chain(claim: str, renewed: t.Mapping[str, str]) -> list[str]:
     """The claim and those that it renewed, one after the other."""
-    found: list[str] = []
-    while claim not in found:
-        found.append(claim)
+    texts: list[str] = []
+    while claim not in texts:
+        texts.append(claim)
         claim = renewed.get(claim, claim)
-    return found
+    return texts
 
 
 def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:

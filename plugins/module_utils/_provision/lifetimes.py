@@ -104,7 +104,7 @@ def of_hosts(
 
 def lives(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
-    hosts = grouped(("" if each.end is None else lease.said(each.end), host) for host, each in found.items())
+    hosts = grouped(("" if item.end is None else lease.said(item.end), host) for host, item in found.items())
     for same in hosts.values():
         bills = [found[host].bill for host in same]
         total = None if None in bills else sum(filter(None, bills))

@@ -23,7 +23,7 @@ _SLACK = 30.0  # seconds by which a machine may be older than its purchase
 
 def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str]) -> list[Kind]:
     """Those of the resources that are this offer's; ``ids`` are those that the purchase or the status names."""
-    return [each for each in resources if each["resource_id"] in ids or each["offer_id"] == offer_id]
+    return [resource for resource in resources if resource["resource_id"] in ids or resource["offer_id"] == offer_id]
 
 
 def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:
@@ -31,7 +31,7 @@ def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> li
 
     One that has no page (None) stays as it was listed: that proves nothing.
     """
-    by_id: dict[t.Any, Kind] = {each["resource_id"] or number: each for number, each in enumerate(listed)}
+    by_id: dict[t.Any, Kind] = {item["resource_id"] or number: item for number, item in enumerate(listed)}
     by_id.update((resource_id, resource) for resource_id, resource in read.items() if resource is not None)
     return list(by_id.values())
 
@@ -43,10 +43,14 @@ def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at
     API's own clock (``procured_at``), or of unknown age; and there are no more of them than the offer has machines.
     """
     moment = seconds_of(procured_at)
-    ages = [seconds_of(each.get("created_at")) for each in resources]
+    ages = [seconds_of(resource.get("created_at")) for resource in resources]
     is_applied = moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
-    mute = [str(each["resource_id"]) for each in resources if each["resource_id"] and each["offer_id"] is None]
-    own = all(each["offer_id"] in (None, offer_id) for each in resources)
+    mute = [
+        str(resource["resource_id"])
+        for resource in resources
+        if resource["resource_id"] and resource["offer_id"] is None
+    ]
+    own = all(resource["offer_id"] in (None, offer_id) for resource in resources)
     return mute if is_applied and own and len(resources) <= nodes else []
 
 
@@ -61,29 +65,33 @@ def ids_for_match(status: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
-    return [each[field] for each in status["instances"] if isinstance(each.get(field), str) and each[field]]
+    return [item[field] for item in status["instances"] if isinstance(item.get(field), str) and item[field]]
 
 
 def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     """The ids of those that have not been told to be gone."""
-    return [each["resource_id"] for each in machines if each["resource_id"] and not _states.is_gone(each["status"])]
+    return [
+        machine["resource_id"]
+        for machine in machines
+        if machine["resource_id"] and not _states.is_gone(machine["status"])
+    ]
 
 
 def left_of(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
     """Those of the ids, and of those of the machines, that have not been told to be gone."""
-    gone = {each["resource_id"] for each in machines if _states.is_gone(each["status"])}
-    return [each for each in dict.fromkeys([*ids, *may_be_billed(machines)]) if each not in gone]
+    gone = {machine["resource_id"] for machine in machines if _states.is_gone(machine["status"])}
+    return [item for item in dict.fromkeys([*ids, *may_be_billed(machines)]) if item not in gone]
 
 
 def created_of(machines: t.Iterable[Machine]) -> float | None:
     """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
-    moments = [seconds_of(each["created_at"]) for each in machines if each.get("created_at")]
+    moments = [seconds_of(machine["created_at"]) for machine in machines if machine.get("created_at")]
     return max((moment for moment in moments if moment is not None), default=None)
 
 
 def price_of(machines: t.Iterable[Machine]) -> float | None:
     """What they cost together, in USD per hour; None if the price of one is not known."""
-    prices = [each["price_per_hour"] for each in machines]
+    prices = [machine["price_per_hour"] for machine in machines]
     return None if None in prices else round(sum(prices), 6)
 
 
@@ -93,14 +101,14 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
     One that is not listed yet is the later one.
     """
-    known = [each for each in machines if each["resource_id"]]
+    known = [machine for machine in machines if machine["resource_id"]]
     own = of_offer(known, offer_id, ids)
-    mine, names = {each["resource_id"] for each in own}, {name, *(each["name"] for each in own)} - {"", None}
-    live = [each for each in known if _states.is_live(each["status"])]
-    others = [each for each in live if each["resource_id"] not in mine and each["name"] in names]
+    mine, names = {item["resource_id"] for item in own}, {name, *(item["name"] for item in own)} - {"", None}
+    live = [item for item in known if _states.is_live(item["status"])]
+    others = [item for item in live if item["resource_id"] not in mine and item["name"] in names]
     return others, bool(others) and (not own or _first(own) > _first(others))
 
 
 def _first(machines: t.Iterable[Machine]) -> tuple[str, str]:
     """When the first of them was made, and its id."""
-    return min((str(each.get("created_at") or ""), str(each["resource_id"])) for each in machines)
+    return min((str(machine.get("created_at") or ""), str(machine["resource_id"])) for machine in machines)

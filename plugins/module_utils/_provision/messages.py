@@ -67,9 +67,9 @@ def nothing_below(host: str) -> str:
 # Why nothing is bought for a host
 
 
-def objections(found: t.Iterable[str]) -> str:
+def objections(texts: t.Iterable[str]) -> str:
     """A declaration that cannot be bought."""
-    return f"{' '.join(found)} {NOTHING_SENT}"
+    return f"{' '.join(texts)} {NOTHING_SENT}"
 
 
 def shadowed(files: t.Iterable[str]) -> str:
@@ -115,10 +115,10 @@ def no_offer(host: str, ids: t.Iterable[str]) -> str:
     )
 
 
-def cannot_be_asked(host: str, offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
+def cannot_be_asked(host: str, offer_id: str, text: str, price: float | None, ids: t.Iterable[str]) -> str:
     """What became of the registered offer cannot be read."""
     return (
-        f"What became of offer {offer_id}, which the registry names for {host}, cannot be read: {said}"
+        f"What became of offer {offer_id}, which the registry names for {host}, cannot be read: {text}"
         f" {may_be_billed(price, ids)} Nothing else was bought. Run again."
     )
 
@@ -212,9 +212,9 @@ def several_of_a_name(name: str, machines: t.Iterable[Machine]) -> str:
 def doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
     """After a purchase another machine has the host's name, of another run or of another project."""
     others = list(others)
-    too_many = ids if later else [str(each["resource_id"]) for each in others]
+    too_many = ids if later else [str(item["resource_id"]) for item in others]
     end = "; ".join(
-        f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={each}" for each in too_many
+        f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
     )
     return (
         f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
@@ -286,9 +286,9 @@ def open_by_name(host: str, offer_id: str, price: float | None, ids: t.Iterable[
     )
 
 
-def no_offer_found(said: str) -> str:
+def no_offer_found(text: str) -> str:
     """A search that failed."""
-    return f"{said} Nothing was bought."
+    return f"{text} Nothing was bought."
 
 
 def no_match(why: str) -> str:
@@ -312,14 +312,14 @@ def looked_for_later(host: str, until: str) -> str:
     return f"{host}: no offer yet, a later run looks again until {until}"
 
 
-def waits(hosts: t.Sequence[str], since: str, seen: str, again: str, until: str) -> str:
+def waits(hosts: t.Sequence[str], since: str, text: str, again: str, until: str) -> str:
     """What is waited for, in a line of the terminal."""
-    return f"Since {since} waiting for {len(hosts)} ({some(hosts)}): {seen}. Next look {again}, until {until}."
+    return f"Since {since} waiting for {len(hosts)} ({some(hosts)}): {text}. Next look {again}, until {until}."
 
 
-def waited(since: str, seen: str) -> str:
+def waited(since: str, text: str) -> str:
     """What was seen while offers were waited for."""
-    return f"They were waited for since {since}. Seen: {seen}." if seen else f"They were waited for since {since}."
+    return f"They were waited for since {since}. Seen: {text}." if text else f"They were waited for since {since}."
 
 
 def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) -> str:
@@ -367,11 +367,11 @@ def unread_total(hosts: t.Iterable[str]) -> str:
 NOT_ASKED_FOR = "They were not asked for."
 
 
-def unread_account(said: str) -> str:
+def unread_account(text: str) -> str:
     """A ceiling of the account, whose machines cannot be listed."""
     return (
         f"The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds is not"
-        f" known: {said} {NOTHING_SENT} Try again later."
+        f" known: {text} {NOTHING_SENT} Try again later."
     )
 
 
@@ -394,7 +394,7 @@ def no_budget_without_registry() -> str:
 
 def above_budget(project: str, name: str, budget: float, count: Count) -> str:
     """A month of a project would cost more than was agreed to."""
-    spent, runs, planned = (amount(count.sum_of(each).total) for each in (State.SPENT, State.RUNS_ON, State.ORDERED))
+    spent, runs, planned = (amount(count.sum_of(item).total) for item in (State.SPENT, State.RUNS_ON, State.ORDERED))
     return (
         f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent till now,"
         f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
@@ -412,9 +412,9 @@ def unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]
     )
 
 
-def unread_ledger(said: str) -> str:
+def unread_ledger(text: str) -> str:
     """A budget, and a ledger that cannot be read."""
-    return f"What was spent cannot be read, so whether provision_budget holds is not known: {said} {NOTHING_SENT}"
+    return f"What was spent cannot be read, so whether provision_budget holds is not known: {text} {NOTHING_SENT}"
 
 
 def too_dear(offer_id: str, price: float | None, ceiling: str) -> str:
@@ -531,7 +531,7 @@ def plan(offer: Machine, lease: str, bill: float | None) -> str:
         contract if contract != "ondemand" else "",
         lease and f"{'unknown price' if bill is None else f'USD {amount(round(bill, 2))}'} {lease}",
     ]
-    return ", ".join(str(each) for each in facts if each)
+    return ", ".join(str(fact) for fact in facts if fact)
 
 
 def other_half(public: str, private: str) -> str:
@@ -583,12 +583,12 @@ def locked_out_of(host: str, offer_id: str, price: float | None, ids: t.Iterable
     )
 
 
-def locked_out(wanted: str, own: str) -> str:
+def locked_out(wanted: str, text: str) -> str:
     """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
     return (
         f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
         " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
-        f" {own.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
+        f" {text.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
         " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
     )
 
@@ -733,9 +733,9 @@ def not_looked_after(host: str) -> str:
     return f"{host}: its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."
 
 
-def unasked(host: str, said: str) -> str:
+def unasked(host: str, text: str) -> str:
     """A machine that may be idle, and that did not answer."""
-    why = f": {said}" if said else "."
+    why = f": {text}" if text else "."
     return f"{host}: its machine could not be asked whether it is idle, so it goes on, and is billed{why}"
 
 
@@ -744,10 +744,10 @@ def was_idle(evidence: str) -> str:
     return f"it was idle: {evidence}"
 
 
-def remembered_elsewhere(place: str, own: str) -> str:
+def remembered_elsewhere(place: str, text: str) -> str:
     """The variables of a host lead to another registry than the one in which its machine was found."""
     return (
-        f"Its time is over by the registry {place}, but its own variables lead to {own or 'none'}: set"
+        f"Its time is over by the registry {place}, but its own variables lead to {text or 'none'}: set"
         " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added."
     )
 
@@ -813,9 +813,9 @@ def unjudged(host: str) -> str:
     )
 
 
-def died(offer_id: str, said: str, price: float | None, ids: t.Iterable[str]) -> str:
+def died(offer_id: str, text: str, price: float | None, ids: t.Iterable[str]) -> str:
     """The task of a purchase ended without a result: it was killed, or its Python broke down."""
-    words = " ".join(said.split()).rstrip(".")
+    words = " ".join(text.split()).rstrip(".")
     return (
         f"The task that was buying offer {offer_id} ended without a result ({words}), and its purchase may have been"
         f" sent. {may_be_billed(price, ids)} Do not buy another offer instead. Run again: it asks first what became of"
@@ -954,16 +954,16 @@ def other_id(host: str, resource_id: str, ids: t.Iterable[str]) -> str:
     )
 
 
-def no_such_machine(host: str, said: str) -> str:
+def no_such_machine(host: str, text: str) -> str:
     """The machine that was named by its id is not known to the API."""
-    return nothing_ended(host, f"{said} Is the token of the right account?")
+    return nothing_ended(host, f"{text} Is the token of the right account?")
 
 
-def lost(host: str, ids: t.Sequence[str], said: str) -> str:
+def lost(host: str, ids: t.Sequence[str], text: str) -> str:
     """The API does not know what the registry names, which is no proof of an end."""
     return nothing_ended(
         host,
-        f"The registry names {ids_of(ids)}, which the API does not know: {said} It may be billed all the same. Is the"
+        f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
         " token of the right account? If it is gone for certain: compute_index.supply.decommission -e"
         f" decommission_hosts={host} -e decommission_forget={','.join(ids)}.",
     )
@@ -977,9 +977,9 @@ def not_lost(host: str, machines: t.Iterable[Machine]) -> str:
     )
 
 
-def cannot_be_read(host: str, said: str) -> str:
+def cannot_be_read(host: str, text: str) -> str:
     """The API did not say what became of it."""
-    return nothing_ended(host, f"{said} Run again.")
+    return nothing_ended(host, f"{text} Run again.")
 
 
 def none_yet(host: str, offer_id: str, ids: t.Sequence[str] = ()) -> str:
@@ -1071,10 +1071,10 @@ def owns_nothing(host: str) -> str:
     return f"{host} owns no machine; there is nothing to end"
 
 
-def not_over(host: str, said: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
+def not_over(host: str, texts: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
     """Not all that was told to end has ended."""
     kept = f"Its entry stays in {registry}." if registry else ""
-    return joined(*said, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
+    return joined(*texts, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:
@@ -1143,10 +1143,10 @@ def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
     return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
 
 
-def moved_to_another(path: str, offer_id: str | None, where: str, known: str | None) -> str:
+def moved_to_another(path: str, offer_id: str | None, where: str, text: str | None) -> str:
     """A file that says something else of its host than the shared registry."""
     return (
-        f"{path} names offer {offer_id}, and {where} names offer {known}. A host has one: end the one that is too many,"
+        f"{path} names offer {offer_id}, and {where} names offer {text}. A host has one: end the one that is too many,"
         " and remove what names it."
     )
 
@@ -1161,10 +1161,10 @@ def held(host: str, who: str) -> str:
     return f"A run of {who} is buying for {host} at this moment. Wait until it has ended."
 
 
-def not_noted(host: str, why: str, said: t.Iterable[str], left: t.Sequence[str]) -> str:
+def not_noted(host: str, why: str, texts: t.Iterable[str], left: t.Sequence[str]) -> str:
     """The registry could not be brought up to date."""
     state = f"not known to have ended: {ids_of(left)}" if left else "all that was registered has ended"
-    return joined(why, *said, f"Of {host} {state}.")
+    return joined(why, *texts, f"Of {host} {state}.")
 
 
 # Why an audit fails

@@ -74,8 +74,8 @@ class MissingLook:
     ) -> MissingLook:
         """The look for which these were read; ``entries``: all that the registries know."""
         look, ids = cls(machines, read, at=at), (entry.resource_ids for entry in entries if not entry.is_missing)
-        fresh = {each for own in ids for each in own if look.sight(each) is Sight.ABSENT}
-        others = [each for each in read if look.sight(each) is Sight.FOUND]
+        fresh = {value for item in ids for value in item if look.sight(value) is Sight.ABSENT}
+        others = [item for item in read if look.sight(item) is Sight.FOUND]
         return replace(look, is_believed=0 < len(fresh) <= len(others))
 
     @cached_property
@@ -85,8 +85,8 @@ class MissingLook:
     @cached_property
     def _offers(self) -> set[str]:
         """The offers of machines that are found. Storage may outlive a machine, and has an owner of its own."""
-        machines = (each for each in self.machines if not _states.is_storage(each.get("resource_type")))
-        return {offer_of(each) for each in machines if self._shows(each)} - {""}
+        machines = (machine for machine in self.machines if not _states.is_storage(machine.get("resource_type")))
+        return {offer_of(machine) for machine in machines if self._shows(machine)} - {""}
 
     def _shows(self, machine: Machine) -> bool:
         newest = self.read.get(id_of(machine), machine)
@@ -107,12 +107,14 @@ class MissingLook:
         """What it shows of the machines of an entry; a further one of the same purchase is found like its own."""
         if not entry.resource_ids or entry.held_by:
             return {Sight.UNKNOWN}
-        shown = {self.sight(each) for each in entry.resource_ids}
+        shown = {self.sight(resource_id) for resource_id in entry.resource_ids}
         return shown | ({Sight.FOUND} if entry.offer_id in self._offers else set())
 
     def lacks(self, entry: Entry) -> bool:
         """Whether it shows nothing of the machines of an entry, not even their end."""
-        listed = [self._listed[each]["status"] for each in entry.resource_ids if each in self._listed]
+        listed = [
+            self._listed[resource_id]["status"] for resource_id in entry.resource_ids if resource_id in self._listed
+        ]
         if not entry.resource_ids or not all(map(_states.is_gone, listed)):
             return False
         return not self.sights(entry) <= {Sight.GONE} and Sight.FOUND not in self.sights(entry)
@@ -154,7 +156,7 @@ class MissingLook:
 
 
 def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
-    return {id_of(each): each for each in machines}
+    return {id_of(machine): machine for machine in machines}
 
 
 def _absent(since: str, began: float) -> MissingStep | None:
@@ -167,9 +169,9 @@ def _absent(since: str, began: float) -> MissingStep | None:
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
     """The ids to read: what the list lacks or calls gone; if it lacks any, also others, which show that it is ours."""
-    ours, listed = {each for entry in entries for each in entry.resource_ids}, _by_id(machines)
+    ours, listed = {resource_id for entry in entries for resource_id in entry.resource_ids}, _by_id(machines)
     lacking = ours - listed.keys()
-    live = sorted(each for each in ours - lacking if not _states.is_gone(listed[each]["status"]))
+    live = sorted(item for item in ours - lacking if not _states.is_gone(listed[item]["status"]))
     others = live[: len(lacking) + _SPARE] if lacking else []
     return ours.difference(live).union(others)
 
@@ -178,12 +180,12 @@ def of_others(
     entries: t.Iterable[tuple[Place, str, Entry]], hosts: t.Container[str]
 ) -> t.Iterator[tuple[Place, str, Entry]]:
     """The entries of other hosts than these."""
-    return (each for each in entries if each[1] not in hosts)
+    return (entry for entry in entries if entry[1] not in hosts)
 
 
-def still(known: Entry, now: Entry) -> Entry:
+def still(entry: Entry, now: Entry) -> Entry:
     """The entry as it is now, if it is about the same purchase as before; else one that says nothing."""
-    return now if now.is_same(known) else Entry()
+    return now if now.is_same(entry) else Entry()
 
 
 def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
@@ -216,21 +218,21 @@ class Looked:
     @property
     def problems(self) -> list[str]:
         """Why something could not be noted."""
-        return [said for _step, said in self.troubles]
+        return [item for _step, item in self.troubles]
 
     @property
     def uncounted(self) -> str:
         """Why it could not be noted that machines are found again, so that ceilings do not count them; empty if so."""
-        return " ".join(said for step, said in self.troubles if step is MissingStep.CLEAR)
+        return " ".join(item for step, item in self.troubles if step is MissingStep.CLEAR)
 
     @property
     def changes_sums(self) -> bool:
         """Whether ceilings count something else now."""
-        return any(each.step is not MissingStep.FIRST for each in self.noted)
+        return any(item.step is not MissingStep.FIRST for item in self.noted)
 
     def told(self, hosts: t.Container[str] | None = None) -> list[str]:
         """The sentences about these hosts, or about all."""
-        return [each.said for each in self.noted if hosts is None or each.host in hosts]
+        return [item.said for item in self.noted if hosts is None or item.host in hosts]
 
 
 def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:

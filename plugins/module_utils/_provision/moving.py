@@ -33,7 +33,7 @@ def hosts_to_move(
     found: dict[str, Row] = {}
     stay = []
     for folder, host, entry in entries:
-        users = [row for row, own in zip(rows, folders) if own == folder]
+        users = [row for row, item in zip(rows, folders) if item == folder]
         own_project = [row for row in users if not entry.is_of_another_project(row["project"])]
         if host not in known and own_project:
             found.setdefault(host, {**own_project[0], "host": host})
@@ -49,9 +49,9 @@ def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> s
     return messages.moved_to_another(path, entry.offer_id, where, noted.offer_id)
 
 
-def claims(entry: Entry, known: Facts | None) -> bool:
+def claims(entry: Entry, facts: Facts | None) -> bool:
     """Whether what may still be under way is claimed, and counts as sent just now, instead of noted."""
-    return known is None and entry.is_open
+    return facts is None and entry.is_open
 
 
 def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry) -> dict[str, t.Any] | None:
@@ -67,7 +67,7 @@ def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry)
 
 def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
     """What a ledger has beside the entries: what has ended, but for what was ``moved``, and what lost its entry."""
-    left = [each for each in bills if each.why != moved and each.begin is not None]
+    left = [bill for bill in bills if bill.why != moved and bill.begin is not None]
     # Of an entry that a person has written there may be machines and no offer.
-    named = [each._replace(offer_id=each.offer_id or next(iter(each.resource_ids), "")) for each in left]
-    return [each for each in named if not (each.runs and each.registered)]
+    named = [item._replace(offer_id=item.offer_id or next(iter(item.resource_ids), "")) for item in left]
+    return [item for item in named if not (item.runs and item.registered)]

@@ -107,13 +107,13 @@ def slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.C
 
     ``what`` has the variables, in a word.
     """
-    found = []
+    texts = []
     for name in sorted(unknown):
         if meant := meaning(name):
-            found.append(f"{name} is no variable of this {what}. Is {meant} meant?")
+            texts.append(f"{name} is no variable of this {what}. Is {meant} meant?")
         elif is_ceiling(name):
-            found.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
-    return found
+            texts.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
+    return texts
 
 
 def slips_of_role(unknown: t.Iterable[str]) -> list[str]:

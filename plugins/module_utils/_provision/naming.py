@@ -20,10 +20,10 @@ def texts_of(variable: str, value: t.Any) -> list[str]:
     Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.
     """
     given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    if not all(isinstance(each, (str, int)) and not isinstance(each, bool) for each in given):
+    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in given):
         shown = printable(str(value), 60)
         raise ValueError(f"{variable} must be names with commas between them, or a list of names, not '{shown}'.")
-    return [str(each) for each in given]
+    return [str(item) for item in given]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class NamedAction:
 
 
 NAMED_ACTIONS = {
-    each.name: each
-    for each in (
+    item.name: item
+    for item in (
         NamedAction("decommission", "end", "Nothing was ended."),
         NamedAction("extend", "get more time", "Nothing was extended.", plays=False),
     )
@@ -114,10 +114,10 @@ def playable(
 
 
 def added(
-    hosts: t.Iterable[str], known: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
+    hosts: t.Iterable[str], texts: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
 ) -> list[dict[str, t.Any]]:
     """The hosts that a play must add first, in the groups that a registry notes, else in ``group``."""
-    inventory = set(known)
+    inventory = set(texts)
     new = [host for host in hosts if host not in inventory]
     return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
 

@@ -54,13 +54,13 @@ def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) ->
     )
 
 
-def read_by_themselves(hosts: t.Iterable[Declaration], seen: Observed) -> set[str]:
+def read_by_themselves(hosts: t.Iterable[Declaration], observed: Observed) -> set[str]:
     """The ids that are read before anything is decided: those that decide, and those of failed offers."""
     ids: set[str] = set()
     for host in hosts:
-        entry, status = seen.entries[host.host], seen.status(host) or {}
+        entry, status = observed.entries[host.host], observed.status(host) or {}
         if asks_for_the_list(host, entry, status):
-            ids |= decisive(host, entry, seen.account)
+            ids |= decisive(host, entry, observed.account)
         if status.get("phase") == _states.FAILED:
             ids.update(entry.resource_ids, status["resource_ids"])
     return ids
@@ -68,7 +68,7 @@ def read_by_themselves(hosts: t.Iterable[Declaration], seen: Observed) -> set[st
 
 def not_ended(machines: t.Iterable[Kind], attempts: Attempts) -> list[Kind]:
     """The listed machines without those that this play has ended, which a list may still have."""
-    ended = {each for tried in attempts.values() for one in tried or () for each in one.get("ended") or ()}
+    ended = {item for tried in attempts.values() for one in tried or () for item in one.get("ended") or ()}
     return [machine for machine in machines if machine["resource_id"] not in ended]
 
 

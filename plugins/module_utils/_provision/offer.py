@@ -54,7 +54,7 @@ def seen_alone(status: Json) -> View:
 
 def is_reachable(view: View) -> bool:
     """Whether the status itself has the addresses of all machines, so that their resources need not be read."""
-    commands = [each.get("ssh_command") for each in view.machines]
+    commands = [machine.get("ssh_command") for machine in view.machines]
     return bool(commands) and all(connection.parse_ssh_command(command).host for command in commands)
 
 
@@ -63,9 +63,9 @@ def doubtful(status: Json, resources: t.Collection[Json]) -> set[str]:
 
     By the list none of them lives, which would end the purchase; or one lives though an instance says that it ends.
     """
-    live = {each["resource_id"] for each in resources if _states.is_live(each["status"])}
+    live = {resource["resource_id"] for resource in resources if _states.is_live(resource["status"])}
     if not live:
-        return {each["resource_id"] for each in resources} - {None}
+        return {resource["resource_id"] for resource in resources} - {None}
     is_denied = any(map(_states.is_ending, _words(status)))
     return live - {None} if is_denied else set()
 
@@ -74,20 +74,20 @@ def as_read(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json
     """The resources as their own pages show them; of one that has none all instances know best, else the list."""
     words = _words(status)
     is_over = bool(words) and all(map(_states.is_ending, words))
-    word = next((each for each in words if not _states.is_gone(each)), "deleted")
-    denied = {each for each, resource in read.items() if resource is None} if is_over else set()
-    own = [{**each, "status": word} if each["resource_id"] in denied else each for each in resources]
+    word = next((word for word in words if not _states.is_gone(word)), "deleted")
+    denied = {item for item, resource in read.items() if resource is None} if is_over else set()
+    own = [{**resource, "status": word} if resource["resource_id"] in denied else resource for resource in resources]
     return refreshed(own, read)
 
 
 def _words(status: Json) -> list[str | None]:
     """What the instances say of themselves."""
-    return [_states.word(each.get("status")) for each in status["instances"]]
+    return [_states.word(item.get("status")) for item in status["instances"]]
 
 
 def seen_with(status: Json, resources: list[Json]) -> View:
     """What the status of a ready offer shows, with the resources that are its own."""
-    if resources and not any(_states.is_live(each["status"]) for each in resources):
+    if resources and not any(_states.is_live(resource["status"]) for resource in resources):
         return _without_life(status, resources)
     machines = connection.machines(status["instances"], resources)
     return View(machines, _states.READY, _hindrance(machines, ids_in(status)))
@@ -102,13 +102,13 @@ def _hindrance(machines: list[Json], ids: list[str]) -> str:
 
 def _without_life(status: Json, resources: list[Json]) -> View:
     """No machine of a ready offer lives: it ends, or it has failed."""
-    states = [each["status"] for each in resources]
+    states = [resource["status"] for resource in resources]
     if not all(map(_states.is_ending, states)):
         # Nothing says that a machine that has failed is billed no more.
-        left = [each["resource_id"] for each in resources if not _states.is_gone(each["status"])]
+        left = [resource["resource_id"] for resource in resources if not _states.is_gone(resource["status"])]
         return View(seen_alone(status).machines, _states.FAILED, left=tuple(filter(None, left)))
     # What is not listed, or is still being deleted, is not known to be gone.
-    if not {each["resource_id"] for each in resources}.issuperset(ids_in(status)):
+    if not {resource["resource_id"] for resource in resources}.issuperset(ids_in(status)):
         return View([], _states.READY, f"{_BEING_DELETED}, or the API does not list them any more")
     if not all(map(_states.is_gone, states)):
         return View([], _states.READY, _BEING_DELETED)
@@ -157,19 +157,22 @@ def _told(status: Json, view: View) -> str:
 
 def refused_token(results: t.Collection[Json]) -> Json | None:
     """The result of an offer that shows that the token is refused, which is no offer's own fault; None if none does."""
-    refused = [each for each in results if each.get("error_class") == "auth"]
-    every = len(refused) == len(results) or any(each["status_code"] == 401 for each in refused)
+    refused = [result for result in results if result.get("error_class") == "auth"]
+    every = len(refused) == len(results) or any(item["status_code"] == 401 for item in refused)
     return refused[0] if refused and every else None
 
 
 def together(results: t.Collection[Json]) -> Json:
     """Many looks in one result."""
-    pauses = [each["retry_after"] for each in results if each["retry_after"] is not None]
+    pauses = [result["retry_after"] for result in results if result["retry_after"] is not None]
     return {
-        **{name: [m for each in results for m in each[name]] for name in ("instances", "connections", "resource_ids")},
-        "ready": all(each["ready"] for each in results),
-        "terminal": all(each["terminal"] for each in results),
-        "transient_error": any(each["transient_error"] for each in results),
+        **{
+            name: [m for result in results for m in result[name]]
+            for name in ("instances", "connections", "resource_ids")
+        },
+        "ready": all(result["ready"] for result in results),
+        "terminal": all(result["terminal"] for result in results),
+        "transient_error": any(result["transient_error"] for result in results),
         "retry_after": max(pauses, default=None),
         "msg": summary(results),
     }
@@ -177,7 +180,7 @@ def together(results: t.Collection[Json]) -> Json:
 
 def summary(results: t.Collection[Json]) -> str:
     """Many offers in one line."""
-    words = [_word(each) for each in results]
+    words = [_word(result) for result in results]
     ready = words.count("ready")
     others = sorted(dict.fromkeys(words), key=words.count, reverse=True)
     counted = "".join(f"; {words.count(word)} {word}" for word in others if word != "ready")

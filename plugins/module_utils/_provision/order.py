@@ -113,7 +113,7 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
     """
     number = str(asked).strip() if isinstance(asked, (str, int)) else ""
     if re.fullmatch(r"[0-9]{1,5}", number):
-        return [f"{group}-{each}" for each in range(1, int(number) + 1)]
+        return [f"{group}-{item}" for item in range(1, int(number) + 1)]
     try:
         given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
     except ValueError as error:
@@ -144,7 +144,7 @@ def width(part: str) -> int:
     """
     found = 1
     for begin, end, step in _RANGE.findall(part):
-        numbers = [int(each) if each.isdigit() else 0 for each in (begin, end, step)]
+        numbers = [int(item) if item.isdigit() else 0 for item in (begin, end, step)]
         found *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _LETTERS
         if found > _MOST:
             raise ValueError(f"{part} means more than {_MOST} names. Nothing was sent.")
@@ -174,11 +174,11 @@ def published(asked: t.Any) -> dict[str, Variables]:
     made = asked.items() if isinstance(asked, t.Mapping) else ()
     return {
         str(name): {
-            **{key: found.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
-            "provision_resource_ids": found.get("resource_ids") or [],
+            **{key: item.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
+            "provision_resource_ids": item.get("resource_ids") or [],
         }
-        for name, found in made
-        if isinstance(found, t.Mapping) and found.get("ansible_host")
+        for name, item in made
+        if isinstance(item, t.Mapping) and item.get("ansible_host")
     }
 
 
@@ -196,18 +196,18 @@ def asked_for(host: str, extra: Answers) -> Variables:
         return _refused(f"{', '.join(sorted(wrong))} must be a text or a number. {NOTHING_SENT}")
     if quote and not isinstance(quote, t.Mapping):
         return _refused(f"quote must be what the playbook quote has published, a mapping. {NOTHING_SENT}")
-    found = ordered(answers)
-    if "provision_spec" in found and not isinstance(found["provision_spec"]["compute"]["gpu_count"], int):
+    variables = ordered(answers)
+    if "provision_spec" in variables and not isinstance(variables["provision_spec"]["compute"]["gpu_count"], int):
         return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
     if quote:
-        found.update(approved(host, quote, own))
-    return {name: value for name, value in found.items() if not (name.startswith("provision_") and name in extra)}
+        variables.update(approved(host, quote, own))
+    return {name: value for name, value in variables.items() if not (name.startswith("provision_") and name in extra)}
 
 
 def ordered(answers: Answers) -> Variables:
     """The variables of the role that the answers give; without a GPU type each host's own search stays."""
-    given = {name: text for name, text in ((name, str(each).strip()) for name, each in answers.items()) if _given(text)}
-    found: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
+    given = {name: text for name, text in ((name, str(item).strip()) for name, item in answers.items()) if _given(text)}
+    variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
     if "order_gpu_type" in given:
         compute: Variables = {
             "gpu_type": given["order_gpu_type"],
@@ -218,8 +218,8 @@ def ordered(answers: Answers) -> Variables:
         if str(answers.get("order_contract_type") or "").strip() == "any":
             del compute["contract_type"]
         region = {"region": given["order_region"]} if "order_region" in given else {}
-        found["provision_spec"] = {**region, "compute": compute}
-    return found
+        variables["provision_spec"] = {**region, "compute": compute}
+    return variables
 
 
 def spelled(extra: Answers) -> dict[str, str]:
@@ -249,11 +249,11 @@ def _count(text: str) -> t.Any:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
 
 
-def approved(host: str, quote: Answers, own: Answers) -> Variables:
+def approved(host: str, quote: Answers, answers: Answers) -> Variables:
     """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
 
     ``advice``: what to do if that very offer cannot be had any more. ``quoted_price_per_hour`` (USD) counts even if the
-    offer's own page says less. ``own``: extra variables, which beat
+    offer's own page says less. ``answers``: extra variables, which beat
     whatever is set here.
     """
     hosts = quote.get("hosts")
@@ -262,8 +262,8 @@ def approved(host: str, quote: Answers, own: Answers) -> Variables:
     price = number_of((quoted or {}).get("price_per_hour"))
     if not offer_id or price is None:
         return _refused(f"The quote names no offer with a price for {host}. Nothing was bought for {host}. {APPROVAL}")
-    wanted = str(own.get("provision_offer_id") or offer_id)
-    ceiling = own.get("provision_max_price_per_hour")
+    wanted = str(answers.get("provision_offer_id") or offer_id)
+    ceiling = answers.get("provision_max_price_per_hour")
     most = price if ceiling in (None, "") else number_of(ceiling)
     if wanted.strip().lower() != offer_id.lower() or most is None or most > price:
         return _refused(

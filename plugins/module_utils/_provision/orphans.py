@@ -43,7 +43,7 @@ def objection(
     """
     claims = [claim for claim in claims if claim.host not in strays]
     owned = ownership.owners(machines, claims)
-    found = next((each for each in owned if ownership.id_of(each[0]) == resource_id), None)
+    found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
     hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.resource_ids)
     if hosts:

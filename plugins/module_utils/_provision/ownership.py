@@ -199,14 +199,14 @@ class _Index:
         strongest = max(proofs.values(), default=OwnershipProof.NONE)
         if strongest is OwnershipProof.NONE:
             return Owners()
-        return Owners(tuple(sorted(host for host, each in proofs.items() if each is strongest)), strongest)
+        return Owners(tuple(sorted(host for host, item in proofs.items() if item is strongest)), strongest)
 
     def _proof(self, claim: Claim, machine: Machine) -> OwnershipProof:
         """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
-        found = proof(claim, machine)
-        if found is OwnershipProof.ID or claim.bought or is_named(machine, claim.name):
-            return found
-        return found if (offer_of(machine), claim.name) in self._several else OwnershipProof.NONE
+        ownership_proof = proof(claim, machine)
+        if ownership_proof is OwnershipProof.ID or claim.bought or is_named(machine, claim.name):
+            return ownership_proof
+        return ownership_proof if (offer_of(machine), claim.name) in self._several else OwnershipProof.NONE
 
 
 def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:

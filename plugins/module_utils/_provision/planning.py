@@ -55,19 +55,19 @@ class SearchResult:
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, host: Declaration, seen: t.Sequence[Offers]) -> SearchResult:
+    def of(cls, host: Declaration, offers: t.Sequence[Offers]) -> SearchResult:
         """What was found for the choices of a host."""
-        chosen = choosing.choose(host.choices, seen, host.order)
-        return cls(chosen.offers, seen=seen, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
+        chosen = choosing.choose(host.choices, offers, host.order)
+        return cls(chosen.offers, seen=offers, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
 
     @classmethod
-    def unread(cls, case: Case, said: str, *, is_gone: bool) -> SearchResult:
+    def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
         """The offer that a host wants by its id, if its page cannot be read.
 
         What may be bought already is settled by the purchase, whatever its page says.
         """
         if not case.is_open:
-            return cls(said=said, is_gone=is_gone)
+            return cls(said=text, is_gone=is_gone)
         entry = case.entry
         return cls([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
 
@@ -75,19 +75,19 @@ class SearchResult:
     def looks(self) -> t.Iterator[Offer]:
         """All offers that were looked at for it."""
         yield from self.offers
-        for seen in self.seen:
-            yield from (*seen.offers, *seen.wider)
+        for item in self.seen:
+            yield from (*item.offers, *item.wider)
 
     @property
     def market(self) -> tuple[float | None, ...]:
         """The prices (USD per hour) of all that the searches have found."""
-        return tuple(number_of(each["price_per_hour"]) for seen in self.seen for each in seen.offers)
+        return tuple(number_of(offer["price_per_hour"]) for item in self.seen for offer in item.offers)
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
-        seen = [Offers(choosing.at(prices, each.offers), choosing.at(prices, each.wider)) for each in self.seen]
+        seen = [Offers(choosing.at(prices, item.offers), choosing.at(prices, item.wider)) for item in self.seen]
         return SearchResult.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
 
 
@@ -103,7 +103,7 @@ class Case:
     @property
     def attempts_left(self) -> int:
         """How many offers may still be tried."""
-        sent = [each for each in self.attempts if each.get("outcome") != "not_sent"]
+        sent = [attempt for attempt in self.attempts if attempt.get("outcome") != "not_sent"]
         # What was not sent costs nothing, but a search may bring ever new offers that cannot be had.
         return min(self.host.max_attempts - len(sent), _LOOKS * self.host.max_attempts - len(self.attempts))
 
@@ -231,10 +231,10 @@ class Plan:
             return ""
         return "capacity" if self.lacks else "price" if self.above else ""
 
-    def after_waiting(self, said: str) -> Plan:
+    def after_waiting(self, text: str) -> Plan:
         """The same; if the host has waited in vain, its refusal says what was seen."""
         is_vain = self.lacks and bool(self.refusal)
-        return replace(self, refusal=messages.joined(self.refusal, said)) if is_vain else self
+        return replace(self, refusal=messages.joined(self.refusal, text)) if is_vain else self
 
 
 def plan(
@@ -260,7 +260,7 @@ def plan(
     shared = _shared(cases, taken)
     first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
-    drafts = [_draft(case, found, reason, offers.get(case.host.host), now) for case, found, reason in first]
+    drafts = [_draft(case, item, reason, offers.get(case.host.host), now) for case, item, reason in first]
     count = Count((*_parts(cases, drafts), *others))
     drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
@@ -285,17 +285,17 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
 
 def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> str:
     """Why the host may not buy the very offer that it wants, and that ``hosts`` have or want."""
-    rivals = [each for each in hosts if each != case.host.host]
+    rivals = [host for host in hosts if host != case.host.host]
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
     if not case.wanted or not (rivals or is_taken):
         return ""
-    told = messages.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
-    return messages.joined(told, case.host.advice)
+    text = messages.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
+    return messages.joined(text, case.host.advice)
 
 
 def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
     """Why the host may not buy a machine of its name, which those of ``hosts`` have."""
-    namesakes = [each for each in hosts if each != case.host.host]
+    namesakes = [host for host in hosts if host != case.host.host]
     return messages.shared_name(case.host.name, namesakes) if namesakes else ""
 
 
@@ -311,7 +311,7 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part
         elif case.may_be_billed:
             found.setdefault(case.entry.offer_id or case.host.host, noted)
         elif draft.action == STOP:
-            found.update({str(each["resource_id"]): Part.of_machine(each) for each in case.standing.machines})
+            found.update({str(machine["resource_id"]): Part.of_machine(machine) for machine in case.standing.machines})
     return found.values()
 
 
@@ -324,8 +324,8 @@ def _honest(case: Case, draft: Plan) -> Plan:
     if draft.action != STOP or not case.is_open:
         return draft
     found = case.standing
-    told = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-    return replace(draft, refusal=messages.joined(draft.refusal, told))
+    text = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+    return replace(draft, refusal=messages.joined(draft.refusal, text))
 
 
 def _first(
@@ -333,8 +333,8 @@ def _first(
 ) -> _First:
     if case.waits_in_vain:
         found = case.standing
-        told = messages.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-        return case, SearchResult(), messages.joined(told, case.host.locked_out)
+        text = messages.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+        return case, SearchResult(), messages.joined(text, case.host.locked_out)
     if case.standing.owns:
         return case, SearchResult(), ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not HostState.STOP):
@@ -360,26 +360,26 @@ def _compared(first: t.Sequence[_First]) -> list[_First]:
     noted at, and an approval was given for, counts as well. Hosts that share what was found go on to share it.
     """
     noted = [case.noted for case, _found, _reason in first]
-    distinct = {id(found): (case.host, found) for case, found, _reason in first}
-    looks = (offer for _host, found in distinct.values() for offer in found.looks)
+    distinct = {id(item): (case.host, item) for case, item, _reason in first}
+    looks = (offer for _host, item in distinct.values() for offer in item.looks)
     prices = choosing.prices_that_count([*looks, *noted])
-    compared = {key: found.at(host, prices) for key, (host, found) in distinct.items()}
-    return [(case, compared[id(found)], reason) for case, found, reason in first]
+    compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
+    return [(case, compared[id(item)], reason) for case, item, reason in first]
 
 
 def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
     """The offers of the hosts that search; what others want by its id is taken."""
     spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
     wishes = [
-        OfferRequest(case.host.host, found.offers, case.host.max_price_per_hour)
-        for case, found, reason in first
+        OfferRequest(case.host.host, item.offers, case.host.max_price_per_hour)
+        for case, item, reason in first
         if case.buys and not reason and not case.wanted
     ]
     tried = {attempt["offer_id"] for case, _found, _reason in first for attempt in case.attempts}
     return allocation.allocate(wishes, spoken_for | tried)
 
 
-def _draft(case: Case, found: SearchResult, reason: str, offer: Offer | None, now: float) -> Plan:
+def _draft(case: Case, search_result: SearchResult, reason: str, offer: Offer | None, now: float) -> Plan:
     """The plan as far as only this host decides it."""
     if not reason and case.standing.owns:
         stands = case.standing
@@ -392,18 +392,18 @@ def _draft(case: Case, found: SearchResult, reason: str, offer: Offer | None, no
         )
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
-        offer = next(iter(found.offers), {"offer_id": case.wanted, "price_per_hour": None})
+        offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
         reason = _too_dear(case.host, offer)
     if offer is not None and not reason:
-        return _purchase(case, found, offer, now)
+        return _purchase(case, search_result, offer, now)
     return Plan(
         case.host.host,
         STOP,
         case.wanted,
         offer or {},
-        refusal=_after(case, reason or _none(case, found)),
-        lacks=found.is_passing or not reason,
-        market=found.market,
+        refusal=_after(case, reason or _none(case, search_result)),
+        lacks=search_result.is_passing or not reason,
+        market=search_result.market,
     )
 
 
@@ -411,11 +411,11 @@ def _too_dear(host: Declaration, offer: Offer) -> str:
     """Why the very offer that the host wants is above its ceiling; empty if it is not."""
     if allocation.within(offer, host.max_price_per_hour):
         return ""
-    told = messages.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
-    return messages.joined(told, host.advice)
+    text = messages.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
+    return messages.joined(text, host.advice)
 
 
-def _purchase(case: Case, found: SearchResult, offer: Offer, now: float) -> Plan:
+def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
     """The plan of a host that buys this offer."""
     host, offer_id = case.host, offer["offer_id"]
     return Plan(
@@ -423,10 +423,12 @@ def _purchase(case: Case, found: SearchResult, offer: Offer, now: float) -> Plan
         BUY,
         offer_id,
         offer,
-        [] if case.wanted else [each for each in found.offers if allocation.within(each, host.max_price_per_hour)],
+        []
+        if case.wanted
+        else [offer for offer in search_result.offers if allocation.within(offer, host.max_price_per_hour)],
         offer["price_per_hour"],
-        min(host.max_price_per_hour, found.max_prices_per_hour.get(offer_id, UNLIMITED)),
-        missed=_missed(host, found, found.numbers.get(offer_id, 1)),
+        min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
+        missed=_missed(host, search_result, search_result.numbers.get(offer_id, 1)),
         label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
     )
 
@@ -445,33 +447,33 @@ def _lasts(host: Declaration) -> str:
     return f"in {host.lease.text}" if host.lease else ""
 
 
-def _none(case: Case, found: SearchResult) -> str:
+def _none(case: Case, search_result: SearchResult) -> str:
     host = case.host
     if len(host.choices) > 1:
-        return messages.no_choice(_reasons(host, found, len(host.choices)))
-    if not found.offers and found.seen and not found.seen[0].offers:
-        return messages.no_match(choosing.why_not(host.choices[0], found.seen[0], host.max_price_per_hour))
-    offers = found.offers or (found.seen[0].offers if found.seen else ())
+        return messages.no_choice(_reasons(host, search_result, len(host.choices)))
+    if not search_result.offers and search_result.seen and not search_result.seen[0].offers:
+        return messages.no_match(choosing.why_not(host.choices[0], search_result.seen[0], host.max_price_per_hour))
+    offers = search_result.offers or (search_result.seen[0].offers if search_result.seen else ())
     if not offers:
         return messages.no_match("none")
     cheapest = offers[0]["price_per_hour"]
     return messages.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
 
 
-def _reasons(host: Declaration, found: SearchResult, count: int) -> list[str]:
+def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list[str]:
     """Why each of the first choices came to nothing."""
-    pairs = zip(host.choices[:count], found.seen)
+    pairs = zip(host.choices[:count], search_result.seen)
     return [
-        f"{choosing.named(choice)}: {choosing.why_not(choice, seen, host.max_price_per_hour)}" for choice, seen in pairs
+        f"{choosing.named(choice)}: {choosing.why_not(choice, item, host.max_price_per_hour)}" for choice, item in pairs
     ]
 
 
-def _missed(host: Declaration, found: SearchResult, number: int) -> str:
+def _missed(host: Declaration, search_result: SearchResult, number: int) -> str:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""
     return messages.later_choice(
-        host.host, number, choosing.named(host.choices[number - 1]), _reasons(host, found, number - 1)
+        host.host, number, choosing.named(host.choices[number - 1]), _reasons(host, search_result, number - 1)
     )
 
 
@@ -524,11 +526,11 @@ def _limited(
     if draft.action != BUY:
         return draft
     max_price_per_hour = UNLIMITED if draft.max_price_per_hour is None else draft.max_price_per_hour
-    for each in allowances:
-        if each.refusal:
-            return replace(draft, action=STOP, refusal=_after(case, each.refusal), above=True)
+    for allowance in allowances:
+        if allowance.refusal:
+            return replace(draft, action=STOP, refusal=_after(case, allowance.refusal), above=True)
         max_price_per_hour = allocation.max_price_of_one(
-            draft.price_per_hour, max_price_per_hour, each.max_further_price_per_hour, each.buyers
+            draft.price_per_hour, max_price_per_hour, allowance.max_further_price_per_hour, allowance.buyers
         )
     return replace(
         draft,
@@ -601,12 +603,12 @@ def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, troubl
     ]
 
 
-def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, seen: str) -> str:
+def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text: str) -> str:
     """A line for hosts that wait; moments in seconds since the epoch."""
     patience = [case.host.patience for case, _draft in lacking]
-    until = max(each.until or 0.0 for each in patience)
+    until = max(item.until or 0.0 for item in patience)
     moments = [lease.said(moment) for moment in (since, now + patience[0].delay, until)]
-    return messages.waits([case.host.host for case, _draft in lacking], moments[0], seen, *moments[1:])
+    return messages.waits([case.host.host for case, _draft in lacking], moments[0], text, *moments[1:])
 
 
 def few_forks(plans: t.Iterable[Plan], forks: int) -> str:

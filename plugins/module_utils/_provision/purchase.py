@@ -190,18 +190,20 @@ def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> st
 
     One with a number after the name is rather another host's, unless there are several of them.
     """
-    shown = [each for each in machines if each["name"]]
+    shown = [machine for machine in machines if machine["name"]]
     for asked in names:
-        numbered = [each for each in shown if is_named(each, asked, numbered=True)]
-        if len(numbered) > 1 or any(is_named(each, asked) for each in numbered):
+        numbered = [item for item in shown if is_named(item, asked, numbered=True)]
+        if len(numbered) > 1 or any(is_named(item, asked) for item in numbered):
             return OURS
     return THEIRS if shown and names else UNSEEN
 
 
-def doubts_refusal(past: Past, seen: OfferLook) -> bool:
+def doubts_refusal(past: Past, offer_look: OfferLook) -> bool:
     """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
     refused = past.was_refused and not (past.unanswered or _is_odd(past))
-    return refused and seen.shown and seen.left is not False and not (past.named and seen.whose == OURS)
+    return (
+        refused and offer_look.shown and offer_look.left is not False and not (past.named and offer_look.whose == OURS)
+    )
 
 
 def _is_odd(past: Past) -> bool:
@@ -214,7 +216,7 @@ def _is_odd(past: Past) -> bool:
 
 def told_apart(
     past: Past,
-    seen: OfferLook,
+    offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
     noted: t.Iterable[Claim],
     account: t.Callable[[], t.Collection[Machine]],
@@ -223,7 +225,11 @@ def told_apart(
 
     ``of_offer``: the offer's id, and those of its machines; for the others see `are_of_others`.
     """
-    return replace(seen, of_others=are_of_others(*of_offer, noted, account)) if doubts_refusal(past, seen) else seen
+    return (
+        replace(offer_look, of_others=are_of_others(*of_offer, noted, account))
+        if doubts_refusal(past, offer_look)
+        else offer_look
+    )
 
 
 def are_of_others(
@@ -241,9 +247,11 @@ def are_of_others(
             return True
         names.update(dict.fromkeys(claim.resource_ids, claim.name))
     machines = account() if names else ()
-    keep_names = {each["vendor"] for each in machines if is_named(each, names.get(id_of(each), ""), numbered=True)}
-    own = [each for each in machines if id_of(each) in ids]
-    return bool(own) and all(each["name"] and each["vendor"] in keep_names for each in own)
+    keep_names = {
+        machine["vendor"] for machine in machines if is_named(machine, names.get(id_of(machine), ""), numbered=True)
+    }
+    own = [machine for machine in machines if id_of(machine) in ids]
+    return bool(own) and all(item["name"] and item["vendor"] in keep_names for item in own)
 
 
 def is_put_off(status: int | None) -> bool:
@@ -251,9 +259,9 @@ def is_put_off(status: int | None) -> bool:
     return status in _PUT_OFF
 
 
-def follow(past: Past, seen: OfferLook, patience: bool) -> Step:
+def follow(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     """What follows from this; ``patience`` says whether there is time for another look."""
-    return unless_overtaken(past, _alone(past, seen, patience))
+    return unless_overtaken(past, _alone(past, offer_look, patience))
 
 
 def asks_the_list(past: Past, phase: str | None) -> bool:
@@ -273,17 +281,17 @@ def unless_overtaken(past: Past, step: Step) -> Step:
     return step if goes_on or not past.overtaken else Step(Do.UNKNOWN, Why.OVERTAKEN)
 
 
-def _alone(past: Past, seen: OfferLook, patience: bool) -> Step:
+def _alone(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     """The same where no other run has a part in it."""
-    if seen.phase is None:
+    if offer_look.phase is None:
         return _unreadable(past, patience)
-    if seen.phase in _BOUGHT or (asks_the_list(past, seen.phase) and seen.shown and seen.left):
-        return _bought(past, seen, patience)
-    if seen.phase == _states.FAILED:
-        return _failed(past, seen, patience)
-    if seen.phase == _states.UNBOUGHT:
+    if offer_look.phase in _BOUGHT or (asks_the_list(past, offer_look.phase) and offer_look.shown and offer_look.left):
+        return _bought(past, offer_look, patience)
+    if offer_look.phase == _states.FAILED:
+        return _failed(past, offer_look, patience)
+    if offer_look.phase == _states.UNBOUGHT:
         return _unbought(past, patience)
-    return _gone(past, Why.EXPIRED if seen.phase == _states.EXPIRED else Why.NOT_FOUND, patience)
+    return _gone(past, Why.EXPIRED if offer_look.phase == _states.EXPIRED else Why.NOT_FOUND, patience)
 
 
 def _unreadable(past: Past, patience: bool) -> Step:
@@ -297,23 +305,23 @@ def _unreadable(past: Past, patience: bool) -> Step:
     return Step(Do.UNKNOWN, Why.UNREADABLE)
 
 
-def _bought(past: Past, seen: OfferLook, patience: bool) -> Step:
-    return _have(past) if past.made or _is_ours(past, seen) else _whose(past, seen, patience)
+def _bought(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+    return _have(past) if past.made or _is_ours(past, offer_look) else _whose(past, offer_look, patience)
 
 
-def _failed(past: Past, seen: OfferLook, patience: bool) -> Step:
+def _failed(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
-    if seen.left is None and past.may_have_bought:
+    if offer_look.left is None and past.may_have_bought:
         return _LOOK if patience else Step(Do.UNKNOWN, Why.UNLISTED)
-    if not seen.left or past.made or _is_ours(past, seen):
+    if not offer_look.left or past.made or _is_ours(past, offer_look):
         return _over(past, Why.FAILED)
-    return _whose(past, seen, patience)
+    return _whose(past, offer_look, patience)
 
 
-def _is_ours(past: Past, seen: OfferLook) -> bool:
+def _is_ours(past: Past, offer_look: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
-    is_shown = bool(seen.left) or not (past.sends or past.unanswered)
-    called = seen.whose == OURS if past.named else is_shown
+    is_shown = bool(offer_look.left) or not (past.sends or past.unanswered)
+    called = offer_look.whose == OURS if past.named else is_shown
     is_identity = past.by_name and not _is_anybodys(past)
     return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
 
@@ -323,20 +331,20 @@ def _is_anybodys(past: Past) -> bool:
     return past.by_name and not past.named and past.refused is not None
 
 
-def _whose(past: Past, seen: OfferLook, patience: bool) -> Step:
+def _whose(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
-    if seen.gone:
+    if offer_look.gone:
         return _over(past, Why.ENDED)
-    if past.named and seen.whose == OURS:
+    if past.named and offer_look.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
     may_be_ours = past.unanswered or _is_odd(past)
     # Where no name of ours tells, another host that was faster may still note that it was.
-    unproved = doubts_refusal(past, seen) and not seen.of_others
-    if past.named and seen.whose == THEIRS:
+    unproved = doubts_refusal(past, offer_look) and not offer_look.of_others
+    if past.named and offer_look.whose == THEIRS:
         if not (may_be_ours or unproved):
             return _over(past, Why.TAKEN)
         return Step(Do.UNKNOWN, Why.ANOTHER) if may_be_ours or not patience else _LOOK
-    doubtful = may_be_ours or unproved or seen.left is None or (_is_anybodys(past) and not seen.of_others)
+    doubtful = may_be_ours or unproved or offer_look.left is None or (_is_anybodys(past) and not offer_look.of_others)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
     if not (doubtful or past.sends or past.refused_before or past.by_name):
         return _over(past, Why.TAKEN)

@@ -178,7 +178,7 @@ class Story:
     @property
     def alive(self) -> t.Sequence[Machine]:
         """The machines that are listed and may be billed; all of them, if none may be."""
-        return [each for each in self.machines if not _states.is_gone(each["status"])] or self.machines
+        return [machine for machine in self.machines if not _states.is_gone(machine["status"])] or self.machines
 
     @property
     def left(self) -> str:
@@ -381,7 +381,7 @@ def odd_ids(offer_id: str, price: float | None, ids: list[str], odd: t.Iterable[
     """The API's answer names machines by what is no id."""
     return (
         f"Offer {offer_id} was BOUGHT and is billed at {usd(price)}, resources: {', '.join(ids) or 'no id is known'}."
-        f" The API also names what is no id, and is not used: {', '.join(repr(str(each)) for each in odd)}. See what it"
+        f" The API also names what is no id, and is not used: {', '.join(repr(str(item)) for item in odd)}. See what it"
         " is with compute_index.supply.resource_info."
     )
 

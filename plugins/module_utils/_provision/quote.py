@@ -39,17 +39,17 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     ``kept_in``: which registry is used. ``lifetimes``: by hosts; ``lives``: the same in lines for a person.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
-    costs = add_up([number_of(each["price_per_hour"]) for each in hosts.values() if "price_per_hour" in each])
+    costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     lines = [*_expiry(hosts.values()), _sum(costs), *lives, kept_in[:1].upper() + kept_in[1:]]
     # If no host gets an offer, the refusals say it all.
-    refusals = dict.fromkeys(said for draft in plans for said in (draft.missed, draft.refusal) if said)
-    said = summary(hosts)
+    refusals = dict.fromkeys(item for draft in plans for item in (draft.missed, draft.refusal) if item)
+    text = summary(hosts)
     return {
         "lines": [*_table(plans), *lines, *refusals],
-        "summary": said,
+        "summary": text,
         "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
         "ansible_stats": {
-            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": said}},
+            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}},
             "per_host": False,
             "aggregate": True,
         },
@@ -78,10 +78,15 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
 def _table(plans: t.Sequence[Plan]) -> list[str]:
     """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
     taken = {draft.offer_id for draft in plans}
-    spare = {each["offer_id"]: each for draft in plans for each in draft.alternatives if each["offer_id"] not in taken}
+    spare = {
+        alternative["offer_id"]: alternative
+        for draft in plans
+        for alternative in draft.alternatives
+        if alternative["offer_id"] not in taken
+    }
     rows = [_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
     # Several offers of one kind at one price are one way out.
-    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", each) for each in spare.values())}
+    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in spare.values())}
     rows += list(others.values())[:_ALTERNATIVES]
     return [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
 
@@ -93,22 +98,22 @@ def _row(host: str, offer: Offer) -> Row:
 
 def summary(hosts: t.Mapping[str, Row]) -> str:
     """What is to be approved, in a line: hosts, USD per hour, the largest bill, and until when."""
-    new = {host: each for host, each in hosts.items() if each.get("offer_id") and not each["owned"]}
+    new = {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
     if not new:
         return "nothing to buy"
-    price = add_up([number_of(each.get("price_per_hour")) for each in new.values()])
-    bill = add_up([each["at_most"] for each in new.values()])
-    ends = [each["ends_at"] for each in new.values() if each["ends_at"]]
+    price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
+    bill = add_up([item["at_most"] for item in new.values()])
+    ends = [item["ends_at"] for item in new.values() if item["ends_at"]]
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     until = f" until {max(ends)}" if ends else ""
-    expires = [moment for each in new.values() if (moment := seconds_of(each.get("expires_at"))) is not None]
+    expires = [moment for item in new.values() if (moment := seconds_of(item.get("expires_at"))) is not None]
     hold = f"; offers hold until {lease.said(min(expires))}" if expires else ""
     return f"{messages.some(new)}: USD {amount(price.total)} per hour, {most}{until}{hold}"
 
 
 def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
     """How long there is to think for the person who approves a quote."""
-    moments = (seconds_of(each.get("expires_at")) for each in hosts if not each["owned"])
+    moments = (seconds_of(host.get("expires_at")) for host in hosts if not host["owned"])
     if ends := [moment for moment in moments if moment is not None]:
         yield messages.quoted_until(lease.said(min(ends)))
 

@@ -41,15 +41,15 @@ def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) 
     sentence for a person.
     """
     usual = usual or SweepLimits()
-    found = SweepLimits(
+    sweep_limits = SweepLimits(
         _duration("reap_grace", grace, "m", usual.grace),
         _duration("reap_before_end_timeout", command, "s", usual.command),
     )
-    if found.grace > _GRACE_MOST:
+    if sweep_limits.grace > _GRACE_MOST:
         raise ValueError(f"reap_grace must be at most 31 days, not '{grace}'.")
-    if not 0 < found.command <= _COMMAND_MOST:
+    if not 0 < sweep_limits.command <= _COMMAND_MOST:
         raise ValueError(f"reap_before_end_timeout must be longer than nothing and at most a day, not '{command}'.")
-    return found
+    return sweep_limits
 
 
 def _duration(name: str, value: t.Any, unit: str, otherwise: float) -> float:

@@ -44,13 +44,13 @@ def portable(variables: t.Mapping[str, t.Any]) -> Variables:
 
 def _word_in(options: t.Any) -> str:
     """What options of ssh say of unknown host keys, empty if they say nothing."""
-    found = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
-    return found[1] if found else ""
+    exchange = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
+    return exchange[1] if exchange else ""
 
 
 def trust_of(word: str) -> str:
     """The role's word for one of ssh's StrictHostKeyChecking."""
-    return next((trust for trust, said in _TRUST.items() if said == word), "first_use")
+    return next((trust for trust, item in _TRUST.items() if item == word), "first_use")
 
 
 def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
@@ -60,13 +60,13 @@ def ssh_machines(host: str, entry: Entry, known_hosts: str) -> list[Machine]:
     return [
         Machine(
             name,
-            each,
-            _alias(each, entry.offer_id if name == host else name),
+            item,
+            _alias(item, entry.offer_id if name == host else name),
             word,
             known_hosts,
             entry.identity_file,
         )
-        for name, each in zip(names, entry.instances)
+        for name, item in zip(names, entry.instances)
     ]
 
 
@@ -79,13 +79,13 @@ def instances(connections: Connections, noted: Connections, ids: t.Container[str
 
     One that is held (``ids``) and that a later status omits keeps its place and its address.
     """
-    named = {each.get("resource_id"): each for each in connections}
+    named = {connection.get("resource_id"): connection for connection in connections}
     if None in named:  # which is which cannot be told
         return list(connections)
     before = {
-        each.get("resource_id"): each
-        for each in noted
-        if each.get("resource_id") in {*named} or each.get("resource_id") in ids
+        item.get("resource_id"): item
+        for item in noted
+        if item.get("resource_id") in {*named} or item.get("resource_id") in ids
     }
     return list({**before, **named}.values()) if named else []
 
@@ -106,7 +106,7 @@ def facts(
         "provision_procured_offer_id": offer_id,
         "provision_price_per_hour": price,
         "provision_resource_ids": list(resource_ids),
-        "provision_instances": [dict(each) for each in connections],
+        "provision_instances": [dict(connection) for connection in connections],
         **{name: first[name] for name in ADDRESS},
         **dict.fromkeys(SSH_ARGUMENTS, arguments),
     }
@@ -123,18 +123,18 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
     return {lease.ENDS_AT: lease.utc(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
 
 
-def is_registered(found: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
+def is_registered(variables: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:
     """Whether the registry and Ansible (``seen``: the host's own variables) say just that already."""
-    is_seen = all(str(found[name]) == str(seen.get(name)) for name in CONNECTION)
-    return is_seen and is_kept(found, entry, CONNECTION)
+    is_seen = all(str(variables[name]) == str(seen.get(name)) for name in CONNECTION)
+    return is_seen and is_kept(variables, entry, CONNECTION)
 
 
-def is_kept(found: Variables, entry: Entry, connection: t.Sequence[str] = ADDRESS) -> bool:
+def is_kept(variables: Variables, entry: Entry, connection: t.Sequence[str] = ADDRESS) -> bool:
     """Whether the registry of all controllers says just that already; how ssh is called is each controller's matter."""
     return (
-        tuple(found["provision_resource_ids"]) == entry.resource_ids
-        and tuple(found["provision_instances"]) == entry.instances
-        and all(found[name] == entry.connection.get(name) for name in connection)
+        tuple(variables["provision_resource_ids"]) == entry.resource_ids
+        and tuple(variables["provision_instances"]) == entry.instances
+        and all(variables[name] == entry.connection.get(name) for name in connection)
     )
 
 

@@ -54,16 +54,16 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     return replace(draft, action=KEEP, facts={**facts, **ends}) if registration.is_kept(facts, entry) else draft
 
 
-def adoption(found: Standing) -> Row:
+def adoption(standing: Standing) -> Row:
     """What the registry keeps of a machine that a host takes over."""
     return {
-        "provision_procured_offer_id": found.offer_id,
-        "provision_price_per_hour": found.price_per_hour,
+        "provision_procured_offer_id": standing.offer_id,
+        "provision_price_per_hour": standing.price_per_hour,
         "provision_purchase": MADE,
         "provision_adopted": True,
         NOTED_BY: API,  # which says when it was made
-        "provision_resource_ids": list(found.resource_ids),
-        "provision_journaled_at": next((m["created_at"] for m in found.machines if m.get("created_at")), None),
+        "provision_resource_ids": list(standing.resource_ids),
+        "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
     }
 
 

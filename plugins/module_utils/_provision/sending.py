@@ -75,7 +75,9 @@ class Terms:
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""
         limit = self.max_account_price_per_hour
-        billed = [Part.of_machine(each, State.LIVE) for each in resources if not _states.is_gone(each["status"])]
+        billed = [
+            Part.of_machine(resource, State.LIVE) for resource in resources if not _states.is_gone(resource["status"])
+        ]
         count = Count((Part(self.host or offer_id, price, State.ORDERED), *billed))
         return "" if limit is None or not count.sum.exceeds(limit) else say.above_account(offer_id, count, limit)
 

@@ -170,7 +170,7 @@ class Spending:
         """What looks did not find, as an audit shows it."""
         lost = [bill for bill in self.bills if bill.runs and bill.missing_since]
         about = ((bill, (bill.label, bill.missing_since, bill.price_per_hour, bill.resource_ids)) for bill in lost)
-        return [missing_row(*known, counts=not bill.is_missing) for bill, known in about]
+        return [missing_row(*item, counts=not bill.is_missing) for bill, item in about]
 
     @cached_property
     def _newest(self) -> list[dict[str, t.Any]]:

@@ -17,33 +17,33 @@ from .sums import Sum
 DAYS = 31  # days that are shown; the result has all
 
 
-def warnings(found: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
+def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
     """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows."""
-    for bill in found.bills:
+    for bill in spending.bills:
         if not bill.registered:
             yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)
-    if found.unknown:
-        yield messages.unpriced(dict.fromkeys(bill.label for bill in found.unknown))
+    if spending.unknown:
+        yield messages.unpriced(dict.fromkeys(bill.label for bill in spending.unknown))
     if uncounted:
         yield messages.no_ledger(uncounted)
 
 
-def lines(found: Spending) -> list[str]:
+def lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
-    since = f"Since {said(found.since)}, until" if found.since else "Until"
-    told = [messages.UPPER_BOUNDS, f"{since} now, {said(found.now)}; what runs counts up to now.", ""]
-    for title, rows in (("host", found.hosts), ("group", found.groups)):
+    since = f"Since {said(spending.since)}, until" if spending.since else "Until"
+    told = [messages.UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]
         told += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
-    for title, sums in (("month", found.months), ("day", dict(list(found.days.items())[-DAYS:]))):
+    for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
         told += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
-    if len(found.days) > DAYS:
-        told += [f"The last {DAYS} of {len(found.days)} days; the result has all of them.", ""]
-    told += missing_lines(found.missing)
-    without = f", {_per_hour(found.runs_found)} without what is missing" if found.missing else ""
-    return [*told, f"USD in total: {amount(cents(found.total))}; now {_per_hour(found.runs)} per hour{without}"]
+    if len(spending.days) > DAYS:
+        told += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
+    told += missing_lines(spending.missing)
+    without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
+    return [*told, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
 
 
 def _row(row: Spent) -> dict[str, t.Any]:

@@ -108,8 +108,8 @@ class Account:
         called = self._indexes["name"].get(name, [])
         offers = {ownership.offer_of(machine) for machine, _owner in called} - {""}
         numbered = [
-            each
-            for each, offer in ((each, ownership.offer_of(each[0])) for each in self._indexes["base"].get(name, []))
+            item
+            for item, offer in ((index, ownership.offer_of(index[0])) for index in self._indexes["base"].get(name, []))
             if (offer in offers if called else (offer, name) in self._clusters)
         ]
         return _billed([*called, *numbered])
@@ -120,7 +120,7 @@ class Account:
 
     def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
         """The machines that have these ids."""
-        return [each for resource_id in ids for each in self._indexes["id"].get(resource_id, [])]
+        return [index for resource_id in ids for index in self._indexes["id"].get(resource_id, [])]
 
     def shows(self, machine: Machine) -> bool:
         """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
@@ -128,7 +128,7 @@ class Account:
 
     def holder_of(self, resource_id: str, host: str) -> str:
         """Another host than this one that holds the resource; empty if there is none."""
-        return next((each for each in self._holders.get(resource_id, ()) if each != host), "")
+        return next((holder for holder in self._holders.get(resource_id, ()) if holder != host), "")
 
     def buyers(self, offer_id: str) -> t.Collection[str]:
         """The hosts whose purchase of this offer was answered."""
@@ -138,18 +138,23 @@ class Account:
     @cached_property
     def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
         found: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
-        for each in self.owned:
-            name = each[0]["name"] or ""
-            words = (ownership.id_of(each[0]), name, ownership.base_of(name), ownership.offer_of(each[0]))
+        for item in self.owned:
+            name = item[0]["name"] or ""
+            words = (ownership.id_of(item[0]), name, ownership.base_of(name), ownership.offer_of(item[0]))
             for what, word in zip(found, words):
                 if word:
-                    found[what].setdefault(word, []).append(each)
+                    found[what].setdefault(word, []).append(item)
         return found
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
         owned = ((ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts)
-        return grouped([*owned, *((each, claim.host) for claim in self.claims.values() for each in claim.resource_ids)])
+        return grouped(
+            [
+                *owned,
+                *((resource_id, claim.host) for claim in self.claims.values() for resource_id in claim.resource_ids),
+            ]
+        )
 
     @cached_property
     def _clusters(self) -> frozenset[tuple[str, str]]:
@@ -162,7 +167,9 @@ class Account:
 
 def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
     """Those that may be billed: they live, or have failed."""
-    return [each for each in machines if _states.is_live(each[0]["status"]) or each[0]["status"] == "failed"]
+    return [
+        machine for machine in machines if _states.is_live(machine[0]["status"]) or machine[0]["status"] == "failed"
+    ]
 
 
 def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
@@ -177,7 +184,7 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
 
 def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
     """Those that live, else those that have failed."""
-    return [each for each in machines if _states.is_live(each[0]["status"])] or list(machines)
+    return [machine for machine in machines if _states.is_live(machine[0]["status"])] or list(machines)
 
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -191,24 +198,24 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     if not entry.offer_id:
         return Standing(HostState.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
     if entry.is_missing and not account.machines_with(entry.resource_ids):
-        told = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
-        return Standing(HostState.STOP, reason=told)
+        text = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
+        return Standing(HostState.STOP, reason=text)
     found = _registered(host, entry, status or {}, account)
     if found.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        told = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, found.resource_ids)
-        return replace(found, kind=HostState.STOP, reason=told)
+        text = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, found.resource_ids)
+        return replace(found, kind=HostState.STOP, reason=text)
     return found
 
 
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     """What is known of the purchase that the entry of a host names."""
-    named = tuple(dict.fromkeys(str(each).lower() for each in status.get("resource_ids") or ()))
+    named = tuple(dict.fromkeys(str(item).lower() for item in status.get("resource_ids") or ()))
     resources = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
     listed = {ownership.id_of(machine): machine for machine, _owner in resources if ownership.id_of(machine)}
     # Of what two registry entries name `rivals` tells.
     others = {*listed, *named}.difference(entry.resource_ids)
-    holders = {each: account.holder_of(each, host) for each in others}
+    holders = {item: account.holder_of(item, host) for item in others}
     sent_at, before = seconds_of(entry.journaled_at), entry.listed_before
     return Look(entry.offer_id, entry.resource_ids, named, sent_at, listed, account.read, holders, before)
 
@@ -220,7 +227,7 @@ def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], a
         for host, entry in entries.items()
         if entry.offer_id and not entry.is_open and not entry.is_refused
     )
-    return frozenset(each for look in looks for each in look.doubtful)
+    return frozenset(item for look in looks for item in look.doubtful)
 
 
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
@@ -234,8 +241,8 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     held, contradictions = look.conclude()
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
-        told = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
-        return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=told)
+        text = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
+        return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=text)
     if phase == _states.READY:
         return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
     if phase == _states.EXPIRED:
@@ -306,8 +313,8 @@ def _opened_unbought(host: Declaration, entry: Entry, ours: Standing, account: A
     other = _unregistered(host, account, void=False)
     if not other.machines:
         return replace(ours, kind=HostState.OPEN)
-    told = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
-    reason = messages.joined(other.reason, told) if other.reason else ""
+    text = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
+    reason = messages.joined(other.reason, text) if other.reason else ""
     return replace(other, reason=reason, void=other.owns and other.offer_id != entry.offer_id)
 
 
@@ -409,8 +416,8 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     """Why a machine that has the name is not what the host declares, empty if it fits."""
     if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
         return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.max_price_per_hour)})"
-    known = machines[0].get("spec")
-    own = dict(known) if isinstance(known, t.Mapping) else {}
+    exchange = machines[0].get("spec")
+    own = dict(exchange) if isinstance(exchange, t.Mapping) else {}
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
     return choosing.misfit(host.choices, {**own, "vendor": machines[0].get("vendor")})

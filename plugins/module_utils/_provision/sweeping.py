@@ -100,15 +100,15 @@ def playable(
     """
     first: dict[str, Host] = {}
     left = []
-    for each in due:
-        if each.host in unreadable:
-            left.append((each, messages.lease_not_kept(each.host, each.row["resource_id"], each.price_per_hour)))
-        elif each.host in first:
-            left.append((each, messages.two_of_a_name(each.host)))
+    for item in due:
+        if item.host in unreadable:
+            left.append((item, messages.lease_not_kept(item.host, item.row["resource_id"], item.price_per_hour)))
+        elif item.host in first:
+            left.append((item, messages.two_of_a_name(item.host)))
         else:
-            first[each.host] = each
-    others = [each for each in watched if each.host not in unreadable and each.host not in first]
-    return list(first.values()), list({each.host: each for each in others}.values()), left
+            first[item.host] = item
+    others = [item for item in watched if item.host not in unreadable and item.host not in first]
+    return list(first.values()), list({item.host: item for item in others}.values()), left
 
 
 def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
@@ -148,15 +148,15 @@ class SweepFindings:
     @property
     def watched(self) -> list[Host]:
         """Those that are asked whether they are idle."""
-        return [each for each in self.ending if each.may_be_idle]
+        return [item for item in self.ending if item.may_be_idle]
 
     @property
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read, and clocks that differ."""
         unreadable = [
-            messages.unreadable_lease(each.host, each.life.reason) for each in _in(LeaseState.UNKNOWN, self.all)
+            messages.unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)
         ]
-        odd = [messages.unreadable_idle(each.host, each.odd_idle) for each in self.all if each.odd_idle]
+        odd = [messages.unreadable_idle(item.host, item.odd_idle) for item in self.all if item.odd_idle]
         return [*unreadable, *odd, lifetimes.apart(self.clock)]
 
     def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
@@ -164,13 +164,13 @@ class SweepFindings:
 
         ``left``: hosts whose lease is over and that do not end, and why.
         """
-        broken = {each.place for each in (*_in(LeaseState.UNKNOWN, self.all), *(host for host, _why in left))}
+        broken = {item.place for item in (*_in(LeaseState.UNKNOWN, self.all), *(host for host, _why in left))}
         return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
 
     def lines(self) -> list[str]:
         """For people, shortest if there is nothing to do."""
         due = self.due
-        over = [*table([each.row for each in due], _OVER), ""] if due else ["No lease is over."]
+        over = [*table([item.row for item in due], _OVER), ""] if due else ["No lease is over."]
         return [
             *over,
             *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name(), self._rest())),
@@ -183,15 +183,15 @@ class SweepFindings:
         return f"{len(live)} with time left; the next until {lease.said(live[0].life.end or 0.0)} ({live[0].host})."
 
     def _endless(self) -> str:
-        hosts = [each.host for each in _in(LeaseState.ENDLESS, self.all) if each.machines]
+        hosts = [item.host for item in _in(LeaseState.ENDLESS, self.all) if item.machines]
         return f"{len(hosts)} without a lease: {messages.some(hosts)}." if hosts else ""
 
     def _asked(self) -> str:
-        hosts = [each.host for each in self.watched]
+        hosts = [item.host for item in self.watched]
         return f"{len(hosts)} asked whether they are idle: {messages.some(hosts)}." if hosts else ""
 
     def _over_by_name(self) -> str:
-        hosts = [] if self.by_name else [each.host for each in _in(LeaseState.OVER, self.named)]
+        hosts = [] if self.by_name else [item.host for item in _in(LeaseState.OVER, self.named)]
         return f"Over, by their names alone: {messages.some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
 
     def _rest(self) -> str:
@@ -202,7 +202,7 @@ class SweepFindings:
 
 
 def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
-    return [each for each in hosts if each.life.state is state]
+    return [host for host in hosts if host.life.state is state]
 
 
 def limited(
@@ -213,14 +213,14 @@ def limited(
     ``own``: their variables ``reap_grace`` and ``reap_before_end_timeout``, by host, where they have any.
     """
     found, odd = [], []
-    for each in hosts:
-        said = own.get(each.host) or {}
+    for host in hosts:
+        said = own.get(host.host) or {}
         try:
             limits = reaping.read_limits(said.get("reap_grace"), said.get("reap_before_end_timeout"), usual)
         except ValueError as error:
-            odd.append((each, f"{each.host}: {error} Nothing was ended for it."))
+            odd.append((host, f"{host.host}: {error} Nothing was ended for it."))
         else:
-            found.append((each, limits))
+            found.append((host, limits))
     return found, odd
 
 

@@ -39,7 +39,7 @@ def row(case: JudgedHost, verdict: Verdict) -> Row:
     if verdict is Verdict.READY:
         found["facts"] = case.facts()
     elif verdict is Verdict.STOP:
-        found["stop"] = case.failure(case.attempt(), [each["offer_id"] for each in attempts])
+        found["stop"] = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
         found["facts"] = case.left_open()
     return found
 
@@ -50,7 +50,7 @@ def further(case: JudgedHost) -> list[Row]:
     machines = registration.further(
         case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
     )
-    return [{**each, "groups": plan["groups"]} for each in machines]
+    return [{**machine, "groups": plan["groups"]} for machine in machines]
 
 
 def _reached_by(case: JudgedHost) -> str:
@@ -65,5 +65,5 @@ def _reached_by(case: JudgedHost) -> str:
 
 def is_over(case: JudgedHost, ended: t.Collection[t.Mapping[str, t.Any]]) -> bool:
     """Whether all that was told to end, and all that may be billed, is billed no more."""
-    stopped = {each.get("resource_id") for each in ended if each.get("billing_stopped")}
-    return bool(stopped) and stopped.issuperset([*case.billed, *(each.get("resource_id") for each in ended)])
+    stopped = {item.get("resource_id") for item in ended if item.get("billing_stopped")}
+    return bool(stopped) and stopped.issuperset([*case.billed, *(item.get("resource_id") for item in ended)])

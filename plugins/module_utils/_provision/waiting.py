@@ -43,20 +43,20 @@ class Patience:
         return self.until is not None and self.delay == 0 and now < self.until
 
 
-def read_patience(wait: t.Any, delay: t.Any, begin: float, found: list[str]) -> Patience:
-    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``found``."""
+def read_patience(wait: t.Any, delay: t.Any, begin: float, texts: list[str]) -> Patience:
+    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``texts``."""
     try:
         wanted = lease.read_lease(wait)
     except ValueError as error:
-        found.append(f"provision_wait {error}.")
+        texts.append(f"provision_wait {error}.")
         return Patience()
     try:
         pause = 0.0 if str(delay).strip() == "0" else lease.read_duration(delay) or 0.0
     except ValueError as error:
-        found.append(f"provision_wait_delay {error}.")
+        texts.append(f"provision_wait_delay {error}.")
         return Patience()
     if wanted.seconds is not None and not pause:
-        found.append(
+        texts.append(
             "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
         )
     return Patience(wanted.end(begin), pause)
@@ -94,14 +94,14 @@ def look(moment: float, prices: t.Iterable[float | None]) -> MarketLook:
 def by_hour(history: t.Sequence[MarketLook]) -> str:
     """What was seen in each hour: the look with the lowest price of it, the newest hours only."""
     hours: dict[str, MarketLook] = {}
-    for each in history:
-        hour = lease.said(each.moment - each.moment % 3600)
+    for item in history:
+        hour = lease.said(item.moment - item.moment % 3600)
         before = hours.get(hour)
-        if before is None or _price(each) < _price(before):
-            hours[hour] = each
+        if before is None or _price(item) < _price(before):
+            hours[hour] = item
     told = list(hours.items())[-_HOURS:]
-    return "; ".join(f"{hour} {each.said}" for hour, each in told)
+    return "; ".join(f"{hour} {item.said}" for hour, item in told)
 
 
-def _price(seen: MarketLook) -> tuple[bool, float]:
-    return not seen.offers, math.inf if seen.cheapest is None else seen.cheapest
+def _price(market_look: MarketLook) -> tuple[bool, float]:
+    return not market_look.offers, math.inf if market_look.cheapest is None else market_look.cheapest

@@ -174,7 +174,7 @@ class Connected:
         for mark, reason in _REFUSALS.items():
             if mark in text:
                 return reason, False
-        return next((said for mark, said in _TROUBLES.items() if mark in text), "cannot be reached"), True
+        return next((item for mark, item in _TROUBLES.items() if mark in text), "cannot be reached"), True
 
     def _place(self) -> str:
         """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""

@@ -177,16 +177,16 @@ class HostFile:
         """
         with self._changing(make=False):
             self._check_free()
-            found = _load(self._path)
-            entry, known = read_entry(found), read_entry(self._known)
+            variables = _load(self._path)
+            entry, known = read_entry(variables), read_entry(self._known)
             # What has ended for certain has ended, also if another sweep has marked it since, or has removed the entry
             # before this run has noted more of it.
-            is_same = found == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
-            if found is not None and not is_same:
-                raise Claimed(self._path, found)
-            if found is not None and entry.may_have_bought:
+            is_same = variables == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
+            if variables is not None and not is_same:
+                raise Claimed(self._path, variables)
+            if variables is not None and entry.may_have_bought:
                 price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
-                self._enter(ENDED, {**found, "provision_price_per_hour": price}, why)
+                self._enter(ENDED, {**variables, "provision_price_per_hour": price}, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             keep(self._path, None)
@@ -311,14 +311,14 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
-def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], known: str | None = None) -> None:
+def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], text: str | None = None) -> None:
     """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
 
-    A file that is ``known`` to say what it should stays as it is. Where nothing may be written, nothing is. Raises
+    A file that is ``text`` to say what it should stays as it is. Where nothing may be written, nothing is. Raises
     RegistryError.
     """
     try:
-        if (known and read_text(path) == known) or not os.access(os.path.dirname(path), os.W_OK):
+        if (text and read_text(path) == text) or not os.access(os.path.dirname(path), os.W_OK):
             return
         with locked(path):
             before = read_text(path)

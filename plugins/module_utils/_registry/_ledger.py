@@ -39,7 +39,7 @@ def line_of(
         "event": event,
         "at": utc(now),
         "host": host,
-        **{own: getattr(known, own) for own in NAMES.values()},
+        **{item: getattr(known, item) for item in NAMES.values()},
         "project": known.project or "default",
         "run": run,
         **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API and clock.api is not None else {}),

@@ -26,7 +26,9 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     """
     if wanted is not None and not str(wanted).strip():
         return ""
-    folders = [_folder(os.path.join(here, each)) for each in sources if "," not in each and os.path.exists(each)]
+    folders = [
+        _folder(os.path.join(here, source)) for source in sources if "," not in source and os.path.exists(source)
+    ]
     beside = str(inventory_dir) if inventory_dir and os.path.realpath(str(inventory_dir)) in folders else ""
     base = beside or next(iter(folders), here)
     path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))

@@ -477,7 +477,7 @@ class Database(Connected):
         if ceilings.max_account_price_per_hour is None:
             return []
         known = (row[0] for row in self._execute(connection, sql.ACCOUNTS).fetchall())
-        return [each for each in known if same_account(each) == same_account(account)]
+        return [item for item in known if same_account(item) == same_account(account)]
 
     def _take(
         self,
@@ -529,7 +529,7 @@ class Database(Connected):
             if verdict.frees_rival:
                 self._execute(connection, sql.YIELD, values)
             row, trouble = self._noted_as(connection, verdict.state, values, is_known=mine is not None)
-        foreign = [f"{each} is noted for claim {owner}" for each, owner in owners.items() if owner != fact.claim]
+        foreign = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
         return row, self._contested(fact, ids, [*foreign, *filter(None, [trouble])])
 
     def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:

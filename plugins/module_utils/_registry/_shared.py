@@ -238,21 +238,21 @@ class SharedHost:
 
 def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> Entries:
     """The claims that may be billed, as a project sees them."""
-    found = Entries()
+    entries = Entries()
     for row in rows:
         is_here, entry = row.project == project, _variables(row, run)
         if row.billed_to != account:
             if is_here and row.state in claims.OPEN:
-                found.broken[row.host] = _of_another_account("The shared registry", row, account)
+                entries.broken[row.host] = _of_another_account("The shared registry", row, account)
         elif not is_here:
             # Its machine's name, where none was noted, and never the name of one of this project's hosts
             named = {"provision_resource_name": prefix_of(row.project) + row.host, **entry}
-            found.further[row.project, row.label(project)] = named
+            entries.further[row.project, row.label(project)] = named
         elif row.state == claims.STRAY:
-            found.strays[row.label(project)] = entry
+            entries.strays[row.label(project)] = entry
         else:
-            found.hosts[row.host] = entry
-    return found
+            entries.hosts[row.host] = entry
+    return entries
 
 
 def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[LatePurchase]:
@@ -268,7 +268,7 @@ def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], re
         if row.billed_to == account and row.offer not in found:
             late = LatePurchase(row, tuple(of_offer[row.offer])).proved()
             found.update({row.offer: late} if late.machines else {})
-    fresh = read([ownership.id_of(each) for late in found.values() for each in late.machines])
+    fresh = read([ownership.id_of(machine) for late in found.values() for machine in late.machines])
     seen = (replace(late, machines=late.as_read(fresh)).proved() for late in found.values())
     return [late for late in seen if late.machines]
 
@@ -287,11 +287,11 @@ class LatePurchase:
         """With those machines only of which that is certain."""
         entry, row = read_entry(self.row.note), self.row
         asked = row.offer, entry.name or row.host, entry.refused_status
-        return replace(self, machines=tuple(each for each in self.machines if claims.came_late(each, *asked)))
+        return replace(self, machines=tuple(machine for machine in self.machines if claims.came_late(machine, *asked)))
 
     def as_read(self, fresh: t.Mapping[str, Machine | None]) -> tuple[Machine, ...]:
         """The machines as they are now; without those that could not be read, or are not known."""
-        return tuple(filter(None, (fresh.get(ownership.id_of(each)) for each in self.machines)))
+        return tuple(filter(None, (fresh.get(ownership.id_of(machine)) for machine in self.machines)))
 
     def told(self, *, would: bool) -> str:
         """The sentence about it; ``would``: it is not noted now."""
@@ -303,7 +303,7 @@ def take_late(database: Database, late: LatePurchase) -> str:
     row, machines = late.row, late.machines
     fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(machines))
     try:
-        database.note(fact, [ownership.id_of(each) for each in machines])
+        database.note(fact, [ownership.id_of(machine) for machine in machines])
     except Contested as error:
         return str(error)
     return late.told(would=False)
