@@ -253,12 +253,12 @@ class ActionModule(InProcessAction):
 
     def _others(self, named: set[str], task_vars: Variables) -> dict[str, t.Any]:
         """What further hosts of the play, of whatever batch, own by their variables (USD per hour)."""
-        found = {}
+        result = {}
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
             variables = _hosts.raw(host, task_vars)
             price = variables.get("provision_price_per_hour") if variables.get("provision_procured_offer_id") else None
-            found[host] = 0 if price is None and _hosts.declaration_of(variables) else price
-        return found
+            result[host] = 0 if price is None and _hosts.declaration_of(variables) else price
+        return result
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
         call = task_vars["provision__planned"]["common"]["call"]

@@ -31,10 +31,10 @@ def number_of(value: t.Any) -> float | None:
 
 def grouped(pairs: t.Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     """The values of each key, in their order."""
-    found: dict[Key, list[Value]] = {}
+    result: dict[Key, list[Value]] = {}
     for key, value in pairs:
-        found.setdefault(key, []).append(value)
-    return found
+        result.setdefault(key, []).append(value)
+    return result
 
 
 def same_url(url: str) -> str:

@@ -46,5 +46,5 @@ class Progress:
         again = msg == self.msg
         passed = self.news(msg)
         if passed is not None:
-            said = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
-            display.display(f"  {self.host}, after {passed:.0f} s: {said}")
+            message = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
+            display.display(f"  {self.host}, after {passed:.0f} s: {message}")

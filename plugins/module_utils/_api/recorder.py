@@ -46,9 +46,9 @@ def observer_of(file: str, redact: t.Callable[[str], str]) -> Observer:
 
 def lines_of(file: str) -> list[dict[str, t.Any]]:
     """What was written, in its order; nothing where there is no file. A line that is cut off is passed over."""
-    found = []
+    result = []
     with contextlib.suppress(OSError), open(file, encoding="utf-8") as log:
         for line in log:
             with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-    return found
+                result.append(json.loads(line))
+    return result

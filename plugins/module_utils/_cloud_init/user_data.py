@@ -241,7 +241,7 @@ def _has_template_mark(line: str) -> bool:
 
 def _secrets(lines: list[str]) -> dict[str, int]:
     """What looks like a secret, each kind with its first line. Without YAML: scripts and archives hold secrets, too."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     section = ""  # the last line that is not indented: the key that a line of a cloud-config belongs to
     for number, line in enumerate(lines, 1):
         section = line if re.match(r"[^\s#]", line) else section
@@ -253,5 +253,5 @@ def _secrets(lines: list[str]) -> dict[str, int]:
         ):
             kinds.append("a password in plain text")
         for kind in kinds:
-            found.setdefault(kind, number)
-    return found
+            result.setdefault(kind, number)
+    return result

@@ -88,8 +88,8 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     if objection := orphans.objection(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
     found = orphans.ended(machine, reason, params["by"] or registries.who)
-    said = f"{orphans.known_as(resource_id, claims, strays)}No host owns it. It ends for {found['by']}: {reason}"
-    return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), said]}
+    message = f"{orphans.known_as(resource_id, claims, strays)}No host owns it. It ends for {found['by']}: {reason}"
+    return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), message]}
 
 
 def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[Claim]) -> list[Claim]:

@@ -243,8 +243,8 @@ def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Map
     try:
         late = endings.late_of(plan, api.resources())
     except ApiError as error:
-        said = f"The offer was still under way, and whether more of it came is not known: {error}"
-        late = NotEnded(tuple(plan["ids"]), (said,))
+        message = f"The offer was still under way, and whether more of it came is not known: {error}"
+        late = NotEnded(tuple(plan["ids"]), (message,))
     return replace(left, ids=late.ids, said=(*left.said, *late.said))
 
 

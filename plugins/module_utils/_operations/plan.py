@@ -201,10 +201,10 @@ class _Planning:
         look, known = looked(self._api, self._registries, memory, machines), t.cast(Memory, memory)
         if ceilings.is_of_account(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], memory)
-        found = note(self._api, self._params, known, look, planning.voided(cases))
-        if found.uncounted:
-            raise Failure(f"{found.uncounted} {NOTHING_SENT}", "unavailable")
-        return found
+        result = note(self._api, self._params, known, look, planning.voided(cases))
+        if result.uncounted:
+            raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
+        return result
 
     # What is decided
 

@@ -132,8 +132,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     if not any(exchange.is_success for exchange in api.exchanges):
-        said = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
-        raise Failure(said, "protocol")
+        message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
+        raise Failure(message, "protocol")
     life = _lived(params["log"])
     all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"])
     # What was bought for this has ended, so that no registry knows any more what it was to be called.

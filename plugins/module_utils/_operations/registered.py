@@ -46,12 +46,12 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
         raise Failure(str(error), error.error_class) from None
     finally:
         registries.close()
-    found: dict[str, Registered] = {}
+    result: dict[str, Registered] = {}
     for host, variables in entries.items():
         entry = read_entry(variables)
         registries.pin(place, host, entry)
-        found.update(_machines(host, variables, store.known_hosts(host, entry.offer_id)))
-    return found
+        result.update(_machines(host, variables, store.known_hosts(host, entry.offer_id)))
+    return result
 
 
 def _machines(host: str, variables: Variables, known_hosts: str) -> t.Iterator[tuple[str, Registered]]:

@@ -135,11 +135,11 @@ def first_offer_id(offers: t.Iterable[Json]) -> str:
 
 def findings(exchanges: Exchanges) -> list[Finding]:
     """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
-    found = []
+    result = []
     for item in ASSUMPTIONS:
         verdict = item.rule(exchanges) or RuleResult(NOT_SEEN, f"needs {item.needs}", {})
-        found.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
-    return found
+        result.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
+    return result
 
 
 def _several(count: int, noun: str) -> str:

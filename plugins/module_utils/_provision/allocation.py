@@ -31,7 +31,7 @@ def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) ->
     are spoken for.
     """
     gone = set(taken)
-    found: dict[str, Offer] = {}
+    result: dict[str, Offer] = {}
     rests: dict[tuple[int, float], t.Iterator[Offer]] = {}
     for wish in wishes:
         # Hosts that share a search and a limit go on where the last one has stopped.
@@ -42,8 +42,8 @@ def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) ->
         offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
         if offer is not None:
             gone.add(offer["offer_id"])
-            found[wish.host] = offer
-    return found
+            result[wish.host] = offer
+    return result
 
 
 def within(offer: Offer, max_price_per_hour: float) -> bool:

@@ -145,27 +145,29 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
     billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
     owned = ownership.owners(billed, claims)
     doubts = _doubts(owned, machines)
-    found, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
+    result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = messages.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         if not owner.hosts or trouble == messages.ONLY_NUMBERED:
-            found.orphans.append(_row(machine, *near.claims(machine)))
+            result.orphans.append(_row(machine, *near.claims(machine)))
         elif trouble:
-            found.contested.append(_row(machine, owner.hosts, trouble))
+            result.contested.append(_row(machine, owner.hosts, trouble))
         else:
             is_known = owner.hosts[0] in inventory
-            (found.claimed if is_known else found.unlisted).append(_row(machine, owner.hosts, near.odd(machine, owner)))
+            (result.claimed if is_known else result.unlisted).append(
+                _row(machine, owner.hosts, near.odd(machine, owner))
+            )
     for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
-        found.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
-    for rows in (found.claimed, found.unlisted, found.contested, found.ending):
+        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
+    for rows in (result.claimed, result.unlisted, result.contested, result.ending):
         rows.sort(key=lambda row: row["hosts"])
     runs = {claim.host: claim.run for claim in claims}
-    for row in [*found.claimed, *found.unlisted, *found.contested, *found.ending, *found.gone]:
+    for row in [*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone]:
         row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
-    for row in found.billed:
+    for row in result.billed:
         row.update(_so_far(row, now))
-    return found
+    return result
 
 
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
@@ -186,13 +188,13 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Mach
         for item in owned
         if item[1].proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not item[1].is_contested
     ]
-    of_offer, found = grouped((machine["offer_id"], machine) for machine in machines), {}
+    of_offer, result = grouped((machine["offer_id"], machine) for machine in machines), {}
     for item in grouped((item[1].hosts[0], item) for item in named).values():
         offers = {machine["offer_id"] for machine, _owner in item}
         mine, trouble = told_by_name(item, [item for offer_id in offers for item in of_offer.get(offer_id, ())])
         meant = {id(machine) for machine in mine}
-        found.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in item})
-    return found
+        result.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in item})
+    return result
 
 
 class _Near:

@@ -131,8 +131,8 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
     if not bill.is_known(now) or bill.price_per_hour is None:
         return {"cost": messages.unknown_cost(plan["host"])}
     millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
-    said = messages.has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
-    return {"usd": dollars(millionths), "cost": said}
+    message = messages.has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
+    return {"usd": dollars(millionths), "cost": message}
 
 
 @dataclass(frozen=True)

@@ -229,8 +229,8 @@ def _unread(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
 def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
     """That the API does not know these ids; empty if a person says of all of them that they are gone."""
     missing = [item for item in ids if item not in forget]
-    said = " ".join(api_view.unknown.get(item, "") for item in missing)
-    return messages.lost(asked.host, missing, said) if missing else ""
+    message = " ".join(api_view.unknown.get(item, "") for item in missing)
+    return messages.lost(asked.host, missing, message) if missing else ""
 
 
 def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pending: bool = False) -> End:

@@ -767,8 +767,8 @@ NO_REGISTRY_TO_EXTEND = (
 
 def clocks_apart(times: t.Mapping[str, str]) -> str:
     """Clocks that differ. ``times``: what each says."""
-    told = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
-    return f"The clocks differ: it is {told}. Leases end by the clock that noted them. Set the one that is wrong."
+    message = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
+    return f"The clocks differ: it is {message}. Leases end by the clock that noted them. Set the one that is wrong."
 
 
 def clocks_refuse(host: str, apart: str) -> str:
@@ -1004,10 +1004,10 @@ def too_fresh(host: str, offer_id: str, seconds: float) -> str:
 def owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
     """A person names a machine by its id that hosts own."""
     names = list(hosts)
-    told = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
+    message = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
     if any(" " in name for name in names):
-        return f"{told} Ask those whose project that is."
-    return f"{told} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
+        return f"{message} Ask those whose project that is."
+    return f"{message} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
 
 
 def may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:

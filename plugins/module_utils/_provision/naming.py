@@ -177,9 +177,9 @@ def _unexpected(
     if count == str(len(hosts)) or (not count and not sweeping and not (by_job and several)):
         return ""
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
-    said = f"{deed.name}_count says {count}" if count else "nobody has said how many that shall be"
+    message = f"{deed.name}_count says {count}" if count else "nobody has said how many that shall be"
     return (
-        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {said}. If all of them shall"
+        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {message}. If all of them shall"
         f" {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 

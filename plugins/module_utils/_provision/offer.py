@@ -184,8 +184,8 @@ def summary(results: t.Collection[Json]) -> str:
     ready = words.count("ready")
     others = sorted(dict.fromkeys(words), key=words.count, reverse=True)
     counted = "".join(f"; {words.count(word)} {word}" for word in others if word != "ready")
-    said = f"{ready} of {len(words)} {'is' if ready == 1 else 'are'} ready{counted}."
-    return said if words else "There is no offer to look at."
+    message = f"{ready} of {len(words)} {'is' if ready == 1 else 'are'} ready{counted}."
+    return message if words else "There is no offer to look at."
 
 
 def _word(result: Json) -> str:

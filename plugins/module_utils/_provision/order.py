@@ -142,13 +142,13 @@ def width(part: str) -> int:
 
     Raises ValueError for more than can be meant.
     """
-    found = 1
+    result = 1
     for begin, end, step in _RANGE.findall(part):
         numbers = [int(item) if item.isdigit() else 0 for item in (begin, end, step)]
-        found *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _LETTERS
-        if found > _MOST:
+        result *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _LETTERS
+        if result > _MOST:
             raise ValueError(f"{part} means more than {_MOST} names. Nothing was sent.")
-    return found
+    return result
 
 
 def slice_of(variables: Answers) -> str:

@@ -638,8 +638,8 @@ def drift(host: Declaration, entry: Entry) -> str:
     if host.offer_id and entry.offer_id not in ("", host.offer_id):
         found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
     found.append(_other_lease(host, entry))
-    said = "; ".join(filter(None, found))
-    return messages.drift(host.host, said) if said else ""
+    message = "; ".join(filter(None, found))
+    return messages.drift(host.host, message) if message else ""
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:

@@ -25,10 +25,10 @@ _GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 def check_usd(value: str) -> float:
     """What the machine may cost in all (USD). Raises ValueError."""
-    found = number_of(value)
-    if found is None or found <= 0:
+    result = number_of(value)
+    if result is None or result <= 0:
         raise ValueError("must be the most that the machine of probe_buy may cost in all, a number of USD above 0")
-    return found
+    return result
 
 
 def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str], remembers: bool) -> str:

@@ -137,14 +137,14 @@ class Account:
     # Thousands of hosts look for theirs among thousands of machines.
     @cached_property
     def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
-        found: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
+        result: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
         for item in self.owned:
             name = item[0]["name"] or ""
             words = (ownership.id_of(item[0]), name, ownership.base_of(name), ownership.offer_of(item[0]))
-            for what, word in zip(found, words):
+            for what, word in zip(result, words):
                 if word:
-                    found[what].setdefault(word, []).append(item)
-        return found
+                    result[what].setdefault(word, []).append(item)
+        return result
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
@@ -200,12 +200,12 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     if entry.is_missing and not account.machines_with(entry.resource_ids):
         text = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
         return Standing(HostState.STOP, reason=text)
-    found = _registered(host, entry, status or {}, account)
-    if found.kind is HostState.OPEN and host.by_name:
+    result = _registered(host, entry, status or {}, account)
+    if result.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        text = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, found.resource_ids)
-        return replace(found, kind=HostState.STOP, reason=text)
-    return found
+        text = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)
+        return replace(result, kind=HostState.STOP, reason=text)
+    return result
 
 
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:

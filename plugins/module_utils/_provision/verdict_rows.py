@@ -25,7 +25,7 @@ NEXT = {
 def row(case: JudgedHost, verdict: Verdict) -> Row:
     """What the role's tasks need of a host, and a person can read at -v."""
     attempts = [*case.plan["attempts"], *case.tried(verdict)]
-    found: Row = {
+    result: Row = {
         "host": case.host,
         "call": case.plan["call"],
         "facts": {},
@@ -37,11 +37,11 @@ def row(case: JudgedHost, verdict: Verdict) -> Row:
         "attempts": attempts,
     }
     if verdict is Verdict.READY:
-        found["facts"] = case.facts()
+        result["facts"] = case.facts()
     elif verdict is Verdict.STOP:
-        found["stop"] = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
-        found["facts"] = case.left_open()
-    return found
+        result["stop"] = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
+        result["facts"] = case.left_open()
+    return result
 
 
 def further(case: JudgedHost) -> list[Row]:
