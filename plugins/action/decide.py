@@ -160,8 +160,8 @@ class ActionModule(InProcessAction):
         # In the collection's own plays; whoever else says so means one host.
         if self._task.run_once and task_vars.get("provision__group"):
             return self._declared_of_all(task_vars)
-        own = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
-        return {"declarations": {own["host"]: own}}
+        declaration = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
+        return {"declarations": {declaration["host"]: declaration}}
 
     def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
         """What the hosts of the batch declare, where one can say it for them.
@@ -178,8 +178,9 @@ class ActionModule(InProcessAction):
         found = {}
         for host in hosts:
             with contextlib.suppress(AnsibleError):
-                own = variables.of(host)
-                found[host] = declared(own, self._templar.copy_with_new_env(available_variables=own), extra)
+                host_variables = variables.of(host)
+                templar = self._templar.copy_with_new_env(available_variables=host_variables)
+                found[host] = declared(host_variables, templar, extra)
         self._check_readable([host for host in hosts if host not in found], task_vars)
         return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
 
@@ -199,8 +200,8 @@ class ActionModule(InProcessAction):
         gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
         # As a person names hosts, they may be a single number.
         rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
-        own = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
-        names = " ".join(map(str, [*own, *(params.get("sources") or []), params.get("here")]))
+        local_names = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
+        names = " ".join(map(str, [*local_names, *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
 
     def shown(self, params: Variables) -> Variables:
@@ -321,7 +322,8 @@ class ActionModule(InProcessAction):
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
         consumed = _consumed(item.get("decommission__decided") for item in batch.values())
-        hosts = _undecided(_wanted(batch, lambda own: own.get("decommission__declared")), consumed, task_vars)
+        wanted = _wanted(batch, lambda variables: variables.get("decommission__declared"))
+        hosts = _undecided(wanted, consumed, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
         rows = [self._ending(one, batch, task_vars) for one in hosts]
@@ -339,14 +341,14 @@ class ActionModule(InProcessAction):
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
         host = one["host"]
-        own = self._hosts.described(host)
+        row = self._hosts.described(host)
         return {
             **one,
-            "declares": bool(own and own["declares"]),
+            "declares": bool(row and row["declares"]),
             # What a machine says of itself is read raw, too.
             **_of_sweep(batch.get(host) or {}),
-            "shared": _is_shared(one.get("reaped"), "place") or bool(own and own["shared"]),
-            "trouble": "" if own else self._hosts.trouble_of(host),
+            "shared": _is_shared(one.get("reaped"), "place") or bool(row and row["shared"]),
+            "trouble": "" if row else self._hosts.trouble_of(host),
         }
 
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -414,8 +416,8 @@ class ActionModule(InProcessAction):
         known = set(_hosts.inventory(task_vars))
         remembered = {} if known.issuperset(hosts) else self._remembered()
         stand_ins = {host: remembered.get(host) or self._hosts.described("localhost") for host in hosts}
-        own = {host: self._hosts.described(host) for host in hosts if host in known}
-        return {host: row for host, row in {**stand_ins, **own}.items() if row}
+        of_inventory = {host: self._hosts.described(host) for host in hosts if host in known}
+        return {host: row for host, row in {**stand_ins, **of_inventory}.items() if row}
 
     def _verb(self) -> str:
         """What is to happen to the hosts that are named."""
@@ -450,10 +452,10 @@ class ActionModule(InProcessAction):
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""
         found = task_vars.get("reap__found") or {}
-        own = {host: _hosts.raw(host, task_vars) for host in found.get("hosts") or []}
+        of_hosts = {host: _hosts.raw(host, task_vars) for host in found.get("hosts") or []}
         rows = [
             {"host": host, **(item.get("reap__sweep") or {}), "failed": item.get("reap__failed"), **_of_sweep(item)}
-            for host, item in own.items()
+            for host, item in of_hosts.items()
         ]
         return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
@@ -464,12 +466,12 @@ class ActionModule(InProcessAction):
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
-        own = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
-        answers = [item for item in (own.get("probe__ssh") or {}).get("results") or [] if "state" in item]
+        variables = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
+        answers = [item for item in (variables.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
             "hosts": self._audit(task_vars)["hosts"],
             "log": _probe_log(),
-            "name": str(_hosts.declaration_of(own).get("name") or ""),
+            "name": str(_hosts.declaration_of(variables).get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
         }
 
@@ -601,8 +603,8 @@ def _undecided(
     """
     hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
     host = str(task_vars["inventory_hostname"])
-    own = declared.get(host) or {}
-    if host not in {one["host"] for one in hosts} and str(own.get("id")) not in consumed:
+    declaration = declared.get(host) or {}
+    if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in consumed:
         raise AnsibleActionFail(messages.not_declared(host))
     return hosts
 

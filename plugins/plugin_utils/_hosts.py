@@ -170,8 +170,8 @@ class Hosts:
         self._aside = aside
         self.asides: dict[str, dict[str, t.Any]] = {}
         self._among = among
-        own = None if not url else _own(str(task_vars.get("inventory_hostname")), task_vars)
-        self._by_default = "" if own is None or own.get(REGISTRY) else str(url)
+        variables = None if not url else _own(str(task_vars.get("inventory_hostname")), task_vars)
+        self._by_default = "" if variables is None or variables.get(REGISTRY) else str(url)
         self._task_vars, self._templar, self._manager, self._loader = task_vars, templar, manager, loader
         self._sources = list(task_vars.get("ansible_inventory_sources") or [])
         self._rows: dict[str, dict[str, t.Any] | None] = {}
@@ -231,10 +231,11 @@ class Hosts:
     def row(self, host: str) -> dict[str, t.Any] | None:
         """The same, with the address of the registry (``url``), as the host names it."""
         if host not in self._rows:
-            own = self._read(host)
-            if own is not None and (further := {name: self._told(name, own) for name in self._aside if name in own}):
+            variables = self._read(host)
+            asked = [name for name in self._aside if name in (variables or {})]
+            if variables is not None and (further := {name: self._told(name, variables) for name in asked}):
                 self.asides[host] = further
-            self._rows[host] = None if own is None else self._row(host, own, host)
+            self._rows[host] = None if variables is None else self._row(host, variables, host)
         return self._rows[host]
 
     @functools.cached_property
@@ -385,8 +386,8 @@ class Hosts:
                 values[name], trouble[name] = None, str(error)
         return values, {**dict(mistyped(values)), **trouble}
 
-    def _templar_of(self, own: Variables) -> t.Callable[[], t.Any]:
-        variables = {**own, "hostvars": self._task_vars["hostvars"]}
+    def _templar_of(self, host_variables: Variables) -> t.Callable[[], t.Any]:
+        variables = {**host_variables, "hostvars": self._task_vars["hostvars"]}
         return lambda: self._templar.copy_with_new_env(available_variables=variables)
 
 
