@@ -104,13 +104,18 @@ def at_once(url: str, attempt: Attempt) -> list[str]:
     said = [answers.get() for _worker in workers]
     for worker in workers:
         worker.join()
-    return [each.split(":")[0] if each.startswith(("Taken", "TooDear")) else each for each in said]
+    refusals = (ClaimedByOther, TakenOver, AboveCeiling)
+    names = tuple(refusal.__name__ for refusal in refusals)
+    return [each.split(":")[0] if each.startswith(names) else each for each in said]
 
 
 @pytest.mark.parametrize("same", ["name", "offer", "both"])
 def test_a_name_and_an_offer_are_claimed_once_by_many(registry_url: str, same: str) -> None:
     said = Counter(at_once(registry_url, functools.partial(claimants.claim_the_same, same)))
-    assert said["ok"] == 1 and said.total() == PROCESSES == said["ok"] + said["Taken"] + said["TakenOver"]
+    assert (
+        said["ok"] == 1
+        and said.total() == PROCESSES == said["ok"] + said[ClaimedByOther.__name__] + said[TakenOver.__name__]
+    )
     assert [state for state in states(registry_url) if state != "void"] == ["buying"]
 
 
@@ -121,7 +126,7 @@ def test_no_sum_is_above_its_ceiling(registry_url: str) -> None:
         for number in range(ROUNDS):
             project = f"project {number}"
             said = at_once(registry_url, functools.partial(claimants.claim_below_a_ceiling, project))
-            assert Counter(said) == {"ok": 5, "TooDear": PROCESSES - 5}
+            assert Counter(said) == {"ok": 5, AboveCeiling.__name__: PROCESSES - 5}
             rows = Database(registry_url, holder("last")).counted(project)
             assert sum(row.price_per_hour or 0 for row in rows) <= 5.5
     finally:
