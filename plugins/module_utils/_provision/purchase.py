@@ -186,16 +186,20 @@ _LOOK = Step(Do.LOOK)
 
 
 def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
-    """Ours if one is called as was asked for, theirs if all that have a name are called otherwise.
+    """Ours if one is called as was asked for, theirs if all that have a name are called otherwise."""
+    shown = [machine for machine in machines if machine["name"]]
+    if any(_is_called(shown, asked) for asked in names):
+        return OURS
+    return THEIRS if shown and names else UNSEEN
+
+
+def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
+    """Whether one is called as was ``asked``.
 
     One with a number after the name is rather another host's, unless there are several of them.
     """
-    shown = [machine for machine in machines if machine["name"]]
-    for asked in names:
-        numbered = [item for item in shown if is_named(item, asked, numbered=True)]
-        if len(numbered) > 1 or any(is_named(item, asked) for item in numbered):
-            return OURS
-    return THEIRS if shown and names else UNSEEN
+    numbered = [item for item in machines if is_named(item, asked, numbered=True)]
+    return len(numbered) > 1 or any(is_named(item, asked) for item in numbered)
 
 
 def doubts_refusal(past: Past, offer_look: OfferLook) -> bool:
@@ -246,12 +250,16 @@ def are_of_others(
         if not claim.resource_ids.isdisjoint(ids) or (claim.bought and claim.offer_id == offer_id):
             return True
         names.update(dict.fromkeys(claim.resource_ids, claim.name))
-    machines = account() if names else ()
+    return bool(names) and _have_kept_names(account(), ids, names)
+
+
+def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], names: t.Mapping[str, str]) -> bool:
+    """Whether all machines with these ids have a name, and vendors that keep ``names``, those of hosts by the id."""
     keep_names = {
         machine["vendor"] for machine in machines if is_named(machine, names.get(id_of(machine), ""), numbered=True)
     }
-    own = [machine for machine in machines if id_of(machine) in ids]
-    return bool(own) and all(item["name"] and item["vendor"] in keep_names for item in own)
+    of_offer = [machine for machine in machines if id_of(machine) in ids]
+    return bool(of_offer) and all(item["name"] and item["vendor"] in keep_names for item in of_offer)
 
 
 def is_put_off(status: int | None) -> bool:
@@ -337,14 +345,33 @@ def _whose(past: Past, offer_look: OfferLook, patience: bool) -> Step:
         return _over(past, Why.ENDED)
     if past.named and offer_look.whose == OURS:
         return Step(Do.UNKNOWN, Why.UNPROVEN)
-    may_be_ours = past.unanswered or _is_odd(past)
-    # Where no name of ours tells, another host that was faster may still note that it was.
-    unproved = doubts_refusal(past, offer_look) and not offer_look.of_others
     if past.named and offer_look.whose == THEIRS:
-        if not (may_be_ours or unproved):
-            return _over(past, Why.TAKEN)
-        return Step(Do.UNKNOWN, Why.ANOTHER) if may_be_ours or not patience else _LOOK
-    doubtful = may_be_ours or unproved or offer_look.left is None or (_is_anybodys(past) and not offer_look.of_others)
+        return _named_otherwise(past, offer_look, patience)
+    return _nameless(past, offer_look, patience)
+
+
+def _may_be_ours(past: Past) -> bool:
+    """Whether a purchase of ours may have bought the offer, whatever it was answered."""
+    return past.unanswered or _is_odd(past)
+
+
+def _is_unproved(past: Past, offer_look: OfferLook) -> bool:
+    """Whether only a refusal says that machines are another host's, which may still note that it was faster."""
+    return doubts_refusal(past, offer_look) and not offer_look.of_others
+
+
+def _named_otherwise(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+    """What follows if all machines that have a name are called otherwise than was asked for."""
+    if _may_be_ours(past):
+        return Step(Do.UNKNOWN, Why.ANOTHER)
+    if not _is_unproved(past, offer_look):
+        return _over(past, Why.TAKEN)
+    return _LOOK if patience else Step(Do.UNKNOWN, Why.ANOTHER)
+
+
+def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+    """What follows if no name says who has bought the machines."""
+    doubtful = _is_doubtful(past, offer_look)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
     if not (doubtful or past.sends or past.refused_before or past.by_name):
         return _over(past, Why.TAKEN)
@@ -354,22 +381,36 @@ def _whose(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     return Step(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
 
 
+def _is_doubtful(past: Past, offer_look: OfferLook) -> bool:
+    """Whether machines without a name may be ours, or could not be listed."""
+    is_anybodys = _is_anybodys(past) and not offer_look.of_others
+    return _may_be_ours(past) or _is_unproved(past, offer_look) or offer_look.left is None or is_anybodys
+
+
 def _unbought(past: Past, patience: bool) -> Step:
     if past.made:
         return _LOOK if patience else Step(Do.UNKNOWN, Why.CONTRADICTED)
     if past.busy and past.again:
         return Step(Do.SEND)
     if past.unanswered:
-        if patience:
-            return _LOOK
-        # What follows a lost one was answered: the lost one may still be under way.
-        return Step(Do.SEND) if past.again and past.refused is None else Step(Do.UNKNOWN, Why.SILENT)
+        return _LOOK if patience else _after_silence(past)
     if past.refused is None:
         return Step(Do.SEND)
+    return _refused_but_free(past, patience)
+
+
+def _refused_but_free(past: Past, patience: bool) -> Step:
+    """What follows a refusal if the offer is free."""
     # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
     # may have been bought a moment ago.
     looks_on = patience and (past.refused == 409 or past.put_off)
     return _LOOK if looks_on else _refused(past, (404, 409, 410))
+
+
+def _after_silence(past: Past) -> Step:
+    """What follows a purchase without an answer if the offer has stayed free."""
+    # What follows a lost one was answered: the lost one may still be under way.
+    return Step(Do.SEND) if past.again and past.refused is None else Step(Do.UNKNOWN, Why.SILENT)
 
 
 def _gone(past: Past, why: Why, patience: bool) -> Step:
