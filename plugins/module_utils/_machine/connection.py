@@ -91,22 +91,29 @@ def parse_ssh_command(command: object) -> _Target:
     if not words or words[0].rpartition("/")[2] != "ssh":
         return _Target()
     options: dict[str, str] = {}
-    destination = _Target()
-    rest = iter(words[1:])
-    for item in rest:
-        if item.startswith("-"):
-            _take_option(item, rest, options)
-        elif destination.host is not None:
-            break  # what follows the destination is either more options or a command to run
-        else:
-            destination = _parse_destination(item)
-            if destination.host is None:
-                return _Target()
+    destination = _take_words(iter(words[1:]), options)
+    if destination is None:
+        return _Target()
     return _Target(
         destination.host,
         _port(options.get("p")) or _port(options.get("port")) or destination.port,
         _user(options.get("l")) or _user(options.get("user")) or destination.user,
     )
+
+
+def _take_words(words: t.Iterator[str], options: dict[str, str]) -> _Target | None:
+    """The destination among these words, which may be empty; None if it has no host. Notes the ``options``."""
+    destination = _Target()
+    for word in words:
+        if word.startswith("-"):
+            _take_option(word, words, options)
+        elif destination.host is not None:
+            break  # what follows the destination is either more options or a command to run
+        else:
+            destination = _parse_destination(word)
+            if destination.host is None:
+                return None
+    return destination
 
 
 def _take_option(item: str, rest: t.Iterator[str], options: dict[str, str]) -> None:
@@ -158,26 +165,47 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
+    matches = _matches(instances, resources)
+    left = _without(resources, matches)
+    at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
+    for instance, match, neighbour in zip(instances, matches, at_place):
+        if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
+            match = neighbour
+        yield instance, match or {}
+
+
+def _matches(instances: list[Json], resources: list[Json]) -> list[Json | None]:
+    """The resource of each instance by its id, else by its address; None if neither tells."""
     addresses = [resource["access"].get("external_ip") for resource in resources]
-    json_values: list[Json | None] = []
-    left = list(resources)
+    matches: list[Json | None] = []
+    left = resources
     for instance in instances:
-        ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str)]
-        address = instance.get("external_ip")
-        # Machines behind one address (containers) cannot be told apart by it.
-        telling = isinstance(address, str) and addresses.count(address) == 1
-        match = next((r for r in left if r["resource_id"] in ids and r["resource_id"]), None)
-        if match is None and telling:
-            match = next((r for r in left if r["access"].get("external_ip") == address), None)
-        json_values.append(match)
-        left = [resource for resource in left if resource is not match]
-    for place, instance in enumerate(instances):
-        named = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
-        if json_values[place] is None and not named and len(resources) == len(instances):
-            match = resources[place]
-            if any(match is resource for resource in left):
-                json_values[place] = match
-        yield instance, json_values[place] or {}
+        matches.append(_by_id(instance, left) or _by_address(instance, left, addresses))
+        left = _without(left, matches[-1:])
+    return matches
+
+
+def _by_id(instance: Json, resources: list[Json]) -> Json | None:
+    ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str) and key]
+    return next((resource for resource in resources if resource["resource_id"] in ids), None)
+
+
+def _by_address(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
+    """The resource with the instance's address. Machines behind one (containers) cannot be told apart by it."""
+    address = instance.get("external_ip")
+    if not isinstance(address, str) or addresses.count(address) != 1:
+        return None
+    return next((resource for resource in resources if resource["access"].get("external_ip") == address), None)
+
+
+def _without(resources: list[Json], matches: list[Json | None]) -> list[Json]:
+    """The resources that are none of these very objects."""
+    return [resource for resource in resources if not any(resource is match for match in matches)]
+
+
+def _has_id(instance: Json) -> bool:
+    """Whether an instance names itself, if only by an id that is not one of ours."""
+    return any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
 
 
 def with_connection(resource: Json) -> Json:
