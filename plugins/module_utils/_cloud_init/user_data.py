@@ -10,6 +10,7 @@ What cloud-init itself knows and would stumble over stands in ``schema``.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import typing as t
 from collections.abc import Callable, Iterable, Iterator
@@ -120,53 +121,82 @@ def _check_header(text: str) -> None:
 
 
 def _check_yaml(text: str) -> list[str]:
+    """Warnings of what the document holds. Raises ValueError if it cannot be read, or cloud-init would stop."""
     if yaml is None:
         return []
+    root, keys, document = _parsed(text)
+    _check_form(text, document)
+    again = [f"cloud_init holds {key}, a second time; only the last one counts." for key in keys if key.again]
+    if not isinstance(document, dict):
+        return again
+    doubts = [f"cloud_init may not do what it is meant to: {misfit}." for misfit in _doubts(document)]
+    return [*_unknown(key for key in keys if key.owner is root), *doubts, *again]
+
+
+def _check_form(text: str, document: t.Any) -> None:
+    """Raise ValueError if the document is none of the kind that the text's first line says."""
     wanted = list if text.startswith("#cloud-config-archive") else dict
+    if document is not None and not isinstance(document, wanted):
+        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
+
+
+def _parsed(text: str) -> tuple[t.Any, list[_Key], t.Any]:
+    """The root node of a YAML text, all keys, and the document that it means. Raises ValueError if it is none."""
     try:
         loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        root = loader.get_single_node()
         # Before the document is made of it: that puts merged mappings (<<) among a mapping's own keys.
-        keys = list(_keys(node))
-        document = None if node is None else loader.construct_document(node)
+        keys = list(_keys(root))
+        return root, keys, None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         raise ValueError(f"is no valid YAML: {_yaml_problem(error)}") from None
     except Exception as error:  # PyYAML's constructors raise whatever a value makes them raise
         raise ValueError(f"is no valid YAML: {type(error).__name__}") from None
-    if document is not None and not isinstance(document, wanted):
-        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
-    warnings = []
-    if isinstance(document, dict):
-        misfits = [list(_misfits(key, key, document[key])) for key in schema.FITS if key in document]
-        for stops, misfit in (item for group in misfits for item in group):
-            if stops:
-                raise ValueError(misfit)
-        unknown = [key for key in keys if key.owner is node and key.text not in schema.KEYS]
-        warnings += [
-            f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}" for key in unknown
-        ]
-        firsts = [misfit[0][1] for misfit in misfits if misfit]
-        warnings += [f"cloud_init may not do what it is meant to: {misfit}." for misfit in firsts]
-    again = [key for key in keys if key.again]
-    warnings += [f"cloud_init holds {key}, a second time; only the last one counts." for key in again]
-    return warnings
+
+
+def _unknown(keys: Iterable[_Key]) -> Iterator[str]:
+    """Warnings of those of a document's own keys that cloud-init does not know."""
+    for key in keys:
+        if key.text not in schema.KEYS:
+            yield f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}"
+
+
+def _doubts(document: dict[t.Any, t.Any]) -> list[str]:
+    """The first misfit of each key. Raises ValueError with the first one that stops cloud-init."""
+    misfits = [list(_misfits(key, key, document[key])) for key in schema.FITS if key in document]
+    for stops, misfit in itertools.chain.from_iterable(misfits):
+        if stops:
+            raise ValueError(misfit)
+    return [of_key[0][1] for of_key in misfits if of_key]
 
 
 def _misfits(place: str, where: str, value: t.Any) -> Iterator[tuple[bool, str]]:
     """What does not fit at a place, and whether cloud-init stops there. Without the document's own words."""
+    if not _is_any(schema.FITS[place], value):
+        yield _misfit(place, where, value)
+        return
+    for part in _parts(place, where, value):
+        yield from _misfits(*part)
+
+
+def _misfit(place: str, where: str, value: t.Any) -> tuple[bool, str]:
+    """Whether cloud-init stops at a value that does not fit at a place, and what it must or should be."""
     fits = schema.FITS[place]
-    if not _is_any(fits, value):
-        stops = place in schema.STOPS and not _is_any(schema.STOPS[place], value)
-        hint = " (quote a text that holds ': ')" if isinstance(value, dict) and "text" in fits else ""
-        kinds = " or ".join(kind for kind in fits if kind != "nothing")
-        yield stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
-    elif isinstance(value, list) and f"{place}[]" in schema.FITS:
+    stops = place in schema.STOPS and not _is_any(schema.STOPS[place], value)
+    hint = " (quote a text that holds ': ')" if isinstance(value, dict) and "text" in fits else ""
+    kinds = " or ".join(kind for kind in fits if kind != "nothing")
+    return stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
+
+
+def _parts(place: str, where: str, value: t.Any) -> Iterator[tuple[str, str, t.Any]]:
+    """The parts of a value that have a form of their own: the place of each, where it is, and its value."""
+    if isinstance(value, list) and f"{place}[]" in schema.FITS:
         for number, item in enumerate(value):
-            yield from _misfits(f"{place}[]", f"{where}[{number}]", item)
+            yield f"{place}[]", f"{where}[{number}]", item
     elif isinstance(value, dict):
         for key in _INNER.get(place, ()):
             if key in value or f"{place}.{key}" in schema.NEEDED:
-                yield from _misfits(f"{place}.{key}", f"{where}.{key}", value.get(key))
+                yield f"{place}.{key}", f"{where}.{key}", value.get(key)
 
 
 def _is_any(kinds: Iterable[str], value: t.Any) -> bool:
@@ -245,13 +275,21 @@ def _secrets(lines: list[str]) -> dict[str, int]:
     section = ""  # the last line that is not indented: the key that a line of a cloud-config belongs to
     for number, line in enumerate(lines, 1):
         section = line if re.match(r"[^\s#]", line) else section
-        kinds = [kind for kind, pattern in _SECRETS.items() if pattern.search(line)]
-        if "a private key" in kinds and re.search(r"""\bssh_keys["']?\s*:""", section):
-            kinds.remove("a private key")  # the machine's own host keys cannot come otherwise
-        if not line.lstrip().startswith("#") and (
-            _PASSWORD.search(line) or (re.search(r"""\bchpasswd["']?\s*:""", section) and _CHPASSWD.search(line))
-        ):
-            kinds.append("a password in plain text")
-        for kind in kinds:
+        for kind in _secrets_in(line, section):
             result.setdefault(kind, number)
     return result
+
+
+def _secrets_in(line: str, section: str) -> list[str]:
+    """The kinds of secrets in a line of a section."""
+    kinds = [kind for kind, pattern in _SECRETS.items() if pattern.search(line)]
+    if "a private key" in kinds and re.search(r"""\bssh_keys["']?\s*:""", section):
+        kinds.remove("a private key")  # the machine's own host keys cannot come otherwise
+    if not line.lstrip().startswith("#") and _has_password(line, section):
+        kinds.append("a password in plain text")
+    return kinds
+
+
+def _has_password(line: str, section: str) -> bool:
+    is_chpasswd = re.search(r"""\bchpasswd["']?\s*:""", section) and _CHPASSWD.search(line)
+    return bool(_PASSWORD.search(line) or is_chpasswd)
