@@ -213,6 +213,14 @@ def _is_ansibles(prefix: str) -> bool:
     return prefix.startswith("ansible") or "ansible".startswith(prefix)
 
 
+class _Machine(t.NamedTuple):
+    """A machine of the list, its host in the registry, and the variables that it has in the inventory."""
+
+    resource: dict[str, t.Any]
+    owner: Registered | None
+    variables: dict[str, t.Any]
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """Ansible's way to find the plugin."""
 
@@ -299,41 +307,53 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     # Into the inventory
 
     def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> None:
-        prefix = self.get_option("hostvars_prefix")
-        if owned is not None:
-            resources = [resource for resource in resources if resource["resource_id"] in owned]
-        else:
-            begin = self._prefix()
-            resources = [resource for resource in resources if str(resource["name"] or "").startswith(begin)]
-        known = {resource["resource_id"]: (owned or {}).get(resource["resource_id"]) for resource in resources}
-        found = [
-            (
-                resource,
-                no_template({**_inventory.variables_of(resource, prefix), **_noted(known[resource["resource_id"]])}),
-            )
-            for resource in resources
-        ]
-        found = [(resource, variables) for resource, variables in found if self._is_wanted(variables)]
-        if not found:
+        machines = [machine for machine in self._machines(resources, owned) if self._is_wanted(machine.variables)]
+        if not machines:
             self.display.warning("The Supply API lists no live machine that the inventory is to have.")
-        groups = [[*_inventory.groups_of(item), *_groups(known[item["resource_id"]])] for item, _variables in found]
+        groups = self._add_groups(machines)
+        hosts = self._host_names(machines)
+        for host, machine, names in zip(hosts, machines, groups):
+            self._add(host, machine.variables, names)
+        for host, machine in zip(hosts, machines):
+            self._construct(host, machine.variables)
+        both = set(hosts).intersection(self.inventory.groups)
+        if both:
+            raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
+
+    def _add_groups(self, machines: list[_Machine]) -> list[list[str]]:
+        """Add all groups that machines are in; returns those of each machine."""
+        groups = [[*_inventory.groups_of(item.resource), *_groups(item.owner)] for item in machines]
         for group in dict.fromkeys(name for names in groups for name in names):
             self.inventory.add_group(group)
-        wishes = [self._wish(known[item["resource_id"]], item, variables) for item, variables in found]
+        return groups
+
+    def _machines(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> t.Iterator[_Machine]:
+        """The project's machines: those that its registry has, without one those with its prefix."""
+        prefix = self.get_option("hostvars_prefix")
+        for resource in self._of_project(resources, owned):
+            owner = (owned or {}).get(resource["resource_id"])
+            variables = no_template({**_inventory.variables_of(resource, prefix), **_noted(owner)})
+            yield _Machine(resource, owner, variables)
+
+    def _of_project(
+        self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None
+    ) -> list[dict[str, t.Any]]:
+        if owned is not None:
+            return [resource for resource in resources if resource["resource_id"] in owned]
+        begin = self._prefix()
+        return [resource for resource in resources if str(resource["name"] or "").startswith(begin)]
+
+    def _host_names(self, machines: list[_Machine]) -> list[str]:
+        """The machines' names in the inventory. Warns of those that several would have."""
+        wishes = [self._wish(*machine) for machine in machines]
         taken = {*self.inventory.groups, *self.get_option("groups")}
-        hosts = _inventory.host_names([resource for resource, _variables in found], wishes, taken)
+        hosts = _inventory.host_names([machine.resource for machine in machines], wishes, taken)
         for wish, sharing in _inventory.shared_names(wishes, hosts).items():
             self.display.warning(
                 f"{len(sharing)} machines are called {wish}, so none is in the inventory under that name:"
                 f" {', '.join(sharing)}."
             )
-        for host, (_resource, variables), names in zip(hosts, found, groups):
-            self._add(host, variables, names)
-        for host, (_resource, variables) in zip(hosts, found):
-            self._construct(host, variables)
-        both = set(hosts).intersection(self.inventory.groups)
-        if both:
-            raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
+        return hosts
 
     def _prefix(self) -> str:
         """What the names of the project's machines begin with."""
@@ -354,7 +374,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             reason = f"filters: '{condition}' is no condition that can be evaluated for the machine {machine}: {error}"
             raise AnsibleError(reason) from error
 
-    def _wish(self, owner: Registered | None, resource: dict[str, t.Any], variables: dict[str, t.Any]) -> t.Any:
+    def _wish(self, resource: dict[str, t.Any], owner: Registered | None, variables: dict[str, t.Any]) -> t.Any:
         hostname = self.get_option("hostname")
         if not hostname:
             return owner.host if owner else str(resource["name"] or "").removeprefix(self._prefix())
