@@ -382,15 +382,20 @@ def _status_resources(exchanges: Exchanges) -> RuleResult | None:
     for status in (*exchanges.bought, *exchanges.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
-                form = "resource_objects" if isinstance(status[name][0], dict) else name
-                evidence = f"{name} has {'objects' if form == 'resource_objects' else 'ids'}"
-                is_modelled = (name, form) != ("resource_ids", "resource_objects")
-                return stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
+                return _resources_as(name, has_objects=isinstance(status[name][0], dict))
     if exchanges.bought:
         return stands(False, "the status of a bought offer names none", status_resources=None)
     if any("resource_ids" in item for item in exchanges.objects("offer_status")):
         return stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
     return None
+
+
+def _resources_as(name: str, has_objects: bool) -> RuleResult:
+    """The result for a field of the status that names resources, by objects or by their ids."""
+    form = "resource_objects" if has_objects else name
+    evidence = f"{name} has {'objects' if has_objects else 'ids'}"
+    is_modelled = (name, has_objects) != ("resource_ids", True)
+    return stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
 
 
 def _progress(exchanges: Exchanges) -> RuleResult | None:
@@ -475,15 +480,19 @@ def _list_complete(exchanges: Exchanges) -> RuleResult | None:
         return None
     if isinstance(answer.data, list):
         return stands(True, f"{len(answer.data)} at once", page_size=None)
-    count = answer.data.get("total_count")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
     if not is_whole(answer.data, size):
-        links = "next" in answer.data
-        evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
-        return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
+        return _in_pages(answer.data, size)
     if "next" in answer.data or "total_count" in answer.data:
         return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several", {})
     return stands(True, f"{size} at once", page_size=None)
+
+
+def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
+    """The result for a page with ``size`` machines which is not the only one."""
+    count, links = page.get("total_count"), "next" in page
+    evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
+    return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
 
 
 def _list_filter(exchanges: Exchanges) -> RuleResult | None:
@@ -496,15 +505,25 @@ def _list_filter(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _names(exchanges: Exchanges) -> RuleResult | None:
-    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
-    listed = [value for item in (*lists, exchanges.resources) for value in item]
-    known = {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
-    pairs = [(wish, known[key]) for key, wish in exchanges.wished.items() if key in known]
+    names = _names_by_id(exchanges)
+    pairs = [(wish, names[key]) for key, wish in exchanges.wished.items() if key in names]
     if not pairs:
         return None
-    kept = sum(name == wish or (isinstance(name, str) and name.startswith(f"{wish}-")) for wish, name in pairs)
+    kept = sum(_keeps_name(name, wish) for wish, name in pairs)
     evidence = f"{kept} of {_several(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
+
+
+def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
+    """The names of all machines that were listed."""
+    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
+    listed = [value for item in (*lists, exchanges.resources) for value in item]
+    return {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
+
+
+def _keeps_name(name: t.Any, wish: str) -> bool:
+    """Whether a machine is called as was asked for, with a number behind it or without."""
+    return name == wish or (isinstance(name, str) and name.startswith(f"{wish}-"))
 
 
 def _history(exchanges: Exchanges) -> RuleResult | None:

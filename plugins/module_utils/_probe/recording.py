@@ -190,16 +190,18 @@ class _StandIns:
         return key if pattern.fullmatch(key) and self._is_free(key) else self._name(key)
 
     def _text(self, text: str, field: str, is_catalog: bool) -> str:
-        if not text or _TIME.fullmatch(text):
-            return text
-        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
-        if pattern and pattern.fullmatch(text) and self._is_free(text):
+        if not text or _TIME.fullmatch(text) or self._is_public(text, field, is_catalog):
             return text
         if field == "ssh_command":
             return " ".join(map(self._word_of_command, text.split()))
         if field in _SENTENCES and text not in self._known:
             return self.sentence(text)
         return self._name(text)
+
+    def _is_public(self, text: str, field: str, is_catalog: bool) -> bool:
+        """Whether a text is a word of the API's own, or of its catalog."""
+        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
+        return bool(pattern and pattern.fullmatch(text) and self._is_free(text))
 
     def _is_free(self, text: str) -> bool:
         """Whether nothing of somebody's own is in a word."""
