@@ -125,18 +125,26 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
 
 
 def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]:
-    count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
-    wanted = int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else 0
-    found = []
-    if len(gpus) < wanted:
-        found.append(f"gpu_count: {len(gpus)} instead of {wanted}")
+    wanted = _gpus_of_node(offer)
+    too_few = [f"gpu_count: {len(gpus)} instead of {wanted}"] if len(gpus) < wanted else []
     family, gigabytes = _canonical(offer)
-    for gpu in gpus:
-        if family and gpu["model"] and not _is_of(family, gpu["model"]):
-            found.append(f"gpu_type: {gpu['model']} instead of {offer.get('gpu_type') or family}")
-        elif gigabytes and gpu["memory_in_gb"] is not None and gpu["memory_in_gb"] < gigabytes * _TOLERANCE:
-            found.append(f"gpu_type: {gpu['model']} with {gpu['memory_in_gb']:g} GB instead of {gigabytes} GB")
-    return list(dict.fromkeys(found))
+    other_kinds = (_gpu_shortfall(gpu, family, gigabytes, offer.get("gpu_type")) for gpu in gpus)
+    return list(dict.fromkeys((*too_few, *filter(None, other_kinds))))
+
+
+def _gpu_shortfall(gpu: Json, family: str | None, gigabytes: int | None, gpu_type: str | None) -> str | None:
+    """Where a GPU is less than one of the family, or has fewer gigabytes; None if it is not, or that is unknown."""
+    if family and gpu["model"] and not _is_of(family, gpu["model"]):
+        return f"gpu_type: {gpu['model']} instead of {gpu_type or family}"
+    if gigabytes and gpu["memory_in_gb"] is not None and gpu["memory_in_gb"] < gigabytes * _TOLERANCE:
+        return f"gpu_type: {gpu['model']} with {gpu['memory_in_gb']:g} GB instead of {gigabytes} GB"
+    return None
+
+
+def _gpus_of_node(offer: t.Mapping[str, t.Any]) -> int:
+    """How many GPUs each machine of the offer has; 0 if it does not say."""
+    count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
+    return int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else 0
 
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
