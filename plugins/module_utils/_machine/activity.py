@@ -27,6 +27,7 @@ STALE_SECONDS = 300.0  # five times the sampler's period
 MOST_KEPT = 31 * 86_400.0  # seconds; supply-keep takes 30 days
 _MOST_FILES = 1000
 _MOST_BYTES = 65_536
+_UNCLEAR = "what the sampler has noted cannot be understood"
 _SECONDS = 1.0  # by which two readings of a clock may differ
 # The process of a connection that has logged in. Those with a word in brackets have not, or stand for another one.
 _SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
@@ -104,24 +105,36 @@ def judge(look: Readings) -> Activity:
 
 
 def _sample(look: Readings) -> _Sample:
+    """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
     if look.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
-    try:
-        found = json.loads(look.state)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError("what the sampler has noted cannot be understood")
-    at, active, load = (_number(found.get(name)) for name in ("at", "active", "load"))
+    state = _state_of(look.state)
+    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
-        raise ValueError("what the sampler has noted cannot be understood")
+        raise ValueError(_UNCLEAR)
+    _check_moment(state.get("boot"), at, look)
+    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
+
+
+def _check_moment(boot: object, at: float, look: Readings) -> None:
+    """Raise ValueError if the sampler's moment, in seconds since a boot, is not of this boot, or too long ago."""
     age = look.uptime - at
-    if found.get("boot") != look.boot or age < -_SECONDS:
+    if boot != look.boot or age < -_SECONDS:
         raise ValueError("what the sampler has noted is not of this boot")
     if age > STALE_SECONDS:
         raise ValueError(f"the sampler has noted nothing for {age:.0f} seconds")
-    why, seen = (one_line(str(found.get(name) or "")) for name in ("why", "seen"))
-    return _Sample(at, active, why, seen, load)
+
+
+def _state_of(text: str) -> dict[str, t.Any]:
+    """The object that the sampler has noted. Raises ValueError if it is none."""
+    try:
+        state = json.loads(text)
+    except (ValueError, RecursionError):
+        state = None
+    if not isinstance(state, dict):
+        raise ValueError(_UNCLEAR)
+    return state
 
 
 def _use_now(look: Readings, sample: _Sample) -> str:
@@ -210,17 +223,23 @@ def _others(root: str, pid: int) -> int | None:
     """How many processes of SSH connections there are that ``pid`` does not come from."""
     if _read(root, "proc/1/cmdline") is None:
         return None  # the system hides the processes of others
-    own = set()
-    while pid > 0 and pid not in own:
-        own.add(pid)
-        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    ancestors = _ancestors(root, pid)
     try:
         pids = [int(name) for name in os.listdir(os.path.join(root, "proc")) if name.isdigit()]
     except OSError:
         return None
-    titles = ((_read(root, f"proc/{pid}/cmdline") or "").strip("\0 ") for pid in pids if pid not in own)
+    titles = ((_read(root, f"proc/{pid}/cmdline") or "").strip("\0 ") for pid in pids if pid not in ancestors)
     return sum(bool(_SSH.fullmatch(title)) for title in titles)
+
+
+def _ancestors(root: str, pid: int) -> set[int]:
+    """The process, and those that it comes from."""
+    ancestors: set[int] = set()
+    while pid > 0 and pid not in ancestors:
+        ancestors.add(pid)
+        fields = (_read(root, f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    return ancestors
 
 
 def _read(root: str, name: str) -> str | None:
