@@ -126,16 +126,25 @@ class Page:
         count = self._number("total", "count")
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
-        # ``last`` may be a link as well.
-        if any(map(_is_yes, self._all("more"))) or any(item is False for item in self._all("whole")):
+        if self._is_part:
             raise Incomplete(_PARTLY)
         if any(item is True for item in self._all("whole")):
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
-        # It may be the next page's. Beside a mark of that one it is this page's.
-        if self._has("cursor") and any(self._all("cursor")) and not (self._is_told or "next cursor" in self.marks):
+        if self._has_lone_cursor:
             raise Incomplete(_PARTLY)
+
+    @property
+    def _is_part(self) -> bool:
+        """Whether a mark says that there is more. ``last`` may be a link as well."""
+        return any(map(_is_yes, self._all("more"))) or any(item is False for item in self._all("whole"))
+
+    @property
+    def _has_lone_cursor(self) -> bool:
+        """Whether a cursor may be the next page's. Beside a mark of that one it is this page's."""
+        is_cursor = self._has("cursor") and any(self._all("cursor"))
+        return is_cursor and not (self._is_told or "next cursor" in self.marks)
 
     def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""
@@ -171,17 +180,22 @@ def headers_of(headers: t.Mapping[str, str]) -> dict[str, str]:
 
 def marks_of(data: t.Any, status: int, headers: t.Mapping[str, str]) -> Marks:
     """The marks of an answer by their kinds: of its JSON, its status, and its headers (`headers_of`)."""
-    said = {name: _in_json(value) for name, value in headers.items()}
-    ranges = [text.rpartition("/")[2] for name, text in headers.items() if name == "content-range"]
     pairs = [
         *_pairs(data if isinstance(data, dict) else {}),
-        *_pairs(said),
+        *_pairs({name: _in_json(value) for name, value in headers.items()}),
         *(("next", url) for url in _next_links(headers.get("link"))),
-        *(("total", item) if number_of(item) is not None else ("partial", True) for item in ranges),
-        *([("partial", True)] if status == 206 and not ranges else []),
+        *_range_marks(status, headers.get("content-range")),
     ]
     kinds = ((_kind(name), value) for name, value in pairs)
     return grouped((kind, value) for kind, value in kinds if kind)
+
+
+def _range_marks(status: int, content_range: str | None) -> list[tuple[str, t.Any]]:
+    """The total at the end of a header Content-Range; an answer without a total is a part."""
+    if content_range is None:
+        return [("partial", True)] if status == 206 else []
+    total = content_range.rpartition("/")[2]
+    return [("total", total) if number_of(total) is not None else ("partial", True)]
 
 
 def _in_json(header: str) -> t.Any:
@@ -194,12 +208,18 @@ def _in_json(header: str) -> t.Any:
 
 def _pairs(part: t.Any, depth: int = 1) -> t.Iterator[tuple[str, t.Any]]:
     """Names and values in an envelope, and in what is about pages there: objects, and lists of links."""
-    links = [item for item in part if isinstance(item, dict)] if isinstance(part, list) else []
-    items = part.items() if isinstance(part, dict) else [(str(link.get("rel")), link.get("href")) for link in links]
-    for name, value in items:
+    for name, value in _items_of(part):
         yield name, value
         if _ABOUT.search(_plain(name)) and depth < _DEEPEST:
             yield from ((name if item == "value" else item, entry) for item, entry in _pairs(value, depth + 1))
+
+
+def _items_of(part: t.Any) -> t.Iterable[tuple[str, t.Any]]:
+    """Names and values of an object, or of a list's links."""
+    if isinstance(part, dict):
+        return part.items()
+    links = [item for item in part if isinstance(item, dict)] if isinstance(part, list) else []
+    return [(str(link.get("rel")), link.get("href")) for link in links]
 
 
 @functools.lru_cache(maxsize=1024)
