@@ -241,23 +241,20 @@ class HttpClient:
         retries = self._retries if retries is None else retries
         attempt = 0
         while True:
-            answer: Answer | None = None
-            failure: TransportError | None = None
+            outcome: Answer | TransportError
             try:
-                answer = self._observed(method, path, query, body, content_type, timeout or self._timeout)
-                busy = repeat_if_busy and is_busy(answer.status, answer.retry_after)
-                again = answer.status in PASSING if repeatable else busy
+                outcome = self._observed(method, path, query, body, content_type, timeout or self._timeout)
             except TransportError as error:
-                failure = error
-                again = not error.lasting and (repeatable or not error.sent)
-            pause = self._pause(attempt, answer.retry_after if answer else None)
+                outcome = error
+            pause = self._pause(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
+            again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt >= retries or pause > LONGEST_PAUSE:
                 break
             attempt += 1
             self._sleep(pause)
-        if answer is None:
-            raise t.cast(TransportError, failure)
-        return answer
+        if isinstance(outcome, TransportError):
+            raise outcome
+        return outcome
 
     @staticmethod
     def _pause(attempt: int, retry_after: float | None) -> float:
@@ -386,6 +383,15 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.host}:{port}" if parts.host else UNREADABLE
 
 
+def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_busy: bool) -> bool:
+    """Whether a request may be sent again after this; the arguments are those of `HttpClient.exchange`."""
+    if isinstance(outcome, TransportError):
+        return not outcome.lasting and (repeatable or not outcome.sent)
+    if repeatable:
+        return outcome.status in PASSING
+    return repeat_if_busy and is_busy(outcome.status, outcome.retry_after)
+
+
 def _reason(error: BaseException, timeout: float) -> str:
     """The innermost cause in the words of a person; the outer layers only repeat URLs and object addresses."""
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -393,6 +399,14 @@ def _reason(error: BaseException, timeout: float) -> str:
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return f"no answer within {timeout:g} seconds"
     prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
+    cause = _innermost(error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return prefix + cause.strerror
+    return prefix + (str(cause) or type(cause).__name__)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The cause of an error that has none itself, at most eight causes down."""
     for _depth in range(8):
         inner = getattr(error, "reason", None)
         if not isinstance(inner, BaseException):
@@ -400,6 +414,4 @@ def _reason(error: BaseException, timeout: float) -> str:
         if inner is None:
             break
         error = inner
-    if isinstance(error, OSError) and error.strerror:
-        return prefix + error.strerror
-    return prefix + (str(error) or type(error).__name__)
+    return error
