@@ -242,11 +242,16 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
             f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
         )
         return ApiError(message, "unavailable", passing=True, **facts)
+    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.", facts)
+
+
+def _refusal(message: str, facts: dict[str, t.Any]) -> ApiError:
+    """The error of the API's own answer, of status 400 or more. ``facts``: its status, and seconds to wait or None."""
+    status, retry_after = facts["status_code"], facts["retry_after"]
     passing = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
-    message = f"{request} answered {status}{': ' + detail if detail else ''}."
-    if answer.retry_after is not None and passing:
-        message += f" It asks to wait {answer.retry_after:.0f} seconds."
+    if retry_after is not None and passing:
+        message += f" It asks to wait {retry_after:.0f} seconds."
     return ApiError(message, error_class, passing=passing, **facts)
 
 
@@ -454,12 +459,22 @@ def _offer_of(resource: Json) -> str | None:
     called.
     """
     history = resource.get("offer_history")
-    known = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    entries = [entry for entry in known if entry.get("role") == "primary" or not _was_linked(entry, resource)]
-    offers = {id_of(item.get("offer_id")) for item in (resource, *entries)} - {None}
+    listed = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+    entries = [entry for entry in listed if _is_primary(entry) or not _was_linked(entry, resource)]
+    offers = _offers_in(resource, *entries)
     if len(offers) > 1:
-        offers = {id_of(entry.get("offer_id")) for entry in entries if entry.get("role") == "primary"} - {None}
+        offers = _offers_in(*filter(_is_primary, entries))
     return offers.pop() if len(offers) == 1 else None
+
+
+def _is_primary(entry: Json) -> bool:
+    """Whether an entry of the history calls its offer the primary one."""
+    return entry.get("role") == "primary"
+
+
+def _offers_in(*parts: Json) -> set[str | None]:
+    """The offers that a resource or entries of its history name."""
+    return {id_of(part.get("offer_id")) for part in parts} - {None}
 
 
 def _was_linked(entry: Json, resource: Json) -> bool:
