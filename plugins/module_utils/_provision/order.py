@@ -70,20 +70,26 @@ def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Co
     no host at all.
     """
     variable, asked = asked_hosts(variables)
-    found, template = names(asked, group, variable), slice_of(variables)
-    if template and found and not isinstance(asked, t.Mapping):
+    ordered_names, template = names(asked, group, variable), slice_of(variables)
+    if template and ordered_names and not isinstance(asked, t.Mapping):
         raise ValueError(sliced_names(template))
-    if not (has_members or found):
+    if not (has_members or ordered_names):
         raise ValueError(f"{messages.no_hosts(group)} {NOTHING_SENT}")
-    inside = tuple(name for name in found if limited is None or name in limited)
-    if found and not inside:
-        raise ValueError(f"{left_out(found)} {NOTHING_SENT}")
-    known = published(asked)
+    inside = _within(ordered_names, limited)
+    reached = published(asked)
     return Order(
         inside,
-        tuple({"name": name, **known[name]} for name in inside if name in known),
-        tuple(name for name in found if name not in inside),
+        tuple({"name": name, **reached[name]} for name in inside if name in reached),
+        tuple(name for name in ordered_names if name not in inside),
     )
+
+
+def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
+    """The names that ``--limit`` leaves, all without it. Raises ValueError if it leaves none of them."""
+    inside = tuple(name for name in ordered_names if limited is None or name in limited)
+    if ordered_names and not inside:
+        raise ValueError(f"{left_out(ordered_names)} {NOTHING_SENT}")
+    return inside
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
@@ -114,22 +120,27 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
     number = str(asked).strip() if isinstance(asked, (str, int)) else ""
     if re.fullmatch(r"[0-9]{1,5}", number):
         return [f"{group}-{item}" for item in range(1, int(number) + 1)]
-    try:
-        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
-    except ValueError as error:
-        raise ValueError(f"{error} {NOTHING_SENT}") from None
-    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
-    found = [text.strip() for text in texts]
-    if not all(_HOST.fullmatch(name) for name in found):
+    given = _given_names(asked, variable)
+    if not all(_HOST.fullmatch(name) for name in given):
         shown = printable(str(asked), 60)
         raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
-    reserved = sorted({name for name in found if name.lower() in _RESERVED or name == group})
+    reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
     if reserved:
         raise ValueError(
             f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
             f" {NOTHING_SENT}"
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(given))
+
+
+def _given_names(asked: t.Any, variable: str) -> list[str]:
+    """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
+    try:
+        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
+    except ValueError as error:
+        raise ValueError(f"{error} {NOTHING_SENT}") from None
+    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
+    return [text.strip() for text in texts]
 
 
 def separated(asked: t.Any) -> list[str]:
@@ -188,20 +199,36 @@ def asked_for(host: str, extra: Answers) -> Variables:
     An extra variable of the role's own name beats them. ``refused``, ``advice`` and ``quoted_price_per_hour`` are
     those of `approved`.
     """
-    quote = extra.get("quote")
-    own = {name: extra[name] for name in _APPROVED if name in extra}
-    answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
-    switches = {name for name, value in answers.items() if isinstance(value, bool)} - {"order_adopt"}
-    if wrong := switches.union(name for name, value in answers.items() if isinstance(value, (list, tuple, t.Mapping))):
-        return _refused(f"{', '.join(sorted(wrong))} must be a text or a number. {NOTHING_SENT}")
-    if quote and not isinstance(quote, t.Mapping):
-        return _refused(f"quote must be what the playbook quote has published, a mapping. {NOTHING_SENT}")
+    answers, quote = _answers(extra), extra.get("quote")
+    if reason := _misfit(answers, quote):
+        return _refused(f"{reason} {NOTHING_SENT}")
     variables = ordered(answers)
     if "provision_spec" in variables and not isinstance(variables["provision_spec"]["compute"]["gpu_count"], int):
         return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
     if quote:
-        variables.update(approved(host, quote, own))
+        variables.update(approved(host, quote, extra))
     return {name: value for name, value in variables.items() if not (name.startswith("provision_") and name in extra)}
+
+
+def _answers(extra: Answers) -> Variables:
+    """The answers to an order: all order_* but the hosts' names."""
+    return {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
+
+
+def _misfit(answers: Answers, quote: t.Any) -> str:
+    """Which answers, or quote, are not of the kind that they must be; empty if all are."""
+    misfits = sorted(name for name, value in answers.items() if not _is_text_or_number(name, value))
+    if misfits:
+        return f"{', '.join(misfits)} must be a text or a number."
+    if quote and not isinstance(quote, t.Mapping):
+        return "quote must be what the playbook quote has published, a mapping."
+    return ""
+
+
+def _is_text_or_number(name: str, value: t.Any) -> bool:
+    """Whether an answer is a text or a number; that of order_adopt may be true or false as well."""
+    is_switch = isinstance(value, bool) and name != "order_adopt"
+    return not (is_switch or isinstance(value, (list, tuple, t.Mapping)))
 
 
 def ordered(answers: Answers) -> Variables:
@@ -256,10 +283,8 @@ def approved(host: str, quote: Answers, answers: Answers) -> Variables:
     offer's own page says less. ``answers``: extra variables, which beat
     whatever is set here.
     """
-    hosts = quote.get("hosts")
-    quoted = hosts.get(host) if isinstance(hosts, t.Mapping) else None
-    offer_id = str((quoted or {}).get("offer_id") or "")
-    price = number_of((quoted or {}).get("price_per_hour"))
+    quoted = _quoted(host, quote)
+    offer_id, price = str(quoted.get("offer_id") or ""), number_of(quoted.get("price_per_hour"))
     if not offer_id or price is None:
         return _refused(f"The quote names no offer with a price for {host}. Nothing was bought for {host}. {APPROVAL}")
     wanted = str(answers.get("provision_offer_id") or offer_id)
@@ -272,6 +297,12 @@ def approved(host: str, quote: Answers, answers: Answers) -> Variables:
         )
     prices = {"provision_max_price_per_hour": price, "quoted_price_per_hour": price}
     return {"provision_offer_id": offer_id, **prices, "advice": APPROVAL}
+
+
+def _quoted(host: str, quote: Answers) -> Answers:
+    """What a quote says of a host; empty if that is nothing."""
+    hosts = quote.get("hosts")
+    return (hosts.get(host) if isinstance(hosts, t.Mapping) else None) or {}
 
 
 def _refused(reason: str) -> Variables:
