@@ -77,18 +77,18 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
 
 def _table(plans: t.Sequence[Plan]) -> list[str]:
     """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
-    taken = {draft.offer_id for draft in plans}
-    spare = {
-        alternative["offer_id"]: alternative
-        for draft in plans
-        for alternative in draft.alternatives
-        if alternative["offer_id"] not in taken
-    }
     rows = [_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
     # Several offers of one kind at one price are one way out.
-    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in spare.values())}
+    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in _spare(plans))}
     rows += list(others.values())[:_ALTERNATIVES]
     return [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
+
+
+def _spare(plans: t.Sequence[Plan]) -> t.Collection[t.Mapping[str, t.Any]]:
+    """The alternatives of the hosts that none of them would get, each offer once."""
+    taken = {draft.offer_id for draft in plans}
+    alternatives = [alternative for draft in plans for alternative in draft.alternatives]
+    return {item["offer_id"]: item for item in alternatives if item["offer_id"] not in taken}.values()
 
 
 def _row(host: str, offer: Offer) -> Row:
@@ -103,12 +103,21 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
         return "nothing to buy"
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
     bill = add_up([item["at_most"] for item in new.values()])
-    ends = [item["ends_at"] for item in new.values() if item["ends_at"]]
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
-    until = f" until {max(ends)}" if ends else ""
-    expires = [moment for item in new.values() if (moment := seconds_of(item.get("expires_at"))) is not None]
-    hold = f"; offers hold until {lease.said(min(expires))}" if expires else ""
-    return f"{messages.some(new)}: USD {amount(price.total)} per hour, {most}{until}{hold}"
+    times = f"{_until(new.values())}{_hold(new.values())}"
+    return f"{messages.some(new)}: USD {amount(price.total)} per hour, {most}{times}"
+
+
+def _until(rows: t.Iterable[Row]) -> str:
+    """When the last of the leases ends; empty without leases."""
+    ends = [item["ends_at"] for item in rows if item["ends_at"]]
+    return f" until {max(ends)}" if ends else ""
+
+
+def _hold(rows: t.Iterable[Row]) -> str:
+    """Until when all offers hold; empty if none says so."""
+    expires = [moment for item in rows if (moment := seconds_of(item.get("expires_at"))) is not None]
+    return f"; offers hold until {lease.said(min(expires))}" if expires else ""
 
 
 def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
