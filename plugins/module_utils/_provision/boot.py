@@ -115,24 +115,36 @@ def read(code: int, stdout: str, stderr: str) -> Report:
     """What cloud-init has answered to ASK."""
     if code == _TIMED_OUT:
         return Report(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
-    said = _from_json(stdout) or _from_text(stdout)
-    if not said:
-        last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
-        return Report(UNCLEAR, detail=one_line(last) or f"exit code {code}")
-    fields = ("status", "extended_status", "detail")
-    word, extended, detail = (one_line(str(said.get(name) or "")) for name in fields)
-    if word == "error" and extended.endswith(RUNNING):
-        word = RUNNING  # it goes on, and so does its own --wait
-    stage = said.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
-    errors = _texts(said.get("errors")) or _texts(said.get("recoverable_errors"))
+    answer = _from_json(stdout) or _from_text(stdout)
+    if not answer:
+        return _unreadable(code, stdout.strip() or stderr.strip())
+    word, extended, detail = (one_line(str(answer.get(name) or "")) for name in ("status", "extended_status", "detail"))
+    # If it goes on after an error, so does its own --wait.
+    goes_on = word == "error" and extended.endswith(RUNNING)
     return Report(
-        status=word,
-        # Each stage tells some again.
-        errors=tuple(dict.fromkeys(one_line(error) for error in errors[:20])),
+        status=RUNNING if goes_on else word,
+        errors=_errors_of(answer),
         detail=detail,
-        stage=one_line(str(stage), 40),
+        stage=_stage_of(answer, detail),
         degraded=extended.startswith("degraded") or code == 2,
     )
+
+
+def _unreadable(code: int, output: str) -> Report:
+    """An answer that nobody can read, with its last line, or else its exit code."""
+    return Report(UNCLEAR, detail=one_line(output.rpartition("\n")[2]) or f"exit code {code}")
+
+
+def _errors_of(answer: dict[str, t.Any]) -> tuple[str, ...]:
+    """The first errors, each once: each stage tells some again."""
+    errors = _texts(answer.get("errors")) or _texts(answer.get("recoverable_errors"))
+    return tuple(dict.fromkeys(one_line(error) for error in errors[:20]))
+
+
+def _stage_of(answer: dict[str, t.Any], detail: str) -> str:
+    """The stage that cloud-init is in, such as modules-final; older versions say it in the detail."""
+    stage = answer.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
+    return one_line(str(stage), 40)
 
 
 def _from_json(text: str) -> dict[str, t.Any] | None:
@@ -175,45 +187,58 @@ def connected(wait: Wait, now: float) -> Wait:
 
 def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
     """SSH does not answer, or not any more."""
-    limits, reason = wait.limits, _reason(error)
-    other_key, denied = bool(_HOST_KEY.search(error)), bool(_DENIED.search(error))
-    here = bool(_HERE.search(error))
+    denied = bool(_DENIED.search(error))
     if wait.reachable:
         wait = replace(wait, reachable=False, since=now, lost=wait.lost + 1)
     if denied and wait.denied is None:
         wait = replace(wait, denied=now)
-    late = now - wait.since >= limits.connect
-    if wait.lost > RESTARTS:
-        over = True
-        msg = f"The machine does not stay reachable while cloud-init runs; it was lost {wait.lost} times. {reason}."
-    elif here:
-        over = True
-        msg = f"SSH cannot work on this computer: {reason}."
-        if "ControlPath" in reason:
-            msg += " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path."
-    elif other_key:
-        over = late or not limits.seeded
-        msg = f"SSH refuses the host key that the machine answers with: {reason}."
-        if not over:
-            msg += " The first boot may not have installed the one that was handed over yet."
-    elif denied:
-        over = late or now - t.cast(float, wait.denied) >= PATIENCE
-        msg = f"SSH refuses the user's key: {reason}. {ADVICE}"
-        if not over:
-            msg += f" It may be installed late: this goes on for {lasting(PATIENCE)} at most."
-    else:
-        over = late
-        msg = f"SSH does not answer {f'within {lasting(limits.connect)}' if over else 'yet'}: {reason}."
-        if wait.lost:
-            msg = f"The machine was lost while cloud-init ran. {msg}"
+    msg, over = _judged(wait, error, now)
     return wait, BootStep(
         msg,
         pause=None if over else DENIED_PAUSE if denied else PAUSE,
         failed=over,
         urgent=denied,
-        host_key_refused=other_key,
+        host_key_refused=bool(_HOST_KEY.search(error)),
         permission_denied=denied,
     )
+
+
+def _judged(wait: Wait, error: str, now: float) -> tuple[str, bool]:
+    """What an error of SSH means, and whether the wait is over."""
+    reason, late = _reason(error), now - wait.since >= wait.limits.connect
+    if wait.lost > RESTARTS:
+        lost = f"it was lost {wait.lost} times"
+        return f"The machine does not stay reachable while cloud-init runs; {lost}. {reason}.", True
+    if _HERE.search(error):
+        return _fault_here(reason), True
+    if _HOST_KEY.search(error):
+        over = late or not wait.limits.seeded
+        return _other_key(reason, over), over
+    if _DENIED.search(error):
+        over = late or now - t.cast(float, wait.denied) >= PATIENCE
+        return _key_refused(reason, over), over
+    return _silence(wait, reason, late), late
+
+
+def _fault_here(reason: str) -> str:
+    advice = " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path." if "ControlPath" in reason else ""
+    return f"SSH cannot work on this computer: {reason}.{advice}"
+
+
+def _other_key(reason: str, over: bool) -> str:
+    hope = "" if over else " The first boot may not have installed the one that was handed over yet."
+    return f"SSH refuses the host key that the machine answers with: {reason}.{hope}"
+
+
+def _key_refused(reason: str, over: bool) -> str:
+    hope = "" if over else f" It may be installed late: this goes on for {lasting(PATIENCE)} at most."
+    return f"SSH refuses the user's key: {reason}. {ADVICE}{hope}"
+
+
+def _silence(wait: Wait, reason: str, over: bool) -> str:
+    before = "The machine was lost while cloud-init ran. " if wait.lost else ""
+    how_long = f"within {lasting(wait.limits.connect)}" if over else "yet"
+    return f"{before}SSH does not answer {how_long}: {reason}."
 
 
 def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep]:
@@ -228,15 +253,20 @@ def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep
         return wait, BootStep(_ENDS[report.status])
     if report.status == "error":
         return wait, BootStep(f"cloud-init has failed: {errors}.", failed=True)
+    return wait, _while_it_runs(wait, report, now)
+
+
+def _while_it_runs(wait: Wait, report: Report, now: float) -> BootStep:
+    """The next look at a cloud-init that has not ended, as far as one can tell."""
     passed = now - t.cast(float, wait.connected)
     over = passed >= wait.limits.boot
-    if unclear is not None:
-        over = over or now - unclear >= PATIENCE
+    if wait.unclear is not None:
+        over = over or now - wait.unclear >= PATIENCE
         msg = f"cloud-init does not say how far it is: {report.detail.rstrip('.')}."
     else:
         msg = _still(report, wait.limits.boot if over else None)
     pause = min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(wait.limits.boot - passed, 0.1))
-    return wait, BootStep(msg, pause=None if over else pause, failed=over)
+    return BootStep(msg, pause=None if over else pause, failed=over)
 
 
 def _still(report: Report, limit: float | None) -> str:
