@@ -144,7 +144,7 @@ def objection(
     patterns; whoever is named stands against it.
     """
     asked, name = ",".join(part.text for part in parts), f"{deed.name}_hosts"
-    if not parts or not all(re.search(r"\w", part.text) for part in parts):
+    if not _are_names(parts):
         return (
             f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
             f" -e {name}=gpu-1,gpu-2. {deed.nothing}"
@@ -156,25 +156,40 @@ def objection(
             f"{name}='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
             f" none that a registry knows, and without a registry no machine. {deed.nothing}"
         )
-    if limited is not None:
-        outside = [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
-        if outside:
-            return (
-                f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
-                f" inventory only: name the hosts by {name} alone. {deed.nothing}"
-            )
+    if outside := _outside(parts, limited):
+        return (
+            f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
+            f" inventory only: name the hosts by {name} alone. {deed.nothing}"
+        )
     if not hosts:
         return f"{name}='{asked}' matches no host. {deed.nothing}"
     return _unexpected(parts, hosts, asked, count, by_job, deed)
+
+
+def _are_names(parts: t.Sequence[Part]) -> bool:
+    """Whether there are parts, each with a letter or a digit."""
+    return bool(parts) and all(re.search(r"\w", part.text) for part in parts)
+
+
+def _outside(parts: t.Iterable[Part], limited: t.Collection[str] | None) -> list[str]:
+    """The parts whose hosts ``--limit`` leaves out, none without it."""
+    if limited is None:
+        return []
+    return [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
+
+
+def _needs_count(parts: t.Sequence[Part], by_job: bool) -> bool:
+    """Whether the person must say how many hosts the parts mean: see `objection`."""
+    several = any(part.hosts != (part.text,) for part in parts)
+    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
+    return sweeping or (by_job and several)
 
 
 def _unexpected(
     parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
 ) -> str:
     """Why a number must be given, or is not the right one."""
-    several = any(part.hosts != (part.text,) for part in parts)
-    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
-    if count == str(len(hosts)) or (not count and not sweeping and not (by_job and several)):
+    if count == str(len(hosts)) or not (count or _needs_count(parts, by_job)):
         return ""
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
     message = f"{deed.name}_count says {count}" if count else "nobody has said how many that shall be"
