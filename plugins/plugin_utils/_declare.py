@@ -106,11 +106,7 @@ _KNOWN = (
 
 
 def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str, t.Any]:
-    """The values that the host has now, under an id of their own. Raises AnsibleActionFail.
-
-    Where a playbook of the collection says which group its play is for, the ``extra`` variables may have an order for
-    the host. It is read here, since a loop that hands it to each host costs more than all that a declaration takes.
-    """
+    """The values that the host has now, under an id of their own. Raises AnsibleActionFail."""
 
     def value(name: str) -> t.Any:
         try:
@@ -119,11 +115,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
             raise AnsibleActionFail(f"{name} {error}.") from None
 
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
-    asked = order.asked_for(host, extra) if group else {}
-    if group and (slips := slips_of_playbook(extra, "order_")):
-        asked = {"refused": " ".join(slips)}
-    if group and group not in task_vars["group_names"]:  # localhost stands for an empty group
-        asked = {"refused": messages.no_hosts(group)}
+    asked = _asked(host, group, task_vars["group_names"], extra)
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
@@ -137,6 +129,28 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "ssh_public_key_file": _path(given["provision_ssh_public_key_file"], task_vars),
+        **_described(given),
+        "known": {name: value(name) for name in _KNOWN},
+    }
+
+
+def _asked(host: str, group: str | None, groups: t.Container[str], extra: Variables) -> Variables:
+    """What an order asks for the host, or why it is refused. ``groups``: the host's.
+
+    Where a playbook of the collection says which group its play is for, the ``extra`` variables may have an order for
+    the host. It is read here, since a loop that hands it to each host costs more than all that a declaration takes.
+    """
+    if not group:
+        return {}
+    if group not in groups:  # localhost stands for an empty group
+        return {"refused": messages.no_hosts(group)}
+    slips = slips_of_playbook(extra, "order_")
+    return {"refused": " ".join(slips)} if slips else order.asked_for(host, extra)
+
+
+def _described(given: Variables) -> dict[str, t.Any]:
+    """What a declaration says of the role's arguments instead of their values, or beside these."""
+    return {
         "name": str(given["provision_resource_name"]),
         "boot_timeout": str(given["provision_boot_timeout"]),
         **_waits(given["provision_wait"], given["provision_wait_delay"]),
@@ -147,7 +161,6 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "file_keys": _keys(given["provision_files"]),
         "user_keys": _keys(given["provision_users"]),
         "invalid": [*ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages, *_no_texts(given)],
-        "known": {name: value(name) for name in _KNOWN},
     }
 
 

@@ -269,6 +269,12 @@ class Hosts:
         if who not in hosts:
             hosts.append(who)
 
+    def _note_troubles(self, label: str, host: str, trouble: t.Mapping[str, str]) -> None:
+        """What is wrong with variables of a host. Of one that is still to be, it is only where it is remembered."""
+        for name, reason in trouble.items():
+            if label == host or name in WHERE:
+                self._note(label, name, reason)
+
     def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
         """The file of variables that cannot be read, as a host of these groups has it."""
         for folder in self._folders():
@@ -316,8 +322,10 @@ class Hosts:
                 self._note(label, self._broken_file(name, [group]), messages.why_unreadable(str(error)))
             return None
         row = self._row(name, variables, "" if members else label)
-        if row is None or any(name in str(row[key] or "") for key in ("project", "registry_dir", "url")):
-            if row is not None and not members and group == self._ordered_group:
+        if row is None:
+            return None
+        if _has_place_by_name(row, name):
+            if not members and group == self._ordered_group:
                 self._note(label, "provision_registry_dir or provision_project", messages.HOST_DECIDES)
             return None
         return {**row, "host": label, "group": group, "declares": False}
@@ -350,15 +358,27 @@ class Hosts:
     def _row(self, host: str, variables: Variables, text: str) -> dict[str, t.Any] | None:
         """What the variables say, None if not where the host is remembered.
 
-        ``text``: of whom to tell what is wrong, nobody if empty. Of hosts that are still to be, it is only where.
+        ``text``: of whom to tell what is wrong, nobody if empty.
         """
         values, trouble = self._values(variables)
-        for name, reason in trouble.items():
-            if text and (text == host or name in WHERE):
-                self._note(text, name, reason)
+        if text:
+            self._note_troubles(text, host, trouble)
         if trouble.keys() & set(WHERE):
             return None
-        project, declares = values["provision_project"], any(variables.get(name) for name in _WANTED)
+        declares = any(variables.get(name) for name in _WANTED)
+        return {
+            **self._place_of(host, values),
+            "inventory_dir": variables.get("inventory_dir"),
+            "declares": declares,
+            "keeps": declares,
+            **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
+            "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
+            "known": {item: variables.get(item) for item in _KNOWN},
+        }
+
+    def _place_of(self, host: str, values: Variables) -> dict[str, t.Any]:
+        """Where the host is remembered, by its variables: its project, its names there, and the registry."""
+        project = values["provision_project"]
         prefix = prefix_of(project)
         return {
             "host": host,
@@ -366,13 +386,7 @@ class Hosts:
             "prefix": prefix,
             "project": str(project or "default"),
             "registry_dir": values["provision_registry_dir"],
-            "inventory_dir": variables.get("inventory_dir"),
-            "declares": declares,
-            "keeps": declares,
             "url": str(values[REGISTRY] or self._by_default or os.environ.get(REGISTRY_URL) or ""),
-            **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
-            "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
-            "known": {item: variables.get(item) for item in _KNOWN},
         }
 
     def _values(self, variables: Variables) -> tuple[dict[str, t.Any], dict[str, str]]:
@@ -398,6 +412,11 @@ def _files(source: str) -> t.Iterator[str]:
         yield from itertools.chain(*(_files(os.path.join(source, name)) for name in names))
     elif os.path.isfile(source) and not re.search(rb"^plugin\s*:", pathlib.Path(source).read_bytes(), re.MULTILINE):
         yield source
+
+
+def _has_place_by_name(row: Variables, name: str) -> bool:
+    """Whether a host's name is a part of what says where it is remembered."""
+    return any(name in str(row[key] or "") for key in ("project", "registry_dir", "url"))
 
 
 def _own(host: str, task_vars: Variables) -> Variables | None:

@@ -39,6 +39,7 @@ VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or
 
 # What a play's environment may set without a process of its own: what is looked up at each request.
 _HARMLESS = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", LOG.lower()})
+_CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 display = Display()
 
@@ -75,10 +76,7 @@ class InProcessAction(ActionBase):
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Mapping[str, str]) -> str | None:
         """Why the work cannot be done here, None if it can."""
-        wanted = self._templar.template(task_vars.get(VARIABLE))
-        if wanted is None:
-            wanted = os.environ.get(ENVIRONMENT) or True
-        if not boolean(wanted, strict=False):
+        if not self._is_switched_on(task_vars):
             return f"{VARIABLE} or {ENVIRONMENT} says so"
         if self._task.async_val:
             return "the task is asynchronous"
@@ -95,6 +93,13 @@ class InProcessAction(ActionBase):
         if sys.platform == "darwin":
             return "on macOS a forked process cannot look up proxies"
         return None
+
+    def _is_switched_on(self, task_vars: dict[str, t.Any]) -> bool:
+        """Whether the user lets the work be done here: by the variable, else by the environment, else by default."""
+        wanted = self._templar.template(task_vars.get(VARIABLE))
+        if wanted is None:
+            wanted = os.environ.get(ENVIRONMENT) or True
+        return bool(boolean(wanted, strict=False))
 
     def _is_our_python(self, task_vars: dict[str, t.Any]) -> bool:
         """By path, not by what it links to: a venv's Python and the system's are one file with different packages."""
@@ -178,10 +183,15 @@ def _censored(value: t.Any, secrets: list[str]) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [_censored(part, secrets) for part in value]
     text = str(value)
-    if text in secrets or (not isinstance(value, str) and any(secret in text for secret in secrets)):
-        return "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-    if not isinstance(value, str):
-        return value
+    if text in secrets:
+        return _CENSORED
+    if isinstance(value, str):
+        return _without(text, secrets)
+    return _CENSORED if any(secret in text for secret in secrets) else value
+
+
+def _without(text: str, secrets: list[str]) -> str:
+    """The text with stars in the secrets' place."""
     for secret in secrets:
         text = text.replace(secret, "********")
     return text
