@@ -102,7 +102,10 @@ class ActionModule(InProcessAction):
             **self._hosts.call,
         }
         self._task.args.update(STEPS[step].gather(self, task_vars))
-        result = super().run(tmp, task_vars)
+        return self._completed(super().run(tmp, task_vars), task_vars)
+
+    def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
+        """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "trouble" in result:  # so that no playbook must decide it
@@ -138,23 +141,33 @@ class ActionModule(InProcessAction):
         """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
         # What ends in files needs no other's registry, and such a step is one of many.
         batch = _batch(task_vars) if step == "end" else {}
-        ends = step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry")
+        of_all = self._is_of_all(step, batch, task_vars)
+        url = self._shared_registry(task_vars, is_needed=not (of_all or batch))
+        among = () if of_all else tuple(batch)
+        # Without one, any of those of these hosts.
+        among_others = None if of_all or among else ""
+        aside = _LIMITS if step == "reap" else ()
+        manager = self._task.get_variable_manager()
+        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, aside)
+
+    def _is_of_all(self, step: str, batch: t.Mapping[str, Variables], task_vars: Variables) -> bool:
+        """Whether the registry of any host counts, not only that of those in the ``batch``."""
+        if step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry"):
+            return True
         # An order asks a registry only if it is to find machines there.
-        of_all = STEPS[step].of_all or ends or bool(self._task.args.get("find"))
-        of_all = of_all or any(_is_shared(_swept(item), "place") for item in batch.values())
-        name = "provision_registry_url"
+        if STEPS[step].of_all or self._task.args.get("find"):
+            return True
+        return any(_is_shared(_swept(item), "place") for item in batch.values())
+
+    def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
+        """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
+        name, url = "provision_registry_url", None
         try:
             url = _hosts.evaluated(name, task_vars.get(name), lambda: self._templar)
         except AnsibleActionFail as error:
-            if not (of_all or batch):
+            if is_needed:
                 raise AnsibleActionFail(f"{task_vars['inventory_hostname']}: {name} {error}.") from None
-            url = None
-        known = str(url or os.environ.get(REGISTRY_URL) or "")
-        among = () if of_all else tuple(batch)
-        url = known or (None if of_all or among else "")
-        aside = _LIMITS if step == "reap" else ()
-        manager = self._task.get_variable_manager()
-        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url, among, aside)
+        return str(url or os.environ.get(REGISTRY_URL) or "")
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
         # In the collection's own plays; whoever else says so means one host.
@@ -197,11 +210,7 @@ class ActionModule(InProcessAction):
 
     def hidden(self, secrets: set[str], params: Variables) -> set[str]:
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""
-        gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
-        # As a person names hosts, they may be a single number.
-        rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
-        local_names = [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
-        names = " ".join(map(str, [*local_names, *(params.get("sources") or []), params.get("here")]))
+        names = " ".join(map(str, [*_local_names(params), *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
 
     def shown(self, params: Variables) -> Variables:
@@ -213,8 +222,7 @@ class ActionModule(InProcessAction):
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
         consumed, wanted = _consumed(map(_hosts.common_of, batch.values())), _wanted(batch, _hosts.declaration_of)
-        # A host whose declaration was planned before takes part only if it may try another offer.
-        again = {host: tried for host in wanted if (tried := _tried(batch[host])) is not None}
+        again = _again(wanted, batch)
         hosts = _undecided(wanted, consumed, task_vars, again)
         taking_part = {one["host"] for one in hosts}
         earlier = _wanted(batch, _hosts.plan_of)
@@ -229,14 +237,20 @@ class ActionModule(InProcessAction):
             "failed": [] if again else _failed(task_vars, taking_part),
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
-            "connection": str(_play.keyword_of(self._task, "connection")),
             **_keys(task_vars, quote),
+            **self._manner(task_vars),
+            "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
+        }
+
+    def _manner(self, task_vars: Variables) -> dict[str, t.Any]:
+        """How the play runs its hosts, and this task its looks."""
+        return {
+            "connection": str(_play.keyword_of(self._task, "connection")),
             "forbidden": _play.forbidden(self._task),
             "slice_of": slice_of(task_vars),
             "serial": bool(_play.keyword_of(self._task, "serial")),
             "forks": int(task_vars.get("ansible_forks") or 0),
             "looks": int(self._task.retries or 0),
-            "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
         }
 
     def _elsewhere(self, taking_part: t.Container[str], task_vars: Variables) -> list[dict[str, t.Any]]:
@@ -306,14 +320,11 @@ class ActionModule(InProcessAction):
 
     def _machines_of(self, hosts: list[str], task_vars: Variables) -> dict[str, t.Any]:
         """What the inventory knows of the machines of these hosts: the ``further`` ones of clusters; who lacks one."""
-        known = set(_hosts.inventory(task_vars))
-        owned = {host: _hosts.owned(host, task_vars) if host in known else [] for host in hosts}
-        ids = {value for item in owned.values() for value in item}
+        inventory = set(_hosts.inventory(task_vars))
+        owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in hosts}
         lacking = [host for host in hosts if not owned[host]]
         return {
-            "further": [
-                name for name, item in self._numbered(hosts, task_vars).items() if item and ids.issuperset(item)
-            ],
+            "further": _covered(self._numbered(hosts, task_vars), set().union(*owned.values())),
             "lacking": {host: row["project"] for host, row in self._rows_of(lacking, task_vars).items()},
         }
 
@@ -358,14 +369,9 @@ class ActionModule(InProcessAction):
         """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
         variable = f"{self._verb()}_hosts"
         plain = _hosts.Patterns(task_vars, self._loader, variable)
-        # Behind a group's name it is Ansible's own way to choose some of its hosts.
-        asked = [
-            name
-            for part in _hosts.parts(variable, self._task.args.get("hosts"))
-            for name in ([part] if plain.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
-        ]
+        asked = self._asked_parts(variable, plain)
         texts = _hosts.inventory(task_vars)
-        near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
+        near = _of_parts(asked, plain)
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
         folders = [registries.place(host, self._task.args) for host in hosts]
@@ -374,12 +380,10 @@ class ActionModule(InProcessAction):
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in texts}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
-        limit = task_vars.get("ansible_limit")
         return {
             "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
             "matched": patterns.hosts(asked) if asked else [],
             "known": texts,
-            "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "registered": registered,
             "broken": memory.warnings(),
             "ungrouped": memory.warnings(without=texts),
@@ -390,6 +394,23 @@ class ActionModule(InProcessAction):
             "elsewhere": [name for name, _entry in memory.beside()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),
+            **self._asked_beside(task_vars),
+        }
+
+    def _asked_parts(self, variable: str, patterns: _hosts.Patterns) -> list[str]:
+        """The parts of what was asked for, with ranges in full."""
+        # Behind a group's name it is Ansible's own way to choose some of its hosts.
+        return [
+            name
+            for part in _hosts.parts(variable, self._task.args.get("hosts"))
+            for name in ([part] if patterns.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
+        ]
+
+    def _asked_beside(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What the person has said beside the names: the limit, the number of hosts, a machine's id."""
+        limit = task_vars.get("ansible_limit")
+        return {
+            "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": str(task_vars.get(f"{self._verb()}_count") or "").strip(),
             "by_job": bool(task_vars.get("awx_job_id")),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
@@ -548,6 +569,29 @@ def _swept(variables: Variables) -> Variables | None:
 def _is_shared(variables: Variables | None, name: str) -> bool:
     """Whether a place in what was found of a host is in a shared registry."""
     return bool(place_of(str((variables or {}).get(name) or "")).keeps_sums)
+
+
+def _local_names(params: Variables) -> list[t.Any]:
+    """What the gathered hosts, plans and ends have of this computer and of the inventory."""
+    gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
+    # As a person names hosts, they may be a single number.
+    rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
+    return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
+
+
+def _again(hosts: t.Iterable[str], batch: t.Mapping[str, Variables]) -> dict[str, list[Variables]]:
+    """What was tried for hosts that may try another offer. No other that was planned before takes part."""
+    return {host: tried for host in hosts if (tried := _tried(batch[host])) is not None}
+
+
+def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
+    """The hosts that the parts of a pattern name, if only to leave them out."""
+    return sorted({host for part in parts for host in patterns.hosts(part.lstrip("!&"))})
+
+
+def _covered(machines: t.Mapping[str, t.Collection[str]], ids: set[str]) -> list[str]:
+    """The hosts whose machines are all among these ids; none that has no machine."""
+    return [host for host, item in machines.items() if item and ids.issuperset(item)]
 
 
 def _several(memory: Memory, hosts: t.Container[str]) -> list[str]:
