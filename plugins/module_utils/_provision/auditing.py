@@ -142,32 +142,41 @@ class Audit:
 def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
     """Each machine of the account with those who own it. What is ending needs nobody, yet may be billed."""
     claims = list(claims)
-    billed = [machine for machine in machines if not _states.is_ending(machine["status"])]
-    owned = ownership.owners(billed, claims)
+    owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = messages.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
-        if not owner.hosts or trouble == messages.ONLY_NUMBERED:
-            result.orphans.append(_row(machine, *near.claims(machine)))
-        elif trouble:
-            result.contested.append(_row(machine, owner.hosts, trouble))
-        else:
-            is_known = owner.hosts[0] in inventory
-            (result.claimed if is_known else result.unlisted).append(
-                _row(machine, owner.hosts, near.odd(machine, owner))
-            )
+        _note_machine(result, machine, owner, trouble, near, inventory)
     for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
     for rows in (result.claimed, result.unlisted, result.contested, result.ending):
         rows.sort(key=lambda row: row["hosts"])
-    runs = {claim.host: claim.run for claim in claims}
-    for row in [*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone]:
-        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
+    _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
     for row in result.billed:
         row.update(_so_far(row, now))
     return result
+
+
+def _note_machine(
+    result: Audit, machine: Machine, owner: Owners, trouble: str, near: _Near, inventory: t.Container[str]
+) -> None:
+    """Add a machine that is not ending to the rows of its kind. ``trouble``: with those who own it."""
+    if not owner.hosts or trouble == messages.ONLY_NUMBERED:
+        result.orphans.append(_row(machine, *near.claims(machine)))
+    elif trouble:
+        result.contested.append(_row(machine, owner.hosts, trouble))
+    else:
+        rows = result.claimed if owner.hosts[0] in inventory else result.unlisted
+        rows.append(_row(machine, owner.hosts, near.odd(machine, owner)))
+
+
+def _note_runs(rows: t.Iterable[Row], claims: t.Iterable[Claim]) -> None:
+    """Add the runs that have claimed machines for their hosts."""
+    runs = {claim.host: claim.run for claim in claims}
+    for row in rows:
+        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
 
 
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
@@ -183,18 +192,27 @@ def _is_under_deletion(machine: Machine) -> bool:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    named = [
-        item
-        for item in owned
-        if item[1].proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not item[1].is_contested
-    ]
-    of_offer, result = grouped((machine["offer_id"], machine) for machine in machines), {}
-    for item in grouped((item[1].hosts[0], item) for item in named).values():
-        offers = {machine["offer_id"] for machine, _owner in item}
-        mine, trouble = told_by_name(item, [item for offer_id in offers for item in of_offer.get(offer_id, ())])
-        meant = {id(machine) for machine in mine}
-        result.update({id(m): trouble if id(m) in meant else messages.ONLY_NUMBERED for m, _owner in item})
+    named = [item for item in owned if _is_by_name(item[1])]
+    of_offer = grouped((machine["offer_id"], machine) for machine in machines)
+    result: dict[int, str] = {}
+    for pairs in grouped((item[1].hosts[0], item) for item in named).values():
+        result.update(_doubts_of_host(pairs, of_offer))
     return result
+
+
+def _is_by_name(owner: Owners) -> bool:
+    """Whether a name alone says that a machine is the one host's."""
+    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
+
+
+def _doubts_of_host(
+    pairs: list[tuple[Machine, Owners]], of_offer: t.Mapping[str | None, list[Machine]]
+) -> dict[int, str]:
+    """The same for the machines that one host claims by its name."""
+    offers = {machine["offer_id"] for machine, _owner in pairs}
+    mine, trouble = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
+    meant = {id(machine) for machine in mine}
+    return {id(machine): trouble if id(machine) in meant else messages.ONLY_NUMBERED for machine, _owner in pairs}
 
 
 class _Near:
