@@ -317,15 +317,20 @@ def _lease(raw: t.Mapping[str, t.Any], texts: list[str], now: float) -> tuple[Le
     lease, longest = (_read_lease(f"provision_{name}", raw[name], texts) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
         texts.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
-    if longest.moment is not None:
-        texts.append(f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).")
-    elif longest and not lease:
-        texts.append(f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.")
-    elif longest and lease.lasts(now) > longest.lasts(now):
-        texts.append(f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.")
+    texts += _of_longest(lease, longest, now)
     if bill is not None and bill != UNLIMITED and not lease:
         texts.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
+
+
+def _of_longest(lease: Lease, longest: Lease, now: float) -> t.Iterator[str]:
+    """What is wrong with the longest lease that is allowed, or with a lease that exceeds it."""
+    if longest.moment is not None:
+        yield f"provision_lease_max must be a duration such as 3d, not a time ({longest.text})."
+    elif longest and not lease:
+        yield f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}."
+    elif longest and lease.lasts(now) > longest.lasts(now):
+        yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
 
 
 def read_bill(value: t.Any, texts: list[str]) -> float | None:
@@ -383,8 +388,7 @@ def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterato
         )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         yield f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'."
-    bound = declaration.choices and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
-    if not declaration.offer_id and declaration.declared_max_price_per_hour is None and not bound:
+    if not _is_priced(declaration):
         yield (
             'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited"; for the'
             " playbook order_max_price_per_hour does, too."
@@ -393,8 +397,22 @@ def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterato
         yield "provision_spec needs a section compute: a volume alone is no machine that one can log in to."
 
 
+def _is_priced(declaration: Declaration) -> bool:
+    """Whether it says what the offer may cost: by its id, by the host's maximum, or by that of each choice."""
+    if declaration.offer_id or declaration.declared_max_price_per_hour is not None:
+        return True
+    return bool(declaration.choices) and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
+
+
 def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str) -> t.Iterator[str]:
     connection = str(raw["connection"]).strip().rpartition(".")[2]
+    yield from _of_connection(declaration, connection, no_login)
+    yield from _of_registry(declaration)
+    yield from _of_name(declaration)
+
+
+def _of_connection(declaration: Declaration, connection: str, no_login: str) -> t.Iterator[str]:
+    """Why the host could not be reached. ``no_login``: why ssh could not, empty if it could."""
     if declaration.host in _HERE:
         yield f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
     elif declaration.reach and connection == "local":
@@ -404,6 +422,10 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str
         )
     if declaration.reach and connection in _BY_SSH and no_login:
         yield no_login
+
+
+def _of_registry(declaration: Declaration) -> t.Iterator[str]:
+    """Why the registry could not keep the host."""
     if declaration.registry_file and (declaration.host in (".", "..") or "/" in declaration.host):
         yield f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one."
     if any(mark in declaration.registry_file for mark in _UNREADABLE):
@@ -411,6 +433,10 @@ def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str
             f"The registry's folder {declaration.registry.text}/{declaration.host} has characters that ssh or Ansible"
             " cannot read."
         )
+
+
+def _of_name(declaration: Declaration) -> t.Iterator[str]:
+    """Why the name does not tell which machine is the host's, or cannot be all that tells it."""
     if not declaration.name.strip():
         yield "provision_resource_name must not be empty: it tells which machine is the host's."
     twin = twin_of(declaration.project, declaration.host, declaration.name)
