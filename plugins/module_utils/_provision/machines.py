@@ -42,16 +42,20 @@ def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at
     None of them unless the filter was surely applied: no resource is another offer's, or older than the purchase by the
     API's own clock (``procured_at``), or of unknown age; and there are no more of them than the offer has machines.
     """
-    moment = seconds_of(procured_at)
-    ages = [seconds_of(resource.get("created_at")) for resource in resources]
-    is_applied = moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
     mute = [
         str(resource["resource_id"])
         for resource in resources
         if resource["resource_id"] and resource["offer_id"] is None
     ]
-    own = all(resource["offer_id"] in (None, offer_id) for resource in resources)
-    return mute if is_applied and own and len(resources) <= nodes else []
+    is_applied = _are_younger(resources, procured_at) and len(resources) <= nodes
+    return mute if is_applied and all(item["offer_id"] in (None, offer_id) for item in resources) else []
+
+
+def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> bool:
+    """Whether all were surely created after a purchase, by the API's own clock."""
+    moment = seconds_of(procured_at)
+    ages = [seconds_of(resource.get("created_at")) for resource in resources]
+    return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
 
 
 def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
@@ -101,12 +105,17 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
     One that is not listed yet is the later one.
     """
-    known = [machine for machine in machines if machine["resource_id"]]
-    own = of_offer(known, offer_id, ids)
-    mine, names = {item["resource_id"] for item in own}, {name, *(item["name"] for item in own)} - {"", None}
-    live = [item for item in known if _states.is_live(item["status"])]
-    others = [item for item in live if item["resource_id"] not in mine and item["name"] in names]
+    listed = [machine for machine in machines if machine["resource_id"]]
+    own = of_offer(listed, offer_id, ids)
+    others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
     return others, bool(others) and (not own or _first(own) > _first(others))
+
+
+def _alive_beside(own: t.Iterable[Kind], names: t.Container[str | None], listed: t.Iterable[Kind]) -> list[Kind]:
+    """Those that live and have one of these names, without our ``own``."""
+    mine = {item["resource_id"] for item in own}
+    live = [item for item in listed if _states.is_live(item["status"])]
+    return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
 
 
 def _first(machines: t.Iterable[Machine]) -> tuple[str, str]:
