@@ -68,15 +68,22 @@ def account_prices(
     ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
     ``buying``: the offers that the play goes on to buy.
     """
-    known = [(host, entry) for host, entry in entries if entry.names_purchase]
-    noted = {mark: Part.of_entry(host, entry) for host, entry in known for mark in _marks(entry)}
-    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
-    owned = [machine for machine in billed if noted.keys() & _marks_of(machine)]
-    foreign = [machine for machine in billed if not noted.keys() & _marks_of(machine)]
+    purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
+    noted = {mark: Part.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
+    owned, foreign = _owned_and_foreign(machines, noted)
     listed = set().union(*map(_marks_of, owned))
-    unlisted = [pair for pair in known if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
+    unlisted = [pair for pair in purchases if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
     parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]
     return AccountPrices(tuple(parts), tuple(map(Part.of_machine, foreign)))
+
+
+def _owned_and_foreign(
+    machines: t.Iterable[Machine], noted: t.Mapping[str, Part]
+) -> tuple[list[Machine], list[Machine]]:
+    """The billed machines that have a mark which registries have ``noted``, and the others."""
+    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
+    owned = [machine for machine in billed if noted.keys() & _marks_of(machine)]
+    return owned, [machine for machine in billed if not noted.keys() & _marks_of(machine)]
 
 
 def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
@@ -102,10 +109,15 @@ def costs_of_others(
     ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
     registries, by hosts.
     """
-    unseen = [name for name, fact in facts.items() if fact is None or (name in known and known[name].is_missing)]
+    unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
     parts = [Part(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
     parts += of_entries((name, known[name]) for name in unseen if name in known)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
+
+
+def _is_unseen(fact: t.Any, entry: Entry | None) -> bool:
+    """Whether a host's variables say nothing, or its machine is missing by its entry."""
+    return fact is None or (entry is not None and entry.is_missing)
 
 
 def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[Part]:
@@ -209,26 +221,33 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
-    going_on = [bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again]
-    unknown = [bill.host for bill in bills if not bill.is_known(now)]
-    unknown += [item.host for item in planned if item.price_per_hour is None]
     ends = [_until(item.end, now, after) for item in planned]
+    going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
     return Month(
         name=name,
         shares=(
             *((State.SPENT, bill.host, bill.cost(begin, now), bill.begin) for bill in bills),
-            *(
-                (State.RUNS_ON, bill.host, cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)), None)
-                for bill in going_on
-            ),
-            *(
-                (State.ORDERED, item.host, cost(item.price_per_hour, now, end), None)
-                for item, end in zip(planned, ends)
-            ),
+            *_still_to_come(going_on, zip(planned, ends), now, after),
         ),
-        unknown=tuple(dict.fromkeys(unknown)),
+        unknown=_of_unknown_cost(bills, planned, now),
         lasts=max(ends, default=now) - now,
     )
+
+
+def _of_unknown_cost(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase], now: float) -> tuple[str, ...]:
+    """The hosts of bills and planned purchases whose cost is unknown, each once."""
+    unknown = [bill.host for bill in bills if not bill.is_known(now)]
+    return tuple(dict.fromkeys([*unknown, *(item.host for item in planned if item.price_per_hour is None)]))
+
+
+def _still_to_come(
+    bills: t.Iterable[Bill], planned: t.Iterable[tuple[PlannedPurchase, float]], now: float, after: float
+) -> t.Iterator[tuple[State, str, int, float | None]]:
+    """The month's shares of bills that run on and of planned purchases with their ends, from now on."""
+    for bill in bills:
+        yield State.RUNS_ON, bill.host, cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)), None
+    for item, end in planned:
+        yield State.ORDERED, item.host, cost(item.price_per_hour, now, end), None
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:
