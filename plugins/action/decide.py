@@ -370,7 +370,7 @@ class ActionModule(InProcessAction):
         variable = f"{self._verb()}_hosts"
         plain = _hosts.Patterns(task_vars, self._loader, variable)
         asked = self._asked_parts(variable, plain)
-        texts = _hosts.inventory(task_vars)
+        inventory = _hosts.inventory(task_vars)
         near = _of_parts(asked, plain)
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
@@ -378,15 +378,15 @@ class ActionModule(InProcessAction):
         memory = Memory(registries, folders)
         registries.close()
         registered = {host: list(groups) for host, groups in memory.hosts().items()}
-        further = {host: groups for host, groups in registered.items() if host not in texts}
+        further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         return {
             "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
             "matched": patterns.hosts(asked) if asked else [],
-            "known": texts,
+            "known": inventory,
             "registered": registered,
             "broken": memory.warnings(),
-            "ungrouped": memory.warnings(without=texts),
+            "ungrouped": memory.warnings(without=inventory),
             "troubles": self._hosts.troubles_of(lambda host: host in near),
             "others": self._hosts.troubles_of(lambda host: host not in near),
             "unreadable": self._hosts.unreadable,

@@ -81,13 +81,13 @@ def amount(price: float) -> str:
 
 def ranges(names: t.Iterable[str]) -> list[str]:
     """The names, each once, with three or more numbered ones in a row as a range of inventories: ``gpu-[1:20]``."""
-    texts: list[list[str]] = []
+    rows: list[list[str]] = []
     for name in sorted(set(names), key=_numbered):
-        if texts and _follows(name, texts[-1][-1]):
-            texts[-1].append(name)
+        if rows and _follows(name, rows[-1][-1]):
+            rows[-1].append(name)
         else:
-            texts.append([name])
-    return [item for row in texts for item in (row if len(row) < _ROW else [_range(row[0], row[-1])])]
+            rows.append([name])
+    return [item for row in rows for item in (row if len(row) < _ROW else [_range(row[0], row[-1])])]
 
 
 _NUMBERED = re.compile(r"(.*?)([0-9]{0,9})", re.DOTALL)

@@ -355,14 +355,14 @@ class Hosts:
             return evaluated(name, variables[name], self._templar_of(variables))
         return variables[name]
 
-    def _row(self, host: str, variables: Variables, text: str) -> dict[str, t.Any] | None:
+    def _row(self, host: str, variables: Variables, blamed: str) -> dict[str, t.Any] | None:
         """What the variables say, None if not where the host is remembered.
 
-        ``text``: of whom to tell what is wrong, nobody if empty.
+        ``blamed``: of whom to tell what is wrong, nobody if empty.
         """
         values, trouble = self._values(variables)
-        if text:
-            self._note_troubles(text, host, trouble)
+        if blamed:
+            self._note_troubles(blamed, host, trouble)
         if trouble.keys() & set(WHERE):
             return None
         declares = any(variables.get(name) for name in _WANTED)

@@ -353,17 +353,17 @@ def _odd(value: t.Any) -> str | None:
     return None if value in (None, "") or id_of(value) else printable(repr(value), LONGEST_ODD)
 
 
-def with_checked_ids(item: Json, text: str) -> Json:
+def with_checked_ids(item: Json, id_field: str) -> Json:
     """An offer, a resource or an instance whose ids and name can be used and shown.
 
-    ``text`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
+    ``id_field`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
     """
     item.pop("odd_id", None)
     for field in ("offer_id", "resource_id", "instance_id"):
         if field in item:
             odd = _odd(item[field])
             item[field] = id_of(item[field])
-            if odd is not None and (field == text or field == "instance_id"):
+            if odd is not None and (field == id_field or field == "instance_id"):
                 item["odd_id"] = odd
     if "name" in item:
         name = text_of(item["name"])

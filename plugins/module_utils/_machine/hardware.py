@@ -90,8 +90,8 @@ def _gpus_of_the_bus(root: str) -> list[Json]:
 
 
 def _memory(root: str) -> float | None:
-    exchange = re.search(r"^MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
-    return round(int(exchange[1]) * 1024 / 1e9, 1) if exchange else None
+    match = re.search(r"^MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    return round(int(match[1]) * 1024 / 1e9, 1) if match else None
 
 
 def _disk(root: str) -> float | None:
@@ -116,12 +116,12 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
     What either does not tell, or tells in a way that cannot be read as a number, is passed over. ``offer`` is an offer
     of the API; of a cluster each machine has its share of the GPUs.
     """
-    texts = _gpu_shortfalls(machine["gpus"], offer)
+    lacking = _gpu_shortfalls(machine["gpus"], offer)
     for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb"):
         has, wanted = number_of(machine[name]), number_of(offer.get(name))
         if has is not None and wanted is not None and has < wanted * _SHARES.get(name, _TOLERANCE):
-            texts.append(f"{name}: {has:g} instead of {wanted:g}")
-    return texts
+            lacking.append(f"{name}: {has:g} instead of {wanted:g}")
+    return lacking
 
 
 def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]:

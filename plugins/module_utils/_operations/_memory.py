@@ -26,7 +26,7 @@ def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
 
 def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
     """The hosts that declare something and have no registry."""
-    return [param for param in params["hosts"] if param["declares"] and not places[param["host"]]]
+    return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
 
 
 def noted_in(registries: Registries, place: Place) -> t.Iterator[Claim]:
@@ -80,8 +80,8 @@ class Memory:
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
-        for place, item in self._entries.items():
-            for host, entry in item.items():
+        for place, entries in self._entries.items():
+            for host, entry in entries.items():
                 yield place, host, entry
 
     def known(self) -> list[tuple[str, Entry]]:

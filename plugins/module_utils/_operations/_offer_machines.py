@@ -120,12 +120,14 @@ class OfferMachines:
         self.unreadable, self._filtered = None, []
         try:
             self._filtered = self._api.resources(self._offer_id, retries=0)
-            kinds = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
+            machines = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
         except ApiError as error:
             self.unreadable = error
-            kinds = []
+            machines = []
         # What a list lacks, or calls gone, says so itself.
-        kinds = _machines.refreshed(kinds, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(kinds))))
-        self._resources = kinds
-        self.listed[:] = [{key: item[key] for key in _SHOWN} for item in kinds]
-        return kinds
+        machines = _machines.refreshed(
+            machines, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(machines)))
+        )
+        self._resources = machines
+        self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
+        return machines

@@ -54,7 +54,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _seen(api, asked, _others(params, places, memory))
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    forget = {param.strip().lower() for param in params["forget"]}
+    forget = {resource_id.strip().lower() for resource_id in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
         place, look = places[one.host], None
@@ -140,7 +140,7 @@ def _entry(raw: t.Mapping[str, t.Any], place: Place, memory: Memory) -> Entry:
 
 def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> list[Claim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
-    named = [named_claim(param) for param in params["inventory"] if param["host"] not in places]
+    named = [named_claim(host) for host in params["inventory"] if host["host"] not in places]
     return memory.claims(without=places) + named
 
 

@@ -196,7 +196,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     plan, ended = params["plans"][0], params["deleted"]
     judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
     case = judged.case
-    tried = [dict(param) for param in params["before"].get("attempts") or []]
+    tried = [dict(attempt) for attempt in params["before"].get("attempts") or []]
     over = verdict_rows.is_over(case, ended)
     if over:
         for last in tried[-1:]:

@@ -34,7 +34,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid): nothing happens.
     """
-    parts = [Part(param["text"], tuple(param["hosts"])) for param in params["parts"]]
+    parts = [Part(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
     hosts = within([*params["matched"], *made], params["limited"])

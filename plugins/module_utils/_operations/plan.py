@@ -59,7 +59,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     if not above:
         return planned
     places = [place_of(item["registry"]) for item in above]
-    everywhere = any(param["max_account_price_per_hour"] for param in params["hosts"])
+    everywhere = any(host["max_account_price_per_hour"] for host in params["hosts"])
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums are others now
         planned = look.again(settled.closed, planned)

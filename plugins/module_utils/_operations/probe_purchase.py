@@ -68,12 +68,12 @@ def _cheapest(api: Prober) -> Json:
     families = families_of(api.get_first("gpus", "available_gpus"))
     parts = [families[begin : begin + MOST_TYPES] for begin in range(0, len(families), MOST_TYPES)]
     offers = [offer for part in parts for offer in _offers(api, part)]
-    json_value = probing.cheapest((price_per_hour(offer), offer) for offer in offers)
-    if json_value is None:
+    cheapest = probing.cheapest((price_per_hour(offer), offer) for offer in offers)
+    if cheapest is None:
         raise Failure(
             "There is no machine with one GPU on demand whose price is known. Nothing was bought.", "capacity"
         )
-    return json_value
+    return cheapest
 
 
 def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:

@@ -74,8 +74,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     return {
         **BLANK,
         "due": [
-            *(_due(item, registries, value, 0) for item, value in due),
-            *(_due(item, registries, value, item.idle) for item, value in watched),
+            *(_due(host, registries, own_limits, 0) for host, own_limits in due),
+            *(_due(host, registries, own_limits, host.idle) for host, own_limits in watched),
         ],
         "hosts": [item.host for item, _limits in (*due, *watched)],
         "batches": reaping.batches(len(due), params["forks"]),

@@ -111,11 +111,11 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
     under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
     reads: list[Read] = []
-    for item in running:
-        reads.append(("fresh_resource", ("resources", item["resource_id"]), {"force_refresh": "true"}))
-        reads += [("resource", ("resources", item["resource_id"]), {}), *_status_of("bought_status", item)]
-    for value in under_way:
-        reads += [("under_way", ("resources", value["resource_id"]), {}), *_status_of("under_way_status", value)]
+    for machine in running:
+        reads.append(("fresh_resource", ("resources", machine["resource_id"]), {"force_refresh": "true"}))
+        reads += [("resource", ("resources", machine["resource_id"]), {}), *_status_of("bought_status", machine)]
+    for machine in under_way:
+        reads += [("under_way", ("resources", machine["resource_id"]), {}), *_status_of("under_way_status", machine)]
     return reads
 
 
@@ -547,7 +547,7 @@ def _spec_known(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _sync(exchanges: Exchanges) -> RuleResult | None:
-    fresh, plain = (seconds_of(two_look.get("last_synced_at")) for two_look in _two_looks(exchanges))
+    fresh, plain = (seconds_of(look.get("last_synced_at")) for look in _two_looks(exchanges))
     if fresh is None or plain is None:
         return None
     if plain == fresh:

@@ -196,8 +196,8 @@ def phase_of(status: Json) -> str:
         return ""
 
 
-def _in_phase(json_values: t.Iterable[Json], phase: str) -> list[Json]:
-    return [item for item in json_values if phase_of(item) == phase]
+def _in_phase(items: t.Iterable[Json], phase: str) -> list[Json]:
+    return [item for item in items if phase_of(item) == phase]
 
 
 #: What the tasks of a purchase ask, in the paths and methods of the API; the first that fits.

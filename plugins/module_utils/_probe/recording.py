@@ -122,9 +122,9 @@ class _StandIns:
     def _collect_patterns(self, text: str) -> None:
         for item in _UUID.findall(text):
             self._id(item)
-        for value in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
-            if _is_address(value):
-                self._address(value)
+        for address in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
+            if _is_address(address):
+                self._address(address)
 
     def _id(self, text: str) -> None:
         if text and text not in self._known:

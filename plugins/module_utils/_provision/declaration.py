@@ -154,14 +154,14 @@ def read_declaration(
     ``registry`` is the host's place. ``missing_key``: the file that should hold the SSH key
     and does not exist. ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
-    texts: list[str] = []
+    wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
-    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], texts)
-    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], texts)
-    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], texts)
-    budget = _limit("provision_budget", raw["budget"], texts, "USD a month")
-    lease, max_bill, bill_max_price_per_hour = _lease(raw, texts, now)
-    choices = _choices(raw["spec"], texts)
+    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], wrong)
+    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
+    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
+    budget = _limit("provision_budget", raw["budget"], wrong, "USD a month")
+    lease, max_bill, bill_max_price_per_hour = _lease(raw, wrong, now)
+    choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
         host=host,
         name=name,
@@ -173,7 +173,7 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=_count("provision_max_attempts", raw["attempts"], texts, least=1),
+        max_attempts=_count("provision_max_attempts", raw["attempts"], wrong, least=1),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
@@ -181,15 +181,15 @@ def read_declaration(
         verify=truth(raw["verify"]),
         trust=str(raw["trust"]),
         on_failure=str(raw["on_failure"]),
-        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], texts),
-        poll_retries=_count("provision_poll_retries", raw["poll_retries"], texts),
+        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], wrong),
+        poll_retries=_count("provision_poll_retries", raw["poll_retries"], wrong),
         registry=registry,
         groups=tuple(raw["groups"]),
         lease=lease,
         max_bill=max_bill,
         bill_max_price_per_hour=bill_max_price_per_hour,
         unswept=str(raw["lease_unswept"]),
-        patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, texts),
+        patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),
         identity_file=_text(raw["identity_file"]),
         quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
@@ -197,37 +197,37 @@ def read_declaration(
         known=raw["known"],
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
-        texts.append(messages.no_budget_without_registry())
-    texts += slips_of_role(unknown(raw["variables"]))
-    texts += _of_order(declaration, raw)
-    texts += _of_duration("provision_boot_timeout", raw["boot_timeout"])
-    texts += _of_idleness(raw)
-    texts += _of_host(declaration, raw, no_login)
-    texts += _of_first_boot(raw)
-    texts += _of_folder(raw["registry_dir"])
+        wrong.append(messages.no_budget_without_registry())
+    wrong += slips_of_role(unknown(raw["variables"]))
+    wrong += _of_order(declaration, raw)
+    wrong += _of_duration("provision_boot_timeout", raw["boot_timeout"])
+    wrong += _of_idleness(raw)
+    wrong += _of_host(declaration, raw, no_login)
+    wrong += _of_first_boot(raw)
+    wrong += _of_folder(raw["registry_dir"])
     # Where both checks object to a variable, the sentence of this file is the one for people.
-    named = set(_VARIABLE.findall(" ".join(texts)))
-    texts += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
+    named = set(_VARIABLE.findall(" ".join(wrong)))
+    wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
     if missing_key:
-        texts.append(
+        wrong.append(
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
             " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
         )
     # What the playbook refuses needs no second reason.
-    return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(texts))
+    return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(wrong))
 
 
-def _choices(value: t.Any, texts: list[str]) -> tuple[Choice, ...]:
+def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
     """The searches of a host, the preferred one first: a mapping is the only one."""
     specs = value if isinstance(value, (list, tuple)) else [value] if value else []
     if not all(isinstance(spec, t.Mapping) and spec for spec in specs):
-        texts.append("provision_spec must be a search (a mapping), or a list of them.")
+        wrong.append("provision_spec must be a search (a mapping), or a list of them.")
         return ()
     choices = []
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}].{CEILING}" if len(specs) > 1 else f"provision_spec.{CEILING}"
         own = {key: item for key, item in spec.items() if key != CEILING}
-        choices.append(Choice(own, _limit(name, spec.get(CEILING), texts)))
+        choices.append(Choice(own, _limit(name, spec.get(CEILING), wrong)))
     return tuple(choices)
 
 
@@ -288,10 +288,10 @@ def truth(value: t.Any) -> bool:
     return value.strip().lower() in ("true", "yes", "on", "1", "y", "t") if isinstance(value, str) else bool(value)
 
 
-def _count(name: str, value: t.Any, texts: list[str], least: int = 0) -> int:
+def _count(name: str, value: t.Any, wrong: list[str], least: int = 0) -> int:
     text = str(value).strip()
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-        texts.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
+        wrong.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
         return least
     return int(text)
 
@@ -302,24 +302,24 @@ def _of_duration(name: str, value: t.Any) -> list[str]:
     return texts
 
 
-def _pause(name: str, value: t.Any, texts: list[str]) -> int:
+def _pause(name: str, value: t.Any, wrong: list[str]) -> int:
     """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit."""
     try:
         return math.ceil(duration(str(value)))
     except ValueError as error:
-        texts.append(f"{name} {error}.")
+        wrong.append(f"{name} {error}.")
         return 0
 
 
-def _lease(raw: t.Mapping[str, t.Any], texts: list[str], now: float) -> tuple[Lease, float | None, float]:
+def _lease(raw: t.Mapping[str, t.Any], wrong: list[str], now: float) -> tuple[Lease, float | None, float]:
     """The lease, what the machine may cost in all that time (USD), and so at most per hour (USD)."""
-    bill = read_bill(raw["max_bill"], texts)
-    lease, longest = (_read_lease(f"provision_{name}", raw[name], texts) for name in ("lease", "lease_max"))
+    bill = read_bill(raw["max_bill"], wrong)
+    lease, longest = (_read_lease(f"provision_{name}", raw[name], wrong) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
-        texts.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
-    texts += _of_longest(lease, longest, now)
+        wrong.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
+    wrong += _of_longest(lease, longest, now)
     if bill is not None and bill != UNLIMITED and not lease:
-        texts.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
+        wrong.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
 
 
@@ -333,9 +333,9 @@ def _of_longest(lease: Lease, longest: Lease, now: float) -> t.Iterator[str]:
         yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
 
 
-def read_bill(value: t.Any, texts: list[str]) -> float | None:
-    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``texts``."""
-    return _ceiling("provision_max_bill", value, texts, "USD, for the whole lease")
+def read_bill(value: t.Any, wrong: list[str]) -> float | None:
+    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``wrong``."""
+    return _ceiling("provision_max_bill", value, wrong, "USD, for the whole lease")
 
 
 def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
@@ -348,15 +348,15 @@ def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
         yield f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'."
 
 
-def _read_lease(name: str, value: t.Any, texts: list[str]) -> Lease:
+def _read_lease(name: str, value: t.Any, wrong: list[str]) -> Lease:
     try:
         return leases.read_lease(value)
     except ValueError as error:
-        texts.append(f"{name} {error}.")
+        wrong.append(f"{name} {error}.")
         return Lease()
 
 
-def _ceiling(name: str, value: t.Any, texts: list[str], unit: str = "USD per hour") -> float | None:
+def _ceiling(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float | None:
     """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
     text = "" if value is None else str(value).strip()
     if not text:
@@ -365,14 +365,14 @@ def _ceiling(name: str, value: t.Any, texts: list[str], unit: str = "USD per hou
         return UNLIMITED
     # A float of more digits than there are would be infinite, and limit nothing.
     if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
-        texts.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
+        wrong.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
         return 0.0
     return float(text)
 
 
-def _limit(name: str, value: t.Any, texts: list[str], unit: str = "USD per hour") -> float:
+def _limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
     """The same, and no limit where nothing was given."""
-    ceiling = _ceiling(name, value, texts, unit)
+    ceiling = _ceiling(name, value, wrong, unit)
     return UNLIMITED if ceiling is None else ceiling
 
 

@@ -174,8 +174,8 @@ class Book:
 
     def bill(self, purchase: Purchase) -> Bill | None:
         """What one purchase has cost; None if it is not known, or nothing came of it."""
-        exchange = self._purchases.get(purchase, [])
-        return bill_of(exchange) if isinstance(exchange, list) else exchange
+        so_far = self._purchases.get(purchase, [])
+        return bill_of(so_far) if isinstance(so_far, list) else so_far
 
     def begin_again(self) -> t.Collection[Purchase]:
         """Forget the purchases `again`, of which all lines will be read once more, and return them."""
@@ -185,9 +185,9 @@ class Book:
     def _lines(self) -> t.Iterator[tuple[Purchase, list[Line]]]:
         """The purchases that are no bill yet, with all that is known of them."""
         for purchase in {**self._purchases, **self._held}:
-            exchange = self._purchases.get(purchase, [])
-            if isinstance(exchange, list):
-                yield purchase, [*exchange, *self._held.get(purchase, ())]
+            so_far = self._purchases.get(purchase, [])
+            if isinstance(so_far, list):
+                yield purchase, [*so_far, *self._held.get(purchase, ())]
 
     def bills(self, broken: t.Container[str] = ()) -> list[Bill]:
         """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
@@ -295,11 +295,11 @@ def _undone(lines: t.Sequence[Line], renewed: t.Mapping[str, str]) -> Counter[st
 
 def _chain(claim: str, renewed: t.Mapping[str, str]) -> list[str]:
     """The claim and those that it renewed, one after the other."""
-    texts: list[str] = []
-    while claim not in texts:
-        texts.append(claim)
+    chain: list[str] = []
+    while claim not in chain:
+        chain.append(claim)
         claim = renewed.get(claim, claim)
-    return texts
+    return chain
 
 
 def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:

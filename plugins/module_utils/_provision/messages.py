@@ -583,12 +583,12 @@ def locked_out_of(host: str, offer_id: str, price: float | None, ids: t.Iterable
     )
 
 
-def locked_out(wanted: str, text: str) -> str:
+def locked_out(wanted: str, job_keys: str) -> str:
     """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
     return (
         f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
         " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
-        f" {text.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
+        f" {job_keys.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
         " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
     )
 
@@ -744,10 +744,10 @@ def was_idle(evidence: str) -> str:
     return f"it was idle: {evidence}"
 
 
-def remembered_elsewhere(place: str, text: str) -> str:
+def remembered_elsewhere(place: str, declared_place: str) -> str:
     """The variables of a host lead to another registry than the one in which its machine was found."""
     return (
-        f"Its time is over by the registry {place}, but its own variables lead to {text or 'none'}: set"
+        f"Its time is over by the registry {place}, but its own variables lead to {declared_place or 'none'}: set"
         " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added."
     )
 
@@ -1143,11 +1143,11 @@ def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
     return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
 
 
-def moved_to_another(path: str, offer_id: str | None, where: str, text: str | None) -> str:
+def moved_to_another(path: str, offer_id: str | None, where: str, other_offer_id: str | None) -> str:
     """A file that says something else of its host than the shared registry."""
     return (
-        f"{path} names offer {offer_id}, and {where} names offer {text}. A host has one: end the one that is too many,"
-        " and remove what names it."
+        f"{path} names offer {offer_id}, and {where} names offer {other_offer_id}. A host has one: end the one that is too"
+        " many, and remove what names it."
     )
 
 

@@ -74,7 +74,7 @@ class MissingLook:
     ) -> MissingLook:
         """The look for which these were read; ``entries``: all that the registries know."""
         look, ids = cls(machines, read, at=at), (entry.resource_ids for entry in entries if not entry.is_missing)
-        fresh = {value for item in ids for value in item if look.sight(value) is Sight.ABSENT}
+        fresh = {resource_id for item in ids for resource_id in item if look.sight(resource_id) is Sight.ABSENT}
         others = [item for item in read if look.sight(item) is Sight.FOUND]
         return replace(look, is_believed=0 < len(fresh) <= len(others))
 

@@ -107,13 +107,13 @@ def slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.C
 
     ``what`` has the variables, in a word.
     """
-    texts = []
+    sentences = []
     for name in sorted(unknown):
         if meant := meaning(name):
-            texts.append(f"{name} is no variable of this {what}. Is {meant} meant?")
+            sentences.append(f"{name} is no variable of this {what}. Is {meant} meant?")
         elif is_ceiling(name):
-            texts.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
-    return texts
+            sentences.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
+    return sentences
 
 
 def slips_of_role(unknown: t.Iterable[str]) -> list[str]:

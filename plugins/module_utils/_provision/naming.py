@@ -114,10 +114,10 @@ def playable(
 
 
 def added(
-    hosts: t.Iterable[str], texts: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
+    hosts: t.Iterable[str], names: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
 ) -> list[dict[str, t.Any]]:
     """The hosts that a play must add first, in the groups that a registry notes, else in ``group``."""
-    inventory = set(texts)
+    inventory = set(names)
     new = [host for host in hosts if host not in inventory]
     return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
 

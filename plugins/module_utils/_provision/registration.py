@@ -44,8 +44,8 @@ def portable(variables: t.Mapping[str, t.Any]) -> Variables:
 
 def _word_in(options: t.Any) -> str:
     """What options of ssh say of unknown host keys, empty if they say nothing."""
-    exchange = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
-    return exchange[1] if exchange else ""
+    match = re.search(r"StrictHostKeyChecking=(\S+)", str(options))
+    return match[1] if match else ""
 
 
 def trust_of(word: str) -> str:

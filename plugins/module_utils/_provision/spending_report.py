@@ -31,19 +31,19 @@ def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
 def lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
     since = f"Since {said(spending.since)}, until" if spending.since else "Until"
-    lines = [messages.UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    report = [messages.UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]
-        lines += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
+        report += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
     for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
-        lines += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
+        report += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(spending.days) > DAYS:
-        lines += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
-    lines += missing_lines(spending.missing)
+        report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
+    report += missing_lines(spending.missing)
     without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
-    return [*lines, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
+    return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
 
 
 def _row(row: Spent) -> dict[str, t.Any]:

@@ -108,8 +108,10 @@ class Account:
         called = self._indexes["name"].get(name, [])
         offers = {ownership.offer_of(machine) for machine, _owner in called} - {""}
         numbered = [
-            item
-            for item, offer in ((index, ownership.offer_of(index[0])) for index in self._indexes["base"].get(name, []))
+            owned_machine
+            for owned_machine, offer in (
+                (owned, ownership.offer_of(owned[0])) for owned in self._indexes["base"].get(name, [])
+            )
             if (offer in offers if called else (offer, name) in self._clusters)
         ]
         return _billed([*called, *numbered])
@@ -120,7 +122,7 @@ class Account:
 
     def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
         """The machines that have these ids."""
-        return [index for resource_id in ids for index in self._indexes["id"].get(resource_id, [])]
+        return [owned for resource_id in ids for owned in self._indexes["id"].get(resource_id, [])]
 
     def shows(self, machine: Machine) -> bool:
         """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
@@ -167,9 +169,7 @@ class Account:
 
 def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
     """Those that may be billed: they live, or have failed."""
-    return [
-        machine for machine in machines if _states.is_live(machine[0]["status"]) or machine[0]["status"] == "failed"
-    ]
+    return [owned for owned in machines if _states.is_live(owned[0]["status"]) or owned[0]["status"] == "failed"]
 
 
 def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
@@ -184,7 +184,7 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
 
 def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
     """Those that live, else those that have failed."""
-    return [machine for machine in machines if _states.is_live(machine[0]["status"])] or list(machines)
+    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or list(machines)
 
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -323,9 +323,8 @@ def _opened_by_strangers(
 ) -> Standing:
     """The offer is bought, and no machine of it is proved to be the host's."""
     if strangers and not entry.is_unanswered:
-        return replace(
-            ours, kind=HostState.OPEN
-        )  # each purchase of ours was refused: the next one says what that means
+        # Each purchase of ours was refused: the next one says what that means.
+        return replace(ours, kind=HostState.OPEN)
     if strangers:
         reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
@@ -416,8 +415,8 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     """Why a machine that has the name is not what the host declares, empty if it fits."""
     if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
         return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.max_price_per_hour)})"
-    exchange = machines[0].get("spec")
-    own = dict(exchange) if isinstance(exchange, t.Mapping) else {}
+    spec = machines[0].get("spec")
+    own = dict(spec) if isinstance(spec, t.Mapping) else {}
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
     return choosing.misfit(host.choices, {**own, "vendor": machines[0].get("vendor")})

@@ -43,20 +43,20 @@ class Patience:
         return self.until is not None and self.delay == 0 and now < self.until
 
 
-def read_patience(wait: t.Any, delay: t.Any, begin: float, texts: list[str]) -> Patience:
-    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``texts``."""
+def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
+    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``wrong``."""
     try:
         wanted = lease.read_lease(wait)
     except ValueError as error:
-        texts.append(f"provision_wait {error}.")
+        wrong.append(f"provision_wait {error}.")
         return Patience()
     try:
         pause = 0.0 if str(delay).strip() == "0" else lease.read_duration(delay) or 0.0
     except ValueError as error:
-        texts.append(f"provision_wait_delay {error}.")
+        wrong.append(f"provision_wait_delay {error}.")
         return Patience()
     if wanted.seconds is not None and not pause:
-        texts.append(
+        wrong.append(
             "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
         )
     return Patience(wanted.end(begin), pause)

@@ -311,14 +311,13 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
-def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], text: str | None = None) -> None:
+def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unchanged: str | None = None) -> None:
     """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
 
-    A file that is ``text`` to say what it should stays as it is. Where nothing may be written, nothing is. Raises
-    RegistryError.
+    A file whose text is ``unchanged`` stays as it is. Where nothing may be written, nothing is. Raises RegistryError.
     """
     try:
-        if (text and read_text(path) == text) or not os.access(os.path.dirname(path), os.W_OK):
+        if (unchanged and read_text(path) == unchanged) or not os.access(os.path.dirname(path), os.W_OK):
             return
         with locked(path):
             before = read_text(path)

@@ -227,7 +227,9 @@ class Database(Connected):
     # Buying
 
     def claim(self, wanted: Purchase, ceilings: Ceilings) -> Row:
-        """Claim the host's name and the offer, then mark the claim as sent. Raises Taken, TakenOver, TooDear.
+        """Claim the host's name and the offer, then mark the claim as sent.
+
+        Raises ClaimedByOther, TakenOver, AboveCeiling.
 
         These are two transactions. After the first one it is certain that nothing was sent, and a claim that ends
         there is in the way of others only while its hold lasts.
@@ -246,7 +248,7 @@ class Database(Connected):
     def claim_again(
         self, row: Row, price_per_hour: float | None, note: t.Mapping[str, t.Any], ceilings: Ceilings
     ) -> Row:
-        """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, TooDear."""
+        """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, AboveCeiling."""
 
         def step(connection: Connection) -> Row:
             with self._transaction(connection):
@@ -434,7 +436,10 @@ class Database(Connected):
         self._execute(connection, sql.FREE_LAPSED)
 
     def _insert(self, connection: Connection, wanted: Purchase) -> None:
-        """Make the claim, or find it, if its COMMIT was not answered. Raises Taken; TakenOver if it was taken since."""
+        """Make the claim, or find it, if its COMMIT was not answered.
+
+        Raises ClaimedByOther, or TakenOver if it was taken since.
+        """
         values = {**self._values(wanted), "hold": self.hold}
         if self._execute(connection, sql.CLAIM, values).rowcount:
             return
@@ -450,7 +455,7 @@ class Database(Connected):
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
     def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
-        """Compare the sums, with the own claim in them, with the ceilings. Raises TooDear.
+        """Compare the sums, with the own claim in them, with the ceilings. Raises AboveCeiling.
 
         If a sum exceeds one, the claims themselves decide, so that a refusal names what its sum has: one of them may
         just have ended.
