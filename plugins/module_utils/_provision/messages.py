@@ -1146,8 +1146,8 @@ def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
 def moved_to_another(path: str, offer_id: str | None, where: str, other_offer_id: str | None) -> str:
     """A file that says something else of its host than the shared registry."""
     return (
-        f"{path} names offer {offer_id}, and {where} names offer {other_offer_id}. A host has one: end the one that is too"
-        " many, and remove what names it."
+        f"{path} names offer {offer_id}, and {where} names offer {other_offer_id}. A host has one: end the one that is"
+        " too many, and remove what names it."
     )
 
 

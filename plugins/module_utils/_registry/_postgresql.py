@@ -18,21 +18,21 @@ from __future__ import annotations
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
 from .._provision import purchase_messages as say
-from .._provision.counted import Count, Part, State
-from .._provision.entry import MADE as BOUGHT
-from .._provision.entry import SENT, read_entry
+from .._provision.counted import Count
+from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
 from .._provision.sums import Sum
 from . import _statements as sql
 from ._connection import Connected, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, same_account
+from ._row import Row
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -75,69 +75,6 @@ class Contested(RegistryError):
     """Machines that were noted, but are not the host's alone: a person decides."""
 
     error_class = "conflict"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A claim as the database has it; ``seen_at`` is the database's time when it was read.
-
-    ``longest_post``: the registry's setting, in seconds; see `Registry`.
-    """
-
-    claim: str
-    project: str
-    host: str
-    account: str
-    offer: str
-    state: str
-    reason: str | None
-    price_per_hour: Decimal | None
-    epoch: int
-    holder: dict[str, t.Any]
-    held: bool
-    sent_at: datetime | None
-    expired_seen: datetime | None
-    claimed_at: datetime
-    note: dict[str, t.Any]
-    resource_ids: list[str]
-    seen_at: datetime
-    longest_post: float
-
-    @property
-    def billed_to(self) -> str:
-        """The account in its one spelling."""
-        return same_account(self.account)
-
-    @property
-    def counts(self) -> bool:
-        """See `claims.counts`."""
-        return claims.counts(self.state, is_sent=self.sent_at is not None, is_held=self.held)
-
-    def label(self, project: str) -> str:
-        """The host, as a project calls it."""
-        of = "" if self.project == project else f" of project {self.project}"
-        # A host has these beside its own machine.
-        return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
-
-    def part(self, claim: str, project: str) -> Part:
-        """What it is in the sums for a ``claim`` of a project."""
-        entry = read_entry(
-            {
-                **self.note,
-                "provision_procured_offer_id": self.offer,
-                "provision_resource_ids": self.resource_ids,
-                "provision_purchase": SENT if self.state == claims.BUYING else BOUGHT,
-                "provision_price_per_hour": None if self.price_per_hour is None else float(self.price_per_hour),
-                "provision_journaled_at": (self.sent_at or self.claimed_at).isoformat(),
-            }
-        )
-        part = Part.of_entry(self.label(project), entry)
-        return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
-
-    @property
-    def needs_settling(self) -> bool:
-        """See `claims.needs_settling`."""
-        return claims.needs_settling(self.state, is_sent=self.sent_at is not None, is_held=self.held)
 
 
 @dataclass(frozen=True)

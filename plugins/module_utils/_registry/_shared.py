@@ -14,18 +14,17 @@ import time
 import typing as t
 import uuid
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 from .._moments import seconds_of
 from .._provision import claims, messages, ownership
-from .._provision.clock import DATABASE, NOTED_BY, Clock
-from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, Entry, read_entry
+from .._provision.clock import DATABASE, Clock
+from .._provision.entry import MADE, REFUSED, Entry, read_entry
 from .._provision.machines import price_of
 from .._provision.ownership import Machine
 from .._provision.place import prefix_of
 from .._provision.spending import Bill
 from .._text import grouped
-from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, Row, TakenOver
+from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
 from ._protocol import (
     FAILED,
     GONE,
@@ -35,14 +34,8 @@ from ._protocol import (
     RegistryError,
     Variables,
     as_seen,
-    run_of,
 )
-
-_OFFER, _PRICE, _IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
-_PURCHASE, _JOURNALED, _EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
-# These have columns of their own; all other variables stand in the note.
-_COLUMNS = frozenset({_OFFER, _PRICE, _IDS, _PURCHASE, _JOURNALED, _EXPIRED, HELD_BY, BOUGHT_BY})
-_WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought
+from ._row import COLUMNS, EXPIRED, JOURNALED, PRICE, PURCHASE, Row
 
 
 class SharedHost:
@@ -110,7 +103,7 @@ class SharedHost:
     def claim(self, variables: Variables) -> Variables:
         """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
         row, offer = self._row, read_entry(variables).offer_id
-        price, note = variables.get(_PRICE), _note(variables)
+        price, note = variables.get(PRICE), _note(variables)
         try:
             if row is not None and row.state == claims.BUYING and row.offer == offer:
                 self._hold(self._database.claim_again(row, price, note, self._ceilings))
@@ -180,26 +173,26 @@ class SharedHost:
         return self._held if self._held and self._held.claim == row.claim else row
 
     def _keep(self, row: Row, changes: Variables) -> Variables:
-        expired = changes.get(_EXPIRED) is not None
+        expired = changes.get(EXPIRED) is not None
         return self._seen(self._database.keep(row, _note(changes), _gone(changes), expired=expired))
 
     def _made(self, changes: Variables, change: Entry) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
         claim = self._claims.get(offer) or str(uuid.uuid4())
-        fact = self._purchase(claim, offer, changes.get(_PRICE), _note(changes))
+        fact = self._purchase(claim, offer, changes.get(PRICE), _note(changes))
         # What is taken over was billed before.
-        fact = replace(fact, begun=seconds_of(changes.get(_JOURNALED)))
+        fact = replace(fact, begun=seconds_of(changes.get(JOURNALED)))
         row = self._database.note(fact, change.resource_ids, _gone(changes))
         self._let_go()
         return self._seen(row)
 
     def _refused(self, row: Row, changes: Variables) -> Variables:
-        if _is_held(row, self._run):
+        if row.is_held_by_another(self._run):
             raise self._claimed()
         if row.state != claims.BUYING:  # bought, and failed without leaving anything
             self._database.begin_end(row)
             self._database.end(row, FAILED)
-            return {**self._seen(row), _PURCHASE: REFUSED}
+            return {**self._seen(row), PURCHASE: REFUSED}
         freed = self._database.void(row, "not made", _note(changes))
         self._let_go()
         return self._seen(freed)
@@ -230,7 +223,7 @@ class SharedHost:
         self._row = row
         self._claims[row.offer] = row.claim
         self._ahead = row.seen_at.timestamp() - time.monotonic()
-        return _variables(row, self._run)
+        return row.variables(self._run)
 
     def _claimed(self) -> Claimed:
         return Claimed(self.where, self.read() or {})
@@ -240,7 +233,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     """The claims that may be billed, as a project sees them."""
     entries = Entries()
     for row in rows:
-        is_here, entry = row.project == project, _variables(row, run)
+        is_here, entry = row.project == project, row.variables(run)
         if row.billed_to != account:
             if is_here and row.state in claims.OPEN:
                 entries.broken[row.host] = _of_another_account("The shared registry", row, account)
@@ -309,11 +302,6 @@ def take_late(database: Database, late: LatePurchase) -> str:
     return late.told(would=False)
 
 
-def _is_held(row: Row, run: str) -> bool:
-    """Whether another run than this is buying under the claim at this moment."""
-    return row.state == claims.BUYING and row.held and row.holder.get("run") != run
-
-
 def _of_another_account(where: str, row: Row, account: str) -> str:
     return (
         f"{where} has host {row.host} of project {row.project} on the account of {row.account}, and this is"
@@ -321,31 +309,9 @@ def _of_another_account(where: str, row: Row, account: str) -> str:
     )
 
 
-def _variables(row: Row, run: str) -> Variables:
-    """A claim as host variables; ``run`` is who reads it."""
-    entry: Variables = {
-        NOTED_BY: DATABASE,
-        **row.note,
-        _OFFER: row.offer,
-        _PRICE: None if row.price_per_hour is None else float(row.price_per_hour),
-        _JOURNALED: _utc(row.sent_at or row.claimed_at),
-        _PURCHASE: _WORDS.get(row.state, MADE),
-        _EXPIRED: row.expired_seen and _utc(row.expired_seen),
-        _IDS: row.resource_ids or None,
-        BOUGHT_BY: run_of(row.holder),
-    }
-    if _is_held(row, run):
-        entry[HELD_BY] = run_of(row.holder)
-    return {name: value for name, value in entry.items() if value is not None}
-
-
 def _note(variables: Variables) -> Variables:
-    return {name: value for name, value in variables.items() if name not in _COLUMNS and value is not None}
+    return {name: value for name, value in variables.items() if name not in COLUMNS and value is not None}
 
 
 def _gone(changes: Variables) -> list[str]:
     return [name for name, value in changes.items() if value is None]
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

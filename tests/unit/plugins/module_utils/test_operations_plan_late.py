@@ -18,8 +18,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Ceilings,
     Database,
     Purchase,
-    Row,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 
 import postgresql
 from account_api import AccountApi

@@ -22,8 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Ceilings,
     Database,
     Purchase,
-    Row,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 
 import postgresql
 from request_queue import LOST, RequestQueue

@@ -16,7 +16,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _connection, _postgresql
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Row
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import late_of, take_late
 
 import postgresql

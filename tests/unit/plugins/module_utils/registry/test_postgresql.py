@@ -44,11 +44,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Contested,
     Database,
     Purchase,
-    Row,
     TakenOver,
     Unreachable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 

@@ -1,0 +1,101 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A claim of the registry that several controllers share: as the database has it, and as host variables."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from decimal import Decimal
+
+from .._provision import claims
+from .._provision.clock import DATABASE, NOTED_BY
+from .._provision.counted import Part, State
+from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, read_entry
+from ._protocol import Variables, run_of, same_account
+
+OFFER, PRICE, IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
+PURCHASE, JOURNALED, EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
+# These have columns of their own; all other variables stand in the note.
+COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})
+_WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim as the database has it; ``seen_at`` is the database's time when it was read.
+
+    ``longest_post``: the registry's setting, in seconds; see `Registry`.
+    """
+
+    claim: str
+    project: str
+    host: str
+    account: str
+    offer: str
+    state: str
+    reason: str | None
+    price_per_hour: Decimal | None
+    epoch: int
+    holder: dict[str, t.Any]
+    held: bool
+    sent_at: datetime | None
+    expired_seen: datetime | None
+    claimed_at: datetime
+    note: dict[str, t.Any]
+    resource_ids: list[str]
+    seen_at: datetime
+    longest_post: float
+
+    @property
+    def billed_to(self) -> str:
+        """The account in its one spelling."""
+        return same_account(self.account)
+
+    @property
+    def counts(self) -> bool:
+        """See `claims.counts`."""
+        return claims.counts(self.state, is_sent=self.sent_at is not None, is_held=self.held)
+
+    def label(self, project: str) -> str:
+        """The host, as a project calls it."""
+        of = "" if self.project == project else f" of project {self.project}"
+        # A host has these beside its own machine.
+        return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
+
+    def part(self, claim: str, project: str) -> Part:
+        """What it is in the sums for a ``claim`` of a project."""
+        part = Part.of_entry(self.label(project), read_entry(self.variables()))
+        return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
+
+    def is_held_by_another(self, run: str) -> bool:
+        """Whether another run than this is buying under the claim at this moment."""
+        return self.state == claims.BUYING and self.held and self.holder.get("run") != run
+
+    def variables(self, run: str = "") -> Variables:
+        """The claim as host variables; ``run`` is who reads it."""
+        entry: Variables = {
+            NOTED_BY: DATABASE,
+            **self.note,
+            OFFER: self.offer,
+            PRICE: None if self.price_per_hour is None else float(self.price_per_hour),
+            JOURNALED: _utc(self.sent_at or self.claimed_at),
+            PURCHASE: _WORDS.get(self.state, MADE),
+            EXPIRED: self.expired_seen and _utc(self.expired_seen),
+            IDS: self.resource_ids or None,
+            BOUGHT_BY: run_of(self.holder),
+        }
+        if self.is_held_by_another(run):
+            entry[HELD_BY] = run_of(self.holder)
+        return {name: value for name, value in entry.items() if value is not None}
+
+    @property
+    def needs_settling(self) -> bool:
+        """See `claims.needs_settling`."""
+        return claims.needs_settling(self.state, is_sent=self.sent_at is not None, is_held=self.held)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
