@@ -89,7 +89,9 @@ class Page:
         if not link or (number_of(link) and link in pages):
             return {}
         query = dict(parse_qsl(link.partition("?")[2].partition("#")[0])) if isinstance(link, str) else {}
-        return query or _raise(_PARTLY)
+        if not query:
+            raise Incomplete(_PARTLY)
+        return query
 
     def _by_cursor(self) -> dict[str, str]:
         cursor = next(filter(None, self._all("next cursor")), None)
@@ -167,10 +169,6 @@ def is_whole(data: t.Any, items: int) -> bool:
 
 
 _PARTLY = "the API lists only a part, and does not say how to read the rest."
-
-
-def _raise(reason: str) -> t.NoReturn:
-    raise Incomplete(reason)
 
 
 def headers_of(headers: t.Mapping[str, str]) -> dict[str, str]:
