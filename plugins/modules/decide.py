@@ -206,12 +206,12 @@ known:
   type: list
   elements: dict
 verdicts:
-  description: For O(step=judge) of each host the file of the role that follows, its variables, and why it stops.
+  description: For O(step=judge) of each host what the role does next, its variables, and why it stops.
   returned: success
   type: list
   elements: dict
 next:
-  description: For O(step=release) the file of the role that follows for the host.
+  description: For O(step=release) what the role does next for the host.
   returned: success
   type: str
 stop:
