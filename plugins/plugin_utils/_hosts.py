@@ -232,8 +232,9 @@ class Hosts:
         """The same, with the address of the registry (``url``), as the host names it."""
         if host not in self._rows:
             variables = self._read(host)
-            asked = [name for name in self._aside if name in (variables or {})]
-            if variables is not None and (further := {name: self._told(name, variables) for name in asked}):
+            has = variables or {}
+            further = {name: self._told(name, has) for name in self._aside if name in has}
+            if further:
                 self.asides[host] = further
             self._rows[host] = None if variables is None else self._row(host, variables, host)
         return self._rows[host]
