@@ -10,7 +10,9 @@ name: resources
 short_description: The live machines of the account as hosts
 version_added: 1.0.0
 description:
-  - Makes a host of every live resource that the Supply API lists, with its connection variables.
+  - Makes a host of every live machine that the Supply API lists, with its connection variables. Storage is no host.
+  - A resource whose C(resource_type) is an unknown word is no host either, since it may be something else than a
+    machine. A warning then names the word. A resource without any such word becomes a host.
   - Its configuration is a YAML file whose name ends in C(.supply.yml) or C(.supply.yaml).
   - If the API fails, or an option is wrong, the command ends with an error and exit code 4, whatever Ansible is told to
     do with inventory sources that it cannot parse. An inventory is never silently empty or incomplete.
@@ -128,7 +130,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec
+from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import id_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,
@@ -136,6 +138,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LONGEST_NAME, printable
 
 if t.TYPE_CHECKING:
     from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import Registered
@@ -152,7 +155,7 @@ PARSER_ERROR = 4  # the exit code of ansible-playbook and ansible-inventory for 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _FILTERS = ("include", "exclude")
 # What a machine has on its way from the list into the inventory.
-_NEEDED = {"resource_id", "name", "status", "spec", *_inventory.CONNECTION}
+_NEEDED = {"resource_id", "name", "status", "spec", "kind", "resource_type", *_inventory.CONNECTION}
 
 
 def no_template(value: t.Any) -> t.Any:
@@ -266,7 +269,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     # From the API, or the cache
 
     def _resources(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
-        """The live resources; ``cache`` is false if the user wants them fresh (``--flush-cache``)."""
+        """The live machines; ``cache`` is false if the user wants them fresh (``--flush-cache``)."""
         params = {name: self._templated(self.get_option(name)) for name in _spec.API}
         if not self.get_option("cache"):
             return self._listed(params)
@@ -299,7 +302,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _listed(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         if REQUESTS_IMPORT_ERROR is not None:
             raise AnsibleError(MISSING_REQUESTS)
-        result = RESOURCE_INFO.perform({**dict.fromkeys(_spec.RESOURCE_INFO), **params}, check_mode=True)
+        asked = {**dict.fromkeys(_spec.RESOURCE_INFO), "kinds": [_states.MACHINE], **params}
+        result = RESOURCE_INFO.perform(asked, check_mode=True)
         if result.get("failed"):
             raise AnsibleError(result["msg"])
         return [resource for resource in result["resources"] if resource["live"]]
@@ -307,7 +311,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     # Into the inventory
 
     def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> None:
-        machines = [machine for machine in self._machines(resources, owned) if self._is_wanted(machine.variables)]
+        reached = self._reached(resources)
+        machines = [machine for machine in self._machines(reached, owned) if self._is_wanted(machine.variables)]
         if not machines:
             self.display.warning("The Supply API lists no live machine that the inventory is to have.")
         groups = self._add_groups(machines)
@@ -319,6 +324,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         both = set(hosts).intersection(self.inventory.groups)
         if both:
             raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
+
+    def _reached(self, resources: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+        """Those that may be logged in to. Warns of the others, in the API's words for what they are."""
+        unknown = [resource for resource in resources if not _states.may_be_reached(resource["resource_type"])]
+        if unknown:
+            words = ", ".join(sorted({printable(repr(item["resource_type"]), LONGEST_NAME) for item in unknown}))
+            self.display.warning(f"{len(unknown)} live resources are no hosts, since their type is unknown: {words}.")
+        return [item for item in resources if _states.may_be_reached(item["resource_type"])]
 
     def _add_groups(self, machines: list[_Machine]) -> list[list[str]]:
         """Add all groups that machines are in; returns those of each machine."""

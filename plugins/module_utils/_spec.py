@@ -9,6 +9,8 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
+from ._states import KINDS
+
 DEFAULT_URL = "https://supply-api.compute-index.com"
 REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
 
@@ -57,6 +59,7 @@ RESOURCE_INFO: Spec = {
     "offer_id": {"type": "str"},
     "name": {"type": "str"},
     "states": {"type": "list", "elements": "str"},
+    "kinds": {"type": "list", "elements": "str", "choices": list(KINDS)},
     "force_refresh": {"type": "bool", "default": False},
 }
 

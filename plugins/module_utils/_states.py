@@ -1,13 +1,16 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API's words for states, and what they mean for whoever waits or pays.
+"""The API's words for states and kinds, and what they mean for whoever waits or pays.
 
 The vocabularies are contradictory and open (API page "offer status"): a word that nobody documented means "still going
 on" for an offer and "alive, so probably billed" for a resource.
 """
 
 from __future__ import annotations
+
+import re
+import typing as t
 
 # Phases of an offer
 UNBOUGHT = "unbought"
@@ -20,9 +23,26 @@ ENDED = "ended"  # bought, ran, and all its machines have been deleted since
 _NOT_BOUGHT_YET = frozenset({"available", "pending"})
 _GONE = frozenset({"deleted", "terminated"})
 _ENDING = frozenset({"deleting", "terminating"})  # the second as a sibling of "terminated"; neither is gone, or free
-# Parts of the words for what is no machine (API pages "storage" and "yaml spec"); the vocabulary is not documented.
-_STORAGE = ("storage", "disk", "volume", "filesystem", "file_system")
 _NO_LONGER_LIVE = _GONE | _ENDING | {"failed"}
+
+# Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
+KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
+_OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # anywhere, since a lost volume costs most
+_OF_OTHER = frozenset(  # the last word, as in "volume_snapshot"
+    {
+        *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
+        *("key", "keypair", "snapshot", "image", "backup", "license", "securitygroup"),
+    }
+)
+_OF_MACHINES = frozenset(
+    {
+        *("vm", "machine", "instance", "server", "container", "node", "cluster", "compute", "gpu", "pod", "host"),
+        *("metal", "baremetal"),
+    }
+)
+_SHORT = 4  # letters of a word that could be the end of another one by chance
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PLURAL = re.compile(r"(?<=ss)es$|(?<=[^s])s$")
 
 
 def word(value: object) -> str | None:
@@ -71,6 +91,39 @@ def is_under_deletion(resource_status: str | None) -> bool:
     return resource_status in _ENDING
 
 
-def is_storage(resource_type: object) -> bool:
-    """Whether a resource is storage, by its ``resource_type``; an unknown word stands for a machine."""
-    return any(part in (word(resource_type) or "") for part in _STORAGE)
+def kind_of(resource_type: object) -> str:
+    """The kind of a resource by its ``resource_type``, whatever its case, separators and number: `MACHINE` and so on.
+
+    `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
+    snapshot. An unknown word, or none, is a machine: it counts, and ends, as one.
+    """
+    words = _words(resource_type)
+    if any(part in "".join(words) for part in _OF_STORAGE):
+        return STORAGE
+    return OTHER if _ends_in(words, _OF_OTHER) else MACHINE
+
+
+def is_machine(resource: t.Mapping[str, t.Any]) -> bool:
+    """Whether the reader has called a resource a machine; what could not be read counts as one."""
+    return bool(resource.get("kind", MACHINE) == MACHINE)
+
+
+def may_be_reached(resource_type: object) -> bool:
+    """Whether a resource can be logged in to: its ``resource_type`` is a known word for a machine, or there is none.
+
+    An unknown word is a machine only for money: what has it could be anything that listens at an address.
+    """
+    words = _words(resource_type)
+    return kind_of(resource_type) == MACHINE and (not words or any(_ends_in([name], _OF_MACHINES) for name in words))
+
+
+def _words(resource_type: object) -> list[str]:
+    """The words of a type in small letters and the singular: ``block``, ``disk`` of "Block-Disks"."""
+    text = _CAPITAL.sub(" ", resource_type) if isinstance(resource_type, str) else ""
+    return [_PLURAL.sub("", name) for name in re.split(r"[^a-z0-9]+", text.lower()) if name]
+
+
+def _ends_in(words: t.Sequence[str], table: t.Collection[str]) -> bool:
+    """Whether the last word, or a long end of all of them written as one, is in the table."""
+    is_end = any("".join(words).endswith(name) for name in table if len(name) > _SHORT)
+    return is_end or bool(words and words[-1] in table)

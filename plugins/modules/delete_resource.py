@@ -7,10 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: delete_resource
-short_description: Ends a machine, and makes sure that it is gone
+short_description: Ends a machine or storage, and makes sure that it is gone
 version_added: 1.0.0
 description:
   - Deletes the resource with exactly the given id, and waits until the API says that it is deleted.
+  - Storage has an id of its own, and is deleted with all its data. No end of a machine with this module ends storage
+    that is bought to outlive it; the message says which kind of resource has ended.
   - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
   - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
     can tell then whether it is billed. Only after a deletion that it has accepted, whoever sent it, does it count as

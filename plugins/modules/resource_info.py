@@ -7,10 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: resource_info
-short_description: Lists the machines of the account, or reads one
+short_description: Lists the resources of the account, or reads one
 version_added: 1.0.0
 description:
-  - Reads the resources that the API lists, with what they cost and how to reach them.
+  - Reads the resources that the API lists, machines and storage, with what they cost and how to reach them.
   - The options narrow the list; a resource must match all that are given. O(resource_id) and O(offer_id) exclude each
     other.
   - If the API says that it lists only a part, that is a failure. A list is never silently incomplete.
@@ -45,6 +45,12 @@ options:
       - Only resources in one of these states, in the API's words.
     type: list
     elements: str
+  kinds:
+    description:
+      - Only resources of these kinds, see RV(resources[].kind). Without this option, all of them.
+    type: list
+    elements: str
+    choices: [machine, storage, other]
   force_refresh:
     description:
       - Ask the vendors, instead of taking what the API has seen in the last 30 seconds.
@@ -72,6 +78,11 @@ EXAMPLES = r"""
       loop: "{{ found.resources | selectattr('live') }}"
       loop_control:
         label: "{{ item.resource_id }}"
+
+    - name: List the storage, which is billed until it is deleted by its id
+      compute_index.supply.resource_info:
+        kinds: [storage]
+      register: kept
 """
 
 RETURN = r"""
@@ -85,6 +96,15 @@ resources:
       description:
         - The id, for M(compute_index.supply.delete_resource). V(null) if what the API gives is no id; C(odd_id) then
           shows it. Such a resource may be billed all the same.
+      type: str
+    kind:
+      description:
+        - V(machine), V(storage), or V(other) for what is neither, such as a network, an address, a key or a snapshot.
+        - It comes from the C(resource_type), of which the API documents no values. An unknown one is a V(machine), but
+          without an address to log in to, since it may be something else.
+      type: str
+    resource_type:
+      description: The API's own word for it.
       type: str
     name:
       description: The name, if the API keeps one.
@@ -114,8 +134,14 @@ resources:
     access:
       description: Addresses as the API gives them, C(external_ip), C(internal_ip), C(ssh_command), C(ssh_port).
       type: dict
+    linked_resources:
+      description:
+        - The resources that the API links to this one, for example the storage of a machine. Each has at least a
+          C(resource_id) and a C(kind), which is V(null) if the API does not tell.
+      type: list
+      elements: dict
     ansible_host:
-      description: The address, V(null) if there is none.
+      description: The address, V(null) if there is none, or if this is no machine.
       type: str
     ansible_port:
       description: The SSH port.

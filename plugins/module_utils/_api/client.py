@@ -435,7 +435,8 @@ def read_status(data: t.Any, offer_id: str) -> Json:
 def read_resource(data: t.Any) -> Json:
     """A resource; ``access`` is always a mapping, ``price_per_hour`` in USD or None, user data is left out.
 
-    One whose id is none stays in lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
+    ``kind`` is a word of `_states`; ``linked_resources`` is always a list, see `_linked`. One whose id is none stays in
+    lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
     access, spec = resource.get("access"), resource.get("spec")
@@ -444,11 +445,25 @@ def read_resource(data: t.Any) -> Json:
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
         "status": _states.word(resource.get("status")),
+        "kind": _states.kind_of(resource.get("resource_type")),
         "offer_id": _offer_of(resource),
+        "linked_resources": list(_linked(resource.get("linked_resources"))),
         "access": access if isinstance(access, dict) else {},
         "spec": spec if isinstance(spec, dict) else {},
         "price_per_hour": price if price is not None and price >= 0 else None,
     }
+
+
+def _linked(value: t.Any) -> t.Iterator[Json]:
+    """The resources that one names as linked to it, each with its ``resource_id``, and its ``kind``, None if unknown.
+
+    Mappings as documented, or bare ids. What has no id that could be asked for is left out.
+    """
+    for item in value if isinstance(value, list) else ():
+        link = with_checked_ids(dict(item) if isinstance(item, dict) else {"resource_id": item}, "resource_id")
+        if link.get("resource_id"):
+            word = link.get("resource_type")
+            yield {**link, "kind": _states.kind_of(word) if word else None}
 
 
 def _offer_of(resource: Json) -> str | None:

@@ -152,8 +152,9 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
     """One entry a machine: the instance's own fields, ``resource_id``, ``name`` and the connection variables.
 
     An instance belongs to the resource with its id, else with its address, else, where there are as many of both, to
-    the one at its place. Without instances the resources are the machines. Unknown is None.
+    the one at its place. Without instances the resources are the machines. Storage is none. Unknown is None.
     """
+    resources = list(filter(_states.is_machine, resources))
     paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
     # Nobody needs to wait for a machine that was deleted. Where no resource is known, its instance says so.
     return [
@@ -209,13 +210,20 @@ def _has_id(instance: Json) -> bool:
 
 
 def with_connection(resource: Json) -> Json:
-    """A resource with the connection variables of Ansible, None where no address is known."""
-    return {**resource, **(connection_of({}, resource["access"]) or _NO_CONNECTION)}
+    """A resource with the connection variables of Ansible, None if it has no address or may not be logged in to."""
+    return {**resource, **(_connection_to({}, resource) or _NO_CONNECTION)}
+
+
+def _connection_to(instance: Json, resource: Json) -> Connection | None:
+    """How to reach a resource. What the offer's status does not call an instance must be a known kind of machine."""
+    if not instance and not _states.may_be_reached(resource.get("resource_type")):
+        return None
+    return connection_of(instance, resource.get("access") or {})
 
 
 def _machine(instance: Json, resource: Json) -> Json:
     gone = bool(resource) and not _states.is_live(resource["status"])
-    connection = None if gone else connection_of(instance, resource.get("access") or {})
+    connection = None if gone else _connection_to(instance, resource)
     own_id = instance.get("resource_id")
     return {
         "status": None,

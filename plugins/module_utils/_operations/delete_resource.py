@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End a machine, and make sure of it."""
+"""End a resource, and make sure of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import _input, _spec, _states
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
-from .._wording import usd
+from .._provision import deleting
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
@@ -37,17 +37,17 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
             raise _unseen(error, facts) from None
         return _waited(api, facts, wait_timeout if params["wait"] else 0.0)
     if _states.is_gone(resource["status"]):
-        return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} was deleted before."}
+        msg = f"{deleting.deletion(resource_id, resource, 'was deleted before')}."
+        return {**facts, "billing_stopped": True, "msg": msg}
     if resource["status"] != "deleting":
-        facts["diff"] = _diff(resource)
+        facts["diff"] = deleting.difference(resource)
         if check_mode:
-            msg = f"Resource {resource_id} would be deleted, which saves {_price(resource)}."
-            return {**facts, "changed": True, "msg": msg}
+            return {**facts, "changed": True, "msg": deleting.planned(resource_id, resource)}
         facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
     facts["accepted"] = True
     if check_mode or not params["wait"]:
-        return {**facts, "msg": f"Resource {resource_id} is being deleted."}
+        return {**facts, "msg": f"{deleting.deletion(resource_id, resource, 'is being deleted')}."}
     return _waited(api, facts, wait_timeout)
 
 
@@ -81,7 +81,7 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
         if error.error_class in ("conflict", "not_found") and _ends_already(api, facts):
             return False
         if error.refused or not error.sent:
-            raise Failure.of(error, _still(facts["resource"]), **{**facts, "changed": False}) from None
+            raise Failure.of(error, deleting.still(facts["resource"]), **{**facts, "changed": False}) from None
         _settle(api, resource_id, error, facts)
     return True
 
@@ -106,7 +106,7 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
             lost = error
         if look < SETTLE_LOOKS - 1:
             time.sleep(PAUSE)
-    msg = f"Whether resource {resource_id} is being deleted is not known: {lost} {_still(facts['resource'])}"
+    msg = deleting.doubtful(resource_id, facts["resource"], lost)
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
@@ -116,11 +116,12 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
     while True:
         text = _not_gone(api, facts)
         if not text:
-            return {**facts, "billing_stopped": True, "msg": f"Resource {resource_id} is deleted."}
+            msg = f"{deleting.deletion(resource_id, facts['resource'], 'is deleted')}."
+            return {**facts, "billing_stopped": True, "msg": msg}
         left = deadline - time.monotonic()
         if left <= 0:
-            msg = f"Resource {resource_id} is not gone after {wait_timeout:g} seconds: {text}."
-            raise Failure(f"{msg} {_still(facts['resource'])}", "unavailable", **facts)
+            msg = deleting.not_gone(resource_id, facts["resource"], wait_timeout, text)
+            raise Failure(msg, "unavailable", **facts)
         time.sleep(min(PAUSE, left))
 
 
@@ -132,9 +133,9 @@ def _not_gone(api: SupplyApi, facts: Result) -> str:
         if error.error_class == "not_found":
             return _not_forgotten(api, facts, error)
         if not error.passing:
-            raise Failure.of(error, _still(facts["resource"]), **facts) from None
+            raise Failure.of(error, deleting.still(facts["resource"]), **facts) from None
         return str(error).rstrip(".")
-    return _alive(facts["resource"])
+    return deleting.alive(facts["resource"])
 
 
 def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
@@ -155,34 +156,8 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
         facts["resource"] = _look(api, facts["resource_id"])
     except ApiError as again:
         return "" if again.error_class == "not_found" else str(again).rstrip(".")
-    return _alive(facts["resource"])
+    return deleting.alive(facts["resource"])
 
 
-def _alive(resource: Json) -> str:
-    """What the API says of a resource that is not gone; empty if it is."""
-    if _states.is_gone(resource["status"]):
-        return ""
-    return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
-
-
-def _price(resource: Json) -> str:
-    return usd(resource["price_per_hour"])
-
-
-def _still(resource: Json | None) -> str:
-    price = resource["price_per_hour"] if resource else None
-    return f"It may still run and be billed at {usd(price)}."
-
-
-def _diff(resource: Json) -> Result:
-    shown = {name: resource[name] for name in ("resource_id", "name", "vendor", "status", "price_per_hour")}
-    return {
-        "before_header": f"resource {resource['resource_id']}",
-        "after_header": f"resource {resource['resource_id']} (none)",
-        "before": shown,
-        "after": {},
-    }
-
-
-_DOUBT = "The machine may be ending, or still be billed. Run the same again: it asks the API first."
+_DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."
 DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=_DOUBT)

@@ -32,7 +32,8 @@ def _described(resource: Json) -> Json:
 
 def _read(api: SupplyApi, params: Params) -> list[Json]:
     name, states = params["name"], [_states.word(state) for state in params["states"] or []]
-    found = [resource for resource in _listed(api, params) if name in (None, resource["name"])]
+    kinds = params["kinds"] or _states.KINDS
+    found = [item for item in _listed(api, params) if name in (None, item["name"]) and item["kind"] in kinds]
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
         found = list(_refreshed(api, found))

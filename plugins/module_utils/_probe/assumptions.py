@@ -107,7 +107,8 @@ def reads_of_offer(offer_id: str) -> list[Read]:
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
-    machines = [item for item in map(read_resource, listed) if item["resource_id"] and _states.is_live(item["status"])]
+    resources = filter(_states.is_machine, map(read_resource, listed))
+    machines = [item for item in resources if item["resource_id"] and _states.is_live(item["status"])]
     running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
     under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
     reads: list[Read] = []

@@ -211,7 +211,7 @@ def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> lis
         if machine["resource_id"] not in ids
         and owner.hosts in ((), (asked.host,))
         and not _states.is_gone(machine["status"])
-        and not _states.is_storage(machine.get("resource_type"))
+        and _states.is_machine(machine)
     ]
 
 

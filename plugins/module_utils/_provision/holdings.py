@@ -37,7 +37,7 @@ class HoldingState(enum.Enum):
 
     HELD = "held"
     PENDING = "pending"  # named, but not to be read yet: it is billed, blocks, and is checked again
-    AFFECTED = "affected"  # another offer's storage that the purchase only touched: noted, never held or ended
+    AFFECTED = "affected"  # no machine, and another offer's: only touched by the purchase, never held or ended
     CONTRADICTION = "contradiction"
     IGNORED = "ignored"
 
@@ -157,7 +157,7 @@ def _of_another_offer(observation: Observation, other: str) -> tuple[HoldingStat
     """The verdict for a resource that was certainly bought with another offer."""
     if observation.proof is Proof.NAME:
         return HoldingState.IGNORED, ""
-    if _states.is_storage((observation.resource or {}).get("resource_type")):
+    if not _states.is_machine(observation.resource or {}):
         return HoldingState.AFFECTED, ""
     return HoldingState.CONTRADICTION, f"it says that it was bought with offer {other}"
 

@@ -369,7 +369,7 @@ class JudgedHost:
     def _surplus(self) -> str:
         nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
         shown = {**self.look.listed, **self.look.read}
-        ids = [item for item in self.held.ids if not _states.is_storage((shown.get(item) or {}).get("resource_type"))]
+        ids = [item for item in self.held.ids if _states.is_machine(shown.get(item) or {})]
         if nodes is None or len(ids) <= nodes:
             return ""
         return messages.surplus(self.host, self.offer_id, ids, int(nodes))

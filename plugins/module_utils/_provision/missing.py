@@ -85,7 +85,7 @@ class MissingLook:
     @cached_property
     def _offers(self) -> set[str]:
         """The offers of machines that are found. Storage may outlive a machine, and has an owner of its own."""
-        machines = (machine for machine in self.machines if not _states.is_storage(machine.get("resource_type")))
+        machines = filter(_states.is_machine, self.machines)
         return {offer_of(machine) for machine in machines if self._shows(machine)} - {""}
 
     def _shows(self, machine: Machine) -> bool:

@@ -63,9 +63,10 @@ def doubtful(status: Json, resources: t.Collection[Json]) -> set[str]:
 
     By the list none of them lives, which would end the purchase; or one lives though an instance says that it ends.
     """
-    live = {resource["resource_id"] for resource in resources if _states.is_live(resource["status"])}
+    machines = list(filter(_states.is_machine, resources))
+    live = {machine["resource_id"] for machine in machines if _states.is_live(machine["status"])}
     if not live:
-        return {resource["resource_id"] for resource in resources} - {None}
+        return {machine["resource_id"] for machine in machines} - {None}
     is_denied = any(map(_states.is_ending, _words(status)))
     return live - {None} if is_denied else set()
 
@@ -76,8 +77,12 @@ def as_read(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json
     is_over = bool(words) and all(map(_states.is_ending, words))
     word = next((word for word in words if not _states.is_gone(word)), "deleted")
     denied = {item for item, resource in read.items() if resource is None} if is_over else set()
-    own = [{**resource, "status": word} if resource["resource_id"] in denied else resource for resource in resources]
-    return refreshed(own, read)
+    return refreshed([{**item, "status": word} if _is_denied(item, denied) else item for item in resources], read)
+
+
+def _is_denied(resource: Json, denied: t.Container[str]) -> bool:
+    """Whether this is a machine whose instance knows best; no instance speaks for storage."""
+    return resource["resource_id"] in denied and _states.is_machine(resource)
 
 
 def _words(status: Json) -> list[str | None]:
@@ -86,11 +91,12 @@ def _words(status: Json) -> list[str | None]:
 
 
 def seen_with(status: Json, resources: list[Json]) -> View:
-    """What the status of a ready offer shows, with the resources that are its own."""
-    if resources and not any(_states.is_live(resource["status"]) for resource in resources):
+    """What the status of a ready offer shows, with the resources that are its own. Storage outlives its machine."""
+    machines = list(filter(_states.is_machine, resources))
+    if machines and not any(_states.is_live(machine["status"]) for machine in machines):
         return _without_life(status, resources)
-    machines = connection.machines(status["instances"], resources)
-    return View(machines, _states.READY, _hindrance(machines, ids_in(status)))
+    reached = connection.machines(status["instances"], resources)
+    return View(reached, _states.READY, _hindrance(reached, ids_in(status)))
 
 
 def _hindrance(machines: list[Json], ids: list[str]) -> str:
@@ -102,7 +108,7 @@ def _hindrance(machines: list[Json], ids: list[str]) -> str:
 
 def _without_life(status: Json, resources: list[Json]) -> View:
     """No machine of a ready offer lives: it ends, or it has failed."""
-    states = [resource["status"] for resource in resources]
+    states = [resource["status"] for resource in filter(_states.is_machine, resources)]
     if not all(map(_states.is_ending, states)):
         # Nothing says that a machine that has failed is billed no more.
         left = [resource["resource_id"] for resource in resources if not _states.is_gone(resource["status"])]

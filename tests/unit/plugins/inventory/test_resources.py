@@ -132,6 +132,25 @@ def test_each_live_machine_is_a_host_with_variables_and_groups(queue: RequestQue
     assert members(inventory, "state_running") == ["m0"]
 
 
+@pytest.mark.parametrize("word", ["storage", "block_disk", "filesystem", "Volumes", "network", "snapshot"])
+def test_what_is_no_machine_is_no_host(
+    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    queue.expect(*LIST, [resource(), resource(SECOND_RESOURCE_ID, "203.0.113.8", name="data", resource_type=word)])
+    assert list(load().hosts) == ["trainer"]
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_an_unknown_word_is_no_host_and_a_warning_names_it(
+    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = resource(SECOND_RESOURCE_ID, "203.0.113.8", name="odd", resource_type="warp-\x1bcore")
+    queue.expect(*LIST, [resource(resource_type=None), named, {**named, "resource_id": f"{7:036}"}])
+    assert list(load().hosts) == ["trainer"]
+    told = packed(capsys.readouterr().err)
+    assert "2liveresourcesarenohosts,sincetheirtypeisunknown:'warp-\\x1bcore'." in told
+
+
 def test_a_machine_without_an_address_is_a_host_that_nobody_reaches(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, [resource(ip=None)])
     variables = load().hosts["trainer"].get_vars()
@@ -408,7 +427,7 @@ def test_the_file_of_another_plugin_is_for_that_one_to_read(config: Any, file: s
 
 KEPT = {
     **resource(),
-    **{"offer_id": None, "price_per_hour": 2.0, "live": True, "gone": False, "spec": {}},
+    **{"offer_id": None, "price_per_hour": 2.0, "live": True, "gone": False, "spec": {}, "kind": "machine"},
     **{"ansible_host": "203.0.113.7", "ansible_port": 22, "ansible_user": "root"},
 }
 
@@ -479,6 +498,7 @@ def test_a_kept_list_of_machines_is_taken(queue: RequestQueue, load: Load, cache
         [{**KEPT, "spec": None}],
         [{**KEPT, "resource_id": "a -o b"}],
         [{**KEPT, "name": ["a"]}],
+        [{key: value for key, value in KEPT.items() if key != "kind"}],
     ],
     ids=str,
 )

@@ -1024,6 +1024,32 @@ def test_a_resource_has_all_documented_fields_and_keeps_others() -> None:
     assert (read["access"], read["spec"], read["price_per_hour"], read["name"]) == ({}, {}, None, None)
 
 
+@pytest.mark.parametrize(
+    ("word", "kind"), [("vm", "machine"), ("warp-core", "machine"), (None, "machine"), ("volume", "storage")]
+)
+def test_a_resource_has_a_kind_whatever_else_the_api_calls_so(word: str | None, kind: str) -> None:
+    assert client.read_resource(resource(resource_type=word, kind="Resource"))["kind"] == kind
+
+
+LINKED = {"resource_id": SECOND_RESOURCE_ID, "name": "data"}
+
+
+@pytest.mark.parametrize(
+    ("value", "linked"),
+    [
+        *((value, []) for value in (None, "x", 7, {}, [], [None, 7, ["x"]], [{}], [{"name": "data"}])),
+        ([{**LINKED, "resource_type": "block_disk"}], [{**LINKED, "resource_type": "block_disk", "kind": "storage"}]),
+        ([{**LINKED, "resource_type": "gpu vm"}], [{**LINKED, "resource_type": "gpu vm", "kind": "machine"}]),
+        ([{**LINKED, "kind": "storage"}], [{**LINKED, "kind": None}]),
+        ([SECOND_RESOURCE_ID.upper()], [{"resource_id": SECOND_RESOURCE_ID, "kind": None}]),
+        ([{**LINKED, "resource_id": "a b"}, LINKED, "../x"], [{**LINKED, "kind": None}]),
+    ],
+    ids=str,
+)
+def test_what_is_linked_to_a_resource_has_an_id_and_its_kind_if_that_is_known(value: Any, linked: Any) -> None:
+    assert client.read_resource(resource(linked_resources=value))["linked_resources"] == linked
+
+
 @pytest.mark.parametrize("value", [None, "x", 7, []])
 def test_access_and_spec_are_always_mappings(value: Any) -> None:
     read = client.read_resource(resource(access=value, spec=value))
@@ -1195,6 +1221,8 @@ def is_resource(value: Any) -> bool:
         and is_text(value["offer_id"])
         and isinstance(value["access"], dict)
         and isinstance(value["spec"], dict)
+        and value["kind"] in ("machine", "storage", "other")
+        and are_ids([item["resource_id"] for item in value["linked_resources"]])
         and is_price(value["price_per_hour"])
     )
 

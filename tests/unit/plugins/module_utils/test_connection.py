@@ -217,6 +217,7 @@ def test_a_connection_has_ansibles_names() -> None:
 
 R1, R2 = RESOURCE_ID, SECOND_RESOURCE_ID
 A, B = "203.0.113.7", "203.0.113.8"
+DISK = resource(R2, None, resource_type="block_disk", kind="storage")
 
 
 def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
@@ -272,6 +273,12 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
             [instance(A, instance_id="i-1")], [resource(R1, A)], [(A, R1)], id="the vendor's id, but the address"
         ),
         pytest.param([instance(A)], [resource(None, A)], [(A, None)], id="a resource without an id"),
+        pytest.param([instance(None)], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, by place"),
+        pytest.param([], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, without instances"),
+        pytest.param([], [resource(R1, A, resource_type="warp")], [(None, R1)], id="an unknown word, alone"),
+        pytest.param(
+            [instance(A)], [resource(R1, None, resource_type="warp")], [(A, R1)], id="an instance with an unknown word"
+        ),
     ],
 )
 def test_an_instance_finds_its_resource(instances: Any, resources: Any, expected: Any) -> None:

@@ -78,9 +78,10 @@ def test_a_resource_is_deleted_and_waited_for(queue: RequestQueue, delete: Any, 
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (True, True)
     assert (result["resource_id"], result["resource"]["status"]) == (RESOURCE_ID, "deleted")
-    assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
+    assert result["msg"] == f"Machine {RESOURCE_ID} is deleted."
     assert result["diff"]["before"] == {
         "resource_id": RESOURCE_ID,
+        "kind": "machine",
         "name": "trainer",
         "vendor": "nebius",
         "status": word,
@@ -175,7 +176,34 @@ def test_without_waiting_nobody_knows_when_billing_ends(queue: RequestQueue, del
     expect_look(queue, "running").expect(*DELETE, {"status": "deleting"})
     result = delete(wait=False)
     assert (result["changed"], result["billing_stopped"]) == (True, False)
-    assert result["msg"] == f"Resource {RESOURCE_ID} is being deleted."
+    assert result["msg"] == f"Machine {RESOURCE_ID} is being deleted."
+
+
+DISK = {"resource_type": "block_disk"}
+LOSES = f"Storage {RESOURCE_ID} is deleted with all its data."
+
+
+def test_the_end_of_storage_says_that_its_data_is_lost(queue: RequestQueue, delete: Any) -> None:
+    expect_look(queue, "active", **DISK)
+    planned = delete(True)
+    assert planned["msg"] == (
+        f"Storage {RESOURCE_ID} would be deleted with all its data, which saves USD 2.00 per hour."
+    )
+    assert planned["diff"]["before"]["kind"] == planned["resource"]["kind"] == "storage"
+    expect_look(expect_look(queue, "active", **DISK).expect(*DELETE, {}), "deleted", **DISK)
+    assert delete()["msg"] == LOSES
+    expect_look(queue, "deleted", **DISK)
+    assert delete()["msg"] == f"Storage {RESOURCE_ID} was deleted before with all its data."
+
+
+@pytest.mark.parametrize(("word", "noun"), [("block_disk", "Storage"), ("public_ip", "Resource")])
+def test_what_does_not_end_and_is_no_machine_does_not_run(
+    queue: RequestQueue, delete: Any, word: str, noun: str
+) -> None:
+    looks = {"resource_type": word}
+    expect_look(expect_look(queue, "active", **looks).expect(*DELETE, {}), "active", **looks)
+    not_gone = f"{noun} {RESOURCE_ID} is not gone after 0 seconds: the API still says 'active'."
+    assert delete(wait_timeout=0)["msg"] == f"{not_gone} {STILL.replace('run', 'exist')}"
 
 
 # Nothing to delete
@@ -187,7 +215,7 @@ def test_what_is_gone_is_not_deleted_again(queue: RequestQueue, delete: Any, wor
     expect_look(queue, word)
     result = delete(check_mode)
     assert (result["changed"], result["billing_stopped"]) == (False, True)
-    assert result["msg"] == f"Resource {RESOURCE_ID} was deleted before."
+    assert result["msg"] == f"Machine {RESOURCE_ID} was deleted before."
     assert "diff" not in result
 
 
@@ -252,7 +280,7 @@ def test_what_vanishes_after_a_deletion_that_an_earlier_call_got_accepted_has_en
     expect_list(expect_error(expect_look(queue, *words), NOT_FOUND, 404))
     result = delete(accepted=True)
     assert (result["changed"], result["billing_stopped"], "failed" in result) == (False, True, False)
-    assert result["msg"] == f"Resource {RESOURCE_ID} is deleted."
+    assert result["msg"] == f"{'Machine' if words else 'Resource'} {RESOURCE_ID} is deleted."
 
 
 def test_an_accepted_deletion_of_something_that_runs_is_sent_again(queue: RequestQueue, delete: Any) -> None:
@@ -301,7 +329,7 @@ def test_check_mode_says_what_would_be_saved(queue: RequestQueue, delete: Any) -
     expect_look(queue, "running")
     result = delete(True)
     assert (result["changed"], result["billing_stopped"]) == (True, False)
-    assert result["msg"] == f"Resource {RESOURCE_ID} would be deleted, which saves USD 2.00 per hour."
+    assert result["msg"] == f"Machine {RESOURCE_ID} would be deleted, which saves USD 2.00 per hour."
     assert result["diff"]["before"]["status"] == "running"
     assert {call.method for call in queue.calls} == {"GET"}
 
@@ -524,6 +552,40 @@ def test_all_that_is_given_must_match(queue: RequestQueue, info: Any, params: An
     result = info(**params)
     assert [item["resource_id"] for item in result["resources"]] == ids
     assert result["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("kinds", "listed"),
+    [
+        ({}, ["vm", "block_disk", "network", "warp-core", None]),
+        ({"kinds": None}, ["vm", "block_disk", "network", "warp-core", None]),
+        ({"kinds": []}, ["vm", "block_disk", "network", "warp-core", None]),
+        ({"kinds": ["machine"]}, ["vm", "warp-core", None]),
+        ({"kinds": ["storage"]}, ["block_disk"]),
+        ({"kinds": ["other", "storage"]}, ["block_disk", "network"]),
+    ],
+    ids=str,
+)
+def test_resources_are_of_the_kinds_that_are_asked_for(
+    queue: RequestQueue, info: Any, kinds: Any, listed: list[str | None]
+) -> None:
+    words = ["vm", "block_disk", "network", "warp-core", None]
+    queue.expect("GET", "/resources", [resource(f"r-{word}", resource_type=word) for word in words])
+    assert [item["resource_type"] for item in info(**kinds)["resources"]] == listed
+
+
+def test_only_what_is_of_the_kind_is_read_fresh(queue: RequestQueue, info: Any) -> None:
+    disk = resource(SECOND_RESOURCE_ID, **DISK)
+    queue.expect("GET", "/resources", [resource(), disk])
+    queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", disk, query={"force_refresh": "true"})
+    assert [item["kind"] for item in info(kinds=["storage"], force_refresh=True)["resources"]] == ["storage"]
+
+
+@pytest.mark.parametrize("word", ["block_disk", "network", "warp-core"])
+def test_only_a_known_kind_of_machine_has_an_address_to_log_in_to(queue: RequestQueue, info: Any, word: str) -> None:
+    queue.expect("GET", "/resources", [resource(resource_type=word)])
+    (described,) = info()["resources"]
+    assert (described["ansible_host"], described["access"]["external_ip"]) == (None, "203.0.113.7")
 
 
 def test_a_resource_is_described(queue: RequestQueue, info: Any) -> None:

@@ -86,6 +86,50 @@ def test_the_phase_of_an_offer(
     assert _states.phase(procurement_status, offer_status, has_machines=has_machines) == phase
 
 
+MACHINES = (
+    *("vm", "VM", "container", "gpu_instance", "GPU-Instances", "gpuinstance", "GpuInstance", "virtual machine"),
+    *("virtualmachine", "server", "bare_metal", "BareMetal", "nebius.compute.h100", "cluster node", "vm_small"),
+)
+KINDS = {
+    "machine": (*MACHINES, None, "", "  ", 7, ["vm"], {}, "reservation", "warp-core", "nvme", "chip", "monkey"),
+    "storage": (
+        *("storage", "block_disk", "Block-Disk", "block disks", "blockdisk", "BlockDisk", "filesystem", "file_system"),
+        *("FileSystem", "volume", "VOLUMES", "boot_disk", "disk_of_vm", "vm_storage", "object-storage", "bucket"),
+        *("volume_snapshot", "disk image", "persistent volume claim"),
+    ),
+    "other": (
+        *("network", "Networks", "sub-net", "vpc", "ip", "IPs", "public_ip", "FloatingIP", "ip-address", "addresses"),
+        *("ssh_key", "SshKeys", "key-pair", "keypair", "snapshot", "vm_image", "firewall", "load_balancer", "router"),
+        *("security group", "securitygroup", "backups", "license"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in KINDS.items() for word in words], ids=str)
+def test_the_kind_of_a_resource(kind: str, word: Any) -> None:
+    assert _states.kind_of(word) == kind
+    assert _states.is_machine({"kind": _states.kind_of(word)}) is (kind == "machine")
+
+
+def test_what_could_not_be_read_counts_as_a_machine() -> None:
+    assert _states.is_machine({})
+
+
+@pytest.mark.parametrize("word", [word for words in KINDS.values() for word in words], ids=str)
+def test_only_a_known_word_for_a_machine_or_none_is_logged_in_to(word: Any) -> None:
+    is_none = not isinstance(word, str) or not word.strip()
+    assert _states.may_be_reached(word) is (word in MACHINES or is_none)
+
+
+@given(st.text() | st.none() | st.integers() | st.lists(st.text()))
+def test_every_type_is_of_one_kind_and_only_machines_are_logged_in_to(value: Any) -> None:
+    kind = _states.kind_of(value)
+    assert kind in _states.KINDS
+    assert kind == "machine" or not _states.may_be_reached(value)
+    if isinstance(value, str) and value.isascii():
+        assert _states.kind_of(f"{value}_volume") == "storage"
+
+
 KNOWN = st.sampled_from(["available", "pending", "provisioning", "ready", "failed", "expired", "procured"])
 MAYBE_WORD = st.none() | KNOWN | st.text(min_size=1)
 

@@ -93,7 +93,7 @@ def ending(
             id="a further one of the purchase",
         ),
         pytest.param(
-            asked(entry("r")), [machine("r"), machine("s", "z", resource_type="block_disk")], {}, Action.END, ["r"], [],
+            asked(entry("r")), [machine("r"), machine("s", "z", kind="storage")], {}, Action.END, ["r"], [],
             id="storage of the purchase stays",
         ),
         pytest.param(

@@ -30,7 +30,7 @@ M = machine_id(1)
 MINE = machine(1, "gpu-1", OURS)
 SILENT = machine(1, "gpu-1", None)
 OTHER = machine(1, "gpu-1", THEIRS)
-VOLUME = machine(1, "data", THEIRS, resource_type="block_disk")
+VOLUME = machine(1, "data", THEIRS, kind="storage")
 
 HELD, PENDING, AFFECTED = HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED
 CONTRADICTION, IGNORED = HoldingState.CONTRADICTION, HoldingState.IGNORED
@@ -131,10 +131,10 @@ def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], doubtful: t
 
 ids = st.sampled_from([machine_id(number) for number in range(4)])
 resources = st.none() | st.builds(
-    lambda number, offer, kind: machine(number, None, offer, resource_type=kind),
+    lambda number, offer, kind: machine(number, None, offer, kind=kind),
     st.integers(0, 3),
     st.sampled_from([None, OURS, THEIRS]),
-    st.sampled_from([None, "gpu_instance", "block_disk"]),
+    st.sampled_from(["machine", "other", "storage"]),
 )
 observations = st.lists(st.builds(Observation, ids, st.sampled_from(Proof), resources, st.sampled_from(["", "gpu-2"])))
 

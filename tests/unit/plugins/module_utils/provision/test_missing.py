@@ -132,7 +132,7 @@ TABLE: list[Any] = [
     ),
     pytest.param(
         entry("r"),
-        {"listed": [machine("s", offer_id="o-r", resource_type="block_storage")], "read": ABSENT},
+        {"listed": [machine("s", offer_id="o-r", kind="storage")], "read": ABSENT},
         None,
         MissingStep.FIRST,
         id="storage of its purchase is no machine",

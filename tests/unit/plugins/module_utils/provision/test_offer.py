@@ -50,6 +50,35 @@ def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hin
 
 
 @pytest.mark.parametrize(
+    ("states", "phase", "hindrance", "left"),
+    [
+        (("running", "active"), _states.READY, "", None),
+        (("running", "deleted"), _states.READY, "", None),
+        (("failed", "active"), _states.FAILED, "", (ONE, TWO)),
+        (("deleting", "active"), _states.READY, "its machines are being deleted", None),
+        (("deleted", "active"), _states.ENDED, "", None),
+    ],
+)
+def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
+    states: Any, phase: str, hindrance: str, left: Any
+) -> None:
+    machine, disk = resources(*states)
+    bought = [machine, {**disk, "resource_type": "block_disk", "kind": "storage", "access": {}}]
+    ready = status("ready", resource_ids=[ONE, TWO])
+    view = offer.seen_with(ready, bought)
+    assert (view.phase, view.hindrance, view.left) == (phase, hindrance, left)
+    assert TWO not in [item["resource_id"] for item in view.machines]
+    assert offer.doubtful(ready, bought) == (set() if states[0] == "running" else {ONE})
+
+
+def test_no_instance_speaks_for_storage() -> None:
+    machine, disk = resources("running", "active")
+    ending = status("ready", resource_ids=[ONE, TWO], instances=[samples.instance(status="deleted")])
+    shown = offer.as_read(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
+    assert [item["status"] for item in shown] == ["deleted", "active"]
+
+
+@pytest.mark.parametrize(
     ("view", "check_mode", "loop", "told"),
     [
         (View([], _states.UNBOUGHT), False, GOING, "is not bought (yet): the API says 'available'."),
