@@ -102,9 +102,17 @@ class Answers:
             "offer_id": offer.offer_id,
             "status": self.settings.procure_answer,
             "procured_at": self.time(purchase.time) if procured else None,
-            "resource_ids": purchase.resource_ids if self.settings.procure_returns_ids else None,
+            "resource_ids": self._shown_ids(purchase) if self.settings.procure_returns_ids else None,
             "error": None,
         }
+
+    def _shown_ids(self, purchase: Purchase) -> list[str]:
+        """The ids of what it has bought, as far as the API shows storage beside machines."""
+        return [each.resource_id for each in self._shown(purchase)]
+
+    def _shown(self, purchase: Purchase) -> list[Resource]:
+        volumes = purchase.volumes if self.settings.storage_shown == "ids" else []
+        return [*purchase.resources, *(each for each in volumes if each.resource_id not in self.market.hidden)]
 
     def status(self, offer: Offer) -> Json:
         """GET /offers/{offer_id}/status (section 2.3)."""
@@ -122,7 +130,8 @@ class Answers:
             "failure_reason": offer.error if failed else None,
             "procured_at": self.time(purchase.time) if purchase else None,
         }
-        exist = [each for each in resources if each.deleted_at or each.status_at(now) != "deleted"]
+        named = self._shown(purchase) if purchase else []
+        exist = [each for each in named if each.deleted_at or each.status_at(now) != "deleted"]
         if self.settings.status_resources == "resource_objects":
             body["resources"] = [self.resource(each) for each in exist]
         elif self.settings.status_resources:
@@ -167,9 +176,10 @@ class Answers:
             elif self.settings.address_in == "ssh_command":
                 access["ssh_port"] = None
         created = self.time(resource.purchase.time)
+        spec = resource.volume or self._spec(offer)
         return {
             "resource_id": resource.resource_id,
-            "resource_type": offer.type,
+            "resource_type": self._type(resource),
             "vendor": offer.vendor,
             "vendor_region": offer.vendor_region,
             "status": status,
@@ -177,14 +187,35 @@ class Answers:
             "name": resource.name,
             "status_message": offer.error if status == "failed" else None,
             "access": access,
-            "spec": self._spec(offer) if self.settings.spec_known else {},
-            "linked_resources": [],
-            "offer_history": self._history(offer, created),
-            "pricing_total_hourly": self._price_of_one(offer),
+            "spec": spec if self.settings.spec_known else {},
+            "linked_resources": self._links(resource),
+            "offer_history": self._history(offer, created) if self.market.names_offer(resource) else None,
+            "pricing_total_hourly": resource.price if self.settings.storage_price or not resource.volume else None,
             "valid_from": created,
             "valid_to": self.time(resource.deleted_at),
             "last_synced_at": self.time(now),
         }
+
+    def _type(self, resource: Resource) -> str:
+        return self.settings.storage_word if resource.volume else resource.purchase.offer.type
+
+    def _links(self, resource: Resource) -> list[Json]:
+        """Section 2.6.2: a machine's storage, and the machines of storage."""
+        purchase, now = resource.purchase, self.market.clock()
+        others = purchase.resources if resource.volume else purchase.volumes
+        return [
+            {
+                "resource_id": each.resource_id,
+                "resource_type": self._type(each),
+                "status": each.status_at(now),
+                "link_type": "storage",
+                "linked_since": self.time(purchase.time),
+                "name": each.name,
+                "linked_until": self.time(each.deleted_at or resource.deleted_at),
+            }
+            for each in others
+            if self.settings.storage_shown != "list" and each.resource_id not in self.market.hidden
+        ]
 
     def _history(self, offer: Offer, created: str | None) -> list[Json] | None:
         if self.settings.offer_history == "missing":
@@ -201,11 +232,6 @@ class Answers:
             "region": offer.region,
             "contract_type": offer.contract_type,
         }
-
-    @staticmethod
-    def _price_of_one(offer: Offer) -> float | None:
-        total = offer.total_price(offer.fresh_price)
-        return None if total is None else round(total / (offer.node_count or 1), 4)
 
     def resources(self, found: Iterable[Resource], page: int, link: str) -> Json | list[Json]:
         """GET /resources (section 2.5); ``link`` and the number of a page are the link to that page."""

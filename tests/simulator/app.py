@@ -124,12 +124,9 @@ def create_app(market: Market, fleet: Fleet) -> FastAPI:
     @app.get("/resources", tags=["Resources"])
     async def list_resources(offer_id: UUID | None = None, page: Annotated[int, Query(ge=1)] = 1) -> Any:
         wanted = str(offer_id) if offer_id else None
-        found = [
-            each
-            for name, each in list(market.resources.items())
-            if name not in market.hidden and wanted in (None, each.purchase.offer_id)
-        ]
-        return answers.resources(found, page, f"/resources?{f'offer_id={wanted}&' if wanted else ''}page=")
+        return answers.resources(
+            market.listed(wanted), page, f"/resources?{f'offer_id={wanted}&' if wanted else ''}page="
+        )
 
     @app.get("/resources/{resource_id}", tags=["Resources"])
     async def get_resource(resource_id: UUID, force_refresh: bool = False) -> Any:

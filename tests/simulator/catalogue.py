@@ -35,5 +35,6 @@ def default_offers() -> list[Offer]:
         {"gpu_type": "L4", "gpu_price_per_hour": 0.75, **france},
         {"gpu_type": "L4", "gpu_price_per_hour": 0.45, "boot_disk_in_gb": 80, **us, **spot},
         {"gpu_type": "RTX4090", "gpu_price_per_hour": 0.42, **us, **shared},
+        {"gpu_type": "H100", "gpu_price_per_hour": 2.95, "storage": [volume(500, 0.08, persistent=True)]},
     ]
     return [Offer(**row) for row in rows]  # type: ignore[arg-type]

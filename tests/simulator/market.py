@@ -132,6 +132,11 @@ class Offer:
         return round(sum(float(each["hourly_cost"]) for each in self.storage), 4)
 
     @property
+    def persistent(self) -> list[dict[str, Any]]:
+        """The volumes that outlive the machine, each a resource of its own (section 4.3)."""
+        return [each for each in self.storage if each["persistent"]]
+
+    @property
     def fresh_price(self) -> float | None:
         """USD per GPU and hour as of now."""
         return self.gpu_price_per_hour if self.details_price is None else self.details_price
@@ -140,6 +145,13 @@ class Offer:
         """USD per hour of the whole offer: price x count + storage (section 5)."""
         return None if gpu_price is None else round(gpu_price * self.gpu_count + self.storage_price, 4)
 
+    @property
+    def machine_price(self) -> float | None:
+        """USD per hour of one of its machines, as of now; what outlives them has a price of its own."""
+        total = self.total_price(self.fresh_price)
+        kept = sum(float(each["hourly_cost"]) for each in self.persistent)
+        return None if total is None else round((total - kept) / (self.node_count or 1), 4)
+
     def status_at(self, now: datetime) -> str:
         """The offer's status (section 3.1)."""
         return "expired" if self.status == "available" and now >= self.expires_at else self.status
@@ -147,12 +159,14 @@ class Offer:
 
 @dataclass(eq=False)
 class Resource:
-    """A machine that was bought."""
+    """A machine that was bought, or persistent storage."""
 
     purchase: Purchase
     name: str
-    ready_at: datetime | None
+    ready_at: datetime | None = None
     """When it comes up; None: never."""
+    volume: dict[str, Any] | None = None
+    """The entry of its offer's ``storage``, if it is no machine."""
     resource_id: str = field(default_factory=lambda: str(uuid4()))
     address: Address | None = None
     """Set once the machine is up."""
@@ -169,8 +183,22 @@ class Resource:
         if self.deleted_at is not None:
             return "deleted" if now >= self.deleted_at else "deleting"
         if self.broken or self.purchase.phase_at(now) == "failed":
-            return "failed" if self.purchase.offer.failed_bills else "deleted"
+            failed = "active" if self.volume else "failed"
+            return failed if self.purchase.offer.failed_bills else "deleted"
+        if self.volume:
+            return "active"
         return "running" if self.address else "provisioning"
+
+    @property
+    def price(self) -> float | None:
+        """USD per hour that it is billed at."""
+        return float(self.volume["hourly_cost"]) if self.volume else self.purchase.offer.machine_price
+
+    def billed_until(self, now: datetime) -> datetime:
+        """When its bill ended, or now."""
+        if self.deleted_at is None and self.status_at(now) == "deleted":
+            return self.purchase.time + timedelta(seconds=self.purchase.provision_seconds)
+        return min(now, self.deleted_at or now)
 
 
 @dataclass(eq=False)
@@ -182,6 +210,9 @@ class Purchase:
     time: datetime
     provision_seconds: float
     resources: list[Resource] = field(default_factory=list)
+    """Its machines."""
+    volumes: list[Resource] = field(default_factory=list)
+    """Its persistent storage."""
 
     @property
     def offer_id(self) -> str:
@@ -272,10 +303,18 @@ class Market:
             return None
         purchase = Purchase(offer, request, now, self.settings.provision_seconds)
         purchase.resources = self._machines(purchase)
+        purchase.volumes = self._volumes(purchase)
         offer.status, offer.purchase = "procured", purchase
-        self.resources.update((each.resource_id, each) for each in purchase.resources)
+        self.resources.update((each.resource_id, each) for each in (*purchase.resources, *purchase.volumes))
         self.purchases.append(purchase)
         return purchase
+
+    @staticmethod
+    def _volumes(purchase: Purchase) -> list[Resource]:
+        """Called after the first machine; by a volume without a name it is called just so."""
+        base = purchase.resources[0].name.removesuffix("-1" if purchase.offer.node_count else "")
+        names = ((f"{base}-{each['name']}".removesuffix("-"), each) for each in purchase.offer.persistent)
+        return [Resource(purchase, name, volume=each) for name, each in names]
 
     def _machines(self, purchase: Purchase) -> list[Resource]:
         offer, count = purchase.offer, purchase.offer.node_count or 1
@@ -294,29 +333,57 @@ class Market:
         ]
 
     def delete(self, resource_id: str) -> Resource:
-        """End a machine (section 2.7)."""
+        """End a machine or storage (section 2.7)."""
         resource, now = self.resource(resource_id), self.clock()
         status = resource.status_at(now)
         if status == "deleted" or (status == "deleting" and self.settings.delete_again_status == 409):
             raise Conflict("Resource is already deleted")
         if status != "deleting":
-            resource.deleting_at = now
-            resource.deleted_at = now + timedelta(seconds=self.settings.delete_seconds)
+            self._end(resource, now + timedelta(seconds=self.settings.delete_seconds))
         resource.synced_at = None
         return resource
 
+    def _end(self, resource: Resource, at: datetime) -> None:
+        """Let a resource be deleted then, and what follows for the storage of a purchase without machines."""
+        resource.deleting_at, resource.deleted_at = self.clock(), at
+        machines, left = resource.purchase.resources, [v for v in resource.purchase.volumes if v.deleted_at is None]
+        if resource.volume or not all(each.deleted_at for each in machines):
+            return
+        if self.settings.storage_after_machine == "ends":
+            for each in left:
+                each.deleting_at, each.deleted_at, each.synced_at = resource.deleting_at, at, None
+        elif self.settings.storage_after_machine == "hidden":
+            self.hidden |= {each.resource_id for each in left}
+
+    def meter(self) -> dict[str, float]:
+        """USD that each resource has cost until now, by its id."""
+        now = self.clock()
+        return {
+            name: (each.price or 0.0) * (each.billed_until(now) - each.purchase.time).total_seconds() / 3600
+            for name, each in list(self.resources.items())
+        }
+
     def bill(self) -> dict[str, float]:
-        """USD that each purchase has cost until now, by its offer: for each machine its share."""
-        now, found = self.clock(), {}
-        for purchase in list(self.purchases):
-            price, ends = purchase.offer.total_price(purchase.offer.fresh_price) or 0.0, []
-            for each in purchase.resources:
-                end = min(now, each.deleted_at or now)
-                if each.deleted_at is None and each.status_at(now) == "deleted":
-                    end = purchase.time + timedelta(seconds=purchase.provision_seconds)
-                ends.append((end - purchase.time).total_seconds())
-            found[purchase.offer_id] = price * sum(ends) / max(1, len(ends)) / 3600
-        return found
+        """USD that each purchase has cost until now, by its offer: its machines, and its storage."""
+        meter = self.meter()
+        return {
+            purchase.offer_id: sum(meter[each.resource_id] for each in (*purchase.resources, *purchase.volumes))
+            for purchase in list(self.purchases)
+        }
+
+    def listed(self, offer_id: str | None) -> list[Resource]:
+        """What GET /resources lists, deleted or not: of this offer, or of all."""
+        return [
+            each
+            for name, each in list(self.resources.items())
+            if name not in self.hidden
+            and not (each.volume and self.settings.storage_shown == "links")
+            and (offer_id is None or (offer_id == each.purchase.offer_id and self.names_offer(each)))
+        ]
+
+    def names_offer(self, resource: Resource) -> bool:
+        """Whether the API knows with which offer a resource was bought."""
+        return not resource.volume or self.settings.storage_names_offer
 
     def visible(self, resource_id: str) -> Resource:
         """A machine as the API finds it."""
@@ -327,6 +394,6 @@ class Market:
     def vanish(self, resource_id: str) -> Resource:
         """End a machine at once: its vendor took it away."""
         resource = self.resource(resource_id)
-        resource.deleting_at = resource.deleted_at = self.clock()
+        self._end(resource, self.clock())
         resource.synced_at = None
         return resource

@@ -106,7 +106,10 @@ class Search(BaseModel):
         return self
 
     def matches(self, offer: Offer, lists_clusters: bool) -> bool:
-        """Whether the offer passes every condition; a storage-only search finds nothing here."""
+        """Whether the offer passes every condition; a storage-only search finds nothing here.
+
+        What outlives a machine is sold only to those who ask for it.
+        """
         return (
             self.compute is not None
             and self.compute.matches(offer, lists_clusters)
@@ -115,6 +118,7 @@ class Search(BaseModel):
             and (offer.supports_cilium or not self.network.supports_cilium)
             and offer.typical_procure_seconds <= (self.max_procure_time_seconds or offer.typical_procure_seconds)
             and all(any(each.matches(details) for details in offer.storage) for each in self.storage)
+            and all(any(each.matches(details) for each in self.storage) for details in offer.persistent)
         )
 
 

@@ -54,7 +54,7 @@ class Simulator:
         self.purchases: list[Purchase] = self.market.purchases
         """What was really bought, in order."""
         self.resources: dict[str, Resource] = self.market.resources
-        """Every machine that was ever bought, by id."""
+        """Every machine that was ever bought, and all persistent storage, by id."""
         self.requests: list[Request] = self.wire.requests
         """Every request, in order of arrival."""
         self.faults: list[Fault] = self.wire.faults
@@ -122,24 +122,29 @@ class Simulator:
 
     @property
     def bill(self) -> dict[str, float]:
-        """USD that each purchase has cost until now, by its offer."""
+        """USD that each purchase has cost until now, by its offer, with its storage."""
         return self.market.bill()
+
+    @property
+    def meter(self) -> dict[str, float]:
+        """USD that each resource has cost until now, by its id."""
+        return self.market.meter()
 
     def add_offer(self, **fields: Any) -> Offer:
         """List an offer with these fields of ``Offer``; the others have its defaults."""
         return self.market.list_offer(Offer(**fields))
 
     def populate(self, count: int, **fields: Any) -> list[Resource]:
-        """Buy ``count`` offers, in turn those of the catalogue for one machine, with these fields of ``Offer`` in each.
+        """Buy ``count`` offers, in turn those of the catalogue for just one machine, with these fields of ``Offer``.
 
         The machines run at once, however many: nothing boots, and nothing answers at their documentation addresses.
         """
         before = len(self.resources)
-        singles = [each for each in default_offers() if not each.node_count]
+        singles = [each for each in default_offers() if not (each.node_count or each.persistent)]
         for number, offer in enumerate(islice(cycle(singles), count), start=before + 1):
             listed = self.market.list_offer(replace(offer, **fields))
             self.market.procure(listed.offer_id, {"ssh_public_key": "", "resource_name": f"machine-{number}"})
-        bought = list(self.resources.values())[before:]
+        bought = [each for each in list(self.resources.values())[before:] if not each.volume]
         for number, resource in enumerate(bought, start=before):
             resource.purchase.provision_seconds = 0
             # The range has fewer addresses than there may be machines: some share one, on different ports.

@@ -84,6 +84,19 @@ class Settings:
     that is on no page (section 2.6.3), or another one; or the history is null, and the resource names no offer."""
     spec_known: bool = True
     """Whether a resource's ``spec`` describes the machine; it is documented as free-form, with the sample ``{}``."""
+    storage_shown: Literal["ids", "list", "links"] = "ids"
+    """Where the API shows persistent storage, which has an id of its own (section 4.3), beside the page of that id.
+    ``ids``: wherever it shows the machine: in the answer to the purchase, in the offer's status, and in the list; and
+    in the machine's ``linked_resources``. ``list``: in the list alone. ``links``: in ``linked_resources`` alone."""
+    storage_word: str = "block_disk"
+    """Its ``resource_type``, e.g. ``storage``, ``filesystem``, ``volume`` (vocabulary unknown, section 10.3)."""
+    storage_names_offer: bool = True
+    """Whether it names the offer that it was bought with, as the machine does; else its history is null."""
+    storage_price: bool = True
+    """Whether it has its ``pricing_total_hourly``, or null; the machine's price never includes it."""
+    storage_after_machine: Literal["stays", "ends", "hidden"] = "stays"
+    """What becomes of it when the last machine of its purchase is deleted: it stays as it is, until it is deleted by
+    its id; it is deleted with it; or the API does not find it any more, though it is billed on."""
     discovery_envelope: bool = False
     """The discovery endpoints other than /available_gpus answer ``{"vendors": [...]}``, not bare lists (2.8)."""
 
