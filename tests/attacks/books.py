@@ -27,6 +27,20 @@ def moment(seconds: float | None) -> str | None:
 
 
 @dataclass
+class Disk:
+    """Persistent storage that an offer brings beside its machines, and what the API shows of it."""
+
+    price: float | None = 0.1  # USD an hour
+    word: str = "block_disk"
+    #: "ids": by the purchase, the status and the list; "list"; or "link", of the machine alone.
+    shown: str = "ids"
+    names_offer: bool = True
+    shows_price: bool = True
+    #: It ends with the last machine; else it stays until it is deleted by its id.
+    ends: bool = False
+
+
+@dataclass
 class Offer:
     """Something for sale, and how its purchase goes."""
 
@@ -42,6 +56,8 @@ class Offer:
     keeps_name: bool = True
     #: Why its procurement fails; its machines exist nevertheless.
     fails: str = ""
+    #: What it brings beside machines, to those who ask for it.
+    disk: Disk | None = None
     #: Fields that the search, the details, and the status show instead.
     listed: Json = field(default_factory=dict)
     details: Json = field(default_factory=dict)
@@ -60,6 +76,12 @@ class Offer:
         """USD an hour of all its GPUs."""
         return None if self.price is None else round(self.price * self.gpus, 6)
 
+    @property
+    def total_with_disk(self) -> float | None:
+        """USD an hour of all that it brings."""
+        extra = self.disk.price if self.disk and self.disk.price else 0.0
+        return None if self.total is None else round(self.total + extra, 6)
+
 
 @dataclass
 class Machine:
@@ -72,6 +94,9 @@ class Machine:
     address: tuple[str, int] = NOWHERE
     vendor: str = "acme"
     region: str = "EU"
+    #: What kind of resource it is, and what is linked to it.
+    word: str = "vm"
+    links: list[Machine] = field(default_factory=list, repr=False, compare=False)
     #: Fields that are shown instead.
     shown: Json = field(default_factory=dict)
     #: Not in the list of all; nor found by its id.
@@ -101,8 +126,10 @@ class Purchase:
     machines: list[Machine]
     body: Json
     made: float = field(default_factory=time.time)
+    disks: list[Machine] = field(default_factory=list)
 
     @property
     def ids(self) -> list[str]:
-        """The resources that it brought."""
-        return [machine.resource_id for machine in self.machines]
+        """The resources that it says it brought."""
+        is_shown = self.offer.disk is not None and self.offer.disk.shown == "ids"
+        return [resource.resource_id for resource in (*self.machines, *(self.disks if is_shown else ()))]

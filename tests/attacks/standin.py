@@ -125,8 +125,22 @@ class StandIn:
             bought = [Machine(each, [offer.offer_id], share, state, **place) for each in names]
             self.machines += bought
             offer.purchase = Purchase(offer, name, bought, body or {})
+            offer.purchase.disks = self._disks(offer, bought, place)
             self.purchases.append(offer.purchase)
             return offer.purchase
+
+    def _disks(self, offer: Offer, machines: list[Machine], place: Json) -> list[Machine]:
+        """The persistent storage of a purchase, which is now in the books."""
+        if offer.disk is None:
+            return []
+        offers = [offer.offer_id] if offer.disk.names_offer else []
+        disk = Machine(f"{machines[0].name}-data", offers, offer.disk.price, "active", **place, word=offer.disk.word)
+        disk.shown = {"access": None} if offer.disk.shows_price else {"access": None, "pricing_total_hourly": None}
+        disk.unlisted = offer.disk.shown == "link"
+        for machine in machines if offer.disk.shown != "list" else ():
+            machine.links, disk.links = [disk], [*disk.links, machine]
+        self.machines.append(disk)
+        return [disk]
 
     def offer(self, offer_id: str) -> Offer | None:
         """The offer of this id."""
@@ -205,9 +219,12 @@ class StandIn:
 
     def _search(self, spec: Json) -> Answer:
         compute, found = spec.get("compute") or {}, []
+        asks_for_disk = any(volume.get("persistent") for volume in spec.get("storage") or [])
         kinds = [kind.strip().lower() for kind in str(compute.get("gpu_type", "")).split("|")]
         for offer in self.offers:
-            if offer.purchase or offer.expired or spec.get("vendor") not in (None, offer.vendor):
+            if offer.purchase or offer.expired or asks_for_disk is not (offer.disk is not None):
+                continue
+            if spec.get("vendor") not in (None, offer.vendor):
                 continue
             if spec.get("region") not in (None, offer.region) or compute.get("gpu_count", 1) != offer.gpus:
                 continue
@@ -228,7 +245,7 @@ class StandIn:
             "region": offer.region,
             "contract_type": offer.contract,
             "gpu_price_per_hour": offer.price,
-            "total_price_per_hour": offer.total,
+            "total_price_per_hour": offer.total_with_disk,
             "boot_disk_in_gb": 100,
             "vcpu_count": 16,
             "memory_in_gb": 128,
@@ -284,18 +301,26 @@ class StandIn:
             return refuse(409, "Resource already deleted")
         if machine.runs:
             machine.ended, machine.state = time.time(), "deleting"
+            self._end_disks(machine)
         message = {"resource_id": resource_id, "status": "deleting", "message": "Deletion initiated"}
         return Answer(200, message)
 
+    def _end_disks(self, machine: Machine) -> None:
+        """End the storage that ends with the last machine of its purchase."""
+        for purchase in self.purchases:
+            is_last = machine in purchase.machines and not any(each.runs for each in purchase.machines)
+            for disk in purchase.disks if is_last and purchase.offer.disk and purchase.offer.disk.ends else ():
+                disk.ended, disk.state = machine.ended, "deleting"
+
     def resource(self, machine: Machine) -> Json:
-        """A machine as the API shows it."""
+        """A machine, or storage, as the API shows it."""
         if machine.state == "deleting" and machine.ended and time.time() >= machine.ended + self.end_seconds:
             machine.state = "deleted"
         host, port = machine.address
         began = moment(machine.began)
         return {
             "resource_id": machine.resource_id,
-            "resource_type": "vm",
+            "resource_type": machine.word,
             "vendor": machine.vendor,
             "vendor_region": f"{machine.region.lower()}-1",
             "status": machine.state,
@@ -304,7 +329,18 @@ class StandIn:
             "status_message": None,
             "access": {"external_ip": host, "internal_ip": None, "ssh_command": ssh(machine.address), "ssh_port": port},
             "spec": {},
-            "linked_resources": [],
+            "linked_resources": [
+                {
+                    "resource_id": other.resource_id,
+                    "resource_type": other.word,
+                    "status": other.state,
+                    "link_type": "attachment",
+                    "linked_since": began,
+                    "name": other.name,
+                    "linked_until": moment(other.ended or machine.ended),
+                }
+                for other in machine.links
+            ],
             "offer_history": [
                 {"offer_id": offer, "offer_type": "vm", "role": "storage" if later else "primary", "created_at": began}
                 for later, offer in enumerate(machine.offers)
