@@ -79,6 +79,7 @@ _WANTED = {
     "verify": "provision_verify",
     "trust": "provision_host_key_trust",
     "on_failure": "provision_on_failure",
+    "protect": "provision_protect",
     "poll_delay": "provision_poll_delay",
     "poll_retries": "provision_poll_retries",
     "registry_dir": "provision_registry_dir",

@@ -373,6 +373,7 @@ class Hosts:
             "declares": declares,
             "keeps": declares,
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
+            "protect": values["provision_protect"],
             "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
             "known": {item: variables.get(item) for item in _KNOWN},
         }

@@ -88,6 +88,31 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert "A lease ends nothing by itself" not in quoted.text
 
 
+@core
+def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
+    project.declare_host("gpu-1", provision_protect=True)
+    assert project.provision().returncode == 0
+    bought = {each.name: each.resource_id for each in project.simulator.resources.values()}
+    assert "provision_protected_since" in (project.registry("gpu-1") or {})
+    sweep = reap(project, 8.1)
+    assert sweep.returncode == 2 and project.simulator.billed == [bought["gpu-1"]], sweep.output
+    assert "The lease of gpu-1 was over at" in sweep.text and "gpu-1 is protected since" in sweep.text
+    # Nothing but the registry says so now.
+    project.declare_host("gpu-1")
+    end = extra({"decommission_hosts": "gpu-1"})
+    refused = project.play("compute_index.supply.decommission", *end)
+    assert refused.returncode == 2 and "gpu-1 is protected since" in refused.failure("gpu-1")
+    # A run notes what the variable says now; only that is changed.
+    assert project.provision("--limit", "gpu-1").returncode == 0
+    assert "provision_protected_since" not in (project.registry("gpu-1") or {})
+    project.declare_host("gpu-1", provision_protect=True)
+    assert project.play("compute_index.supply.decommission", *end).returncode == 2
+    assert project.simulator.billed == [bought["gpu-1"]]
+    allowed = project.play("compute_index.supply.decommission", *end, *extra({"provision_protect": False}))
+    assert allowed.returncode == 0 and project.simulator.billed == [], allowed.output
+
+
 @pytest.mark.first
 @core
 def test_more_time(project: Project) -> None:

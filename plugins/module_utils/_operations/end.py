@@ -59,7 +59,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     for raw, one in zip(hosts, asked):
         place, look = places[one.host], None
         trouble = _trouble(raw, one, place, registries, params, memory)
-        found = endings.stopped(one.host, trouble) if trouble else ending.end(one, seen, forget)
+        found = endings.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen, forget))
         sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)

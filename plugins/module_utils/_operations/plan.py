@@ -19,7 +19,7 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
-from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, quote, rows
+from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, protection, quote, rows
 from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
 from .._provision.counted import Part, State
@@ -324,6 +324,7 @@ class _Planning:
         row = rows.row(draft, case, **ids, known_hosts=known_hosts, check_mode=self._check_mode)
         if draft.action == BUY:
             note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}
+            note.update(protection.noted(case.host.protect, clock.now()))
             row["purchases"] = [rows.purchase(draft, case, row, self._api.account, note)]
         return row
 
@@ -392,8 +393,8 @@ class _Known(Memory):
         return [*self.others(), *self.beside()]
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> bool:
-        """Remove what has come to nothing, and note what was adopted; whether that changed anything."""
-        due = [case for case in cases if case.is_void or case.standing.adopted]
+        """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything."""
+        due = [case for case in cases if any((case.is_void, case.standing.adopted, rows.guarded(case, clock)))]
         noted = [self._note(case, clock) for case in due if not self.trouble(case.host.registry, case.host.host)]
         return any(noted)
 
@@ -403,8 +404,13 @@ class _Known(Memory):
             return False  # what another run has begun since, the purchase meets
         if case.is_void:
             registry.end()
-        if case.standing.adopted:
-            registry.note({**rows.adoption(case.standing), **lifetimes.leased(case.host, clock)})
+        # What is about no purchase is changed only if the entry is still as it was read.
+        for keep, changes in (
+            (registry.note, rows.taken_over(case, clock)),
+            (registry.alter, rows.guarded(case, clock)),
+        ):
+            if changes:
+                keep(changes)
         return True
 
 

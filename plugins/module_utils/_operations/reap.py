@@ -85,7 +85,11 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.told, *noted.told()],
-        "reap": {"over": [item.row for item in sweep_findings.due], "unclaimed": len(sweep_findings.unclaimed)},
+        "reap": {
+            "over": [item.row for item in sweep_findings.due],
+            "protected": [item.row for item in sweep_findings.spared],
+            "unclaimed": len(sweep_findings.unclaimed),
+        },
     }
 
 
@@ -100,7 +104,8 @@ def _found(
     account = Account.of([*memory.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
-    known = filter(None, (sweeping.of_entry(*item, account, clock, limits) for item in memory.all()))
+    protects = {param["host"]: param["protect"] for param in params["hosts"]}
+    known = filter(None, (sweeping.of_entry(*item, account, clock, limits, protects) for item in memory.all()))
     named = (sweeping.of_name(item, account, clock) for item in by_name)
     return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 

@@ -20,10 +20,12 @@ from . import lease as leases
 from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
-from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE
+from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE, PROTECTED_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
 from .names import VARIABLES, of_role, slips_of_role
 from .place import NOWHERE, Place, twin_of
+from .protection import VARIABLE as PROTECT
+from .protection import read_protection
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -36,7 +38,7 @@ OTHERS = frozenset(
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
-        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE),
     }
 )
 
@@ -83,6 +85,7 @@ class Declaration:
     verify: bool = False
     trust: str = "first_use"
     on_failure: str = "keep"
+    protect: bool = False  # none of our code ends its machine
     poll_delay: int = 15
     poll_retries: int = 120
     registry: Place = NOWHERE  # where it is remembered
@@ -181,6 +184,7 @@ def read_declaration(
         verify=truth(raw["verify"]),
         trust=str(raw["trust"]),
         on_failure=str(raw["on_failure"]),
+        protect=truth(raw["protect"]),
         poll_delay=_pause("provision_poll_delay", raw["poll_delay"], wrong),
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], wrong),
         registry=registry,
@@ -279,6 +283,7 @@ _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
     "provision_max_bill": _check_bill,
+    PROTECT: read_protection,
 }
 DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._moments import seconds_of
 from .._wording import duration
-from . import lease, messages, reaping
+from . import lease, messages, protection, reaping
 from .clock import API, NOTED_BY, Clock
 from .ending import Action, End, EndRequest
 from .entry import MADE, REFUSED, Entry
@@ -36,6 +36,7 @@ def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
     name = entry.name or str(raw["name"])
     return EndRequest(
         host=raw["host"],
+        protection=protection.refusal(raw["host"], raw.get("protect"), entry),
         name=name,
         entry=entry,
         by_name=not place,
@@ -63,6 +64,11 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
 def stopped(host: str, reason: str) -> End:
     """Nothing ends for the host."""
     return End(Action.STOP, reason=messages.nothing_ended(host, reason))
+
+
+def spared(one: EndRequest, end: End) -> End:
+    """The same end, but of a protected host no machine ends; one that is gone is forgotten as usual."""
+    return stopped(one.host, one.protection) if one.protection and end.action is Action.END else end
 
 
 def after_look(host: str, end: End, look: LastLook) -> End:

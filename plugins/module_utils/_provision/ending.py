@@ -41,6 +41,7 @@ class EndRequest:
 
     ``by_name``: it has no registry. ``resource_id``: its machine by id, of a person or of the inventory plugin.
     ``twin``: a host of another project whose machine has the same name, empty for none; see `place.twin_of`.
+    ``protection``: why nothing of ours ends its machine, empty if it is not protected.
     """
 
     host: str
@@ -50,6 +51,7 @@ class EndRequest:
     resource_id: str = ""
     age: float | None = None
     twin: str = ""
+    protection: str = ""
 
     @property
     def claim(self) -> Claim:

@@ -27,6 +27,9 @@ LISTED_BEFORE = "provision_listed_before"
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first
 
+# Since when `protection` keeps its machine from ending
+PROTECTED_SINCE = "provision_protected_since"
+
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment
 HELD_BY = "provision_held_by"
 # The same of one that several controllers share: the run that has bought, or that has settled the purchase
@@ -69,6 +72,7 @@ class Entry:
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
+    protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
 
     @property
     def is_empty(self) -> bool:
@@ -182,6 +186,7 @@ def read_entry(variables: Variables | None) -> Entry:
         listed_before=ids_of(known.get(LISTED_BEFORE)),
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),
+        protected_since=_moment(known.get(PROTECTED_SINCE)),
     )
 
 

@@ -304,7 +304,8 @@ class JudgedHost:
         if self.contradictions and not self.trouble:
             return self.reason()
         if attempt.doubled and not attempt.released:
-            return messages.doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
+            doubled = messages.doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
+            return messages.joined(doubled, str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), messages.billed(self.price_per_hour, self.billed)
             advice = messages.end_first(self.host) if self.is_failed else ""
@@ -312,7 +313,8 @@ class JudgedHost:
             again = messages.DELETED_AGAIN if attempt.released else ""
             money = messages.nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
-        return messages.joined(self.reason(), again, money, messages.tried(tried), advice)
+        spared = str(self.plan["spared"]) if attempt.is_left else ""
+        return messages.joined(self.reason(), again, spared, money, messages.tried(tried), advice)
 
     def _waits(self) -> str:
         """That what is billed is waited for again; empty where that cannot help."""

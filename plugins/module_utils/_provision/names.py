@@ -25,7 +25,7 @@ VARIABLES = frozenset(
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
         *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
-        *("provision_wait", "provision_wait_delay"),
+        *("provision_wait", "provision_wait_delay", "provision_protect"),
     }
 )
 

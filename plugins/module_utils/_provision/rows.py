@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import usd_short
-from . import lease, messages, planning, registration
-from .clock import API, NOTED_BY
+from . import lease, lifetimes, messages, planning, protection, registration
+from .clock import API, NOTED_BY, Clock
 from .entry import MADE
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .purchase_messages import NOTHING_SENT
@@ -67,6 +67,20 @@ def adoption(standing: Standing) -> Row:
     }
 
 
+def taken_over(case: Case, clock: Clock) -> Row:
+    """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
+    if not case.standing.adopted:
+        return {}
+    begun = {**lifetimes.leased(case.host, clock), **protection.noted(case.host.protect, clock.now())}
+    return {**adoption(case.standing), **begun}
+
+
+def guarded(case: Case, clock: Clock) -> Row:
+    """What the registry changes about a machine that the host has, since it is protected from now on, or no more."""
+    is_kept = not (case.is_void or case.standing.adopted)
+    return protection.changes(case.host.protect, case.entry, clock.now()) if is_kept else {}
+
+
 def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
     """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
     count = int(number_of(draft.offer.get("node_count")) or 1)
@@ -81,6 +95,8 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
     host = case.host
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
+    releases = host.on_failure == "release" and unused and not check_mode
+    spared = protection.refusal(host.host, host.protect, case.entry)
     return {
         "host": draft.host,
         "call": call,
@@ -105,7 +121,9 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
         "is_new": case.standing.kind is HostState.FREE,
         "left": case.attempts_left,
         "attempts": [dict(attempt) for attempt in case.attempts],
-        "may_release": host.on_failure == "release" and unused and not check_mode,
+        "may_release": releases and not spared,
+        # What the role says if it would else give the machine back.
+        "spared": protection.not_given_back(spared) if releases else "",
         "registry": host.registry.text,
         "registry_file": host.registry_file,
         "known_hosts_file": known_hosts,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .. import _states
 from .._text import number_of, one_line
 from .._wording import table, usd
-from . import lease, lifetimes, messages, ownership, reaping
+from . import lease, lifetimes, messages, ownership, protection, reaping
 from .clock import Clock
 from .entry import Entry
 from .machines import created_of, price_of
@@ -35,11 +35,13 @@ class Host:
     idle: float = 0.0  # seconds for which it may be idle; 0 if it is not watched
     odd_idle: str = ""  # why that cannot be read
     leased: str = ""  # what it declares, if no registry knows its lease
+    protection: str = ""  # why nothing of ours ends its machine; empty if it is not protected
 
     @property
     def may_be_idle(self) -> bool:
-        """Whether it is asked: its time is not over in any case, and what is odd about it ends nothing."""
-        return bool(self.idle) and self.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)
+        """Whether it is asked: its time is not over in any case, and neither oddity nor protection keeps it."""
+        is_asked = bool(self.idle) and not self.protection
+        return is_asked and self.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)
 
     @property
     def price_per_hour(self) -> float | None:
@@ -58,9 +60,18 @@ class Host:
 
 
 def of_entry(
-    place: Place, host: str, entry: Entry, account: Account, clock: Clock, limits: t.Mapping[str, str]
+    place: Place,
+    host: str,
+    entry: Entry,
+    account: Account,
+    clock: Clock,
+    limits: t.Mapping[str, str],
+    protects: t.Mapping[str, t.Any],
 ) -> Host | None:
-    """A host that a registry knows; None if it owns nothing. ``limits``: how long declared hosts may be idle."""
+    """A host that a registry knows; None if it owns nothing. ``limits``: how long declared hosts may be idle.
+
+    ``protects``: the variables of hosts of the inventory that say whether they are protected.
+    """
     if entry.is_empty or entry.is_refused:
         return None
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
@@ -70,7 +81,9 @@ def of_entry(
     # several machines only the first would be asked, so those of a cluster never are.
     idle, odd = _seconds(limits.get(host, entry.idles))
     lived = reaping.life(entry, created_of(found), clock)
-    return Host(host, place, entry, tuple(found), lived, idle if len(entry.instances) == 1 else 0.0, odd)
+    spared = protection.refusal(host, protects.get(host), entry)
+    idle = idle if len(entry.instances) == 1 else 0.0
+    return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)
 
 
 def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
@@ -80,7 +93,8 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     leased = str(raw["lease"] or "")
     life = reaping.life_by_name(leased, created_of(own), clock) if own else Life()
     idle, odd = _seconds(str(raw["idle_after"]))
-    return Host(host, NOWHERE, Entry(), tuple(own), life, idle if len(own) == 1 else 0.0, odd if own else "", leased)
+    spared, idle = protection.refusal(host, raw["protect"], Entry()), idle if len(own) == 1 else 0.0
+    return Host(host, NOWHERE, Entry(), tuple(own), life, idle, odd if own else "", leased, spared)
 
 
 def _seconds(text: str) -> tuple[float, str]:
@@ -142,8 +156,13 @@ class SweepFindings:
 
     @property
     def due(self) -> list[Host]:
-        """Those whose lease is over."""
-        return _in(LeaseState.OVER, self.ending)
+        """Those whose lease is over, so that they end."""
+        return [item for item in _in(LeaseState.OVER, self.ending) if not item.protection]
+
+    @property
+    def spared(self) -> list[Host]:
+        """Those whose lease is over, and that do not end since they are protected."""
+        return [item for item in _in(LeaseState.OVER, self.all) if item.protection]
 
     @property
     def watched(self) -> list[Host]:
@@ -152,12 +171,13 @@ class SweepFindings:
 
     @property
     def trouble(self) -> list[str]:
-        """Why the sweep fails: leases that cannot be read, and clocks that differ."""
+        """Why the sweep fails: leases that cannot be read or that protected hosts outlive, and clocks that differ."""
         unreadable = [
             messages.unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)
         ]
         odd = [messages.unreadable_idle(item.host, item.odd_idle) for item in self.all if item.odd_idle]
-        return [*unreadable, *odd, lifetimes.apart(self.clock)]
+        spared = [protection.overdue(item.host, item.protection, str(item.row["until"])) for item in self.spared]
+        return [*unreadable, *odd, *spared, lifetimes.apart(self.clock)]
 
     def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
         """Those of these registries in which all leases can be read, and are over by clocks that agree.
@@ -173,8 +193,13 @@ class SweepFindings:
         over = [*table([item.row for item in due], _OVER), ""] if due else ["No lease is over."]
         return [
             *over,
-            *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name(), self._rest())),
+            *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name())),
+            *filter(None, (self._spared(), self._rest())),
         ]
+
+    def _spared(self) -> str:
+        hosts = [item.host for item in self.spared]
+        return f"Over, but protected: {messages.some(hosts)}." if hosts else ""
 
     def _live(self) -> str:
         live = sorted(_in(LeaseState.LIVES, self.all), key=lambda each: each.life.end or 0.0)
@@ -191,7 +216,8 @@ class SweepFindings:
         return f"{len(hosts)} asked whether they are idle: {messages.some(hosts)}." if hosts else ""
 
     def _over_by_name(self) -> str:
-        hosts = [] if self.by_name else [item.host for item in _in(LeaseState.OVER, self.named)]
+        over = [] if self.by_name else _in(LeaseState.OVER, self.named)
+        hosts = [item.host for item in over if not item.protection]
         return f"Over, by their names alone: {messages.some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
 
     def _rest(self) -> str:

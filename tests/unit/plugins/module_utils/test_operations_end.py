@@ -133,6 +133,52 @@ def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
     assert checked["label"] == "gpu-1: would end r, which saves USD 2.40 per hour"
 
 
+GUARDED = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "2026-12-01T06:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("noted", "more", "refused"),
+    [
+        (GUARDED, {}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (GUARDED, {"protect": True}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (GUARDED, {"protect": False}, ""),
+        (GUARDED, {"protect": "false"}, ""),
+        ({**GUARDED, "protected_since": None}, {"protect": True}, "gpu-1 is protected by its variables."),
+        ({**GUARDED, "protected_since": None}, {"protect": "ture"}, "must be true or false, not 'ture'"),
+        ({**GUARDED, "protected_since": None}, {}, ""),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_protected_host_refuses_by_name_and_says_since_when(
+    tmp_path: Path, noted: Json, more: Json, refused: str, check_mode: bool
+) -> None:
+    write(tmp_path, "gpu-1", **noted)
+    (plan,) = plans(Api(machine("r")), declared("gpu-1", tmp_path, **more), check_mode=check_mode)["ends"]
+    assert (plan["next"], plan["ids"]) == (("stop", []) if refused else ("end", ["r"]))
+    assert refused in plan["refusal"] and bool(refused) is bool(plan["refusal"])
+
+
+def test_without_a_registry_the_variable_protects(tmp_path: Path) -> None:
+    by_name = {**declared("gpu-1", ""), "protect": True}
+    (plan,) = plans(Api(machine("r")), by_name, inventory=[by_name])["ends"]
+    assert (plan["next"], "gpu-1 is protected by its variables." in plan["refusal"]) == ("stop", True)
+
+
+def test_what_is_gone_of_a_protected_host_is_forgotten(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", **GUARDED)
+    gone = machine("r", status="deleted")
+    (plan,) = plans(Api(gone, hidden=(gone,)), declared("gpu-1", tmp_path, protect=True))["ends"]
+    assert (plan["next"], plan["gone"]) == ("note", ["r"])
+
+
+def test_another_hosts_id_ends_no_protected_machine(tmp_path: Path) -> None:
+    """``decommission_resource_id`` for a host without an entry, of a machine that a protected host holds."""
+    write(tmp_path, "gpu-1", **GUARDED)
+    (plan,) = plans(Api(machine("r")), declared("gpu-2", tmp_path, resource_id="r"))["ends"]
+    assert (plan["next"], plan["ids"]) == ("stop", [])
+    assert "gpu-1" in plan["refusal"]
+
+
 def test_what_ran_and_is_listed_needs_no_further_look(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", instances=[{"resource_id": "r"}])
     api = Api(machine("r"))

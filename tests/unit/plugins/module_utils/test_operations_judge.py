@@ -40,6 +40,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
         "wanted": False,
         "unused": True,
         "may_release": True,
+        "spared": "",
         "left": 3,
         "advice": "",
     }

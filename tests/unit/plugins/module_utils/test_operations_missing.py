@@ -57,6 +57,7 @@ UPDATE compute_index_supply.purchase SET note = note || jsonb_build_object(%(nam
 HOST: Json = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
     **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    "protect": None,
     "known": {},
 }
 

@@ -83,7 +83,7 @@ def go(file: Path, by: str) -> None:
 def described(host: str, folder: Path | str, **more: Any) -> Json:
     known = {"host": host, "name": host, "prefix": "", "project": "default", "registry_dir": str(folder)}
     rest = {"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""}
-    return {**known, **rest, "known": {}, **more}
+    return {**known, **rest, "protect": None, "known": {}, **more}
 
 
 def params(spec: Json, *hosts: Json, **given: Any) -> Json:
@@ -118,6 +118,48 @@ def report(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
 
 
 # Sweeps
+
+
+SINCE = {"provision_protected_since": "2026-12-01T06:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("noted", "protect", "is_spared"),
+    [({}, True, True), (SINCE, None, True), (SINCE, False, False), ({}, None, False), ({}, "ture", True)],
+)
+def test_a_protected_machine_outlives_its_lease_and_the_sweep_fails(
+    tmp_path: Path, noted: Json, protect: Any, is_spared: bool
+) -> None:
+    write(tmp_path, "gpu-1", "r1", -1.0, **noted)
+    write(tmp_path, "gpu-2", "r2", -1.0)
+    api = Api(machine("r1", "gpu-1"), machine("r2", "gpu-2"))
+    answer = swept(api, described("gpu-1", tmp_path, protect=protect))
+    assert due(answer) == (["gpu-2"] if is_spared else ["gpu-1", "gpu-2"])
+    assert [each["host"] for each in answer["reap"]["protected"]] == (["gpu-1"] if is_spared else [])
+    assert ("Over, but protected: gpu-1." in answer["lines"]) is is_spared
+    assert answer["trouble"].startswith("The lease of gpu-1 was over at ") is is_spared
+    assert ("gpu-1 is protected" in answer["trouble"] or "counts as protected" in answer["trouble"]) is is_spared
+    # The others' leases are kept, so nobody must be told that no sweep comes.
+    assert answer["kept"] == [str(tmp_path)]
+    # What a host declares between the sweep and its end counts in the end.
+    late = ended(api, "gpu-1", tmp_path)
+    assert late["next"] == ("stop" if noted else "end")
+
+
+def test_a_protected_machine_is_not_asked_whether_it_is_idle(tmp_path: Path) -> None:
+    for number in (1, 2):
+        more = {"provision_idles": "1h", "provision_instances": [{"resource_id": f"r{number}"}]}
+        write(tmp_path, f"gpu-{number}", f"r{number}", None, **more, **(SINCE if number == 1 else {}))
+    answer = swept(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), described("gpu-2", tmp_path))
+    assert (answer["hosts"], answer["trouble"]) == (["gpu-2"], "")
+
+
+def test_a_protected_machine_that_only_its_name_tells_is_spared() -> None:
+    api = Api(machine("r1", "gpu-1", time.time() - 9 * HOUR))
+    for protect, hosts in ((True, []), (None, ["gpu-1"])):
+        one = described("gpu-1", "", declares=True, lease="8h", protect=protect)
+        answer = swept(api, one, by_name=True)
+        assert (due(answer), bool(answer["trouble"])) == (hosts, not hosts)
 
 
 def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:

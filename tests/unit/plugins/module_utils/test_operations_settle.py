@@ -35,6 +35,7 @@ OF_OFFER = {"offer_id": OFFER_ID}
 HOST = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
     **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    "protect": None,
     "known": {},
 }
 

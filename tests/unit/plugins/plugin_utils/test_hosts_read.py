@@ -37,6 +37,7 @@ def named(found: dict[str, Any]) -> set[str]:
         ({"provision_lease": 8}, ("provision_lease", "'8'")),
         ({"provision_lease_max": True}, ("provision_lease_max",)),
         ({"provision_max_bill": "3,5"}, ("provision_max_bill", "'3,5'")),
+        ({"provision_protect": "ture"}, ("provision_protect must be true or false, not 'ture'",)),
         ({"provision_max_bill": {"a": 1}}, ("provision_max_bill",)),
         ({"provision_resource_name": ["a"]}, ("provision_resource_name",)),
         ({"provision_resource_name": "{{ nothing.at.all }}"}, ("provision_resource_name",)),

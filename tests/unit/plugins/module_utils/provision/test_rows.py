@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     KEEP,
@@ -117,6 +119,38 @@ def test_machines_of_a_cluster_take_over_no_host(nodes: int | None, inventory: l
 )
 def test_what_may_be_in_use_is_never_released(one: Case, check_mode: bool, may: bool) -> None:
     assert row(Plan("gpu-1", WAIT), one, check_mode=check_mode)["may_release"] is may
+
+
+def test_what_is_protected_is_not_given_back_and_says_so() -> None:
+    one = case(on_failure="release", protect=True)
+    guarded = row(Plan("gpu-1", WAIT), one)
+    assert guarded["may_release"] is False
+    assert guarded["spared"].startswith("It was not given back. gpu-1 is protected by its variables.")
+    for other in (case(on_failure="release"), case(on_failure="keep", protect=True), owner(protect=True)):
+        assert row(Plan("gpu-1", WAIT), other)["spared"] == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "noted"),
+    [
+        (owner(), set()),
+        (owner(protect=True), {"provision_protected_since"}),
+        (case(protect=True), set()),
+        (case(HostState.READY, entry(X, [M], "made", provision_protected_since="2026-01-01T00:00:00Z")), {None}),
+    ],
+)
+def test_what_a_run_notes_of_a_machine_that_runs(one: Case, noted: set[Any]) -> None:
+    changes = rows.guarded(one, Clock(0.0))
+    assert {value if value is None else name for name, value in changes.items()} == noted
+    assert rows.taken_over(one, Clock(0.0)) == {}
+
+
+def test_what_a_host_takes_over_may_be_protected_from_then_on() -> None:
+    adopts = replace(
+        case(HostState.READY, protect=True), standing=Standing(HostState.READY, X, (M,), 2.0, adopted=True)
+    )
+    assert rows.taken_over(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
+    assert rows.guarded(adopts, Clock(0.0)) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose machine none of our code ends: the host's own variable decides, else what the registry notes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import protection
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import spared
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End, EndRequest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from hypothesis import given
+from hypothesis import strategies as st
+
+SINCE = "2026-12-01T06:00:00Z"
+OWNED = Entry(offer_id="o", resource_ids=("r",))
+NOTED = Entry(offer_id="o", resource_ids=("r",), protected_since=SINCE)
+ALLOWED = "Set provision_protect: false for it (or -e provision_protect=false) if its machine may end."
+DECLARED = f"gpu-1 is protected by its variables. {ALLOWED}"
+FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
+
+
+@pytest.mark.parametrize(
+    ("value", "declared"),
+    [
+        *((value, None) for value in (None, "", "  ")),
+        *((value, True) for value in (True, "true", " True ", "yes", "on", 1, "1")),
+        *((value, False) for value in (False, "false", "No", "off", 0, "0")),
+    ],
+)
+def test_what_the_variable_says(value: Any, declared: bool | None) -> None:
+    assert protection.read_protection(value) is declared
+
+
+@pytest.mark.parametrize("value", ["ture", "maybe", 2, [], {}, "{{ x }}"])
+def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
+    with pytest.raises(ValueError, match="must be true or false, not"):
+        protection.read_protection(value)
+    assert "gpu-1 counts as protected: provision_protect must be" in protection.refusal("gpu-1", value, OWNED)
+
+
+@pytest.mark.parametrize(
+    ("value", "entry", "told"),
+    [
+        (None, OWNED, ""),
+        ("", OWNED, ""),
+        (False, OWNED, ""),
+        (True, OWNED, DECLARED),
+        ("yes", Entry(), DECLARED),
+        pytest.param(None, NOTED, FOR_LONG, id="no variable: the registry"),
+        pytest.param(True, NOTED, FOR_LONG, id="both"),
+        pytest.param(False, NOTED, "", id="the variable removes it"),
+        pytest.param("false", NOTED, "", id="also as an extra variable"),
+        pytest.param(
+            None,
+            Entry(protected_since="since ever"),
+            f"gpu-1 is protected by its registry entry. {ALLOWED}",
+            id="a person wrote it",
+        ),
+    ],
+)
+def test_who_is_protected(value: Any, entry: Entry, told: str) -> None:
+    assert protection.refusal("gpu-1", value, entry) == told
+
+
+@pytest.mark.parametrize(
+    ("protects", "entry", "changes"),
+    [
+        (True, OWNED, {"provision_protected_since": SINCE}),
+        (False, OWNED, {}),
+        pytest.param(True, NOTED, {}, id="since then"),
+        (False, NOTED, {"provision_protected_since": None}),
+        pytest.param(True, Entry(), {}, id="nothing to protect"),
+        pytest.param(True, Entry(offer_id="o"), {}, id="a purchase notes it itself"),
+        pytest.param(True, Entry(resource_ids=("r",), held_by="run 7"), {}, id="another run buys at this moment"),
+    ],
+)
+def test_what_a_run_notes(protects: bool, entry: Entry, changes: dict[str, Any]) -> None:
+    assert protection.changes(protects, entry, 1_796_104_800.0) == changes
+
+
+def test_what_a_purchase_notes() -> None:
+    assert protection.noted(False, 0.0) == {}
+    assert protection.noted(True, 1_796_104_800.0) == {"provision_protected_since": SINCE}
+
+
+@given(st.booleans(), st.sampled_from([OWNED, NOTED]))
+def test_once_it_is_noted_the_variable_and_the_registry_agree(protects: bool, entry: Entry) -> None:
+    changed = protection.changes(protects, entry, 0.0)
+    since = changed.get("provision_protected_since", entry.protected_since) or ""
+    after = Entry(resource_ids=("r",), protected_since=since)
+    assert bool(protection.refusal("h", None, after)) is bool(protection.refusal("h", protects, after)) is protects
+
+
+MACHINE = {"resource_id": "r", "status": "running"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [End(Action.END, (MACHINE,)), End(Action.FORGET, gone=("r",)), End(Action.NOTHING), End(Action.STOP, reason="No.")],
+    ids=lambda end: end.action.value,
+)
+def test_of_a_protected_host_no_machine_ends(end: End) -> None:
+    assert spared(EndRequest("gpu-1", "gpu-1", NOTED), end) is end
+    guarded = spared(EndRequest("gpu-1", "gpu-1", NOTED, protection=FOR_LONG), end)
+    if end.action is Action.END:
+        assert (guarded.action, guarded.machines) == (Action.STOP, ())
+        assert guarded.reason == f"Nothing was ended for gpu-1. {FOR_LONG}"
+    else:
+        assert guarded is end
