@@ -351,10 +351,12 @@ class ActionModule(InProcessAction):
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
-        host = one["host"]
+        host, protect = one["host"], one.get("protect")
         row = self._hosts.described(host)
         return {
             **one,
+            # A template of something undefined is nothing to the role, and yet no answer.
+            "protect": row["protect"] if row and protect in (None, "") else protect,
             "declares": bool(row and row["declares"]),
             # What a machine says of itself is read raw, too.
             **_of_sweep(batch.get(host) or {}),

@@ -35,6 +35,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
@@ -373,7 +374,8 @@ class Hosts:
             "declares": declares,
             "keeps": declares,
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
-            "protect": values["provision_protect"],
+            # What cannot be evaluated is neither true nor false, and so protects.
+            "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
             "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
             "known": {item: variables.get(item) for item in _KNOWN},
         }

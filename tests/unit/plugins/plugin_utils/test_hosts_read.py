@@ -54,6 +54,22 @@ def test_a_variable_that_says_nothing_of_the_registry_is_named(
     assert named(found) == {"gpu-1", "gpu-2"} and found["unreadable"] == []
 
 
+@pytest.mark.parametrize(
+    ("value", "protect"),
+    [
+        (True, True),
+        ("{{ 1 == 1 }}", True),
+        (False, False),
+        ("no", "no"),
+        *((v, "unreadable") for v in ("{{ no }}", "ture")),
+    ],
+)
+def test_a_protection_that_cannot_be_read_is_no_permission(inventory: Inventory, value: Any, protect: Any) -> None:
+    inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_protect": value}, "gpu-2": {}}, "vars": SPEC}})
+    rows = {row["host"]: row["protect"] for row in inventory.gathered("audit")["hosts"]}
+    assert (rows["gpu-1"], rows["gpu-2"]) == (protect, None)
+
+
 @pytest.mark.parametrize("name", ["provision_project", "provision_registry_dir", "provision_registry_url"])
 @pytest.mark.parametrize("value", ["{{ nothing }}-hunter2", ["hunter2"], True, "{{ omit }}", "hunter2 {{ 1 +"], ids=str)
 def test_a_host_whose_registry_cannot_be_told_is_left_out_and_named(
