@@ -80,8 +80,8 @@ class _Noting:
         step = self._step(SharedProject(), name, entry)
         if step is MissingStep.END:
             try:
-                is_noted = self._registries.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
-                self.noted += missing.noted(name, step, entry)[: int(is_noted)]
+                bill = self._registries.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
+                self.noted += missing.noted(name, step if bill else None, entry)
             except RegistryError as error:
                 self.troubles.append((step, str(error)))
 

@@ -23,6 +23,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Machine
 from .._provision.place import NOWHERE, Place, SharedProject, place_of
 from .._provision.spending import Bill, Ledger
+from .._provision.storage import Storage
 from .._registry import _postgresql
 from .._registry._pins import pin
 from .._registry._place import registry_dir
@@ -151,6 +152,10 @@ class Registries:
     def note_ended(self, bills: t.Sequence[Bill]) -> int:
         """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
         return self.database(keep=True).note_ended(self.account, bills)
+
+    def keep_storage(self, project: str, host: str, storage: Storage) -> None:
+        """Note in the shared registry what a host's file keeps of earlier machines. Raises RegistryError."""
+        self.database(keep=True).keep_storage(project, host, self.account, storage)
 
     def pin(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""

@@ -12,7 +12,7 @@ from .. import _spec
 from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._provision import messages, moving, registration
-from .._provision.entry import read_entry
+from .._provision.entry import Entry, read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
@@ -85,11 +85,21 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     if reason := moving.contradiction(path, entry, shared.where, None if known is None else read_entry(known)):
         raise RegistryError(reason)
     if not check_mode:
+        _move_storage(registries, str(host["project"] or "default"), name, file, entry)
         if entry.may_have_bought:
             keys = pinned(registries.at(folder).known_hosts(name, entry.offer_id))
-            _move(shared, {**registration.portable(variables), **({HOST_KEYS: keys} if keys else {})}, known, path)
+            facts = moving.without_kept(registration.portable(variables), entry)
+            _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
         file.end(MOVED)
     return messages.moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
+
+
+def _move_storage(registries: Registries, project: str, name: str, file: Registry, entry: Entry) -> None:
+    """Let the shared registry have what the host's file keeps of earlier machines. Raises RegistryError."""
+    for item in entry.storage:
+        if item.kept_since:
+            registries.keep_storage(project, name, item)
+            file.end_storage(item.resource_id, MOVED)
 
 
 def _move(shared: Registry, facts: Variables, variables: Variables | None, path: str) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from .._text import number_of
 from .clock import HERE, NOTED_BY, clock_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
+from .storage import STORAGE, STORAGE_OF, Storage, read_storage
 
 Variables = t.Mapping[str, t.Any]
 
@@ -73,6 +74,8 @@ class Entry:
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
     protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
+    storage: tuple[Storage, ...] = ()  # of its purchase, and what earlier ones have left
+    storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
 
     @property
     def is_empty(self) -> bool:
@@ -155,10 +158,15 @@ def read_entry(variables: Variables | None) -> Entry:
     """
     known = variables or {}
     offer = known.get("provision_offer")
+    storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
+    ids = ids_of(known.get("provision_resource_ids"))
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
-        resource_ids=ids_of(known.get("provision_resource_ids")),
+        # What is noted as storage is no machine, wherever else it is named.
+        resource_ids=ids
+        if storage_of
+        else tuple(item for item in ids if item not in {its.resource_id for its in storage}),
         purchase=text_of(known.get("provision_purchase")).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(item for item in _list(known.get("provision_instances")) if isinstance(item, t.Mapping)),
@@ -187,6 +195,8 @@ def read_entry(variables: Variables | None) -> Entry:
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),
         protected_since=_moment(known.get(PROTECTED_SINCE)),
+        storage=storage,
+        storage_of=storage_of,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import messages
+from . import messages, storage
 from .entry import MADE, Entry
 from .place import Place
 from .spending import Bill
@@ -47,6 +47,11 @@ def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> s
     if noted is None or noted.offer_id == entry.offer_id or not entry.may_have_bought:
         return ""
     return messages.moved_to_another(path, entry.offer_id, where, noted.offer_id)
+
+
+def without_kept(facts: Facts, entry: Entry) -> dict[str, t.Any]:
+    """What moves with the purchase: without the storage of earlier ones, which the shared registry has by itself."""
+    return {**facts, **storage.noted(item for item in entry.storage if not item.kept_since)}
 
 
 def claims(entry: Entry, facts: Facts | None) -> bool:

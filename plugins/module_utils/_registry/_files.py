@@ -13,11 +13,13 @@ import time
 import typing as t
 import uuid
 
+from .._moments import utc
 from .._provision.clock import NOTED_BY, Clock, clock_of
 from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
 from .._provision.place import Folder
 from .._provision.spending import Bill, Ledger
+from .._provision.storage import STORAGE, STORAGE_OF, Storage, kept, label_of, noted, read_storage, together, without
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
@@ -25,6 +27,7 @@ from ._protocol import (
     FAILED,
     GONE,
     LONGEST_POST,
+    MOVED,
     Claimed,
     ReadsOnly,
     RegistryError,
@@ -122,7 +125,7 @@ class HostFile:
             if found is not None and entry.may_have_bought and not renewed:
                 raise Claimed(self._path, found)
             before = read_text(self._path)
-            claimed = _write(self._path, variables)
+            claimed = _write(self._path, {**variables, **_merged({}, noted(self._kept_in(found)))})
             try:
                 self._enter(SENT, claimed, renews=entry.journaled_at if entry.is_open else "")
             except RegistryError:
@@ -145,7 +148,7 @@ class HostFile:
                 raise Claimed(self._path, before)
             if change.purchase == REFUSED:
                 self._check_free()
-            whole = _merged(before, as_seen(changes))
+            whole = _merged(before, _with_storage(before, as_seen(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
                 self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)
@@ -173,7 +176,7 @@ class HostFile:
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Remove the file, the host keys that were learnt, and the folder if nothing else is in it.
 
-        Raises Claimed; see `Registry`.
+        Storage stays in the file. Raises Claimed; see `Registry`.
         """
         with self._changing(make=False):
             self._check_free()
@@ -184,14 +187,46 @@ class HostFile:
             is_same = variables == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
             if variables is not None and not is_same:
                 raise Claimed(self._path, variables)
+            storage = () if why == MOVED else self._kept_in(variables)
+            # First what goes on: a crash after that leaves both running.
+            for item in storage:
+                if item not in entry.storage:
+                    self._enter(MADE, item.entry(host_of(self._path)))
             if variables is not None and entry.may_have_bought:
                 price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
                 self._enter(ENDED, {**variables, "provision_price_per_hour": price}, why)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
-            keep(self._path, None)
-            self._known = None
+            self._known = self._only_storage(storage)
         return self._bill(entry)
+
+    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
+        """Note the end of storage that is kept; None if the file does not have it. See `Registry`."""
+        with self._changing(make=False):
+            variables = _load(self._path) or {}
+            entry, host = read_entry(variables), host_of(self._path)
+            ended = next((item for item in entry.storage if item.kept_since and item.resource_id == resource_id), None)
+            if ended is None:
+                return None
+            self._enter(ENDED, ended.entry(host), why)
+            left, is_known = without(entry.storage, resource_id), variables == self._known
+            written = (
+                self._only_storage(left) if entry.is_empty else _write(self._path, _merged(variables, noted(left)))
+            )
+            self._known = written if is_known else self._known
+        return self._bill(read_entry(ended.entry(host)))
+
+    def _kept_in(self, variables: Variables | None) -> tuple[Storage, ...]:
+        """The storage that is left of an entry if its purchase is over."""
+        entry = variables or {}
+        return kept(entry, utc(self._time_of(entry)))
+
+    def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
+        """Let the file have nothing but storage that is kept, or go if there is none."""
+        if storage:
+            return _write(self._path, noted(storage))
+        keep(self._path, None)
+        return None
 
     def _bill(self, entry: Entry) -> Bill | None:
         """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
@@ -293,7 +328,8 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     path = os.path.join(os.path.abspath(folder), LEDGER)
     for _look in range(2):
         known, broken = entries(folder)
-        now = (line_of(host, read_entry(entry)) for host, entry in known.items())
+        held = [*known.items(), *((entry[STORAGE_OF], entry) for entry in storage_in(known).values())]
+        now = (line_of(host, read_entry(entry)) for host, entry in held)
         book = Book(filter(None, now), since)
         unread = _ledger.read(path, book)
         bills = book.bills(broken)
@@ -304,6 +340,20 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
     return Ledger(tuple(bills), time.time() + book.ahead, tuple(warnings))
+
+
+def storage_in(hosts: t.Mapping[str, Variables]) -> dict[str, Variables]:
+    """What is kept after the ends of hosts' machines, as entries by names for people."""
+    items = ((host, item) for host, entry in hosts.items() for item in read_storage(entry.get(STORAGE)))
+    return {label_of(host, item.resource_id): item.entry(host) for host, item in items if item.kept_since}
+
+
+def _with_storage(before: Variables, changes: Variables) -> Variables:
+    """The changes, in which no storage is lost that is kept already."""
+    if STORAGE not in changes:
+        return changes
+    storage = together(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
+    return {**changes, **noted(storage)}
 
 
 def _merged(entry: Variables, changes: Variables) -> Variables:

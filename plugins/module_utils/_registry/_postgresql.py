@@ -18,21 +18,23 @@ from __future__ import annotations
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 
+from .._moments import seconds_of
 from .._provision import claims
 from .._provision import purchase_messages as say
 from .._provision.counted import Count
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.spending import Bill, Ledger
+from .._provision.storage import Storage, kept
 from .._provision.sums import Sum
 from . import _statements as sql
 from ._connection import Connected, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, same_account
-from ._row import Row
+from ._row import Row, note_of
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -276,30 +278,46 @@ class Database(Connected):
     def end(self, row: Row, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Note that the machines are gone, and why, and a higher price; only what was about to be deleted ends.
 
-        Returns what they have cost.
+        Storage is kept. Returns what the machines have cost.
         """
 
         def step(connection: Connection) -> list[Bill]:
             with self._transaction(connection):
                 values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
+                before = self._row(connection, row.claim)
                 if self._execute(connection, sql.END, values).rowcount:
                     self._execute(connection, sql.GONE, values)
+                    self._keep_storage(connection, before)
                 return self._bills(connection, sql.LEDGER_OF_CLAIM, values)
 
         return next(iter(self._run(step, self._facts_patience)), None)
 
-    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> bool:
-        """Note that what a host has beside its own machine is gone; whether it is, and has no others than these ids."""
+    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
+        """Note that what a host has beside its own machine is gone, or the storage that it keeps, and what it has cost.
 
-        def step(connection: Connection) -> bool:
+        None if there is no such claim, or if it has others than these ids.
+        """
+
+        def step(connection: Connection) -> list[Bill]:
             with self._transaction(connection):
                 values = {"offer": offer, "ids": list(ids), "why": why}
-                found = self._execute(connection, sql.END_STRAY, values).fetchall()
-                for (claim,) in found:
+                claims = [row[0] for row in self._execute(connection, sql.END_STRAY, values).fetchall()]
+                for claim in claims:
                     self._execute(connection, sql.GONE, {"claim": claim})
-                return bool(found)
+                of_claims = (self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim}) for claim in claims)
+                return [bill for bills in of_claims for bill in bills]
 
-        return t.cast(bool, self._run(step, self._facts_patience))
+        return next(iter(self._run(step, self._facts_patience)), None)
+
+    def keep_storage(self, project: str, host: str, account: str, storage: Storage) -> None:
+        """Note storage that a host of another registry has kept, unless it is known."""
+        fact = _purchase_of(storage, project, host, account)
+
+        def step(connection: Connection) -> None:
+            with self._transaction(connection):
+                self._note_storage(connection, fact)
+
+        self._run(step, self._patience)
 
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
         """Note purchases of another registry that have ended, or have lost their entry; how many were not known.
@@ -327,6 +345,21 @@ class Database(Connected):
         self._execute(connection, sql.MACHINES, {"claim": claim, "ids": list(bill.resource_ids)})
         if not bill.runs:
             self._execute(connection, sql.GONE, {"claim": claim})
+        return True
+
+    def _keep_storage(self, connection: Connection, row: Row) -> None:
+        """Make claims of the storage that a claim leaves at its end."""
+        entry = {**row.variables(), "provision_project": row.project}
+        for item in kept(entry, _time(row.seen_at)):
+            fact = _purchase_of(item, row.project, row.host, row.account)
+            self._note_storage(connection, replace(fact, begun=row.seen_at.timestamp()))
+
+    def _note_storage(self, connection: Connection, fact: Purchase) -> bool:
+        """Whether storage was not known yet, which is noted now."""
+        values = {**self._values(fact), "state": claims.STRAY, "reason": "storage"}
+        if not self._execute(connection, sql.KEEP_STORAGE, values).rowcount:
+            return False
+        self._execute(connection, sql.OWN_STORAGE, values)
         return True
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
@@ -489,7 +522,8 @@ class Database(Connected):
         self, connection: Connection, state: str, values: dict[str, t.Any], *, is_known: bool
     ) -> tuple[Row, str]:
         """The claim in its new state, with its machines, and what is wrong with that."""
-        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, {**values, "state": state})
+        values = {**values, "state": state, "reason": "noted without a claim"}
+        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, values)
         self._execute(connection, sql.MACHINES, values)
         row = self._row(connection, values["claim"])
         return row, "the host has another purchase" if row.state == claims.STRAY else ""
@@ -546,6 +580,15 @@ class Database(Connected):
             return t.cast("list[Row]", self._run(step, self._patience, make=False))
         except NoTables:
             return []
+
+
+def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:
+    """Storage that a host keeps, as a purchase. Its claim is always the same, so a repetition finds its own work."""
+    claim = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{account} {storage.resource_id}"))
+    price, note = storage.price_per_hour, note_of(storage.entry(host))
+    return Purchase(
+        claim, project, host, account, storage.resource_id, price, note, begun=seconds_of(storage.kept_since)
+    )
 
 
 def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:

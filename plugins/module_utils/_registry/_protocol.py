@@ -122,8 +122,12 @@ class Registry(t.Protocol):
 
         ``why`` is kept in the ledger, and the price that the API says now (USD per hour) if it is higher than what was
         noted. Returns what the purchase has cost by the ledger, None if that is not known. What another run has made of
-        the entry since stays; a store that has one place for both raises Claimed.
+        the entry since stays; a store that has one place for both raises Claimed. The entry's storage is kept, durably
+        before the end is noted: from now on it is billed by itself.
         """
+
+    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
+        """Note that storage which the host has kept is gone; what it has cost, None if the host does not keep it."""
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
@@ -150,7 +154,7 @@ def anew(step: t.Callable[[], Decided]) -> Decided:
 class Entries:
     """What a place holds: entries by host, and for those that cannot be understood why.
 
-    ``strays``: machines that hosts have beside their own, by a name for people. ``further``: what hosts of other
+    ``strays``: machines that hosts have beside their own, and the storage that they keep, by a name for people. ``further``: what hosts of other
     projects have, by project and such a name.
     """
 

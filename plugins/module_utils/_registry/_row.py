@@ -14,6 +14,7 @@ from .._provision import claims
 from .._provision.clock import DATABASE, NOTED_BY
 from .._provision.counted import Part, State
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, read_entry
+from .._provision.storage import STORAGE_OF, label_of
 from ._protocol import Variables, run_of, same_account
 
 OFFER, PRICE, IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
@@ -62,6 +63,8 @@ class Row:
     def label(self, project: str) -> str:
         """The host, as a project calls it."""
         of = "" if self.project == project else f" of project {self.project}"
+        if STORAGE_OF in self.note:
+            return f"{label_of(self.host, self.offer)}{of}"
         # A host has these beside its own machine.
         return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
 
@@ -95,6 +98,11 @@ class Row:
     def needs_settling(self) -> bool:
         """See `claims.needs_settling`."""
         return claims.needs_settling(self.state, is_sent=self.sent_at is not None, is_held=self.held)
+
+
+def note_of(variables: Variables) -> Variables:
+    """What of an entry stands in the note of its claim."""
+    return {name: value for name, value in variables.items() if name not in COLUMNS and value is not None}
 
 
 def _utc(moment: datetime) -> str:

@@ -35,7 +35,7 @@ from ._protocol import (
     Variables,
     as_seen,
 )
-from ._row import COLUMNS, EXPIRED, JOURNALED, PRICE, PURCHASE, Row
+from ._row import EXPIRED, JOURNALED, PRICE, PURCHASE, Row, note_of
 
 
 class SharedHost:
@@ -103,7 +103,7 @@ class SharedHost:
     def claim(self, variables: Variables) -> Variables:
         """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
         row, offer = self._row, read_entry(variables).offer_id
-        price, note = variables.get(PRICE), _note(variables)
+        price, note = variables.get(PRICE), note_of(variables)
         try:
             if row is not None and row.state == claims.BUYING and row.offer == offer:
                 self._hold(self._database.claim_again(row, price, note, self._ceilings))
@@ -140,7 +140,7 @@ class SharedHost:
         if self._row is None:
             raise self._claimed()
         try:
-            return self._seen(self._database.alter(self._row, _note(changes), _gone(changes)))
+            return self._seen(self._database.alter(self._row, note_of(changes), _gone(changes)))
         except TakenOver:
             raise self._claimed() from None
 
@@ -155,6 +155,10 @@ class SharedHost:
         bill = self._database.end(row, why, price_per_hour)
         self._row = None
         return bill
+
+    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
+        """Note that storage which the host has kept is gone; see `Registry`."""
+        return self._database.end_stray(resource_id, [resource_id], why)
 
     def close(self) -> None:
         """Let the claim go; what is still to be settled in it may then be settled by the next run at once."""
@@ -174,12 +178,12 @@ class SharedHost:
 
     def _keep(self, row: Row, changes: Variables) -> Variables:
         expired = changes.get(EXPIRED) is not None
-        return self._seen(self._database.keep(row, _note(changes), _gone(changes), expired=expired))
+        return self._seen(self._database.keep(row, note_of(changes), _gone(changes), expired=expired))
 
     def _made(self, changes: Variables, change: Entry) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
         claim = self._claims.get(offer) or str(uuid.uuid4())
-        fact = self._purchase(claim, offer, changes.get(PRICE), _note(changes))
+        fact = self._purchase(claim, offer, changes.get(PRICE), note_of(changes))
         # What is taken over was billed before.
         fact = replace(fact, begun=seconds_of(changes.get(JOURNALED)))
         row = self._database.note(fact, change.resource_ids, _gone(changes))
@@ -193,7 +197,7 @@ class SharedHost:
             self._database.begin_end(row)
             self._database.end(row, FAILED)
             return {**self._seen(row), PURCHASE: REFUSED}
-        freed = self._database.void(row, "not made", _note(changes))
+        freed = self._database.void(row, "not made", note_of(changes))
         self._let_go()
         return self._seen(freed)
 
@@ -307,10 +311,6 @@ def _of_another_account(where: str, row: Row, account: str) -> str:
         f"{where} has host {row.host} of project {row.project} on the account of {row.account}, and this is"
         f" {account}. A name is one intent in a project, whatever the account: choose another provision_project."
     )
-
-
-def _note(variables: Variables) -> Variables:
-    return {name: value for name, value in variables.items() if name not in COLUMNS and value is not None}
 
 
 def _gone(changes: Variables) -> list[str]:

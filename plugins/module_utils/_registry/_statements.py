@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .._provision.entry import MISSING_AT
+from .._provision.storage import STORAGE_OF
 
 VERSION = 1  # of the schema; migrations only add
 GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
@@ -218,9 +219,15 @@ NOTE_LOST = """
 INSERT INTO compute_index_supply.purchase
     (claim, project, host, account, offer, state, reason, charged_price_per_hour, holder, held_until, sent_at,
         claimed_at, noted_at, note)
-VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, 'noted without a claim',
+VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, %(reason)s,
     %(price_per_hour)s, %(holder)s, clock_timestamp(), clock_timestamp(),
     least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
+"""
+# Storage that has outlived its machine is a purchase of its own, whose offer is its own id.
+KEEP_STORAGE = f"{NOTE_LOST}ON CONFLICT DO NOTHING"
+OWN_STORAGE = """
+INSERT INTO compute_index_supply.machine (resource, claim, place) VALUES (%(offer)s, %(claim)s, 0)
+ON CONFLICT (resource) DO UPDATE SET claim = excluded.claim, gone_at = NULL
 """
 NOTE = """
 UPDATE compute_index_supply.purchase SET state = %(state)s,
@@ -228,10 +235,12 @@ UPDATE compute_index_supply.purchase SET state = %(state)s,
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
-# Earlier versions noted ids as the API spelled them.
-OWNERS = """
-SELECT lower(resource), claim::text FROM compute_index_supply.machine
-WHERE resource = ANY(%(ids)s) OR resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id))
+# Earlier versions noted ids as the API spelled them. Storage that is kept may be attached to anybody's machine.
+OWNERS = f"""
+SELECT lower(m.resource), m.claim::text
+FROM compute_index_supply.machine m JOIN compute_index_supply.purchase p ON p.claim = m.claim
+WHERE NOT p.note ? '{STORAGE_OF}' AND (
+    m.resource = ANY(%(ids)s) OR m.resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id)))
 """
 MACHINES = """
 INSERT INTO compute_index_supply.machine (resource, claim, place)

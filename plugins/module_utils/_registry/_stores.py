@@ -94,7 +94,8 @@ class _FolderStore(Store):
         return HostFile(path, session.who, session.ahead, read_only=session.read_only)
 
     def entries(self) -> Entries:
-        return Entries(*_files.entries(self._path))
+        hosts, broken = _files.entries(self._path)
+        return Entries(hosts, broken, _files.storage_in(hosts))
 
     def ledger(self, since: float = 0.0) -> Ledger:
         return _files.ledger(self._path, since)

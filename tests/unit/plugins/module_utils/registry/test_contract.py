@@ -22,6 +22,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    STORAGE,
+    STORAGE_IDS,
+    Storage,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
@@ -36,6 +41,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
+
+THIRD, FOURTH = "00000000-0000-4000-8000-000000000003", "00000000-0000-4000-8000-000000000004"
 
 Entry = dict[str, Any]
 Runs = Callable[..., Registry]
@@ -334,9 +341,9 @@ def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
 # What was bought
 
 
-def fresh() -> Entry:
+def fresh(offer_id: str = OFFER_ID) -> Entry:
     """A journal of this moment."""
-    return journal(provision_journaled_at=utc(time.time()), provision_groups=["gpu", "train"])
+    return journal(offer_id, provision_journaled_at=utc(time.time()), provision_groups=["gpu", "train"])
 
 
 def only(found: Ledger) -> Bill:
@@ -456,3 +463,71 @@ def test_a_price_that_nobody_knows(run: Runs, ledger: Callable[..., Ledger]) -> 
     assert only(ledger()).price_per_hour is None
     store.note({**made(RESOURCE_ID), "provision_price_per_hour": 2.5})
     assert only(ledger()).price_per_hour == 2.5
+
+
+# Storage, which survives its machine
+
+
+def volume(resource_id: str = SECOND_RESOURCE_ID, **fields: Any) -> Entry:
+    return Storage(resource_id, "data", OFFER_ID, 0.05, "nebius", "eu-north1", **fields).variables
+
+
+def buy_with_storage(run: Runs) -> Registry:
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note({**made(RESOURCE_ID, SECOND_RESOURCE_ID), STORAGE: [volume()], STORAGE_IDS: [SECOND_RESOURCE_ID]})
+    return store
+
+
+def test_storage_is_no_machine_of_the_host(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    buy_with_storage(run)
+    entry = read_entry(kept(run))
+    assert entry.resource_ids == (RESOURCE_ID,) and [item.resource_id for item in entry.storage] == [SECOND_RESOURCE_ID]
+    assert only(ledger()).price_per_hour == 2.0  # which includes the storage
+
+
+def test_storage_is_billed_from_the_end_of_its_machine_until_its_own(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    begin = time.time()
+    buy_with_storage(run).end(DECOMMISSIONED)
+    assert read_entry(kept(run)).is_empty
+    machine, storage = ledger().bills
+    assert not machine.runs and storage.runs and storage.registered
+    assert (storage.host, storage.groups, storage.price_per_hour) == ("gpu-1", ("gpu", "train"), 0.05)
+    assert storage.resource_ids == (SECOND_RESOURCE_ID,) and begin - 1 <= (storage.begin or 0) <= (machine.end or 0)
+    ended = run().end_storage(SECOND_RESOURCE_ID, DECOMMISSIONED)
+    assert ended is not None and not ended.runs and ended.why == DECOMMISSIONED and ended.price_per_hour == 0.05
+    assert run().read() is None and all(not bill.runs for bill in ledger().bills)
+    assert run().end_storage(SECOND_RESOURCE_ID) is None
+
+
+def test_storage_stays_if_its_host_buys_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    buy_with_storage(run).end()
+    store = run()
+    store.read()
+    store.claim(fresh(OTHER_ID))
+    store.note({**made(THIRD, offer_id=OTHER_ID), STORAGE: [volume(FOURTH)], STORAGE_IDS: [FOURTH]})
+    assert {bill.resource_ids for bill in ledger().bills if bill.runs} == {(SECOND_RESOURCE_ID,), (THIRD,)}
+    store.end()
+    running = {item for bill in ledger().bills if bill.runs for item in bill.resource_ids}
+    assert running == {SECOND_RESOURCE_ID, FOURTH}
+
+
+def test_kept_storage_that_another_machine_has_attached_stays_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    buy_with_storage(run).end()
+    store = run()
+    store.read()
+    store.claim(fresh(OTHER_ID))
+    store.note(made(THIRD, SECOND_RESOURCE_ID, offer_id=OTHER_ID))  # as the answer to the purchase names both
+    assert sum(SECOND_RESOURCE_ID in bill.resource_ids for bill in ledger().bills if bill.runs) == 1
+    store.end()
+    assert [bill.resource_ids for bill in ledger().bills if bill.runs] == [(SECOND_RESOURCE_ID,)]
+
+
+def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    store = buy_with_storage(run)
+    store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED, "provision_resource_ids": None})
+    store = run()
+    store.read()
+    store.claim(fresh(OTHER_ID))
+    assert (SECOND_RESOURCE_ID,) in [bill.resource_ids for bill in ledger().bills if bill.runs]
