@@ -202,6 +202,7 @@ def _shown(
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
+        "storage": [item.variables for item in found.storage],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty else place.text,

@@ -26,6 +26,7 @@ from .names import VARIABLES, of_role, slips_of_role
 from .place import NOWHERE, Place, twin_of
 from .protection import VARIABLE as PROTECT
 from .protection import read_protection
+from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -38,7 +39,7 @@ OTHERS = frozenset(
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
-        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF),
     }
 )
 

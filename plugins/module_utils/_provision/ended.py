@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._moments import seconds_of
 from .._wording import duration
-from . import lease, messages, protection, reaping
+from . import lease, messages, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
 from .ending import Action, End, EndRequest
 from .entry import MADE, REFUSED, Entry
@@ -23,6 +23,7 @@ from .ownership import Machine
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
+from .storage import read_storage
 
 Row = t.Mapping[str, t.Any]
 
@@ -107,9 +108,10 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
 def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
     forgotten = messages.forgets(end.forgotten)
     if end.action is Action.FORGET:
-        return messages.runs_no_more(host, ", ".join(entry.resource_ids or end.gone) or entry.offer_id, forgotten)
+        what = ", ".join(entry.resource_ids or end.gone) or entry.offer_id
+        return messages.runs_no_more(host, what, forgotten) + storage.brief(end.storage)
     billed = [machine for machine in end.machines if not _states.is_ending(machine["status"])]
-    return messages.ends(host, end.ids, billed, forgotten, would=would)
+    return messages.ends(host, end.ids, billed, forgotten, would=would) + storage.brief(end.storage)
 
 
 def costs(entry: Entry, end: End) -> dict[str, t.Any]:
@@ -119,10 +121,17 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     """
     if entry.is_refused or end.action not in (Action.END, Action.FORGET):
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
-    known = [price for price in (entry.price_per_hour, price_of(end.machines)) if price is not None and price > 0]
+    known = [price for price in (entry.price_per_hour, _price_of(end)) if price is not None and price > 0]
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
     clock = entry.clock if entry.journaled_at else API
     return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made, "clock": clock}
+
+
+def _price_of(end: End) -> float | None:
+    """USD per hour of what ends, by the API, with the storage that came with it; None if a machine's is not known."""
+    price = price_of(end.machines)
+    came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
+    return None if price is None else round(price + came_along, 6)
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
@@ -185,13 +194,14 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
     """What the registry keeps of a host. A machine that is forgotten, or gone, may have been billed.
 
     A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
-    API has told when the machine was made.
+    API has told when the machine was made. What it has as storage stays, also after the end.
     """
+    kept = storage.noted(items) if (items := read_storage(plan["storage"])) else {}
     if left:
-        return Notes({_IDS: list(left), _PURCHASE: MADE}, ends=False)
+        return Notes({_IDS: list(left), _PURCHASE: MADE, **kept}, ends=False)
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
-        return Notes({_JOURNALED: plan["began"], NOTED_BY: API} if is_new else {})
-    if not (plan["ids"] or plan["gone"] or plan["forgotten"]):
+        return Notes({**({_JOURNALED: plan["began"], NOTED_BY: API} if is_new else {}), **kept})
+    if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return Notes({_PURCHASE: REFUSED})
-    return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {})})
+    return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept})

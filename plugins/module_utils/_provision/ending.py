@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .. import _states
 from . import messages, ownership
 from .entry import Entry
+from .holdings import linked_to
 from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
 from .standing import Account, Status, look_at
+from .storage import Storage, storage_of, together
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
@@ -78,7 +80,7 @@ class ApiView:
 class End:
     """What ends: ``machines``; of what is registered ``gone`` has ended before, and a person forgets ``forgotten``.
 
-    ``pending``: the offer is still under way, so further machines of it may come.
+    ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what stays of it.
     """
 
     action: Action
@@ -87,6 +89,7 @@ class End:
     forgotten: tuple[str, ...] = ()
     reason: str = ""
     pending: bool = False
+    storage: tuple[Storage, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -102,18 +105,36 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
     claims = list(claims)
     wanted, offers = set(named).union(*(claim.resource_ids for claim in claims)), {claim.offer_id for claim in claims}
     listed = {ownership.id_of(machine): machine for machine in machines}
-    own = (
+    own = [
         item for item, machine in listed.items() if item in wanted or (ownership.offer_of(machine) or None) in offers
-    )
-    return (wanted - listed.keys()) | {item for item in own if item and _states.is_gone(listed[item]["status"])}
+    ]
+    linked = {item for resource_id in own for item in linked_to(listed[resource_id])}
+    gone = {item for item in own if item and _states.is_gone(listed[item]["status"])}
+    return (wanted.union(linked) - listed.keys()) | gone
 
 
 def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) -> End:
-    """What ends for the host. ``forget``: ids that a person says are gone."""
+    """What ends for the host, and which storage stays. ``forget``: ids that a person says are gone."""
+    found = _end(asked, api_view, forget)
+    is_over = found.action in (Action.END, Action.FORGET) and bool(asked.entry.offer_id)
+    return replace(found, storage=_storage(asked, api_view)) if is_over else found
+
+
+def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
+    """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it."""
+    entry = asked.entry
+    look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
+    shown = filter(None, map(look.shown, look.conclude()[0].storage))
+    found = [storage_of(resource, entry.offer_id) for resource in shown]
+    return together(entry.storage, (*found, *entry.storage))
+
+
+def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:
     account, entry, host = api_view.account, asked.entry, asked.host
     if account.machines is None:
         return _stop(messages.cannot_be_read(host, account.unreadable))
-    ids = sorted(asked.claim.resource_ids)
+    storage = {ownership.id_of(item) for item in account.storage}
+    ids = sorted(asked.claim.resource_ids - storage)
     if rivals := account.rivals.get(host, ()):
         named = machines_in(account.machines_with(ids))
         return _stop(messages.contested(host, rivals, named, [*ids, entry.offer_id]))
@@ -203,7 +224,7 @@ def _oddities(
 def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
     """Machines that say that they were bought by the registered purchase, beside those that the registry names.
 
-    They are held, too, and end with them. Storage stays: it may hold the data that is to survive.
+    They are held, too, and end with them.
     """
     if not asked.entry.offer_id:
         return []
@@ -213,7 +234,6 @@ def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> lis
         if machine["resource_id"] not in ids
         and owner.hosts in ((), (asked.host,))
         and not _states.is_gone(machine["status"])
-        and _states.is_machine(machine)
     ]
 
 
@@ -271,9 +291,12 @@ def _journal(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) ->
         return _of(mine, pending=_pending(entry, api_view))
     if status.get("phase") is None:
         return _unknown_offer(asked, api_view, status, forget)
-    unlisted = _unlisted(named, account)
+    storage = {ownership.id_of(item) for item in account.storage_of(entry.offer_id, named)}
+    unlisted = [item for item in _unlisted(named, account) if item not in storage]
     reason = _not_over(asked, api_view, unlisted, forget, has_machines=bool(shown))
-    return _stop(reason) if reason else _forget(asked, api_view, tuple(unlisted), sold=bool(shown or unlisted))
+    return (
+        _stop(reason) if reason else _forget(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
+    )
 
 
 def _bought(

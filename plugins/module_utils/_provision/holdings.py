@@ -28,6 +28,7 @@ class Proof(enum.Enum):
     ANSWER = "the answer to the purchase"  # or the registry, which keeps what was proved before
     STATUS = "the offer's status"
     OFFER = "the resource itself"
+    LINK = "a machine that it is linked to"
     NAME = "the host's name, and a purchase that was never answered"
     PERSON = "a person"
 
@@ -36,8 +37,9 @@ class HoldingState(enum.Enum):
     """What follows for one resource."""
 
     HELD = "held"
+    STORAGE = "storage"  # the purchase's, but no machine: it is kept when the machine ends
     PENDING = "pending"  # named, but not to be read yet: it is billed, blocks, and is checked again
-    AFFECTED = "affected"  # no machine, and another offer's: only touched by the purchase, never held or ended
+    AFFECTED = "affected"  # another offer's storage that the purchase only touched: noted, never held or ended
     CONTRADICTION = "contradiction"
     IGNORED = "ignored"
 
@@ -74,6 +76,7 @@ class Holdings:
     """The resources of one purchase.
 
     ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``proofs``: what proves each id.
+    ``storage``: what it has bought beside machines, which survives them.
     """
 
     offer_id: str
@@ -81,15 +84,16 @@ class Holdings:
     proofs: t.Mapping[str, Proof] = field(default_factory=dict)
     pending: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
+    storage: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids that are held."""
+        """The ids of the machines that are held."""
         return tuple(self.proofs)
 
     @property
     def may_be_billed(self) -> tuple[str, ...]:
-        """All ids that the purchase may be billed for; of an entry that was refused there are none (`entry.held`)."""
+        """All machines that the purchase may be billed for; of an entry that was refused there are none."""
         return tuple(dict.fromkeys((*self.ids, *self.pending)))
 
     def without(self, gone: t.Container[str]) -> Holdings:
@@ -113,16 +117,10 @@ def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Ho
     of = {verdict: [item for item, its, _why in verdicts if its is verdict] for verdict in HoldingState}
     learnt = replace(
         holdings,
-        proofs={
-            **holdings.proofs,
-            **{
-                item.resource_id: item.proof
-                for item in of[HoldingState.HELD]
-                if item.resource_id not in holdings.proofs
-            },
-        },
+        proofs={**{item.resource_id: item.proof for item in of[HoldingState.HELD]}, **holdings.proofs},
         pending=_ids(holdings.pending, of[HoldingState.PENDING]),
         affected=_ids(holdings.affected, of[HoldingState.AFFECTED]),
+        storage=_ids(holdings.storage, of[HoldingState.STORAGE]),
     )
     return learnt, tuple(Contradiction(item, why) for item, its, why in verdicts if its is HoldingState.CONTRADICTION)
 
@@ -137,6 +135,8 @@ def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, s
     other = (resource or {}).get("offer_id")
     if proof is Proof.PERSON:
         return HoldingState.HELD, ""
+    if resource is not None and not _states.is_machine(resource):
+        return _of_storage(holdings, observation, resource), ""
     if other and other != holdings.offer_id:
         return _of_another_offer(observation, other)
     if observation.holder:
@@ -153,12 +153,21 @@ def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, s
     return HoldingState.HELD, ""
 
 
+def _of_storage(holdings: Holdings, observation: Observation, resource: Machine) -> HoldingState:
+    """The verdict for what is no machine: the purchase has bought it, or only attached it; it never stops a host."""
+    proof, other = observation.proof, resource.get("offer_id")
+    if proof is Proof.NAME or _states.is_gone(resource["status"]):
+        return HoldingState.IGNORED
+    if observation.holder or (other and other != holdings.offer_id):
+        return HoldingState.AFFECTED
+    is_older = observation.listed_before or existed_before(resource, holdings.sent_at)
+    return HoldingState.AFFECTED if is_older and not (other or proof is Proof.ANSWER) else HoldingState.STORAGE
+
+
 def _of_another_offer(observation: Observation, other: str) -> tuple[HoldingState, str]:
-    """The verdict for a resource that was certainly bought with another offer."""
+    """The verdict for a machine that was certainly bought with another offer."""
     if observation.proof is Proof.NAME:
         return HoldingState.IGNORED, ""
-    if not _states.is_machine(observation.resource or {}):
-        return HoldingState.AFFECTED, ""
     return HoldingState.CONTRADICTION, f"it says that it was bought with offer {other}"
 
 
@@ -172,6 +181,7 @@ def existed_before(resource: Machine, sent_at: float | None) -> bool:
 class Look:
     """What one look at a purchase has shown: ``noted`` was proved before, ``named`` comes from the offer's status.
 
+    ``storage``: what is noted as that of the host, so that nothing else is asked about it.
     ``listed``: the account's resources by id, as far as they were listed. ``read``: those that were read by their id
     with ``force_refresh``, None for a 404. ``holders``: other hosts that hold resources, by id. ``listed_before``: ids
     that were listed before the purchase was sent.
@@ -185,6 +195,7 @@ class Look:
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     holders: t.Mapping[str, str] = field(default_factory=dict)
     listed_before: t.Collection[str] = ()
+    storage: t.Collection[str] = ()
 
     @property
     def doubtful(self) -> tuple[str, ...]:
@@ -192,7 +203,9 @@ class Look:
 
         An ordinary purchase has none: its ids were proved before, and no list says otherwise.
         """
-        return tuple(item for item in (*self.noted, *self.named) if item not in self.read and self._is_doubtful(item))
+        unlisted = (item for item in self._linked if item not in self.listed)
+        ids = (*(item for item in (*self.noted, *self.named) if self._is_doubtful(item)), *unlisted)
+        return tuple(item for item in ids if item not in self.read and item not in self.storage)
 
     def _is_doubtful(self, resource_id: str) -> bool:
         offer_id = (self.listed.get(resource_id) or {}).get("offer_id")
@@ -201,7 +214,14 @@ class Look:
     @property
     def is_simple(self) -> bool:
         """Whether it names nothing but what was proved before."""
-        return set(self.named) <= set(self.noted)
+        return set(self.named) <= {*self.noted, *self.storage}
+
+    @property
+    def _linked(self) -> list[str]:
+        """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
+        ids = dict.fromkeys((*self.noted, *self.named, *self._own))
+        shown = (resource for resource in map(self.shown, ids) if resource and _states.is_machine(resource))
+        return [item for machine in shown for item in linked_to(machine)]
 
     @property
     def everything(self) -> Holdings:
@@ -219,19 +239,37 @@ class Look:
 
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""
-        by_proof = ((Proof.OFFER, self._own), (Proof.STATUS, self.named), (Proof.ANSWER, self.noted))
+        linked = [item for item in self._linked if self.shown(item)]
+        by_proof = (
+            (Proof.LINK, linked),
+            (Proof.OFFER, self._own),
+            (Proof.STATUS, self.named),
+            (Proof.ANSWER, self.noted),
+        )
         proofs = {item: proof for proof, ids in by_proof for item in ids}
-        for item in dict.fromkeys((*self.noted, *self.named, *self._own)):
-            yield Observation(
-                item, proofs[item], self.shown(item), self.holders.get(item, ""), item in self.listed_before
-            )
+        for item in dict.fromkeys((*self.noted, *self.named, *self._own, *linked)):
+            if item not in self.storage:
+                holder = self.holders.get(item, "")
+                yield Observation(item, proofs[item], self.shown(item), holder, item in self.listed_before)
 
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""
         return learn(Holdings(self.offer_id, self.sent_at), self.observations())
 
     def left_of(self, holdings: Holdings) -> tuple[str, ...]:
-        """The ids of these holdings that may still be billed: all but those that were told to be gone."""
+        """The machines of these holdings that may still be billed: all but those that were told to be gone."""
         shown = {item: self.shown(item) for item in (*self.listed, *self.read)}
-        gone = {item for item, resource in shown.items() if resource and _states.is_gone(resource["status"])}
-        return holdings.without(gone).may_be_billed
+        gone = {item for item, resource in shown.items() if resource and _is_no_bill(resource)}
+        return holdings.without({*gone, *self.storage}).may_be_billed
+
+
+def _is_no_bill(resource: Machine) -> bool:
+    """Whether no machine is billed for it any more."""
+    return _states.is_gone(resource["status"]) or not _states.is_machine(resource)
+
+
+def linked_to(machine: Machine) -> list[str]:
+    """The ids of what a machine is linked to now, unless that is a machine itself; see `read_resource`."""
+    links = machine.get("linked_resources") or ()
+    known = (link for link in links if link["kind"] != _states.MACHINE and not link.get("linked_until"))
+    return [str(link["resource_id"]).lower() for link in known]

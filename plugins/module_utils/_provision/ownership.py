@@ -52,6 +52,7 @@ class Claim:
     bought: bool = False  # the answer was yes
     run: str = ""  # that has bought it, for a person; empty where nobody knows
     reaped_at: str = ""  # when a sweep has begun to end it
+    storage_ids: frozenset[str] = frozenset()
 
     @property
     def is_registered(self) -> bool:
@@ -73,7 +74,8 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
         return Claim(host, name, by_name=by_name)
     ids = frozenset(entry.resource_ids)
     bought = entry.purchase == MADE or bool(ids)
-    return Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
+    claim = Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
+    return replace(claim, storage_ids=frozenset(item.resource_id for item in entry.storage)) if entry.storage else claim
 
 
 def noted_claim(host: str, entry: Entry) -> Claim:
@@ -87,6 +89,16 @@ def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Cl
     known = {claim.host for claim in noted}
     further = grouped((claim.host, claim) for claim in others if claim.host not in known)
     return [*noted, *(claims[0] for claims in further.values())]
+
+
+def of_machines(claims: t.Iterable[Claim], storage: t.Collection[str]) -> list[Claim]:
+    """The claims with the ids that are ``storage`` apart: earlier versions noted these beside the machines'."""
+    return [claim if claim.resource_ids.isdisjoint(storage) else _apart(claim, storage) for claim in claims]
+
+
+def _apart(claim: Claim, storage: t.Collection[str]) -> Claim:
+    ids = claim.resource_ids.intersection(storage)
+    return replace(claim, resource_ids=claim.resource_ids - ids, storage_ids=claim.storage_ids | ids)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Standing:
 class Account:
     """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
 
+    ``storage``: what it lists beside them, which no rule for machines knows.
     ``read``: what was read by its id with ``force_refresh``, None if it is not shown there.
     """
 
@@ -71,13 +72,18 @@ class Account:
     claims: t.Mapping[str, Claim] = field(default_factory=dict)
     rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
+    storage: tuple[Machine, ...] = ()
 
     @classmethod
-    def of(cls, claims: t.Iterable[Claim], machines: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
-        """The account as these claims see it."""
-        known = list(claims)
-        owned = None if machines is None else tuple(ownership.owners(machines, known))
-        return cls(owned, unreadable, {claim.host: claim for claim in known}, ownership.rivals(known))
+    def of(cls, claims: t.Iterable[Claim], resources: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
+        """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
+        listed = None if resources is None else list(resources)
+        storage = tuple(item for item in listed or () if not _states.is_machine(item))
+        known = ownership.of_machines(claims, {ownership.id_of(item) for item in storage})
+        machines = None if listed is None else ownership.owners(filter(_states.is_machine, listed), known)
+        owned = None if machines is None else tuple(machines)
+        of_host = {claim.host: claim for claim in known}
+        return cls(owned, unreadable, of_host, ownership.rivals(known), storage=storage)
 
     @property
     def is_unlisted(self) -> bool:
@@ -91,8 +97,17 @@ class Account:
 
     @property
     def without_offer(self) -> list[str]:
-        """The ids of listed machines that do not say with which offer they were bought."""
-        return [ownership.id_of(m) for m, _owner in self.machines or () if not ownership.offer_of(m)]
+        """The ids of listed resources that do not say with which offer they were bought."""
+        return [ownership.id_of(item) for item in self.resources if not ownership.offer_of(item)]
+
+    @property
+    def resources(self) -> list[Machine]:
+        """All that the API lists: machines and storage."""
+        return [*ownership.machines_in(self.owned), *self.storage]
+
+    def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
+        """The listed storage that says it was bought with the offer, or that has one of these ids."""
+        return [item for item in self.storage if ownership.id_of(item) in ids or ownership.offer_of(item) == offer_id]
 
     @property
     def unclaimed(self) -> list[Machine]:
@@ -150,13 +165,9 @@ class Account:
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
-        owned = ((ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts)
-        return grouped(
-            [
-                *owned,
-                *((resource_id, claim.host) for claim in self.claims.values() for resource_id in claim.resource_ids),
-            ]
-        )
+        owned = [(ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts]
+        named = ((claim, claim.resource_ids | claim.storage_ids) for claim in self.claims.values())
+        return grouped([*owned, *((resource_id, claim.host) for claim, ids in named for resource_id in ids)])
 
     @cached_property
     def _clusters(self) -> frozenset[tuple[str, str]]:
@@ -211,13 +222,17 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     """What is known of the purchase that the entry of a host names."""
     named = tuple(dict.fromkeys(str(item).lower() for item in status.get("resource_ids") or ()))
-    resources = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
-    listed = {ownership.id_of(machine): machine for machine, _owner in resources if ownership.id_of(machine)}
+    owned = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
+    machines = ownership.machines_in(owned)
+    beside = {*entry.resource_ids, *named, *(item for machine in machines for item in holdings.linked_to(machine))}
+    resources = [*machines, *account.storage_of(entry.offer_id, beside)]
+    listed = {ownership.id_of(item): item for item in resources if ownership.id_of(item)}
     # Of what two registry entries name `rivals` tells.
-    others = {*listed, *named}.difference(entry.resource_ids)
+    others = {*listed, *beside}.difference(entry.resource_ids)
     holders = {item: account.holder_of(item, host) for item in others}
-    sent_at, before = seconds_of(entry.journaled_at), entry.listed_before
-    return Look(entry.offer_id, entry.resource_ids, named, sent_at, listed, account.read, holders, before)
+    sent_at, storage = seconds_of(entry.journaled_at), {item.resource_id for item in entry.storage}
+    about = listed, account.read, holders, entry.listed_before, storage
+    return Look(entry.offer_id, entry.resource_ids, named, sent_at, *about)
 
 
 def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
@@ -267,8 +282,8 @@ def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, accoun
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
     """All machines of the offer have ended, unless one that the list has says otherwise itself."""
-    left = [machine for machine in look.listed.values() if not _states.is_gone(machine["status"])]
-    left = [machine for machine in left if account.shows(machine)]
+    machines = filter(_states.is_machine, look.listed.values())
+    left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
         return _unregistered(host, account, void=True)
     what = f"its status says that all of it has ended, while the list has {messages.described(left)}"

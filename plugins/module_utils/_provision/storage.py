@@ -13,9 +13,12 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._text import number_of
+from .._wording import usd
 from .clock import HERE, NOTED_BY, clock_of
 
 Variables = t.Mapping[str, t.Any]
+
+_HOW = "playbook decommission with -e decommission_storage=end"
 
 # A host's storage in its registry entry: what `Storage.variables` says of each, and their ids for playbooks
 STORAGE = "provision_storage"
@@ -138,6 +141,30 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
         item if item.kept_since else replace(item, kept_since=moment, noted_by=clock, project=project, groups=groups)
         for item in read_storage(entry.get(STORAGE))
     )
+
+
+def lines(host: str, items: t.Iterable[Storage], *, would: bool = False) -> list[str]:
+    """What people read of storage that stays after a machine: which, its price, and how it ends."""
+    known = list(items)
+    if not known:
+        return []
+    verb = "would keep" if would else "keeps"
+    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}" for item in known)
+    return [
+        f"{host} {verb} its storage, which is billed until it ends:",
+        *shown,
+        "To end it, with its data:",
+        f"  {_HOW}",
+    ]
+
+
+def brief(items: t.Collection[Storage]) -> str:
+    """The same as a part of a line; empty if nothing stays."""
+    if not items:
+        return ""
+    prices = [item.price_per_hour for item in items]
+    price = usd(None if None in prices else sum(filter(None, prices)))
+    return f"; {len(items)} storage kept at {price}"
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:

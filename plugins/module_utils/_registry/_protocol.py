@@ -154,8 +154,8 @@ def anew(step: t.Callable[[], Decided]) -> Decided:
 class Entries:
     """What a place holds: entries by host, and for those that cannot be understood why.
 
-    ``strays``: machines that hosts have beside their own, and the storage that they keep, by a name for people. ``further``: what hosts of other
-    projects have, by project and such a name.
+    ``strays``: machines that hosts have beside their own, and the storage that they keep, by a name for people.
+    ``further``: what hosts of other projects have, by project and such a name.
     """
 
     hosts: dict[str, Variables] = field(default_factory=dict)
