@@ -50,6 +50,7 @@ class OfferMachines:
         self._named: list[str] = []  # by the newest status
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
+        self._storage: set[str] = set()  # the ids of what is no machine
 
     def held(
         self,
@@ -76,7 +77,7 @@ class OfferMachines:
         ids = list(dict.fromkeys([*ids, *(noted_ids if failed else ())]))
         undecided = past.named and not past.made
         found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else []
-        self.billed = _machines.left_of(ids, found)
+        self.billed = _machines.left_of((item for item in ids if item not in self._storage), found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
         return OfferLook(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
@@ -113,7 +114,8 @@ class OfferMachines:
             self._named = _machines.ids_in(status)
             if not self._named:
                 self._read([], _machines.ids_for_match(status))
-                self._named = _machines.named_by_filter(self._filtered, self._offer_id, status["procured_at"], nodes)
+                machines = _machines.machines_among(self._filtered)
+                self._named = _machines.named_by_filter(machines, self._offer_id, status["procured_at"], nodes)
 
     def _read(self, ids: list[str], match: list[str]) -> list[Json]:
         """The machines of the offer: out of the list, and those that it leaves out by their ids."""
@@ -129,5 +131,7 @@ class OfferMachines:
             machines, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(machines)))
         )
         self._resources = machines
+        machines = _machines.machines_among(machines)
+        self._storage = {item["resource_id"] for item in self._resources if not _states.is_machine(item)}
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines

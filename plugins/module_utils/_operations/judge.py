@@ -59,7 +59,7 @@ class _Observer:
         listed = self.akin(str(case.plan["name"]), case.offer_id, case.ids)
         if listed is not None:
             case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
-        if not case.look.is_simple or len(case.look.listed) > len(case.look.noted) or case.may_give_back:
+        if case.needs_holders:
             case = replace(case, holders=self._holders(case.host))
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
         if case.outcome != "created":
@@ -78,7 +78,7 @@ class _Observer:
     def _holders(self, host: str) -> dict[str, str]:
         """The other hosts that hold resources, by the ids of these."""
         claims = self._memory.claims(without={host})
-        return {resource_id: claim.host for claim in claims for resource_id in claim.resource_ids}
+        return {resource_id: claim.host for claim in claims for resource_id in claim.all_ids}
 
     @cached_property
     def _memory(self) -> Memory:
@@ -138,6 +138,8 @@ class _Judged:
         if registry is None or case.trouble:
             return False
         if case.is_forgotten(verdict):
+            if storage := case.noted_storage:
+                registry.note(storage)
             registry.end(FAILED if case.is_failed else GONE)
             return True
         changes, before = self.place.kept(case.noted(verdict)), self._before

@@ -197,8 +197,7 @@ class _Planning:
         if any((self._registries.read_only, self._has_noted, account.is_unlisted)):
             return Looked()
         self._has_noted = True
-        machines = ownership.machines_in(account.owned)
-        look, known = looked(self._api, self._registries, memory, machines), t.cast(Memory, memory)
+        look, known = looked(self._api, self._registries, memory, account.resources), t.cast(Memory, memory)
         if ceilings.is_of_account(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], memory)
         result = note(self._api, self._params, known, look, planning.voided(cases))
@@ -386,7 +385,8 @@ class _Known(Memory):
         known = dict(self.others())
         if any(place.keeps_sums for place, _host in self._planned):
             return ceilings.of_entries([*known.items(), *self.stray_entries().items()]), []
-        return ceilings.costs_of_others(facts, known, has_registry=self.keeps)
+        parts, unread = ceilings.costs_of_others(facts, known, has_registry=self.keeps)
+        return [*parts, *ceilings.of_entries(self.stray_entries().items())], unread
 
     def billed(self) -> list[tuple[str, Entry]]:
         """What is remembered here, but for the hosts that are planned."""
@@ -458,7 +458,7 @@ def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -
         return AccountPrices(unreadable=account.unreadable or messages.NOT_ASKED_FOR)
     entries = [*memory.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
     buying = {case.entry.offer_id for case in cases if case.buys}
-    return ceilings.account_prices((machine for machine, _owner in account.machines), entries, buying)
+    return ceilings.account_prices(account.resources, entries, buying)
 
 
 @contextlib.contextmanager

@@ -93,8 +93,8 @@ def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
 
 
 def _marks(entry: Entry) -> set[str]:
-    """What tells the machines of an entry: their ids, and that of its offer."""
-    return {*entry.resource_ids, entry.offer_id} - {""}
+    """What tells the resources of an entry: their ids, and that of its offer."""
+    return {*entry.resource_ids, entry.offer_id, *(item.resource_id for item in entry.storage)} - {""}
 
 
 def _marks_of(machine: Machine) -> set[str]:

@@ -175,6 +175,7 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
         machine
         for machine in listed
         if machine["offer_id"] == plan["offer_id"]
+        and _states.is_machine(machine)
         and machine["resource_id"] not in (None, "", *plan["ids"])
         and not _states.is_gone(machine["status"])
     ]

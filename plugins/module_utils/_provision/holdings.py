@@ -217,6 +217,11 @@ class Look:
         return set(self.named) <= {*self.noted, *self.storage}
 
     @property
+    def is_linked(self) -> bool:
+        """Whether machines of the purchase are linked to what is no machine."""
+        return bool(self._linked)
+
+    @property
     def _linked(self) -> list[str]:
         """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
         ids = dict.fromkeys((*self.noted, *self.named, *self._own))

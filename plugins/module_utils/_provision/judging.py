@@ -23,6 +23,7 @@ from .holdings import Contradiction, Holdings, Look, strangers
 from .machines import Machine
 from .ownership import base_of
 from .planning import BUY, WAIT
+from .storage import STORAGE_IDS, Storage, noted, storage_of, together
 from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
@@ -126,6 +127,7 @@ class JudgedHost:
             self.read or {},
             self.holders or {},
             {*entry.listed_before, *(self.listed_before if self.plan.get("is_new") else ())},
+            {item.resource_id for item in entry.storage},
         )
 
     @cached_property
@@ -136,6 +138,19 @@ class JudgedHost:
     def held(self) -> Holdings:
         """What the purchase has bought for certain, and what is still to be read."""
         return self._concluded[0]
+
+    @cached_property
+    def storage(self) -> tuple[Storage, ...]:
+        """What it has bought beside machines, and what the entry has as storage already."""
+        shown = filter(None, map(self.look.shown, self.held.storage))
+        found = (storage_of(resource, self.offer_id) for resource in shown)
+        return together(self.entry.storage, (*found, *self.entry.storage))
+
+    @property
+    def needs_holders(self) -> bool:
+        """Whether other hosts may hold some of what is named or listed."""
+        look = self.look
+        return not look.is_simple or len(look.listed) > len(look.noted) or look.is_linked or self.may_give_back
 
     @property
     def contradictions(self) -> tuple[Contradiction, ...]:
@@ -249,6 +264,7 @@ class JudgedHost:
             plan["identity_file"],
         )
         facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
+        facts.update({STORAGE_IDS: [item.resource_id for item in self.storage]} if self.storage else {})
         return {**facts, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
 
     def left_open(self) -> Variables:
@@ -269,6 +285,7 @@ class JudgedHost:
                 **facts,
                 "provision_identity_file": self.plan["identity_file"] or None,
                 "provision_purchase": MADE,
+                **self.noted_storage,
             }
         if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
             return {}
@@ -276,7 +293,13 @@ class JudgedHost:
         return {
             **({"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}),
             **({LISTED_BEFORE: before} if before else {}),
+            **self.noted_storage,
         }
+
+    @property
+    def noted_storage(self) -> Variables:
+        """What the entry says of storage, which it leaves behind; nothing if there is none."""
+        return noted(self.storage) if self.storage else {}
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""
@@ -370,8 +393,6 @@ class JudgedHost:
 
     def _surplus(self) -> str:
         nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
-        shown = {**self.look.listed, **self.look.read}
-        ids = [item for item in self.held.ids if _states.is_machine(shown.get(item) or {})]
-        if nodes is None or len(ids) <= nodes:
+        if nodes is None or len(self.held.ids) <= nodes:
             return ""
-        return messages.surplus(self.host, self.offer_id, ids, int(nodes))
+        return messages.surplus(self.host, self.offer_id, self.held.ids, int(nodes))

@@ -58,6 +58,11 @@ def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> boo
     return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
 
 
+def machines_among(resources: t.Iterable[Kind]) -> list[Kind]:
+    """The resources without storage, which no rule for machines knows."""
+    return list(filter(_states.is_machine, resources))
+
+
 def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
     """The ids of resources that the status of an offer names, by themselves or beside its instances."""
     return list(dict.fromkeys([*status["resource_ids"], *_of_instances(status, "resource_id")]))
@@ -105,7 +110,7 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
     One that is not listed yet is the later one.
     """
-    listed = [machine for machine in machines if machine["resource_id"]]
+    listed = [machine for machine in machines if machine["resource_id"] and _states.is_machine(machine)]
     own = of_offer(listed, offer_id, ids)
     others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
     return others, bool(others) and (not own or _first(own) > _first(others))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .._text import printable
 from . import messages
+from .machines import machines_among
 from .ownership import Machine, is_named
 
 
@@ -124,6 +125,7 @@ def added(
 
 def names_of(machines: t.Collection[Machine], names: t.Iterable[str], prefix: str) -> list[str]:
     """The names by which a machine is called, with the ``prefix`` of its project; the API may have numbered it."""
+    machines = machines_among(machines)
     return [name for name in names if any(is_named(machine, prefix + name, numbered=True) for machine in machines)]
 
 

@@ -55,6 +55,11 @@ class Claim:
     storage_ids: frozenset[str] = frozenset()
 
     @property
+    def all_ids(self) -> frozenset[str]:
+        """The ids of its machines and its storage."""
+        return self.resource_ids | self.storage_ids
+
+    @property
     def is_registered(self) -> bool:
         """Whether it names something that was or may be bought."""
         return bool(self.offer_id or self.resource_ids)

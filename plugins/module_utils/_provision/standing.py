@@ -166,8 +166,8 @@ class Account:
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
         owned = [(ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts]
-        named = ((claim, claim.resource_ids | claim.storage_ids) for claim in self.claims.values())
-        return grouped([*owned, *((resource_id, claim.host) for claim, ids in named for resource_id in ids)])
+        named = ((item, claim.host) for claim in self.claims.values() for item in claim.all_ids)
+        return grouped([*owned, *named])
 
     @cached_property
     def _clusters(self) -> frozenset[tuple[str, str]]:

@@ -219,7 +219,7 @@ class HostFile:
     def _kept_in(self, variables: Variables | None) -> tuple[Storage, ...]:
         """The storage that is left of an entry if its purchase is over."""
         entry = variables or {}
-        return kept(entry, utc(self._time_of(entry)))
+        return kept(entry, utc(self._time_of(entry))) if entry.get(STORAGE) else ()
 
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
         """Let the file have nothing but storage that is kept, or go if there is none."""

@@ -23,7 +23,16 @@ NOON = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86_400.0
 OFFER, M, N = offer_id(1), machine_id(1), machine_id(2)
 MADE = {"provision_purchase": "made"}
-PLAN = {"storage": [], "host": "gpu-1", "ids": [M], "gone": [], "forgotten": [], "price_per_hour": 2.0, "offer_id": OFFER, "began": ""}
+PLAN = {
+    "storage": [],
+    "host": "gpu-1",
+    "ids": [M],
+    "gone": [],
+    "forgotten": [],
+    "price_per_hour": 2.0,
+    "offer_id": OFFER,
+    "began": "",
+}
 
 
 def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
