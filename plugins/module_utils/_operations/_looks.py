@@ -47,8 +47,8 @@ def note(api: SupplyApi, params: Params, memory: Memory, look: MissingLook, leav
         noting = _Noting(api, registries, memory, look)
         for place, host, entry in missing.of_others(memory.all(), leave):
             noting.note(place, host, entry)
-        for name, entry in memory.stray_entries().items():
-            noting.note_stray(name, entry)
+        for place, name, entry in memory.strays():
+            noting.note_stray(place, name, entry)
         return Looked(tuple(noting.noted), tuple(noting.troubles))
 
 
@@ -75,12 +75,12 @@ class _Noting:
             except RegistryError as error:
                 self.troubles.append((step, str(error)))
 
-    def note_stray(self, name: str, entry: Entry) -> None:
+    def note_stray(self, place: Place, name: str, entry: Entry) -> None:
         """Note that what a host has beside its own machine has ended; a person has told it to."""
-        step = self._step(SharedProject(), name, entry)
+        step = self._step(place, name, entry)
         if step is MissingStep.END:
             try:
-                bill = self._registries.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
+                bill = self._registries.end_stray(place, entry)
                 self.noted += missing.noted(name, step if bill else None, entry)
             except RegistryError as error:
                 self.troubles.append((step, str(error)))

@@ -14,6 +14,7 @@ from .._provision import messages, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Claim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, place_of_purchase
+from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config
 from .._registry._protocol import RegistryError
 from ._registries import Registries
@@ -47,7 +48,7 @@ class Memory:
     def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
         self._entries: dict[Place, dict[str, Entry]] = {}
         self._broken: dict[Place, dict[str, str]] = {}
-        self._strays: dict[str, Entry] = {}
+        self._strays: dict[Place, dict[str, Entry]] = {}
         self._further: dict[tuple[str, str], Entry] = {}
         self._unread: dict[Place, str] = {}
         for place in dict.fromkeys(filter(None, places)):
@@ -58,7 +59,7 @@ class Memory:
             else:
                 self._broken[place] = found.broken
                 self._entries[place] = {host: read_entry(variables) for host, variables in found.hosts.items()}
-                self._strays.update({name: read_entry(variables) for name, variables in found.strays.items()})
+                self._strays[place] = {name: read_entry(variables) for name, variables in found.strays.items()}
                 self._further.update({key: read_entry(variables) for key, variables in found.further.items()})
 
     @property
@@ -104,7 +105,7 @@ class Memory:
             for (project, name), entry in self._further.items()
             if SharedProject(project) not in self._entries
         }
-        return {**others, **self._strays}.items()
+        return {**others, **self.stray_entries()}.items()
 
     def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
         """The same with the names of the projects that are beside these."""
@@ -112,13 +113,20 @@ class Memory:
             if SharedProject(project) not in self._entries:
                 yield project, entry
 
-    def stray_names(self) -> t.KeysView[str]:
-        """What people call what was bought beside the hosts' own machines."""
-        return self._strays.keys()
-
     def stray_entries(self) -> dict[str, Entry]:
-        """What was bought beside the hosts' own machines, by names for people."""
-        return dict(self._strays)
+        """What hosts have beside their own machines: others, and storage that they keep, by names for people."""
+        return {name: entry for _place, name, entry in self.strays()}
+
+    def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
+        """The same with the places that know it."""
+        for place, entries in self._strays.items():
+            for name, entry in entries.items():
+                yield place, name, entry
+
+    def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
+        """The storage that the host keeps, which has survived its machines."""
+        kept = (entry for entry in self._strays.get(place, {}).values() if entry.storage_of == host)
+        return tuple(item for entry in kept for item in entry.storage)
 
     def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""

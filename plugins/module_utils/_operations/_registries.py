@@ -157,6 +157,13 @@ class Registries:
         """Note in the shared registry what a host's file keeps of earlier machines. Raises RegistryError."""
         self.database(keep=True).keep_storage(project, host, self.account, storage)
 
+    def end_stray(self, place: Place, entry: Entry) -> Bill | None:
+        """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
+        if not entry.storage_of:
+            return self.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
+        registry = self.at(place).host(entry.storage_of)
+        return registry.end_storage(entry.offer_id) if registry else None
+
     def pin(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
         if place.keeps_host_keys:

@@ -83,7 +83,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
         raise Failure.of(error, "Nothing was ended.", **BLANK_ORPHAN) from None
-    claims, strays = _claims(memory, nameable(params, places), []), memory.stray_names()
+    claims, strays = _claims(memory, nameable(params, places), []), memory.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
     if objection := orphans.objection(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)

@@ -17,6 +17,7 @@ Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest
 
 _RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
+_STORED = {"host": "hosts", "name": "name", **{head: key for head, key in _RUNS.items() if head != "USD"}}
 _NAMED = {"name": "name", **_RUNS}
 _ENDING = {"host or name": "who", **_RUNS}
 _GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
@@ -36,6 +37,7 @@ def _of_machines(audit: Audit) -> list[str]:
         ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
         ("CONTESTED: whose it is, a person must say", audit.contested, _OWNED),
+        ("STORAGE: billed until it ends, also without a machine", audit.storage, _STORED),
         ("ORPHANS: billed, and nobody claims them", audit.orphans, _NAMED),
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
@@ -50,7 +52,8 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
-    names = ["claimed", "orphans", *(["ending"] if audit.ending else [])]
+    also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
+    names = ["claimed", *(name for name, rows in also.items() if rows)]
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far, by age and price: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]

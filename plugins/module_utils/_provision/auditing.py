@@ -14,6 +14,7 @@ from .._text import grouped
 from . import messages, ownership
 from .ending import told_by_name
 from .entry import Entry
+from .machines import machines_among
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Claim, Machine, Owners, OwnershipProof
@@ -64,6 +65,7 @@ class Audit:
     ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
+    ``storage``: what hosts have beside machines, or keep after them.
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -74,6 +76,7 @@ class Audit:
     gone: list[Row] = field(default_factory=list)
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
+    storage: list[Row] = field(default_factory=list)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
@@ -109,7 +112,7 @@ class Audit:
     @property
     def billed(self) -> list[Row]:
         """All that is billed, or may be."""
-        return [*self.claimed, *self.unlisted, *self.contested, *self.orphans, *self.ending]
+        return [*self.claimed, *self.unlisted, *self.contested, *self.storage, *self.orphans, *self.ending]
 
     @property
     def stuck(self) -> list[Row]:
@@ -125,9 +128,11 @@ class Audit:
     def published(self) -> Row:
         """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour, ``usd`` in USD."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
-        summed = {"claimed": claimed, "orphans": self.orphans, "ending": self.ending, "total": self.billed}
+        parts = {"claimed": claimed, "storage": self.storage, "orphans": self.orphans, "ending": self.ending}
+        summed = {**parts, "total": self.billed}
         return {
             "claimed": claimed,
+            "storage": self.storage,
             "orphans": self.orphans,
             "ending": self.ending,
             "gone": self.gone,
@@ -139,9 +144,12 @@ class Audit:
         }
 
 
-def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
-    """Each machine of the account with those who own it. What is ending needs nobody, yet may be billed."""
-    claims = list(claims)
+def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
+    """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
+    listed = list(resources)
+    machines = machines_among(listed)
+    storage = [item for item in listed if not _states.is_machine(item)]
+    claims = ownership.of_machines(claims, set(map(ownership.id_of, storage)))
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
@@ -151,12 +159,27 @@ def audit(machines: t.Sequence[Machine], claims: t.Iterable[Claim], inventory: t
     for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
-    for rows in (result.claimed, result.unlisted, result.contested, result.ending):
+    _note_storage(result, filter(_is_billed, storage), claims)
+    for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
     _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
     for row in result.billed:
         row.update(_so_far(row, now))
     return result
+
+
+def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[Claim]) -> None:
+    """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    for item in storage:
+        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
+        (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else messages.STORAGE))
+
+
+def _is_billed(resource: Machine) -> bool:
+    return not _states.is_gone(resource["status"])
 
 
 def _note_machine(

@@ -126,7 +126,12 @@ def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
     look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
     shown = filter(None, map(look.shown, look.conclude()[0].storage))
     found = [storage_of(resource, entry.offer_id) for resource in shown]
-    return together(entry.storage, (*found, *entry.storage))
+    noted = [item for item in entry.storage if not _is_gone(look.shown(item.resource_id))]
+    return together(noted, (*noted, *found))
+
+
+def _is_gone(resource: Machine | None) -> bool:
+    return resource is not None and _states.is_gone(resource["status"])
 
 
 def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:

@@ -909,6 +909,7 @@ def unpriced(hosts: t.Iterable[str]) -> str:
 
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
 NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
+STORAGE = "storage, which no machine of a registry has brought along"
 ONLY_EXPECTED = "only audit_names names it, no registry"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 STRANGER = "it is called {name}, and the registry names only its offer"

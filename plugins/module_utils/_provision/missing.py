@@ -122,6 +122,8 @@ class MissingLook:
     def asks_about(self, entry: Entry) -> bool:
         """Whether the status of its offer decides: nothing of it is found, and the entry alone does not say enough."""
         sights = self.sights(entry)
+        if entry.storage_of:
+            return False
         return sights == {Sight.GONE} or (sights <= {Sight.GONE, Sight.ABSENT} and not entry.was_ready)
 
     def step(
@@ -135,7 +137,7 @@ class MissingLook:
         if Sight.FOUND in sights:
             return MissingStep.CLEAR if entry.missing_since or entry.missing_at else None
         if sights == {Sight.GONE}:
-            return MissingStep.END if _is_over(host, entry, status, account()) else None
+            return MissingStep.END if entry.storage_of or _is_over(host, entry, status, account()) else None
         was_there = entry.was_ready or status.get("phase") in (_states.READY, _states.ENDED)
         if Sight.UNKNOWN in sights or entry.is_missing or not (self.is_believed and was_there):
             return None

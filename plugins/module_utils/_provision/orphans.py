@@ -24,8 +24,14 @@ def check_reason(text: str) -> str:
 
 def known_as(resource_id: str, claims: t.Iterable[Claim], strays: t.Container[str]) -> str:
     """What the registry calls the machine if it was bought beside a host's own; empty if it does not know it."""
-    names = [claim.host for claim in claims if claim.host in strays and resource_id in claim.resource_ids]
-    return f"The registry has it as {', '.join(names)}: bought beside the host's own machine. " if names else ""
+    known = [claim for claim in claims if claim.host in strays and resource_id in claim.all_ids]
+    names = ", ".join(claim.host for claim in known)
+    why = (
+        "storage that a machine has left"
+        if any(claim.storage_of for claim in known)
+        else "bought beside the host's own machine"
+    )
+    return f"The registry has it as {names}: {why}. " if known else ""
 
 
 def ended(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
@@ -45,7 +51,7 @@ def objection(
     owned = ownership.owners(machines, claims)
     found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
-    hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.resource_ids)
+    hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids)
     if hosts:
         return messages.owned_by(machine, hosts)
     open_ = [claim.host for claim in claims if found and _may_have_bought(claim, machine)]

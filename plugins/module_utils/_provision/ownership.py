@@ -53,6 +53,7 @@ class Claim:
     run: str = ""  # that has bought it, for a person; empty where nobody knows
     reaped_at: str = ""  # when a sweep has begun to end it
     storage_ids: frozenset[str] = frozenset()
+    storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
 
     @property
     def all_ids(self) -> frozenset[str]:
@@ -86,7 +87,7 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
 def noted_claim(host: str, entry: Entry) -> Claim:
     """The claim of a host of which only its registry entry is known."""
     claim = claim_of(host, entry.name or host, entry, by_name=False)
-    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
+    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at, storage_of=entry.storage_of)
 
 
 def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Claim]:
