@@ -32,11 +32,9 @@ from ._unlisted import ask_by_id, read_by_id
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
-BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": ""}
+BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
 
 _RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
-
-_NEXT = {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}
 
 
 @with_registries
@@ -63,6 +61,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
+        found = endings.with_storage(one, found, memory.storage_of(place, one.host))
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
     return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=places)}
 
@@ -190,7 +189,7 @@ def _shown(
         "host": host,
         "declaration": str(raw["id"]),
         "action": found.action.value,
-        "next": _NEXT[found.action],
+        "next": endings.next_of(found),
         "ids": list(found.ids),
         "wait": endings.wait_of(raw)[0],
         "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
@@ -203,9 +202,10 @@ def _shown(
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [item.variables for item in found.storage],
+        "storage_ends": [item.resource_id for item in found.storage if found.ends_storage],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
-        "registry": "" if entry.is_empty else place.text,
+        "registry": "" if entry.is_empty and not found.storage else place.text,
         "registry_file": "" if entry.is_empty else place.entry_file(host),
     }
 
@@ -220,6 +220,8 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     registries.recall(plan["ahead"])
     if check_mode:
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
+    if endings.is_of_storage(plan, params["deleted"]):
+        return _storage_ended(plan, params["deleted"], registries)
     left, store = _left(api, plan, params["deleted"]), registries.at(place_of(plan["registry"]))
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
@@ -232,8 +234,26 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         msg = messages.not_over(plan["host"], left.said, left.ids, place_of(plan["registry"]).entry_place(plan["host"]))
         raise Failure(msg, left.error_class, **facts)
     facts.update(endings.has_cost(plan, bill, registries.clock().now(plan["clock"])))
+    facts["storage"] = endings.stays(plan)
     warnings = leave_out_of_ssh(plan["host"], place_of(plan["registry"]))
     return {**facts, "warnings": warnings} if warnings else facts
+
+
+def _storage_ended(
+    plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]], registries: Registries
+) -> Result:
+    """Note which of the host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
+    left = endings.left_of(endings.of_storage(plan), answers)
+    facts = {**BLANK_ENDED, "left": list(left.ids)}
+    try:
+        registry = registries.at(place_of(plan["registry"])).host(plan["host"])
+        bills = [registry.end_storage(item, DECOMMISSIONED) for item in left.over] if registry else []
+    except RegistryError as error:
+        raise Failure(messages.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
+    facts["changed"] = any(bills)
+    if left.ids:
+        raise Failure(messages.not_over(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts)
+    return {**facts, **endings.storage_has_cost(plan["host"], list(filter(None, bills)))}
 
 
 def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]]) -> NotEnded:

@@ -23,7 +23,7 @@ from .ownership import Machine
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
-from .storage import read_storage
+from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
 
@@ -43,7 +43,23 @@ def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
         by_name=not place,
         twin=twin_of(str(raw.get("project") or "default"), raw["host"], name),
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
+        ends_storage=bool(place) and raw.get("storage") == "end",
     )
+
+
+def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage]) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
+    found = storage.together(kept, end.storage)
+    if end.action is Action.STOP or not found:
+        return end
+    return replace(end, storage=found, ends_storage=one.ends_storage)
+
+
+def next_of(end: End) -> str:
+    """What the role does for a host first; empty for nothing."""
+    if end.action is Action.NOTHING and end.ends_storage:
+        return "storage"
+    return {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}[end.action]
 
 
 def wait_of(raw: Row) -> tuple[float, str]:
@@ -100,7 +116,7 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
     if end.action is Action.STOP:
         return messages.nothing_below(host)
     if end.action is Action.NOTHING:
-        return look.said if look else messages.owns_nothing(host)
+        return look.said if look else messages.owns_nothing(host) + _of_storage(end)
     line = _of_end(host, entry, end, would=would)
     return f"{line}; {look.said}" if look else line
 
@@ -109,9 +125,13 @@ def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
     forgotten = messages.forgets(end.forgotten)
     if end.action is Action.FORGET:
         what = ", ".join(entry.resource_ids or end.gone) or entry.offer_id
-        return messages.runs_no_more(host, what, forgotten) + storage.brief(end.storage)
+        return messages.runs_no_more(host, what, forgotten) + _of_storage(end)
     billed = [machine for machine in end.machines if not _states.is_ending(machine["status"])]
-    return messages.ends(host, end.ids, billed, forgotten, would=would) + storage.brief(end.storage)
+    return messages.ends(host, end.ids, billed, forgotten, would=would) + _of_storage(end)
+
+
+def _of_storage(end: End) -> str:
+    return storage.brief(end.storage, ends=end.ends_storage)
 
 
 def costs(entry: Entry, end: End) -> dict[str, t.Any]:
@@ -150,13 +170,31 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
     return {"usd": dollars(millionths), "cost": message}
 
 
+def storage_has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
+    """What storage has cost at most that has just ended, and a line about it; nothing if no registry knew it."""
+    known = [bill for bill in bills if bill.end is not None and bill.is_known(bill.end)]
+    if not bills or len(known) < len(bills):
+        return {"cost": messages.unknown_cost(host)} if bills else {}
+    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
+    return {"usd": dollars(millionths), "cost": storage.has_cost(host, cents(millionths))}
+
+
+def stays(plan: Row) -> list[str]:
+    """Lines about the storage that stays after the end of a host's machines."""
+    return [] if plan["storage_ends"] else storage.lines(plan["host"], read_storage(plan["storage"]))
+
+
 @dataclass(frozen=True)
 class NotEnded:
-    """The ids of what has not ended for certain, sentences about it, and the class of the first error."""
+    """The ids of what has not ended for certain, sentences about it, and the class of the first error.
+
+    ``over``: the ids of what has.
+    """
 
     ids: tuple[str, ...]
     said: tuple[str, ...]
     error_class: str = "unavailable"
+    over: tuple[str, ...] = ()
 
 
 def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
@@ -166,7 +204,19 @@ def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
     classes = [answer["error_class"] for answer in answers if answer.get("error_class")]
     said += [messages.MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
     ids = [item for item in plan["ids"] if item not in stopped_ids]
-    return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"))
+    over = tuple(item for item in stopped_ids if item)
+    return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"), over)
+
+
+def is_of_storage(plan: Row, answers: t.Collection[Row]) -> bool:
+    """Whether these answers are about the storage of a plan."""
+    ends = plan["storage_ends"]
+    return bool(answers) and all(answer.get("resource_id") in ends for answer in answers)
+
+
+def of_storage(plan: Row) -> Row:
+    """The plan for the host's storage alone."""
+    return {**plan, "ids": plan["storage_ends"]}
 
 
 def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:

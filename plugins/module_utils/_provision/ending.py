@@ -44,6 +44,7 @@ class EndRequest:
     ``by_name``: it has no registry. ``resource_id``: its machine by id, of a person or of the inventory plugin.
     ``twin``: a host of another project whose machine has the same name, empty for none; see `place.twin_of`.
     ``protection``: why nothing of ours ends its machine, empty if it is not protected.
+    ``ends_storage``: whether storage ends, too, with its data.
     """
 
     host: str
@@ -54,6 +55,7 @@ class EndRequest:
     age: float | None = None
     twin: str = ""
     protection: str = ""
+    ends_storage: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -90,6 +92,7 @@ class End:
     reason: str = ""
     pending: bool = False
     storage: tuple[Storage, ...] = ()
+    ends_storage: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ VARIABLES = frozenset(
         *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
         *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
         *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
-        *("provision_wait", "provision_wait_delay", "provision_protect"),
+        *("provision_wait", "provision_wait_delay", "provision_protect", "provision_storage_on_end"),
     }
 )
 
@@ -38,6 +38,7 @@ PLAYBOOKS = frozenset(
         *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
         *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
         *("decommission_forget", "decommission_forget_ids", "decommission_force", "decommission_wait_timeout"),
+        "decommission_storage",
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
         *("end_resource_id", "end_reason"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),

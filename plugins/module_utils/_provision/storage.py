@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._text import number_of
-from .._wording import usd
+from .._wording import amount, usd
 from .clock import HERE, NOTED_BY, clock_of
 
 Variables = t.Mapping[str, t.Any]
@@ -158,13 +158,18 @@ def lines(host: str, items: t.Iterable[Storage], *, would: bool = False) -> list
     ]
 
 
-def brief(items: t.Collection[Storage]) -> str:
-    """The same as a part of a line; empty if nothing stays."""
+def has_cost(host: str, dollars: float) -> str:
+    """A line at the end of a host's storage; ``dollars``: since its machine has ended."""
+    return f"The storage of {host} has ended. Without its machine it has cost at most USD {amount(dollars)}."
+
+
+def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:
+    """The same as a part of a line; empty if there is none. ``ends``: it ends with its data."""
     if not items:
         return ""
     prices = [item.price_per_hour for item in items]
     price = usd(None if None in prices else sum(filter(None, prices)))
-    return f"; {len(items)} storage kept at {price}"
+    return f"; its storage ({len(items)}, {price}) {'ends, too' if ends else 'stays and is billed'}"
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:
