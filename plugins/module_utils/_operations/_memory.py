@@ -11,7 +11,7 @@ import typing as t
 from .._ansible.operation import Params
 from .._machine import ssh_config
 from .._provision import messages, registration
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.ownership import Claim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, place_of_purchase
 from .._provision.storage import Storage
@@ -125,8 +125,7 @@ class Memory:
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
         """The storage that the host keeps, which has survived its machines."""
-        kept = (entry for entry in self._strays.get(place, {}).values() if entry.storage_of == host)
-        return tuple(item for entry in kept for item in entry.storage)
+        return storage_kept_by(host, self._strays.get(place, {}).values())
 
     def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""

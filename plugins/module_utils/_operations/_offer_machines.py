@@ -50,7 +50,6 @@ class OfferMachines:
         self._named: list[str] = []  # by the newest status
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
-        self._storage: set[str] = set()  # the ids of what is no machine
 
     def held(
         self,
@@ -77,7 +76,7 @@ class OfferMachines:
         ids = list(dict.fromkeys([*ids, *(noted_ids if failed else ())]))
         undecided = past.named and not past.made
         found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else []
-        self.billed = _machines.left_of((item for item in ids if item not in self._storage), found)
+        self.billed = _machines.left_of(_machines.without_storage(ids, self._resources), found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
         return OfferLook(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
@@ -132,6 +131,5 @@ class OfferMachines:
         )
         self._resources = machines
         machines = _machines.machines_among(machines)
-        self._storage = {item["resource_id"] for item in self._resources if not _states.is_machine(item)}
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines

@@ -28,7 +28,7 @@ from .._registry import _postgresql
 from .._registry._pins import pin
 from .._registry._place import registry_dir
 from .._registry._postgresql import Database
-from .._registry._protocol import RegistryError, run_of
+from .._registry._protocol import Registry, RegistryError, run_of
 from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
@@ -161,8 +161,7 @@ class Registries:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
         if not entry.storage_of:
             return self.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
-        registry = self.at(place).host(entry.storage_of)
-        return registry.end_storage(entry.offer_id) if registry else None
+        return t.cast(Registry, self.at(place).host(entry.storage_of)).end_storage(entry.offer_id)
 
     def pin(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""

@@ -246,8 +246,8 @@ def _storage_ended(
     left = endings.left_of(endings.of_storage(plan), answers)
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
-        registry = registries.at(place_of(plan["registry"])).host(plan["host"])
-        bills = [registry.end_storage(item, DECOMMISSIONED) for item in left.over] if registry else []
+        registry = t.cast(Registry, registries.at(place_of(plan["registry"])).host(plan["host"]))
+        bills = [registry.end_storage(item, DECOMMISSIONED) for item in left.over]
     except RegistryError as error:
         raise Failure(messages.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
     facts["changed"] = any(bills)

@@ -96,10 +96,9 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
 
 def _move_storage(registries: Registries, project: str, name: str, file: Registry, entry: Entry) -> None:
     """Let the shared registry have what the host's file keeps of earlier machines. Raises RegistryError."""
-    for item in entry.storage:
-        if item.kept_since:
-            registries.keep_storage(project, name, item)
-            file.end_storage(item.resource_id, MOVED)
+    for item in entry.kept_storage:
+        registries.keep_storage(project, name, item)
+        file.end_storage(item.resource_id, MOVED)
 
 
 def _move(shared: Registry, facts: Variables, variables: Variables | None, path: str) -> None:

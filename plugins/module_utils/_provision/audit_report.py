@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._wording import age, amount, narrow_table, table
-from . import messages
+from . import messages, storage
 from .auditing import Audit, Row
 from .missing_report import missing_lines
 from .spending import HOUR, MILLION, cents
@@ -43,6 +43,7 @@ def _of_machines(audit: Audit) -> list[str]:
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
     lines = [line for section in sections for line in _section(*section)]
+    lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += missing_lines(audit.missing)
     if audit.buying:
         lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]

@@ -18,6 +18,7 @@ from .declaration import Declaration
 from .entry import Entry
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
+from .storage import label_of
 from .sums import UNLIMITED, Sum
 
 
@@ -74,7 +75,18 @@ def account_prices(
     listed = set().union(*map(_marks_of, owned))
     unlisted = [pair for pair in purchases if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
     parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]
+    parts += _storage_beside(purchases, listed)
     return AccountPrices(tuple(parts), tuple(map(Part.of_machine, foreign)))
+
+
+def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str]) -> list[Part]:
+    """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
+    return [
+        Part(label_of(host, item.resource_id), item.price_per_hour)
+        for host, entry in purchases
+        for item in entry.storage
+        if not item.kept_since and item.resource_id not in listed and listed & _marks(entry)
+    ]
 
 
 def _owned_and_foreign(
@@ -94,7 +106,7 @@ def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
 
 def _marks(entry: Entry) -> set[str]:
     """What tells the resources of an entry: their ids, and that of its offer."""
-    return {*entry.resource_ids, entry.offer_id, *(item.resource_id for item in entry.storage)} - {""}
+    return {*entry.all_ids, entry.offer_id} - {""}
 
 
 def _marks_of(machine: Machine) -> set[str]:

@@ -126,6 +126,16 @@ class Entry:
         return bool(self.missing_at and self.resource_ids)
 
     @property
+    def kept_storage(self) -> tuple[Storage, ...]:
+        """The storage that has survived its machine."""
+        return tuple(item for item in self.storage if item.kept_since)
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        """The ids of its machines and its storage."""
+        return tuple(dict.fromkeys((*self.resource_ids, *(item.resource_id for item in self.storage))))
+
+    @property
     def billed(self) -> tuple[t.Any, ...]:
         """What it says of what is billed, and at which price."""
         return self.offer_id, self.is_made, self.resource_ids, self.price_per_hour
@@ -198,6 +208,11 @@ def read_entry(variables: Variables | None) -> Entry:
         storage=storage,
         storage_of=storage_of,
     )
+
+
+def storage_kept_by(host: str, strays: t.Iterable[Entry]) -> tuple[Storage, ...]:
+    """The storage of a host whose machine has ended, of all that hosts have beside their machines."""
+    return tuple(item for entry in strays if entry.storage_of == host for item in entry.storage)
 
 
 def _moment(value: t.Any) -> str:

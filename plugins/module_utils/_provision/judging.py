@@ -23,7 +23,7 @@ from .holdings import Contradiction, Holdings, Look, strangers
 from .machines import Machine
 from .ownership import base_of
 from .planning import BUY, WAIT
-from .storage import STORAGE_IDS, Storage, noted, storage_of, together
+from .storage import STORAGE_IDS, Storage, storage_of, together, variables_of
 from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
@@ -299,7 +299,7 @@ class JudgedHost:
     @property
     def noted_storage(self) -> Variables:
         """What the entry says of storage, which it leaves behind; nothing if there is none."""
-        return noted(self.storage) if self.storage else {}
+        return variables_of(self.storage) if self.storage else {}
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""

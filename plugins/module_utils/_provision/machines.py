@@ -63,6 +63,12 @@ def machines_among(resources: t.Iterable[Kind]) -> list[Kind]:
     return list(filter(_states.is_machine, resources))
 
 
+def without_storage(ids: t.Iterable[str], resources: t.Iterable[Machine]) -> list[str]:
+    """The ids without those of storage among the resources."""
+    storage = {item["resource_id"] for item in resources if not _states.is_machine(item)}
+    return [item for item in ids if item not in storage]
+
+
 def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
     """The ids of resources that the status of an offer names, by themselves or beside its instances."""
     return list(dict.fromkeys([*status["resource_ids"], *_of_instances(status, "resource_id")]))

@@ -171,7 +171,7 @@ def _absent(since: str, began: float) -> MissingStep | None:
 
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
     """The ids to read: what the list lacks or calls gone; if it lacks any, also others, which show that it is ours."""
-    ours, listed = {resource_id for entry in entries for resource_id in entry.resource_ids}, _by_id(machines)
+    ours, listed = {resource_id for entry in entries for resource_id in entry.all_ids}, _by_id(machines)
     lacking = ours - listed.keys()
     live = sorted(item for item in ours - lacking if not _states.is_gone(listed[item]["status"]))
     others = live[: len(lacking) + _SPARE] if lacking else []

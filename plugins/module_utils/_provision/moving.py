@@ -51,7 +51,7 @@ def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> s
 
 def without_kept(facts: Facts, entry: Entry) -> dict[str, t.Any]:
     """What moves with the purchase: without the storage of earlier ones, which the shared registry has by itself."""
-    return {**facts, **storage.noted(item for item in entry.storage if not item.kept_since)}
+    return {**facts, **storage.variables_of(item for item in entry.storage if not item.kept_since)}
 
 
 def claims(entry: Entry, facts: Facts | None) -> bool:

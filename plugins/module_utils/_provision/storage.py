@@ -18,7 +18,9 @@ from .clock import HERE, NOTED_BY, clock_of
 
 Variables = t.Mapping[str, t.Any]
 
-_HOW = "playbook decommission with -e decommission_storage=end"
+# How storage ends, on a line of its own
+_HOW = "  -e decommission_hosts={host} -e decommission_storage=end"
+ADVICE = ("To end storage, with its data: compute_index.supply.decommission", _HOW.format(host="<host>"))
 
 # A host's storage in its registry entry: what `Storage.variables` says of each, and their ids for playbooks
 STORAGE = "provision_storage"
@@ -115,7 +117,7 @@ def storage_of(resource: Variables, offer_id: str) -> Storage:
     )
 
 
-def noted(items: t.Iterable[Storage]) -> dict[str, t.Any]:
+def variables_of(items: t.Iterable[Storage]) -> dict[str, t.Any]:
     """The variables of a registry entry for this storage; None removes what the entry has."""
     known = list(items)
     return {
@@ -143,19 +145,12 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
     )
 
 
-def lines(host: str, items: t.Iterable[Storage], *, would: bool = False) -> list[str]:
+def lines(host: str, items: t.Collection[Storage]) -> list[str]:
     """What people read of storage that stays after a machine: which, its price, and how it ends."""
-    known = list(items)
-    if not known:
+    if not items:
         return []
-    verb = "would keep" if would else "keeps"
-    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}" for item in known)
-    return [
-        f"{host} {verb} its storage, which is billed until it ends:",
-        *shown,
-        "To end it, with its data:",
-        f"  {_HOW}",
-    ]
+    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}" for item in items)
+    return [f"{host} keeps its storage, which is billed until it ends:", *shown, ADVICE[0], _HOW.format(host=host)]
 
 
 def has_cost(host: str, dollars: float) -> str:

@@ -19,7 +19,17 @@ from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
 from .._provision.place import Folder
 from .._provision.spending import Bill, Ledger
-from .._provision.storage import STORAGE, STORAGE_OF, Storage, kept, label_of, noted, read_storage, together, without
+from .._provision.storage import (
+    STORAGE,
+    STORAGE_OF,
+    Storage,
+    kept,
+    label_of,
+    read_storage,
+    together,
+    variables_of,
+    without,
+)
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
@@ -125,7 +135,7 @@ class HostFile:
             if found is not None and entry.may_have_bought and not renewed:
                 raise Claimed(self._path, found)
             before = read_text(self._path)
-            claimed = _write(self._path, {**variables, **_merged({}, noted(self._kept_in(found)))})
+            claimed = _write(self._path, {**variables, **_merged({}, variables_of(self._kept_in(found)))})
             try:
                 self._enter(SENT, claimed, renews=entry.journaled_at if entry.is_open else "")
             except RegistryError:
@@ -205,14 +215,13 @@ class HostFile:
         with self._changing(make=False):
             variables = _load(self._path) or {}
             entry, host = read_entry(variables), host_of(self._path)
-            ended = next((item for item in entry.storage if item.kept_since and item.resource_id == resource_id), None)
+            ended = next((item for item in entry.kept_storage if item.resource_id == resource_id), None)
             if ended is None:
                 return None
             self._enter(ENDED, ended.entry(host), why)
             left, is_known = without(entry.storage, resource_id), variables == self._known
-            written = (
-                self._only_storage(left) if entry.is_empty else _write(self._path, _merged(variables, noted(left)))
-            )
+            rest = _merged(variables, variables_of(left))
+            written = self._only_storage(left) if entry.is_empty else _write(self._path, rest)
             self._known = written if is_known else self._known
         return self._bill(read_entry(ended.entry(host)))
 
@@ -224,7 +233,7 @@ class HostFile:
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
         """Let the file have nothing but storage that is kept, or go if there is none."""
         if storage:
-            return _write(self._path, noted(storage))
+            return _write(self._path, variables_of(storage))
         keep(self._path, None)
         return None
 
@@ -353,7 +362,7 @@ def _with_storage(before: Variables, changes: Variables) -> Variables:
     if STORAGE not in changes:
         return changes
     storage = together(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
-    return {**changes, **noted(storage)}
+    return {**changes, **variables_of(storage)}
 
 
 def _merged(entry: Variables, changes: Variables) -> Variables:

@@ -157,7 +157,13 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
     found.note_buying([("h", entry("o", "made"))])
     assert (found.claimed, found.contested, found.orphans, found.gone, found.buying) == ([], [], [], [], [])
     assert brief(found.ending) == [("r", hosts, "")] and (found.ending[0]["hours"], found.ending[0]["usd"]) == (24, 48)
-    assert found.published["price_per_hour"] == {"claimed": 0.0, "orphans": 0.0, "ending": 2.0, "total": 2.0}
+    assert found.published["price_per_hour"] == {
+        "claimed": 0.0,
+        "storage": 0,
+        "orphans": 0.0,
+        "ending": 2.0,
+        "total": 2.0,
+    }
     lines = audit_report.lines(found, [])
     title, _head, row = lines[: lines.index("")]
     assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
@@ -195,9 +201,15 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
     published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
-    assert published["price_per_hour"] == {"claimed": 0.3, "orphans": 4.0, "ending": 100.0, "total": 104.3}
+    assert published["price_per_hour"] == {
+        "claimed": 0.3,
+        "storage": 0,
+        "orphans": 4.0,
+        "ending": 100.0,
+        "total": 104.3,
+    }
     assert published["unpriced"] == 2
-    lists = {"claimed", "orphans", "ending", "gone", "buying", "missing"}
+    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing"}
     assert published.keys() == {*lists, "price_per_hour", "usd", "unpriced"}
 
 
@@ -250,7 +262,7 @@ def test_age_and_cost_so_far() -> None:
     assert shown == [(24.0, 48.0), (24.0, None), (None, None), (None, None)]
     assert [(row["hours"], row["usd"]) for row in published["orphans"]] == [(0.0, 0.0)]
     assert [(row["hours"], row["usd"]) for row in published["ending"]] == [(24.0, 48.0)]
-    assert published["usd"] == {"claimed": 48.0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
+    assert published["usd"] == {"claimed": 48.0, "storage": 0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
 
 
 def test_names_that_are_expected_are_those_of_the_project() -> None:

@@ -100,7 +100,7 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
 @pytest.mark.parametrize(
     ("answers", "left"),
     [
-        ([{"resource_id": M, "billing_stopped": True}], NotEnded((), ())),
+        ([{"resource_id": M, "billing_stopped": True}], NotEnded((), (), over=(M,))),
         ([], NotEnded((M,), ())),
         ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], NotEnded((M,), ("no",))),
         ([{"resource_id": M, "msg": "no", "error_class": "auth"}], NotEnded((M,), ("no",), "auth")),

@@ -1,0 +1,65 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Storage that is bought with a machine survives it, is billed until it ends, and ends only if a person says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conftest import MakeProject, Project, Run, core
+from simulator import Resource
+from simulator.market import volume as sold
+
+WITH_STORAGE = {
+    "compute": {"gpu_type": "H100", "gpu_count": 1},
+    "storage": [{"type": "block_disk", "size": "500GB", "persistent": True}],
+}
+
+
+def volume_of(project: Project) -> Resource:
+    """The only storage that was bought."""
+    (volume,) = (each for each in project.simulator.resources.values() if each.volume)
+    return volume
+
+
+def playbook(project: Project, name: str, *words: str) -> Run:
+    run = project.play(f"compute_index.supply.{name}", *words)
+    assert run.returncode == 0, run.output
+    return run
+
+
+def decommission(project: Project, *words: str) -> Run:
+    return playbook(project, "decommission", "-e", "decommission_hosts=gpu-1", *words)
+
+
+@core
+@pytest.mark.parametrize("shown", ["ids", "list", "links"])
+def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_project: MakeProject, shown: Any) -> None:
+    project = make_project(storage_shown=shown)
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
+    assert playbook(project, "provision").changed > 0
+    volume = volume_of(project)
+    assert playbook(project, "provision").changed == 0
+    entry = project.registry("gpu-1")
+    assert len(entry["provision_resource_ids"]) == 1 and entry["provision_storage_ids"] == [volume.resource_id]
+    assert "0.0548 storage" in playbook(project, "audit").text
+
+    run = decommission(project)
+    assert volume.resource_id in run.text and "decommission_storage=end" in run.text
+    assert project.simulator.billed == [volume.resource_id]
+    assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
+    audit = playbook(project, "audit")
+    assert "STORAGE" in audit.text
+    assert "now 0.0548 per hour" in playbook(project, "spend").text
+    assert decommission(project).changed == 0
+
+    # The host may buy again, and keeps what it has.
+    playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
+    assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
+    run = decommission(project, "-e", "decommission_storage=end")
+    assert project.simulator.billed == [] and "storage of gpu-1 has ended" in run.text
+    assert not (project.folder / "host_vars" / "gpu-1").exists()
