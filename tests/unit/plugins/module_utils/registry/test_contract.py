@@ -508,6 +508,7 @@ def test_storage_stays_if_its_host_buys_again(run: Runs, ledger: Callable[..., L
     store.claim(fresh(OTHER_ID))
     store.note({**made(THIRD, offer_id=OTHER_ID), STORAGE: [volume(FOURTH)], STORAGE_IDS: [FOURTH]})
     assert {bill.resource_ids for bill in ledger().bills if bill.runs} == {(SECOND_RESOURCE_ID,), (THIRD,)}
+    assert all(bill.registered for bill in ledger().bills)
     store.end()
     running = {item for bill in ledger().bills if bill.runs for item in bill.resource_ids}
     assert running == {SECOND_RESOURCE_ID, FOURTH}
