@@ -25,7 +25,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     SENT,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    STORAGE,
+    STORAGE_IDS,
+    Storage,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 
@@ -579,3 +584,70 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryError, match=r"The registry folder .* cannot be read: Not a directory"):
         entries(str(tmp_path / "file"))
+
+
+class Killed(BaseException):
+    """The end of a run at a line."""
+
+
+STEPS = [(_files, "write_durably"), (_files, "keep"), (_ledger, "append")]
+
+
+def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
+    """Kill the run at the n-th step that leaves something on disk, before it or after it."""
+    left = [step]
+
+    def dies(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*given: Any, **how: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                raise Killed
+            answer = function(*given, **how)
+            if left[0] == 0:
+                raise Killed
+            return answer
+
+        return wrapper
+
+    for module, name in STEPS:
+        patch.setattr(module, name, dies(getattr(module, name)))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("ends", ["machine", "storage"])
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_run_that_is_killed_at_an_end_loses_no_storage(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: int, ends: str, after: bool
+) -> None:
+    bought(path)
+    store = HostFile(str(path))
+    store.read()
+    volume = Storage(OTHER_ID, "data", OFFER_ID, 0.05).variables
+    made = {
+        "provision_procured_offer_id": OFFER_ID,
+        "provision_purchase": MADE,
+        "provision_resource_ids": [RESOURCE_ID],
+    }
+    store.note({**made, STORAGE: [volume], STORAGE_IDS: [OTHER_ID]})
+    if ends == "storage":
+        store.end()
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        killed_at(patch, step, after=after)
+        store.end() if ends == "machine" else store.end_storage(OTHER_ID)
+
+    folder = str(path.parent.parent)
+    running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}
+    entry = read_entry(kept(path))
+    is_told_gone = ends == "storage" and (step > 1 or after)  # the ledger is the first to say so
+    assert OTHER_ID in running or RESOURCE_ID in running or is_told_gone, "nothing counts the storage"
+    assert OTHER_ID in entry.all_ids or ends == "storage"
+
+    again = HostFile(str(path))
+    again.read()
+    again.end()
+    if ends == "storage":
+        again.end_storage(OTHER_ID)
+    entry = read_entry(kept(path))
+    assert entry.is_empty and [item.resource_id for item in entry.storage] == ([OTHER_ID] if ends == "machine" else [])
+    running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}
+    assert running == ({OTHER_ID} if ends == "machine" else set())
