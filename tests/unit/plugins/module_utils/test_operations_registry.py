@@ -14,11 +14,14 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import LEDGER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
 
 import postgresql
 from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
@@ -205,3 +208,22 @@ def test_hosts_that_keep_files_beside_a_shared_registry_keep_them(tmp_path: Path
     file = write(tmp_path, entry("made", RESOURCE_ID))
     assert not any("gpu-1" in line for line in moved(registry_url, row(tmp_path, "gpu-1", shared=False))["lines"])
     assert file.exists()
+
+
+def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry_url: str) -> None:
+    kept_id, came_along = SECOND_RESOURCE_ID, f"{SECOND_RESOURCE_ID[:-1]}0"
+    since = utc(time.time() - 5 * HOUR)
+    old = Storage(kept_id, "old", OTHER_ID, 0.5, kept_since=since).variables
+    new = Storage(came_along, "new", OFFER_ID, 0.25).variables
+    write(tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, new]})
+    write(tmp_path / "a", {STORAGE: [{**old, "resource_id": f"{kept_id[:-1]}1"}]}, host="gpu-2")
+    for host in ("gpu-1", "gpu-2"):
+        move(registry_url, tmp_path / "a", host=host)
+    assert not [file for file in (tmp_path / "a").glob("*/compute_index_supply.yml")]
+    bills = {bill.resource_ids: bill for bill in ledger(registry_url).bills}
+    assert bills.keys() == {(RESOURCE_ID,), (kept_id,), (f"{kept_id[:-1]}1",)}
+    assert bills[(kept_id,)].runs and bills[(kept_id,)].price_per_hour == 0.5
+    assert abs((bills[(kept_id,)].begin or 0) - (time.time() - 5 * HOUR)) < 60
+    entries = entries_of(Database(registry_url, {"host": "h", "user": "u", "run": "r"}).counted(), "default", BASE, "r")
+    assert [item.resource_id for item in read_entry(entries.hosts["gpu-1"]).storage] == [came_along]
+    assert sorted(read_entry(item).storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-2"]
