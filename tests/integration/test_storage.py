@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from conftest import MakeProject, Project, Run, core
 from simulator import Resource
 from simulator.market import volume as sold
+from test_leases import reap
 
 WITH_STORAGE = {
     "compute": {"gpu_type": "H100", "gpu_count": 1},
@@ -63,3 +65,40 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     run = decommission(project, "-e", "decommission_storage=end")
     assert project.simulator.billed == [] and "storage of gpu-1 has ended" in run.text
     assert not (project.folder / "host_vars" / "gpu-1").exists()
+
+    # The ledger is above the meter, by what a look takes.
+    ledger = _files.ledger(str(project.folder / "host_vars"))
+    billed, meter = (
+        sum(bill.cost(0.0, ledger.now) for bill in ledger.bills) / 1e6,
+        sum(project.simulator.meter.values()),
+    )
+    assert meter <= billed <= meter + 5.0 * 60 / 3600
+
+
+@pytest.mark.parametrize("store", ["files", "postgresql"])
+def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
+    make_project: MakeProject, request: pytest.FixtureRequest, store: str
+) -> None:
+    project, lease, hours = make_project(), "8h", 8.1
+    if store == "postgresql":  # whose clock is real
+        lease, hours = "4s", 0.0
+        project.environment["COMPUTE_INDEX_REGISTRY_URL"] = request.getfixturevalue("registry")
+    for _number in range(2):
+        project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1", "gpu-2"], provision_spec=WITH_STORAGE, provision_reach=False, provision_lease=lease)
+    project.declare_host("gpu-2", provision_storage_on_end="end")
+    playbook(project, "provision")
+    volumes = {each.name: each.resource_id for each in project.simulator.resources.values() if each.volume}
+
+    # What is said for one run of decommission is said to no sweep.
+    swept = reap(project, hours, decommission_storage="end")
+    assert swept.returncode == 0, swept.output
+    assert project.simulator.billed == [volumes["gpu-1-data"]]
+    assert "gpu-1 keeps its storage" in swept.text and "storage of gpu-2 has ended" in swept.text
+
+    # A person ends it at the API: the next sweep sees that, and the registry forgets it.
+    project.simulator.market.delete(volumes["gpu-1-data"])
+    again = reap(project, hours)
+    assert again.returncode == 0, again.output
+    assert "STORAGE" not in playbook(project, "audit").text
+    assert "USD/h now" in (spend := playbook(project, "spend").text) and "now 0.00 per hour" in spend, spend
