@@ -39,7 +39,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, reaping
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    keys,
+    planning_report,
+    reaping,
+    unreadable,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     asked_hosts,
@@ -50,7 +56,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
@@ -203,7 +208,7 @@ class ActionModule(InProcessAction):
         for host in hosts:
             found.row(host)
         for host in found.unreadable:
-            raise AnsibleActionFail(messages.ends_the_play(host, found.trouble_of(host)))
+            raise AnsibleActionFail(unreadable.ends_the_play(host, found.trouble_of(host)))
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -651,7 +656,7 @@ def _undecided(
     host = str(task_vars["inventory_hostname"])
     declaration = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in consumed:
-        raise AnsibleActionFail(messages.not_declared(host))
+        raise AnsibleActionFail(planning_report.not_declared(host))
     return hosts
 
 
@@ -697,10 +702,10 @@ def _no_login(task_vars: Variables) -> str:
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:  # as for the users that containers are given by number; ssh begins by looking for it
-        return messages.no_account(os.getuid())
+        return keys.no_account(os.getuid())
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
-    return "" if shutil.which(program) else messages.no_ssh(program)
+    return "" if shutil.which(program) else keys.no_ssh(program)
 
 
 def _purchase(variables: Variables) -> Variables | None:

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins import filter as _filters
 from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, as the filters are
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import NOTHING_SENT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction

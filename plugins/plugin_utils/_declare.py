@@ -23,7 +23,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fingerprint
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages, order
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import unknown
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
@@ -144,7 +144,7 @@ def _asked(host: str, group: str | None, groups: t.Container[str], extra: Variab
     if not group:
         return {}
     if group not in groups:  # localhost stands for an empty group
-        return {"refused": messages.no_hosts(group)}
+        return {"refused": order.no_hosts(group)}
     slips = slips_of_playbook(extra, "order_")
     return {"refused": " ".join(slips)} if slips else order.asked_for(host, extra)
 

@@ -25,7 +25,11 @@ from ansible.inventory.group import Group
 from ansible.inventory.host import Host
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    messages,
+    planning_report,
+    unreadable,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
     WHERE,
@@ -117,7 +121,7 @@ def led(variables: Variables) -> Variables:
     if verdict.get("call", "") == plan.get("call"):
         following = {"next": verdict["next"]}
     elif plan["action"] in (BUY, WAIT) and judged.get("call") != plan["call"]:
-        following = {"next": "stop", "refusal": messages.unjudged(plan["host"])}
+        following = {"next": "stop", "refusal": planning_report.unjudged(plan["host"])}
     last = judged if common.get("acquires") else common
     return {
         **plan,
@@ -193,7 +197,7 @@ class Hosts:
     def troubles_of(self, is_meant: t.Callable[[str], bool]) -> list[str]:
         """The same of some hosts."""
         found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
-        return [messages.unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
+        return [unreadable.unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
 
     @property
     def url(self) -> str:
@@ -250,7 +254,7 @@ class Hosts:
         if row is None:
             return None
         if row["url"] and row["url"] != self.url:
-            self._note(row["host"], REGISTRY, messages.OTHER_REGISTRY_UNREAD)
+            self._note(row["host"], REGISTRY, unreadable.OTHER_REGISTRY_UNREAD)
             return None
         keeps_files = row["keeps"] or row["registry_dir"] is not None
         shared = bool(row["url"]) or not keeps_files or row["host"] == "localhost"
@@ -263,7 +267,7 @@ class Hosts:
         except Exception as error:  # whatever a file holds: no decoder of Ansible's has but one kind of error
             groups = [name for name, hosts in (self._task_vars.get("groups") or {}).items() if host in hosts]
             self.unreadable.append(host)
-            self._note(host, self._broken_file(host, groups), messages.why_unreadable(str(error)))
+            self._note(host, self._broken_file(host, groups), unreadable.why_unreadable(str(error)))
             return None
 
     def _note(self, who: str, what: str, why: str) -> None:
@@ -321,14 +325,14 @@ class Hosts:
             variables = self._added_to(group, name)
         except Exception as error:  # as above
             if not members:
-                self._note(label, self._broken_file(name, [group]), messages.why_unreadable(str(error)))
+                self._note(label, self._broken_file(name, [group]), unreadable.why_unreadable(str(error)))
             return None
         row = self._row(name, variables, "" if members else label)
         if row is None:
             return None
         if _has_place_by_name(row, name):
             if not members and group == self._ordered_group:
-                self._note(label, "provision_registry_dir or provision_project", messages.HOST_DECIDES)
+                self._note(label, "provision_registry_dir or provision_project", unreadable.HOST_DECIDES)
             return None
         return {**row, "host": label, "group": group, "declares": False}
 
@@ -376,7 +380,7 @@ class Hosts:
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
             # What cannot be evaluated is neither true nor false, and so protects.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
-            "trouble": {name: messages.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
+            "trouble": {name: unreadable.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
             "known": {item: variables.get(item) for item in _KNOWN},
         }
 
@@ -442,7 +446,7 @@ def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
         )
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
         # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
-        raise AnsibleActionFail(messages.why_unevaluated(name, str(error))) from None
+        raise AnsibleActionFail(unreadable.why_unevaluated(name, str(error))) from None
     if _OMITTED in text:
         raise AnsibleActionFail("cannot be omit, which only options of modules understand. Leave it out")
     return json.loads(text)

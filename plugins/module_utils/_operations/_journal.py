@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from .._moments import seconds_of, utc
-from .._provision import purchase_messages as say
+from .._provision import claims
 from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
@@ -100,7 +100,7 @@ class Journal:
             return
         self.read()
         if not (self.entry.is_made or self._registry.holds()):
-            raise RegistryError(say.not_held(self._registry.where))
+            raise RegistryError(claims.not_held(self._registry.where))
 
     def answered(self, status: int) -> None:
         """Note that the purchase, which this run holds, was refused."""

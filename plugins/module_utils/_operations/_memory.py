@@ -10,10 +10,10 @@ import typing as t
 
 from .._ansible.operation import Params
 from .._machine import ssh_config
-from .._provision import messages, registration
+from .._provision import registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.ownership import Claim, claim_of, noted_claim
-from .._provision.place import Place, SharedProject, place_of_purchase
+from .._provision.place import Place, SharedProject, another_project, place_of_purchase
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config
 from .._registry._protocol import RegistryError
@@ -132,7 +132,7 @@ class Memory:
         entry, file = self.entry(place, host), place.entry_file(host)
         if not file or not entry.is_of_another_project(project):
             return ""
-        return messages.another_project(host, file, entry.project, project)
+        return another_project(host, file, entry.project, project)
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""

@@ -17,7 +17,7 @@ import uuid
 from .._ansible.operation import Params, Result
 from .._api import http
 from .._api.client import SupplyApi
-from .._provision import messages
+from .._provision import moving
 from .._provision.clock import Clock
 from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Machine
@@ -135,7 +135,7 @@ class Registries:
         except RegistryError as error:
             return str(error)
         is_left = entry.may_have_bought and entry.offer_id not in ("", offer_id)
-        return messages.not_imported(folder.entry_file(str(host["host"])), entry.offer_id) if is_left else ""
+        return moving.not_imported(folder.entry_file(str(host["host"])), entry.offer_id) if is_left else ""
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""

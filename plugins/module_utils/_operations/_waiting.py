@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._ansible.operation import Params, Result
-from .._provision import lease, messages, planning, waiting
+from .._provision import lease, planning, waiting
 from .._provision.planning import Case, Plan
 from .._provision.waiting import MarketLook
 
@@ -37,7 +37,7 @@ def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
     history = _HISTORY.get(_key(params))
     if not history:
         return list(plans)
-    text = messages.waited(lease.said(history[0].moment), waiting.by_hour(history))
+    text = waiting.waited(lease.said(history[0].moment), waiting.by_hour(history))
     return [draft.after_waiting(text) for draft in plans]
 
 

@@ -78,7 +78,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     places = registries.places(params)
     memory = Memory(registries, places.values())
     if unread := messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()])):
-        raise Failure(messages.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
+        raise Failure(orphans.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:

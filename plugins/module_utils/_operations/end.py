@@ -13,7 +13,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ended as endings
-from .._provision import ending, lease, messages, reaping
+from .._provision import ending, lease, reaping
 from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
@@ -74,7 +74,7 @@ def _trouble(
         str(raw.get("trouble") or ""),
         endings.wait_of(raw)[1],
         memory.trouble(place, one.host),
-        one.entry.held_by and messages.held(one.host, one.entry.held_by),
+        one.entry.held_by and endings.being_bought(one.host, one.entry.held_by),
         registries.left_behind(raw, params, one.entry.offer_id),
         memory.foreign(place, one.host, str(raw["project"])),
     )
@@ -90,7 +90,7 @@ def _reaped(
     extension at the same moment one gets its way. Of two sweeps both may end it.
     """
     if sweep.place != place.text:
-        return endings.stopped(one.host, messages.remembered_elsewhere(sweep.place, place.text)), None
+        return endings.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text)), None
     if found.action not in (Action.END, Action.FORGET):
         return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
     try:
@@ -123,8 +123,8 @@ def _looked(
 def _gone(one: EndRequest, registry: Registry, store: Store) -> LastLook:
     """The last look at what another run has ended. Raises RegistryError if it has not."""
     if _ended_by_another(one.host, one.entry.offer_id, store) is None:
-        raise RegistryError(messages.changed_meanwhile(registry.where))
-    return LastLook(Turn.ENDED, messages.ended_by_another(one.host))
+        raise RegistryError(endings.changed_meanwhile(registry.where))
+    return LastLook(Turn.ENDED, endings.ended_meanwhile(one.host))
 
 
 def _ended_by_another(host: str, offer_id: str, store: Store) -> Bill | None:
@@ -226,12 +226,12 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         if left.ids and _ended_by_another(plan["host"], plan["offer_id"], store):
-            return {**BLANK_ENDED, "cost": messages.ended_by_another(plan["host"])}
+            return {**BLANK_ENDED, "cost": endings.ended_meanwhile(plan["host"])}
         facts["changed"], bill = _noted(plan, left.ids, registries)
     except RegistryError as error:
-        raise Failure(messages.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
+        raise Failure(endings.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
     if left.ids:
-        msg = messages.not_over(plan["host"], left.said, left.ids, place_of(plan["registry"]).entry_place(plan["host"]))
+        msg = endings.not_over(plan["host"], left.said, left.ids, place_of(plan["registry"]).entry_place(plan["host"]))
         raise Failure(msg, left.error_class, **facts)
     facts.update(endings.has_cost(plan, bill, registries.clock().now(plan["clock"])))
     facts["storage"] = endings.stays(plan)
@@ -249,10 +249,10 @@ def _storage_ended(
         registry = t.cast(Registry, registries.at(place_of(plan["registry"])).host(plan["host"]))
         bills = [registry.end_storage(item, DECOMMISSIONED) for item in left.over]
     except RegistryError as error:
-        raise Failure(messages.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
+        raise Failure(endings.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
     facts["changed"] = any(bills)
     if left.ids:
-        raise Failure(messages.not_over(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts)
+        raise Failure(endings.not_over(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts)
     return {**facts, **endings.storage_has_cost(plan["host"], list(filter(None, bills)))}
 
 
@@ -280,7 +280,7 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
         return False, None
     entry = read_entry(before)
     if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
-        raise RegistryError(messages.changed_meanwhile(registry.where))
+        raise RegistryError(endings.changed_meanwhile(registry.where))
     notes = endings.notes(entry, plan, left)
     changed = bool(notes.changes) and registry.note(notes.changes) != before
     if not notes.ends:

@@ -65,7 +65,7 @@ def _extended(
     """
     wish = extending.limited(wish, raw["lease_max"], raw["max_bill"])
     if registry is None:
-        raise ValueError(messages.NO_REGISTRY_TO_EXTEND)
+        raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
     def step() -> tuple[Extension, float | None]:
         entry = read_entry(registry.read())

@@ -16,7 +16,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import messages, observing, registration, verdict_rows
+from .._provision import judging, messages, observing, registration, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -187,7 +187,7 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
         return replace(judged.case, trouble=str(error)), Verdict.STOP, False
     names = judged.case.taken_names(inventory) if verdict is Verdict.READY else []
     if names:
-        trouble = messages.names_taken(judged.case.host, names)
+        trouble = registration.names_taken(judged.case.host, names)
         return replace(judged.case, trouble=trouble), Verdict.STOP, kept
     return judged.case, verdict, kept
 
@@ -203,12 +203,12 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     if over:
         for last in tried[-1:]:
             last["ended"] = sorted(item["resource_id"] for item in ended)
-            last["msg"] = messages.joined(str(last.get("msg") or ""), messages.DELETED_AGAIN)
-        money, verdict = messages.DELETED_AGAIN, case.verdict(check_mode, released=True)
+            last["msg"] = messages.joined(str(last.get("msg") or ""), judging.DELETED_AGAIN)
+        money, verdict = judging.DELETED_AGAIN, case.verdict(check_mode, released=True)
         stop = case.failure(case.attempt(released=True), [item["offer_id"] for item in tried])
     else:
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
-        money, verdict = messages.joined(left, messages.billed(case.price_per_hour, case.ids)), Verdict.STOP
+        money, verdict = messages.joined(left, judging.bought_and_billed(case.price_per_hour, case.ids)), Verdict.STOP
         stop = messages.joined(case.reason(), money)
     return {
         "changed": over,

@@ -19,7 +19,20 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
-from .._provision import ceilings, keys, lifetimes, messages, observing, ownership, planning, protection, quote, rows
+from .._provision import (
+    ceilings,
+    keys,
+    lifetimes,
+    messages,
+    observing,
+    ownership,
+    planning,
+    planning_report,
+    protection,
+    quote,
+    rows,
+    standing_report,
+)
 from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
 from .._provision.counted import Part, State
@@ -27,12 +40,12 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.machines import refreshed
+from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.observing import Observed
 from .._provision.ownership import Claim
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
-from .._provision.purchase_messages import NOTHING_SENT
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
@@ -149,7 +162,7 @@ class _Planning:
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         shadowed = list(filter(os.path.exists, observing.shadows(host)))
-        yield messages.shadowed(shadowed) if shadowed else ""
+        yield observing.shadowed(shadowed) if shadowed else ""
         yield from ceilings.in_a_slice(host, self._params["slice_of"])
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
@@ -165,7 +178,7 @@ class _Planning:
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
                 memory.foreign(host.registry, host.host, host.project),
-                messages.ANOTHER_REGISTRY if raw["registry_mark"] != params["registry_mark"] else "",
+                planning_report.ANOTHER_REGISTRY if raw["registry_mark"] != params["registry_mark"] else "",
                 self._registries.left_behind(raw, params, memory.of(host).offer_id),
             )
             memory.refuse(host.host, next(filter(None, reasons), ""))
@@ -284,7 +297,9 @@ class _Planning:
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
-        yield from (messages.adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted)
+        yield from (
+            standing_report.adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted
+        )
 
     def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
         """What people must know of their keys before hosts buy."""
@@ -455,7 +470,7 @@ def _with_account(
 def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -> AccountPrices:
     """What is billed on the account, or is being bought by others than these hosts."""
     if account.machines is None:
-        return AccountPrices(unreadable=account.unreadable or messages.NOT_ASKED_FOR)
+        return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
     entries = [*memory.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
     buying = {case.entry.offer_id for case in cases if case.buys}
     return ceilings.account_prices(account.resources, entries, buying)

@@ -27,9 +27,9 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import purchase_messages as say
-from .._provision import sending
+from .._provision import holdings, purchase_report, sending
 from .._provision.holdings import strangers
+from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import Claim
 from .._provision.place import SharedProject
 from .._provision.purchase import (
@@ -60,8 +60,6 @@ from .settle import Settling, settle
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
 
-NOTHING_BOUGHT = say.NOTHING_BOUGHT
-
 BLANK: Result = {
     "changed": False,
     "outcome": "not_sent",
@@ -83,7 +81,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     order, warnings = check_order(params)
     account = params.get("account")
     if account and account != api.account:
-        raise Failure(say.another_account(order["offer_id"]), "invalid", **BLANK)
+        raise Failure(sending.another_account(order["offer_id"]), "invalid", **BLANK)
     terms = _terms(params, order)
     journal = _journal_of(api, params, order, read_only=check_mode)
     facts: Result = {
@@ -164,13 +162,13 @@ def _registry_of(api: Market, params: Params, order: Json, project: str, *, read
     file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, order)
     has_total = limits.max_total_price_per_hour is not None
     if refusal := sending.registry_refusal(file=bool(file), url=bool(url), host=host, has_total=has_total):
-        raise Failure(f"{refusal} {say.NOTHING_SENT}", "invalid", **BLANK)
+        raise Failure(f"{refusal} {NOTHING_SENT}", "invalid", **BLANK)
     if not url:
         return HostFile(file, this_run(), lambda: api.ahead, read_only=read_only) if file else None
     try:
         return Registries.of(params, read_only=read_only).at(SharedProject(project)).host(host, limits)
     except RegistryError as error:
-        raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **BLANK) from None
+        raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **BLANK) from None
 
 
 class _Purchase:
@@ -199,7 +197,7 @@ class _Purchase:
         self._parent = os.getppid()
         names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
         self._past = Past(by_name=journal.where is None, named=bool(names))
-        self._story = say.Story(self._offer_id, self._past, " or ".join(names), journal.where)
+        self._story = purchase_report.Story(self._offer_id, self._past, " or ".join(names), journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
@@ -231,7 +229,7 @@ class _Purchase:
         except Claimed as claim:
             raise self._claimed(claim) from None
         except RegistryError as error:
-            raise Failure(f"{error} {say.NOTHING_SENT}", error.error_class, **self._facts) from None
+            raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **self._facts) from None
 
     def _remember(self) -> None:
         """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
@@ -273,7 +271,7 @@ class _Purchase:
             self._tells(missing=error, asked=error)
             return self._seen_unbought(PHASE_OF_ERROR.get(error.error_class))
         self._facts.update({key: status[key] for key in ("status", "procured_at")})
-        self._tells(missing=None, asked=say.asked(status), reason=status["failure_reason"])
+        self._tells(missing=None, asked=purchase_report.asked(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
         return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))
@@ -305,7 +303,7 @@ class _Purchase:
         if not self._claim():
             return None
         if os.getppid() != self._parent:
-            self._do_not_send(self._objection(say.orphaned(self._offer_id), "unavailable"))
+            self._do_not_send(self._objection(sending.orphaned(self._offer_id), "unavailable"))
             return None
         try:
             answer = self._api.procure(self._order, timeout=self._terms.procure_timeout)
@@ -333,7 +331,7 @@ class _Purchase:
         try:
             resources = self._api.resources()
         except ApiError as error:
-            raise Failure.of(error, f"{say.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self._facts) from None
+            raise Failure.of(error, f"{sending.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self._facts) from None
         if refusal := self._terms.account_refusal(self._offer_id, self._facts["price_per_hour"], resources):
             raise self._objection(refusal, "price")
 
@@ -461,8 +459,8 @@ class _Purchase:
         step = self._checked(step)
         story = self._told(step)
         if step.do is Do.CREATED:
-            return self._settled(f"{story.said} {say.SETTLED}")
-        ending = say.ending(step, story)
+            return self._settled(f"{story.said} {purchase_report.SETTLED}")
+        ending = purchase_report.ending(step, story)
         self._note_end(step, list(ending.ids))
         changed = step.do is Do.UNKNOWN and self._past.sends > 0
         facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
@@ -474,7 +472,7 @@ class _Purchase:
             self._check_held()
         return unless_overtaken(self._past, step)
 
-    def _told(self, step: Step) -> say.Story:
+    def _told(self, step: Step) -> purchase_report.Story:
         """All that the message of an end is made of."""
         price, unknown = self._facts["price_per_hour"], step.do is Do.UNKNOWN
         return dataclasses.replace(
@@ -512,7 +510,7 @@ class _Purchase:
             self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:
-            msg = say.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
+            msg = purchase_report.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
             raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
         return self._bought("created", facts)
 
@@ -539,10 +537,10 @@ class _Purchase:
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, strangers(contradictions))
         if held.pending:
-            self._warn(say.not_shown_yet(held.pending))
+            self._warn(holdings.not_shown_yet(held.pending))
         if contradictions:
             price = facts["price_per_hour"]
-            msg = say.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)
+            msg = holdings.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)
             changed = outcome == "created"
             raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
 
@@ -555,14 +553,14 @@ class _Purchase:
         try:
             self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange)
         except RegistryError as error:
-            msg = say.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
+            msg = purchase_report.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             changed = outcome == "created"
             raise Failure(msg, error.error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
 
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
         facts = {**self._facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
-        return Failure(say.claimed(claim, self._terms.host), "conflict", **facts)
+        return Failure(sending.claimed(claim, self._terms.host), "conflict", **facts)
 
     # Small things
 

@@ -115,7 +115,7 @@ def _unswept(registries: Registries, memory: Memory) -> t.Iterator[str]:
     over = sweeping.projects_over(memory.elsewhere(), registries.clock())
     for project in over:
         if Sweeps(registries).trouble(SharedProject(project), refused=False):
-            yield messages.project_unswept(project)
+            yield sweeping.project_unswept(project)
 
 
 def reaped(params: Params, check_mode: bool) -> Result:

@@ -29,7 +29,7 @@ def registry(params: Params, check_mode: bool) -> Result:
     ``trouble`` names what could not be moved. Raises Failure.
     """
     if not params["registry_url"]:
-        raise Failure(messages.NO_SHARED_REGISTRY, "invalid", **BLANK)
+        raise Failure(moving.NO_SHARED_REGISTRY, "invalid", **BLANK)
     trouble = list(params["troubles"])
     with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
         try:
@@ -38,7 +38,7 @@ def registry(params: Params, check_mode: bool) -> Result:
         except RegistryError as error:
             raise Failure(str(error), error.error_class, **BLANK) from None
         moved = list(_all_moved(registries, params, check_mode, trouble))
-    lines = [messages.tables_made(name, made, would=check_mode), *moved]
+    lines = [moving.tables_made(name, made, would=check_mode), *moved]
     diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}
     text = messages.joined(*dict.fromkeys(trouble))
     return {"changed": made or bool(moved), "lines": lines, "trouble": text, "diff": diff}
@@ -91,7 +91,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
             facts = moving.without_kept(registration.portable(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
         file.end(MOVED)
-    return messages.moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
+    return moving.was_moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
 
 
 def _move_storage(registries: Registries, project: str, name: str, file: Registry, entry: Entry) -> None:
@@ -115,7 +115,7 @@ def _move(shared: Registry, facts: Variables, variables: Variables | None, path:
         elif note := moving.facts_to_note(facts, entry, variables, read_entry(variables)):
             shared.note(note)
     except RegistryError as error:
-        raise RegistryError(messages.not_moved(path, str(error))) from None
+        raise RegistryError(moving.not_moved(path, str(error))) from None
 
 
 def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
@@ -126,7 +126,7 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     new = [bill for bill in bills if bill.offer_id not in known]
     count = registries.note_ended(new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
-    return messages.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
+    return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
 
 
 SPEC: _spec.Spec = {**_spec.API, **steps.REGISTRY}

@@ -19,8 +19,7 @@ from .. import _states
 from .._ansible.operation import Params
 from .._api.client import ApiError, SupplyApi
 from .._moments import seconds_of
-from .._provision import claims
-from .._provision import purchase_messages as say
+from .._provision import claims, purchase_report
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
@@ -125,10 +124,12 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     state = claims.settled(step, offer_look)
     if state == claims.LIVE:
         journal.make(ids, entry.price_per_hour)
-        return state, say.settled_as_made(say.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids)
+        return state, claims.settled_as_made(
+            claims.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids
+        )
     if state == claims.VOID:
         journal.free(made=note_of(step, past, ids) is Note.FREE_MADE)
-        return state, say.settled_as_not_made(say.host_of(host, entry.project), entry.offer_id)
+        return state, claims.settled_as_not_made(claims.host_of(host, entry.project), entry.offer_id)
     return state, _still(host, entry, words)
 
 
@@ -140,7 +141,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
         return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
     is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
     if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
-        return OfferLook(status["phase"]), [], say.asked(status)
+        return OfferLook(status["phase"]), [], purchase_report.asked(status)
     try:
         listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}
     except ApiError as error:
@@ -153,9 +154,9 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
         return OfferLook(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
-    return offer_look, list(left), say.asked(status)
+    return offer_look, list(left), purchase_report.asked(status)
 
 
 def _still(host: str, entry: Entry, words: str) -> str:
-    named = say.host_of(host, entry.project)
-    return say.still_counts(named, entry.offer_id, entry.price_per_hour, entry.journaled_at, entry.bought_by, words)
+    named = claims.host_of(host, entry.project)
+    return claims.still_counts(named, entry.offer_id, entry.price_per_hour, entry.journaled_at, entry.bought_by, words)

@@ -28,13 +28,13 @@ def spend(params: Params, check_mode: bool) -> Result:
     ``trouble`` is what could not be read, and so is not counted. Raises Failure.
     """
     if params["limited"]:
-        raise Failure(messages.spend_limited(), "invalid", **BLANK)
+        raise Failure(spending_report.NEEDS_ALL_HOSTS, "invalid", **BLANK)
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
     registries = Registries.of(params, read_only=True)
     with contextlib.closing(registries):
         places = registries.places(params)
         if not any(places.values()):
-            reason = messages.joined(*params["troubles"], messages.SPEND_NEEDS_REGISTRY)
+            reason = messages.joined(*params["troubles"], spending_report.SPEND_NEEDS_REGISTRY)
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         beside = _projects_beside(registries, places.values())
@@ -46,7 +46,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         "csv": spending.csv,
         "lines": spending_report.lines(spending),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": [*spending_report.warnings(spending, uncounted), *map(messages.project_not_counted, beside)],
+        "warnings": [*spending_report.warnings(spending, uncounted), *map(spending_report.project_not_counted, beside)],
     }
 
 

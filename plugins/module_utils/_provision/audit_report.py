@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .._wording import age, amount, narrow_table, table
-from . import messages, storage
+from .._wording import age, amount, narrow_table, table, usd
+from . import storage
 from .auditing import Audit, Row
+from .machines import Machine
+from .messages import joined
 from .missing_report import missing_lines
 from .spending import HOUR, MILLION, cents
 
@@ -110,8 +112,49 @@ def _shown_usd(usd: float) -> float:
 
 def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
     """Why the audit fails; empty if it does not."""
-    contested = messages.audit_contested(audit.contested) if audit.contested else ""
-    doubled = messages.audit_doubled(audit.doubled) if audit.doubled else ""
-    orphans = messages.audit_orphans(audit.orphans) if audit.orphans and fail_on_orphans else ""
-    stuck = messages.audit_stuck(audit.stuck) if audit.stuck else ""
-    return messages.joined(contested, doubled, orphans, stuck)
+    contested = _contested(audit.contested) if audit.contested else ""
+    doubled = _doubled(audit.doubled) if audit.doubled else ""
+    orphans = _orphans(audit.orphans) if audit.orphans and fail_on_orphans else ""
+    stuck = _stuck(audit.stuck) if audit.stuck else ""
+    return joined(contested, doubled, orphans, stuck)
+
+
+def _contested(rows: t.Sequence[Machine]) -> str:
+    """Machines of which nobody can say whose they are."""
+    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
+    return (
+        f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
+        " names, or end those that are too many by their ids (compute_index.supply.delete_resource)."
+    )
+
+
+def _doubled(rows: t.Sequence[Machine]) -> str:
+    """Machines beside those of their hosts."""
+    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}, {usd(row['price_per_hour'])})" for row in rows)
+    return (
+        f"{len(rows)} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by"
+        " its id (compute_index.supply.delete_resource); if it is another project's, give one of the two a"
+        " provision_project."
+    )
+
+
+def _orphans(rows: t.Sequence[Machine]) -> str:
+    """Machines that are billed for nobody."""
+    cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
+    ids = ", ".join(str(row["resource_id"]) for row in rows)
+    return (
+        f"{len(rows)} machine(s) that nobody claims cost {usd(cost)}: {ids}. End each by its id with"
+        " compute_index.supply.delete_resource; or declare a host of its name with provision_adopt: true and run"
+        " compute_index.supply.provision, which takes it."
+    )
+
+
+def _stuck(rows: t.Sequence[Machine]) -> str:
+    """Machines whose end does not come."""
+    found = "; ".join(
+        f"{row['resource_id']} ({usd(row['price_per_hour'])}, {row['ending_hours']:.1f} h)" for row in rows
+    )
+    return (
+        f"{len(rows)} machine(s) have been ending for more than an hour, and may be billed until they are gone:"
+        f" {found}. Ask the API's operator to end them; the playbook decommission then makes sure of it."
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
-from . import messages, ownership
+from . import ending, ownership
 from .ending import told_by_name
 from .entry import Entry
 from .machines import machines_among
@@ -28,6 +28,10 @@ _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour
 
 # Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
 STUCK = 3600.0
+
+
+_STORAGE = "storage, which no machine of a registry has brought along"
+ONLY_EXPECTED = "only audit_names names it, no registry"
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Audit:
         """Say of orphans that a person expects them under these names, which proves nothing."""
         for row in self.orphans:
             if row["name"] in names and not row["trouble"]:
-                row["trouble"] = messages.ONLY_EXPECTED
+                row["trouble"] = ONLY_EXPECTED
 
     @property
     def _owned(self) -> tuple[list[Row], ...]:
@@ -122,7 +126,7 @@ class Audit:
     @property
     def doubled(self) -> list[Row]:
         """Orphans that live and have the name of a host that owns another machine: it may have bought twice."""
-        return [row for row in self.orphans if row["trouble"] == messages.NAMESAKE and _states.is_live(row["status"])]
+        return [row for row in self.orphans if row["trouble"] == ending.NAMESAKE and _states.is_live(row["status"])]
 
     @property
     def published(self) -> Row:
@@ -154,7 +158,7 @@ def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: 
     doubts = _doubts(owned, machines)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
-        trouble = messages.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
+        trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
@@ -175,7 +179,7 @@ def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequenc
     for item in storage:
         owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
         hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
-        (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else messages.STORAGE))
+        (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else _STORAGE))
 
 
 def _is_billed(resource: Machine) -> bool:
@@ -186,7 +190,7 @@ def _note_machine(
     result: Audit, machine: Machine, owner: Owners, trouble: str, near: _Near, inventory: t.Container[str]
 ) -> None:
     """Add a machine that is not ending to the rows of its kind. ``trouble``: with those who own it."""
-    if not owner.hosts or trouble == messages.ONLY_NUMBERED:
+    if not owner.hosts or trouble == ending.ONLY_NUMBERED:
         result.orphans.append(_row(machine, *near.claims(machine)))
     elif trouble:
         result.contested.append(_row(machine, owner.hosts, trouble))
@@ -235,7 +239,7 @@ def _doubts_of_host(
     offers = {machine["offer_id"] for machine, _owner in pairs}
     mine, trouble = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
     meant = {id(machine) for machine in mine}
-    return {id(machine): trouble if id(machine) in meant else messages.ONLY_NUMBERED for machine, _owner in pairs}
+    return {id(machine): trouble if id(machine) in meant else ending.ONLY_NUMBERED for machine, _owner in pairs}
 
 
 class _Near:
@@ -252,10 +256,10 @@ class _Near:
         near = self._by_offer.get(machine["offer_id"], [])
         if near:
             ids = any(claim.resource_ids for claim in near)
-            trouble = messages.NOT_NAMED if ids else messages.STRANGER.format(name=machine["name"] or "nothing")
+            trouble = ending.NOT_NAMED if ids else ending.STRANGER.format(name=machine["name"] or "nothing")
         else:
             near = [claim for claim in self._by_name.get(machine["name"] or "", []) if claim.is_registered]
-            trouble = messages.NAMESAKE if near else ""
+            trouble = ending.NAMESAKE if near else ""
         return [claim.host for claim in near], trouble
 
     def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
@@ -269,7 +273,7 @@ class _Near:
         """Where the machine of a host is not what its registry says."""
         offers = {claim.offer_id for claim in self._by_host[owner.hosts[0]]}
         is_odd = machine["offer_id"] and offers.isdisjoint({"", machine["offer_id"]})
-        return messages.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
+        return ending.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
 
 
 def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> t.Iterator[Row]:

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._moments import END, UNKNOWN, calendar
 from .._text import grouped, number_of
-from . import messages, ownership
+from .._wording import amount, ranges, usd
+from . import ownership
 from .counted import Count, Part, State
 from .declaration import Declaration
 from .entry import Entry
+from .messages import NOTHING_SENT, some
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .storage import label_of
 from .sums import UNLIMITED, Sum
+
+NOT_ASKED_FOR = "They were not asked for."
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,27 @@ def of_play(
     """
     together = count.sum
     if max_total_price_per_hour != UNLIMITED and unread:
-        return Allowance(messages.unread_total(unread))
+        return Allowance(_unread_total(unread))
     if together.exceeds(max_total_price_per_hour):
-        return Allowance(messages.above_total(count, max_total_price_per_hour, buyers, projects))
+        return Allowance(_above_total(count, max_total_price_per_hour, buyers, projects))
     return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
+
+
+def _above_total(count: Count, max_total_price_per_hour: float, buyers: int, projects: t.Sequence[str] = ()) -> str:
+    """The hosts together cost more than was agreed to; ``projects``: those of a shared registry, if it counts them."""
+    whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
+    return (
+        f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
+        f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
+    )
+
+
+def _unread_total(hosts: t.Iterable[str]) -> str:
+    """A ceiling of all hosts, and hosts of other batches that cannot be counted."""
+    return (
+        "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other batches"
+        f" ({some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +167,16 @@ def in_a_slice(host: Declaration, template: str) -> list[str]:
         "provision_max_account_price_per_hour": host.max_account_price_per_hour,
         "provision_budget": host.budget,
     }
-    return [messages.sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
+    return [_sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
+
+
+def _sliced_total(template: str, name: str) -> str:
+    """A ceiling for all hosts, in a job that sees only some of them."""
+    return (
+        f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
+        f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
+        " Job Slicing of the template to 1."
+    )
 
 
 def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
@@ -159,11 +189,28 @@ def of_account(max_account_price_per_hour: float, account: AccountPrices, planne
     if max_account_price_per_hour == UNLIMITED:
         return Allowance()
     if account.unreadable:
-        return Allowance(messages.unread_account(account.unreadable))
+        return Allowance(_unread_account(account.unreadable))
     count = Count((*planned, *account.registered, *account.foreign))
     if count.sum.exceeds(max_account_price_per_hour):
-        return Allowance(messages.above_account(count, max_account_price_per_hour))
+        return Allowance(_above_account(count, max_account_price_per_hour))
     return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
+
+
+def _unread_account(text: str) -> str:
+    """A ceiling of the account, whose machines cannot be listed."""
+    return (
+        f"The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds is not"
+        f" known: {text} {NOTHING_SENT} Try again later."
+    )
+
+
+def _above_account(count: Count, max_account_price_per_hour: float) -> str:
+    """All machines of the account would cost more than was agreed to, whoever has bought them."""
+    return (
+        f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
+        f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows what"
+        " runs, and whose it is: end what nobody needs, or raise the ceiling."
+    )
 
 
 def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:
@@ -267,12 +314,32 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
     if budget == UNLIMITED:
         return Allowance()
     if costs.unknown:
-        return Allowance(messages.unknown_month(project, costs.name, budget, costs.unknown))
+        return Allowance(_unknown_month(project, costs.name, budget, costs.unknown))
     further = round(budget * MILLION) - costs.total
     if further < -len(costs.shares):  # each was rounded up
-        return Allowance(messages.above_budget(project, costs.name, budget, costs.count))
+        return Allowance(_above_budget(project, costs.name, budget, costs.count))
     per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)
+
+
+def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
+    """A month of a project would cost more than was agreed to."""
+    spent, runs, planned = (amount(count.sum_of(item).total) for item in (State.SPENT, State.RUNS_ON, State.ORDERED))
+    return (
+        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent till now,"
+        f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
+        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what nobody needs, give a"
+        " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
+    )
+
+
+def _unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]) -> str:
+    """What a month costs cannot be told."""
+    return (
+        f"What the month {name} of project {project} costs is not known, since price or beginning of"
+        f" {', '.join(ranges(hosts))} is not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was"
+        " bought. compute_index.supply.spend shows what is known."
+    )
 
 
 def _until(end: float | None, now: float, after: float) -> float:

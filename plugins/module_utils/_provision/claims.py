@@ -18,10 +18,14 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock.
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
+from .._wording import usd
 from . import ownership
+from .machines import Machine
+from .messages import described
 from .purchase import Do, OfferLook, Past, Step, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
@@ -78,6 +82,34 @@ def settled(step: Step, offer_look: OfferLook) -> str:
     return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and offer_look.phase is not None else BUYING
 
 
+def host_of(host: str, project: str) -> str:
+    """A host, with its project where that is not the usual one."""
+    return host if project in ("", "default") else f"{host} of project {project}"
+
+
+def settled_as_made(host: str, offer_id: str, price: float | None, ids: list[str]) -> str:
+    """A purchase whose run has died was made."""
+    return (
+        f"The run that bought offer {offer_id} for {host} has ended without noting it. It is BOUGHT and billed at"
+        f" {usd(price)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
+        f" compute_index.supply.provision for {host} to use it, or compute_index.supply.decommission to end it."
+    )
+
+
+def settled_as_not_made(host: str, offer_id: str) -> str:
+    """A purchase whose run has died was not made."""
+    return f"The purchase of offer {offer_id} for {host}, whose run has ended, was not made. It counts no more."
+
+
+def still_counts(host: str, offer_id: str, price: float | None, since: str, run: str, words: str) -> str:
+    """A purchase whose run has died, and whose outcome is not known."""
+    return (
+        f"Offer {offer_id} for {host} counts with {usd(price)}: it was sent at {since}, in a run of"
+        f" {run or 'an unknown user'}, and its outcome is not known ({words.rstrip('.')}). It MAY BE BILLED. Run"
+        f" compute_index.supply.provision for {host}: only that may send it again."
+    )
+
+
 def is_held(state: str | None, *, same_epoch: bool) -> bool:
     """Whether a claim is still that of the run that has made it; ``state``: None if the claim is lost.
 
@@ -85,6 +117,11 @@ def is_held(state: str | None, *, same_epoch: bool) -> bool:
     is in other hands.
     """
     return same_epoch and state in (BUYING, LIVE)
+
+
+def not_held(where: str) -> str:
+    """The registry has changed under a run that was suspended or cut off."""
+    return f"{where} does not say any more that this run is buying: another run has taken that over, or ended it."
 
 
 def came_late(machine: ownership.Machine | None, offer_id: str, name: str, refused: int | None) -> bool:
@@ -96,6 +133,15 @@ def came_late(machine: ownership.Machine | None, offer_id: str, name: str, refus
     if machine is None or not _states.is_live(machine["status"]) or not (refused is None or is_put_off(refused)):
         return False
     return ownership.is_named(machine, name, numbered=True) and ownership.offer_of(machine) in ("", offer_id)
+
+
+def bought_after_all(host: str, offer_id: str, machines: t.Iterable[Machine], *, would: bool) -> str:
+    """A purchase that counted as not made was made all the same; ``would``: that is not noted now."""
+    noted = f"compute_index.supply.provision notes it as {host}'s" if would else f"It is {host}'s"
+    return (
+        f"The purchase of offer {offer_id} for {host} counted as not made, and its machine is there all the same:"
+        f" {described(machines)}. {noted}."
+    )
 
 
 def noted(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> ClaimChange:

@@ -130,3 +130,11 @@ def _since(alike: t.Sequence[Part]) -> str:
         return ""
     oldest = formatted(min(moments), "%Y-%m-%d %H:%M UTC")
     return f", the oldest since {oldest}" if len(moments) > 1 else f" since {oldest}"
+
+
+def above_registered(offer_id: str, whose: str, count: Count, ceiling: float, where: str) -> str:
+    """All that the shared registry (``where``) knows of a project or an account would cost more, with this offer."""
+    return (
+        f"With offer {offer_id} all machines of {whose} would cost {count.told}, where at most {usd(ceiling)} are"
+        f" allowed. {count.names} {where} counts what is live and what is being bought."
+    )

@@ -17,7 +17,6 @@ from .._machine.ssh_config import UNREADABLE
 from .._text import number_of, printable
 from .._wording import duration
 from . import lease as leases
-from . import messages
 from .choosing import CEILING, LISTED, Choice
 from .clock import NOTED_BY
 from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE, PROTECTED_SINCE
@@ -202,7 +201,10 @@ def read_declaration(
         known=raw["known"],
     )
     if declaration.budget != UNLIMITED and declaration.by_name:
-        wrong.append(messages.no_budget_without_registry())
+        wrong.append(
+            "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
+            " spent."
+        )
     wrong += slips_of_role(unknown(raw["variables"]))
     wrong += _of_order(declaration, raw)
     wrong += _of_duration("provision_boot_timeout", raw["boot_timeout"])

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import seconds_of
-from .._wording import duration
-from . import lease, messages, protection, reaping, storage
+from .._wording import amount, duration, usd
+from . import ending, lease, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
 from .ending import Action, End, EndRequest
 from .entry import MADE, REFUSED, Entry
 from .machines import price_of
+from .messages import described, ids_of, joined, nothing_below
 from .ownership import Machine
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
@@ -28,6 +29,9 @@ from .storage import Storage, read_storage
 Row = t.Mapping[str, t.Any]
 
 _IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "provision_journaled_at"
+
+
+_MAY_HAVE_ENDED = "Another run may have ended it meanwhile; the next sweep looks again."
 
 
 def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
@@ -80,7 +84,7 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
 
 def stopped(host: str, reason: str) -> End:
     """Nothing ends for the host."""
-    return End(Action.STOP, reason=messages.nothing_ended(host, reason))
+    return End(Action.STOP, reason=ending.nothing_ended(host, reason))
 
 
 def spared(one: EndRequest, end: End) -> End:
@@ -103,7 +107,12 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
     since = lease.moment_of(entry.reaped_at)
     if end.action is not Action.STOP or since is None or now > since + reaping.ENDING:
         return end
-    return replace(end, reason=messages.joined(end.reason, messages.being_ended(lease.said(since))))
+    return replace(end, reason=joined(end.reason, _being_ended_since(lease.said(since))))
+
+
+def _being_ended_since(since: str) -> str:
+    """Why the API may not know a machine any more."""
+    return f"Another run began to end it at {since}, and has not noted its end yet."
 
 
 def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill | None:
@@ -111,23 +120,42 @@ def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill 
     return next((b for b in bills if (b.host, b.offer_id) == (host, offer_id) and not b.runs), None)
 
 
+def ended_meanwhile(host: str) -> str:
+    """A line for a host whose machine another run has ended."""
+    return f"{host}: another run has ended its machine meanwhile; nothing is left to end"
+
+
 def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bool) -> str:
     """A line about the end of a host. ``would``: nothing ends in this run."""
     if end.action is Action.STOP:
-        return messages.nothing_below(host)
+        return nothing_below(host)
     if end.action is Action.NOTHING:
-        return look.said if look else messages.owns_nothing(host) + _of_storage(end)
+        return look.said if look else f"{host} owns no machine; there is nothing to end" + _of_storage(end)
     line = _of_end(host, entry, end, would=would)
     return f"{line}; {look.said}" if look else line
 
 
 def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
-    forgotten = messages.forgets(end.forgotten)
+    forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
     if end.action is Action.FORGET:
         what = ", ".join(entry.resource_ids or end.gone) or entry.offer_id
-        return messages.runs_no_more(host, what, forgotten) + _of_storage(end)
+        return _runs_no_more(host, what, forgotten) + _of_storage(end)
     billed = [machine for machine in end.machines if not _states.is_ending(machine["status"])]
-    return messages.ends(host, end.ids, billed, forgotten, would=would) + _of_storage(end)
+    return _ends(host, end.ids, billed, forgotten, would=would) + _of_storage(end)
+
+
+def _ends(host: str, ids: t.Sequence[str], machines: t.Iterable[Machine], forgotten: str, *, would: bool) -> str:
+    """A line for what ends, or would end in check mode."""
+    prices = [machine.get("price_per_hour") for machine in machines]
+    unknown = prices.count(None)
+    also = f" and {unknown} unknown price(s)" if unknown else ""
+    saved = usd(sum(price for price in prices if price is not None))
+    return f"{host}: {'would end' if would else 'ends'} {ids_of(ids)}, which saves {saved}{also}{forgotten}"
+
+
+def _runs_no_more(host: str, what: str, forgotten: str) -> str:
+    """A line for a registry entry that goes, its machines being gone."""
+    return f"{host}: nothing runs any more of {what}{forgotten}"
 
 
 def _of_storage(end: End) -> str:
@@ -164,17 +192,27 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
     begin = seconds_of(plan["began"])
     bill = bill or Bill("", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=begin, end=now)
     if not bill.is_known(now) or bill.price_per_hour is None:
-        return {"cost": messages.unknown_cost(plan["host"])}
+        return {"cost": _unknown_cost(plan["host"])}
     millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
-    message = messages.has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
+    message = _has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
     return {"usd": dollars(millionths), "cost": message}
+
+
+def _has_cost(host: str, dollars: float, hours: float, price: float) -> str:
+    """A line at the end of a host's machines."""
+    return f"{host} has cost at most USD {amount(dollars)}: {hours:.2f} hours at {usd(price)}."
+
+
+def _unknown_cost(host: str) -> str:
+    """The same where price or beginning is not known."""
+    return f"What {host} has cost is not known: its price or its beginning is not."
 
 
 def storage_has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
     """What storage has cost at most that has just ended, and a line about it; nothing if no registry knew it."""
     known = [bill for bill in bills if bill.end is not None and bill.is_known(bill.end)]
     if not bills or len(known) < len(bills):
-        return {"cost": messages.unknown_cost(host)} if bills else {}
+        return {"cost": _unknown_cost(host)} if bills else {}
     millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
     return {"usd": dollars(millionths), "cost": storage.has_cost(host, cents(millionths))}
 
@@ -202,7 +240,7 @@ def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
     stopped_ids = {answer.get("resource_id") for answer in answers if answer.get("billing_stopped") is True}
     said = [str(answer.get("msg") or "") for answer in answers if answer.get("resource_id") not in stopped_ids]
     classes = [answer["error_class"] for answer in answers if answer.get("error_class")]
-    said += [messages.MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
+    said += [_MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
     ids = [item for item in plan["ids"] if item not in stopped_ids]
     over = tuple(item for item in stopped_ids if item)
     return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"), over)
@@ -229,7 +267,7 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
         and machine["resource_id"] not in (None, "", *plan["ids"])
         and not _states.is_gone(machine["status"])
     ]
-    said = (f"Meanwhile there came {messages.described(late)}.",) if late else ()
+    said = (f"Meanwhile there came {described(late)}.",) if late else ()
     return NotEnded(tuple(machine["resource_id"] for machine in late), said)
 
 
@@ -256,3 +294,33 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return Notes({_PURCHASE: REFUSED})
     return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept})
+
+
+def remembered_elsewhere(place: str, declared_place: str) -> str:
+    """The variables of a host lead to another registry than the one in which its machine was found."""
+    return (
+        f"Its time is over by the registry {place}, but its own variables lead to {declared_place or 'none'}: set"
+        " provision_registry_dir and provision_project for all hosts of the registry, also for those that are added."
+    )
+
+
+def not_over(host: str, texts: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
+    """Not all that was told to end has ended."""
+    kept = f"Its entry stays in {registry}." if registry else ""
+    return joined(*texts, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
+
+
+def changed_meanwhile(registry: str) -> str:
+    """Another run has written the entry of the host while its machines ended."""
+    return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for it."
+
+
+def being_bought(host: str, who: str) -> str:
+    """Another run is buying for the host at this moment."""
+    return f"A run of {who} is buying for {host} at this moment. Wait until it has ended."
+
+
+def not_noted(host: str, why: str, texts: t.Iterable[str], left: t.Sequence[str]) -> str:
+    """The registry could not be brought up to date."""
+    state = f"not known to have ended: {ids_of(left)}" if left else "all that was registered has ended"
+    return joined(why, *texts, f"Of {host} {state}.")

@@ -10,13 +10,15 @@ each machine that it names was told to be gone, or a person says so of one that 
 from __future__ import annotations
 
 import enum
+import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from . import messages, ownership
+from . import ownership
 from .entry import Entry
 from .holdings import linked_to
+from .messages import described, ids_of
 from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
 from .standing import Account, Status, look_at
 from .storage import Storage, storage_of, together
@@ -26,6 +28,17 @@ FRESH = 15 * 60.0
 
 
 Odd = list[tuple[Machine, str]]  # machines, each with what is odd about it
+
+
+OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
+NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
+NAMESAKE = "it has the name of a host whose registry names another machine"
+STRANGER = "it is called {name}, and the registry names only its offer"
+SEVERAL_HOSTS = "several hosts claim it"
+_SEVERAL_OFFERS = "several offers have machines of this name"
+ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
+_HAS_TWIN = "without a registry it may as well be that of {twin}"
+_BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 
 
 class Action(enum.Enum):
@@ -140,12 +153,12 @@ def _is_gone(resource: Machine | None) -> bool:
 def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:
     account, entry, host = api_view.account, asked.entry, asked.host
     if account.machines is None:
-        return _stop(messages.cannot_be_read(host, account.unreadable))
+        return _stop(_cannot_be_read(host, account.unreadable))
     storage = {ownership.id_of(item) for item in account.storage}
     ids = sorted(asked.claim.resource_ids - storage)
     if rivals := account.rivals.get(host, ()):
         named = machines_in(account.machines_with(ids))
-        return _stop(messages.contested(host, rivals, named, [*ids, entry.offer_id]))
+        return _stop(_contested_by(host, rivals, named, [*ids, entry.offer_id]))
     if misnamed := _misnamed(asked, api_view):
         return _stop(misnamed)
     if ids:
@@ -157,7 +170,39 @@ def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End
     if asked.by_name:
         return _by_name(asked, account)
     unclaimed = _namesakes(asked, account)
-    return _stop(messages.unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
+    return _stop(_unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
+
+
+def nothing_ended(host: str, why: str) -> str:
+    """Any reason."""
+    return f"Nothing was ended for {host}. {why}"
+
+
+def _contested_by(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machine], ids: t.Iterable[str]) -> str:
+    """Several hosts say that a machine or an offer is theirs."""
+    what = described(machines) if machines else ids_of(ids)
+    return nothing_ended(
+        host,
+        f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
+        f" registry entry or the name of those that it does not belong to. {_BY_ID}.",
+    )
+
+
+def _cannot_be_read(host: str, text: str) -> str:
+    """The API did not say what became of it."""
+    return nothing_ended(host, f"{text} Run again.")
+
+
+def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
+    """The registry has nothing of the host, and a machine that nobody claims has its name."""
+    ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
+    return nothing_ended(
+        host,
+        f"The registry of {host} names no machine, but there is one called {name} that nobody claims:"
+        f" {described(machines)}. On a shared account it may be somebody else's. If it is this host's, end it by its"
+        f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
+        " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
+    )
 
 
 def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
@@ -165,9 +210,23 @@ def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     resource_id, entry = asked.resource_id, asked.entry
     if entry.is_empty:
         unknown = resource_id in api_view.unknown
-        return messages.no_such_machine(asked.host, api_view.unknown[resource_id]) if unknown else ""
+        return _no_such_machine(asked.host, api_view.unknown[resource_id]) if unknown else ""
     other = resource_id not in ("", *entry.resource_ids)
-    return messages.other_id(asked.host, resource_id, entry.resource_ids) if other else ""
+    return _other_id(asked.host, resource_id, entry.resource_ids) if other else ""
+
+
+def _other_id(host: str, resource_id: str, ids: t.Iterable[str]) -> str:
+    """The id that was given is none of those that the registry names."""
+    return nothing_ended(
+        host,
+        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(ids)} for this host. Leave it out"
+        " to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
+    )
+
+
+def _no_such_machine(host: str, text: str) -> str:
+    """The machine that was named by its id is not known to the API."""
+    return nothing_ended(host, f"{text} Is the token of the right account?")
 
 
 def _stop(reason: str) -> End:
@@ -205,12 +264,40 @@ def _objections(
     yield _contested(asked, named)
     odd = list(_oddities(asked, machines, api_view.account, lost, further))
     shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
-    yield messages.differs(host, entry.offer_id, shown, odd) if odd else ""
+    yield _differs(host, entry.offer_id, shown, odd) if odd else ""
     refuted = [machine for machine in machines if machine["resource_id"] in forget]
     live = any(not _states.is_gone(machine["status"]) for machine in refuted)
-    yield messages.not_lost(host, refuted) if live else ""
-    yield messages.none_yet(host, entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
+    yield _not_lost(host, refuted) if live else ""
+    yield _none_yet(host, entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
     yield _lost(asked, api_view, lost, forget)
+
+
+def _differs(host: str, offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine, str]]) -> str:
+    """Registry and API do not say the same; both are shown."""
+    has = "; ".join(f"{described([machine])}: {trouble}" for machine, trouble in odd)
+    return nothing_ended(
+        host,
+        f"Registry and API do not agree. The registry names offer {offer_id or '(none)'} with resources"
+        f" {', '.join(ids) or '(none)'}. The API has {has}. {_BY_ID}, or correct the registry, and run again.",
+    )
+
+
+def _not_lost(host: str, machines: t.Iterable[Machine]) -> str:
+    """What was to be forgotten is known to the API."""
+    return nothing_ended(
+        host,
+        f"The API knows {described(machines)}, so it cannot be forgotten. Leave decommission_forget out to end it.",
+    )
+
+
+def _none_yet(host: str, offer_id: str, ids: t.Sequence[str] = ()) -> str:
+    """A purchase without a machine so far."""
+    known = f" ({ids_of(ids)})" if ids else ""
+    return nothing_ended(
+        host,
+        f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
+        " there is one.",
+    )
 
 
 def _oddities(
@@ -223,10 +310,10 @@ def _oddities(
     """Machines of which registry and API do not say the same: nothing is ended before a person has looked."""
     for machine in machines:
         if asked.entry.offer_id and machine["offer_id"] not in (None, asked.entry.offer_id):
-            yield machine, messages.OTHER_OFFER.format(offer_id=machine["offer_id"])
-    yield from ((machine, messages.NOT_NAMED) for machine in further if lost or not machine["resource_id"])
+            yield machine, OTHER_OFFER.format(offer_id=machine["offer_id"])
+    yield from ((machine, NOT_NAMED) for machine in further if lost or not machine["resource_id"])
     if lost:
-        yield from ((namesake, messages.NAMESAKE) for namesake in _namesakes(asked, account) if namesake not in further)
+        yield from ((namesake, NAMESAKE) for namesake in _namesakes(asked, account) if namesake not in further)
 
 
 def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
@@ -253,14 +340,24 @@ def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
 def _unread(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
     """That some of these ids cannot be looked up; empty if all can."""
     unread = [api_view.unread[item] for item in ids if item in api_view.unread]
-    return messages.cannot_be_read(asked.host, " ".join(unread)) if unread else ""
+    return _cannot_be_read(asked.host, " ".join(unread)) if unread else ""
 
 
 def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
     """That the API does not know these ids; empty if a person says of all of them that they are gone."""
     missing = [item for item in ids if item not in forget]
     message = " ".join(api_view.unknown.get(item, "") for item in missing)
-    return messages.lost(asked.host, missing, message) if missing else ""
+    return _unknown_ids(asked.host, missing, message) if missing else ""
+
+
+def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
+    """The API does not know what the registry names, which is no proof of an end."""
+    return nothing_ended(
+        host,
+        f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
+        " token of the right account? If it is gone for certain: compute_index.supply.decommission -e"
+        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}.",
+    )
 
 
 def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pending: bool = False) -> End:
@@ -275,7 +372,7 @@ def _contested(asked: EndRequest, owned: t.Iterable[Owned]) -> str:
     """That several hosts claim some of these; empty if none is contested."""
     contested = [item for item in owned if item[1].is_contested]
     hosts = {host for _machine, owner in contested for host in owner.hosts}
-    return messages.contested(asked.host, hosts, machines_in(contested), ()) if contested else ""
+    return _contested_by(asked.host, hosts, machines_in(contested), ()) if contested else ""
 
 
 def _pending(entry: Entry, api_view: ApiView) -> bool:
@@ -316,7 +413,7 @@ def _bought(
     """
     entry = asked.entry
     mine, odd = _proved(asked, status, account, billed) if entry.is_made else _named(asked, billed)
-    return mine, _contested(asked, billed) or (messages.differs(asked.host, entry.offer_id, (), odd) if odd else "")
+    return mine, _contested(asked, billed) or (_differs(asked.host, entry.offer_id, (), odd) if odd else "")
 
 
 def _proved(
@@ -330,7 +427,7 @@ def _proved(
 
 def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
     strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
-    odd = [(stranger, messages.STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
+    odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
@@ -346,7 +443,7 @@ def _not_over(
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
-        return messages.none_yet(asked.host, entry.offer_id, unlisted)
+        return _none_yet(asked.host, entry.offer_id, unlisted)
     return _unread(asked, api_view, unlisted) or _lost(asked, api_view, unlisted, forget)
 
 
@@ -354,21 +451,30 @@ def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status, forget:
     """The status of the journal's offer cannot be read."""
     offer_id, said = asked.entry.offer_id, str(status.get("msg") or "The API does not say what became of it.")
     if status.get("error_class") != "not_found":
-        return _stop(messages.cannot_be_read(asked.host, said))
+        return _stop(_cannot_be_read(asked.host, said))
     if offer_id not in forget:
-        return _stop(messages.lost(asked.host, [offer_id], said))
+        return _stop(_unknown_ids(asked.host, [offer_id], said))
     return _forget(asked, api_view, (offer_id,))
 
 
 def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, api_view.account):
-        odd = [(machine, messages.NAMESAKE) for machine in namesakes]
-        return _stop(messages.differs(asked.host, asked.entry.offer_id, (), odd))
+        odd = [(machine, NAMESAKE) for machine in namesakes]
+        return _stop(_differs(asked.host, asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
-        return _stop(messages.too_fresh(asked.host, asked.entry.offer_id, FRESH - max(asked.age, 0.0)))
+        return _stop(_too_fresh(asked.host, asked.entry.offer_id, FRESH - max(asked.age, 0.0)))
     gone = [m["resource_id"] for m, _owner in api_view.account.of_offer(asked.entry.offer_id) if m["resource_id"]]
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
+
+
+def _too_fresh(host: str, offer_id: str, seconds: float) -> str:
+    """A purchase that may still arrive."""
+    return nothing_ended(
+        host,
+        f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a"
+        f" run that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
+    )
 
 
 def _by_name(asked: EndRequest, account: Account) -> End:
@@ -379,10 +485,19 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     if not owned_machines:
         return End(Action.NOTHING)
     mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
-    trouble = trouble or (messages.HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
-    doubt = messages.in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
+    trouble = trouble or (_HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
+    doubt = _in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
     reason = _contested(asked, owned_machines) or doubt
     return _stop(reason) if reason else _of(mine)
+
+
+def _in_doubt(host: str, name: str, machines: t.Iterable[Machine], trouble: str) -> str:
+    """Without a registry a name must tell exactly."""
+    return nothing_ended(
+        host,
+        f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with -e"
+        f" decommission_hosts={host} -e decommission_resource_id=<id>.",
+    )
 
 
 def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
@@ -394,9 +509,9 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
     offers = {machine["offer_id"] for machine in exact or machines_in(owned_machines)}
     mine = [machine for machine, owner in owned_machines if machine in exact or machine["offer_id"] in offers - {None}]
     if not mine:
-        return machines_in(owned_machines), messages.ONLY_NUMBERED
+        return machines_in(owned_machines), ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
-        return mine, messages.SEVERAL_OFFERS
+        return mine, _SEVERAL_OFFERS
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:
-        return mine, messages.ONLY_NUMBERED
+        return mine, ONLY_NUMBERED
     return mine, ""

@@ -11,13 +11,18 @@ from dataclasses import dataclass, field, replace
 
 from .._moments import seconds_of
 from .._wording import amount, table
-from . import lease, messages
+from . import lease
 from .clock import APART, Clock
 from .declaration import read_bill
 from .entry import Entry
 from .lease import Lease
+from .messages import unreadable_lease
 from .reaping import ENDING, Life, life
 from .sums import UNLIMITED
+
+NO_REGISTRY_TO_EXTEND = (
+    "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
+)
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,26 @@ def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extensio
 def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
     """Why the end of the host's machine cannot be moved at all."""
     if entry.is_empty or entry.is_refused:
-        return messages.owns_no_lease(host)
+        return f"The registry knows no machine of {host}, so there is nothing to extend."
     if before.reason:
-        return messages.unreadable_lease(host, before.reason)
+        return unreadable_lease(host, before.reason)
     reaped = lease.moment_of(entry.reaped_at)
     if reaped is not None and now < reaped + ENDING:
-        return messages.is_reaped(host, lease.said(reaped))
-    return messages.endless(host) if before.end is None and wish.until is None else ""
+        return _is_reaped(host, lease.said(reaped))
+    return _endless(host) if before.end is None and wish.until is None else ""
+
+
+def _is_reaped(host: str, since: str) -> str:
+    """More time was asked for a machine that a sweep has begun to end."""
+    return (
+        f"A sweep began to end the machine of {host} at {since}, so it gets no more time. If it is still there in a"
+        " quarter of an hour, it may be extended then."
+    )
+
+
+def _endless(host: str) -> str:
+    """More time was asked for a machine that has no end."""
+    return f"The machine of {host} has no lease, so nothing ends it. extend_until=<time> gives it an end."
 
 
 def _begin(entry: Entry, now: float) -> float | None:
@@ -118,10 +136,18 @@ def _begin(entry: Entry, now: float) -> float | None:
 def _not_later(host: str, before: float | None, end: float, now: float) -> str:
     """Why the new end is none: it is over, or earlier than the old one."""
     if end <= now:
-        return messages.in_the_past(host, lease.said(end), lease.said(now))
+        return f"The machine of {host} cannot be extended until {lease.said(end)}: it is {lease.said(now)} now."
     if before is not None and end < before:
-        return messages.no_shorter(host, lease.said(end), lease.said(before))
+        return _no_shorter(host, lease.said(end), lease.said(before))
     return ""
+
+
+def _no_shorter(host: str, end: str, before: str) -> str:
+    """The end that was asked for is earlier than the one that it has."""
+    return (
+        f"The machine of {host} may live until {before} already, which is later than {end}. What shall end earlier is"
+        " ended by compute_index.supply.decommission."
+    )
 
 
 def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> str:
@@ -129,10 +155,27 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since nobody knows when it was bought" if begin is None else wish.longest.text
-        return messages.too_long(host, lease.said(end), longest)
+        return _too_long(host, lease.said(end), longest)
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
-        return messages.too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
+        return _too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
     return ""
+
+
+def _too_long(host: str, end: str, longest: str) -> str:
+    """More time than the longest lease."""
+    return (
+        f"Until {end} the lease of {host} would be longer than provision_lease_max ({longest}), counted from its"
+        " purchase. -e provision_lease_max=<duration> allows more."
+    )
+
+
+def _too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> str:
+    """More time than the largest bill allows."""
+    costs = "would cost nobody knows how much" if bill is None else f"would cost up to USD {amount(round(bill, 2))}"
+    return (
+        f"Until {end} the machine of {host} {costs} in all, and provision_max_bill is USD {amount(most)}."
+        " -e provision_max_bill=<USD> allows more."
+    )
 
 
 def noted(extension: Extension) -> dict[str, t.Any]:

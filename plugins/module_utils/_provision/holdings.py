@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._moments import seconds_of
+from .._wording import usd
 from .machines import Machine
 
 # Seconds by which the clock that noted a purchase and the API's may differ.
@@ -151,6 +152,26 @@ def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, s
         doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
         return doubt, "it was there before the purchase was sent"
     return HoldingState.HELD, ""
+
+
+def disagreed(
+    host: str, offer_id: str, price_per_hour: float | None, ids: t.Sequence[str], contradictions: t.Iterable[object]
+) -> str:
+    """A purchase that is known to be made, and answers of the API that do not agree about what it bought."""
+    return (
+        f"Offer {offer_id} is BOUGHT for {host or 'this host'} and billed at {usd(price_per_hour)}. Resource ids:"
+        f" {', '.join(ids) or 'none known yet'}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
+        " registered, changed or ended. Ask the API's support to correct it, then run again."
+        " compute_index.supply.decommission ends only what the host holds."
+    )
+
+
+def not_shown_yet(ids: t.Sequence[str]) -> str:
+    """Resources that the offer's status names, and that the API does not show by their ids."""
+    return (
+        f"The offer's status names {', '.join(ids)}, which the API does not show yet. It is billed, and blocks the"
+        " host; run again to look once more."
+    )
 
 
 def _of_storage(holdings: Holdings, observation: Observation, resource: Machine) -> HoldingState:

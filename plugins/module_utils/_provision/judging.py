@@ -15,12 +15,23 @@ from functools import cached_property
 from .. import _states
 from .._moments import first_of, seconds_of
 from .._text import number_of
-from . import failover, lease, messages, registration
-from . import purchase_messages as say
+from .._wording import usd
+from . import failover, holdings, lease, registration
 from .entry import LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
 from .machines import Machine
+from .messages import (
+    NO_REASON,
+    described,
+    ids_of,
+    joined,
+    may_be_billed,
+    nothing_billed,
+    offers_tried,
+    sentence,
+    still_open,
+)
 from .ownership import base_of
 from .planning import BUY, WAIT
 from .storage import STORAGE_IDS, Storage, storage_of, together, variables_of
@@ -32,6 +43,9 @@ Variables = dict[str, t.Any]
 # Outcomes of purchases that were answered with yes; empty where one was made before this run
 _MADE = ("created", "existing", "")
 _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
+
+
+DELETED_AGAIN = "It was deleted again."
 
 
 @dataclass(frozen=True)
@@ -313,12 +327,12 @@ class JudgedHost:
         if self.trouble:
             return self.trouble
         if self.contradictions:
-            return say.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
+            return holdings.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
         if self.is_failed:
-            return messages.failed(self.offer_id, self.status.get("failure_reason"))
+            return f"Offer {self.offer_id} failed: {sentence(self.status.get('failure_reason') or NO_REASON)}"
         said = self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.offer_id}."
-        unread = say.not_shown_yet(self.held.pending) if self.held.pending else ""
-        return messages.joined(str(said), unread)
+        unread = holdings.not_shown_yet(self.held.pending) if self.held.pending else ""
+        return joined(str(said), unread)
 
     def failure(self, attempt: Attempt, tried: t.Sequence[str]) -> str:
         """Why the host stops, and what is billed."""
@@ -327,32 +341,32 @@ class JudgedHost:
         if self.contradictions and not self.trouble:
             return self.reason()
         if attempt.doubled and not attempt.released:
-            doubled = messages.doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
-            return messages.joined(doubled, str(self.plan["spared"]))
+            doubled = _doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
+            return joined(doubled, str(self.plan["spared"]))
         if attempt.is_left:
-            again, money = self._waits(), messages.billed(self.price_per_hour, self.billed)
-            advice = messages.end_first(self.host) if self.is_failed else ""
+            again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
+            advice = _end_first(self.host) if self.is_failed else ""
         else:
-            again = messages.DELETED_AGAIN if attempt.released else ""
-            money = messages.nothing_billed(self.host)
+            again = DELETED_AGAIN if attempt.released else ""
+            money = nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         spared = str(self.plan["spared"]) if attempt.is_left else ""
-        return messages.joined(self.reason(), again, spared, money, messages.tried(tried), advice)
+        return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
     def _waits(self) -> str:
         """That what is billed is waited for again; empty where that cannot help."""
         if self.is_over or self.outcome == "rejected" or self.trouble:
             return ""
-        return messages.keep_waiting(int(self.plan["poll"]["retries"]))
+        return f"It was looked at {int(self.plan['poll']['retries'])} times; run again to go on waiting."
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
         outcome = self.purchase.get("outcome")
         if not outcome:
-            return messages.died(self.offer_id, self.reason(), self.price_per_hour, self.ids)
+            return _died(self.offer_id, self.reason(), self.price_per_hour, self.ids)
         if outcome == "not_sent":
-            still_open = messages.still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
-            return messages.joined(self.reason(), still_open)
+            open_before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
+            return joined(self.reason(), open_before)
         return self.reason()
 
     def tried(self, verdict: Verdict) -> list[Variables]:
@@ -389,10 +403,63 @@ class JudgedHost:
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
         if not self.plan["unused"] or name in kept or numbered:
             return ""
-        return messages.unnamed(self.host, name, kept, by_name=not self.plan["registry"])
+        return _name_not_kept(self.host, name, kept, by_name=not self.plan["registry"])
 
     def _surplus(self) -> str:
         nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
         if nodes is None or len(self.held.ids) <= nodes:
             return ""
-        return messages.surplus(self.host, self.offer_id, self.held.ids, int(nodes))
+        return _too_many(self.host, self.offer_id, self.held.ids, int(nodes))
+
+
+def _too_many(host: str, offer_id: str, ids: t.Sequence[str], nodes: int) -> str:
+    """A purchase that has brought more machines than the offer has; all of them are billed."""
+    return (
+        f"Offer {offer_id} of {host} has {nodes} machine(s), and the API says that it bought {len(ids)}: {ids_of(ids)}."
+        " All of them are billed and kept. Ask the API's support if that is wrong."
+    )
+
+
+def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
+    """After a purchase another machine has the host's name, of another run or of another project."""
+    others = list(others)
+    too_many = ids if later else [str(item["resource_id"]) for item in others]
+    end = "; ".join(
+        f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
+    )
+    return (
+        f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
+        f" {described(others)}. If another run has bought that for this host, end the later one: {end}"
+    )
+
+
+def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
+    """A purchase that did not become a machine which can be used."""
+    return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+
+
+def _died(offer_id: str, text: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """The task of a purchase ended without a result: it was killed, or its Python broke down."""
+    words = " ".join(text.split()).rstrip(".")
+    return (
+        f"The task that was buying offer {offer_id} ended without a result ({words}), and its purchase may have been"
+        f" sent. {may_be_billed(price, ids)} Do not buy another offer instead. Run again: it asks first what became of"
+        " this one."
+    )
+
+
+def _end_first(host: str) -> str:
+    """What has failed and is billed, which each run finds again."""
+    return (
+        f"End it with compute_index.supply.decommission -e decommission_hosts={host}; then run again for another one."
+    )
+
+
+def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:
+    """The API called the machine otherwise than it was asked to."""
+    memory = (
+        "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another one."
+        if by_name
+        else "Only the registry file tells which machine this host owns; keep it."
+    )
+    return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"

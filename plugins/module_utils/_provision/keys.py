@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from . import messages
 from .declaration import Declaration
 
 
@@ -20,17 +19,68 @@ def locked_out(fingerprint: str, job_keys: str) -> str:
     ``fingerprint``: the public key's; one without is objected to elsewhere. ``job_keys``: what ``ssh-add -l`` prints.
     """
     is_known = not fingerprint or fingerprint in job_keys.split()
-    return "" if is_known else messages.locked_out(fingerprint, job_keys.strip())
+    return "" if is_known else _locked_out(fingerprint, job_keys.strip())
+
+
+def _locked_out(wanted: str, job_keys: str) -> str:
+    """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
+    return (
+        f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
+        " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
+        f" {job_keys.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
+        " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
+    )
 
 
 def other_half(public: str, private: str, in_public: str, in_private: str) -> str:
     """What is odd about two files of keys. ``in_public``, ``in_private``: the public key of each; empty: unknown."""
     differ = in_public and in_private and in_private.split() != in_public.split()[:2]
-    return messages.other_half(public, private) if differ else ""
+    return _other_half(public, private) if differ else ""
+
+
+def _other_half(public: str, private: str) -> str:
+    """The machine will let in another key than the one that SSH is told to use."""
+    return (
+        f"{public}, which the machines will let in, is not the public half of {private}, with which SSH will try to log"
+        " in. They belong together unless the user data lets another key in."
+    )
 
 
 def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
     """Why ssh will not use a private key: others may read it, or it has a passphrase that no agent knows."""
     if is_open:
-        return messages.open_key(private)
-    return messages.no_agent(private) if is_locked else ""
+        return _open_key(private)
+    return _no_agent(private) if is_locked else ""
+
+
+def no_ssh(program: str) -> str:
+    """There is nothing to log in with."""
+    return (
+        f"This computer has no {program}, so nobody could log in to the machines that would be bought. Install an SSH"
+        " client, or set provision_reach to false."
+    )
+
+
+def no_account(uid: int) -> str:
+    """The program ssh does nothing for a user whom the system does not know."""
+    return (
+        f"This computer has no account for the user {uid} that runs Ansible, and for such a user ssh does nothing, so"
+        " nobody could log in to the machines that would be bought. Add a line for it to /etc/passwd, or set"
+        " provision_reach to false."
+    )
+
+
+def _open_key(private: str) -> str:
+    """A private key that ssh ignores."""
+    return (
+        f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed nevertheless."
+        f" chmod 600 {private}"
+    )
+
+
+def _no_agent(private: str) -> str:
+    """A private key with a passphrase, and nobody who could say it."""
+    return (
+        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
+        " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
+    )

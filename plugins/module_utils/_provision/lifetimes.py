@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 
 from .._moments import first_of, seconds_of
 from .._text import grouped
-from . import lease, messages
+from . import lease
 from .clock import API, NOTED_BY, Clock
 from .declaration import Declaration
+from .messages import some, unreadable_lease
 from .place import Place
 from .planning import BUY, STOP, Case, Plan
 from .standing import Status
 from .sums import UNLIMITED
+
+_CLOCKS = {"here": "this computer", "api": "the API", "database": "the database of the registry"}
 
 
 def leased(host: Declaration, clock: Clock) -> dict[str, t.Any]:
@@ -39,8 +42,16 @@ def timed(case: Case, clock: Clock) -> Case:
     """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
     if not (clock.is_apart and case.buys and _is_timed(case.host)):
         return case
-    refusal = messages.clocks_refuse(case.host.host, apart(clock))
+    refusal = _clocks_refuse(case.host.host, apart(clock))
     return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
+
+
+def _clocks_refuse(host: str, apart: str) -> str:
+    """A host that buys nothing, since clocks differ."""
+    return (
+        f"{apart} Until then {host} buys nothing that has a lease, a largest bill or a budget: it could last longer and"
+        " cost more than that. Without provision_lease, provision_max_bill and provision_budget it buys."
+    )
 
 
 def _is_timed(host: Declaration) -> bool:
@@ -50,7 +61,13 @@ def _is_timed(host: Declaration) -> bool:
 
 def apart(clock: Clock) -> str:
     """What each clock says; empty if they agree."""
-    return messages.clocks_apart({name: lease.said(at) for name, at in clock.times.items()}) if clock.is_apart else ""
+    return _clocks_apart({name: lease.said(at) for name, at in clock.times.items()}) if clock.is_apart else ""
+
+
+def _clocks_apart(times: t.Mapping[str, str]) -> str:
+    """Clocks that differ. ``times``: what each says."""
+    message = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
+    return f"The clocks differ: it is {message}. Leases end by the clock that noted them. Set the one that is wrong."
 
 
 @dataclass(frozen=True)
@@ -109,14 +126,23 @@ def lives(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
         bills = [found[host].bill for host in same]
         total = None if None in bills else sum(filter(None, bills))
         line = lease.until(found[same[0]].end, total)
-        yield f"{messages.some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
+        yield f"{some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
 
 
 def unswept(swept: float | None, now: float, *, refused: bool) -> str:
     """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately."""
     if swept is not None and abs(now - swept) <= lease.SWEEPS:
         return ""
-    return messages.unswept("" if swept is None else lease.said(swept), refused=refused)
+    return _unswept("" if swept is None else lease.said(swept), refused=refused)
+
+
+def _unswept(swept: str, *, refused: bool) -> str:
+    """A lease that nothing enforces: ``swept`` says when the last sweep was, empty if none is known."""
+    when = f"it ran last at {swept}" if swept else "no run of it is known"
+    return (
+        f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
+        f"{' provision_lease_unswept is refuse.' if refused else ' docs/leases.md says how.'}"
+    )
 
 
 def warnings(
@@ -134,10 +160,18 @@ def _overdue(case: Case, status: Status, clock: Clock) -> str:
     try:
         end = end_of(case, status)
     except ValueError as error:
-        return messages.unreadable_lease(case.host.host, str(error))
+        return unreadable_lease(case.host.host, str(error))
     noted_by = API if case.host.by_name else case.entry.clock
     over = end is not None and clock.since(end, noted_by) >= 0
-    return messages.lease_over(case.host.host, lease.said(end or 0.0)) if over else ""
+    return _lease_over(case.host.host, lease.said(end or 0.0)) if over else ""
+
+
+def _lease_over(host: str, ended: str) -> str:
+    """A machine that runs although its lease is over."""
+    return (
+        f"The lease of {host} was over at {ended}, and its machine is still billed: compute_index.supply.reap ends it,"
+        " compute_index.supply.extend gives it more time."
+    )
 
 
 def _begins(case: Case, draft: Plan) -> bool:

@@ -19,10 +19,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
-from . import ending, lease, messages
+from .._wording import usd
+from . import ending, lease
 from .clock import DATABASE, Clock
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
+from .messages import ids_of, if_gone
 from .missing_report import missing_row
 from .ownership import Machine, id_of, offer_of
 from .place import Place
@@ -240,12 +242,42 @@ class Looked:
 def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     """What was noted of a host, if anything."""
     tell = {
-        MissingStep.FIRST: messages.missing_first,
-        MissingStep.SECOND: messages.missing_second,
-        MissingStep.CLEAR: messages.found_again,
-        MissingStep.END: messages.told_gone,
+        MissingStep.FIRST: _missing_first,
+        MissingStep.SECOND: _missing_second,
+        MissingStep.CLEAR: _found_again,
+        MissingStep.END: _ended_elsewhere,
     }
     return [Noted(host, step, tell[step](host, entry.resource_ids, entry.price_per_hour))] if step else []
+
+
+def _missing_first(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A first look did not find the machines of a host."""
+    return (
+        f"{host}: MISSING: the API finds {ids_of(ids)} ({usd(price)}) neither by id nor in its list. The machine may be"
+        " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it"
+        " either, it no longer counts in ceilings per hour."
+    )
+
+
+def _missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A second look did not find them either."""
+    return (
+        f"{host}: MISSING for half an hour or more: {ids_of(ids)} ({usd(price)}). The machine no longer counts in"
+        f" ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it."
+        f" {if_gone(host, ids)}"
+    )
+
+
+def _found_again(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """What was missing is found."""
+    return f"{host}: the API finds {ids_of(ids)} again, which was MISSING. Its {usd(price)} count again."
+
+
+def _ended_elsewhere(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """The API says of the machines of a host that they have ended, and nobody of ours has told them to."""
+    return (
+        f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more."
+    )
 
 
 def rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:

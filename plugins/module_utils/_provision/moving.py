@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import typing as t
 
-from . import messages, storage
+from . import storage
 from .entry import MADE, Entry
 from .place import Place
 from .spending import Bill
 
 Row = t.Mapping[str, t.Any]
 Facts = t.Mapping[str, t.Any]
+
+
+NO_SHARED_REGISTRY = (
+    "No shared registry is named: set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL. Nothing was done."
+)
 
 
 def sharing(rows: t.Iterable[Row]) -> list[Row]:
@@ -38,15 +43,31 @@ def hosts_to_move(
         if host not in known and own_project:
             found.setdefault(host, {**own_project[0], "host": host})
         elif host not in known:
-            stay.append(messages.of_no_group(host, folder.entry_file(host), entry.project))
+            stay.append(_of_no_group(host, folder.entry_file(host), entry.project))
     return [row for row in rows if "group" not in row] + list(found.values()), stay
+
+
+def _of_no_group(host: str, path: str, project: str) -> str:
+    """A file of a host that is not in the inventory, and of another project than all that use the folder."""
+    return (
+        f"{path} was not moved: {host} is not in the inventory, and the file is of the project {project}. Run this"
+        f" again with -e provision_project={project}."
+    )
 
 
 def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> str:
     """Why an entry cannot be moved: the shared registry has noted another purchase of the host; empty if it can."""
     if noted is None or noted.offer_id == entry.offer_id or not entry.may_have_bought:
         return ""
-    return messages.moved_to_another(path, entry.offer_id, where, noted.offer_id)
+    return _moved_to_another(path, entry.offer_id, where, noted.offer_id)
+
+
+def _moved_to_another(path: str, offer_id: str | None, where: str, other_offer_id: str | None) -> str:
+    """A file that says something else of its host than the shared registry."""
+    return (
+        f"{path} names offer {offer_id}, and {where} names offer {other_offer_id}. A host has one: end the one that is"
+        " too many, and remove what names it."
+    )
 
 
 def without_kept(facts: Facts, entry: Entry) -> dict[str, t.Any]:
@@ -76,3 +97,35 @@ def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
     # Of an entry that a person has written there may be machines and no offer.
     named = [item._replace(offer_id=item.offer_id or next(iter(item.resource_ids), "")) for item in left]
     return [item for item in named if not (item.runs and item.registered)]
+
+
+def not_imported(path: str, offer_id: str) -> str:
+    """A host with a shared registry, whose file names a purchase that the registry does not know."""
+    return (
+        f"{path} names offer {offer_id}, which the shared registry does not know. Nothing was sent. Run"
+        " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"
+        " registry, also of hosts that were ordered by number."
+    )
+
+
+def tables_made(registry: str, made: bool, *, would: bool) -> str:
+    """Whether the shared registry has had its tables before."""
+    return f"{registry}: the tables {'would be made' if made and would else 'were made' if made else 'are there'}."
+
+
+def was_moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bool) -> str:
+    """A file whose entry is in the shared registry now."""
+    what = f"offer {offer_id}" if counts else "nothing that was bought"
+    return f"{host}: {path} ({what}) {'would be moved' if would else 'was moved'} into it."
+
+
+def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
+    """Purchases of a ledger of files that are in the shared registry's now; ``lost``: those without entry and end."""
+    what, verb = ("1 purchase", "was") if count == 1 else (f"{count} purchases", "were")
+    why = f"that had ended or lost their entries ({lost})" if lost else "that had ended"
+    return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
+
+
+def not_moved(path: str, reason: str) -> str:
+    """A file that stays, since the shared registry contradicts it, or cannot be told."""
+    return f"{path} was not moved, and stays as it is: {reason}"

@@ -10,8 +10,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
-from . import messages
 from .machines import machines_among
+from .messages import some
 from .ownership import Machine, is_named
 
 
@@ -107,11 +107,19 @@ def playable(
     of no inventory that more than one registry knows.
     """
     if unclear := [host for host in hosts if host in several]:
-        raise ValueError(messages.in_several_registries(unclear, deed.nothing))
+        raise ValueError(_in_several_registries(unclear, deed.nothing))
     left = [host for host in hosts if not (deed.plays and host in unreadable)]
     if not left:
         raise ValueError(deed.nothing)
     return left
+
+
+def _in_several_registries(hosts: t.Sequence[str], nothing: str) -> str:
+    """Hosts of no inventory that were named, and that more than one registry knows."""
+    return (
+        f"Several registries know {some(hosts)}: say which one is meant by -e provision_project=... or"
+        f" -e provision_registry_dir=... {nothing}"
+    )
 
 
 def added(

@@ -37,6 +37,14 @@ def shadows(host: Declaration) -> list[str]:
     return [f"{folder}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if folder else []
 
 
+def shadowed(files: t.Iterable[str]) -> str:
+    """Host variables in a file that Ansible reads no more once there is a folder of its name."""
+    return (
+        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
+        " registry is kept. Move it there, for example as main.yml."
+    )
+
+
 def offers_of(entries: t.Iterable[Entry]) -> set[str]:
     """The offers whose statuses tell what became of them."""
     return {entry.offer_id for entry in entries if not entry.is_refused}

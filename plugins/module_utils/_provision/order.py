@@ -13,9 +13,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import number_of, printable
-from . import messages
+from .messages import NOTHING_SENT
 from .naming import texts_of
-from .purchase_messages import NOTHING_SENT
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -74,13 +73,21 @@ def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Co
     if template and ordered_names and not isinstance(asked, t.Mapping):
         raise ValueError(sliced_names(template))
     if not (has_members or ordered_names):
-        raise ValueError(f"{messages.no_hosts(group)} {NOTHING_SENT}")
+        raise ValueError(f"{no_hosts(group)} {NOTHING_SENT}")
     inside = _within(ordered_names, limited)
     reached = published(asked)
     return Order(
         inside,
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
+    )
+
+
+def no_hosts(group: str) -> str:
+    """A play that is for nobody, which would look like success."""
+    return (
+        f"There is no host in the group '{group}'. Add some to the inventory, or give provision_hosts (names, or how"
+        " many)."
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import messages, ownership
+from . import ownership
+from .messages import described
 from .ownership import Claim, Machine
 
 _SHOWN = ("resource_id", "name", "status", "vendor", "price_per_hour", "created_at")
@@ -53,9 +54,26 @@ def objection(
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
     hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids)
     if hosts:
-        return messages.owned_by(machine, hosts)
+        return _owned_by(machine, hosts)
     open_ = [claim.host for claim in claims if found and _may_have_bought(claim, machine)]
-    return messages.may_be_bought_by(machine, open_) if open_ else ""
+    return _may_be_bought_by(machine, open_) if open_ else ""
+
+
+def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
+    """A person names a machine by its id that hosts own."""
+    names = list(hosts)
+    message = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
+    if any(" " in name for name in names):
+        return f"{message} Ask those whose project that is."
+    return f"{message} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
+
+
+def _may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
+    """The same of a machine that a host may have bought, of whose purchase no machine is known yet."""
+    return (
+        f"{described([machine])} may be what {', '.join(hosts)} may just be buying. Nothing was ended. Run"
+        " compute_index.supply.audit with audit_settle: true, and then the same again."
+    )
 
 
 def _may_have_bought(claim: Claim, machine: Machine) -> bool:
@@ -63,3 +81,8 @@ def _may_have_bought(claim: Claim, machine: Machine) -> bool:
     offer = ownership.offer_of(machine)
     is_open = bool(claim.offer_id) and not claim.resource_ids and (claim.unanswered or claim.bought)
     return is_open and (claim.offer_id == offer if offer else ownership.is_named(machine, claim.name, numbered=True))
+
+
+def cannot_tell_owner(resource_id: str, why: str) -> str:
+    """Registries cannot be read, so nobody knows whether a machine has an owner."""
+    return f"Whether a host owns {resource_id} is not known: {why} Nothing was ended."

@@ -124,3 +124,12 @@ def place_of_purchase(registry_url: str | None, project: str | None, registry_fi
     if registry_url:
         return SharedProject(project or "default")
     return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE
+
+
+def another_project(host: str, path: str, noted: str, project: str) -> str:
+    """A host whose file was written for a host of the same name in another project."""
+    return (
+        f"{path} was written for {host} of the project {noted or 'default'}, and here provision_project is {project}."
+        f" If that host is meant, set provision_project to {noted or 'default'}; else give each project a registry of"
+        " its own (provision_registry_dir)."
+    )

@@ -11,13 +11,22 @@ from dataclasses import dataclass, field, replace
 
 from .._text import grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, messages
+from . import allocation, ceilings, choosing, lease, planning_report
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
 from .counted import Count, Part, State
 from .declaration import Declaration
 from .entry import Entry
+from .messages import (
+    NOTHING_SENT,
+    does_not_fit,
+    joined,
+    nothing_billed,
+    offers_tried,
+    shared_name,
+    still_open,
+)
 from .spending import Ledger
 from .standing import HostState, Standing
 from .sums import UNLIMITED, price_that_counts
@@ -174,7 +183,7 @@ class Case:
         odd = choosing.misfit(host.choices, offer)
         if not odd:
             return self
-        return replace(self, standing=stopped(messages.does_not_fit(host.host, host.name, machines, odd)))
+        return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))
 
     @property
     def has_budget(self) -> bool:
@@ -234,7 +243,7 @@ class Plan:
     def after_waiting(self, text: str) -> Plan:
         """The same; if the host has waited in vain, its refusal says what was seen."""
         is_vain = self.lacks and bool(self.refusal)
-        return replace(self, refusal=messages.joined(self.refusal, text)) if is_vain else self
+        return replace(self, refusal=joined(self.refusal, text)) if is_vain else self
 
 
 def plan(
@@ -289,14 +298,14 @@ def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> s
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
     if not case.wanted or not (rivals or is_taken):
         return ""
-    text = messages.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
-    return messages.joined(text, case.host.advice)
+    text = planning_report.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
+    return joined(text, case.host.advice)
 
 
 def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
     """Why the host may not buy a machine of its name, which those of ``hosts`` have."""
     namesakes = [host for host in hosts if host != case.host.host]
-    return messages.shared_name(case.host.name, namesakes) if namesakes else ""
+    return shared_name(case.host.name, namesakes) if namesakes else ""
 
 
 def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part]:
@@ -324,8 +333,8 @@ def _honest(case: Case, draft: Plan) -> Plan:
     if draft.action != STOP or not case.is_open:
         return draft
     found = case.standing
-    text = messages.still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-    return replace(draft, refusal=messages.joined(draft.refusal, text))
+    text = still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+    return replace(draft, refusal=joined(draft.refusal, text))
 
 
 def _first(
@@ -333,12 +342,12 @@ def _first(
 ) -> _First:
     if case.waits_in_vain:
         found = case.standing
-        text = messages.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-        return case, SearchResult(), messages.joined(text, case.host.locked_out)
+        text = planning_report.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+        return case, SearchResult(), joined(text, case.host.locked_out)
     if case.standing.owns:
         return case, SearchResult(), ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not HostState.STOP):
-        return case, SearchResult(), messages.objections(case.host.objections)
+        return case, SearchResult(), f"{' '.join(case.host.objections)} {NOTHING_SENT}"
     if case.standing.kind is HostState.STOP:
         return case, SearchResult(), case.standing.reason
     if shared:
@@ -349,7 +358,7 @@ def _first(
     return (
         case,
         offers,
-        messages.joined(messages.no_offer_found(offers.said), case.host.advice if offers.is_gone else ""),
+        joined(f"{offers.said} Nothing was bought.", case.host.advice if offers.is_gone else ""),
     )
 
 
@@ -411,8 +420,8 @@ def _too_dear(host: Declaration, offer: Offer) -> str:
     """Why the very offer that the host wants is above its ceiling; empty if it is not."""
     if allocation.within(offer, host.max_price_per_hour):
         return ""
-    text = messages.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
-    return messages.joined(text, host.advice)
+    text = planning_report.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
+    return joined(text, host.advice)
 
 
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
@@ -429,15 +438,17 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer["price_per_hour"],
         min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
         missed=_missed(host, search_result, search_result.numbers.get(offer_id, 1)),
-        label=messages.plan(offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))),
+        label=planning_report.what_is_bought(
+            offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
+        ),
     )
 
 
 def _ceiling_of(host: Declaration) -> str:
     """The ceiling of the host in a sentence."""
     if host.is_bound_by_bill and host.max_bill is not None:
-        return messages.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
-    return messages.ceiling_of(host.max_price_per_hour)
+        return planning_report.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
+    return planning_report.ceiling_of(host.max_price_per_hour)
 
 
 def _lasts(host: Declaration) -> str:
@@ -450,14 +461,16 @@ def _lasts(host: Declaration) -> str:
 def _none(case: Case, search_result: SearchResult) -> str:
     host = case.host
     if len(host.choices) > 1:
-        return messages.no_choice(_reasons(host, search_result, len(host.choices)))
+        return planning_report.no_choice(_reasons(host, search_result, len(host.choices)))
     if not search_result.offers and search_result.seen and not search_result.seen[0].offers:
-        return messages.no_match(choosing.why_not(host.choices[0], search_result.seen[0], host.max_price_per_hour))
+        return planning_report.no_match(
+            choosing.why_not(host.choices[0], search_result.seen[0], host.max_price_per_hour)
+        )
     offers = search_result.offers or (search_result.seen[0].offers if search_result.seen else ())
     if not offers:
-        return messages.no_match("none")
+        return planning_report.no_match("none")
     cheapest = offers[0]["price_per_hour"]
-    return messages.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
+    return planning_report.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
 
 
 def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list[str]:
@@ -472,7 +485,7 @@ def _missed(host: Declaration, search_result: SearchResult, number: int) -> str:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""
-    return messages.later_choice(
+    return planning_report.later_choice(
         host.host, number, choosing.named(host.choices[number - 1]), _reasons(host, search_result, number - 1)
     )
 
@@ -483,8 +496,8 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last = str(case.attempts[-1].get("msg") or "")
-    money = "" if case.is_open else messages.nothing_billed(case.host.host)
-    return messages.joined(last, reason, money, messages.tried(tried))
+    money = "" if case.is_open else nothing_billed(case.host.host)
+    return joined(last, reason, money, offers_tried(tried))
 
 
 def _within_ceilings(
@@ -565,7 +578,7 @@ def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger
 def _budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], ledger: Ledger, now: float) -> Allowance:
     """What the budget of a project says to its buyers."""
     if ledger.unreadable:
-        return Allowance(messages.unread_ledger(ledger.unreadable))
+        return Allowance(planning_report.unread_ledger(ledger.unreadable))
     planned = [
         PlannedPurchase(case.host.host, draft.offer_id, draft.price_per_hour, case.host.lease.end(now))
         for case, draft in buyers
@@ -583,7 +596,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
 
 
 def _label_later(case: Case) -> str:
-    return messages.looked_for_later(case.host.host, lease.said(case.host.patience.until or 0.0))
+    return planning_report.looked_for_later(case.host.host, lease.said(case.host.patience.until or 0.0))
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Sequence[str]) -> Plan:
@@ -591,7 +604,7 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
         return draft
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
-    return replace(draft, action=STOP, refusal=_after(case, messages.all_or_none(stopped)))
+    return replace(draft, action=STOP, refusal=_after(case, planning_report.all_or_none(stopped)))
 
 
 def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str) -> list[tuple[Case, Plan]]:
@@ -608,13 +621,13 @@ def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
     moments = [lease.said(moment) for moment in (since, now + patience[0].delay, until)]
-    return messages.waits([case.host.host for case, _draft in lacking], moments[0], text, *moments[1:])
+    return planning_report.waits([case.host.host for case, _draft in lacking], moments[0], text, *moments[1:])
 
 
 def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
     """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
     buyers = sum(draft.action == BUY for draft in plans)
-    return messages.few_forks(buyers, forks) if 0 < forks < buyers else ""
+    return planning_report.few_forks(buyers, forks) if 0 < forks < buyers else ""
 
 
 def kept_of(offer: Offer) -> dict[str, t.Any]:
@@ -639,7 +652,7 @@ def drift(host: Declaration, entry: Entry) -> str:
         found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
     found.append(_other_lease(host, entry))
     message = "; ".join(filter(None, found))
-    return messages.drift(host.host, message) if message else ""
+    return planning_report.drift(host.host, message) if message else ""
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:

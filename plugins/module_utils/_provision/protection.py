@@ -12,9 +12,10 @@ from __future__ import annotations
 import typing as t
 
 from .._text import printable
-from . import lease, messages
+from . import lease
 from .entry import PROTECTED_SINCE, Entry
 from .lease import moment_of
+from .messages import joined
 
 VARIABLE = "provision_protect"
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -45,7 +46,7 @@ def refusal(host: str, value: t.Any, entry: Entry) -> str:
     is_noted = bool(entry.protected_since)
     if not (is_noted if declared is None else declared):
         return ""
-    return messages.joined(f"{host} is protected {_since(entry) if is_noted else 'by its variables'}.", _ALLOWED)
+    return joined(f"{host} is protected {_since(entry) if is_noted else 'by its variables'}.", _ALLOWED)
 
 
 _ALLOWED = f"Set {VARIABLE}: false for it (or -e {VARIABLE}=false) if its machine may end."

@@ -13,9 +13,10 @@ import typing as t
 from .._moments import seconds_of
 from .._text import number_of
 from .._wording import amount, table
-from . import lease, messages
+from . import lease
 from .allocation import Offer
 from .lifetimes import Lifetime
+from .messages import some
 from .planning import Plan
 from .sums import Sum, add_up
 
@@ -105,7 +106,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     times = f"{_until(new.values())}{_hold(new.values())}"
-    return f"{messages.some(new)}: USD {amount(price.total)} per hour, {most}{times}"
+    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}"
 
 
 def _until(rows: t.Iterable[Row]) -> str:
@@ -124,7 +125,7 @@ def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
     """How long there is to think for the person who approves a quote."""
     moments = (seconds_of(host.get("expires_at")) for host in hosts if not host["owned"])
     if ends := [moment for moment in moments if moment is not None]:
-        yield messages.quoted_until(lease.said(min(ends)))
+        yield f"These offers can be bought until {lease.said(min(ends))}."
 
 
 def _sum(costs: Sum) -> str:

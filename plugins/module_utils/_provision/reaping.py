@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .._text import number_of, printable
 from .._wording import duration
-from . import lease, messages
+from . import lease
 from .clock import API, Clock
 from .entry import Entry
 
@@ -221,10 +221,28 @@ def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
     is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
     if not (lived.is_over() or is_idle):
         if use.limit:
-            return LastLook(Turn.STAYS, messages.in_use_again(host, use.evidence))
-        return LastLook(Turn.STAYS, messages.lives(host, lease.said(lived.end) if lived.end else "you end it"))
+            return LastLook(Turn.STAYS, _in_use_again(host, use.evidence))
+        return LastLook(Turn.STAYS, _lives(host, lease.said(lived.end) if lived.end else "you end it"))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
-        return LastLook(Turn.WAITS, messages.waits_for_hook(grace / 60))
+        return LastLook(Turn.WAITS, _waits_for_hook(grace / 60))
     if lived.is_over():
-        return LastLook(Turn.ENDS, messages.lease_over_since(lease.said(lived.end or 0.0)))
-    return LastLook(Turn.ENDS, messages.was_idle(use.evidence))
+        return LastLook(Turn.ENDS, f"its lease was over at {lease.said(lived.end or 0.0)}")
+    return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
+
+
+def _lives(host: str, end: str) -> str:
+    """A line for a machine that a sweep leaves alone, although it was told to end it."""
+    return f"{host} has got more time meanwhile, until {end}; nothing ends"
+
+
+def _in_use_again(host: str, evidence: str) -> str:
+    """A line for a machine that was to end for being idle, and is not any more, or has said nothing for a minute."""
+    return f"{host} is not known to be idle any more{f' ({evidence})' if evidence else ''}; nothing ends"
+
+
+def _waits_for_hook(minutes: float) -> str:
+    """The command that is to be run before the end has failed."""
+    return (
+        f"Its time is over, but reap_before_end failed on it. When it has been over for {minutes:g} minutes, a sweep"
+        " ends it in any case."
+    )

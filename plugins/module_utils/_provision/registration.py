@@ -13,6 +13,7 @@ from .._machine.ssh_config import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease
 from .entry import CONNECTION, Entry
+from .messages import some
 
 Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
@@ -141,6 +142,14 @@ def is_kept(variables: Variables, entry: Entry, connection: t.Sequence[str] = AD
 def further_names(host: str, count: int) -> list[str]:
     """What the further machines of so many are called as hosts."""
     return [f"{host}-{number}" for number in range(1, count)]
+
+
+def names_taken(host: str, names: t.Iterable[str]) -> str:
+    """A cluster's further machines would take over hosts of the inventory."""
+    return (
+        f"The further machines of {host} would be called {some(names)}, and the inventory has hosts of these names,"
+        " which would be taken over. Rename them, or the host."
+    )
 
 
 def further(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import usd_short
-from . import lease, lifetimes, messages, planning, protection, registration
+from . import lease, lifetimes, planning, protection, registration
 from .clock import API, NOTED_BY, Clock
 from .entry import MADE
+from .messages import NOTHING_SENT, nothing_below
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
-from .purchase_messages import NOTHING_SENT
 from .standing import HostState, Standing, Status
 from .sums import UNLIMITED
 
@@ -87,7 +87,7 @@ def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
     taken = [name for name in registration.further_names(draft.host, count) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
-    return replace(draft, action=STOP, refusal=f"{messages.names_taken(draft.host, taken)} {NOTHING_SENT}")
+    return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
 
 
 def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: str, check_mode: bool) -> Row:
@@ -147,7 +147,7 @@ def _reached_by(case: Case) -> str:
 
 def _label(draft: Plan) -> str:
     if draft.action == STOP:
-        return messages.nothing_below(draft.host)
+        return nothing_below(draft.host)
     verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
     return f"{verb}, {usd_short(draft.price_per_hour)}"
 

@@ -14,12 +14,20 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from . import purchase_messages as say
+from .._wording import usd
 from .counted import Count, Part, State
+from .messages import NOTHING_SENT
 from .purchase import Do, Past, Step, Why, is_put_off
 from .sums import price_that_counts
 
 Json = t.Mapping[str, t.Any]
+
+
+_TWO_REGISTRIES = (
+    "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
+    " COMPUTE_INDEX_REGISTRY_URL sets, too."
+)
+ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Terms:
         limit = self.max_price_per_hour
         if limit is None or (price is not None and price <= limit):
             return ""
-        return say.above(offer_id, price, limit)
+        return _above(offer_id, price, limit)
 
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""
@@ -79,16 +87,52 @@ class Terms:
             Part.of_machine(resource, State.LIVE) for resource in resources if not _states.is_gone(resource["status"])
         ]
         count = Count((Part(self.host or offer_id, price, State.ORDERED), *billed))
-        return "" if limit is None or not count.sum.exceeds(limit) else say.above_account(offer_id, count, limit)
+        return "" if limit is None or not count.sum.exceeds(limit) else _above_account(offer_id, count, limit)
+
+
+def _above(offer_id: str, price: float | None, ceiling: float) -> str:
+    """The offer alone would cost more than was agreed to (USD per hour), or nobody knows."""
+    if price is None:
+        return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
+    return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
+
+
+def _above_account(offer_id: str, count: Count, ceiling: float) -> str:
+    """All machines of the account would cost more than was agreed to, with this one."""
+    return (
+        f"With offer {offer_id} all machines of the account would cost {count.told}, and max_account_price_per_hour is"
+        f" {usd(ceiling)}. {count.names}"
+    )
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
     """Why the options that name the registry do not fit together; empty if they do."""
     if url and file:
-        return say.TWO_REGISTRIES
+        return _TWO_REGISTRIES
     if url and not host:
         return "registry_url needs the name of the host: set host or resource_name."
     return "" if url or not has_total else "max_total_price_per_hour needs registry_url, which knows what is bought."
+
+
+def claimed(claim: object, host: str) -> str:
+    """Another purchase of this host is open."""
+    return (
+        f"{claim} {NOTHING_SENT} If another run for {host or 'this host'} is at work, let it end. Then run again: it"
+        " goes on with that offer."
+    )
+
+
+def another_account(offer_id: str) -> str:
+    """A host of the play has another token or API address than the one that was planned with."""
+    return (
+        f"Offer {offer_id} was planned with another token or api_url than this host has. All hosts of a play use one"
+        f" account: set both for all of them. {NOTHING_SENT}"
+    )
+
+
+def orphaned(offer_id: str) -> str:
+    """Ansible was killed while this process went on."""
+    return f"Ansible itself has ended, so the purchase of offer {offer_id} was not sent (any more)."
 
 
 # Answers

@@ -8,8 +8,8 @@ from __future__ import annotations
 import typing as t
 
 from .._wording import LINE, amount, narrow_table, table
-from . import messages
 from .lease import said
+from .messages import ids_of, some
 from .missing_report import missing_lines
 from .spending import HOUR, Spending, Spent, cents
 from .sums import Sum
@@ -17,21 +17,42 @@ from .sums import Sum
 DAYS = 31  # days that are shown; the result has all
 
 
+_UPPER_BOUNDS = "Upper bounds in USD, from before each purchase to its confirmed end."
+NEEDS_ALL_HOSTS = "What was spent is told of whole registries: leave --limit out. Nothing was sent."
+SPEND_NEEDS_REGISTRY = (
+    "What was spent is known to a registry only, and none is kept (provision_registry_dir is empty, and there is no"
+    " provision_registry_url). Nothing was sent."
+)
+
+
 def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
     """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows."""
     for bill in spending.bills:
         if not bill.registered:
-            yield messages.unregistered(bill.label, bill.offer_id, bill.resource_ids)
+            yield _unregistered(bill.label, bill.offer_id, bill.resource_ids)
     if spending.unknown:
-        yield messages.unpriced(dict.fromkeys(bill.label for bill in spending.unknown))
+        yield _unpriced(dict.fromkeys(bill.label for bill in spending.unknown))
     if uncounted:
-        yield messages.no_ledger(uncounted)
+        yield f"Not counted, since they keep no registry: {some(uncounted)}."
+
+
+def _unregistered(host: str, offer_id: str, ids: t.Iterable[str]) -> str:
+    """A purchase without an end whose registry entry is gone."""
+    return (
+        f"The registry has no entry of {host}'s offer {offer_id or 'unknown'} ({ids_of(ids)}) any more, and no end of"
+        " it was noted: it counts up to now. Does it still run? If not, add its end to the ledger (docs/spend.md)."
+    )
+
+
+def _unpriced(hosts: t.Iterable[str]) -> str:
+    """Purchases that are in no sum."""
+    return f"In no sum, since price or beginning is unknown: {some(hosts)}."
 
 
 def lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
     since = f"Since {said(spending.since)}, until" if spending.since else "Until"
-    report = [messages.UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    report = [_UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]
@@ -58,3 +79,8 @@ def _row(row: Spent) -> dict[str, t.Any]:
 
 def _per_hour(runs: Sum) -> str:
     return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
+
+
+def project_not_counted(project: str) -> str:
+    """Another project of the shared registry, which owns machines."""
+    return f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."

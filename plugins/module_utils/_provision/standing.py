@@ -14,12 +14,12 @@ from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
 from .._wording import usd
-from . import choosing, holdings, messages, ownership
-from . import purchase_messages as say
+from . import choosing, holdings, ownership, standing_report
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import price_of
+from .messages import described, does_not_fit, joined, shared_name, still_open
 from .ownership import Claim, Machine, Owned
 from .sums import UNLIMITED
 
@@ -202,19 +202,19 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
         return Standing(
-            HostState.STOP, reason=messages.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids)
+            HostState.STOP, reason=standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids)
         )
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
-        return Standing(HostState.STOP, reason=messages.no_offer(host.host, entry.resource_ids))
+        return Standing(HostState.STOP, reason=standing_report.no_offer(host.host, entry.resource_ids))
     if entry.is_missing and not account.machines_with(entry.resource_ids):
-        text = messages.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
+        text = standing_report.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
         return Standing(HostState.STOP, reason=text)
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        text = messages.open_by_name(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)
+        text = standing_report.open_by_name(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)
         return replace(result, kind=HostState.STOP, reason=text)
     return result
 
@@ -256,7 +256,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     held, contradictions = look.conclude()
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
-        text = say.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
+        text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
         return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=text)
     if phase == _states.READY:
         return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
@@ -269,7 +269,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
-    reason = messages.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
+    reason = standing_report.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
     return replace(ours, kind=HostState.STOP, reason=reason)
 
 
@@ -286,7 +286,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account:
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
         return _unregistered(host, account, void=True)
-    what = f"its status says that all of it has ended, while the list has {messages.described(left)}"
+    what = f"its status says that all of it has ended, while the list has {described(left)}"
     return _missing(host, entry, ours, what)
 
 
@@ -294,7 +294,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     """The offer's status cannot be read, or the API does not know the offer."""
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        reason = messages.cannot_be_asked(host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids)
+        reason = standing_report.cannot_be_asked(
+            host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids
+        )
         return replace(ours, kind=HostState.STOP, reason=reason)
     if entry.is_open:
         return replace(ours, kind=HostState.OPEN)
@@ -309,7 +311,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
-        reason = messages.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
+        reason = standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
         return replace(ours, kind=HostState.STOP, reason=reason)
     if others:
         # Sold to another host that we know of: it was faster.
@@ -328,8 +330,8 @@ def _opened_unbought(host: Declaration, entry: Entry, ours: Standing, account: A
     other = _unregistered(host, account, void=False)
     if not other.machines:
         return replace(ours, kind=HostState.OPEN)
-    text = messages.still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
-    reason = messages.joined(other.reason, text) if other.reason else ""
+    text = still_open(host.host, entry.offer_id, entry.price_per_hour, entry.resource_ids)
+    reason = joined(other.reason, text) if other.reason else ""
     return replace(other, reason=reason, void=other.owns and other.offer_id != entry.offer_id)
 
 
@@ -341,7 +343,7 @@ def _opened_by_strangers(
         # Each purchase of ours was refused: the next one says what that means.
         return replace(ours, kind=HostState.OPEN)
     if strangers:
-        reason = messages.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
+        reason = standing_report.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
@@ -368,23 +370,23 @@ def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | Non
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
     """The registry names nothing of this host: its name may tell of a machine."""
     if account.machines is None:
-        return Standing(HostState.STOP, reason=account.unreadable or messages.not_listed(host.host), void=void)
+        return Standing(HostState.STOP, reason=account.unreadable or standing_report.not_listed(host.host), void=void)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
-        return Standing(HostState.STOP, reason=messages.unseen(host.host, unseen), machines=tuple(unseen))
+        return Standing(HostState.STOP, reason=standing_report.unseen(host.host, unseen), machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
     if others := _others(host, named):
-        return Standing(HostState.STOP, reason=messages.shared_name(host.name, others), void=void)
+        return Standing(HostState.STOP, reason=shared_name(host.name, others), void=void)
     if unclaimed := tuple(ownership.unowned(named)):
-        reason = messages.namesake(host.host, host.name, unclaimed)
+        reason = standing_report.namesake(host.host, host.name, unclaimed)
         return Standing(HostState.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
-        reason = messages.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
-        return Standing(HostState.STOP, reason=messages.joined(reason, host.advice), void=void)
+        reason = standing_report.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
+        return Standing(HostState.STOP, reason=joined(reason, host.advice), void=void)
     return Standing(HostState.FREE, void=void)
 
 
@@ -413,13 +415,13 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
     failed = not any(_states.is_live(machine["status"]) for machine in machines)
     reason = ""
     if others:
-        reason = messages.claimed_twice(host.host, others, "", ids)
+        reason = standing_report.claimed_twice(host.host, others, "", ids)
     elif len(offers) > 1:
-        reason = messages.several_of_a_name(host.name, machines)
+        reason = standing_report.several_of_a_name(host.name, machines)
     elif offers == {""}:
-        reason = messages.no_offer_named(host.name, machines)
+        reason = standing_report.no_offer_named(host.name, machines)
     elif odd := "" if failed else _unfit(host, machines, price):
-        reason = messages.does_not_fit(host.host, host.name, machines, odd)
+        reason = does_not_fit(host.host, host.name, machines, odd)
     if reason:
         return Standing(HostState.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
     kind = HostState.FAILED if failed else HostState.UNDER_WAY

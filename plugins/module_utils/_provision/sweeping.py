@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from .. import _states
 from .._text import number_of, one_line
 from .._wording import table, usd
-from . import lease, lifetimes, messages, ownership, protection, reaping
+from . import lease, lifetimes, ownership, protection, reaping
 from .clock import Clock
 from .entry import Entry
 from .machines import created_of, price_of
+from .messages import ids_of, some, unreadable_lease
 from .ownership import Machine
 from .place import NOWHERE, Place
 from .reaping import LeaseState, Life, SweepLimits
@@ -116,13 +117,26 @@ def playable(
     left = []
     for item in due:
         if item.host in unreadable:
-            left.append((item, messages.lease_not_kept(item.host, item.row["resource_id"], item.price_per_hour)))
+            left.append((item, _lease_not_kept(item.host, item.row["resource_id"], item.price_per_hour)))
         elif item.host in first:
-            left.append((item, messages.two_of_a_name(item.host)))
+            left.append((item, _two_of_a_name(item.host)))
         else:
             first[item.host] = item
     others = [item for item in watched if item.host not in unreadable and item.host not in first]
     return list(first.values()), list({item.host: item for item in others}.values()), left
+
+
+def _lease_not_kept(host: str, ids: t.Sequence[str], price: float | None) -> str:
+    """A host whose lease is over, and for which Ansible runs nothing."""
+    return (
+        f"The lease of {host} is over, and {ids_of(ids)} runs on at {usd(price)}: Ansible runs nothing for it until its"
+        " file can be read."
+    )
+
+
+def _two_of_a_name(host: str) -> str:
+    """Two hosts of one name, of different registries, whose leases are over."""
+    return f"Two registries have a {host} whose lease is over. One of them was ended; sweep again."
 
 
 def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
@@ -172,10 +186,8 @@ class SweepFindings:
     @property
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read or that protected hosts outlive, and clocks that differ."""
-        unreadable = [
-            messages.unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)
-        ]
-        odd = [messages.unreadable_idle(item.host, item.odd_idle) for item in self.all if item.odd_idle]
+        unreadable = [unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)]
+        odd = [_unreadable_idle(item.host, item.odd_idle) for item in self.all if item.odd_idle]
         spared = [protection.overdue(item.host, item.protection, str(item.row["until"])) for item in self.spared]
         return [*unreadable, *odd, *spared, lifetimes.apart(self.clock)]
 
@@ -199,7 +211,7 @@ class SweepFindings:
 
     def _spared(self) -> str:
         hosts = [item.host for item in self.spared]
-        return f"Over, but protected: {messages.some(hosts)}." if hosts else ""
+        return f"Over, but protected: {some(hosts)}." if hosts else ""
 
     def _live(self) -> str:
         live = sorted(_in(LeaseState.LIVES, self.all), key=lambda each: each.life.end or 0.0)
@@ -209,22 +221,27 @@ class SweepFindings:
 
     def _endless(self) -> str:
         hosts = [item.host for item in _in(LeaseState.ENDLESS, self.all) if item.machines]
-        return f"{len(hosts)} without a lease: {messages.some(hosts)}." if hosts else ""
+        return f"{len(hosts)} without a lease: {some(hosts)}." if hosts else ""
 
     def _asked(self) -> str:
         hosts = [item.host for item in self.watched]
-        return f"{len(hosts)} asked whether they are idle: {messages.some(hosts)}." if hosts else ""
+        return f"{len(hosts)} asked whether they are idle: {some(hosts)}." if hosts else ""
 
     def _over_by_name(self) -> str:
         over = [] if self.by_name else _in(LeaseState.OVER, self.named)
         hosts = [item.host for item in over if not item.protection]
-        return f"Over, by their names alone: {messages.some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
+        return f"Over, by their names alone: {some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
 
     def _rest(self) -> str:
         if not self.unclaimed:
             return ""
         cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
         return f"{len(self.unclaimed)} that nobody claims cost {cost}; the playbook audit shows them."
+
+
+def _unreadable_idle(host: str, why: str) -> str:
+    """How long a machine may be idle cannot be read, so that it never ends for it."""
+    return f"provision_idle_after of {host} {why}. Its machine is never ended for being idle."
 
 
 def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
@@ -262,12 +279,31 @@ def outcome(raw: t.Mapping[str, t.Any]) -> str:
     if raw["failed"]:
         return str(raw["failed"])
     if not number_of(raw["idle"]):
-        return messages.not_looked_after(raw["host"]) if raw["failed"] is None else ""
+        return _not_looked_after(raw["host"]) if raw["failed"] is None else ""
     told = raw["activity"] or {}
-    return "" if "state" in told else messages.unasked(raw["host"], one_line(str(told.get("msg") or "")))
+    return "" if "state" in told else _unasked(raw["host"], one_line(str(told.get("msg") or "")))
+
+
+def _not_looked_after(host: str) -> str:
+    """A sweep did not come to the end of its tasks for a host."""
+    return f"{host}: its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."
+
+
+def _unasked(host: str, text: str) -> str:
+    """A machine that may be idle, and that did not answer."""
+    why = f": {text}" if text else "."
+    return f"{host}: its machine could not be asked whether it is idle, so it goes on, and is billed{why}"
 
 
 def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """The registries in which a sweep has kept all leases: of those that it could read, where no end has failed."""
     broken = {row["place"] for row in rows if not number_of(row["idle"]) and outcome(row)}
     return [place for place in places if place not in broken]
+
+
+def project_unswept(project: str) -> str:
+    """A project of the shared registry that this sweep is not about, and no other enforces."""
+    return (
+        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it,"
+        f" too: -e provision_project={project}."
+    )

@@ -105,3 +105,8 @@ def by_hour(history: t.Sequence[MarketLook]) -> str:
 
 def _price(market_look: MarketLook) -> tuple[bool, float]:
     return not market_look.offers, math.inf if market_look.cheapest is None else market_look.cheapest
+
+
+def waited(since: str, text: str) -> str:
+    """What was seen while offers were waited for."""
+    return f"They were waited for since {since}. Seen: {text}." if text else f"They were waited for since {since}."

@@ -23,8 +23,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._moments import seconds_of
-from .._provision import claims
-from .._provision import purchase_messages as say
+from .._provision import claims, counted
 from .._provision.counted import Count
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
@@ -440,7 +439,7 @@ class Database(Connected):
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
             if count.sum.exceeds(ceiling):
-                raise AboveCeiling(say.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
+                raise AboveCeiling(counted.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
         """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""

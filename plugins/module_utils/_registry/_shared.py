@@ -16,7 +16,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from .._moments import seconds_of
-from .._provision import claims, messages, ownership
+from .._provision import claims, ownership
 from .._provision.clock import DATABASE, Clock
 from .._provision.entry import MADE, REFUSED, Entry, read_entry
 from .._provision.machines import price_of
@@ -292,7 +292,7 @@ class LatePurchase:
 
     def told(self, *, would: bool) -> str:
         """The sentence about it; ``would``: it is not noted now."""
-        return messages.came_late(self.row.host, self.row.offer, self.machines, would=would)
+        return claims.bought_after_all(self.row.host, self.row.offer, self.machines, would=would)
 
 
 def take_late(database: Database, late: LatePurchase) -> str:

@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import order_of
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ONLY_EXPECTED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import ONLY_EXPECTED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     told_apart,
     whose_by_name,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_messages import Story, ending
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_report import Story, ending
 
 from provision_samples import entry
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
@@ -201,7 +201,7 @@ def test_in_every_world() -> None:
             assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
             # What is taken over replaces what the entry names.
             assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
-            told = messages.adopted("gpu-1", found.machines, found.offer_id, would=False)
+            told = standing_report.adopted("gpu-1", found.machines, found.offer_id, would=False)
             taken = [machine["resource_id"] for machine in found.machines] or [found.offer_id]
             assert all(each in told for each in taken), (where, told)
         if found.kind is OPEN:

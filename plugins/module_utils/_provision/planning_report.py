@@ -1,0 +1,148 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plan of a host tells people: what is bought, or why nothing is."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._wording import amount, usd, usd_short
+from .machines import Machine
+from .messages import NOTHING_SENT, ids_of, some
+
+ANOTHER_REGISTRY = "The hosts of a play share one registry, and these have different values of provision_registry_url."
+
+
+def not_declared(host: str) -> str:
+    """A role was entered in its middle."""
+    return (
+        f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
+        " --start-at-task out. Nothing was sent."
+    )
+
+
+def strategy(name: str) -> str:
+    """A play whose hosts do not go step by step together."""
+    return (
+        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear,"
+        f" Ansible's default. {NOTHING_SENT}"
+    )
+
+
+def wanted_by_another(host: str, offer_id: str, others: t.Iterable[str]) -> str:
+    """The very offer that the host wants is another host's."""
+    return (
+        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to"
+        f" one host. {NOTHING_SENT}"
+    )
+
+
+def no_match(why: str) -> str:
+    """Nothing on the market is what a host searches for; ``why`` says where there is something, or none."""
+    where = "" if why == "none" else f": {why}"
+    return (
+        f"No offer matches provision_spec{where}. Ask for less (region, vendor, contract_type, another gpu_type), or"
+        " try again later. Nothing was bought."
+    )
+
+
+def no_choice(reasons: t.Iterable[str]) -> str:
+    """The same of a host with several searches, each with its reason."""
+    return (
+        f"None of the searches of provision_spec has an offer for this host. {'; '.join(reasons)}. Nothing was bought."
+    )
+
+
+def looked_for_later(host: str, until: str) -> str:
+    """A line for a host that has no offer yet, and for which a later run looks again."""
+    return f"{host}: no offer yet, a later run looks again until {until}"
+
+
+def waits(hosts: t.Sequence[str], since: str, text: str, again: str, until: str) -> str:
+    """What is waited for, in a line of the terminal."""
+    return f"Since {since} waiting for {len(hosts)} ({some(hosts)}): {text}. Next look {again}, until {until}."
+
+
+def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) -> str:
+    """Why a host gets something else than what it wants most."""
+    return f"{host} gets choice {number} ({what}): {'; '.join(reasons)}."
+
+
+def none_left(count: int, ceiling: str, cheapest: float | None, tried: int) -> str:
+    """Offers match, but none is left for this host within its ``ceiling`` (see `ceiling_of`, `bill_of`)."""
+    again = f" after {tried} tried" if tried else ""
+    return (
+        f"None of the {count} matching offers is left for this host{again} within its {ceiling}. The cheapest costs"
+        f" {usd(cheapest)}; hosts of a play never share an offer. Nothing was bought."
+    )
+
+
+def ceiling_of(max_price_per_hour: float) -> str:
+    """The ceiling of a host in a sentence."""
+    shown = "unlimited" if max_price_per_hour == float("inf") else usd(max_price_per_hour)
+    return f"provision_max_price_per_hour ({shown})"
+
+
+def bill_of(max_bill: float, lease: str, max_price_per_hour: float) -> str:
+    """The same where it follows from the whole bill: USD, and the lease as it was given."""
+    return f"provision_max_bill (USD {amount(max_bill)} with the lease {lease}, so {usd(round(max_price_per_hour, 6))})"
+
+
+def unread_ledger(text: str) -> str:
+    """A budget, and a ledger that cannot be read."""
+    return f"What was spent cannot be read, so whether provision_budget holds is not known: {text} {NOTHING_SENT}"
+
+
+def too_dear(offer_id: str, price: float | None, ceiling: str) -> str:
+    """The offer that is wanted by its id is above the ``ceiling`` (see `ceiling_of`, `bill_of`)."""
+    return f"Offer {offer_id} costs {usd(price)}, which is not within {ceiling}. Nothing was bought."
+
+
+def all_or_none(hosts: t.Iterable[str]) -> str:
+    """Some hosts cannot have what they need, and all or none was asked for."""
+    return f"provision_all_or_nothing: nothing was bought, since {some(hosts)} cannot have a machine."
+
+
+def what_is_bought(offer: Machine, lease: str, bill: float | None) -> str:
+    """What a host is about to buy, short enough for a line of the terminal; the quote says more.
+
+    ``lease``: how long, as in ``in 8h``, empty if there is no end; ``bill``: USD in all that time.
+    """
+    contract = offer.get("contract_type")
+    facts = [
+        f"{offer.get('gpu_count')} x {offer.get('gpu_type')}",
+        usd_short(offer.get("price_per_hour")),
+        contract if contract != "ondemand" else "",
+        lease and f"{'unknown price' if bill is None else f'USD {amount(round(bill, 2))}'} {lease}",
+    ]
+    return ", ".join(str(fact) for fact in facts if fact)
+
+
+def locked_out_of(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
+    """A host whose machine another run has bought, or is buying, and that this job cannot log in to."""
+    return (
+        f"Another run buys or has bought the machine of {host}: offer {offer_id} at {usd(price)}, resource ids:"
+        f" {ids_of(ids)}. It is billed, and this job has bought nothing."
+    )
+
+
+def few_forks(buyers: int, forks: int) -> str:
+    """More hosts buy than can do so at once."""
+    return (
+        f"{buyers} hosts buy, {forks} at a time: a purchase may take minutes, and offers expire after half an hour. Let"
+        f" them all buy at once: --forks {buyers}, or forks in ansible.cfg."
+    )
+
+
+def drift(host: str, what: str) -> str:
+    """What a host owns is not what it declares now. It is told, never repaired by replacing."""
+    return f"{host} owns something else than it declares: {what}. It stays as it is."
+
+
+def unjudged(host: str) -> str:
+    """Of a host that buys, where nobody has looked what became of it."""
+    return (
+        f"Nobody has told {host} what became of its purchase: the first host looks for all, and the role's condition"
+        " (when) does not hold any more. What was bought is billed. Run again: nothing is bought twice."
+    )
