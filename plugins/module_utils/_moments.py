@@ -19,10 +19,10 @@ def calendar(seconds: float) -> datetime | None:
     return _BEGIN + timedelta(seconds=seconds) if 0 <= seconds < END else None
 
 
-def formatted(seconds: float, form: str) -> str:
-    """A moment in a form of ``strftime``; ``unknown`` outside the calendar."""
+def formatted(seconds: float) -> str:
+    """A moment for people, down to the minute: ``2026-01-31 12:00 UTC``; ``unknown`` outside the calendar."""
     moment = calendar(seconds)
-    return UNKNOWN if moment is None else moment.strftime(form)
+    return UNKNOWN if moment is None else moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def utc(seconds: float) -> str:

@@ -71,7 +71,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, machine=hardware.measure(module.run_command))
+    module.exit_json(changed=False, machine=hardware.measure(module.run_command, "/"))
 
 
 if __name__ == "__main__":

@@ -158,13 +158,13 @@ def seconds_ahead(date: str | None, age: str | None, now: float) -> float | None
     return ahead if abs(ahead) <= FARTHEST else None
 
 
-def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
     """``Retry-After`` in seconds from its two forms (RFC 9110: seconds, or an HTTP date); None if unreadable."""
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):
         return float(text)
     moment = _moment(text)
-    return None if moment is None else max(0.0, (moment - (now or datetime.now(timezone.utc))).total_seconds())
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
 class HttpClient:
@@ -340,7 +340,7 @@ class HttpClient:
             is_json = True
         except (ValueError, RecursionError):
             data, is_json = None, False
-        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+        retry_after = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(timezone.utc))
         location = None if target is None else _origin(target)
         # A proxy's page has the proxy's time.
         is_html = "html" in response.headers.get("Content-Type", "").lower()

@@ -46,8 +46,11 @@ _SHARES = {"vcpu_count": 1.0}
 RunCommand = t.Callable[[list[str]], tuple[int, str, str]]
 
 
-def measure(run_command: RunCommand, root: str = "/") -> Json:
-    """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown."""
+def measure(run_command: RunCommand, root: str) -> Json:
+    """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown.
+
+    ``root``: the folder of the file system that is measured.
+    """
     gpus = _gpus_of_the_driver(run_command)
     source = "nvidia-smi"
     if gpus is None:

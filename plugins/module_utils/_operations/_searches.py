@@ -1,24 +1,29 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The searches of all hosts of a play."""
+"""The searches of all hosts of a play; those that wait for offers, and what was seen meanwhile.
+
+The looks of one task follow each other in one process, which remembers them.
+"""
 
 from __future__ import annotations
 
 import typing as t
 
 from .._ansible.on_api import ADVICE
-from .._ansible.operation import Failure
+from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError
 from .._api.market import Market
-from .._provision import choosing, messages
+from .._provision import choosing, lease, messages, planning, waiting
 from .._provision.allocation import Offer
 from .._provision.choosing import Offers
 from .._provision.declaration import Declaration
-from .._provision.planning import SearchResult
+from .._provision.planning import Case, Plan, SearchResult
+from .._provision.waiting import MarketLook
 from .offer_info import offer_info
 
 _Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
+_HISTORY: dict[str, list[MarketLook]] = {}  # by the first declaration of those that wait
 
 
 class Searches:
@@ -70,3 +75,30 @@ class Searches:
             return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
         self._warnings += answer.get("warnings") or []
         return (*choosing.fitting(spec, answer["offers"]), False)
+
+
+def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
+    """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
+    history = _HISTORY.setdefault(_key(params), [])
+    # The task ends badly if it is to look again more often than it may.
+    if params["quote"] or params["attempts"] or params["failed"] or len(history) >= params["looks"]:
+        return {}
+    lacking = planning.lacking(cases, plans, now, trouble)
+    if not lacking:
+        return {}
+    look = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
+    history.append(look)
+    return {"waiting": planning.waits(lacking, history[0].moment, now, trouble or look.said)}
+
+
+def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
+    """The plans, in which those that have waited in vain say what was seen."""
+    history = _HISTORY.get(_key(params))
+    if not history:
+        return list(plans)
+    text = waiting.waited(lease.said(history[0].moment), waiting.by_hour(history))
+    return [draft.after_waiting(text) for draft in plans]
+
+
+def _key(params: Params) -> str:
+    return str(next(iter(params["ids"]), ""))

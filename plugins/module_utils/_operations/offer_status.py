@@ -16,8 +16,7 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View
-from ._threads import side_by_side
-from ._unlisted import ask_by_id
+from ._unlisted import ask_by_id, side_by_side
 
 BLANK: Result = {
     "changed": False,

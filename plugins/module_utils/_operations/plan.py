@@ -54,9 +54,8 @@ from ._leases import Sweeps
 from ._looks import all_projects, looked, note
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
-from ._searches import Searches
+from ._searches import Searches, told, waits
 from ._unlisted import read_by_id
-from ._waiting import told, waits
 from .offer_status import offer_statuses
 from .settle import settle
 

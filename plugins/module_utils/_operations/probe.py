@@ -77,9 +77,9 @@ class Prober(SupplyApi):
         """POST /get_offers, which is a read."""
         return self._look(self._http, name, "POST", "/get_offers", {}, {"compute": compute})
 
-    def get_as_stranger(self, name: str, *parts: str) -> Exchange:
+    def get_as_stranger(self, *parts: str) -> Exchange:
         """GET with a token that nobody has."""
-        return self._look(self._http.with_token(WRONG_TOKEN), name, "GET", path_to(*parts), {})
+        return self._look(self._http.with_token(WRONG_TOKEN), "wrong_token", "GET", path_to(*parts), {})
 
     def get_first(self, name: str, *parts: str) -> Exchange:
         """GET that must succeed, or tell of itself that there is no such path. Raises ApiError.
@@ -188,7 +188,7 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     api.read(reads_of_machines(items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else []))
     api.read([("ended", ("resources", ended), {})] if ended else [])
     if wrong_token:
-        api.get_as_stranger("wrong_token", "resources")
+        api.get_as_stranger("resources")
 
 
 def _look_at_market(api: Prober, families: list[str]) -> str:

@@ -43,6 +43,7 @@ from .._provision.purchase import (
     asks_the_clock,
     asks_the_list,
     follow,
+    phase_in_words,
     unless_overtaken,
 )
 from .._provision.sending import AnswerMeaning, Note, Repeats, Terms
@@ -271,7 +272,7 @@ class _Purchase:
             self._tells(missing=error, asked=error)
             return self._seen_unbought(PHASE_OF_ERROR.get(error.error_class))
         self._facts.update({key: status[key] for key in ("status", "procured_at")})
-        self._tells(missing=None, asked=purchase_report.asked(status), reason=status["failure_reason"])
+        self._tells(missing=None, asked=phase_in_words(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
         return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))

@@ -19,13 +19,13 @@ from .. import _states
 from .._ansible.operation import Params
 from .._api.client import ApiError, SupplyApi
 from .._moments import seconds_of
-from .._provision import claims, purchase_report
+from .._provision import claims
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
 from .._provision.ownership import Claim
 from .._provision.place import Place
-from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, whose_by_name
+from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, phase_in_words, whose_by_name
 from .._provision.sending import Note, note_of
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
@@ -33,8 +33,7 @@ from ._journal import Journal
 from ._memory import noted_in
 from ._offer_machines import asked_apart
 from ._registries import Registries
-from ._threads import side_by_side
-from ._unlisted import read_by_id
+from ._unlisted import read_by_id, side_by_side
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
 SOON = 30.0  # seconds after a purchase was sent in which it may not show yet, as `settle_timeout`
@@ -141,7 +140,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
         return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
     is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
     if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
-        return OfferLook(status["phase"]), [], purchase_report.asked(status)
+        return OfferLook(status["phase"]), [], phase_in_words(status)
     try:
         listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}
     except ApiError as error:
@@ -154,7 +153,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
         return OfferLook(None), [], "; ".join(map(str, contradictions))
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
-    return offer_look, list(left), purchase_report.asked(status)
+    return offer_look, list(left), phase_in_words(status)
 
 
 def _still(host: str, entry: Entry, words: str) -> str:

@@ -128,7 +128,7 @@ def _since(alike: t.Sequence[Part]) -> str:
     moments = {part.since for part in alike if part.since is not None}
     if not moments:
         return ""
-    oldest = formatted(min(moments), "%Y-%m-%d %H:%M UTC")
+    oldest = formatted(min(moments))
     return f", the oldest since {oldest}" if len(moments) > 1 else f" since {oldest}"
 
 

@@ -207,7 +207,7 @@ def read_declaration(
         )
     wrong += slips_of_role(unknown(raw["variables"]))
     wrong += _of_order(declaration, raw)
-    wrong += _of_duration("provision_boot_timeout", raw["boot_timeout"])
+    _pause("provision_boot_timeout", raw["boot_timeout"], wrong)
     wrong += _of_idleness(raw)
     wrong += _of_host(declaration, raw, no_login)
     wrong += _of_first_boot(raw)
@@ -302,12 +302,6 @@ def _count(name: str, value: t.Any, wrong: list[str], least: int = 0) -> int:
         wrong.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
         return least
     return int(text)
-
-
-def _of_duration(name: str, value: t.Any) -> list[str]:
-    texts: list[str] = []
-    _pause(name, value, texts)
-    return texts
 
 
 def _pause(name: str, value: t.Any, wrong: list[str]) -> int:

@@ -99,9 +99,7 @@ def utc(moment: float) -> str:
     return _moments.utc(-(-moment // 1))
 
 
-def said(moment: float) -> str:
-    """A moment for people; ``unknown`` outside the calendar."""
-    return _moments.formatted(moment, "%Y-%m-%d %H:%M UTC")
+said = _moments.formatted
 
 
 def begin_of(noted: float | None, created: float | None, *, adopted: bool = False) -> float | None:

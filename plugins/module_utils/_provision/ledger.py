@@ -212,11 +212,10 @@ def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: f
     return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))
 
 
-def fold(lines: t.Iterable[Line], since: float = 0.0, broken: t.Container[str] = ()) -> list[Bill]:
-    """What was or may be billed since a moment. ``broken``: hosts whose entries cannot be read."""
+def fold(lines: t.Iterable[Line]) -> list[Bill]:
+    """What was or may be billed."""
     purchases = grouped((line.purchase, line) for line in lines)
-    bills = (bill_of(purchase, broken) for purchase in purchases.values())
-    return [bill for bill in bills if bill is not None and _is_since(bill, since)]
+    return list(filter(None, map(bill_of, purchases.values())))
 
 
 def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:

@@ -13,6 +13,7 @@ from .machines import Machine
 NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
 NO_REASON = "the API gives no reason"
+_SHOWN = 5  # names in a sentence
 
 
 def ids_of(ids: t.Iterable[str]) -> str:
@@ -69,10 +70,10 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
 
 
-def some(hosts: t.Iterable[str], most: int = 5) -> str:
+def some(hosts: t.Iterable[str]) -> str:
     """The first of many names."""
     names = list(hosts)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def unreadable_lease(host: str, why: str) -> str:

@@ -185,6 +185,13 @@ class OfferLook:
 _LOOK = Step(Do.LOOK)
 
 
+def phase_in_words(status: t.Mapping[str, t.Any]) -> str:
+    """What a look at the offer's status has shown, as a part of a sentence."""
+    if status["phase"] == _states.UNBOUGHT:
+        return "the API still calls it unbought"
+    return f"the API calls it '{status['procurement_status'] or status['status']}'"
+
+
 def whose_by_name(machines: t.Iterable[Machine], names: t.Collection[str]) -> str:
     """Ours if one is called as was asked for, theirs if all that have a name are called otherwise."""
     shown = [machine for machine in machines if machine["name"]]

@@ -155,13 +155,6 @@ class Ending:
         return {} if error is None else {"status_code": error.status_code, "retry_after": error.retry_after}
 
 
-def asked(status: t.Mapping[str, t.Any]) -> str:
-    """What a look at the offer's status has shown."""
-    if status["phase"] == _states.UNBOUGHT:
-        return "the API still calls it unbought"
-    return f"the API calls it '{status['procurement_status'] or status['status']}'"
-
-
 def ending(step: Step, story: Story) -> Ending:
     """The failure for a step that ends a purchase without a machine of ours."""
     why = t.cast(Why, step.why)

@@ -295,11 +295,6 @@ def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
         begin = midnight
 
 
-def day_of(moment: float) -> str:
-    """The day of a moment (UTC): ``2026-01-31``."""
-    return _date(moment // DAY)
-
-
 @functools.lru_cache(maxsize=4096)
 def _date(day: float) -> str:
     return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
