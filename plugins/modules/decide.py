@@ -329,8 +329,7 @@ spend:
 probe:
   description:
     - For O(step=probe) the ids of assumptions that are C(confirmed), C(contradicted) and C(not_seen), and how many
-      C(requests) were sent. C(findings) has C(id), C(verdict) and C(evidence) of each, and in C(switches) the settings
-      of the development simulator that behave like that.
+      C(requests) were sent. C(findings) has C(id), C(verdict) and C(evidence) of each.
   returned: success
   type: dict
 lines:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the API really does: from recorded exchanges to a verdict on each assumption of ``docs/api.md``.
 
-Pure: whoever has the exchanges, has the findings. A finding may also say how switches of the tests' simulator stand.
+Pure: whoever has the exchanges, has the findings.
 """
 
 from __future__ import annotations
@@ -24,16 +24,11 @@ from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Exchanges, 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
 SSH_COMMAND = "ssh root@{ip} -p {port}"
-SYNC = 30  # seconds for which the API may repeat what it saw of a machine
 _CLOCKS_AGREE = 5  # seconds; an answer takes time, and a Date has no fractions
-_VOCABULARIES = {
-    "available": "A",
-    "provisioning_started": "A",
-    "provisioning_in_progress": "A",
-    "pending": "B",
-    "provisioning": "B",
-}
-_PROCUREMENT_WORDS = frozenset({*_VOCABULARIES, "ready", "failed"})
+# Words of procurement_status: those that we take for the API's, and those of another of its pages.
+_EXPECTED_WORDS = frozenset({"available", "provisioning_started", "provisioning_in_progress"})
+_OTHER_WORDS = frozenset({"pending", "provisioning"})
+_PROCUREMENT_WORDS = _EXPECTED_WORDS | _OTHER_WORDS | {"ready", "failed"}
 # Words and commands that can tell nothing of whoever has the account
 _PLAIN = re.compile(r"[a-z]{1,40}([ _-][a-z]{1,40}){0,5}")
 _PLAIN_COMMAND = re.compile(r"ssh( (root@)?\{ip\}| -l ?root| -p ?\{port\}){1,3}")
@@ -138,8 +133,8 @@ def findings(exchanges: Exchanges) -> list[Finding]:
     """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
     result = []
     for item in ASSUMPTIONS:
-        verdict = item.rule(exchanges) or RuleResult(NOT_SEEN, f"needs {item.needs}", {})
-        result.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200), verdict.switches))
+        verdict = item.rule(exchanges) or RuleResult(NOT_SEEN, f"needs {item.needs}")
+        result.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200)))
     return result
 
 
@@ -161,7 +156,7 @@ def _wrong_token(exchanges: Exchanges) -> RuleResult | None:
         return None
     if answer.status in (401, 403):
         evidence = f"{answer.status}: {answer.detail}" if answer.detail else str(answer.status)
-        return stands(answer.status == 401, evidence, auth_failure_status=answer.status)
+        return stands(answer.status == 401, evidence)
     return stands(False, f"a wrong token is answered with {answer.status}")
 
 
@@ -173,8 +168,8 @@ def _clock(exchanges: Exchanges) -> RuleResult | None:
     # The quickest answer tells most; half a second is what a Date has lost on average.
     ahead = round(max(known) + 0.5)
     if abs(ahead) <= _CLOCKS_AGREE:
-        return stands(True, "the clocks agree", clock_ahead=0)
-    return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}", clock_ahead=ahead)
+        return stands(True, "the clocks agree")
+    return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}")
 
 
 def _timestamps(exchanges: Exchanges) -> RuleResult | None:
@@ -185,7 +180,7 @@ def _timestamps(exchanges: Exchanges) -> RuleResult | None:
         return None
     named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
     evidence = "they end with " + _named(named[form] for form in sorted(forms))
-    return stands(forms == {"Z"}, evidence, **({"timestamps": next(iter(forms))} if len(forms) == 1 else {}))
+    return stands(forms == {"Z"}, evidence)
 
 
 def _form_of_time(text: str) -> str:
@@ -241,10 +236,8 @@ def _catalogs(exchanges: Exchanges) -> RuleResult | None:
         return None
     wrapped = [kind for kind, data in found.items() if not isinstance(data, list)]
     if not wrapped:
-        return stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists", discovery_envelope=False)
-    modelled = all(isinstance(found[kind], dict) and kind in found[kind] for kind in found)
-    evidence = f"in an object: {_named(wrapped)}"
-    return stands(False, evidence, **({"discovery_envelope": True} if modelled else {}))
+        return stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists")
+    return stands(False, f"in an object: {_named(wrapped)}")
 
 
 def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
@@ -282,17 +275,17 @@ def _gpu_count(exchanges: Exchanges) -> RuleResult | None:
         singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
         counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
         evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
-        return stands(counts in ([], ["1"]), evidence, gpu_count_required=False)
-    return stands(False, _outcome(answer), gpu_count_required=True) if answer.status in (400, 422) else None
+        return stands(counts in ([], ["1"]), evidence)
+    return stands(False, _outcome(answer)) if answer.status in (400, 422) else None
 
 
 def _clusters(exchanges: Exchanges) -> RuleResult | None:
     listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
     asked = _count_of_clusters(exchanges.offers("nodes"))
     if listed:
-        return stands(True, f"{_several(listed, 'cluster')} among the offers", lists_clusters=True)
+        return stands(True, f"{_several(listed, 'cluster')} among the offers")
     if asked:
-        return stands(False, "only a search with node_count lists them", lists_clusters=False)
+        return stands(False, "only a search with node_count lists them")
     return None
 
 
@@ -311,8 +304,7 @@ def _total_price(exchanges: Exchanges) -> RuleResult | None:
     if not offers:
         return None
     has = sum("total_price_per_hour" in offer for offer in offers)
-    evidence = f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour"
-    return stands(has == len(offers), evidence, **({"total_price": bool(has)} if has in (0, len(offers)) else {}))
+    return stands(has == len(offers), f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour")
 
 
 def _offer_life(exchanges: Exchanges) -> RuleResult | None:
@@ -325,7 +317,7 @@ def _offer_life(exchanges: Exchanges) -> RuleResult | None:
         return None
     shortest = min(lives)
     evidence = f"{shortest} s" if len(lives) == 1 else f"{shortest} to {max(lives)} s"
-    return stands(lives == {OFFER_LIFE}, evidence, offer_seconds=shortest)
+    return stands(lives == {OFFER_LIFE}, evidence)
 
 
 def _no_match(exchanges: Exchanges) -> RuleResult | None:
@@ -358,20 +350,14 @@ def _usd(price: float | None) -> str:
 
 
 def _vocabulary(exchanges: Exchanges) -> RuleResult | None:
-    words = {word for word in _procurement_words(exchanges) if word in _VOCABULARIES}
-    kinds = {_VOCABULARIES[word] for word in words}
-    if not kinds:
-        return None
-    switch = {"vocabulary": next(iter(kinds))} if len(kinds) == 1 else {}
-    return stands(kinds == {"A"}, _named(sorted(words)), **switch)
+    words = (_EXPECTED_WORDS | _OTHER_WORDS).intersection(_procurement_words(exchanges))
+    return stands(words <= _EXPECTED_WORDS, _named(sorted(words))) if words else None
 
 
 def _odd_words(exchanges: Exchanges) -> RuleResult | None:
     words = _procurement_words(exchanges)
     if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
-        return stands(False, _named(odd), **({"odd_word": odd[0]} if _PLAIN.fullmatch(odd[0]) else {}))
-    if {_states.word(item.get("procurement_status")) for item in exchanges.under_way} & _VOCABULARIES.keys():
-        return stands(True, _named(words), odd_word=None)
+        return stands(False, _named(odd))
     return stands(True, _named(words)) if words else None
 
 
@@ -383,20 +369,14 @@ def _status_resources(exchanges: Exchanges) -> RuleResult | None:
     for status in (*exchanges.bought, *exchanges.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
-                return _resources_as(name, has_objects=isinstance(status[name][0], dict))
+                has_objects = isinstance(status[name][0], dict)
+                evidence = f"{name} has {'objects' if has_objects else 'ids'}"
+                return stands(name == "resource_ids" and not has_objects, evidence)
     if exchanges.bought:
-        return stands(False, "the status of a bought offer names none", status_resources=None)
+        return stands(False, "the status of a bought offer names none")
     if any("resource_ids" in item for item in exchanges.objects("offer_status")):
-        return stands(True, "resource_ids, empty before the purchase", status_resources="resource_ids")
+        return stands(True, "resource_ids, empty before the purchase")
     return None
-
-
-def _resources_as(name: str, has_objects: bool) -> RuleResult:
-    """The result for a field of the status that names resources, by objects or by their ids."""
-    form = "resource_objects" if has_objects else name
-    evidence = f"{name} has {'objects' if has_objects else 'ids'}"
-    is_modelled = (name, has_objects) != ("resource_ids", True)
-    return stands(form == "resource_ids", evidence, **({"status_resources": form} if is_modelled else {}))
 
 
 def _progress(exchanges: Exchanges) -> RuleResult | None:
@@ -404,7 +384,7 @@ def _progress(exchanges: Exchanges) -> RuleResult | None:
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
         if telling and _PLAIN.fullmatch(telling[0]):
-            return stands(telling[0] == "progress", f"in {telling[0]}", progress_field=telling[0])
+            return stands(telling[0] == "progress", f"in {telling[0]}")
     return None
 
 
@@ -414,10 +394,9 @@ def _address(exchanges: Exchanges) -> RuleResult | None:
         return None
     in_command, in_access = places
     if in_command and in_access:
-        return stands(True, "in ssh_command and in access.ssh_port", address_in="both")
+        return stands(True, "in ssh_command and in access.ssh_port")
     if in_command or in_access:
-        where = "ssh_command" if in_command else "access"
-        return stands(False, f"only in {where}", address_in=where)
+        return stands(False, f"only in {'ssh_command' if in_command else 'access'}")
     return stands(False, "in neither")
 
 
@@ -455,7 +434,7 @@ def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
             form = re.sub(rf"(?<!\d){target.port}(?!\d)", "{port}", form)
         if not _PLAIN_COMMAND.fullmatch(form):
             return stands(False, "a form of its own")
-        return stands(form == SSH_COMMAND, form, ssh_command=form)
+        return stands(form == SSH_COMMAND, form)
     return None
 
 
@@ -467,12 +446,12 @@ def _list_bare(exchanges: Exchanges) -> RuleResult | None:
     if answer is None or not answer.is_success:
         return None
     if isinstance(answer.data, list):
-        return stands(True, f"a bare list of {len(answer.data)}", list_envelope=None)
+        return stands(True, f"a bare list of {len(answer.data)}")
     data = answer.data if isinstance(answer.data, dict) else {}
     name = next((name for name in RESOURCE_ENVELOPES if isinstance(data.get(name), list)), None)
     if name is None:
         return stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
-    return stands(False, f"an object with {_named(data)}", list_envelope=name)
+    return stands(False, f"an object with {_named(data)}")
 
 
 def _list_complete(exchanges: Exchanges) -> RuleResult | None:
@@ -480,20 +459,20 @@ def _list_complete(exchanges: Exchanges) -> RuleResult | None:
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
         return None
     if isinstance(answer.data, list):
-        return stands(True, f"{len(answer.data)} at once", page_size=None)
+        return stands(True, f"{len(answer.data)} at once")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
     if not is_whole(answer.data, size):
         return _in_pages(answer.data, size)
     if "next" in answer.data or "total_count" in answer.data:
-        return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several", {})
-    return stands(True, f"{size} at once", page_size=None)
+        return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several")
+    return stands(True, f"{size} at once")
 
 
 def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
     """The result for a page with ``size`` machines which is not the only one."""
     count, links = page.get("total_count"), "next" in page
     evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
-    return stands(False, evidence, **({"page_size": size, "page_links": links} if size else {}))
+    return stands(False, evidence)
 
 
 def _list_filter(exchanges: Exchanges) -> RuleResult | None:
@@ -512,7 +491,7 @@ def _names(exchanges: Exchanges) -> RuleResult | None:
         return None
     kept = sum(_keeps_name(name, wish) for wish, name in pairs)
     evidence = f"{kept} of {_several(len(pairs), 'machine')} have the name that was asked for"
-    return stands(kept == len(pairs), evidence, **({"keeps_name": bool(kept)} if kept in (0, len(pairs)) else {}))
+    return stands(kept == len(pairs), evidence)
 
 
 def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
@@ -533,10 +512,8 @@ def _history(exchanges: Exchanges) -> RuleResult | None:
     entries = [entry for machine in exchanges.machines for entry in items_in(machine.get("offer_history"))]
     roles = [_states.word(entry.get("role")) or "none" for entry in entries if id_of(entry.get("offer_id"))]
     if not roles:
-        return stands(False, "offer_history names no offer", offer_history="missing")
-    if "primary" not in roles:
-        return stands(False, f"role: {_named(roles)}", offer_history="other_words")
-    return stands(True, f"role: {_named(roles)}", offer_history="primary")
+        return stands(False, "offer_history names no offer")
+    return stands("primary" in roles, f"role: {_named(roles)}")
 
 
 def _spec_known(exchanges: Exchanges) -> RuleResult | None:
@@ -544,7 +521,7 @@ def _spec_known(exchanges: Exchanges) -> RuleResult | None:
     if not specs:
         return None
     fields = list(dict.fromkeys(name for spec in specs for name in spec))
-    return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty", spec_known=bool(fields))
+    return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty")
 
 
 def _sync(exchanges: Exchanges) -> RuleResult | None:
@@ -552,9 +529,9 @@ def _sync(exchanges: Exchanges) -> RuleResult | None:
     if fresh is None or plain is None:
         return None
     if plain == fresh:
-        return stands(True, "a second look is a repetition of the first", sync_seconds=SYNC)
+        return stands(True, "a second look is a repetition of the first")
     if plain > fresh:
-        return stands(False, "each look is a new one", sync_seconds=0)
+        return stands(False, "each look is a new one")
     return stands(False, "force_refresh shows something newer than the look after it")
 
 
@@ -582,11 +559,11 @@ def _resource_words(exchanges: Exchanges) -> RuleResult | None:
 def _deleted_listed(exchanges: Exchanges) -> RuleResult | None:
     listed = [resource for resource in exchanges.resources if _states.is_gone(_states.word(resource.get("status")))]
     if listed:
-        return stands(False, f"{len(listed)} of them listed", deleted_listed=True)
+        return stands(False, f"{len(listed)} of them listed")
     complete = _list_complete(exchanges)
     if not exchanges.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
         return None
-    return stands(True, "one that ended is not listed", deleted_listed=False)
+    return stands(True, "one that ended is not listed")
 
 
 def _deleted_readable(exchanges: Exchanges) -> RuleResult | None:
@@ -595,9 +572,9 @@ def _deleted_readable(exchanges: Exchanges) -> RuleResult | None:
         return None
     word = _states.word(answer.data.get("status")) if isinstance(answer.data, dict) else None
     if answer.is_success and _states.is_gone(word):
-        return stands(True, f"{answer.status}, {word}", deleted_readable=True)
+        return stands(True, f"{answer.status}, {word}")
     if answer.status == 404:
-        return stands(False, _outcome(answer), deleted_readable=False)
+        return stands(False, _outcome(answer))
     return stands(False, f"{answer.status}, {word or _kind(answer.data)}")
 
 
@@ -653,41 +630,41 @@ def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("wrong-token", ("auth_failure_status",), _wrong_token, "a request with a wrong token"),
-    Assumption("clock", ("clock_ahead",), _clock),
-    Assumption("timestamps", ("timestamps",), _timestamps, "an offer or a machine"),
-    Assumption("unknown-id", (), _unknown_id),
-    Assumption("error-body", (), _error_body),
-    Assumption("busy", (), _busy, "an answer 429 or 503"),
-    Assumption("fields", (), _fields),
-    Assumption("more-fields", (), _more_fields),
-    Assumption("gpus", (), _gpus),
-    Assumption("catalogs", ("discovery_envelope",), _catalogs),
-    Assumption("search", (), _search_envelope),
-    Assumption("search-order", (), _sorted, "two offers with a price"),
-    Assumption("search-types", (), _several_types, "a catalogue of several families"),
-    Assumption("search-count", ("gpu_count_required",), _gpu_count, "a search that is understood"),
-    Assumption("search-clusters", ("lists_clusters",), _clusters, "a cluster on the market"),
-    Assumption("search-no-match", (), _no_match, "a search that matches nothing"),
-    Assumption("search-invalid", (), _invalid),
-    Assumption("offer-life", ("offer_seconds",), _offer_life, "an offer"),
-    Assumption("total-price", ("total_price",), _total_price, "an offer"),
-    Assumption("offer-price", (), _fresh_price, "an offer"),
-    Assumption("vocabulary", ("vocabulary",), _vocabulary, "an offer"),
-    Assumption("odd-words", ("odd_word",), _odd_words, "an offer"),
-    Assumption("status-ids", ("status_resources",), _status_resources, "an offer that was bought"),
-    Assumption("progress", ("progress_field",), _progress, "a machine that is on its way"),
-    Assumption("ssh-port", ("address_in",), _address, "a running machine"),
-    Assumption("ssh-command", ("ssh_command",), _ssh_command, "a running machine"),
-    Assumption("list-bare", ("list_envelope",), _list_bare),
-    Assumption("list-pages", ("page_size", "page_links"), _list_complete),
-    Assumption("list-filter", (), _list_filter, "a machine, and an offer"),
-    Assumption("names", ("keeps_name",), _names, "a machine that a registry knows"),
-    Assumption("states", (), _resource_words, "a machine"),
-    Assumption("history", ("offer_history",), _history, "a machine"),
-    Assumption("spec", ("spec_known",), _spec_known, "a machine"),
-    Assumption("sync", ("sync_seconds",), _sync, "a running machine"),
-    Assumption("deleted-listed", ("deleted_listed",), _deleted_listed, "a machine that a registry saw end"),
-    Assumption("deleted-read", ("deleted_readable",), _deleted_readable, "a machine that a registry saw end"),
+    Assumption("wrong-token", _wrong_token, "a request with a wrong token"),
+    Assumption("clock", _clock),
+    Assumption("timestamps", _timestamps, "an offer or a machine"),
+    Assumption("unknown-id", _unknown_id),
+    Assumption("error-body", _error_body),
+    Assumption("busy", _busy, "an answer 429 or 503"),
+    Assumption("fields", _fields),
+    Assumption("more-fields", _more_fields),
+    Assumption("gpus", _gpus),
+    Assumption("catalogs", _catalogs),
+    Assumption("search", _search_envelope),
+    Assumption("search-order", _sorted, "two offers with a price"),
+    Assumption("search-types", _several_types, "a catalogue of several families"),
+    Assumption("search-count", _gpu_count, "a search that is understood"),
+    Assumption("search-clusters", _clusters, "a cluster on the market"),
+    Assumption("search-no-match", _no_match, "a search that matches nothing"),
+    Assumption("search-invalid", _invalid),
+    Assumption("offer-life", _offer_life, "an offer"),
+    Assumption("total-price", _total_price, "an offer"),
+    Assumption("offer-price", _fresh_price, "an offer"),
+    Assumption("vocabulary", _vocabulary, "an offer"),
+    Assumption("odd-words", _odd_words, "an offer"),
+    Assumption("status-ids", _status_resources, "an offer that was bought"),
+    Assumption("progress", _progress, "a machine that is on its way"),
+    Assumption("ssh-port", _address, "a running machine"),
+    Assumption("ssh-command", _ssh_command, "a running machine"),
+    Assumption("list-bare", _list_bare),
+    Assumption("list-pages", _list_complete),
+    Assumption("list-filter", _list_filter, "a machine, and an offer"),
+    Assumption("names", _names, "a machine that a registry knows"),
+    Assumption("states", _resource_words, "a machine"),
+    Assumption("history", _history, "a machine"),
+    Assumption("spec", _spec_known, "a machine"),
+    Assumption("sync", _sync, "a running machine"),
+    Assumption("deleted-listed", _deleted_listed, "a machine that a registry saw end"),
+    Assumption("deleted-read", _deleted_readable, "a machine that a registry saw end"),
     *purchases.ASSUMPTIONS,
 )

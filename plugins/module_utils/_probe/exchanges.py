@@ -148,12 +148,11 @@ class Exchanges:
 
 @dataclass(frozen=True)
 class Finding:
-    """How an assumption stands. ``switches``: the simulator's settings that behave like that, as far as was seen."""
+    """How an assumption stands."""
 
     id: str
     verdict: str
     evidence: str
-    switches: Json = field(default_factory=dict)
 
     @property
     def row(self) -> Json:
@@ -167,7 +166,6 @@ class RuleResult(t.NamedTuple):
 
     verdict: str
     evidence: str
-    switches: Json
 
 
 Rule = t.Callable[[Exchanges], "RuleResult | None"]
@@ -175,17 +173,16 @@ Rule = t.Callable[[Exchanges], "RuleResult | None"]
 
 @dataclass(frozen=True)
 class Assumption:
-    """A line of ``docs/api.md``: its id there, the switches that model what else may be true, rule, and needs."""
+    """A line of ``docs/api.md``: its id there, rule, and needs."""
 
     id: str
-    switches: tuple[str, ...]
     rule: Rule
     needs: str = "the API's answer"
 
 
-def stands(as_believed: bool, evidence: str, **switches: t.Any) -> RuleResult:
+def stands(as_believed: bool, evidence: str) -> RuleResult:
     """The verdict of a rule that has seen something."""
-    return RuleResult(CONFIRMED if as_believed else CONTRADICTED, evidence, switches)
+    return RuleResult(CONFIRMED if as_believed else CONTRADICTED, evidence)
 
 
 def phase_of(status: Json) -> str:

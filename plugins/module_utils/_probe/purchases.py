@@ -56,7 +56,7 @@ def _post_time(exchanges: Exchanges) -> RuleResult | None:
     if not _made(exchanges):
         return None
     evidence = f"answered after {_seconds(last.seconds)}"
-    return stands(last.seconds <= LONGEST_POST, evidence, procure_seconds=round(last.seconds))
+    return stands(last.seconds <= LONGEST_POST, evidence)
 
 
 def _post_moment(exchanges: Exchanges) -> RuleResult | None:
@@ -67,7 +67,7 @@ def _post_moment(exchanges: Exchanges) -> RuleResult | None:
     after = moment - made.at
     is_early = after < made.seconds / 2
     evidence = f"procured_at is {max(0.0, after):.0f} s after the request, the answer {_seconds(made.seconds)}"
-    return stands(is_early, evidence, purchase_at="start" if is_early else "end")
+    return stands(is_early, evidence)
 
 
 def _procured_at(exchanges: Exchanges) -> float | None:
@@ -85,7 +85,7 @@ def _post_answer(exchanges: Exchanges) -> RuleResult | None:
     word = _states.word(found.fields.get("status")) if found else None
     if word is None:
         return None
-    return stands(word == _ANSWERS[0], word, **({"procure_answer": word} if word in _ANSWERS else {}))
+    return stands(word == _ANSWERS[0], word)
 
 
 def _post_ids(exchanges: Exchanges) -> RuleResult | None:
@@ -94,7 +94,7 @@ def _post_ids(exchanges: Exchanges) -> RuleResult | None:
         return None
     count = len(_texts(made.fields.get("resource_ids")))
     evidence = f"resource_ids has {count}" if count else "no resource_ids"
-    return stands(count > 0, evidence, procure_returns_ids=count > 0)
+    return stands(count > 0, evidence)
 
 
 def _looks(exchanges: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
@@ -124,9 +124,8 @@ def _boot_time(exchanges: Exchanges) -> RuleResult | None:
     number = phases.index(_states.READY)
     seconds = looks[number].at - begin
     # One that is ready at the first look has been so for nobody knows how long.
-    switch = 0 if number == 0 else round(seconds)
     evidence = f"ready {'within ' if number == 0 else ''}{_seconds(seconds)} after the purchase"
-    return stands(seconds <= LONGEST_BOOT, evidence, provision_seconds=switch)
+    return stands(seconds <= LONGEST_BOOT, evidence)
 
 
 def _lets_in(exchanges: Exchanges) -> RuleResult | None:
@@ -139,7 +138,7 @@ def _lets_in(exchanges: Exchanges) -> RuleResult | None:
         return stands(False, "SSH did not answer")
     seconds = looks[0].at - ready[0].at if exchanges.lets_in else 0
     evidence = f"SSH answered {_seconds(seconds)} after it was ready"
-    return stands(seconds <= LONGEST_DELAY, evidence, ssh_delay_seconds=round(seconds))
+    return stands(seconds <= LONGEST_DELAY, evidence)
 
 
 def _listed(exchanges: Exchanges) -> RuleResult | None:
@@ -192,7 +191,7 @@ def _end_time(exchanges: Exchanges) -> RuleResult | None:
     seconds = gone[0].at - deletion.at
     is_first = gone[0] is looks[0]
     evidence = f"gone {'within ' if is_first else ''}{_seconds(seconds)} after the DELETE"
-    return stands(seconds <= LONGEST_END, evidence, delete_seconds=0 if is_first else round(seconds))
+    return stands(seconds <= LONGEST_END, evidence)
 
 
 def bought_ids(exchanges: Exchanges) -> set[str]:
@@ -208,15 +207,15 @@ def _texts(value: t.Any) -> list[str]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("post-time", ("procure_seconds",), _post_time, _NEEDS),
-    Assumption("post-moment", ("purchase_at",), _post_moment, f"{_NEEDS} that takes time"),
-    Assumption("post-answer", ("procure_answer",), _post_answer, _NEEDS),
-    Assumption("post-ids", ("procure_returns_ids",), _post_ids, _NEEDS),
-    Assumption("sold", (), _sold, _NEEDS),
-    Assumption("boot-time", ("provision_seconds",), _boot_time, _NEEDS),
-    Assumption("lets-in", ("ssh_delay_seconds",), _lets_in, _NEEDS),
-    Assumption("listed", (), _listed, _NEEDS),
-    Assumption("running-price", (), _running_price, _NEEDS),
-    Assumption("end-answer", (), _end_answer, _NEEDS),
-    Assumption("end-time", ("delete_seconds",), _end_time, _NEEDS),
+    Assumption("post-time", _post_time, _NEEDS),
+    Assumption("post-moment", _post_moment, f"{_NEEDS} that takes time"),
+    Assumption("post-answer", _post_answer, _NEEDS),
+    Assumption("post-ids", _post_ids, _NEEDS),
+    Assumption("sold", _sold, _NEEDS),
+    Assumption("boot-time", _boot_time, _NEEDS),
+    Assumption("lets-in", _lets_in, _NEEDS),
+    Assumption("listed", _listed, _NEEDS),
+    Assumption("running-price", _running_price, _NEEDS),
+    Assumption("end-answer", _end_answer, _NEEDS),
+    Assumption("end-time", _end_time, _NEEDS),
 )

@@ -56,7 +56,6 @@ _MAC = r"(?i:(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})"
 _LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
 _WHOLE = 6  # characters from which a text is replaced within words, too
 _HIDDEN = "********"
-_CHOSEN = frozenset({"odd_word", "progress_field"})  # switches whose value may be any word
 _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
 
 
@@ -167,11 +166,8 @@ class _StandIns:
         }
 
     def finding(self, finding: Finding) -> Finding:
-        """A finding without what is somebody's own; a switch that holds a word of the API's choice may be left out."""
-        switches = {
-            name: value for name, value in finding.switches.items() if name not in _CHOSEN or self._is_free(str(value))
-        }
-        return replace(finding, evidence=self.sentence(finding.evidence), switches=switches)
+        """A finding without what is somebody's own."""
+        return replace(finding, evidence=self.sentence(finding.evidence))
 
     def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
         """The value with stand-ins. In a catalogue all words are the market's."""

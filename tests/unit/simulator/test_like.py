@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 
 from simulator import Offer, Settings
 from simulator.__main__ import arguments
-from simulator.like import Unreadable, switches
+from simulator.like import READERS, Unreadable, switches
 
 Make = Callable[..., Any]
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
@@ -153,7 +153,7 @@ def test_what_was_recorded_sets_the_same_switch(account: Make, tmp_path: Path, s
 
 
 def test_every_switch_that_an_assumption_names_is_tried() -> None:
-    named = {name for each in ASSUMPTIONS for name in each.switches}
+    named = {name for names, _reader in READERS.values() for name in names}
     every = VALUES | OF_PURCHASE
     assert named == every.keys()
     assert all(getattr(Settings, name) == values[0] or name == "list_envelope" for name, values in every.items())
@@ -252,9 +252,9 @@ def test_a_recording_of_a_purchase_shows_nothing_of_the_account(
     assert log.stat().st_mode & 0o777 == 0o600
     recording = json.loads(file.read_text())
     again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
-    kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
+    kept = {each["id"]: (each["verdict"], each["evidence"]) for each in recording["findings"]}
     needy = {"names", "lets-in"}
-    assert {each.id: (each.verdict, each.switches) for each in again if each.id not in needy} == {
+    assert {each.id: (each.verdict, each.evidence) for each in again if each.id not in needy} == {
         name: each for name, each in kept.items() if name not in needy
     }
 
@@ -288,10 +288,10 @@ def test_a_recording_tells_the_same_as_what_was_recorded(account: Make, tmp_path
     found.probe(recording="recording.json")
     recording = json.loads((tmp_path / "recording.json").read_text())
     again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
-    kept = {each["id"]: (each["verdict"], each["switches"]) for each in recording["findings"]}
+    kept = {each["id"]: (each["verdict"], each["evidence"]) for each in recording["findings"]}
     # These need what the registry knew.
     needy = {"names", "deleted-listed", "deleted-read"}
-    told = {each.id: (each.verdict, each.switches) for each in again if each.id not in needy}
+    told = {each.id: (each.verdict, each.evidence) for each in again if each.id not in needy}
     assert told == {name: each for name, each in kept.items() if name not in needy}
 
 
@@ -311,14 +311,14 @@ def rows(*titles: str) -> list[list[str]]:
 def test_the_page_has_what_the_probe_finds() -> None:
     assumed = rows("id", "assumption", "source", "switch", "if it is wrong")
     assert [(each[0], tuple(re.findall(r"`(\w+)`", each[3]))) for each in assumed] == [
-        (f"`{each.id}`", each.switches) for each in ASSUMPTIONS
+        (f"`{each.id}`", READERS[each.id][0] if each.id in READERS else ()) for each in ASSUMPTIONS
     ]
     assert all(all(each) for each in assumed)
 
 
 def test_the_page_names_every_switch_of_the_simulator_once() -> None:
     unseen = [name for each in rows("switch", "assumption") for name in re.findall(r"`(\w+)`", each[0])]
-    seen = [name for each in ASSUMPTIONS for name in each.switches]
+    seen = [name for names, _reader in READERS.values() for name in names]
     assert sorted([*seen, *unseen, "token"]) == sorted(each.name for each in fields(Settings))
 
 
@@ -331,10 +331,10 @@ def test_the_page_names_every_switch_of_the_simulator_once() -> None:
         ("no JSON", "Expecting value"),
         ("[]", "no recording of the playbook probe"),
         ('{"format": 2, "findings": []}', "in the format 1"),
-        ('{"format": 1, "findings": [{"switches": {"vocabulary": "C"}}]}', "no setting vocabulary='C'"),
-        ('{"format": 1, "findings": [{"switches": {"token": "t"}}]}', "no setting token='t'"),
-        ('{"format": 1, "findings": [{"switches": {"new": 1}}]}', "no setting new=1"),
-        ('{"format": 1, "findings": [{"switches": {"page_size": true}}]}', "no setting page_size=True"),
+        ('{"format": 1}', "its findings cannot be read"),
+        ('{"format": 1, "findings": [1]}', "its findings cannot be read"),
+        ('{"format": 1, "findings": [{"id": "clock", "verdict": "confirmed"}]}', "its findings cannot be read"),
+        ('{"format": 1, "findings": [{"id": "clock", "verdict": "confirmed", "evidence": 1}]}', "cannot be read"),
         (None, "No such file"),
     ],
 )
@@ -348,7 +348,14 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, content: str | None, sa
 
 def test_the_sandbox_is_like_a_recording_but_for_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = {"vocabulary": "B", "page_size": 3, "clock_ahead": -5, "ssh_command": "ssh root@{ip}"}
-    recording = {"format": 1, "findings": [{"switches": {name: value}} for name, value in found.items()]}
+    evidence = {
+        "vocabulary": "pending",
+        "list-pages": "3 of more, no link to the next page",
+        "clock": "its clock is 5 s behind",
+        "ssh-command": "ssh root@{ip}",
+    }
+    findings = [{"id": name, "verdict": "contradicted", "evidence": each} for name, each in evidence.items()]
+    recording = {"format": 1, "findings": findings}
     (tmp_path / "recording.json").write_text(json.dumps(recording))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["simulator", "--like", "recording.json", "--vocabulary", "A"])

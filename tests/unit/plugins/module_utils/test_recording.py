@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import samples
+from simulator.like import switches_of
 
 TOKEN = samples.TOKEN
 STAND_INS = [ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32")]
@@ -94,7 +95,7 @@ def test_the_same_gets_the_same_everywhere() -> None:
         Exchange("unknown_resource", "GET", "/resources/nobody", status=404, data=other),
         Exchange("resources_of_offer", "GET", "/resources", {"offer_id": samples.OFFER_ID}, data=[]),
     ]
-    found = [Finding("unknown-id", "confirmed", f"404: {other['detail']}", {})]
+    found = [Finding("unknown-id", "confirmed", f"404: {other['detail']}")]
     (first, second, third), (finding,) = redacted(looks, found, [TOKEN])
     key = first["data"]["resource_id"]
     assert first["path"] == f"/resources/{key}"
@@ -104,11 +105,13 @@ def test_the_same_gets_the_same_everywhere() -> None:
     assert first["data"]["access"]["ssh_command"] == f"ssh root@{first['data']['access']['external_ip']}"
 
 
-def test_a_switch_does_not_hold_the_name_of_a_machine() -> None:
+def test_the_name_of_a_machine_is_no_word_of_the_api() -> None:
     looks = [Exchange("resource", "GET", "/resources/x", data={"name": "trainer"})]
-    words = ({"odd_word": "trainer"}, {"odd_word": "trainer starts"}, {"odd_word": "warming up"}, {"odd_word": None})
-    _exchanges, clean = redacted(looks, [Finding("odd-words", "contradicted", "", each) for each in words], [TOKEN])
-    assert [each.switches for each in clean] == [{}, {}, *words[2:]]
+    words = ("trainer", "trainer starts", "warming up")
+    _exchanges, clean = redacted(looks, [Finding("odd-words", "contradicted", each) for each in words], [TOKEN])
+    assert [each.evidence for each in clean] == ["name-1", "name-1 starts", "warming up"]
+    decided = [switches_of(each.id, each.verdict, each.evidence) for each in clean]
+    assert decided == [{}, {}, {"odd_word": "warming up"}]
 
 
 def test_a_list_is_cut_before_it_fills_a_disk() -> None:
@@ -172,7 +175,7 @@ def test_nothing_that_is_somebodys_own_comes_out(
         Exchange("wrong_token", "GET", "/resources", status=401, data={"detail": sentence}),
         Exchange("invalid", "POST", "/get_offers", status=422, data={"detail": [{"msg": sentence, "loc": [sentence]}]}),
     ]
-    found = [Finding("error-body", "confirmed", sentence, {})]
+    found = [Finding("error-body", "confirmed", sentence)]
     exchanges, clean = redacted(looks, found, [own["token"]])
     written = json.dumps([exchanges, [each.evidence for each in clean]])
     kept = {name: value for name, value in own.items() if value in written}
