@@ -120,7 +120,7 @@ def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
 
 
 def _contested(rows: t.Sequence[Machine]) -> str:
-    """Machines of which nobody can say whose they are."""
+    """Machines that several hosts claim."""
     found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
     return (
         f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
@@ -139,7 +139,7 @@ def _doubled(rows: t.Sequence[Machine]) -> str:
 
 
 def _orphans(rows: t.Sequence[Machine]) -> str:
-    """Machines that are billed for nobody."""
+    """Billed machines that no host owns."""
     cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
     ids = ", ".join(str(row["resource_id"]) for row in rows)
     return (

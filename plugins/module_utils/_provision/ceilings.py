@@ -334,7 +334,7 @@ def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
 
 
 def _unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]) -> str:
-    """What a month costs cannot be told."""
+    """The cost of a month is not known."""
     return (
         f"What the month {name} of project {project} costs is not known, since price or beginning of"
         f" {', '.join(ranges(hosts))} is not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was"

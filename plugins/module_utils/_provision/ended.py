@@ -204,7 +204,7 @@ def _has_cost(host: str, dollars: float, hours: float, price: float) -> str:
 
 
 def _unknown_cost(host: str) -> str:
-    """The same where price or beginning is not known."""
+    """The cost of a host's machines, where price or beginning is not known."""
     return f"What {host} has cost is not known: its price or its beginning is not."
 
 
@@ -305,7 +305,7 @@ def remembered_elsewhere(place: str, declared_place: str) -> str:
 
 
 def not_over(host: str, texts: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
-    """Not all that was told to end has ended."""
+    """Some machines have not ended."""
     kept = f"Its entry stays in {registry}." if registry else ""
     return joined(*texts, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
 

@@ -449,7 +449,7 @@ def _died(offer_id: str, text: str, price: float | None, ids: t.Iterable[str]) -
 
 
 def _end_first(host: str) -> str:
-    """What has failed and is billed, which each run finds again."""
+    """A machine that failed and is billed; each run finds it again."""
     return (
         f"End it with compute_index.supply.decommission -e decommission_hosts={host}; then run again for another one."
     )

@@ -54,7 +54,7 @@ def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
 
 
 def no_ssh(program: str) -> str:
-    """There is nothing to log in with."""
+    """This computer has no SSH client."""
     return (
         f"This computer has no {program}, so nobody could log in to the machines that would be bought. Install an SSH"
         " client, or set provision_reach to false."
@@ -79,7 +79,7 @@ def _open_key(private: str) -> str:
 
 
 def _no_agent(private: str) -> str:
-    """A private key with a passphrase, and nobody who could say it."""
+    """A private key with a passphrase, and no agent that knows it."""
     return (
         f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
         " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."

@@ -87,7 +87,7 @@ def nothing_billed(host: str) -> str:
 
 
 def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
-    """A purchase of which nobody knows the outcome."""
+    """A purchase with an unknown outcome."""
     return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
 
 

@@ -260,7 +260,7 @@ def _missing_first(host: str, ids: t.Sequence[str], price: float | None) -> str:
 
 
 def _missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """A second look did not find them either."""
+    """A second look did not find the machines of a host either."""
     return (
         f"{host}: MISSING for half an hour or more: {ids_of(ids)} ({usd(price)}). The machine no longer counts in"
         f" ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it."
@@ -269,12 +269,12 @@ def _missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str
 
 
 def _found_again(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """What was missing is found."""
+    """A look finds machines that were missing."""
     return f"{host}: the API finds {ids_of(ids)} again, which was MISSING. Its {usd(price)} count again."
 
 
 def _ended_elsewhere(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """The API says of the machines of a host that they have ended, and nobody of ours has told them to."""
+    """The API says that a host's machines have ended, although no run of ours has ended them."""
     return (
         f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more."
     )

@@ -127,5 +127,5 @@ def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
 
 
 def not_moved(path: str, reason: str) -> str:
-    """A file that stays, since the shared registry contradicts it, or cannot be told."""
+    """A file that stays, since the shared registry contradicts it, or cannot be written."""
     return f"{path} was not moved, and stays as it is: {reason}"

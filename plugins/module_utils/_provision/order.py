@@ -84,7 +84,7 @@ def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Co
 
 
 def no_hosts(group: str) -> str:
-    """A play that is for nobody, which would look like success."""
+    """A play without hosts, which would look like success."""
     return (
         f"There is no host in the group '{group}'. Add some to the inventory, or give provision_hosts (names, or how"
         " many)."

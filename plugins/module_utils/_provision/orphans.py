@@ -69,7 +69,7 @@ def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
 
 
 def _may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
-    """The same of a machine that a host may have bought, of whose purchase no machine is known yet."""
+    """A person names a machine by its id, and a purchase of a host that is under way may have bought it."""
     return (
         f"{described([machine])} may be what {', '.join(hosts)} may just be buying. Nothing was ended. Run"
         " compute_index.supply.audit with audit_settle: true, and then the same again."
@@ -84,5 +84,5 @@ def _may_have_bought(claim: Claim, machine: Machine) -> bool:
 
 
 def cannot_tell_owner(resource_id: str, why: str) -> str:
-    """Registries cannot be read, so nobody knows whether a machine has an owner."""
+    """Registries cannot be read, so it is not known whether a machine has an owner."""
     return f"Whether a host owns {resource_id} is not known: {why} Nothing was ended."

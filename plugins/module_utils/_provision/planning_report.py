@@ -15,7 +15,7 @@ ANOTHER_REGISTRY = "The hosts of a play share one registry, and these have diffe
 
 
 def not_declared(host: str) -> str:
-    """A role was entered in its middle."""
+    """A play has entered the role in its middle."""
     return (
         f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
         " --start-at-task out. Nothing was sent."
@@ -48,7 +48,7 @@ def no_match(why: str) -> str:
 
 
 def no_choice(reasons: t.Iterable[str]) -> str:
-    """The same of a host with several searches, each with its reason."""
+    """No search of a host with several searches has an offer for it; ``reasons``: one for each search."""
     return (
         f"None of the searches of provision_spec has an offer for this host. {'; '.join(reasons)}. Nothing was bought."
     )
@@ -85,7 +85,7 @@ def ceiling_of(max_price_per_hour: float) -> str:
 
 
 def bill_of(max_bill: float, lease: str, max_price_per_hour: float) -> str:
-    """The same where it follows from the whole bill: USD, and the lease as it was given."""
+    """The ceiling of a host in a sentence, if its largest bill (USD) and its ``lease`` set it."""
     return f"provision_max_bill (USD {amount(max_bill)} with the lease {lease}, so {usd(round(max_price_per_hour, 6))})"
 
 
@@ -136,12 +136,12 @@ def few_forks(buyers: int, forks: int) -> str:
 
 
 def drift(host: str, what: str) -> str:
-    """What a host owns is not what it declares now. It is told, never repaired by replacing."""
+    """A host owns something else than it declares now. That is reported, and never repaired by a replacement."""
     return f"{host} owns something else than it declares: {what}. It stays as it is."
 
 
 def unjudged(host: str) -> str:
-    """Of a host that buys, where nobody has looked what became of it."""
+    """A host buys, and no task has looked what became of its purchase."""
     return (
         f"Nobody has told {host} what became of its purchase: the first host looks for all, and the role's condition"
         " (when) does not hold any more. What was bought is billed. Run again: nothing is bought twice."

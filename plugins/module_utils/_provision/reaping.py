@@ -231,7 +231,7 @@ def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
 
 
 def _lives(host: str, end: str) -> str:
-    """A line for a machine that a sweep leaves alone, although it was told to end it."""
+    """A line for a machine that was to end, and has got more time."""
     return f"{host} has got more time meanwhile, until {end}; nothing ends"
 
 

@@ -91,7 +91,7 @@ class Terms:
 
 
 def _above(offer_id: str, price: float | None, ceiling: float) -> str:
-    """The offer alone would cost more than was agreed to (USD per hour), or nobody knows."""
+    """The offer alone costs more than was agreed to (USD per hour), or has no known price."""
     if price is None:
         return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
     return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."

@@ -108,7 +108,7 @@ def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[
 
 
 def open_by_name(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
-    """The same of a host without a registry, in the run that has sent it."""
+    """An earlier purchase of a host without a registry was sent by this very run, and never answered."""
     return (
         f"{still_open(host, offer_id, price, ids)} Do not buy another offer instead. There is no registry, so a later"
         " run finds what was bought by its name: run again then."
