@@ -174,9 +174,7 @@ def read_entry(variables: Variables | None) -> Entry:
     return Entry(
         offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
         # What is noted as storage is no machine, wherever else it is named.
-        resource_ids=ids
-        if storage_of
-        else tuple(item for item in ids if item not in {its.resource_id for its in storage}),
+        resource_ids=ids if storage_of else _without(ids, storage),
         purchase=text_of(known.get("provision_purchase")).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(item for item in _list(known.get("provision_instances")) if isinstance(item, t.Mapping)),
@@ -208,6 +206,11 @@ def read_entry(variables: Variables | None) -> Entry:
         storage=storage,
         storage_of=storage_of,
     )
+
+
+def _without(ids: tuple[str, ...], storage: t.Sequence[Storage]) -> tuple[str, ...]:
+    noted = {item.resource_id for item in storage}
+    return tuple(item for item in ids if item not in noted)
 
 
 def storage_kept_by(host: str, strays: t.Iterable[Entry]) -> tuple[Storage, ...]:
