@@ -372,10 +372,12 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
     assert stats["audit"].keys() == {
-        *("claimed", "orphans", "ending", "gone", "buying", "missing", "leases", "price_per_hour", "usd", "unpriced")
+        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "leases"),
+        *("price_per_hour", "usd", "unpriced"),
     }
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]
-    assert stats["audit"]["price_per_hour"] == {"claimed": 2, "orphans": 3.1, "ending": 0, "total": 5.1}
+    sums = {"claimed": 2, "storage": 0, "orphans": 3.1, "ending": 0, "total": 5.1}
+    assert stats["audit"]["price_per_hour"] == sums
 
     run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
     assert run.returncode == 2

@@ -30,7 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 
 Json = dict[str, Any]
 NOW = 1_800_000_000.0
-NOTHING = {"changed": False, "left": [], "usd": None, "cost": ""}
+NOTHING = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
 
 
 def machine(key: str, name: str = "gpu-1", offer: str | None = "o", **fields: Any) -> Json:
