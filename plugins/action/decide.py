@@ -9,6 +9,7 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pwd
 import re
@@ -81,6 +82,7 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
 
 Variables = t.Mapping[str, t.Any]
+Batch = t.Mapping[str, Variables]  # the variables of hosts
 
 
 class ActionModule(InProcessAction):
@@ -91,13 +93,14 @@ class ActionModule(InProcessAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
-        step = self._task.args.get("step")
-        if step == "declare":  # no business of the API's
-            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **self._declare(task_vars)}
-        if step not in STEPS:
-            raise AnsibleActionFail(f"step must be one of declare, {', '.join(STEPS)}, not '{step}'")
-        self._refuse_slips(step)
-        self.operation = STEPS[step].operation or _of_probe(step)  # type: ignore[misc]
+        name = self._task.args.get("step")
+        if name not in STEPS:
+            raise AnsibleActionFail(f"step must be one of {', '.join(STEPS)}, not '{name}'")
+        step = STEPS[name]
+        if step.operation is None:
+            return {**ActionBase.run(self, tmp, task_vars), "changed": False, **step.gather(self, task_vars)}
+        self._refuse_slips(step.prefix)
+        self.operation = step.operation if isinstance(step.operation, Operation) else step.operation()  # type: ignore[misc]
         self._hosts = self._hosts_of(step, task_vars)
         url = self._hosts.url
         self._task.args = {
@@ -106,7 +109,7 @@ class ActionModule(InProcessAction):
             "registry_mark": registry_mark(url),
             **self._hosts.call,
         }
-        self._task.args.update(STEPS[step].gather(self, task_vars))
+        self._task.args.update(step.gather(self, task_vars))
         return self._completed(super().run(tmp, task_vars), task_vars)
 
     def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
@@ -123,7 +126,7 @@ class ActionModule(InProcessAction):
 
     def worded(self, msg: str) -> str:
         """Options are called as the variables of the playbook that it takes them from."""
-        playbook = self._playbook(str(self._task.args.get("step"))) or "decommission_"
+        playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()) or "decommission_"
 
         def variable(found: re.Match[str]) -> str:
             name = playbook + found[2]
@@ -131,38 +134,43 @@ class ActionModule(InProcessAction):
 
         return re.sub(r"(argument |option |for )'(\w+)'", variable, msg)
 
-    def _playbook(self, step: str) -> str:
-        """What the variables begin with that the playbook of a step takes."""
-        return f"{self._verb()}_" if step == "named" else STEPS[step].prefix if step in STEPS else ""
-
-    def _refuse_slips(self, step: str) -> None:
+    def _refuse_slips(self, prefix: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        playbook = self._playbook(step)
-        found = slips_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
-        if found:
-            raise AnsibleActionFail(f"{' '.join(found)} {NOTHING_SENT}")
+        playbook = prefix.format(verb=self._verb())
+        slips = slips_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
+        if slips:
+            raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
-    def _hosts_of(self, step: str, task_vars: Variables) -> _hosts.Hosts:
+    def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
         """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
-        # What ends in files needs no other's registry, and such a step is one of many.
-        batch = _batch(task_vars) if step == "end" else {}
-        of_all = self._is_of_all(step, batch, task_vars)
+        batch = _batch(task_vars) if step.of_batch else {}
+        of_all = step.of_all(self, batch, task_vars)
         url = self._shared_registry(task_vars, is_needed=not (of_all or batch))
         among = () if of_all else tuple(batch)
         # Without one, any of those of these hosts.
         among_others = None if of_all or among else ""
-        aside = _LIMITS if step == "reap" else ()
         manager = self._task.get_variable_manager()
-        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, aside)
+        return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, step.aside)
 
-    def _is_of_all(self, step: str, batch: t.Mapping[str, Variables], task_vars: Variables) -> bool:
-        """Whether the registry of any host counts, not only that of those in the ``batch``."""
-        if step == "ended" and _is_shared(task_vars.get("decommission__end"), "registry"):
-            return True
-        # An order asks a registry only if it is to find machines there.
-        if STEPS[step].of_all or self._task.args.get("find"):
-            return True
+    # Whether the registry of any host counts, not only that of the task's own host, or of those of its batch
+
+    def _never(self, batch: Batch, task_vars: Variables) -> bool:
+        return False
+
+    def _always(self, batch: Batch, task_vars: Variables) -> bool:
+        return True
+
+    def _if_it_finds(self, batch: Batch, task_vars: Variables) -> bool:
+        """An order asks a registry only if it is to find machines there."""
+        return bool(self._task.args.get("find"))
+
+    def _if_one_was_swept(self, batch: Batch, task_vars: Variables) -> bool:
+        """A sweep has found a host in a shared registry. What ends in files needs no other's, and is one of many."""
         return any(_is_shared(_swept(item), "place") for item in batch.values())
+
+    def _if_it_ended(self, batch: Batch, task_vars: Variables) -> bool:
+        """What has ended is in a shared registry."""
+        return _is_shared(task_vars.get("decommission__end"), "registry")
 
     def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
         """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
@@ -531,40 +539,56 @@ class ActionModule(InProcessAction):
         return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
 
+def _later(module: str, name: str) -> t.Callable[[], Operation]:
+    """Finds an operation that takes long to import, once it is asked for: most plays have no such step."""
+    package = Registries.__module__.rpartition(".")[0]
+    return lambda: t.cast(Operation, getattr(importlib.import_module(f"{package}.{module}"), name))
+
+
 class Step(t.NamedTuple):
     """A step of `decide`.
 
-    ``operation``: None for those of the probe, which take long to import. ``gather``: what it needs beside the task's
-    own arguments. ``of_all``: it runs once for hosts that may differ, most often on localhost for those of the
-    inventory. ``prefix``: what the variables begin with that its playbook takes; none of them may be mistyped.
+    ``gather``: what it needs beside the task's own arguments. ``operation``: has its argument spec and does the work;
+    None for what needs no API, a function for what takes long to import. ``of_all``: whether it is for hosts that may
+    differ, most often on localhost for those of the inventory, so that any of them may name the registry; ``of_batch``:
+    else any host of the batch may. ``aside``: what it reads of each host beside that. ``prefix``: what the variables
+    begin with that its playbook takes, where ``{verb}`` is that of the task; none of them may be mistyped.
     """
 
-    operation: Operation | None
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
-    of_all: bool = False
+    operation: Operation | t.Callable[[], Operation] | None
+    of_all: t.Callable[[ActionModule, Batch, Variables], bool] = ActionModule._never
+    of_batch: bool = False
+    aside: tuple[str, ...] = ()
     prefix: str = ""
 
 
+_ALL = ActionModule._always
+
+# What a step is but for the sentences in the documentation of the module, which a test compares with this table.
 STEPS = {
-    "plan": Step(PLAN, ActionModule._plan),
-    "quote": Step(PLAN, ActionModule._plan),
-    "judge": Step(JUDGE, ActionModule._judge),
-    "release": Step(RELEASE, ActionModule._own),
-    "reached": Step(REACHED, ActionModule._own),
-    "order": Step(ORDER, ActionModule._order, prefix="order_"),
-    "named": Step(NAMED, ActionModule._named, of_all=True),
-    "end": Step(END, ActionModule._end),
-    "ended": Step(ENDED, ActionModule._ended),
-    "audit": Step(AUDIT, ActionModule._audit, of_all=True, prefix="audit_"),
-    "orphan": Step(ORPHAN, ActionModule._orphan, of_all=True, prefix="end_"),
-    "spend": Step(SPEND, ActionModule._audit, of_all=True, prefix="spend_"),
-    "reap": Step(REAP, ActionModule._reap, of_all=True, prefix="reap_"),
-    "reaped": Step(REAPED, ActionModule._reaped, of_all=True),
-    "extend": Step(EXTEND, ActionModule._extend, of_all=True),
-    "probe": Step(None, ActionModule._probe, of_all=True, prefix="probe_"),
-    "probe_purchase": Step(None, ActionModule._probe_purchase, of_all=True, prefix="probe_"),
-    "probe_ended": Step(None, ActionModule._probe_ended),
-    "registry": Step(REGISTRY, ActionModule._registry, of_all=True),
+    "declare": Step(ActionModule._declare, None),
+    "plan": Step(ActionModule._plan, PLAN),
+    "quote": Step(ActionModule._plan, PLAN),
+    "judge": Step(ActionModule._judge, JUDGE),
+    "release": Step(ActionModule._own, RELEASE),
+    "reached": Step(ActionModule._own, REACHED),
+    "order": Step(ActionModule._order, ORDER, ActionModule._if_it_finds, prefix="order_"),
+    "named": Step(ActionModule._named, NAMED, _ALL, prefix="{verb}_"),
+    "end": Step(ActionModule._end, END, ActionModule._if_one_was_swept, of_batch=True),
+    "ended": Step(ActionModule._ended, ENDED, ActionModule._if_it_ended),
+    "audit": Step(ActionModule._audit, AUDIT, _ALL, prefix="audit_"),
+    "orphan": Step(ActionModule._orphan, ORPHAN, _ALL, prefix="end_"),
+    "spend": Step(ActionModule._audit, SPEND, _ALL, prefix="spend_"),
+    "reap": Step(ActionModule._reap, REAP, _ALL, aside=_LIMITS, prefix="reap_"),
+    "reaped": Step(ActionModule._reaped, REAPED, _ALL),
+    "extend": Step(ActionModule._extend, EXTEND, _ALL),
+    "probe": Step(ActionModule._probe, _later("probe", "PROBE"), _ALL, prefix="probe_"),
+    "probe_purchase": Step(
+        ActionModule._probe_purchase, _later("probe_purchase", "PROBE_PURCHASE"), _ALL, prefix="probe_"
+    ),
+    "probe_ended": Step(ActionModule._probe_ended, _later("probe_purchase", "PROBE_ENDED")),
+    "registry": Step(ActionModule._registry, REGISTRY, _ALL),
 }
 
 
@@ -605,17 +629,6 @@ def _several(memory: Memory, hosts: t.Container[str]) -> list[str]:
     """Those of these hosts that several registries know."""
     counted = Counter(host for _place, host, _entry in memory.all() if host in hosts)
     return [host for host, count in counted.items() if count > 1]
-
-
-def _of_probe(step: str) -> Operation:
-    """The operation of a step of the probe. Its rules take long to import, and most plays have no such step."""
-    from ansible_collections.compute_index.supply.plugins.module_utils._operations import probe, probe_purchase
-
-    return {
-        "probe": probe.PROBE,
-        "probe_purchase": probe_purchase.PROBE_PURCHASE,
-        "probe_ended": probe_purchase.PROBE_ENDED,
-    }[step]
 
 
 def _listed(given: t.Any) -> list[t.Any]:

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -84,7 +83,7 @@ options:
   hosts:
     description:
       - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. Hosts that only a
-        registry knows count, too.
+        registry knows count, too. For O(step=extend) the names of hosts.
     type: raw
   group:
     description:
@@ -126,6 +125,12 @@ options:
   fail_on_orphans:
     description:
       - For O(step=audit) whether RV(trouble) names machines that nobody claims.
+    type: bool
+    default: false
+  settle:
+    description:
+      - For O(step=audit) whether registries note which machines have ended or are missing, and what became of purchases
+        of runs that died. Otherwise it writes nothing.
     type: bool
     default: false
   verb:
@@ -372,64 +377,3 @@ extended:
   type: list
   elements: dict
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-
-
-def main() -> None:
-    """Only the action plugin of this name can gather what hosts have declared."""
-    steps = [
-        "declare",
-        "plan",
-        "quote",
-        "judge",
-        "release",
-        "reached",
-        "order",
-        "named",
-        "end",
-        "ended",
-        "audit",
-        "orphan",
-        "reap",
-        "reaped",
-        "extend",
-        "spend",
-        "probe",
-        "probe_purchase",
-        "probe_ended",
-        "registry",
-    ]
-    module = AnsibleModule(
-        argument_spec={
-            **_spec.API,
-            "step": {"type": "str", "required": True, "choices": steps},
-            "deleted": {"type": "list", "elements": "dict", "default": []},
-            "hosts": {"type": "raw"},
-            "group": {"type": "str", "default": "gpu"},
-            "find": {"type": "bool", "default": False},
-            "forget": {"type": "list", "elements": "str", "default": []},
-            "resource_id": {"type": "str", "default": ""},
-            "reason": {"type": "str", "default": ""},
-            "since": {"type": "str", "default": ""},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "fail_on_orphans": {"type": "bool", "default": False},
-            "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
-            "by_name": {"type": "bool", "default": False},
-            "grace": {"type": "raw"},
-            "before_end_timeout": {"type": "raw"},
-            "extend_by": {"type": "str", "default": ""},
-            "extend_until": {"type": "str", "default": ""},
-            "recording": {"type": "str", "default": ""},
-            "wrong_token": {"type": "bool", "default": True},
-            "buy": {"type": "bool", "default": False},
-            "max_usd": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
-    module.fail_json(msg="decide runs in Ansible's own process only, as the roles of this collection use it.")
-
-
-if __name__ == "__main__":
-    main()

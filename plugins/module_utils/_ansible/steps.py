@@ -1,192 +1,191 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The argument specs of the steps of `decide`, which only the roles and playbooks take.
+"""The argument specs of the steps of `decide`, which only the roles and playbooks take: `STEPS` there is their table.
 
-What the action plugin gathers is plain values. In a file of their own, since no module is shipped with them.
+A task gives `OPTIONS`; what else a step takes are plain values that the action plugin gathers. In a file of their own,
+since no module is shipped with them.
 """
 
 from __future__ import annotations
 
+import typing as t
+
 from .._spec import API, PROCURE_OFFER, Spec
+
+_Option = dict[str, t.Any]
+
+_TEXT: _Option = {"type": "str", "default": ""}
+_TEXTS: _Option = {"type": "list", "elements": "str", "default": []}
+_ROWS: _Option = {"type": "list", "elements": "dict", "default": []}
+_MAPPING: _Option = {"type": "dict", "default": {}}
+_FLAG: _Option = {"type": "bool", "default": False}
+_COUNT: _Option = {"type": "int", "default": 0}
+
+# What a task may give, to one step or another. A test compares them with the documentation of the module.
+OPTIONS: Spec = {
+    "deleted": _ROWS,
+    "hosts": {"type": "raw"},
+    "group": {"type": "str", "default": "gpu"},
+    "find": _FLAG,
+    "forget": _TEXTS,
+    "since": _TEXT,
+    "names": _TEXTS,
+    "resource_id": _TEXT,
+    "reason": _TEXT,
+    "fail_on_orphans": _FLAG,
+    "settle": _FLAG,
+    "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
+    "by_name": _FLAG,
+    # Durations, as a person gave them
+    "grace": {"type": "raw"},
+    "before_end_timeout": {"type": "raw"},
+    "extend_by": _TEXT,
+    "extend_until": _TEXT,
+    "recording": _TEXT,
+    "wrong_token": {"type": "bool", "default": True},
+    "buy": _FLAG,
+    "max_usd": _TEXT,
+}
+
+
+def _options(*names: str) -> Spec:
+    """Those that a step takes."""
+    return {name: OPTIONS[name] for name in names}
+
 
 _STEP: Spec = {
     "step": {"type": "str", "required": True},
     "registry_url": PROCURE_OFFER["registry_url"],
     "account_name": PROCURE_OFFER["account_name"],
-    "registry_mark": {"type": "str", "default": ""},
+    "registry_mark": _TEXT,
     # Where the files of the play and of Ansible are
-    "sources": {"type": "list", "elements": "str", "default": []},
-    "here": {"type": "str", "default": ""},
-    "home": {"type": "str", "default": ""},
+    "sources": _TEXTS,
+    "here": _TEXT,
+    "home": _TEXT,
 }
 
 _HOSTS: Spec = {
     **_STEP,
-    "hosts": {"type": "list", "elements": "dict", "default": []},
+    "hosts": _ROWS,
     # What cannot be read of hosts, in sentences; and the hosts that Ansible cannot run anything for
-    "troubles": {"type": "list", "elements": "str", "default": []},
-    "unreadable": {"type": "list", "elements": "str", "default": []},
+    "troubles": _TEXTS,
+    "unreadable": _TEXTS,
 }
 
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
-_DECLARED: Spec = {
-    **_HOSTS,
-    "ids": {"type": "list", "elements": "str", "default": []},
-    "consumed": {"type": "list", "elements": "str", "default": []},
-    "forbidden": {"type": "str", "default": ""},
-}
+_DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "consumed": _TEXTS, "forbidden": _TEXT}
 
 PLAN: Spec = {
     **_DECLARED,
-    "serial": {"type": "bool", "default": False},
-    "others": {"type": "dict", "default": {}},
-    "failed": {"type": "list", "elements": "str", "default": []},
-    "attempts": {"type": "dict", "default": {}},
-    "inventory": {"type": "dict", "default": {}},
-    "connection": {"type": "str", "default": ""},
-    "identity_file": {"type": "str", "default": ""},
+    "serial": _FLAG,
+    "others": _MAPPING,
+    "failed": _TEXTS,
+    "attempts": _MAPPING,
+    "inventory": _MAPPING,
+    "connection": _TEXT,
+    "identity_file": _TEXT,
     "job_keys": {"type": "str"},  # what ssh-add says in a job of AWX; elsewhere nobody knows what else ssh has
-    "no_login": {"type": "str", "default": ""},  # why ssh cannot work on this computer
-    "quote": {"type": "bool", "default": False},
-    "slice_of": {"type": "str", "default": ""},
-    "forks": {"type": "int", "default": 0},
-    "looks": {"type": "int", "default": 0},
-    "elsewhere": {"type": "list", "elements": "dict", "default": []},  # further hosts, whose places a budget counts
+    "no_login": _TEXT,  # why ssh cannot work on this computer
+    "quote": _FLAG,
+    "slice_of": _TEXT,
+    "forks": _COUNT,
+    "looks": _COUNT,
+    "elsewhere": _ROWS,  # further hosts, whose places a budget counts
 }
 
 JUDGE: Spec = {
     **_STEP,
-    "plans": {"type": "list", "elements": "dict", "default": []},
-    "purchases": {"type": "dict", "default": {}},
-    "offers": {"type": "dict", "default": {}},
-    "before": {"type": "dict", "default": {}},
-    # The machines that were listed before anything was bought, and that name no offer
-    "without_offer": {"type": "list", "elements": "str", "default": []},
-    "inventory": {"type": "dict", "default": {}},
-    "deleted": {"type": "list", "elements": "dict", "default": []},
+    **_options("deleted"),
+    "plans": _ROWS,
+    "purchases": _MAPPING,
+    "offers": _MAPPING,
+    "before": _MAPPING,
+    "without_offer": _TEXTS,  # the machines that were listed before anything was bought, and that name no offer
+    "inventory": _MAPPING,
 }
 
 ORDER: Spec = {
     **_STEP,
-    "variables": {"type": "dict", "default": {}},
+    **_options("find"),
+    "variables": _MAPPING,
     "group": {"type": "str", "required": True},
-    "has_members": {"type": "bool", "default": False},
+    "has_members": _FLAG,
     "limited": {"type": "list", "elements": "str"},
-    "find": {"type": "bool", "default": False},
-    "lacking": {"type": "dict", "default": {}},
-    "further": {"type": "list", "elements": "str", "default": []},
+    "lacking": _MAPPING,
+    "further": _TEXTS,
     "api_url": API["api_url"],
 }
 
-END: Spec = {
-    **_DECLARED,
-    "inventory": {"type": "list", "elements": "dict", "default": []},
-    "forget": {"type": "list", "elements": "str", "default": []},
-}
+END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
-ENDED: Spec = {
-    **_STEP,
-    "ends": {"type": "list", "elements": "dict", "default": []},
-    "deleted": {"type": "list", "elements": "dict", "default": []},
-}
+ENDED: Spec = {**_STEP, **_options("deleted"), "ends": _ROWS}
 
 NAMED: Spec = {
     **_STEP,
-    "hosts": {"type": "raw"},
-    "parts": {"type": "list", "elements": "dict", "default": []},
-    "matched": {"type": "list", "elements": "str", "default": []},
-    "known": {"type": "list", "elements": "str", "default": []},
+    **_options("hosts", "group", "verb"),
+    "parts": _ROWS,
+    "matched": _TEXTS,
+    "known": _TEXTS,
     "limited": {"type": "list", "elements": "str"},
-    "registered": {"type": "dict", "default": {}},
-    "broken": {"type": "list", "elements": "str", "default": []},
-    # What cannot be read of hosts that only registries know, so that their groups are unknown
-    "ungrouped": {"type": "list", "elements": "str", "default": []},
-    "troubles": _HOSTS["troubles"],
-    "unreadable": _HOSTS["unreadable"],
-    "several": {"type": "list", "elements": "str", "default": []},  # hosts of no inventory that several registries know
-    "others": _HOSTS["troubles"],  # the same of hosts that were not named
-    "elsewhere": {"type": "list", "elements": "str", "default": []},  # hosts that a shared registry has beside these
-    "group": {"type": "str", "default": "gpu"},
-    "prefix": {"type": "str", "default": ""},
-    "by_name": {"type": "bool", "default": False},
-    "by_id": {"type": "bool", "default": False},
-    "by_job": {"type": "bool", "default": False},
-    "count": {"type": "str", "default": ""},
-    "verb": {"type": "str", "default": "decommission", "choices": ["decommission", "extend"]},
+    "registered": _MAPPING,
+    "broken": _TEXTS,
+    "ungrouped": _TEXTS,  # what cannot be read of hosts that only registries know, so that their groups are unknown
+    "troubles": _TEXTS,
+    "unreadable": _TEXTS,
+    "several": _TEXTS,  # hosts of no inventory that several registries know
+    "others": _TEXTS,  # what cannot be read of hosts that were not named
+    "elsewhere": _TEXTS,  # hosts that a shared registry has beside these
+    "prefix": _TEXT,
+    "by_name": _FLAG,
+    "by_id": _FLAG,
+    "by_job": _FLAG,
+    "count": _TEXT,
 }
 
 REAP: Spec = {
     **_HOSTS,
-    "by_name": {"type": "bool", "default": False},
-    "limited": {"type": "bool", "default": False},
-    # Durations, as a person gave them
-    "grace": {"type": "raw"},
-    "before_end_timeout": {"type": "raw"},
-    "own": {"type": "dict", "default": {}},  # by host, where it has these itself
-    "forks": {"type": "int", "default": 0},
+    **_options("by_name", "grace", "before_end_timeout"),
+    "limited": _FLAG,
+    "own": _MAPPING,  # by host, where it has the durations itself
+    "forks": _COUNT,
 }
 
 REAPED: Spec = {
     **_HOSTS,  # with what became of each host that was to be looked after
-    "trouble": {"type": "list", "elements": "str", "default": []},
+    "trouble": _TEXTS,
     # What the sweep's look has found
-    "kept": {"type": "list", "elements": "str", "default": []},
+    "kept": _TEXTS,
     "at": {"type": "float", "default": 0.0},
 }
 
-EXTEND: Spec = {
-    **_HOSTS,
-    "extend_by": {"type": "str", "default": ""},
-    "extend_until": {"type": "str", "default": ""},
-}
+EXTEND: Spec = {**_HOSTS, **_options("extend_by", "extend_until")}
 
 REGISTRY: Spec = {**_HOSTS}
 
-AUDIT: Spec = {
-    **_HOSTS,
-    "names": {"type": "list", "elements": "str", "default": []},
-    "fail_on_orphans": {"type": "bool", "default": False},
-    "settle": {"type": "bool", "default": False},
-    "limited": {"type": "bool", "default": False},
-}
+AUDIT: Spec = {**_HOSTS, **_options("names", "fail_on_orphans", "settle"), "limited": _FLAG}
 
-ORPHAN: Spec = {
-    **_HOSTS,
-    "resource_id": {"type": "str", "default": ""},
-    "reason": {"type": "str", "default": ""},
-    "by": {"type": "str", "default": ""},
-}
+ORPHAN: Spec = {**_HOSTS, **_options("resource_id", "reason"), "by": _TEXT}
 
 PROBE: Spec = {
     **_HOSTS,
-    "recording": {"type": "str", "default": ""},
-    "wrong_token": {"type": "bool", "default": True},
+    **_options("recording", "wrong_token"),
     # Of a machine that was bought for it: the file of what its tasks were answered, its name, and for how many seconds
     # it was waited for until it let in
-    "log": {"type": "str", "default": ""},
-    "name": {"type": "str", "default": ""},
+    "log": _TEXT,
+    "name": _TEXT,
     "lets_in": {"type": "float"},
 }
 
 PROBE_PURCHASE: Spec = {
     **_HOSTS,
-    "buy": {"type": "bool", "default": False},
-    "max_usd": {"type": "str", "default": ""},
-    "log": {"type": "str", "default": ""},
-    "limited": {"type": "bool", "default": False},
-    "is_known": {"type": "bool", "default": False},
-    "extra": {"type": "list", "elements": "str", "default": []},
+    **_options("buy", "max_usd"),
+    "log": _TEXT,
+    "limited": _FLAG,
+    "is_known": _FLAG,
+    "extra": _TEXTS,
 }
 
-PROBE_ENDED: Spec = {
-    **_STEP,
-    "trouble": {"type": "str", "default": ""},
-    "unended": {"type": "str", "default": ""},
-}
+PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
 
-SPEND: Spec = {
-    **_HOSTS,
-    "since": {"type": "str", "default": ""},
-    "limited": {"type": "bool", "default": False},
-}
+SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}

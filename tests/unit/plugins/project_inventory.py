@@ -42,7 +42,7 @@ class Inventory:
         path.write_text(text if isinstance(text, str) else yaml.safe_dump(text))
         return path
 
-    def gathered(self, step: str, method: str = "_audit", **args: Any) -> Json:
+    def gathered(self, step: str, **args: Any) -> Json:
         """What a step of decide on localhost has as parameters."""
         loader = DataLoader()
         loader.set_basedir(str(self.folder))
@@ -59,9 +59,9 @@ class Inventory:
         }
         task = Mock(args=args, get_variable_manager=lambda: manager, _parent=None)
         action = decide.ActionModule(task, Mock(), Mock(), loader, Templar(loader=loader, variables=own), Mock())
-        action._hosts = action._hosts_of(step, own)
+        action._hosts = action._hosts_of(decide.STEPS[step], own)
         found = {**args, **action._hosts.call, "registry_url": action._hosts.url or None, "here": str(self.folder)}
         task.args.update(found)
-        found.update(getattr(action, method)(own))
+        found.update(decide.STEPS[step].gather(action, own))
         plain: Json = json.loads(json.dumps(found, default=str))
         return plain

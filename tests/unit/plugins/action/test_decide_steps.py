@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS
 from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
 HOSTS = ("gpu-1", "gpu-2")
@@ -28,15 +30,41 @@ def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
         decide.ActionModule.run(Mock(_task=Mock(args={"step": "prob"})), None, {})
 
 
+DOCUMENTED = yaml.safe_load(modules_decide.DOCUMENTATION)["options"]
+
+
+def operations() -> dict[str, Operation]:
+    """The operations of the steps that have one."""
+    made = {name: step.operation for name, step in decide.STEPS.items() if step.operation is not None}
+    return {name: item if isinstance(item, Operation) else item() for name, item in made.items()}
+
+
 def test_the_documentation_has_every_step() -> None:
-    documented = yaml.safe_load(modules_decide.DOCUMENTATION)["options"]["step"]
-    assert documented["choices"] == ["declare", *decide.STEPS]
+    documented = DOCUMENTED["step"]
+    assert documented["choices"] == list(decide.STEPS)
     assert all(f"V({step})" in " ".join(documented["description"]) for step in documented["choices"])
 
 
-@pytest.mark.parametrize("step", [name for name, step in decide.STEPS.items() if step.operation is None])
-def test_the_probe_is_found_when_it_is_asked_for(step: str) -> None:
-    assert isinstance(decide._of_probe(step), Operation)
+def test_the_documentation_has_every_option_of_a_task() -> None:
+    """Ansible compares them for no module that is documentation alone."""
+    options = {name: dict(option) for name, option in DOCUMENTED.items() if name != "step"}
+    assert all(option.pop("description") for option in options.values())
+    assert options == steps.OPTIONS
+
+
+@pytest.mark.parametrize("option", steps.OPTIONS)
+def test_the_documentation_says_which_steps_take_an_option(option: str) -> None:
+    documented = set(re.findall(r"O\(step=(\w+)\)", " ".join(DOCUMENTED[option]["description"])))
+    taking = {name for name, operation in operations().items() if option in operation.argument_spec}
+    assert documented and documented <= taking
+
+
+def test_the_table_has_what_a_step_is() -> None:
+    """A prefix is that of a playbook's variables; a name stands for one operation, and what it gathers is its own."""
+    assert all(isinstance(operation, Operation) for operation in operations().values())
+    prefixes = {step.prefix.format(verb=verb) for step in decide.STEPS.values() for verb in ("decommission", "extend")}
+    assert all(any(name.startswith(prefix) for name in PLAYBOOKS) for prefix in prefixes)
+    assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end"]
 
 
 def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:

@@ -179,7 +179,7 @@ def test_broken_hosts_are_named_and_all_others_are_complete(own: list[Host]) -> 
 
         # And each host that can be read gets more time.
         names = [host.name for host in own]
-        asked = {**inventory.gathered("extend", "_extend", hosts=names), "extend_by": "4h"}
+        asked = {**inventory.gathered("extend", hosts=names), "extend_by": "4h"}
         extended = extend(params(steps.EXTEND, asked), False)
         placeless = ("file", "vault", "project", "folder", "url", "bill", "entry")
         assert {row["host"] for row in extended["extended"]} == {h.name for h in own if h.broken not in placeless}

@@ -132,7 +132,7 @@ class World:
         """The step `order`, and the hosts of the plays that follow it. Raises Failure."""
         inventory = Inventory(self.folder)
         inventory.play = {"provision_hosts": self.asked, **({"ansible_limit": self.limit} if self.limit else {})}
-        gathered = {**inventory.gathered("order", "_order", find=find), "group": "gpu"}
+        gathered = {**inventory.gathered("order", find=find), "group": "gpu"}
         answer = order_of(params(steps.ORDER, gathered), False)
         manager = InventoryManager(DataLoader(), sources=[str(self.folder / "hosts.yml")])
         for each in answer["added"]:

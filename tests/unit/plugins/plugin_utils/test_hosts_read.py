@@ -227,7 +227,7 @@ def test_what_hosts_that_are_still_to_be_may_cost_is_no_trouble_of_today(invento
 def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_evaluated(inventory: Inventory) -> None:
     hosts = {"gpu-1": {"reap_grace": "{{ 1 + 1 }}h"}, "gpu-2": {"reap_grace": "{{ hours }}h"}, "gpu-3": {}}
     inventory.write({"gpu": {"hosts": hosts}})
-    assert inventory.gathered("reap", "_reap")["own"] == {
+    assert inventory.gathered("reap")["own"] == {
         "gpu-1": {"reap_grace": "2h"},
         "gpu-2": {"reap_grace": "{{ hours }}h"},
     }
@@ -243,7 +243,7 @@ def test_what_a_host_says_of_its_own_end_stays_as_it_stands_if_it_cannot_be_eval
 )
 def test_a_number_is_the_name_that_it_looks_like(inventory: Inventory, verb: str, asked: Any, hosts: Any) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1"])}, "own": {"hosts": {"101": {}}}})
-    found = inventory.gathered("named", "_named", hosts=asked, verb=verb)
+    found = inventory.gathered("named", hosts=asked, verb=verb)
     assert hosts is None or sorted(found["matched"]) == hosts
 
 
@@ -252,13 +252,13 @@ def test_a_number_is_the_name_that_it_looks_like(inventory: Inventory, verb: str
 def test_what_names_no_host_is_told_with_the_variable(inventory: Inventory, verb: str, asked: Any) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1"])}})
     with pytest.raises(AnsibleActionFail, match=f"{verb}_hosts"):
-        inventory.gathered("named", "_named", hosts=asked, verb=verb)
+        inventory.gathered("named", hosts=asked, verb=verb)
 
 
 def test_of_named_hosts_those_that_cannot_be_read_are_told_apart(inventory: Inventory) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2", "gpu-3"])}})
     for host in ("gpu-1", "gpu-3"):
         inventory.variables("host_vars", host, CONFLICT)
-    found = inventory.gathered("named", "_named", hosts="gpu-1,gpu-2")
+    found = inventory.gathered("named", hosts="gpu-1,gpu-2")
     assert found["unreadable"] == ["gpu-1", "gpu-3"] and [each[:6] for each in found["troubles"]] == ["gpu-1:"]
     assert [each[:6] for each in found["others"]] == ["gpu-3:"]
