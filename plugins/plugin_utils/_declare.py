@@ -24,9 +24,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import unknown
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import slips_of_playbook
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RoleNames, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -60,39 +60,7 @@ def _templates(value: t.Any) -> t.Any:
 _ARGUMENTS = _read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DEFAULTS, FIXED = _templates(_read("defaults/main.yml")), _templates(_read("vars/main.yml"))
 
-# The variables of the role that are declared as they are.
-_WANTED = {
-    "project": "provision_project",
-    "spec": "provision_spec",
-    "spec_order": "provision_spec_order",
-    "offer_id": "provision_offer_id",
-    "max_price_per_hour": "provision_max_price_per_hour",
-    "max_total_price_per_hour": "provision_max_total_price_per_hour",
-    "max_account_price_per_hour": "provision_max_account_price_per_hour",
-    "budget": "provision_budget",
-    "attempts": "provision_max_attempts",
-    "all_or_nothing": "provision_all_or_nothing",
-    "adopt": "provision_adopt",
-    "cluster_name": "provision_cluster_name",
-    "ssh_public_key_file": "provision_ssh_public_key_file",
-    "reach": "provision_reach",
-    "verify": "provision_verify",
-    "trust": "provision_host_key_trust",
-    "on_failure": "provision_on_failure",
-    "protect": "provision_protect",
-    "poll_delay": "provision_poll_delay",
-    "poll_retries": "provision_poll_retries",
-    "registry_dir": "provision_registry_dir",
-    "template": "provision_cloud_init_template",
-    "lease": "provision_lease",
-    "idle_after": "provision_idle_after",
-    "wait": "provision_wait",
-    "wait_delay": "provision_wait_delay",
-    "idle_gpu_percent": "provision_idle_gpu_percent",
-    "lease_max": "provision_lease_max",
-    "lease_unswept": "provision_lease_unswept",
-    "max_bill": "provision_max_bill",
-}
+_ROLE_NAMES = RoleNames(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
 # What others have said of the host.
@@ -123,9 +91,8 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "registry_mark": registry_mark(given["provision_registry_url"]),
         "host": host,
         "groups": order.lasting(task_vars["group_names"]),
-        # Those that the role knows are in each declaration of each host, for nothing.
-        "variables": sorted(unknown([*task_vars, *asked])),
-        **{key: given[name] for key, name in _WANTED.items()},
+        "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
+        **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
         **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",

@@ -18,28 +18,21 @@ from .._text import number_of, printable
 from .._wording import duration
 from . import lease as leases
 from .choosing import CEILING, LISTED, Choice
-from .clock import NOTED_BY
-from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE, PROTECTED_SINCE
-from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT, Lease
-from .names import VARIABLES, of_role, slips_of_role
+from .lease import Lease
 from .place import NOWHERE, Place, twin_of
 from .protection import VARIABLE as PROTECT
 from .protection import read_protection
-from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
-# What the role gives to hosts, the registry keeps, or the playbooks ask for.
-OTHERS = frozenset(
-    {
-        *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
-        *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
-        *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
-        *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
-        *("provision_attempts", "provision_hosts", "provision_group"),
-        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
-        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF),
-    }
+# The role's variables, without ``provision_``, whose values are declared as they are. A value of any other is told of,
+# if at all: it may be a secret.
+GIVEN = (
+    *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
+    *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
+    *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "host_key_trust", "on_failure", "protect"),
+    *("poll_delay", "poll_retries", "registry_dir", "wait", "wait_delay"),
+    *("lease", "lease_max", "lease_unswept", "idle_after", "idle_gpu_percent"),
 )
 
 # What the template for scripts can make of a file and of a user. Users without a password are locked anyway.
@@ -139,14 +132,6 @@ class Declaration:
         )
 
 
-def unknown(variables: t.Iterable[t.Any]) -> set[str]:
-    """The names that begin as the role's variables do, or may be slips of these, and are none.
-
-    In a file of variables a name may be a number.
-    """
-    return {name for name in map(str, variables) if of_role(name)} - VARIABLES - OTHERS
-
-
 def read_declaration(
     raw: t.Mapping[str, t.Any], registry: Place, missing_key: str = "", now: float = 0.0, no_login: str = ""
 ) -> Declaration:
@@ -176,13 +161,13 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=_count("provision_max_attempts", raw["attempts"], wrong, least=1),
+        max_attempts=_count("provision_max_attempts", raw["max_attempts"], wrong, least=1),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
         verify=truth(raw["verify"]),
-        trust=str(raw["trust"]),
+        trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),
         poll_delay=_pause("provision_poll_delay", raw["poll_delay"], wrong),
@@ -205,7 +190,7 @@ def read_declaration(
             "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
             " spent."
         )
-    wrong += slips_of_role(unknown(raw["variables"]))
+    wrong += raw["slips"]
     wrong += _of_order(declaration, raw)
     _pause("provision_boot_timeout", raw["boot_timeout"], wrong)
     wrong += _of_idleness(raw)
@@ -460,7 +445,7 @@ def _of_first_boot(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     texts = raw["texts"]
     if texts:
         yield f"{', '.join(texts)} must be given as lists."
-    if str(raw["template"]).rpartition("/")[2] != _SCRIPT:
+    if str(raw["cloud_init_template"]).rpartition("/")[2] != _SCRIPT:
         return
     if truth(raw["has_cloud_init"]):
         yield f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use."

@@ -10,22 +10,21 @@ import re
 import typing as t
 
 from .._wording import nearest
+from .clock import NOTED_BY
+from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE, PROTECTED_SINCE
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
+from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
-# The variables of the role's users; a test compares them with the role's argument specs.
-VARIABLES = frozenset(
+# What the role gives to hosts, the registry keeps, or the playbooks ask for.
+OTHERS = frozenset(
     {
-        *("provision_spec", "provision_offer_id", "provision_max_price_per_hour", "provision_max_total_price_per_hour"),
-        *("provision_max_attempts", "provision_all_or_nothing", "provision_adopt", "provision_project"),
-        *("provision_ssh_public_key", "provision_ssh_public_key_file", "provision_resource_name"),
-        *("provision_cluster_name", "provision_cloud_init_template", "provision_cloud_init", "provision_hostname"),
-        *("provision_timezone", "provision_packages", "provision_users", "provision_files", "provision_mounts"),
-        *("provision_commands", "provision_docker", "provision_nvidia_container_toolkit", "provision_poll_delay"),
-        *("provision_poll_retries", "provision_registry_dir", "provision_reach", "provision_boot_timeout"),
-        *("provision_max_account_price_per_hour", "provision_budget"),
-        *("provision_host_key_trust", "provision_verify", "provision_on_failure", "provision_registry_url"),
-        *("provision_lease", "provision_lease_max", "provision_lease_unswept", "provision_max_bill"),
-        *("provision_idle_after", "provision_idle_gpu_percent", "provision_spec_order"),
-        *("provision_wait", "provision_wait_delay", "provision_protect", "provision_storage_on_end"),
+        *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
+        *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
+        *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
+        *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
+        *("provision_attempts", "provision_hosts", "provision_group"),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF),
     }
 )
 
@@ -55,42 +54,63 @@ _WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
 _LIMITS = ("max_", "price", "budget", "lease", "idle")
 # The playbooks' variables that begin as the role's do are meant where the beginning is wrong.
 _OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group"})
-_MEANT = sorted(VARIABLES | _OF_PLAYBOOKS)
 
 Meaning = t.Callable[[str], t.Optional[str]]
 
 
-@functools.lru_cache(maxsize=4096)
-def of_role(name: str) -> bool:
-    """Whether a name begins as the role's variables do, or, whatever its beginning, may be a slip of one.
+class RoleNames:
+    """The names of the role's variables, and which others mean one of these.
 
-    Hosts have hundreds of variables, mostly the same ones, so it must cost little: two edits take at most two letters
-    of ``provision_`` away, and move the others by two places at most.
+    Hosts have hundreds of variables, mostly the same ones, so each name is looked at once.
     """
-    if _written_oddly(name):
-        return True
-    if name.startswith(_PREFIX):
-        return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
-    if len(_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
-        return False
-    return bool(_meant(name)) or _begins_as_ceiling(name)
 
+    def __init__(self, variables: t.Iterable[str]) -> None:
+        """``variables``: those of the role's argument specs."""
+        self.variables = frozenset(variables)
+        self._by_prefix, self._by_any = sorted(self.variables), sorted(self.variables | _OF_PLAYBOOKS)
+        self._concerns: t.Callable[[str], bool] = functools.lru_cache(maxsize=4096)(self._is_near)
+        self._meant: Meaning = functools.lru_cache(maxsize=4096)(self._nearest)
 
-def _written_oddly(name: str) -> str | None:
-    """The role's variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
-    plain = re.sub("_+", "_", name.lower().replace("-", "_"))
-    return plain if plain in VARIABLES and plain != name else None
+    def _is_near(self, name: str) -> bool:
+        """Whether a name begins as the role's variables do, or, whatever its beginning, may be a slip of one.
 
+        It must cost little: two edits take at most two letters of ``provision_`` away, and move the others by two
+        places at most.
+        """
+        if self._written_oddly(name):
+            return True
+        if name.startswith(_PREFIX):
+            return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
+        if len(_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
+            return False
+        return bool(self._meant(name)) or _begins_as_ceiling(name)
 
-def _meant(name: str) -> str | None:
-    """The role's variable that is meant by an unknown name of any beginning."""
-    if odd := _written_oddly(name):
-        return odd
-    if name.startswith(_PREFIX):
-        return nearest(name, sorted(VARIABLES))
-    meant = nearest(name, _MEANT)
-    is_word = name.startswith(_WORDS) and not any(limit in (meant or "") for limit in _LIMITS)
-    return None if is_word else meant
+    def unknown(self, names: t.Iterable[t.Any]) -> set[str]:
+        """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
+        return {name for name in map(str, names) if self._concerns(name)} - self.variables - OTHERS
+
+    def slips(self, names: t.Iterable[t.Any]) -> list[str]:
+        """A sentence for each of these names that is unknown, and means a variable or would be a ceiling."""
+
+        def is_ceiling(name: str) -> bool:
+            return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
+
+        return _slips(self.unknown(names), "role", self._meant, is_ceiling)
+
+    def _written_oddly(self, name: str) -> str | None:
+        """The variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
+        plain = re.sub("_+", "_", name.lower().replace("-", "_"))
+        return plain if plain in self.variables and plain != name else None
+
+    def _nearest(self, name: str) -> str | None:
+        """The variable that is meant by an unknown name of any beginning."""
+        if odd := self._written_oddly(name):
+            return odd
+        if name.startswith(_PREFIX):
+            return nearest(name, self._by_prefix)
+        meant = nearest(name, self._by_any)
+        is_word = name.startswith(_WORDS) and not any(limit in (meant or "") for limit in _LIMITS)
+        return None if is_word else meant
 
 
 def _begins_as_ceiling(name: str) -> bool:
@@ -103,7 +123,7 @@ def _begins_near(name: str, beginning: str) -> bool:
     return any(nearest(name[: len(beginning) + more], [beginning]) for more in range(-2, 3))
 
 
-def slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.Callable[[str], bool]) -> list[str]:
+def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.Callable[[str], bool]) -> list[str]:
     """A sentence for each unknown name that by its ``meaning`` is a slip of a variable, or would be a ceiling.
 
     ``what`` has the variables, in a word.
@@ -117,20 +137,11 @@ def slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.C
     return sentences
 
 
-def slips_of_role(unknown: t.Iterable[str]) -> list[str]:
-    """The same for names that are `of_role`, and none of its variables."""
-
-    def is_ceiling(name: str) -> bool:
-        return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
-
-    return slips(unknown, "role", _meant, is_ceiling)
-
-
 def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
-    """The same for extra variables. ``playbook``: what its own begin with, such as ``order_``."""
+    """The same for the extra variables of a playbook, whose own begin with ``playbook``, such as ``order_``."""
     own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
 
     def is_ceiling(name: str) -> bool:
         return _ORDERED_CEILINGS.startswith(playbook) and name.startswith(_ORDERED_CEILINGS)
 
-    return slips(set(extra) - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)
+    return _slips(set(extra) - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)

@@ -145,7 +145,7 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     [
         ({}, ["buy", "buy"], "", False, True),
         ({}, ["buy", "buy"], "", True, False),  # another batch may have one
-        ({"trust": "seeded", "reach": True}, ["buy", "buy"], "seeded", False, False),
+        ({"host_key_trust": "seeded", "reach": True}, ["buy", "buy"], "seeded", False, False),
         ({"max_price_per_hour": 0.01}, ["stop", "stop"], "stop", False, False),
         ({"invalid": ["provision_reach is no truth"]}, ["stop", "stop"], "stop", False, False),
     ],

@@ -16,7 +16,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import read_declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
 from hypothesis import given
@@ -79,8 +78,9 @@ def test_names_by_default_are_those_of_the_defaults(project: Any, variable: str)
 
 
 def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
-    assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["variables"] == []
-    assert gathered(provision_max_prize=2, provision_offer={})["variables"] == ["provision_max_prize"]
+    assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["slips"] == []
+    (slip,) = gathered(provision_max_prize=2, provision_offer={})["slips"]
+    assert slip.startswith("provision_max_prize is no variable of this role")
 
 
 def test_each_declaration_is_another_one() -> None:
@@ -193,7 +193,7 @@ VALUES = st.recursive(
 SPECS = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 
 
-@given(st.sampled_from(sorted(VARIABLES)), VALUES)
+@given(st.sampled_from(sorted(SPECS)), VALUES)
 def test_whatever_a_variable_holds_what_is_wrong_is_told_with_its_name(name: str, value: Any) -> None:
     """No value is a fault of the collection's, and none of a wrong type is taken."""
     try:

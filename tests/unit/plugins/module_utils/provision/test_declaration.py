@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
-    OTHERS,
     UNLIMITED,
     read_declaration,
     truth,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
-    BOUGHT_BY,
-    HELD_BY,
-    read_entry,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import VARIABLES
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,7 +132,7 @@ def test_a_search_needs_a_ceiling() -> None:
     "said", ["0", 0, -1, "3.0", 3.5, True, None, "", "many", [3], "1_0", "\N{ARABIC-INDIC DIGIT THREE}"]
 )
 def test_attempts(said: Any) -> None:
-    known = declared(attempts=said)
+    known = declared(max_attempts=said)
     assert "provision_max_attempts must be a whole number, at least 1" in " ".join(known.objections)
     assert known.max_attempts == 1
 
@@ -153,7 +145,7 @@ def test_how_long_a_first_boot_may_take(said: Any, wrong: bool) -> None:
 
 
 def test_counts_that_came_as_texts() -> None:
-    known = declared(attempts=" 2 ", poll_delay="0", poll_retries="240")
+    known = declared(max_attempts=" 2 ", poll_delay="0", poll_retries="240")
     assert (known.max_attempts, known.poll_delay, known.poll_retries) == (2, 0, 240)
     assert known.objections == ()
 
@@ -169,75 +161,6 @@ def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
     assert truth(said) is read
     known = declared(all_or_nothing=said, adopt=said, reach=said, verify=said)
     assert (known.all_or_nothing, known.adopt, known.reach, known.verify) == (read,) * 4
-
-
-# Names of variables
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("provision_onfailure", "provision_on_failure"),
-        ("provision_on_failrue", "provision_on_failure"),
-        ("provision_max_price_perhour", "provision_max_price_per_hour"),
-        ("provision_Max_price_per_hour", "provision_max_price_per_hour"),
-        ("provision_max_price_per_hours", "provision_max_price_per_hour"),
-        ("provision_specs", "provision_spec"),
-        ("provision_all_or_nothng", "provision_all_or_nothing"),
-        ("provision_adopts", "provision_adopt"),
-        ("provision_ofer_ids", "provision_offer_id"),
-    ],
-)
-def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
-    assert f"{name} is no variable of this role. Is {meant} meant?" in objections(variables=[name])
-
-
-@pytest.mark.parametrize(
-    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
-)
-def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
-    assert f"{name} is no variable of this role, so it would limit nothing" in objections(variables=[name])
-
-
-@pytest.mark.parametrize(
-    "name", ["provision_team", "provision_vm_size", "provision_tenant", "provision_xyz", "provision_offers"]
-)
-def test_other_peoples_variables_are_theirs(name: str) -> None:
-    assert objections(variables=[name]) == ""
-
-
-def test_the_roles_own_names_are_no_slips() -> None:
-    assert objections(variables=sorted(VARIABLES | OTHERS)) == ""
-
-
-def test_what_an_entry_says_is_no_slip() -> None:
-    """Of files Ansible reads it as variables of the host."""
-    asked: set[str] = set()
-
-    class Entry(dict[str, Any]):
-        def get(self, name: str, default: Any = None) -> Any:
-            asked.add(name)
-            return default
-
-    read_entry(Entry(known=True))
-    ours = {name for name in asked if name.startswith("provision_")}
-    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= VARIABLES | OTHERS, ours
-
-
-def test_the_names_are_those_of_the_roles_arguments() -> None:
-    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())
-    assert set(specs["argument_specs"]["main"]["options"]) == VARIABLES
-    assert not VARIABLES & OTHERS
-
-
-def test_what_the_role_gives_to_hosts_is_known() -> None:
-    given_names = set()
-    for file in (ROLE / "tasks").glob("*.yml"):
-        for task in yaml.safe_load(file.read_text()):
-            given_names |= set(task.get("ansible.builtin.set_fact") or {})
-    public = {name for name in given_names if name.startswith("provision_") and not name.startswith("provision__")}
-    assert public, "the role sets facts"
-    assert public <= OTHERS
 
 
 # The order
@@ -284,7 +207,11 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert (
         len(
             declared(
-                spec={}, max_price_per_hour="3,5", attempts=0, variables=["provision_specs"], host="localhost"
+                spec={},
+                max_price_per_hour="3,5",
+                max_attempts=0,
+                slips=["provision_specs is a slip."],
+                host="localhost",
             ).objections
         )
         == 5
@@ -349,8 +276,8 @@ def test_paths_that_ssh_or_ansible_misread(part: str) -> None:
 
 
 def test_a_seeded_host_key_needs_a_registry() -> None:
-    assert "needs a registry" in objections("", trust="seeded")
-    assert objections(trust="seeded") == ""
+    assert "needs a registry" in objections("", host_key_trust="seeded")
+    assert objections(host_key_trust="seeded") == ""
 
 
 # The first boot
@@ -363,12 +290,12 @@ def test_a_text_is_no_list() -> None:
 
 def test_what_the_argument_specs_say_is_said_once() -> None:
     invalid = ["value of provision_on_failure must be one of: keep, release, got: drop", "provision_max_attempts: 'x'"]
-    said = objections(attempts="x", invalid=invalid)
+    said = objections(max_attempts="x", invalid=invalid)
     assert said.startswith("provision_max_attempts must be a whole number")
     assert said.endswith(" value of provision_on_failure must be one of: keep, release, got: drop.")
 
 
-SCRIPT = {"template": "startup.sh.j2"}
+SCRIPT = {"cloud_init_template": "startup.sh.j2"}
 
 
 @pytest.mark.parametrize(
@@ -378,12 +305,12 @@ SCRIPT = {"template": "startup.sh.j2"}
         ({"has_cloud_init": "true"}, "provision_cloud_init holds cloud-config keys"),
         ({"file_keys": ["path", "content", "source"]}, "does not know source of"),
         ({"user_keys": ["name", "uid", "passwd"]}, "does not know passwd, uid of"),
-        ({"template": "/mine/startup.sh.j2", "has_cloud_init": True}, "provision_cloud_init holds"),
+        ({"cloud_init_template": "/mine/startup.sh.j2", "has_cloud_init": True}, "provision_cloud_init holds"),
     ],
 )
 def test_what_a_script_cannot_do(fields: dict[str, Any], said: str) -> None:
     assert said in objections(**{**SCRIPT, **fields})
-    assert objections(**{**fields, "template": "cloud-config.yaml.j2"}) == ""
+    assert objections(**{**fields, "cloud_init_template": "cloud-config.yaml.j2"}) == ""
 
 
 def test_what_a_script_can_do() -> None:
@@ -410,7 +337,7 @@ _fields = st.sampled_from(
             "offer_id",
             "max_price_per_hour",
             "max_total_price_per_hour",
-            "attempts",
+            "max_attempts",
             "all_or_nothing",
         ),
         *("max_account_price_per_hour", "budget"),
@@ -419,14 +346,14 @@ _fields = st.sampled_from(
             "cluster_name",
             "reach",
             "verify",
-            "trust",
+            "host_key_trust",
             "on_failure",
             "poll_delay",
             "poll_retries",
             "boot_timeout",
             "connection",
         ),
-        *("template", "has_cloud_init"),
+        *("cloud_init_template", "has_cloud_init"),
     ]
 )
 

@@ -8,22 +8,28 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import OTHERS, unknown
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    BOUGHT_BY,
+    HELD_BY,
+    read_entry,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import (
+    OTHERS,
     PLAYBOOKS,
-    VARIABLES,
-    of_role,
+    RoleNames,
     slips_of_playbook,
-    slips_of_role,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import nearest
 from hypothesis import given
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[5]
+SPECS = yaml.safe_load((ROOT / "roles" / "provision" / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+NAMES = RoleNames(SPECS["main"]["options"])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def edited(word: str, kind: str, place: int, letter: str) -> str:
 
 
 @given(
-    st.sampled_from(sorted(VARIABLES)),
+    st.sampled_from(sorted(NAMES.variables)),
     st.lists(
         st.tuples(st.sampled_from(["swap", "drop", "add", "other"]), st.integers(0, 40), st.sampled_from(LETTERS)),
         min_size=1,
@@ -87,10 +93,12 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     slip = name
     for each in slips:
         slip = edited(slip, *each)
-    found = slips_of_role(unknown([slip]))
-    if slip in VARIABLES | OTHERS or slip.startswith("provision__"):
+    found = NAMES.slips([slip])
+    if slip in NAMES.variables | OTHERS or slip.startswith("provision__"):
         assert not found
-    elif nearest(slip, sorted(VARIABLES)) and not slip.startswith(WORDS):  # one letter that slips twice may be further
+    elif nearest(slip, sorted(NAMES.variables)) and not slip.startswith(
+        WORDS
+    ):  # one letter that slips twice may be further
         assert len(found) == 1 and found[0].startswith(f"{slip} is no variable of this role")
 
 
@@ -113,7 +121,7 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     ],
 )
 def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> None:
-    (found,) = slips_of_role(unknown([slip]))
+    (found,) = NAMES.slips([slip])
     assert words in found
 
 
@@ -127,14 +135,14 @@ def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> 
     ],
 )
 def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
-    assert slips_of_role(unknown([name])) == []
+    assert NAMES.slips([name]) == []
 
 
 def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
     roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
     names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
     magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
-    assert slips_of_role(unknown(names | PLAYBOOKS | magic | OTHERS | VARIABLES)) == []
+    assert NAMES.slips(names | PLAYBOOKS | magic | OTHERS | NAMES.variables) == []
 
 
 def test_names_cost_little_for_each_host() -> None:
@@ -143,8 +151,72 @@ def test_names_cost_little_for_each_host() -> None:
         f"{word}_{number}" for number in range(25) for word in ("ansible", "my", "app", "disk", "net", "gpu", "os")
     ]
     names += [f"provision_extra_{number}" for number in range(25)]
-    of_role.cache_clear()
+    role = RoleNames(NAMES.variables)
     begin = time.process_time()
     for _host in range(500):
-        assert len(unknown(names)) == 25
+        assert len(role.unknown(names)) == 25
     assert time.process_time() - begin < 2.0  # it takes a tenth of that
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("provision_onfailure", "provision_on_failure"),
+        ("provision_on_failrue", "provision_on_failure"),
+        ("provision_max_price_perhour", "provision_max_price_per_hour"),
+        ("provision_Max_price_per_hour", "provision_max_price_per_hour"),
+        ("provision_max_price_per_hours", "provision_max_price_per_hour"),
+        ("provision_specs", "provision_spec"),
+        ("provision_all_or_nothng", "provision_all_or_nothing"),
+        ("provision_adopts", "provision_adopt"),
+        ("provision_ofer_ids", "provision_offer_id"),
+    ],
+)
+def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
+    assert f"{name} is no variable of this role. Is {meant} meant?" in " ".join(NAMES.slips([name]))
+
+
+@pytest.mark.parametrize(
+    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
+)
+def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
+    assert f"{name} is no variable of this role, so it would limit nothing" in " ".join(NAMES.slips([name]))
+
+
+@pytest.mark.parametrize(
+    "name", ["provision_team", "provision_vm_size", "provision_tenant", "provision_xyz", "provision_offers"]
+)
+def test_other_peoples_variables_are_theirs(name: str) -> None:
+    assert NAMES.slips([name]) == []
+
+
+def test_the_roles_own_names_are_no_slips() -> None:
+    assert NAMES.slips(NAMES.variables | OTHERS) == []
+
+
+def test_what_an_entry_says_is_no_slip() -> None:
+    """Of files Ansible reads it as variables of the host."""
+    asked: set[str] = set()
+
+    class Entry(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            asked.add(name)
+            return default
+
+    read_entry(Entry(known=True))
+    ours = {name for name in asked if name.startswith("provision_")}
+    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= NAMES.variables | OTHERS, ours
+
+
+def test_a_variable_is_not_given_by_the_role_too() -> None:
+    assert not NAMES.variables & OTHERS
+
+
+def test_what_the_role_gives_to_hosts_is_known() -> None:
+    given_names = set()
+    for file in (ROOT / "roles" / "provision" / "tasks").glob("*.yml"):
+        for task in yaml.safe_load(file.read_text()):
+            given_names |= set(task.get("ansible.builtin.set_fact") or {})
+    public = {name for name in given_names if name.startswith("provision_") and not name.startswith("provision__")}
+    assert public, "the role sets facts"
+    assert public <= OTHERS

@@ -380,7 +380,7 @@ def test_the_history_is_in_the_refusal() -> None:
     assert found.action == STOP
     for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert said in found.refusal
-    assert case(host(attempts=3), attempts=tried).attempts_left == 1
+    assert case(host(max_attempts=3), attempts=tried).attempts_left == 1
 
 
 # Ceilings of all hosts

@@ -51,8 +51,8 @@ def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
         (Plan("gpu-1", STOP, refusal="No."), {}, "stop"),
         (Plan("gpu-1", LATER, label="later"), {}, "later"),
         (Plan("gpu-1", BUY, label="buys"), {}, ""),
-        (Plan("gpu-1", BUY, label="buys"), {"trust": "seeded"}, "seeded"),
-        (Plan("gpu-1", WAIT), {"trust": "seeded"}, ""),
+        (Plan("gpu-1", BUY, label="buys"), {"host_key_trust": "seeded"}, "seeded"),
+        (Plan("gpu-1", WAIT), {"host_key_trust": "seeded"}, ""),
     ],
 )
 def test_what_comes_before_a_purchase(draft: Plan, fields: Any, first: str) -> None:
