@@ -57,6 +57,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
@@ -64,7 +65,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     DEFAULTS,
     FIXED,
     declared,
-    registry_mark,
+    registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
@@ -106,7 +107,7 @@ class ActionModule(InProcessAction):
         self._task.args = {
             **self._task.args,
             **({"registry_url": url} if url else {}),
-            "registry_mark": registry_mark(url),
+            "registry_fingerprint": registry_fingerprint(url),
             **self._hosts.call,
         }
         self._task.args.update(step.gather(self, task_vars))
@@ -187,7 +188,7 @@ class ActionModule(InProcessAction):
         if self._task.run_once and task_vars.get("provision__group"):
             return self._declared_of_all(task_vars)
         declaration = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
-        return {"declarations": {declaration["host"]: declaration}}
+        return Declared({declaration["host"]: declaration}).mapping
 
     def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
         """What the hosts of the batch declare, where one can say it for them.
@@ -208,7 +209,7 @@ class ActionModule(InProcessAction):
                 templar = self._templar.copy_with_new_env(available_variables=host_variables)
                 found[host] = declared(host_variables, templar, extra)
         self._check_readable([host for host in hosts if host not in found], task_vars)
-        return {"declarations": found, "speaks_for_all": len(found) == len(batch)}
+        return Declared(found, all_declared=len(found) == len(batch)).mapping
 
     def _check_readable(self, hosts: t.Iterable[str], task_vars: Variables) -> None:
         """Raise AnsibleActionFail, before Ansible ends the play without a word of it, for a host with a broken file."""
@@ -234,16 +235,19 @@ class ActionModule(InProcessAction):
 
     def _plan(self, task_vars: Variables) -> dict[str, t.Any]:
         batch, quote = _batch(task_vars), self._task.args["step"] == "quote"
-        consumed, wanted = _consumed(map(_hosts.common_of, batch.values())), _wanted(batch, _hosts.declaration_of)
-        again = _again(wanted, batch)
-        hosts = _undecided(wanted, consumed, task_vars, again)
+        rounds = {host: _hosts.round_of(variables) for host, variables in batch.items()}
+        decided = sorted(set().union(*(item.common.decided for item in rounds.values())))
+        wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
+        # No other that was planned before takes part.
+        again = {host: list(tried) for host in wanted if (tried := rounds[host].tried) is not None}
+        hosts = _undecided(wanted, decided, task_vars, again)
         taking_part = {one["host"] for one in hosts}
-        earlier = _wanted(batch, _hosts.plan_of)
-        self._earlier = {host: plan for host, plan in earlier.items() if "call" in plan and host not in taking_part}
+        plans = {host: item.plan for host, item in rounds.items() if host not in taking_part}
+        self._earlier = {host: plan for host, plan in plans.items() if "round" in plan}
         return {
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
-            "consumed": consumed,
+            "decided": decided,
             "quote": quote,
             "others": self._others(taking_part, task_vars) if _has_ceiling(hosts, "max_total_price_per_hour") else {},
             # In a further round what can be had was bought in the first.
@@ -285,13 +289,13 @@ class ActionModule(InProcessAction):
         for host in set(task_vars.get("ansible_play_hosts_all") or []) - named:
             variables = _hosts.raw(host, task_vars)
             price = variables.get("provision_price_per_hour") if variables.get("provision_procured_offer_id") else None
-            result[host] = 0 if price is None and _hosts.declaration_of(variables) else price
+            result[host] = 0 if price is None and _hosts.round_of(variables).declaration else price
         return result
 
     def _judge(self, task_vars: Variables) -> dict[str, t.Any]:
-        call = task_vars["provision__planned"]["common"]["call"]
-        planned = map(_hosts.plan_of, _batch(task_vars).values())
-        plans = [plan for plan in planned if plan.get("call") == call]
+        this_round = _hosts.round_of(task_vars).common.round
+        planned = [_hosts.round_of(variables).plan for variables in _batch(task_vars).values()]
+        plans = [plan for plan in planned if plan.get("round") == this_round]
         return {
             **self._looked(plans, task_vars),
             "before": task_vars.get("provision__judged") or {},
@@ -300,7 +304,7 @@ class ActionModule(InProcessAction):
 
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
         return {
-            **self._looked([_hosts.plan_of(task_vars)], task_vars),
+            **self._looked([_hosts.round_of(task_vars).plan], task_vars),
             "before": task_vars.get("provision__verdict") or {},
         }
 
@@ -309,9 +313,8 @@ class ActionModule(InProcessAction):
         names = [plan["host"] for plan in plans if plan["action"] == BUY]
         purchases = {host: _purchase(_hosts.raw(host, task_vars)) for host in names}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
-        common = (task_vars.get("provision__planned") or {}).get("common") or {}
-        found = {"plans": plans, "purchases": purchases, "offers": offers}
-        return {**found, "without_offer": common.get("without_offer") or []}
+        without_offer = list(_hosts.round_of(task_vars).common.without_offer)
+        return {"plans": plans, "purchases": purchases, "offers": offers, "without_offer": without_offer}
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """Which hosts were asked for, by whatever variable."""
@@ -345,9 +348,10 @@ class ActionModule(InProcessAction):
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        consumed = _consumed(item.get("decommission__decided") for item in batch.values())
-        wanted = _wanted(batch, lambda variables: variables.get("decommission__declared"))
-        hosts = _undecided(wanted, consumed, task_vars)
+        results = [item.get("decommission__decided") or {} for item in batch.values()]
+        decided = sorted(set().union(*(result.get("decided") or () for result in results)))
+        declarations = {host: item.get("decommission__declared") for host, item in batch.items()}
+        hosts = _undecided({host: one for host, one in declarations.items() if one}, decided, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
         rows = [self._ending(one, batch, task_vars) for one in hosts]
@@ -355,7 +359,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": rows,
             "ids": [one["id"] for one in hosts],
-            "consumed": consumed,
+            "decided": decided,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
             "forbidden": _play.forbidden(self._task),
             # A survey's answer is a text, and empty if nobody answers; the role wants a list.
@@ -507,7 +511,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": self._audit(task_vars)["hosts"],
             "log": _probe_log(),
-            "name": str(_hosts.declaration_of(variables).get("name") or ""),
+            "name": str(_hosts.round_of(variables).declaration.get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
         }
 
@@ -610,11 +614,6 @@ def _local_names(params: Variables) -> list[t.Any]:
     return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
 
 
-def _again(hosts: t.Iterable[str], batch: t.Mapping[str, Variables]) -> dict[str, list[Variables]]:
-    """What was tried for hosts that may try another offer. No other that was planned before takes part."""
-    return {host: tried for host in hosts if (tried := _tried(batch[host])) is not None}
-
-
 def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
     """The hosts that the parts of a pattern name, if only to leave them out."""
     return sorted({host for part in parts for host in patterns.hosts(part.lstrip("!&"))})
@@ -650,14 +649,9 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     return {host: _hosts.raw(host, task_vars) for host in hosts}
 
 
-def _wanted(batch: t.Mapping[str, Variables], read: t.Callable[[Variables], Variables | None]) -> dict[str, Variables]:
-    """What can be read of the hosts' variables, by host, where there is something."""
-    return {host: one for host, item in batch.items() if (one := read(item))}
-
-
 def _undecided(
     declared: t.Mapping[str, Variables],
-    consumed: t.Container[str],
+    decided: t.Container[str],
     task_vars: Variables,
     again: t.Container[str] = (),
 ) -> list[Variables]:
@@ -665,10 +659,10 @@ def _undecided(
 
     Raises AnsibleActionFail if the task's own host has no part in this: its role would ask for it again for ever.
     """
-    hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in consumed]
+    hosts = [one for host, one in declared.items() if host in again or str(one["id"]) not in decided]
     host = str(task_vars["inventory_hostname"])
     declaration = declared.get(host) or {}
-    if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in consumed:
+    if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in decided:
         raise AnsibleActionFail(planning_report.not_declared(host))
     return hosts
 
@@ -683,11 +677,6 @@ def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
     """The hosts that have left the play, but for these: they have failed, or cannot be reached."""
     left = {*(task_vars.get("ansible_play_hosts") or []), *apart}
     return [host for host in task_vars.get("ansible_play_hosts_all") or [] if host not in left]
-
-
-def _consumed(results: t.Iterable[Variables | None]) -> list[str]:
-    """The declarations that were decided about before, by what was registered then."""
-    return sorted({item for result in results for item in (result or {}).get("consumed") or []})
 
 
 def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
@@ -724,16 +713,6 @@ def _no_login(task_vars: Variables) -> str:
 def _purchase(variables: Variables) -> Variables | None:
     """The result of the host's last purchase."""
     return next(iter((variables.get("provision__purchase") or {}).get("results") or ()), None)
-
-
-def _tried(variables: Variables) -> list[Variables] | None:
-    """What was tried for a host that may try another offer, None if it may not (any more)."""
-    call = _hosts.plan_of(variables).get("call")
-    for name in ("provision__released", "provision__verdict"):
-        verdict = variables.get(name) or {}
-        if call and verdict.get("again") and verdict.get("call") == call:
-            return list(verdict["attempts"])
-    return None
 
 
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:

@@ -37,7 +37,8 @@ class ActionModule(InProcessAction):
         plan = own.pop("plan", None) or {}
         if not isinstance(plan, t.Mapping):
             return self.operation.refused(f"plan must be a mapping of options. {NOTHING_SENT}")
-        self._task.args = {**own, **plan, **_hosts.known_before(task_vars or {})}
+        listed = _hosts.round_of(task_vars or {}).listed_before
+        self._task.args = {**own, **plan, **({"listed_before": list(listed)} if listed else {})}
         return super().run(tmp, task_vars)
 
     def shown(self, params: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

@@ -35,7 +35,7 @@ _raw:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import led
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import round_of
 
 
 class LookupModule(LookupBase):
@@ -45,4 +45,4 @@ class LookupModule(LookupBase):
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
         """The plan of the task's host."""
-        return [led(variables or {})]
+        return [round_of(variables or {}).for_tasks]

@@ -88,7 +88,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
-        "registry_mark": registry_mark(given["provision_registry_url"]),
+        "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
         "groups": order.lasting(task_vars["group_names"]),
         "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
@@ -159,7 +159,7 @@ def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
     return {"declared_at": now, "looks": looks(patience, now), "pause": pause}
 
 
-def registry_mark(url: t.Any) -> str:
+def registry_fingerprint(url: t.Any) -> str:
     """What tells within one call of Ansible whether two hosts share a registry, and says nothing of its password."""
     text = str(url or os.environ.get(REGISTRY_URL) or "")
     return hmac.new(_SALT, text.encode(), "sha256").hexdigest() if text else ""

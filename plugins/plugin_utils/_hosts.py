@@ -27,7 +27,6 @@ from ansible.inventory.manager import IGNORED, InventoryManager, split_host_patt
 from ansible.plugins.inventory import detect_range, expand_hostname_range
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     messages,
-    planning_report,
     unreadable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
@@ -38,8 +37,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
@@ -70,69 +69,12 @@ def owned(host: str, task_vars: Variables) -> list[str]:
     return list(variables.get("provision_resource_ids") or filter(None, [variables.get("supply_resource_id")]))
 
 
-def declaration_of(variables: Variables) -> Variables:
-    """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
-    declarations = (variables.get("provision__declared") or {}).get("declarations") or {}
-    return t.cast(Variables, declarations.get(variables.get("inventory_hostname")) or {})
-
-
-def common_of(variables: Variables) -> Variables:
-    """What the newest plans of the play have in common, by a host's raw variables."""
-    return (variables.get("provision__planned") or {}).get("common") or {}
-
-
-def plan_of(variables: Variables) -> Variables:
-    """What the plan of the play says for a host, by its raw variables.
-
-    ``first`` and ``next`` name the role's files that follow, before anything is bought and after it.
-
-    A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs once
-    follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
-    """
-    declared = declaration_of(variables)
-    planned = variables.get("provision__planned") or {}
-    found = (planned.get("plans") or {}).get(declared.get("host")) or {}
-    if found and found["declaration"] == declared.get("id"):
-        return t.cast(Variables, found)
-    consumed = common_of(variables).get("consumed") or ()
-    return {"action": "", "first": "", "next": "" if declared.get("id") in consumed else "round"}
-
-
-def known_before(variables: Variables) -> dict[str, t.Any]:
-    """The option of a purchase for what was listed before it and names no offer, if there is any."""
-    listed = common_of(variables).get("without_offer")
-    return {"listed_before": list(listed)} if listed and plan_of(variables).get("is_new") else {}
-
-
-def led(variables: Variables) -> Variables:
-    """The plan of a host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
-
-    ``none_first`` and ``none_next``: no host of the play has such a file, so that one of them can say it for all; so
-    does ``none_alone`` of declarations. ``looks`` and ``pause`` (seconds) are how to wait for offers. A host that buys
-    and was not judged stops: what runs once follows the first host, which a role's ``when`` may leave out at any task.
-    """
-    plan, verdict, declaration = (
-        plan_of(variables),
-        variables.get("provision__verdict") or {},
-        declaration_of(variables),
-    )
-    common, judged = common_of(variables), variables.get("provision__judged") or {}
-    following: dict[str, t.Any] = {}
-    if verdict.get("call", "") == plan.get("call"):
-        following = {"next": verdict["next"]}
-    elif plan["action"] in (BUY, WAIT) and judged.get("call") != plan["call"]:
-        following = {"next": "stop", "refusal": planning_report.unjudged(plan["host"])}
-    last = judged if common.get("acquires") else common
-    return {
-        **plan,
-        **following,
-        "alone": not declaration,
-        "none_alone": bool((variables.get("provision__declared") or {}).get("speaks_for_all")),
-        "looks": declaration.get("looks", 1),
-        "pause": declaration.get("pause", 1),
-        "none_first": bool(common.get("none_first")),
-        "none_next": bool(common.get("none_next") and last.get("call") == common["call"] and last["none_next"]),
-    }
+def round_of(variables: Variables) -> Round:
+    """What the steps of the role have handed on, by a host's raw variables. Raises AnsibleActionFail."""
+    try:
+        return Round.of(variables)
+    except ValueError as error:
+        raise AnsibleActionFail(str(error)) from None
 
 
 def inventory(task_vars: Variables) -> list[str]:

@@ -58,7 +58,7 @@ _STEP: Spec = {
     "step": {"type": "str", "required": True},
     "registry_url": PROCURE_OFFER["registry_url"],
     "account_name": PROCURE_OFFER["account_name"],
-    "registry_mark": _TEXT,
+    "registry_fingerprint": _TEXT,
     # Where the files of the play and of Ansible are
     "sources": _TEXTS,
     "here": _TEXT,
@@ -74,7 +74,7 @@ _HOSTS: Spec = {
 }
 
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
-_DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "consumed": _TEXTS, "forbidden": _TEXT}
+_DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEXT}
 
 PLAN: Spec = {
     **_DECLARED,

@@ -41,11 +41,11 @@ _RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has jus
 def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What ends for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
     hosts = params["hosts"]
-    consumed = [*params["consumed"], *params["ids"]]
+    decided = [*params["decided"], *params["ids"]]
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
         stops = [_shown(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts]
-        return {**BLANK, "ends": stops, "consumed": consumed}
+        return {**BLANK, "ends": stops, "decided": decided}
     places = registries.places(params)
     memory = Memory(registries, places.values())
     asked = [endings.asked(host, _entry(host, places[host["host"]], memory), places[host["host"]]) for host in hosts]
@@ -63,7 +63,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
         found = endings.with_storage(one, found, memory.storage_of(place, one.host))
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
-    return {**BLANK, "ends": ends, "consumed": consumed, "warnings": memory.warnings(without=places)}
+    return {**BLANK, "ends": ends, "decided": decided, "warnings": memory.warnings(without=places)}
 
 
 def _trouble(

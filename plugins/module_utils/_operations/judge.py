@@ -23,6 +23,7 @@ from .._provision.judging import JudgedHost
 from .._provision.machines import namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
+from .._provision.rounds import Judged, Released
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
 from .._text import grouped
@@ -167,15 +168,13 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
     if not check_mode:
         warnings += bring_ssh_up_to_date(registries, (item.place for item in judged))
     stats = {"ansible_stats": {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}} if rows else {}
-    return {
-        **stats,
-        "changed": changed,
-        "verdicts": verdicts,
-        "further": further,
-        "call": next((str(plan["call"]) for plan in params["plans"]), ""),
-        "none_next": not any(row["next"] for row in verdicts),
-        "warnings": warnings,
-    }
+    answer = Judged(
+        round=next((str(plan["round"]) for plan in params["plans"]), ""),
+        verdicts=verdicts,
+        all_skip_next=not any(row["next"] for row in verdicts),
+        further=further,
+    )
+    return {**stats, **answer.mapping, "changed": changed, "warnings": warnings}
 
 
 def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool) -> tuple[JudgedHost, Verdict, bool]:
@@ -210,17 +209,16 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
         money, verdict = messages.joined(left, judging.bought_and_billed(case.price_per_hour, case.ids)), Verdict.STOP
         stop = messages.joined(case.reason(), money)
-    return {
-        "changed": over,
-        "over": over,
-        "money": money,
-        "attempts": tried,
-        "call": plan["call"],
-        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
-        "next": verdict_rows.NEXT.get(verdict, "stop"),
-        "stop": stop,
-        "warnings": _forgotten(judged, registries) if over else [],
-    }
+    answer = Released(
+        round=plan["round"],
+        next=verdict_rows.NEXT.get(verdict, "stop"),
+        stop=stop,
+        again=verdict in (Verdict.AGAIN, Verdict.ANEW),
+        attempts=tried,
+        over=over,
+        money=money,
+    )
+    return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}
 
 
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:

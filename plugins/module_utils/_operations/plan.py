@@ -177,7 +177,9 @@ class _Planning:
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
                 memory.foreign(host.registry, host.host, host.project),
-                planning_report.ANOTHER_REGISTRY if raw["registry_mark"] != params["registry_mark"] else "",
+                planning_report.ANOTHER_REGISTRY
+                if raw["registry_fingerprint"] != params["registry_fingerprint"]
+                else "",
                 self._registries.left_behind(raw, params, memory.of(host).offer_id),
             )
             memory.refuse(host.host, next(filter(None, reasons), ""))
@@ -310,30 +312,33 @@ class _Planning:
     def _answer(
         self, plans: t.Sequence[Plan], cases: t.Sequence[Case], statuses: t.Mapping[str, Json], clock: Clock
     ) -> Result:
-        params, call = self._params, uuid.uuid4().hex
+        params, round_id = self._params, uuid.uuid4().hex
         declarations = [raw["id"] for raw in params["hosts"]]
         table = [
-            self._row(draft, case, call, declaration, clock)
+            self._row(draft, case, round_id, declaration, clock)
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        common = {
-            "call": call,
-            "consumed": [*params["consumed"], *params["ids"]],
-            **rows.common(plans, cases, table, serial=params["serial"]),
-            "registry": kept_in,
-            "without_offer": self._without_offer,
+        common = rows.common(
+            plans,
+            cases,
+            table,
+            serial=params["serial"],
+            round=round_id,
+            decided=[*params["decided"], *params["ids"]],
+            registry=kept_in,
+            without_offer=self._without_offer,
             **self._login(cases, table),
-        }
+        )
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published(plans, cases)}
         lasting = lifetimes.of_hosts(plans, {case.host.host: case for case in cases}, statuses, clock)
         return {**answer, **quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting))}
 
-    def _row(self, draft: Plan, case: Case, call: str, declaration: str, clock: Clock) -> Result:
+    def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)
-        ids = {"call": call, "declaration": declaration}
+        ids = {"round_id": round_id, "declaration": declaration}
         row = rows.row(draft, case, **ids, known_hosts=known_hosts, check_mode=self._check_mode)
         if draft.action == BUY:
             note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}

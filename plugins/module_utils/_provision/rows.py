@@ -17,6 +17,7 @@ from .clock import API, NOTED_BY, Clock
 from .entry import MADE
 from .messages import NOTHING_SENT, nothing_below
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
+from .rounds import Common
 from .standing import HostState, Standing, Status
 from .sums import UNLIMITED
 
@@ -90,8 +91,8 @@ def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
     return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
 
 
-def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: str, check_mode: bool) -> Row:
-    """The plan of one host. ``call`` and ``declaration``: the ids of this decision, and of what the host declared."""
+def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts: str, check_mode: bool) -> Row:
+    """The plan of one host. ``declaration``: the id of what the host has declared."""
     host = case.host
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
@@ -99,7 +100,7 @@ def row(draft: Plan, case: Case, *, call: str, declaration: str, known_hosts: st
     spared = protection.refusal(host.host, host.protect, case.entry)
     return {
         "host": draft.host,
-        "call": call,
+        "round": round_id,
         "declaration": declaration,
         "action": draft.action,
         # What the role does, before anything is bought and after it.
@@ -198,17 +199,20 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
     }
 
 
-def common(plans: t.Sequence[Plan], cases: t.Sequence[Case], rows: t.Sequence[Row], *, serial: bool) -> Row:
-    """What holds for all hosts of the call."""
-    return {
-        # In batches none can speak for those that come later: ansible-core 2.21 remembers a task's run_once.
-        "none_first": not serial and not any(row["first"] for row in rows),
-        "none_next": not serial and not any(row["next"] for row in rows),
-        "acquires": any(draft.action in (BUY, WAIT) for draft in plans),
-        "under_way": [draft.offer_id for draft in plans if draft.action == WAIT],
-        "labels": {draft.offer_id: draft.host for draft in plans if draft.offer_id},
-        "poll": poll(cases),
-    }
+def common(
+    plans: t.Sequence[Plan], cases: t.Sequence[Case], rows: t.Sequence[Row], *, serial: bool, **further: t.Any
+) -> Row:
+    """What holds for all hosts of the round, with ``further`` fields of `rounds.Common`."""
+    return Common(
+        # In batches none can skip a task for those that come later: ansible-core 2.21 remembers a task's run_once.
+        all_skip_first=not serial and not any(row["first"] for row in rows),
+        all_skip_next=not serial and not any(row["next"] for row in rows),
+        acquires=any(draft.action in (BUY, WAIT) for draft in plans),
+        under_way=[draft.offer_id for draft in plans if draft.action == WAIT],
+        labels={draft.offer_id: draft.host for draft in plans if draft.offer_id},
+        poll=poll(cases),
+        **further,
+    ).mapping
 
 
 def shown(rows: t.Iterable[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ from . import registration
 from .failover import Verdict
 from .judging import JudgedHost
 from .place import place_of
+from .rounds import HostVerdict
 
 Row = dict[str, t.Any]
 
@@ -25,23 +26,23 @@ NEXT = {
 def row(case: JudgedHost, verdict: Verdict) -> Row:
     """What the role's tasks need of a host, and a person can read at -v."""
     attempts = [*case.plan["attempts"], *case.tried(verdict)]
-    result: Row = {
-        "host": case.host,
-        "call": case.plan["call"],
-        "facts": {},
-        "stop": "",
-        # What the role may end: what this purchase holds, by exact id.
-        "release": list(case.proved) if verdict is Verdict.RELEASE else [],
-        "next": NEXT.get(verdict) or _reached_by(case),
-        "again": verdict in (Verdict.AGAIN, Verdict.ANEW),
-        "attempts": attempts,
-    }
+    facts, stop = {}, ""
     if verdict is Verdict.READY:
-        result["facts"] = case.facts()
+        facts = case.facts()
     elif verdict is Verdict.STOP:
-        result["stop"] = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
-        result["facts"] = case.left_open()
-    return result
+        stop = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
+        facts = case.left_open()
+    return HostVerdict(
+        host=case.host,
+        round=case.plan["round"],
+        next=NEXT.get(verdict) or _reached_by(case),
+        stop=stop,
+        again=verdict in (Verdict.AGAIN, Verdict.ANEW),
+        attempts=attempts,
+        facts=facts,
+        # What the role may end: what this purchase holds, by exact id.
+        release=case.proved if verdict is Verdict.RELEASE else (),
+    ).mapping
 
 
 def further(case: JudgedHost) -> list[Row]:

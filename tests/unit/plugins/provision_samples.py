@@ -71,7 +71,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "poll_retries": 120,
         "boot_timeout": "30m",
         "registry_dir": None,
-        "registry_mark": "",
+        "registry_fingerprint": "",
         "inventory_dir": "/inventory",
         "connection": "ssh",
         "identity_file": "",

@@ -20,6 +20,11 @@ from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
+    Common,
+    Declared,
+    HostVerdict,
+)
 from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
 HOSTS = ("gpu-1", "gpu-2")
@@ -95,23 +100,23 @@ def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.M
     batch = [f"gpu-{number}" for number in range(hosts)]
     step = decide.ActionModule(Mock(when=[], _parent=None), *[Mock()] * 5)
     found = step._declared_of_all({"ansible_play_batch": batch})
-    assert found["speaks_for_all"] and list(found["declarations"]) == batch
+    assert found["all_declared"] and list(found["declarations"]) == batch
 
 
 def test_a_later_round_keeps_the_plans_of_those_that_have_no_part_in_it() -> None:
     """Of the one that has, only what the new plan says holds: not the offer of the round before."""
-    plans = {host: {"host": host, "declaration": host, "call": "first", "next": ""} for host in HOSTS}
+    plans = {host: {"host": host, "declaration": host, "round": "first", "next": ""} for host in HOSTS}
     own: dict[str, dict[str, Any]] = {
         host: {
             "inventory_hostname": host,
-            "provision__declared": {
-                "declarations": {host: {"host": host, "id": host, "max_total_price_per_hour": "", "budget": ""}}
-            },
-            "provision__planned": {"plans": plans, "common": {"call": "first", "consumed": list(HOSTS)}},
+            "provision__declared": Declared(
+                {host: {"host": host, "id": host, "max_total_price_per_hour": "", "budget": ""}}
+            ).mapping,
+            "provision__planned": {"plans": plans, "common": Common(round="first", decided=HOSTS).mapping},
         }
         for host in HOSTS
     }
-    own["gpu-1"]["provision__verdict"] = {"again": True, "call": "first", "attempts": []}
+    own["gpu-1"]["provision__verdict"] = HostVerdict(round="first", again=True).mapping
     batch = {f"ansible_play_{name}": list(HOSTS) for name in ("batch", "hosts", "hosts_all")}
     step = decide.ActionModule(Mock(args={"step": "plan"}, retries=1, _parent=None), *[Mock()] * 5)
     gathered = step._plan({"inventory_hostname": "gpu-1", "hostvars": Mock(raw_get=own.get), **batch})

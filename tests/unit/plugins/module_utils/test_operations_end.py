@@ -126,7 +126,7 @@ def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
     assert first["label"] == "gpu-1: ends r, which saves USD 2.40 per hour"
     assert (first["next"], first["ids"], first["registry_file"]) == ("end", ["r"], str(file))
     assert (second["next"], second["label"]) == ("", "gpu-2 owns no machine; there is nothing to end")
-    assert answer["consumed"] == ["gpu-1", "gpu-2"]
+    assert answer["decided"] == ["gpu-1", "gpu-2"]
     assert api.asked == ["list", "o"]
 
     (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]

@@ -36,7 +36,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
         "resource_ids": [],
         "price_per_hour": 2.0,
         "attempts": [],
-        "call": "1",
+        "round": "1",
         "wanted": False,
         "unused": True,
         "may_release": True,
@@ -47,7 +47,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
     answer = judge(NO_API, params, False)
     (found,) = answer["verdicts"]
-    assert (answer["call"], answer["none_next"]) == ("1", False)
+    assert (answer["round"], answer["all_skip_next"]) == ("1", False)
     assert (found["host"], found["next"], found["release"]) == ("gpu-1", "stop", [])
     return str(found["stop"])
 
@@ -83,9 +83,9 @@ def test_a_purchase_without_an_end_says_what_may_be_billed(
     assert said.startswith(begin) and end in said, said
 
 
-def test_one_host_speaks_for_all_if_nothing_follows_for_any() -> None:
+def test_one_host_skips_for_all_if_nothing_follows_for_any() -> None:
     params = {"plans": [], "purchases": {}, "offers": {}, "before": {}, "inventory": {}}
-    assert judge(NO_API, params, True)["none_next"] is True
+    assert judge(NO_API, params, True)["all_skip_next"] is True
 
 
 class Account:

@@ -125,12 +125,20 @@ def planned(
         **{
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
-            "consumed": [],
+            "decided": [],
             "others": {},
             "attempts": attempts or {},
         },
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
-        **{"quote": False, "failed": [], "registry_mark": "", "slice_of": "", "serial": serial, "forks": 5, "looks": 0},
+        **{
+            "quote": False,
+            "failed": [],
+            "registry_fingerprint": "",
+            "slice_of": "",
+            "serial": serial,
+            "forks": 5,
+            "looks": 0,
+        },
         **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
     }
     return plan(cast(Market, api or Offers(count, storage=storage)), params, True)
@@ -141,7 +149,7 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "actions", "first", "serial", "none_first"),
+    ("fields", "actions", "first", "serial", "all_skip_first"),
     [
         ({}, ["buy", "buy"], "", False, True),
         ({}, ["buy", "buy"], "", True, False),  # another batch may have one
@@ -151,12 +159,12 @@ def plans(folder: Path, count: int) -> list[dict[str, Any]]:
     ],
 )
 def test_what_comes_before_a_purchase(
-    tmp_path: Path, fields: Any, actions: list[str], first: str, serial: bool, none_first: bool
+    tmp_path: Path, fields: Any, actions: list[str], first: str, serial: bool, all_skip_first: bool
 ) -> None:
     answer = planned(tmp_path, 2, serial=serial, **fields)
     assert [each["action"] for each in answer["plans"]] == actions
     assert {(each["first"], each["next"]) for each in answer["plans"]} == {(first, "")}
-    assert (answer["common"]["none_first"], answer["common"]["none_next"]) == (none_first, not serial)
+    assert (answer["common"]["all_skip_first"], answer["common"]["all_skip_next"]) == (all_skip_first, not serial)
     assert answer["common"]["acquires"] is ("buy" in actions)
 
 

@@ -42,7 +42,9 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
 
 
 def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
-    return rows.row(draft, one, **{"call": "c", "declaration": "d", "known_hosts": PINS, "check_mode": False, **more})
+    return rows.row(
+        draft, one, **{"round_id": "r", "declaration": "d", "known_hosts": PINS, "check_mode": False, **more}
+    )
 
 
 @pytest.mark.parametrize(

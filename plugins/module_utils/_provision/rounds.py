@@ -1,0 +1,229 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the steps of `decide` hand on to each other and to the tasks of the role provision.
+
+A round is one plan for all hosts, and what became of it. Each step registers its part, which a later one reads from the
+variables of a host. docs/architecture.md has a table of all fields: who writes them, and who reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+from collections import abc
+from dataclasses import dataclass, field, fields
+
+from . import planning_report
+from .planning import BUY, WAIT
+
+Variables = t.Mapping[str, t.Any]
+Rows = t.Sequence[Variables]
+_Part = t.TypeVar("_Part", bound="Part")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
+
+    is_whole: t.ClassVar[bool] = True  # else it stands in a task's result, to which Ansible adds fields of its own
+
+    @property
+    def mapping(self) -> dict[str, t.Any]:
+        """The same as plain values, which Ansible can keep and a person can read at -v."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def of(cls: type[_Part], raw: t.Any) -> _Part:
+        """The part that a mapping has; without a value if it has none. Raises ValueError for one of another shape."""
+        shape = _shape(cls)  # type: ignore[arg-type]
+        if not isinstance(raw, t.Mapping) or next(iter(shape)) not in raw or raw.get("failed"):
+            return cls()
+        odd = sorted(map(str, raw.keys() - shape)) if cls.is_whole else []
+        odd += [name for name, kind in shape.items() if not isinstance(raw.get(name), kind)]
+        if odd:
+            raise ValueError(
+                f"The role's own variables are not as its steps have left them ({cls.__name__}: {', '.join(odd)})."
+                " Set no variable that begins with provision__."
+            )
+        return cls(**{name: raw[name] for name in shape})
+
+
+@functools.cache
+def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
+    """The types that a part's fields have as plain values, by their defaults. Each task of each host asks for it."""
+    blank = part()
+    plain: dict[type, tuple[type, ...]] = {tuple: (list, tuple), dict: (dict, abc.Mapping)}
+    types = {item.name: type(getattr(blank, item.name)) for item in fields(part)}
+    return {name: plain.get(kind, (kind,)) for name, kind in types.items()}
+
+
+@dataclass(frozen=True)
+class Declared(Part):
+    """``declarations`` by host; ``all_declared``: none of the batch is missing there."""
+
+    is_whole: t.ClassVar[bool] = False
+
+    declarations: t.Mapping[str, Variables] = field(default_factory=dict)
+    all_declared: bool = False
+
+
+@dataclass(frozen=True)
+class Common(Part):
+    """What a plan says for all hosts of its ``round``, which has an id of its own.
+
+    ``decided``: the ids of the declarations about which this round or an earlier one has decided. ``all_skip_first``
+    and ``all_skip_next``: no host of the play has a file of tasks to run before anything is bought, or after it, so
+    that one host can skip them for all. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
+    offers that are waited for. ``labels``: hosts, by their offers. ``poll``: how often and as long as any host wants.
+    ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
+    ``columns``, ``logins``: for the lines at the end.
+    """
+
+    round: str = ""
+    decided: t.Sequence[str] = ()
+    all_skip_first: bool = False
+    all_skip_next: bool = False
+    acquires: bool = False
+    under_way: t.Sequence[str] = ()
+    labels: t.Mapping[str, str] = field(default_factory=dict)
+    poll: t.Mapping[str, int] = field(default_factory=dict)
+    without_offer: t.Sequence[str] = ()
+    registry: str = ""
+    columns: t.Mapping[str, str] = field(default_factory=dict)
+    logins: t.Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Following(Part):
+    """What follows for a host in a ``round``: the ``next`` file of tasks, and why it stops there.
+
+    ``again``: whether it may try another offer. ``attempts``: those that it has tried.
+    """
+
+    round: str = ""
+    next: str = ""
+    stop: str = ""
+    again: bool = False
+    attempts: Rows = ()
+
+
+@dataclass(frozen=True)
+class HostVerdict(Following):
+    """What became of a host's plan. ``facts``: its variables. ``release``: the ids that it gives back."""
+
+    host: str = ""
+    facts: Variables = field(default_factory=dict)
+    release: t.Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Released(Following):
+    """What follows once machines were given back. ``over``: whether all have ended; ``money``: what that means."""
+
+    is_whole: t.ClassVar[bool] = False
+
+    over: bool = False
+    money: str = ""
+
+
+@dataclass(frozen=True)
+class Judged(Part):
+    """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host."""
+
+    is_whole: t.ClassVar[bool] = False
+
+    round: str = ""
+    verdicts: Rows = ()
+    all_skip_next: bool = False
+    further: t.Mapping[str, Rows] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Round:
+    """All that was handed on until now, as the variables of a host have it."""
+
+    host: str = ""
+    declared: Declared = field(default_factory=Declared)
+    plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.row`, by host
+    common: Common = field(default_factory=Common)
+    judged: Judged = field(default_factory=Judged)
+    verdict: HostVerdict = field(default_factory=HostVerdict)
+    released: Released = field(default_factory=Released)
+
+    @classmethod
+    def of(cls, variables: Variables) -> Round:
+        """The round by a host's raw variables. Raises ValueError where these are not what the steps have left."""
+        planned = variables.get("provision__planned") or {}
+        return cls(
+            host=str(variables.get("inventory_hostname") or ""),
+            declared=Declared.of(variables.get("provision__declared")),
+            plans=planned.get("plans") or {},
+            common=Common.of(planned.get("common")),
+            judged=Judged.of(variables.get("provision__judged")),
+            verdict=HostVerdict.of(variables.get("provision__verdict")),
+            released=Released.of(variables.get("provision__released")),
+        )
+
+    @property
+    def declaration(self) -> Variables:
+        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
+        return self.declared.declarations.get(self.host) or {}
+
+    @property
+    def plan(self) -> Variables:
+        """What the plan of the play says for the host. ``first`` and ``next`` name the role's files that follow.
+
+        A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs
+        once follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
+        """
+        declaration = self.declaration
+        plan = self.plans.get(declaration.get("host", "")) or {}
+        if plan and plan["declaration"] == declaration.get("id"):
+            return plan
+        return {"action": "", "first": "", "next": "" if declaration.get("id") in self.common.decided else "round"}
+
+    @property
+    def for_tasks(self) -> dict[str, t.Any]:
+        """The plan of the host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
+
+        ``undeclared``: it must declare by itself. ``looks`` and ``pause`` (seconds) are how to wait for offers.
+        """
+        plan, common = self.plan, self.common
+        last = self.judged if common.acquires else common
+        return {
+            **plan,
+            **self._following(plan),
+            "undeclared": not self.declaration,
+            "all_declared": self.declared.all_declared,
+            "looks": self.declaration.get("looks", 1),
+            "pause": self.declaration.get("pause", 1),
+            "all_skip_first": common.all_skip_first,
+            "all_skip_next": common.all_skip_next and last.round == common.round and last.all_skip_next,
+        }
+
+    def _following(self, plan: Variables) -> dict[str, t.Any]:
+        """What a later step says of the plan. A host that buys and was not judged stops.
+
+        What runs once follows the first host, which a role's ``when`` may leave out at any task.
+        """
+        if self.verdict.round and self.verdict.round == plan.get("round"):
+            return {"next": self.verdict.next}
+        if plan["action"] in (BUY, WAIT) and self.judged.round != plan["round"]:
+            return {"next": "stop", "refusal": planning_report.unjudged(plan["host"])}
+        return {}
+
+    @property
+    def tried(self) -> Rows | None:
+        """What was tried for a host that may try another offer, None if it may not (any more)."""
+        this_round = self.plan.get("round")
+        for following in (self.released, self.verdict):
+            if this_round and following.again and following.round == this_round:
+                return following.attempts
+        return None
+
+    @property
+    def listed_before(self) -> t.Sequence[str]:
+        """The machines that were listed before a host's first purchase and name no offer: it buys none of these."""
+        return self.common.without_offer if self.plan.get("is_new") else ()

@@ -1,0 +1,220 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the steps hand on, and what it says for one host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import rounds
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
+    Common,
+    Declared,
+    Following,
+    HostVerdict,
+    Judged,
+    Part,
+    Released,
+    Round,
+)
+
+ROOT = Path(__file__).resolve().parents[5]
+PARTS = (Declared, Common, Judged, HostVerdict, Released)
+OWN = {"host": "gpu-1", "declaration": "d1", "round": "r1", "action": "buy", "first": "", "next": ""}
+PLANNED = {"plans": {"gpu-1": OWN}, "common": Common(round="r1", decided=("d1", "d2")).mapping}
+FAILED = {"failed": True, "plans": {"gpu-1": OWN}}
+ALONE = {"action": "", "first": "", "next": "round"}
+NOTHING = {"action": "", "first": "", "next": ""}
+
+
+@pytest.mark.parametrize(
+    ("declared", "planned", "plan"),
+    [
+        pytest.param({"host": "gpu-1", "id": "d1"}, PLANNED, OWN, id="its-own"),
+        pytest.param({"host": "gpu-2", "id": "d2"}, PLANNED, NOTHING, id="nothing-is-to-be-done"),
+        pytest.param({"host": "gpu-1", "id": "d3"}, PLANNED, ALONE, id="of-an-earlier-call"),
+        pytest.param({"host": "gpu-1", "id": "d2"}, PLANNED, NOTHING, id="nothing-in-a-later-call"),
+        pytest.param({"host": "gpu-3", "id": "d4"}, PLANNED, ALONE, id="left-out-by-the-first-host"),
+        pytest.param({"host": "gpu-1", "id": "d1"}, {"skipped": True}, ALONE, id="skipped"),
+        pytest.param({"host": "gpu-1", "id": "d1"}, FAILED, OWN, id="kept-by-a-failure"),
+        pytest.param({"host": "gpu-1", "id": "d1"}, None, ALONE, id="not-planned"),
+        pytest.param({"skipped": True}, PLANNED, ALONE, id="not-declared"),
+        pytest.param(None, None, ALONE, id="neither"),
+    ],
+)
+def test_a_host_takes_its_own_plan(declared: Any, planned: Any, plan: dict[str, Any]) -> None:
+    assert Round.of({**_declared(declared), "provision__planned": planned}).plan == plan
+
+
+def _declared(declared: Any) -> dict[str, Any]:
+    """What a host knows of its declaration, or of a task that was skipped."""
+    host = (declared or {}).get("host")
+    result = Declared({host: declared}).mapping if host else declared
+    return {"inventory_hostname": host or "gpu-1", "provision__declared": result}
+
+
+KEPT = {**OWN, "action": "keep", "next": "reach"}
+QUIET = Common(round="r1", all_skip_first=True, all_skip_next=True)
+BUSY = dataclasses.replace(QUIET, acquires=True)
+SILENT = Judged(round="r1", all_skip_next=True)
+LOUD = Judged(round="r1")
+EARLIER = Judged(round="r0", all_skip_next=True)
+DONE = {**KEPT, "next": ""}
+GO = HostVerdict(round="r1", next="x.yml")
+
+
+def with_(part: Any, **fields: Any) -> Any:
+    return dataclasses.replace(part, **fields)
+
+
+@pytest.mark.parametrize(
+    ("plan", "common", "judged", "verdict", "following"),
+    [
+        pytest.param(DONE, QUIET, None, None, ("", True, True), id="none-has-anything"),
+        pytest.param(KEPT, with_(QUIET, all_skip_next=False), None, None, ("reach", True, False), id="by-its-plan"),
+        pytest.param(DONE, with_(QUIET, all_skip_first=False), None, None, ("", False, True), id="another-has-a-first"),
+        pytest.param(OWN, BUSY, SILENT, None, ("", True, True), id="all-are-only-planned"),
+        pytest.param(OWN, BUSY, LOUD, GO, ("x.yml", True, False), id="by-its-verdict"),
+        pytest.param(OWN, BUSY, LOUD, with_(GO, round="r0"), ("", True, False), id="an-earlier-verdict"),
+        pytest.param(OWN, with_(BUSY, all_skip_next=False), SILENT, None, ("", True, False), id="another-is-kept"),
+        pytest.param(OWN, BUSY, None, None, ("stop", True, False), id="not-judged"),
+        pytest.param(OWN, BUSY, EARLIER, None, ("stop", True, False), id="judged-in-an-earlier-round"),
+        pytest.param(OWN, with_(BUSY, round="r2"), LOUD, GO, ("x.yml", True, False), id="others-are-a-round-further"),
+        pytest.param(KEPT, BUSY, None, None, ("reach", True, False), id="kept-beside-one-that-was-not-judged"),
+        pytest.param(KEPT, QUIET, EARLIER, None, ("reach", True, True), id="an-earlier-judgement"),
+    ],
+)
+def test_what_follows_for_a_host(plan: Any, common: Any, judged: Any, verdict: Any, following: Any) -> None:
+    variables = {
+        **_declared({"host": "gpu-1", "id": "d1"}),
+        "provision__planned": {"plans": {"gpu-1": plan}, "common": common.mapping},
+        "provision__judged": judged and judged.mapping,
+        "provision__verdict": verdict and verdict.mapping,
+    }
+    plan = Round.of(variables).for_tasks
+    assert (plan["next"], plan["all_skip_first"], plan["all_skip_next"]) == following
+    assert bool(plan.get("refusal")) is (following[0] == "stop")
+
+
+@pytest.mark.parametrize("planned", [None, {"skipped": True}, {"failed": True, "msg": "no API"}])
+def test_a_host_skips_only_for_those_that_were_planned_with_it(planned: Any) -> None:
+    """What runs once follows the first host, which a role's ``when`` may have left out."""
+    plan = Round.of({**_declared({"host": "gpu-1", "id": "d1"}), "provision__planned": planned}).for_tasks
+    assert (plan["next"], plan["all_skip_first"], plan["all_skip_next"]) == ("round", False, False)
+
+
+TWO = {host: {"host": host, "id": host, "looks": 3, "pause": 601} for host in ("gpu-1", "gpu-2")}
+
+
+@pytest.mark.parametrize(
+    ("declared", "following"),
+    [
+        pytest.param(Declared(TWO, all_declared=True).mapping, (False, True, 3, 601), id="for-all"),
+        pytest.param(Declared(TWO).mapping, (False, False, 3, 601), id="but-for-another"),
+        pytest.param(Declared({"gpu-2": TWO["gpu-2"]}).mapping, (True, False, 1, 1), id="left-out"),
+        pytest.param(Declared().mapping, (True, False, 1, 1), id="for-no-host"),
+        pytest.param({"skipped": True}, (True, False, 1, 1), id="skipped"),
+        pytest.param({"failed": True, "msg": "x"}, (True, False, 1, 1), id="failed"),
+        pytest.param(None, (True, False, 1, 1), id="not-asked"),
+    ],
+)
+def test_whether_a_host_must_declare_by_itself(declared: Any, following: Any) -> None:
+    plan = Round.of({"inventory_hostname": "gpu-1", "provision__declared": declared}).for_tasks
+    assert (plan["undeclared"], plan["all_declared"], plan["looks"], plan["pause"]) == following
+
+
+TRIED = [{"offer_id": "o1"}]
+AGAIN = HostVerdict(round="r1", again=True, attempts=TRIED).mapping
+BACK = Released(round="r1", again=True, attempts=[*TRIED, {"offer_id": "o2"}])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "released", "tried"),
+    [
+        pytest.param(None, None, None, id="nothing-yet"),
+        pytest.param(AGAIN, None, TRIED, id="an-offer-was-lost"),
+        pytest.param({**AGAIN, "again": False}, None, None, id="no-attempt-is-left"),
+        pytest.param({**AGAIN, "round": "r0"}, None, None, id="of-an-earlier-round"),
+        pytest.param({**AGAIN, "again": False}, BACK.mapping, BACK.attempts, id="given-back"),
+        pytest.param(AGAIN, {**BACK.mapping, "round": "r0"}, TRIED, id="given-back-in-an-earlier-round"),
+    ],
+)
+def test_what_was_tried_for_a_host_that_may_try_again(verdict: Any, released: Any, tried: Any) -> None:
+    variables = {
+        **_declared({"host": "gpu-1", "id": "d1"}),
+        "provision__planned": PLANNED,
+        "provision__verdict": verdict,
+        "provision__released": released,
+    }
+    assert Round.of(variables).tried == tried
+
+
+def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() -> None:
+    common = Common(round="r1", without_offer=("m1",)).mapping
+    for plan, listed in ((OWN, []), ({**OWN, "is_new": True}, ["m1"])):
+        planned = {"plans": {"gpu-1": plan}, "common": common}
+        variables = {**_declared({"host": "gpu-1", "id": "d1"}), "provision__planned": planned}
+        assert list(Round.of(variables).listed_before) == listed
+
+
+# The shapes
+
+
+def filled(part: type[Part]) -> Part:
+    """A part whose fields all have another value than by default."""
+    other = {str: "x", bool: True, tuple: ["y"], dict: {"z": 1}}
+    blank = part()
+    return part(**{item.name: other[type(getattr(blank, item.name))] for item in dataclasses.fields(part)})
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_handed_on_is_read_as_it_was_written(part: type[Part]) -> None:
+    assert part.of(json.loads(json.dumps(filled(part).mapping))) == filled(part)
+    assert part.of(json.loads(json.dumps(part().mapping))).mapping == part().mapping
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("nothing", [None, "", {}, {"skipped": True}, {"failed": True, "msg": "x", "attempts": 3}])
+def test_a_task_that_did_not_run_hands_on_nothing(part: type[Part], nothing: Any) -> None:
+    assert part.of(nothing) == part()
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, item.name) for part in PARTS for item in dataclasses.fields(part)[1:]]
+)
+def test_a_field_that_is_missing_or_of_another_type_is_refused(part: type[Part], name: str) -> None:
+    written = filled(part).mapping
+    for odd in ({key: value for key, value in written.items() if key != name}, {**written, name: 7}):
+        with pytest.raises(ValueError, match=rf"\({part.__name__}: {name}\)"):
+            part.of(odd)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_only_ansible_adds_fields_and_only_to_a_result(part: type[Part]) -> None:
+    result = {**filled(part).mapping, "changed": False, "warnings": []}
+    if not part.is_whole:
+        assert part.of(result) == filled(part)
+        return
+    with pytest.raises(ValueError, match="changed, warnings"):
+        part.of(result)
+
+
+def test_the_architecture_has_a_row_for_each_field() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.partition("## What the steps hand on\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| `")]
+    documented = [
+        (name, part) for names, parts in rows for name in re.findall(r"`(\w+)`", names) for part in parts.split()
+    ]
+    fields = [(item.name, part.__name__) for part in PARTS for item in dataclasses.fields(part)]
+    assert sorted(documented) == sorted((name, f"`{part}`") for name, part in fields)
+    assert set(PARTS) == {kind for kind in vars(rounds).values() if kind in Part.__subclasses__()} - {Following} | {
+        HostVerdict,
+        Released,
+    }
