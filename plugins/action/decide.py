@@ -348,8 +348,7 @@ class ActionModule(InProcessAction):
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        results = [item.get("decommission__decided") or {} for item in batch.values()]
-        decided = sorted(set().union(*(result.get("decided") or () for result in results)))
+        decided = sorted(set().union(*(_hosts.ends_of(item).decided for item in batch.values())))
         declarations = {host: item.get("decommission__declared") for host, item in batch.items()}
         hosts = _undecided({host: one for host, one in declarations.items() if one}, decided, task_vars)
         # Where a name is all that there is, each host of the inventory has one.

@@ -38,7 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Round
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Ends, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
@@ -71,8 +71,21 @@ def owned(host: str, task_vars: Variables) -> list[str]:
 
 def round_of(variables: Variables) -> Round:
     """What the steps of the role have handed on, by a host's raw variables. Raises AnsibleActionFail."""
-    try:
+    with _refusing():
         return Round.of(variables)
+
+
+def ends_of(variables: Variables) -> Ends:
+    """The same of the role decommission."""
+    with _refusing():
+        return Ends.of(variables.get("decommission__decided"))
+
+
+@contextlib.contextmanager
+def _refusing() -> t.Iterator[None]:
+    """Make the failure of a task of what its variables should not be."""
+    try:
+        yield
     except ValueError as error:
         raise AnsibleActionFail(str(error)) from None
 

@@ -22,6 +22,7 @@ from .._provision.machines import created_of, refreshed
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, Sweep, Turn
+from .._provision.rounds import Ends
 from .._provision.spending import Bill
 from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
@@ -45,7 +46,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
         stops = [_shown(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts]
-        return {**BLANK, "ends": stops, "decided": decided}
+        return {**BLANK, **Ends(stops, decided).mapping}
     places = registries.places(params)
     memory = Memory(registries, places.values())
     asked = [endings.asked(host, _entry(host, places[host["host"]], memory), places[host["host"]]) for host in hosts]
@@ -63,7 +64,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
         found = endings.with_storage(one, found, memory.storage_of(place, one.host))
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
-    return {**BLANK, "ends": ends, "decided": decided, "warnings": memory.warnings(without=places)}
+    return {**BLANK, **Ends(ends, decided).mapping, "warnings": memory.warnings(without=places)}
 
 
 def _trouble(

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the steps of `decide` hand on to each other and to the tasks of the role provision.
+"""What the steps of `decide` hand on to each other and to the tasks of the roles.
 
 A round is one plan for all hosts, and what became of it. Each step registers its part, which a later one reads from the
 variables of a host. docs/architecture.md has a table of all fields: who writes them, and who reads them.
@@ -141,8 +141,18 @@ class Judged(Part):
 
 
 @dataclass(frozen=True)
+class Ends(Part):
+    """What the role decommission hands on: what ``ends`` of each host, and the declarations that are ``decided``."""
+
+    is_whole: t.ClassVar[bool] = False
+
+    ends: Rows = ()
+    decided: t.Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Round:
-    """All that was handed on until now, as the variables of a host have it."""
+    """All that the steps of a purchase have handed on until now, as the variables of a host have it."""
 
     host: str = ""
     declared: Declared = field(default_factory=Declared)
