@@ -9,7 +9,6 @@ variables of a host. docs/architecture.md has a table of all fields: who writes 
 
 from __future__ import annotations
 
-import functools
 import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ from .planning import BUY, WAIT
 Variables = t.Mapping[str, t.Any]
 Rows = t.Sequence[Variables]
 _Part = t.TypeVar("_Part", bound="Part")
+_MAPPING = (dict, abc.Mapping)  # the first is found sooner
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Part:
     @classmethod
     def of(cls: type[_Part], raw: t.Any) -> _Part:
         """The part that a mapping has; without a value if it has none. Raises ValueError for one of another shape."""
-        shape = _shape(cls)  # type: ignore[arg-type]
-        if not isinstance(raw, t.Mapping) or next(iter(shape)) not in raw or raw.get("failed"):
+        shape = _SHAPES[cls]
+        if not isinstance(raw, _MAPPING) or next(iter(shape)) not in raw or raw.get("failed"):
             return cls()
         odd = sorted(map(str, raw.keys() - shape)) if cls.is_whole else []
         odd += [name for name, kind in shape.items() if not isinstance(raw.get(name), kind)]
@@ -48,15 +48,6 @@ class Part:
                 " Set no variable that begins with provision__."
             )
         return cls(**{name: raw[name] for name in shape})
-
-
-@functools.cache
-def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
-    """The types that a part's fields have as plain values, by their defaults. Each task of each host asks for it."""
-    blank = part()
-    plain: dict[type, tuple[type, ...]] = {tuple: (list, tuple), dict: (dict, abc.Mapping)}
-    types = {item.name: type(getattr(blank, item.name)) for item in fields(part)}
-    return {name: plain.get(kind, (kind,)) for name, kind in types.items()}
 
 
 @dataclass(frozen=True)
@@ -148,6 +139,18 @@ class Ends(Part):
 
     ends: Rows = ()
     decided: t.Sequence[str] = ()
+
+
+def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
+    """The types that a part's fields have as plain values, by their defaults."""
+    plain: dict[type, tuple[type, ...]] = {tuple: (list, tuple), dict: _MAPPING}
+    types = {item.name: type(getattr(part(), item.name)) for item in fields(part)}
+    return {name: plain.get(kind, (kind,)) for name, kind in types.items()}
+
+
+# Made before Ansible forks its workers: each task of each host reads all parts.
+_PARTS: tuple[type[Part], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends)
+_SHAPES = {part: _shape(part) for part in _PARTS}
 
 
 @dataclass(frozen=True)
