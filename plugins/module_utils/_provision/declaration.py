@@ -25,8 +25,7 @@ from .protection import read_protection
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
-# The role's variables, without ``provision_``, whose values are declared as they are. A value of any other is told of,
-# if at all: it may be a secret.
+# The role's variables, without ``provision_``, whose values are declared as they are. The others may hold secrets.
 GIVEN = (
     *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
     *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
