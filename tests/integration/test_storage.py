@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -89,6 +90,7 @@ def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
     project.declare_host("gpu-2", provision_storage_on_end="end")
     playbook(project, "provision")
     volumes = {each.name: each.resource_id for each in project.simulator.resources.values() if each.volume}
+    time.sleep(0.0 if hours else 4.0)
 
     # What is said for one run of decommission is said to no sweep.
     swept = reap(project, hours, decommission_storage="end")
