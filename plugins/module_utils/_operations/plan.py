@@ -290,7 +290,7 @@ class _Planning:
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
         yield from () if is_quote else self._key_warnings(plans, hosts)
-        yield from (planning.drift(case.host, case.entry) for case in cases if case.standing.owns)
+        yield from map(planning.differs, cases)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
         yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))

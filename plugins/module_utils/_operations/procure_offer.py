@@ -27,7 +27,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import holdings, purchase_report, sending
+from .._provision import holdings, ordered, purchase_report, sending
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import Claim
@@ -154,7 +154,8 @@ def _journal_of(api: Market, params: Params, order: Json, *, read_only: bool) ->
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    return Journal(_registry_of(api, params, order, project, read_only=read_only), order["offer_id"], facts)
+    digests = ordered.digests(order, params["api_token"], facts)
+    return Journal(_registry_of(api, params, order, project, read_only=read_only), order["offer_id"], facts, digests)
 
 
 def _registry_of(api: Market, params: Params, order: Json, project: str, *, read_only: bool) -> Registry | None:
@@ -237,6 +238,8 @@ class _Purchase:
         self._journal.read()
         self._journal.hold()
         self._past = self._past.noted(self._journal.entry)
+        warnings = [*self._facts["warnings"], *ordered.warnings(self._journal.entry, self._journal.digests)]
+        self._facts["warnings"] = list(dict.fromkeys(warnings))
         self._wait_for_outcome(self._journal.since_sent() if self._past.sent_before else 0.0)
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:

@@ -24,6 +24,9 @@ REFUSED = "refused"
 # What the offer's status has named as bought, though it was listed before the purchase was sent
 LISTED_BEFORE = "provision_listed_before"
 
+# Digests of what was ordered: see `ordered`
+ORDERED = "provision_ordered"
+
 # The two looks that did not find the machines: see `missing`
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first
@@ -71,6 +74,7 @@ class Entry:
     idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a sweep has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
+    ordered: Variables = field(default_factory=dict)  # digests of the first order of the offer, by its parts
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
     protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
@@ -104,6 +108,11 @@ class Entry:
     def may_have_bought(self) -> bool:
         """Whether something may have been bought under it, so that no other offer may be bought for its host."""
         return self.is_open or self.is_made
+
+    @property
+    def first_ordered(self) -> Variables:
+        """Digests of the order under which something may have been bought."""
+        return self.ordered if self.may_have_bought else {}
 
     @property
     def is_unanswered(self) -> bool:
@@ -170,6 +179,7 @@ def read_entry(variables: Variables | None) -> Entry:
     offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
     ids = ids_of(known.get("provision_resource_ids"))
+    ordered = known.get(ORDERED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
@@ -200,6 +210,7 @@ def read_entry(variables: Variables | None) -> Entry:
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
         listed_before=ids_of(known.get(LISTED_BEFORE)),
+        ordered=ordered if isinstance(ordered, t.Mapping) else {},
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),
         protected_since=_moment(known.get(PROTECTED_SINCE)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._text import grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, planning_report
+from . import allocation, ceilings, choosing, lease, ordered, planning_report
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
@@ -633,6 +633,13 @@ def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
 def kept_of(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
     return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
+
+
+def differs(case: Case) -> str:
+    """In what a host owns or has ordered something else than it declares now; empty where it has not."""
+    if case.standing.owns:
+        return drift(case.host, case.entry)
+    return ordered.other_spec(case.host, case.entry) if case.is_open else ""
 
 
 def drift(host: Declaration, entry: Entry) -> str:

@@ -124,6 +124,20 @@ def test_the_claim_is_committed_before_the_purchase_and_the_ids_after_it(
     assert row.note["provision_ends_at"] == "2026-02-01T00:00:00Z"
 
 
+def test_a_purchase_that_was_ordered_otherwise_is_told(queue: RequestQueue, buy: Any, registry_url: str) -> None:
+    free(queue).expect(*POST, LOST).expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    assert outcome(buy(cloud_init="#!/bin/sh\nfirst\n")) == ("unknown", "unknown_outcome", [])
+    (sent,) = rows(registry_url)
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
+    queue.expect("GET", OFFER_PATH, offer())
+    result = buy(cloud_init="#!/bin/sh\nlater\n")
+    assert outcome(result) == ("existing", None, [RESOURCE_ID])
+    assert ["first ordered with another cloud_init." in item for item in result["warnings"]] == [True]
+    (row,) = rows(registry_url)
+    assert row.note["provision_ordered"] == sent.note["provision_ordered"]
+
+
 def test_running_again_buys_nothing(queue: RequestQueue, buy: Any, registry_url: str) -> None:
     free(queue).expect(*POST, procurement())
     buy()

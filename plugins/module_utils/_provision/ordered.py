@@ -1,0 +1,73 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a later run orders an offer otherwise than it was first ordered.
+
+The registry keeps a digest of each part of the order, and nothing of the order itself. User data may contain a password
+that is short enough to be guessed, so a digest is keyed with the API's token: who reads only the registry cannot try
+guesses. Digests of another token say nothing.
+
+Pure: knows no Ansible, no HTTP, no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import typing as t
+
+from . import choosing
+from .declaration import Declaration
+from .entry import Entry
+
+_TOKEN = "token"  # the part by which digests of another token are recognised
+_USER_DATA = "cloud_init"
+_HOST_KEY = "provision_bootstrap_host_key"
+_OFFER = "offer_id"  # which the digests are noted for
+
+
+def digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The digest of each part of an order, the body of POST /procure_offer. ``note``: what is kept with its purchase.
+
+    User data that contain a host key, which each run makes anew, differ whatever the user gave, so they have no digest.
+    """
+    left_out = {_OFFER, _USER_DATA} if _HOST_KEY in note else {_OFFER}
+    parts = {name: value for name, value in order.items() if name not in left_out}
+    return {name: _keyed(token, name, value) for name, value in {_TOKEN: "", **parts}.items()}
+
+
+def _keyed(token: str, name: str, value: str) -> str:
+    """HMAC-SHA256 of a part and its name."""
+    return hmac.new(token.encode(), f"{name}={value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def kept(entry: Entry, now: t.Mapping[str, str]) -> t.Mapping[str, t.Any]:
+    """The digests to keep while an offer is sent (again): what was ordered first may still arrive."""
+    return entry.first_ordered or now
+
+
+def differing(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
+    """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
+    if noted.get(_TOKEN) != now[_TOKEN]:
+        return []
+    return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
+
+
+def warnings(entry: Entry, now: t.Mapping[str, str]) -> list[str]:
+    """What people must know if the purchase of an entry was ordered otherwise than now."""
+    parts = differing(entry.first_ordered, now)
+    if not parts:
+        return []
+    return [
+        f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or will"
+        " be bought as first ordered. If you need it as ordered now, end it with compute_index.supply.decommission,"
+        " then run again."
+    ]
+
+
+def other_spec(host: Declaration, entry: Entry) -> str:
+    """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
+    odd = choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+    if not odd:
+        return ""
+    return f"{host.host} declares something else than its open purchase was ordered as: {odd}. It is bought as ordered."

@@ -1,0 +1,87 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an order is remembered by: it tells two orders apart, and nothing of what they contain."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import (
+    differing,
+    digests,
+    kept,
+    other_spec,
+    warnings,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import Case, differs
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import entry, host, offer_id
+
+X = offer_id(1)
+TOKEN = "t0ken"
+ORDER = {"offer_id": X, "ssh_public_key": "ssh-ed25519 A", "resource_name": "gpu-1", "cloud_init": "#!/bin/sh"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, []),
+        ({"offer_id": offer_id(2)}, []),  # the entry names it
+        ({"cloud_init": "#!/bin/sh\n"}, ["cloud_init"]),
+        ({"cloud_init": None}, ["cloud_init"]),
+        ({"ssh_public_key": "ssh-ed25519 B", "resource_name": "gpu-2"}, ["resource_name", "ssh_public_key"]),
+        ({"cluster_name": "gpu-1"}, ["cluster_name"]),
+    ],
+)
+def test_in_which_parts_two_orders_differ(changes: dict[str, Any], parts: list[str]) -> None:
+    now = {name: value for name, value in {**ORDER, **changes}.items() if value is not None}
+    assert differing(digests(ORDER, TOKEN, {}), digests(now, TOKEN, {})) == parts
+    assert differing(digests(ORDER, "of yesterday", {}), digests(now, TOKEN, {})) == []
+    assert differing({}, digests(now, TOKEN, {})) == []
+
+
+def test_user_data_with_a_host_key_of_this_run_are_not_compared() -> None:
+    seeded = {"provision_bootstrap_host_key": "ssh-ed25519 H"}
+    runs = [digests({**ORDER, "cloud_init": text}, TOKEN, seeded) for text in ("one", "two")]
+    assert runs[0] == runs[1] and "cloud_init" not in runs[0]
+
+
+@given(st.text(), st.text(min_size=8))
+def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -> None:
+    """Whatever the secret, no digest of it alone, nor of the token alone, is kept."""
+    noted = digests({**ORDER, "cloud_init": secret}, token, {})
+    plain = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in (secret, token)}
+    assert plain.isdisjoint(noted.values())
+    assert noted != digests({**ORDER, "cloud_init": secret}, f"{token}x", {})
+    assert all(len(value) == 64 for value in noted.values()), "as long for any secret"
+
+
+@pytest.mark.parametrize(("purchase", "is_told"), [("sent", True), ("made", True), ("refused", False)])
+def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> None:
+    now = digests({**ORDER, "cloud_init": "#!/bin/bash"}, TOKEN, {})
+    noted = entry(X, purchase=purchase, provision_ordered=digests(ORDER, TOKEN, {}))
+    texts = warnings(noted, now)
+    assert bool(texts) is is_told
+    assert kept(noted, now) == (noted.ordered if is_told else now)
+    assert all(f"Offer {X} was first ordered with another cloud_init." in text for text in texts)
+
+
+@pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
+def test_what_a_person_has_written_says_nothing(value: Any) -> None:
+    assert warnings(entry(X, purchase="sent", provision_ordered=value), digests(ORDER, TOKEN, {})) == []
+
+
+def test_an_open_purchase_of_another_spec_is_told() -> None:
+    declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
+    ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
+    assert "gpu-1 declares something else than its open purchase was ordered as" in other_spec(declared, ordered)
+    for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
+        assert bool(differs(Case(declared, ordered, Standing(kind)))) is is_told
+    assert other_spec(declared, entry(X, purchase="sent")) == "" == other_spec(declared, Entry())
