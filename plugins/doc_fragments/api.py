@@ -84,7 +84,7 @@ notes:
     variable C(compute_index_in_process=false) or the environment variable E(COMPUTE_INDEX_IN_PROCESS) set to V(0) asks
     for that; C(-vvv) says which way was taken and why.
   - Every failure has C(msg), C(error_class) and C(status_code). C(error_class) is one of V(auth), V(not_found),
-    V(conflict), V(expired), V(invalid), V(rate_limited), V(price), V(unavailable), V(protocol) and
+    V(conflict), V(expired), V(invalid), V(rate_limited), V(quota), V(price), V(unavailable), V(protocol) and
     V(unknown_outcome), and is there for C(rescue), as C(ansible_failed_result.error_class).
 """
 

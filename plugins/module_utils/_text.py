@@ -17,6 +17,22 @@ LONGEST_NAME = 256  # characters of a name that are shown
 # Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
+QUOTA = "quota"  # the error class
+# By which of its words an API says that an account has used up its quota, which no page documents: "quota" in any form,
+# a limit of something that is counted, or of somebody. The limit of a rate passes, and that of a size is no quota.
+_COUNTED = "(account|organi[sz]ation|project|tenant|customer|subscription|team|instance|machine|server|vm|v?cpu|gpu)s?"
+_QUOTA = re.compile(
+    rf"quota(?!tion)|\b{_COUNTED}[ _-]limit|\blimits? (of|for|on) ((your|the|this) )?([0-9]+ )?{_COUNTED}\b"
+    rf"|\bmaximum number of {_COUNTED}\b",
+    re.IGNORECASE,
+)
+_RATE = re.compile(r"\brate[ _-]?limit|too many requests|requests per ", re.IGNORECASE)
+
+
+def is_quota(words: str | None) -> bool:
+    """Whether the API says that what was asked for exceeds the quota of an account, which no waiting cures."""
+    return bool(words) and bool(_QUOTA.search(words or "")) and not _RATE.search(words or "")
+
 
 def number_of(value: t.Any) -> float | None:
     """A finite number, also where the API writes it as text, as FastAPI does with decimals."""

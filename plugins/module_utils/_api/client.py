@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from .. import _states
 from .._moments import seconds_of
-from .._text import LONGEST_NAME, number_of, one_line, printable
+from .._text import LONGEST_NAME, QUOTA, is_quota, number_of, one_line, printable
 from .._version import VERSION
 from .http import Answer, HttpClient, TransportError
 from .pages import Incomplete, Page, marks_of
@@ -66,6 +66,8 @@ _ERROR_CLASSES = {
     429: "rate_limited",
 }
 
+# The page names no status for a quota, so these classes may hide one: see `is_quota`.
+_MAY_BE_QUOTA = ("invalid", "auth", "conflict")
 
 # What says of an offer or a resource that it is unknown, sold or ended, or gone: only the API itself knows that.
 _FACTS = (404, 409, 410)
@@ -242,14 +244,16 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
             f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
         )
         return ApiError(message, "unavailable", passing=True, **facts)
-    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.", facts)
+    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.", detail, facts)
 
 
-def _refusal(message: str, facts: dict[str, t.Any]) -> ApiError:
+def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
     """The error of the API's own answer, of status 400 or more. ``facts``: its status, and seconds to wait or None."""
     status, retry_after = facts["status_code"], facts["retry_after"]
     passing = status >= 500 or status in (408, 425, 429)
     error_class = _ERROR_CLASSES.get(status) or ("unavailable" if passing else "invalid")
+    if error_class in _MAY_BE_QUOTA and status != 401 and is_quota(detail):
+        error_class = QUOTA
     if retry_after is not None and passing:
         message += f" It asks to wait {retry_after:.0f} seconds."
     return ApiError(message, error_class, passing=passing, **facts)

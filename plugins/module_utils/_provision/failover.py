@@ -12,11 +12,18 @@ import enum
 from dataclasses import dataclass
 
 from .. import _states
+from .._text import QUOTA, is_quota
 
-# Failures that are the offer's: another one may fare better. All others would be the next offer's, too.
-OF_THE_OFFER = frozenset({"not_found", "conflict", "expired"})
+# Failures that are the offer's: another one may fare better. All others would be the next offer's, too. A quota may be
+# the account's or the vendor's, so after one only the offers of other vendors are tried.
+OF_THE_OFFER = frozenset({"not_found", "conflict", "expired", QUOTA})
 # Outcomes of a purchase that was made; empty where it was made before.
 _BOUGHT = ("created", "existing", "")
+
+
+def class_of(reason: str | None) -> str:
+    """The error class of an offer that was not sold or has failed, by the API's reason."""
+    return QUOTA if is_quota(reason) else "conflict"
 
 
 class Verdict(enum.Enum):

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from .. import _states
 from .._moments import first_of, seconds_of
-from .._text import number_of
+from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration
 from .entry import LISTED_BEFORE, MADE, Entry
@@ -216,6 +216,13 @@ class JudgedHost:
         listed = self.listed or {}
         return {item for item in self.ids if item not in listed or _states.is_gone(listed[item]["status"])}
 
+    @property
+    def error_class(self) -> str:
+        """Why the attempt came to nothing: by the purchase, or by what its offer's status says since."""
+        purchased = str(self.purchase.get("error_class") or "")
+        since = failover.class_of(self.status.get("failure_reason")) if self.is_failed else ""
+        return purchased or (since if since == QUOTA else "")
+
     # What follows
 
     def attempt(self, *, released: bool = False) -> Attempt:
@@ -223,7 +230,7 @@ class JudgedHost:
         made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
-            error_class=str(self.purchase.get("error_class") or ""),
+            error_class=self.error_class,
             phase=str(self.status.get("phase") or ""),
             ready=bool(self.status.get("ready")) and made and not self.held.pending,
             billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
@@ -377,7 +384,8 @@ class JudgedHost:
             {
                 "offer_id": self.offer_id,
                 "outcome": self.outcome or "existing",
-                "error_class": self.purchase.get("error_class") or "",
+                "error_class": self.error_class,
+                "vendor": str((self.plan.get("offer") or {}).get("vendor") or ""),
                 "msg": self.reason(),
             }
         ]

@@ -9,7 +9,7 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import grouped, number_of
+from .._text import QUOTA, grouped, number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, ordered, planning_report
 from .allocation import Offer, OfferRequest
@@ -117,6 +117,16 @@ class Case:
         return min(self.host.max_attempts - len(sent), _LOOKS * self.host.max_attempts - len(self.attempts))
 
     @property
+    def without_quota(self) -> frozenset[str]:
+        """The vendors whose quota is used up, by what was tried; an empty text if one has no name."""
+        return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
+
+    def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
+        """The offers, but for those of vendors whose quota is used up."""
+        vendors = self.without_quota
+        return [offer for offer in offers if offer.get("vendor") not in vendors] if vendors else offers
+
+    @property
     def verifies(self) -> bool:
         """Whether its machine is still to be compared with what was paid for."""
         return self.host.verify and not self.entry.verified
@@ -208,7 +218,8 @@ class Plan:
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
     what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
     why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``above``: it stops at
-    a ceiling of several hosts; ``market``: the prices of all that its searches have found.
+    a ceiling of several hosts; ``beyond_quota``: it stops after a quota was used up. ``market``: the prices of all that
+    its searches have found.
     """
 
     host: str
@@ -226,6 +237,7 @@ class Plan:
     missed: str = ""
     lacks: bool = False
     above: bool = False
+    beyond_quota: bool = False
     market: tuple[float | None, ...] = ()
 
     @property
@@ -238,7 +250,8 @@ class Plan:
         """Why the host stops, if that is a matter of offers or of ceilings; empty otherwise."""
         if self.action != STOP:
             return ""
-        return "capacity" if self.lacks else "price" if self.above else ""
+        classes = {"capacity": self.lacks, "price": self.above, QUOTA: self.beyond_quota}
+        return next((name for name, is_so in classes.items() if is_so), "")
 
     def after_waiting(self, text: str) -> Plan:
         """The same; if the host has waited in vain, its refusal says what was seen."""
@@ -380,7 +393,7 @@ def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str,
     """The offers of the hosts that search; what others want by its id is taken."""
     spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
     wishes = [
-        OfferRequest(case.host.host, item.offers, case.host.max_price_per_hour)
+        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
         for case, item, reason in first
         if case.buys and not reason and not case.wanted
     ]
@@ -411,7 +424,8 @@ def _draft(case: Case, search_result: SearchResult, reason: str, offer: Offer | 
         case.wanted,
         offer or {},
         refusal=_after(case, reason or _none(case, search_result)),
-        lacks=search_result.is_passing or not reason,
+        lacks=(search_result.is_passing or not reason) and not case.without_quota,
+        beyond_quota=bool(case.without_quota),
         market=search_result.market,
     )
 
@@ -459,6 +473,13 @@ def _lasts(host: Declaration) -> str:
 
 
 def _none(case: Case, search_result: SearchResult) -> str:
+    """Why there is no offer for the host."""
+    vendors = " and ".join(sorted(filter(None, case.without_quota)))
+    left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
+    return joined(_no_offer(case, search_result), left_out)
+
+
+def _no_offer(case: Case, search_result: SearchResult) -> str:
     host = case.host
     if len(host.choices) > 1:
         return planning_report.no_choice(_reasons(host, search_result, len(host.choices)))

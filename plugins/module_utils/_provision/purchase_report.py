@@ -12,7 +12,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
+from .._text import QUOTA
 from .._wording import usd
+from .failover import class_of
 from .machines import Machine
 from .messages import NO_REASON, NOTHING_BOUGHT, described, sentence
 from .purchase import Do, Past, Step, Why
@@ -37,6 +39,7 @@ def _refusal(error_class: str) -> str:
         "expired": "The offer has expired; search again.",
         "not_found": "The offer is gone; search again.",
         "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
+        QUOTA: "Waiting does not raise a quota: end a machine, or ask the vendor or the API's support for more.",
     }
     return f"{reasons.get(error_class, '')} {NOTHING_BOUGHT}".strip()
 
@@ -166,7 +169,7 @@ def ending(step: Step, story: Story) -> Ending:
     if why is Why.FAILED:
         left = "No resource of it is known." if story.past.sends else NOTHING_BOUGHT
         left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
-        return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, "conflict", story.ids)
+        return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, class_of(story.reason), story.ids)
     if why is Why.TAKEN:
         return Ending(_TAKEN.format(**story.parts), "conflict", error=newest)
     if why is Why.ENDED:
@@ -181,7 +184,8 @@ def _refused(story: Story) -> Ending:
     error = story.error
     if error is not None:
         return Ending(f"{error} {_refusal(error.error_class)}", error.error_class, error=error)
-    return Ending(f"The API did not sell offer {story.offer_id}: {sentence(story.denial)} {NOTHING_BOUGHT}", "conflict")
+    msg = f"The API did not sell offer {story.offer_id}: {sentence(story.denial)} {NOTHING_BOUGHT}"
+    return Ending(msg, class_of(story.denial))
 
 
 def _gone(why: Why, story: Story) -> Ending:

@@ -275,6 +275,21 @@ def test_each_status_has_its_class(method: Any, code: int, error_class: str, pas
     assert str(code) in str(error) or 300 <= code < 400
 
 
+@METHOD
+@pytest.mark.parametrize("code", [400, 402, 403, 409, 422])
+def test_a_refusal_for_a_quota_has_a_class_of_its_own(method: Any, code: int) -> None:
+    error = error_of(method, canned({"detail": "Quota exceeded for GPUs in eu-north1"}, code))
+    assert (error.error_class, error.passing, error.refused) == ("quota", False, True)
+
+
+@METHOD
+@pytest.mark.parametrize("code", [401, 404, 408, 410, 425, 429, 500, 503])
+def test_what_passes_or_speaks_of_the_offer_is_no_quota(method: Any, code: int) -> None:
+    words = "Quota exceeded for GPUs in eu-north1"
+    plain = error_of(method, canned({"detail": "because"}, code))
+    assert error_of(method, canned({"detail": words}, code)).error_class == plain.error_class
+
+
 @pytest.mark.parametrize("status", [409, 410])
 def test_a_page_does_not_say_that_an_offer_is_sold_or_gone(status: int) -> None:
     error = error_of(METHODS["procure"], canned({"detail": "no"}, status, is_html=True))
@@ -1285,7 +1300,7 @@ def test_any_json_gives_the_documented_shape_or_an_api_error(name: str, data: st
 def test_any_error_gives_an_api_error_of_a_known_class(data: Any, code: int, retry_after: float | None) -> None:
     error = error_of(METHODS["procure"], canned(data, code, retry_after=retry_after))
     assert error.error_class in {
-        "auth", "not_found", "conflict", "expired", "invalid", "rate_limited", "unavailable", "protocol",
+        "auth", "not_found", "conflict", "expired", "invalid", "rate_limited", "unavailable", "protocol", "quota",
     }  # fmt: skip
     assert error.status_code == code
     assert len(str(error)) < 600

@@ -598,6 +598,25 @@ def test_a_refused_purchase_is_rejected(
     assert queue.count(*POST) == 1
 
 
+@pytest.mark.parametrize("code", [400, 403, 409, 422])
+def test_a_refusal_for_a_quota_says_that_waiting_does_not_help(queue: RequestQueue, buy: Any, code: int) -> None:
+    free(queue).expect(*POST, {"detail": "The project's quota is 0"}, code)
+    queue.expect("GET", STATUS_PATH, status(), times=2 if code == 409 else 1)
+    msg = assert_failed(buy(settle_timeout=3), "quota", "rejected", code)
+    assert "Waiting does not raise a quota: end a machine, or ask" in msg and msg.endswith("Nothing was bought.")
+
+
+@pytest.mark.parametrize("state", ["failed", "available"])
+def test_an_offer_that_was_not_sold_for_a_quota(queue: RequestQueue, buy: Any, state: str) -> None:
+    answer = procurement(state, resource_ids=None, procured_at=None, error="instance limit reached")
+    free(queue).expect(*POST, answer)
+    queue.expect("GET", STATUS_PATH, status(state))
+    if state == "failed":
+        queue.expect("GET", "/resources", [], query={"offer_id": OFFER_ID})
+    result = buy(settle_timeout=0)
+    assert (result["outcome"], result["error_class"], result["resource_ids"]) == ("rejected", "quota", [])
+
+
 def test_a_conflict_over_an_offer_that_is_bought_by_now_tells_only_by_name_whose_it_is(
     queue: RequestQueue, buy: Any
 ) -> None:

@@ -41,6 +41,10 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("expired when it was looked at", "not_sent", "expired", "", {}, AGAIN),
     ("failed when it was looked at", "not_sent", "conflict", "", {}, AGAIN),
     ("somebody else was faster", "rejected", "conflict", "", {}, AGAIN),
+    # Of another vendor: see test_planning. Nothing waits for a quota.
+    ("the quota of its vendor is used up", "rejected", "quota", "", {}, AGAIN),
+    ("the quota is used up for the very offer that the user named", "rejected", "quota", "", {"wanted": True}, STOP),
+    ("refused for a quota, but something may be billed", "rejected", "quota", "", BILLED, STOP),
     ("gone when it was sent", "rejected", "not_found", "", {}, AGAIN),
     ("expired when it was sent", "rejected", "expired", "", {}, AGAIN),
     ("the very offer that the user named is gone", "rejected", "conflict", "", {"wanted": True}, STOP),
@@ -95,7 +99,7 @@ def test_the_cases_that_matter(
 
 OUTCOMES = ("created", "existing", "rejected", "not_sent", "unknown", "claimed", "")
 CLASSES = (
-    *("", "auth", "not_found", "conflict", "expired", "invalid", "rate_limited"),
+    *("", "auth", "not_found", "conflict", "expired", "invalid", "rate_limited", "quota"),
     *("price", "capacity", "unavailable", "protocol", "unknown_outcome"),
 )
 PHASES = ("", "unbought", "going_on", "ready", "failed", "expired", "ended")
@@ -177,5 +181,5 @@ def test_every_combination() -> None:
             if name not in broken and not rule(attempt, verdict):
                 broken[name] = (attempt, verdict)
     assert broken == {}
-    assert count == 7 * (12 + 2) * 7 * 4 * 2**7
+    assert count == 7 * (13 + 2) * 7 * 4 * 2**7
     assert seen == set(Verdict)

@@ -130,6 +130,14 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
     assert (failed.left, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
 
 
+@pytest.mark.parametrize(("reason", "error_class"), [("no capacity", ""), ("quota exceeded", "quota")])
+def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_class: str) -> None:
+    status = {"phase": "failed", "ready": False, "failure_reason": reason}
+    failed = case([M], [{**OURS, "status": "deleted"}], status=status, plan={"offer": {"vendor": "nebius"}})
+    (tried,) = failed.tried(Verdict.AGAIN)
+    assert (tried["error_class"], tried["vendor"]) == (error_class, "nebius")
+
+
 def test_of_what_was_refused_only_its_own_is_left() -> None:
     refused = case([N], [OURS, COLLEAGUES], outcome="rejected", known=entry(X, [], "refused"))
     assert (refused.left, refused.verdict(False)) == ((), STOP)

@@ -383,6 +383,41 @@ def test_the_history_is_in_the_refusal() -> None:
     assert case(host(max_attempts=3), attempts=tried).attempts_left == 1
 
 
+# No run waits for a quota, and only another vendor may have more
+
+BEYOND = {"outcome": "rejected", "error_class": "quota", "msg": "The quota is used up."}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "vendors", "bought"),
+    [
+        ("nebius", ["nebius", "scaleway"], 1),
+        ("nebius", ["scaleway", None], 0),
+        ("nebius", ["nebius", None], 1),  # of a vendor that is not known
+        ("", ["nebius"], 0),  # tried with an offer that named none
+        ("nebius", ["nebius", "nebius"], None),
+    ],
+)
+def test_after_a_quota_only_other_vendors_are_tried(vendor: str, vendors: list[str | None], bought: int | None) -> None:
+    tried = [{"offer_id": X, "vendor": vendor, **BEYOND}]
+    market = [offer(number + 10, number + 1.0, vendor=name) for number, name in enumerate(vendors)]
+    patient = host(wait="8h")
+    other = free("other", wait="8h")  # of which nothing was tried
+    first, second = planned(case(patient, attempts=tried), other, offers=market)
+    assert second.action == BUY or len(market) == 1
+    if bought is not None:
+        assert (first.action, first.offer_id) == (BUY, market[bought]["offer_id"])
+        return
+    assert (first.action, first.lacks, first.error_class) == (STOP, False, "quota")
+    assert "The quota is used up." in first.refusal and "Offers of nebius were left out" in first.refusal
+
+
+def test_a_ceiling_counts_after_a_quota_as_well() -> None:
+    tried = [{"offer_id": X, "vendor": "nebius", **BEYOND}]
+    (draft,) = planned(case(host(max_total_price_per_hour=0.5), attempts=tried), offers=[offer(9, vendor="scaleway")])
+    assert (draft.action, draft.error_class) == (STOP, "price")
+
+
 # Ceilings of all hosts
 
 
