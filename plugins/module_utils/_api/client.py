@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import re
 import typing as t
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from .. import _states
 from .._moments import seconds_of
@@ -52,6 +52,9 @@ _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
 LONGEST_ODD = 60  # characters of what is no id
+
+# Both are on the API's pages, and none says which is the current one.
+HOSTS = ("supply-api.compute-index.com", "supply-api.compute-desk.com")
 
 RESOURCE_ENVELOPES = ("resources", "items", "data", "results")
 
@@ -205,7 +208,7 @@ class SupplyApi:
         try:
             answer = self._http.exchange(method, path, **how)
         except TransportError as error:
-            message = f"{method} {path} brought no answer: {error}."
+            message = no_answer(f"{method} {path}", error, self._http.base_url)
             raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer
@@ -219,6 +222,15 @@ class SupplyApi:
                 answer[name] = one_line(self._http.redact(answer[name])) or None
         answer["odd_ids"] = list(map(self._http.redact, answer["odd_ids"]))
         return answer
+
+
+def no_answer(request: str, error: TransportError, base_url: str) -> str:
+    """What to say of a request that brought no answer. If its host is not reached, the pages may name another one."""
+    message, host = f"{request} brought no answer: {error}.", urlsplit(base_url).hostname
+    if not error.unreached or host not in HOSTS:
+        return message
+    others = " or ".join(f"https://{name}" for name in HOSTS if name != host)
+    return f"{message} {host} is not reached. Some pages of the API name another host: try api_url {others}."
 
 
 def path_to(*parts: str) -> str:

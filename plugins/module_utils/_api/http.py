@@ -51,13 +51,15 @@ class TransportError(Exception):
     """No readable answer arrived.
 
     ``sent`` is false only if the server cannot have got the whole request, so that repeating it is safe whatever
-    it does. ``lasting`` is true if a repeat cannot help (a certificate that does not verify).
+    it does. ``lasting`` is true if a repeat cannot help (a certificate that does not verify). ``unreached``: the host's
+    name does not resolve, or nothing there accepts a connection.
     """
 
-    def __init__(self, message: str, *, sent: bool, lasting: bool = False) -> None:
+    def __init__(self, message: str, *, sent: bool, lasting: bool = False, unreached: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
         self.lasting = lasting
+        self.unreached = unreached
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,14 @@ def is_busy(status: int | None, retry_after: float | None) -> bool:
 
 
 class _BearerAuth(AuthBase):
-    """The token as an auth object: requests lets an entry of ~/.netrc replace a plain header."""
+    """The token as an auth object: requests lets an entry of ~/.netrc replace a plain header. None of an empty one."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: t.Any) -> t.Any:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
@@ -184,10 +187,10 @@ class HttpClient:
         verify: bool | str = True,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
-        self._base_url = check_base_url(base_url)
+        self.base_url = check_base_url(base_url)
         self._auth = _BearerAuth(token)
         # Tells two accounts apart, and nothing of the token.
-        self.account = hashlib.sha256(f"{self._base_url} {token}".encode()).hexdigest()[:16]
+        self.account = hashlib.sha256(f"{self.base_url} {token}".encode()).hexdigest()[:16]
         self._timeout = timeout
         self._retries = retries
         self._verify = verify
@@ -203,9 +206,16 @@ class HttpClient:
 
     def with_token(self, token: str) -> HttpClient:
         """A client of the same server with another token."""
+        return self._like(self.base_url, token)
+
+    def without_token(self, base_url: str) -> HttpClient:
+        """A client of any server that sends no token."""
+        return self._like(base_url, "")
+
+    def _like(self, base_url: str, token: str) -> HttpClient:
         agent = self._session.headers["User-Agent"]
         how: dict[str, t.Any] = {"timeout": self._timeout, "retries": self._retries, "verify": self._verify}
-        return HttpClient(self._base_url, token, agent, **how, sleep=self._sleep)
+        return HttpClient(base_url, token, agent, **how, sleep=self._sleep)
 
     def hide(self, *secrets: str) -> None:
         """Let `redact` take these texts away too. One of a letter or two would only garble every message."""
@@ -283,12 +293,12 @@ class HttpClient:
         timeout: float,
     ) -> Answer:
         """One request; redirects are followed only for a GET and only within the origin of ``base_url``."""
-        url = self._base_url + path
+        url = self.base_url + path
         deadline = time.monotonic() + timeout
         for _hop in range(MOST_REDIRECTS + 1):
             response, content = self._send_once(method, url, query, body, content_type, timeout, deadline)
             target = _target(url, response.headers["Location"]) if response.is_redirect else None
-            if target is None or method != "GET" or _origin(target) != _origin(self._base_url):
+            if target is None or method != "GET" or _origin(target) != _origin(self.base_url):
                 break
             url, query = target, None
         answer = self._read(response, content, target)
@@ -328,7 +338,8 @@ class HttpClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
-            raise TransportError(self.redact(_reason(error, timeout)), sent=sent, lasting=lasting) from None
+            how = {"sent": sent, "lasting": lasting, "unreached": _is_unreached(error)}
+            raise TransportError(self.redact(_reason(error, timeout)), **how) from None
 
     @staticmethod
     def _read(response: t.Any, content: bytes, target: str | None) -> Answer:
@@ -390,6 +401,14 @@ def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_bu
     if repeatable:
         return outcome.status in PASSING
     return repeat_if_busy and is_busy(outcome.status, outcome.retry_after)
+
+
+def _is_unreached(error: BaseException) -> bool:
+    """Whether there was no connection to the host itself, be its name unknown or the host silent."""
+    cause = getattr(next(iter(error.args), None), "reason", None)
+    return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
+        cause, urllib3.exceptions.NewConnectionError
+    )
 
 
 def _reason(error: BaseException, timeout: float) -> str:

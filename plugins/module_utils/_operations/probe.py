@@ -16,7 +16,7 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api import recorder
-from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, path_to, read_detail
+from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, no_answer, path_to, read_detail
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import search_body
 from .._probe import purchases
@@ -27,6 +27,7 @@ from .._probe.assumptions import (
     findings,
     first_offer_id,
     has_clusters,
+    hosts_beside,
     reads_of_machines,
     reads_of_offer,
 )
@@ -45,6 +46,7 @@ from ._registries import Registries, reading_registries
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
 MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
 LONGEST_WAIT = 30.0  # seconds before one of these
+HOST_TIMEOUT = 10.0  # seconds for a host that need not exist
 FORMAT = 1  # of the recording; the simulator reads it
 
 NOBODY = "00000000-0000-4000-8000-0000000000aa"  # an id that nothing has
@@ -81,6 +83,19 @@ class Prober(SupplyApi):
         """GET with a token that nobody has."""
         return self._look(self._http.with_token(WRONG_TOKEN), "wrong_token", "GET", path_to(*parts), {})
 
+    def ask_hosts(self) -> dict[str, int | None]:
+        """The status by which each host of the API's pages answers a GET without a token, None if nothing comes.
+
+        No host but that of ``api_url`` is ever sent the token.
+        """
+        return {host: self._status_without_token(f"https://{host}") for host in hosts_beside(self._http.base_url)}
+
+    def _status_without_token(self, url: str) -> int | None:
+        client = self._http.without_token(url)
+        with contextlib.suppress(TransportError):
+            return client.exchange("GET", "/available_gpus", repeatable=True, retries=0, timeout=HOST_TIMEOUT).status
+        return None
+
     def get_first(self, name: str, *parts: str) -> Exchange:
         """GET that must succeed, or tell of itself that there is no such path. Raises ApiError.
 
@@ -88,7 +103,7 @@ class Prober(SupplyApi):
         """
         exchange = self.get(name, *parts)
         if exchange.status is None:
-            raise ApiError(f"GET {exchange.path} brought no answer: {self._lost}.", "unavailable", passing=True)
+            raise ApiError(self._lost, "unavailable", passing=True)
         answer = Answer(exchange.status, exchange.is_json, exchange.data, exchange.retry_after)
         if not exchange.is_of_the_api:
             raise error_of(f"GET {exchange.path}", answer, read_detail(answer, self._http.redact))
@@ -113,7 +128,7 @@ class Prober(SupplyApi):
         try:
             answer = http.exchange(method, path, query=query or None, repeatable=True, retries=0, **body)
         except TransportError as error:
-            self._lost = str(error)
+            self._lost = no_answer(f"{method} {path}", error, http.base_url)
         seconds = time.monotonic() - begin
         facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json, "at": at}
         rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": answer.ahead, "seconds": seconds}
@@ -135,7 +150,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
         raise Failure(message, "protocol")
     life = _lived(params["log"])
-    all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"])
+    hosts = api.ask_hosts()
+    all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
     wished.update({key: str(params["name"]) for key in purchases.bought_ids(all_seen) if params["name"]})
     found = findings(all_seen)
@@ -146,8 +162,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     return {
         **BLANK,
         "changed": writes,
-        "probe": _published(clean, api.exchanges),
-        "lines": _lines(clean, api.exchanges, len(life), params["recording"] if writes else ""),
+        "probe": _published(clean, len(api.exchanges) + len(hosts)),
+        "lines": _lines(clean, api.exchanges, len(hosts), len(life), params["recording"] if writes else ""),
         "warnings": memory.warnings(),
     }
 
@@ -211,24 +227,26 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
 # What is told
 
 
-def _published(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange]) -> Result:
+def _published(found: t.Sequence[Finding], requests: int) -> Result:
     verdicts: dict[str, list[str]] = {"confirmed": [], "contradicted": [], "not_seen": []}
     for item in found:
         verdicts[item.verdict.replace(" ", "_")].append(item.id)
-    return {**verdicts, "findings": _plain(found), "requests": len(exchanges)}
+    return {**verdicts, "findings": _plain(found), "requests": requests}
 
 
 def _plain(found: t.Iterable[Finding]) -> list[Json]:
     return [asdict(item) for item in found]
 
 
-def _lines(found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], lived: int, recording: str) -> list[str]:
+def _lines(
+    found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str
+) -> list[str]:
     verdicts = [item.verdict for item in found]
     slowest = max(exchanges, key=lambda each: each.seconds)
     return [
         *narrow_table([item.row for item in found], _COLUMNS, LINE, ("evidence",)),
         "",
-        f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
+        f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
         ", ".join(f"{verdicts.count(item)} {item}" for item in (CONFIRMED, CONTRADICTED, NOT_SEEN)),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 import typing as t
+from urllib.parse import urlsplit
 
 from .. import _states
-from .._api.client import RESOURCE_ENVELOPES, Json, id_of, read_resource
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of, read_resource
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
@@ -88,6 +89,11 @@ Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the
 def families_of(gpus: Exchange) -> list[str]:
     """The families of GPUs that the catalogue names."""
     return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
+
+
+def hosts_beside(base_url: str) -> tuple[str, ...]:
+    """The hosts to ask without a token: those of the API's pages, if one of them is used."""
+    return HOSTS if urlsplit(base_url).hostname in HOSTS else ()
 
 
 def reads_of_offer(offer_id: str) -> list[Read]:
@@ -215,6 +221,14 @@ def _busy(exchanges: Exchanges) -> RuleResult | None:
     waits = [item.retry_after for item in busy if item.retry_after is not None]
     evidence = f"{_several(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
     return stands(len(waits) == len(busy), evidence)
+
+
+def _host(exchanges: Exchanges) -> RuleResult | None:
+    """Whether the default host answers. What another server says at the other name is not compared."""
+    if not exchanges.hosts:
+        return None
+    answers = [f"{host} {'no answer' if status is None else status}" for host, status in exchanges.hosts.items()]
+    return stands(exchanges.hosts[HOSTS[0]] is not None, "without a token: " + ", ".join(answers))
 
 
 # The market
@@ -630,6 +644,7 @@ def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
+    Assumption("host", _host, "an api_url of the API's pages"),
     Assumption("wrong-token", _wrong_token, "a request with a wrong token"),
     Assumption("clock", _clock),
     Assumption("timestamps", _timestamps, "an offer or a machine"),

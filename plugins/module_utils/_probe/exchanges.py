@@ -81,12 +81,15 @@ class Exchange:
 class Exchanges:
     """All exchanges; the names that a registry has asked for, by the id of the machine; a machine that ended; and how
     many seconds it was waited for until a machine that was bought let in, None if it never did or none was bought.
+
+    ``hosts``: the status by which each host of the API's pages has answered, None if nothing came.
     """
 
     exchanges: tuple[Exchange, ...]
     wished: t.Mapping[str, str] = field(default_factory=dict)
     ended: str = ""
     lets_in: float | None = None
+    hosts: t.Mapping[str, int | None] = field(default_factory=dict)
 
     def last(self, name: str) -> Exchange | None:
         """The last exchange of this name that was answered."""

@@ -62,6 +62,8 @@ METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 class Canned:
     """In place of the HTTP client: the same answer to everything."""
 
+    base_url = "https://supply-api.example.com"
+
     def __init__(self, data: Any = None, status: int = 200, *, is_json: bool = True, **facts: Any) -> None:
         self.answer = Answer(status, is_json, data, **facts)
 
@@ -339,6 +341,21 @@ def test_a_lost_connection_is_an_error(method: Any, sent: bool, lasting: bool, m
     assert (error.error_class, error.status_code, error.sent, error.passing) == ("unavailable", None, sent, not lasting)
     assert not error.refused
     assert "brought no answer: Connection refused." in str(error)
+
+
+@pytest.mark.parametrize("unreached", [False, True])
+@pytest.mark.parametrize("host", [*client.HOSTS, "supply-api.example.com"])
+def test_the_other_host_of_the_pages_is_named_where_one_is_not_reached(
+    host: str, unreached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_args: Any, **_how: Any) -> Answer:
+        raise TransportError("Name or service not known", sent=True, unreached=unreached)
+
+    monkeypatch.setattr(Canned, "exchange", lose)
+    monkeypatch.setattr(Canned, "base_url", f"https://{host}")
+    said = str(error_of(METHODS["resources"], canned()))
+    others = [name for name in client.HOSTS if f"try api_url https://{name}." in said]
+    assert others == ([name for name in client.HOSTS if name != host] if unreached and host in client.HOSTS else [])
 
 
 def test_503_with_retry_after_may_have_been_taken_up() -> None:

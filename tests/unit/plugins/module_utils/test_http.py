@@ -170,13 +170,14 @@ def test_a_body_may_be_nested_as_answers_are(serve: Serve) -> None:
 def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
     http_client = client(serve(step).url, timeout=0.2)
     error = failure(http_client, "POST", **PURCHASE)
-    assert error.sent and not error.lasting
+    assert error.sent and not error.lasting and not error.unreached
     assert any(part in str(error) for part in message.split("|")), str(error)
 
 
 def test_a_refused_connection_was_not_sent(refusing: RawServer) -> None:
     error = failure(client(refusing.url), "POST", **PURCHASE)
     assert (str(error), error.sent, error.lasting) == ("Connection refused", False, False)
+    assert error.unreached
 
 
 def test_a_connection_that_cannot_be_made_in_time_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +190,7 @@ def test_a_connection_that_cannot_be_made_in_time_was_not_sent(monkeypatch: pyte
     monkeypatch.setattr(socket.socket, "connect", connect)
     error = failure(client("http://127.0.0.1:9", timeout=600), "POST", **PURCHASE)
     assert (str(error), error.sent, error.lasting) == ("no connection within 10 seconds", False, False)
+    assert error.unreached
     assert set(seen) == {10.0}
 
 
@@ -199,16 +201,27 @@ def test_an_unknown_host_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     error = failure(client(), "POST", **PURCHASE)
     assert (str(error), error.sent, error.lasting) == ("Name or service not known", False, False)
+    assert error.unreached
 
 
 def test_a_tls_handshake_that_breaks_was_not_sent(serve: Serve) -> None:
     error = failure(client(serve(hang_up).url.replace("http:", "https:")), "POST", **PURCHASE)
-    assert not error.sent and not error.lasting
+    assert not error.sent and not error.lasting and not error.unreached
 
 
 def test_a_read_always_counts_as_sent(refusing: RawServer) -> None:
     error = failure(client(refusing.url))
     assert (str(error), error.sent) == ("Connection refused", True)
+
+
+def test_a_client_without_a_token_sends_none(
+    queue: RequestQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text(f"machine {BASE.partition('//')[2]} login alice password geheim\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    queue.expect("GET", "/x")
+    client("https://elsewhere.example.com").without_token(BASE).exchange("GET", "/x", **READ)
+    assert "Authorization" not in queue.calls[0].headers
 
 
 def test_a_failure_without_a_message_is_named(queue: RequestQueue) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import HttpClient
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import probe as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import NOBODY, PROBE, Prober
@@ -106,7 +107,31 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
-    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 38 not seen"
+    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 39 not seen"
+
+
+def test_both_hosts_of_the_pages_are_asked_without_a_token(
+    queue: RequestQueue, perform: Perform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "BASE", f"https://{HOSTS[0]}")
+    queue.expect("GET", "/resources", [])
+    expect_nothing_more(queue)
+    queue.expect("GET", "/available_gpus", GONE, 401)
+    monkeypatch.setattr(samples, "BASE", f"https://{HOSTS[1]}")
+    queue.expect("GET", "/available_gpus", LOST)
+    monkeypatch.setattr(samples, "BASE", f"https://{HOSTS[0]}")
+    result = perform(PROBE)
+    assert "host" in result["probe"]["confirmed"] and result["probe"]["requests"] == len(queue.calls)
+    (finding,) = [item for item in result["probe"]["findings"] if item["id"] == "host"]
+    assert finding["evidence"] == f"without a token: {HOSTS[0]} 401, {HOSTS[1]} no answer"
+    assert ["Authorization" in request.headers for request in queue.calls[-2:]] == [False, False]
+
+
+def test_no_other_host_is_asked_where_the_api_is_elsewhere(queue: RequestQueue, perform: Perform) -> None:
+    queue.expect("GET", "/resources", [])
+    expect_nothing_more(queue)
+    assert "host" in perform(PROBE)["probe"]["not_seen"]
+    assert {request.url.partition("/")[2].split("/")[1] for request in queue.calls} == {"supply-api.example.com"}
 
 
 def test_a_server_that_knows_no_path_is_another_one(queue: RequestQueue, perform: Perform) -> None:

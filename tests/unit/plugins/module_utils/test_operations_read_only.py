@@ -164,7 +164,7 @@ class World:
 class Http:
     """An API that knows nothing, and notes what is sent."""
 
-    account, ahead = "account", 0.0
+    account, ahead, base_url = "account", 0.0, "https://supply-api.example.com"
 
     def __init__(self) -> None:
         self.sent: set[tuple[str, str]] = set()

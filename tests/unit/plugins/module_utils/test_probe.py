@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
     ASSUMPTIONS,
     CATALOGS,
@@ -54,6 +55,19 @@ def found(assumption: str, *looks: Exchange, **seen: Any) -> Finding:
 def decided(finding: Finding) -> dict[str, Any]:
     """The simulator's switches that a finding decides."""
     return switches_of(finding.id, finding.verdict, finding.evidence)
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict", "evidence"),
+    [
+        ({HOSTS[0]: 401, HOSTS[1]: None}, CONFIRMED, f"{HOSTS[0]} 401, {HOSTS[1]} no answer"),
+        ({HOSTS[0]: None, HOSTS[1]: 200}, CONTRADICTED, f"{HOSTS[0]} no answer, {HOSTS[1]} 200"),
+        ({}, NOT_SEEN, "needs an api_url of the API's pages"),
+    ],
+)
+def test_the_host(answers: dict[str, int | None], verdict: str, evidence: str) -> None:
+    finding = found("host", hosts=answers)
+    assert finding.verdict == verdict and finding.evidence.endswith(evidence)
 
 
 KEY = samples.RESOURCE_ID
