@@ -10,9 +10,14 @@ import typing as t
 
 from ._wording import nearest
 
-# The API page "yaml spec": the sections, and what stands in compute.
+# The API page "yaml spec": the sections, and what stands in them.
 _KEYS = ("region", "vendor", "max_procure_time_seconds", "compute", "storage", "network")
 _COMPUTE_KEYS = ("gpu_type", "gpu_count", "type", "max_price_per_gpu_hour", "contract_type", "min_boot_disk_gb")
+_STORAGE_KEYS = ("type", "class", "size", "persistent")  # of each volume
+_NETWORK_KEYS = ("supports_cilium",)
+_NOTHING: tuple[t.Any, ...] = (None, "", [], {})
+
+Spec = t.Mapping[t.Any, t.Any]
 
 
 def check_uuid(value: str) -> str:
@@ -76,15 +81,62 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     return spec
 
 
-def undocumented(spec: dict[str, t.Any]) -> list[str]:
+def undocumented(spec: Spec) -> list[str]:
     """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
-    unknown = ", ".join(f"{place}{key}" for place, key, item in _keys(spec) if key not in item)
+    names = (f"{place}{key}" for place, key, item in _keys(spec) if key not in item)
+    unknown = ", ".join(dict.fromkeys(names))
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
-def _keys(spec: dict[str, t.Any]) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:
+def unapplied(spec: Spec, filters: t.Any) -> list[str]:
+    """A warning of keys that a search has and the API's ``filters_applied`` lacks; none where that names nothing.
+
+    No page shows its form, so a key counts as applied if it is in any text or name there that has a value.
+    """
+    names = list(filter(None, map(_letters, _names_in(filters))))
+    lost = [label for label, key in _requested(spec) if not any(_letters(key) in name for name in names)]
+    if not names or not lost:
+        return []
+    return [f"The API names the filters of the search, and not {', '.join(lost)}: it may have ignored that."]
+
+
+def _keys(spec: Spec) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:
     """The keys of a search: where each stands, its name, and what is documented there."""
-    compute = spec.get("compute")
-    for place, section, item in (("", spec, _KEYS), ("compute.", compute, _COMPUTE_KEYS)):
-        for key in section if isinstance(section, dict) else ():
+    storage = spec.get("storage")
+    volumes = storage if isinstance(storage, list) else [storage]
+    for place, section, item in (
+        ("", spec, _KEYS),
+        ("compute.", spec.get("compute"), _COMPUTE_KEYS),
+        *(("storage.", volume, _STORAGE_KEYS) for volume in volumes),
+        ("network.", spec.get("network"), _NETWORK_KEYS),
+    ):
+        for key in section if isinstance(section, t.Mapping) else ():
             yield place, str(key), item
+
+
+def _requested(spec: Spec) -> t.Iterator[tuple[str, str]]:
+    """What a search asks for, as a person writes it and as the last key of that; its volumes count as one."""
+    for key, value in spec.items():
+        if key in ("compute", "network") and isinstance(value, dict):
+            yield from ((f"{key}.{inner}", str(inner)) for inner, item in value.items() if item not in _NOTHING)
+        elif value not in _NOTHING:
+            yield str(key), str(key)
+
+
+def _names_in(filters: t.Any) -> t.Iterator[str]:
+    """The names that have a value, and the texts of lists, at any depth."""
+    if isinstance(filters, dict):
+        for key, value in filters.items():
+            if value not in _NOTHING:
+                yield str(key)
+                yield from _names_in(value) if isinstance(value, (dict, list)) else ()
+    elif isinstance(filters, list):
+        for item in filters:
+            yield from _names_in(item)
+    elif isinstance(filters, str):
+        yield filters
+
+
+def _letters(name: str) -> str:
+    """A name however it is written: ``gpuCount`` is ``gpu_count``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -67,9 +67,9 @@ def test_what_the_api_does_is_told_and_recorded(make_project: MakeProject) -> No
     assert run.returncode == 0 and run.changed == 1, run.output
     assert published["contradicted"] == ["wrong-token", "vocabulary", "list-bare", "deleted-read"]
     assert {"names", "deleted-listed", "ssh-port", "sync"} <= set(published["confirmed"])
-    assert set(published["not_seen"]) == {"busy", "search-clusters", *OF_PURCHASE}
+    assert set(published["not_seen"]) == {"busy", "host", "search-clusters", *OF_PURCHASE}
     assert max(map(len, lines)) <= 69
-    assert lines[-1] == f"{len(published['confirmed'])} confirmed, 4 contradicted, 13 not seen"
+    assert lines[-1] == f"{len(published['confirmed'])} confirmed, 4 contradicted, 14 not seen"
     seen = switches(str(file))
     assert {name: seen[name] for name in settings} == settings
 

@@ -52,16 +52,17 @@ _OFFER_FIELDS = (
 class Market(SupplyApi):
     """The endpoints of what can be bought, beside those of what was."""
 
-    def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int]:
-        """POST /get_offers: offers that match the YAML spec, cheapest first, and their count.
+    def search_offers(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Json], int, t.Any]:
+        """POST /get_offers: offers that match the YAML spec, cheapest first, their count, and the filters applied.
 
-        Unknown prices come last, and after them the offers without an id, which nobody can buy.
+        Unknown prices come last, and after them the offers without an id, which nobody can buy. The form of the filters
+        is on no page, so they are handed on as they came; None if the answer has none.
         """
         data = self._read("POST", "/get_offers", body=search_body(spec), content_type="application/yaml")
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
         offers.sort(key=_place)
-        count = data.get("total_count") if isinstance(data, dict) else None
-        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
+        count, filters = map((data if isinstance(data, dict) else {}).get, ("total_count", "filters_applied"))
+        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers), filters
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""

@@ -18,12 +18,12 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
         offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
     spec = given("spec", params["spec"], _input.check_spec)
-    offers, total_count = api.search_offers(spec)
+    offers, total_count, filters = api.search_offers(spec)
     return {
         "changed": False,
         "offers": offers[:limit],
         "total_count": total_count,
-        "warnings": _input.undocumented(spec),
+        "warnings": [*_input.undocumented(spec), *_input.unapplied(spec, filters)],
     }
 
 

@@ -16,6 +16,7 @@ from .. import _states
 from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of, read_resource
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
+from .._input import unapplied
 from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
 from .._text import one_line
@@ -263,6 +264,15 @@ def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
         return stands(False, f"no list of offers, but {_kind(answer.data)}")
     count = data.get("total_count")
     return stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
+
+
+def _filters(exchanges: Exchanges) -> RuleResult | None:
+    answer = exchanges.last("search")
+    filters = answer.fields.get("filters_applied") if answer else None
+    if answer is None or not filters:
+        return None
+    lost = unapplied(answer.spec or {}, filters)
+    return stands(not lost, lost[0] if lost else "it names all that was asked for")
 
 
 def _sorted(exchanges: Exchanges) -> RuleResult | None:
@@ -656,6 +666,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("gpus", _gpus),
     Assumption("catalogs", _catalogs),
     Assumption("search", _search_envelope),
+    Assumption("filters", _filters, "a search that is answered with filters"),
     Assumption("search-order", _sorted, "two offers with a price"),
     Assumption("search-types", _several_types, "a catalogue of several families"),
     Assumption("search-count", _gpu_count, "a search that is understood"),

@@ -64,7 +64,7 @@ class AccountApi:
             raise ApiError(f"GET /offers/{offer_id} answered 404.", "not_found", status_code=404)
         return {**known[offer_id], "status": "available", "vendor_region": None}
 
-    def search_offers(self, spec: Json) -> tuple[list[Json], int]:
+    def search_offers(self, spec: Json) -> tuple[list[Json], int, Any]:
         assert spec == SPEC
         self.asked.append("search")
-        return self.offers, len(self.offers)
+        return self.offers, len(self.offers), None

@@ -126,7 +126,7 @@ def test_the_search_sends_its_spec_as_yaml(queue: RequestQueue, api: Market) -> 
 
     spec = {"region": Text("EU"), "compute": {"gpu_type": "H100 | A100", "gpu_count": 8}, "storage": [{"size": "2TB"}]}
     queue.expect("POST", "/get_offers", {"offers": [], "total_count": 0}, body=spec)
-    assert api.search_offers(spec) == ([], 0)
+    assert api.search_offers(spec)[:2] == ([], 0)
     assert queue.calls[0].headers["Content-Type"] == "application/yaml"
 
 
@@ -671,7 +671,8 @@ def test_a_count_that_is_smaller_or_no_number_is_none(count: Any) -> None:
     ],
 )
 def test_a_search_returns_offers_and_their_count(data: Any, count: int) -> None:
-    offers, total_count = canned(data).search_offers({})
+    offers, total_count, filters = canned(data).search_offers({})
+    assert filters == ({} if count == 7 else None)
     assert [item["offer_id"] for item in offers] == [OFFER_ID]
     assert total_count == count and total_count.__class__ is int
 
@@ -684,7 +685,7 @@ def test_a_search_without_offers_in_it_is_an_error(data: Any) -> None:
 def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
     prices = [3.0, None, 0, "1.5", 2, "?", float("inf")]
     items = [offer(offer_id=str(n), total_price_per_hour=p, gpu_price_per_hour=None) for n, p in enumerate(prices)]
-    offers, _count = canned({"offers": items}).search_offers({})
+    offers, *_rest = canned({"offers": items}).search_offers({})
     assert [item["offer_id"] for item in offers] == ["2", "3", "4", "0", "1", "5", "6"]
 
 
@@ -824,7 +825,7 @@ def test_a_resource_whose_id_is_none_stays_and_cannot_be_used(odd: Any, shown: s
 @ODD
 def test_an_offer_whose_id_is_none_comes_last_and_cannot_be_bought(odd: Any, shown: str) -> None:
     items = [offer(offer_id=odd, total_price_per_hour=0.1), offer(), offer(total_price_per_hour=None, gpu_count=None)]
-    found, _count = canned(items).search_offers({})
+    found, *_rest = canned(items).search_offers({})
     assert [item["offer_id"] for item in found] == [OFFER_ID, OFFER_ID, None]
     assert found[2]["odd_id"] == shown
 
@@ -1281,7 +1282,7 @@ def are_ids(value: Any) -> bool:
 
 
 def is_search(value: Any) -> bool:
-    offers, count = value
+    offers, count, _filters = value
     return all(map(is_offer, offers)) and count.__class__ is int
 
 

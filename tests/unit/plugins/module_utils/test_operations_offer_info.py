@@ -53,6 +53,11 @@ def test_a_search_without_hits_is_no_failure(queue: RequestQueue, info: Any) -> 
         ({**SPEC, "zone": "US", "cluster": {}}, "zone, cluster"),
         ({"compute": {"gpu_type": "L4", "nvlink": True, 7: 8}}, "compute.nvlink, compute.7"),
         ({"compute": "L4", "x": 1}, "x"),
+        (
+            {**SPEC, "storage": [{"kind": 1}, {"kind": 2, "size": "1TB"}], "network": {"mtu": 9}},
+            "storage.kind, network.mtu",
+        ),
+        ({**SPEC, "storage": {"iops": 1}, "network": ["x"]}, "storage.iops"),
     ],
 )
 def test_keys_that_nobody_documents_are_sent_with_a_warning(
@@ -60,6 +65,40 @@ def test_keys_that_nobody_documents_are_sent_with_a_warning(
 ) -> None:
     queue.expect(*SEARCH, [])
     assert info(spec=spec)["warnings"] == [f"spec has {names}, which no page of the API documents: it may be ignored."]
+
+
+ALL = {
+    **{"region": "EU", "vendor": "nebius", "max_procure_time_seconds": 300, "storage": [{"type": "filesystem"}]},
+    **{"compute": {"gpu_type": "H100", "gpu_count": 8, "contract_type": None}, "network": {"supports_cilium": False}},
+}
+FLAT = ["gpuType", "minGpuCount", "region", "vendor", "max-procure-time-seconds", "storage", "supportsCilium"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "lost"),
+    [
+        # Empty, or of no form that can be read: the sample on the API's page is {}.
+        *((nothing, "") for nothing in ({}, None, [], "", 7, True, [7], {"x": None}, {"x": {}}, "absent")),
+        (ALL, ""),
+        (FLAT, ""),
+        (dict.fromkeys(FLAT, 1), ""),
+        ([{"name": "gpu_type"}, *FLAT[1:]], "compute.gpu_type"),  # a value says nothing
+        (", ".join(FLAT), ""),
+        ({name: item for name, item in ALL.items() if name != "region"}, "region"),
+        ({**ALL, "region": None}, "region"),
+        ({**ALL, "compute": {"gpu_type": "H100"}}, "compute.gpu_count"),
+        ({**ALL, "storage": [], "network": {}}, "storage, network.supports_cilium"),
+        ({"vendor": "nebius"}, "region, max_procure_time_seconds, storage, compute.gpu_type, compute.gpu_count,"),
+    ],
+    ids=repr,
+)
+def test_a_filter_that_the_api_has_not_applied_is_told(queue: RequestQueue, info: Any, filters: Any, lost: str) -> None:
+    queue.expect(
+        *SEARCH, {"offers": [], "total_count": 0, **({} if filters == "absent" else {"filters_applied": filters})}
+    )
+    warnings = info(spec=ALL)["warnings"]
+    assert len(warnings) == bool(lost)
+    assert all(f"The API names the filters of the search, and not {lost}" in text for text in warnings)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +111,11 @@ def test_keys_that_nobody_documents_are_sent_with_a_warning(
             "has 'compute.contract_typ', .* 'compute.contract_type'",
         ),
         ({"compute": {"gpu_type": "L4"}, "Vendor": "x", "x": 1}, "has 'Vendor', .* 'vendor'"),
+        (
+            {**SPEC, "storage": [{"size": "1TB"}, {"persistant": True}]},
+            "has 'storage.persistant', .* 'storage.persistent'",
+        ),
+        ({**SPEC, "network": {"support_cilium": True}}, "has 'network.support_cilium', .* 'network.supports_cilium'"),
     ],
 )
 def test_a_mistyped_key_is_refused(queue: RequestQueue, info: Any, spec: Any, told: str) -> None:

@@ -40,9 +40,9 @@ class Offers:
         (found,) = (each for each in self._offers if each["offer_id"] == offer_id)
         return {**found, "price_per_hour": found["price_per_hour"] - self._storage}
 
-    def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int, Any]:
         assert spec == SPEC
-        return self._offers, len(self._offers)
+        return self._offers, len(self._offers), None
 
     def resources(self) -> list[dict[str, Any]]:
         return self._listed

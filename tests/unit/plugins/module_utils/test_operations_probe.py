@@ -107,7 +107,7 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
-    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 39 not seen"
+    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 40 not seen"
 
 
 def test_both_hosts_of_the_pages_are_asked_without_a_token(
