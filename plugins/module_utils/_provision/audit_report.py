@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
+from .._moments import seconds_of
 from .._wording import age, amount, narrow_table, table, usd
-from . import storage
+from . import lease, storage, validity
 from .auditing import Audit, Row
 from .machines import Machine
 from .messages import joined
 from .missing_report import missing_lines
 from .spending import HOUR, MILLION, cents
+from .validity import VALID_TO
 
 Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
 
@@ -31,7 +33,19 @@ WIDTH = 80
 
 def lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
     """The leases that end first, the machines by owners, and the sums."""
-    return [*_of_leases(leases), *_of_machines(audit)]
+    return [*_of_leases(leases), *_ends_earlier(audit, leases), *_of_machines(audit)]
+
+
+def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
+    """The machines that end before their leases, by the API, or have none."""
+    ends = {host: lease.moment_of(end) for end, host, _bill in leases}
+    lines = []
+    for row in audit.billed:
+        if moment := seconds_of(row.get(VALID_TO)):
+            # Storage has no lease: it may outlive its machine.
+            end = None if row in audit.storage else next(filter(None, map(ends.get, row["hosts"])), None)
+            lines.append(validity.warning(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
+    return [*filter(None, lines), ""] if any(lines) else []
 
 
 def _of_machines(audit: Audit) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
-from . import ending, ownership
+from . import ending, ownership, validity
 from .ending import told_by_name
 from .entry import Entry
 from .machines import machines_among
@@ -19,12 +19,13 @@ from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Claim, Machine, Owners, OwnershipProof
 from .spending import HOUR, cost, dollars
+from .validity import VALID_TO
 
 Row = dict[str, t.Any]
 
 # Beside these a row has the hosts, its age in hours, what it has cost (USD), and what is odd; and `runs` if hosts claim
 # it: those that have bought, where known.
-_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
+_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at", VALID_TO)
 
 # Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
 STUCK = 3600.0
@@ -169,6 +170,7 @@ def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: 
     _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
     for row in result.billed:
         row.update(_so_far(row, now))
+        row[VALID_TO] = row[VALID_TO] if validity.of_machine(row, now) else None
     return result
 
 

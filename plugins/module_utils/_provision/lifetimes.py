@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 from .._moments import first_of, seconds_of
 from .._text import grouped
-from . import lease
+from . import lease, validity
 from .clock import API, NOTED_BY, Clock
 from .declaration import Declaration
 from .messages import some, unreadable_lease
 from .place import Place
-from .planning import BUY, STOP, Case, Plan
+from .planning import BUY, LATER, STOP, Case, Plan
 from .standing import Status
 from .sums import UNLIMITED
 
@@ -152,6 +152,8 @@ def warnings(
     for case in cases:
         if case.standing.owns:
             yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
+    for case, draft in zip(cases, plans):
+        yield _earlier(case, draft, statuses.get(draft.offer_id) or {}, clock)
     if any(case.entry.ends_at or _begins(case, draft) for case, draft in zip(cases, plans)):
         yield apart(clock)
 
@@ -172,6 +174,17 @@ def _lease_over(host: str, ended: str) -> str:
         f"The lease of {host} was over at {ended}, and its machine is still billed: compute_index.supply.reap ends it,"
         " compute_index.supply.extend gives it more time."
     )
+
+
+def _earlier(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
+    """That what the host has or would buy ends before its lease, by the API; empty if the API does not say so."""
+    if draft.action in (STOP, LATER):
+        return ""
+    offer, now = draft.offer if draft.action == BUY else case.entry.offer, clock.now(API)
+    moments = [validity.of_offer(offer), *(validity.of_machine(machine, now) for machine in case.standing.machines)]
+    moment = min((item for item in moments if item is not None and item > now), default=None)
+    what = f"the {'offer' if draft.action == BUY else 'machine'} of {case.host.host}"
+    return "" if moment is None else validity.warning(what, moment, lifetime(case, draft, status, clock).end)
 
 
 def _begins(case: Case, draft: Plan) -> bool:

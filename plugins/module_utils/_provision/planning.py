@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, ordered, planning_report
+from . import allocation, ceilings, choosing, lease, ordered, planning_report, validity
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
@@ -653,7 +653,8 @@ def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
 
 def kept_of(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
-    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
+    kept = {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
+    return {**kept, **validity.kept_of(offer)}
 
 
 def differs(case: Case) -> str:

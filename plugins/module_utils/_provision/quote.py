@@ -19,6 +19,7 @@ from .lifetimes import Lifetime
 from .messages import some
 from .planning import Plan
 from .sums import Sum, add_up
+from .validity import VALID_TO
 
 Row = dict[str, t.Any]
 
@@ -31,7 +32,17 @@ _COLUMNS = {
     "vendor": "vendor",
     "region": "region",
 }
-_PUBLISHED = ("offer_id", "gpu_count", "gpu_type", "contract_type", "vendor", "region", "price_per_hour", "expires_at")
+_PUBLISHED = (
+    "offer_id",
+    "gpu_count",
+    "gpu_type",
+    "contract_type",
+    "vendor",
+    "region",
+    "price_per_hour",
+    "expires_at",
+    VALID_TO,
+)
 
 
 def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> Row:
