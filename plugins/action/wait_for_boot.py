@@ -80,7 +80,7 @@ def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
     try:
         connect = _input.check_seconds(options[name])
         name = "boot_timeout"
-        return boot.BootTimeouts(connect, _wording.duration(options[name]), options["seeded"])
+        return boot.BootTimeouts(connect, _wording.duration(options[name]), options["seeded"], options["marked"])
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 

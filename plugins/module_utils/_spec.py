@@ -91,6 +91,7 @@ WAIT_FOR_BOOT: Spec = {
     "connect_timeout": {"type": "float", "default": 600},
     "boot_timeout": {"type": "str", "default": "30m"},
     "seeded": {"type": "bool", "default": False},
+    "marked": {"type": "bool", "default": False},
 }
 
 

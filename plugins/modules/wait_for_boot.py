@@ -50,6 +50,13 @@ options:
         installed it.
     type: bool
     default: false
+  marked:
+    description:
+      - Whether the user data leave the file V(/var/lib/supply-booted) or V(~/.supply-booted) at their end.
+      - If there is no cloud-init on the machine, that file is waited for as long as cloud-init would be. Without it the
+        machine did not run its user data, and the task fails.
+    type: bool
+    default: false
 notes:
   - With the connection plugin C(ssh) an attempt to connect takes 15 seconds at most,
     whatever the configuration says. Shared connections from before are closed, and a machine that freezes is noticed.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 
 from conftest import PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
@@ -545,12 +546,12 @@ def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project:
         assert "cloud_init holds" not in run.text
         texts.append(project.simulator.user_data(project.simulator.purchases[-1].resource_ids[0]) or "")
     without, text = texts
-    assert "supply-" not in without and "supply_keep" not in without
+    assert "supply-keep" not in without and "supply-idle" not in without and "supply_keep" not in without
     assert len(text) < 18_000, "a quarter of what the API takes"
     if template == "startup.sh.j2":
         parts = re.findall(r"^base64 --decode > (\S+) <<'END_OF_FILE'\n(\S+)\n", text, re.MULTILINE)
         files = {path: base64.b64decode(content).decode() for path, content in parts}
-        commands = text.splitlines()[-2:]
+        commands = [line for line in text.splitlines()[-4:] if not line.startswith("#")]
         assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
         assert "chmod 0755 /usr/local/bin/supply-keep" in text
     else:
@@ -558,7 +559,8 @@ def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project:
         files = {file["path"]: file["content"] for file in user_data["write_files"]}
         commands = user_data["runcmd"]
         assert user_data["write_files"][0]["permissions"] == "0755"
-    assert commands == ["systemctl enable --now supply-idle.timer || true", "echo own"]
+    mark = f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}"
+    assert commands == ["systemctl enable --now supply-idle.timer || true", "echo own", mark]
     units = [f"/etc/systemd/system/supply-idle.{kind}" for kind in ("service", "timer")]
     assert [*files] == ["/usr/local/bin/supply-keep", *units]
     script = (ROOT / "roles" / "provision" / "files" / "supply_keep.py").read_text()

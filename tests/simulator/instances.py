@@ -73,6 +73,8 @@ class SshBackend:
         machine = self.machines[resource_id] = Machine(resource_id, self.folder(resource_id), ssh_public_key)
         if cloud_init is not None:
             (machine.folder / "user-data").write_bytes(cloud_init.encode())
+            if self.settings.runs_user_data:
+                (machine.home / ".supply-booted").touch()
         if not self.settings.ssh_delay_seconds:
             await machine.listen()
         else:

@@ -68,6 +68,9 @@ class Settings:
     """Form of every ``ssh_command``; e.g. ``ssh -p {port} root@{ip}``, or ``ssh root@{ip}`` that hides the port."""
     ssh_delay_seconds: float = 0
     """How long a machine called ready still refuses SSH connections."""
+    runs_user_data: bool = True
+    """Whether machines run their user data (unknown for containers, section 10.14). Simulated ones only leave the mark
+    that tells of it."""
 
     sync_seconds: float = 30
     """Age after which GET /resources/{id} looks at the machine anew; ``force_refresh=true`` always does (2.6)."""

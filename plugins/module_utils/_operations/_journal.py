@@ -16,8 +16,8 @@ import typing as t
 from .._moments import seconds_of, utc
 from .._provision import claims
 from .._provision.clock import NOTED_BY, noted
-from .._provision.entry import LISTED_BEFORE, MADE, ORDERED, REFUSED, SENT, Entry, read_entry
-from .._provision.ordered import kept
+from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
+from .._provision.ordered import Order
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
@@ -27,17 +27,15 @@ _JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 class Journal:
     """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
 
-    ``facts`` are what is kept of the purchase beside its state, ``digests`` those of its order. Methods raise
-    RegistryError. Of a registry that is only read it tells what it would note, and notes nothing.
+    ``facts`` are what is kept of the purchase beside its state and its ``order``. Methods raise RegistryError. Of a
+    registry that is only read it tells what it would note, and notes nothing.
     """
 
-    def __init__(
-        self, registry: Registry | None, offer_id: str, facts: Variables, digests: t.Mapping[str, str]
-    ) -> None:
+    def __init__(self, registry: Registry | None, offer_id: str, facts: Variables, order: Order | None = None) -> None:
         self._registry = registry
         self._offer_id = offer_id
         self._facts = {**facts, "provision_procured_offer_id": offer_id}
-        self.digests = digests
+        self.order = order or Order()
         self._entry: Variables = {}
 
     @property
@@ -94,7 +92,7 @@ class Journal:
             **self._facts,
             "provision_price_per_hour": price_per_hour,
             **self._journaled(),
-            ORDERED: dict(kept(self.entry, self.digests)),
+            **self.order.kept(self.entry),
             _PURCHASE: SENT,
         }
         self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})

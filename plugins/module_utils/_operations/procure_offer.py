@@ -27,9 +27,10 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import holdings, ordered, purchase_report, sending
+from .._provision import holdings, purchase_report, sending
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
+from .._provision.ordered import Order
 from .._provision.ownership import Claim
 from .._provision.place import SharedProject
 from .._provision.purchase import (
@@ -154,8 +155,8 @@ def _journal_of(api: Market, params: Params, order: Json, *, read_only: bool) ->
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    digests = ordered.digests(order, params["api_token"], facts)
-    return Journal(_registry_of(api, params, order, project, read_only=read_only), order["offer_id"], facts, digests)
+    registry = _registry_of(api, params, order, project, read_only=read_only)
+    return Journal(registry, order["offer_id"], facts, Order.of(order, params["api_token"], facts))
 
 
 def _registry_of(api: Market, params: Params, order: Json, project: str, *, read_only: bool) -> Registry | None:
@@ -238,7 +239,7 @@ class _Purchase:
         self._journal.read()
         self._journal.hold()
         self._past = self._past.noted(self._journal.entry)
-        warnings = [*self._facts["warnings"], *ordered.warnings(self._journal.entry, self._journal.digests)]
+        warnings = [*self._facts["warnings"], *self._journal.order.warnings(self._journal.entry)]
         self._facts["warnings"] = list(dict.fromkeys(warnings))
         self._wait_for_outcome(self._journal.since_sent() if self._past.sent_before else 0.0)
 

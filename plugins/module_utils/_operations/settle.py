@@ -107,7 +107,7 @@ def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _
     entry = replace(read_entry(registry.read()), bought_by=before.bought_by)
     if not entry.is_open:
         return None
-    journal = Journal(registry, entry.offer_id, {}, {})
+    journal = Journal(registry, entry.offer_id, {})
     journal.read()
     return _decided(api, journal, entry, host, noted)
 

@@ -20,10 +20,18 @@ from .._wording import lasting
 ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"
 # cloud-init's `status --format json` says most, but old versions only know --long. With errors it exits with 1 or 2, so
-# then both outputs are there, unless it hangs. "absent" is our word; `timeout` is of coreutils and of busybox.
+# then both outputs are there, unless it hangs. "absent" and "marked" are our words; `timeout` is of coreutils and of
+# busybox.
 _TIMED_OUT = 124  # the exit code of `timeout`
+# User data leave this file at their end, in the home folder if they do not run as root. Where there is no cloud-init,
+# such as in a container, nothing else tells that they have run.
+MARK = "supply-booted"
+NO_MARK = f"{MARK}: none"  # what user data say that leave none
+MARKED = "marked"
 ASK = (
-    "command -v cloud-init >/dev/null || { echo 'status: absent'; exit 0; }; "
+    "command -v cloud-init >/dev/null || { "
+    f"for mark in /var/lib/{MARK} ~/.{MARK}; do [ ! -e $mark ] || echo 'detail: {MARKED}'; done; "
+    "echo 'status: absent'; exit 0; }; "
     f'limit=$(command -v timeout); limit="${{limit:+$limit {ANSWER_SECONDS}}}"; '
     "$limit cloud-init status --format json || "
     f"{{ [ $? != {_TIMED_OUT} ] || exit {_TIMED_OUT}; $limit cloud-init status --long; }}"
@@ -69,6 +77,7 @@ class BootTimeouts:
     connect: float  # until SSH answers, at first and after each restart
     boot: float  # until cloud-init has finished, once SSH has answered
     seeded: bool = False  # the host key was handed over at the purchase: another one may answer until it is installed
+    marked: bool = False  # the user data leave a mark at their end
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,11 @@ class BootStep:
     urgent: bool = False  # a person can do something about it now
     host_key_refused: bool = False
     permission_denied: bool = False
+
+
+def leaves_mark(user_data: str | None) -> bool:
+    """Whether user data leave the mark at their end: all do, but for those that say that they leave none."""
+    return bool(user_data) and NO_MARK not in str(user_data)
 
 
 # What was said
@@ -249,11 +263,28 @@ def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."
         return wait, BootStep(msg, warning=msg)
+    if report.status == ABSENT and wait.limits.marked and report.detail != MARKED:
+        return wait, _without_mark(wait, now)
     if report.status in _ENDS:
         return wait, BootStep(_ENDS[report.status])
     if report.status == "error":
         return wait, BootStep(f"cloud-init has failed: {errors}.", failed=True)
     return wait, _while_it_runs(wait, report, now)
+
+
+def _without_mark(wait: Wait, now: float) -> BootStep:
+    """The next look at a machine without cloud-init, whose user data may still run; in the end it did not run them."""
+    passed, limit = now - t.cast(float, wait.connected), wait.limits.boot
+    absent = f"{_ENDS[ABSENT][:-1]}, and its user data have left no mark"
+    if passed < limit:
+        return BootStep(f"{absent} yet.", pause=_pause(passed, limit))
+    advice = f"If your template leaves none, put a comment into it: {NO_MARK}."
+    return BootStep(f"{absent} within {lasting(limit)}: it did not run its user data. {advice}", failed=True)
+
+
+def _pause(passed: float, limit: float) -> float:
+    """Seconds until the next look, so many after SSH has answered first."""
+    return min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(limit - passed, 0.1))
 
 
 def _while_it_runs(wait: Wait, report: Report, now: float) -> BootStep:
@@ -265,8 +296,7 @@ def _while_it_runs(wait: Wait, report: Report, now: float) -> BootStep:
         msg = f"cloud-init does not say how far it is: {report.detail.rstrip('.')}."
     else:
         msg = _still(report, wait.limits.boot if over else None)
-    pause = min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(wait.limits.boot - passed, 0.1))
-    return BootStep(msg, pause=None if over else pause, failed=over)
+    return BootStep(msg, pause=None if over else _pause(passed, wait.limits.boot), failed=over)
 
 
 def _still(report: Report, limit: float | None) -> str:

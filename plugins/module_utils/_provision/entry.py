@@ -26,6 +26,8 @@ LISTED_BEFORE = "provision_listed_before"
 
 # Digests of what was ordered: see `ordered`
 ORDERED = "provision_ordered"
+# Whether the user data that were ordered leave a mark at their end: see `boot`
+BOOT_MARK = "provision_boot_mark"
 
 # The two looks that did not find the machines: see `missing`
 MISSING_SINCE = "provision_missing_since"
@@ -75,6 +77,7 @@ class Entry:
     reaped_at: str = ""  # when a sweep has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
     ordered: Variables = field(default_factory=dict)  # digests of the first order of the offer, by its parts
+    boot_mark: bool = False  # its user data leave a mark at their end
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
     protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
@@ -211,6 +214,7 @@ def read_entry(variables: Variables | None) -> Entry:
         reaped_at=_moment(known.get(REAPED_AT)),
         listed_before=ids_of(known.get(LISTED_BEFORE)),
         ordered=ordered if isinstance(ordered, t.Mapping) else {},
+        boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),
         protected_since=_moment(known.get(PROTECTED_SINCE)),

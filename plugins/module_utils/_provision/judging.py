@@ -286,7 +286,7 @@ class JudgedHost:
         )
         facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
         facts.update({STORAGE_IDS: [item.resource_id for item in self.storage]} if self.storage else {})
-        return {**facts, "provision_bootstrap_host_key": self.entry.bootstrap_host_key}
+        return {**facts, **registration.of_order(self.entry)}
 
     def left_open(self) -> Variables:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
@@ -301,9 +301,9 @@ class JudgedHost:
     def noted(self, verdict: Verdict) -> Variables:
         """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
         if verdict is Verdict.READY:
-            facts = {key: item for key, item in self.facts().items() if key != "provision_bootstrap_host_key"}
+            facts, noted = self.facts(), registration.of_order(self.entry)
             return {
-                **facts,
+                **{key: item for key, item in facts.items() if key not in noted},
                 "provision_identity_file": self.plan["identity_file"] or None,
                 "provision_purchase": MADE,
                 **self.noted_storage,

@@ -11,7 +11,7 @@ import typing as t
 
 from .._wording import nearest
 from .clock import NOTED_BY
-from .entry import LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
+from .entry import BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
@@ -25,7 +25,7 @@ OTHERS = frozenset(
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
         *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF),
-        *(ORDERED,),
+        *(ORDERED, BOOT_MARK),
     }
 )
 

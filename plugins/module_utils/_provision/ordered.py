@@ -15,10 +15,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import typing as t
+from dataclasses import dataclass, field
 
 from . import choosing
+from .boot import leaves_mark
 from .declaration import Declaration
-from .entry import Entry
+from .entry import BOOT_MARK, ORDERED, Entry
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
@@ -41,28 +43,41 @@ def _keyed(token: str, name: str, value: str) -> str:
     return hmac.new(token.encode(), f"{name}={value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def kept(entry: Entry, now: t.Mapping[str, str]) -> t.Mapping[str, t.Any]:
-    """The digests to keep while an offer is sent (again): what was ordered first may still arrive."""
-    return entry.first_ordered or now
-
-
 def differing(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
     """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
-    if noted.get(_TOKEN) != now[_TOKEN]:
+    if noted.get(_TOKEN) != now.get(_TOKEN):
         return []
     return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
 
 
-def warnings(entry: Entry, now: t.Mapping[str, str]) -> list[str]:
-    """What people must know if the purchase of an entry was ordered otherwise than now."""
-    parts = differing(entry.first_ordered, now)
-    if not parts:
-        return []
-    return [
-        f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or will"
-        " be bought as first ordered. If you need it as ordered now, end it with compute_index.supply.decommission,"
-        " then run again."
-    ]
+@dataclass(frozen=True)
+class Order:
+    """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`)."""
+
+    digests: t.Mapping[str, str] = field(default_factory=dict)
+    leaves_mark: bool = False
+
+    @classmethod
+    def of(cls, body: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> Order:
+        """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
+        return cls(digests(body, token, note), leaves_mark(body.get(_USER_DATA)))
+
+    def kept(self, entry: Entry) -> dict[str, t.Any]:
+        """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""
+        first = entry.first_ordered
+        mark = entry.boot_mark if first else self.leaves_mark
+        return {ORDERED: dict(first or self.digests), BOOT_MARK: mark or None}
+
+    def warnings(self, entry: Entry) -> list[str]:
+        """What people must know if the purchase of an entry was ordered otherwise."""
+        parts = differing(entry.first_ordered, self.digests)
+        if not parts:
+            return []
+        return [
+            f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or"
+            " will be bought as first ordered. If you need it as ordered now, end it with"
+            " compute_index.supply.decommission, then run again."
+        ]
 
 
 def other_spec(host: Declaration, entry: Entry) -> str:

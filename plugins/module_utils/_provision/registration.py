@@ -12,7 +12,7 @@ import typing as t
 from .._machine.ssh_config import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease
-from .entry import CONNECTION, Entry
+from .entry import BOOT_MARK, CONNECTION, Entry
 from .messages import some
 
 Variables = dict[str, t.Any]
@@ -111,6 +111,11 @@ def facts(
         **{name: first[name] for name in ADDRESS},
         **dict.fromkeys(SSH_ARGUMENTS, arguments),
     }
+
+
+def of_order(entry: Entry) -> Variables:
+    """What the machine's first boot was given, as the registry noted it with the order."""
+    return {"provision_bootstrap_host_key": entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
 
 
 def lease_facts(end: float | None, begin: float | None, price: float | None) -> Variables:

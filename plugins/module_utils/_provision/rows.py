@@ -106,7 +106,7 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
         # What the role does, before anything is bought and after it.
         "first": _SEEDED if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
         "next": _reached_by(case) if draft.action == KEEP else "",
-        "facts": {**draft.facts, "provision_bootstrap_host_key": case.entry.bootstrap_host_key} if draft.facts else {},
+        "facts": {**draft.facts, **registration.of_order(case.entry)} if draft.facts else {},
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price_per_hour,

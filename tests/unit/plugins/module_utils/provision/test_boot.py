@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.bo
     Wait,
 )
 
+ROOT = Path(__file__).parents[5]
 LIMITS = BootTimeouts(connect=600, boot=1800)
 REFUSED = "Failed to connect to the host via ssh: ssh: connect to host 203.0.113.7 port 22: Connection refused"
 DENIED = (
@@ -357,6 +358,9 @@ RUNNING = Report("running", stage="modules-final")
         pytest.param(Report("disabled"), 21, BootStep("cloud-init is disabled."), id="disabled"),
         pytest.param(Report("absent"), 21, BootStep("There is no cloud-init on the machine."), id="absent"),
         pytest.param(
+            Report("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine."), id="marked"
+        ),
+        pytest.param(
             Report("done", ("a", "b"), degraded=True),
             21,
             BootStep(
@@ -410,6 +414,78 @@ RUNNING = Report("running", stage="modules-final")
 )
 def test_what_follows_an_answer(report: Report, now: float, step: BootStep) -> None:
     assert boot.after_report(UP, report, now)[1] == step
+
+
+ABSENT = "There is no cloud-init on the machine, and its user data have left no mark"
+MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)), 20)
+
+
+@pytest.mark.parametrize(
+    ("report", "now", "step"),
+    [
+        (Report("absent"), 21, BootStep(f"{ABSENT} yet.", 2.0)),
+        (Report("absent"), 100, BootStep(f"{ABSENT} yet.", 10.0)),
+        (Report("absent"), 1819.5, BootStep(f"{ABSENT} yet.", 0.5)),
+        (
+            Report("absent"),
+            1820,
+            BootStep(
+                f"{ABSENT} within 30 minutes: it did not run its user data. If your template leaves none, put a comment"
+                " into it: supply-booted: none.",
+                failed=True,
+            ),
+        ),
+        (Report("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine.")),
+        (Report("absent", detail="marked"), 9999, BootStep("There is no cloud-init on the machine.")),
+        # cloud-init itself tells how it went.
+        (Report("done"), 21, BootStep("cloud-init has finished.")),
+        (Report("disabled"), 21, BootStep("cloud-init is disabled.")),
+    ],
+)
+def test_a_machine_without_cloud_init_and_without_the_mark_did_not_run_its_user_data(
+    report: Report, now: float, step: BootStep
+) -> None:
+    assert boot.after_report(MARKED, report, now)[1] == step
+
+
+@pytest.mark.parametrize("place", ["var", "home", "both", ""])
+def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) -> None:
+    var = tmp_path / "var"
+    for folder, name in ((var, boot.MARK), (tmp_path, f".{boot.MARK}")):
+        folder.mkdir(exist_ok=True)
+        if place in ("both", "var" if folder == var else "home"):
+            (folder / name).touch()
+    question = boot.ASK.replace("/var/lib", str(var))
+    answer = subprocess.run(
+        ["/bin/sh", "-c", question],
+        env={"PATH": "/nowhere", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = Report("absent", detail="marked" if place else "")
+    assert boot.read(answer.returncode, answer.stdout, answer.stderr) == expected
+
+
+@pytest.mark.parametrize(
+    ("user_data", "leaves"),
+    [
+        (None, False),
+        ("", False),
+        ("#!/bin/sh\n", True),
+        ("#cloud-config\nhostname: a\n", True),
+        ("#cloud-config\n# supply-booted: none\n", False),
+    ],
+)
+def test_user_data_leave_a_mark_unless_they_say_otherwise(user_data: str | None, leaves: bool) -> None:
+    assert boot.leaves_mark(user_data) is leaves
+
+
+@pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
+def test_the_templates_leave_the_mark(template: str) -> None:
+    text = (ROOT / "roles" / "provision" / "templates" / template).read_text()
+    assert text.count(f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}") == 1
+    assert boot.leaves_mark(text)
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:

@@ -9,13 +9,13 @@ import hashlib
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import (
+    Order,
     differing,
     digests,
-    kept,
     other_spec,
-    warnings,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import Case, differs
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
@@ -65,17 +65,24 @@ def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -
 
 @pytest.mark.parametrize(("purchase", "is_told"), [("sent", True), ("made", True), ("refused", False)])
 def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> None:
-    now = digests({**ORDER, "cloud_init": "#!/bin/bash"}, TOKEN, {})
-    noted = entry(X, purchase=purchase, provision_ordered=digests(ORDER, TOKEN, {}))
-    texts = warnings(noted, now)
+    first, now = (Order.of({**ORDER, "cloud_init": text}, TOKEN, {}) for text in ("#!/bin/sh", f"# {NO_MARK}"))
+    assert (first.leaves_mark, now.leaves_mark) == (True, False)
+    noted = entry(X, purchase=purchase, **first.kept(Entry()))
+    texts = now.warnings(noted)
     assert bool(texts) is is_told
-    assert kept(noted, now) == (noted.ordered if is_told else now)
     assert all(f"Offer {X} was first ordered with another cloud_init." in text for text in texts)
+    kept = now.kept(noted)
+    assert kept == {"provision_ordered": (first if is_told else now).digests, "provision_boot_mark": is_told or None}
+
+
+def test_of_what_an_earlier_version_has_ordered_the_next_order_is_kept() -> None:
+    now = Order.of(ORDER, TOKEN, {})
+    assert now.kept(entry(X, purchase="sent")) == {"provision_ordered": now.digests, "provision_boot_mark": True}
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
 def test_what_a_person_has_written_says_nothing(value: Any) -> None:
-    assert warnings(entry(X, purchase="sent", provision_ordered=value), digests(ORDER, TOKEN, {})) == []
+    assert Order.of(ORDER, TOKEN, {}).warnings(entry(X, purchase="sent", provision_ordered=value)) == []
 
 
 def test_an_open_purchase_of_another_spec_is_told() -> None:

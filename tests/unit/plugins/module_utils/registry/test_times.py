@@ -43,7 +43,7 @@ class World:
         return math.floor(self.true) - self.time() if self.dated else None
 
     def journal(self, folder: Path | str) -> Journal:
-        found = Journal(self.host(folder), "o", {}, {})
+        found = Journal(self.host(folder), "o", {})
         found.read()
         return found
 
