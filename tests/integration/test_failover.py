@@ -89,6 +89,21 @@ def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject
         assert project.registry(host) is None
 
 
+def test_after_a_quota_only_other_vendors_are_tried_and_nothing_is_waited_for(make_project: MakeProject) -> None:
+    def market(*vendors: str) -> list[Offer]:
+        refused = Offer(gpu_price_per_hour=1.0, vendor="nebius", outcome="rejected", error="GPU quota exceeded")
+        return [refused, *(Offer(gpu_price_per_hour=2.0 + n, vendor=name) for n, name in enumerate(vendors))]
+
+    offers = {"elsewhere": market("nebius", "scaleway"), "nowhere": market("nebius", "nebius")}
+    project = separate(make_project, offers)
+    run = impatient(project, provision_wait="1h", provision_wait_delay="30m")
+    entry = project.registry("elsewhere")
+    assert entry is not None and entry["provision_procured_offer_id"] == offers["elsewhere"][2].offer_id
+    assert project.requests(*PROCURE) == 3
+    assert "GPU quota exceeded" in run.failure("nowhere") and project.registry("nowhere") is None
+    assert "Offers of nebius were left out, since the quota there is used up." in run.failure("nowhere")
+
+
 @pytest.mark.first
 def test_another_offer_is_tried_only_below_the_ceiling_of_the_play(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=price, outcome="taken") for price in (2.0, 2.5, 3.0)])

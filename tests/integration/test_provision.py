@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import stat
 import subprocess
 from datetime import datetime, timedelta, timezone
@@ -528,6 +529,24 @@ def test_the_shell_template_makes_a_script(project: Project) -> None:
     assert "printf '%s\\n' 'ops ALL=(ALL) /bin/a' 'ops ALL=(ALL) /bin/b' > /etc/sudoers.d/90-ops" in user_data
     assert "90-ml" not in user_data
     assert "base64 --decode >> /etc/c <<'END_OF_FILE'\naGVsbG8K\n" in user_data and "chmod 0640 /etc/c" in user_data
+
+
+@pytest.mark.skipif(bool(shutil.which("cloud-init")), reason="the simulated machines are this computer")
+def test_a_machine_that_did_not_run_its_user_data_fails(make_project: MakeProject) -> None:
+    project = make_project([Offer(), Offer()], runs_user_data=False)
+    own = project.folder / "own.sh.j2"
+    own.write_text("#!/bin/sh\n# supply-booted: none\necho {{ provision_hostname }}\n")
+    project.declare(["gpu-1", "gpu-2"], provision_boot_timeout="3s")
+    project.declare_host("gpu-2", provision_cloud_init_template=str(own))
+    run = project.provision()
+    assert run.returncode != 0 and not run.failure("gpu-2"), run.output
+    assert "it did not run its user data" in run.failure("gpu-1") and "billed" in run.failure("gpu-1")
+    marks = {host: (project.registry(host) or {}).get("provision_boot_mark") for host in ("gpu-1", "gpu-2")}
+    assert marks == {"gpu-1": True, "gpu-2": None}
+    # The script has only been slow.
+    (machine,) = (project.registry("gpu-1") or {})["provision_resource_ids"]
+    (project.simulator.home(machine) / ".supply-booted").touch()
+    assert project.provision().returncode == 0
 
 
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
