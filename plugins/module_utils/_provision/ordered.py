@@ -80,6 +80,16 @@ class Order:
         ]
 
 
+def taken_up(host: Declaration, entry: Entry) -> str:
+    """That an open purchase has a machine, for which no user data are rendered any more; so nothing is compared."""
+    if not (entry.is_open and entry.ordered):
+        return ""
+    return (
+        f"{host.host} takes the machine of offer {entry.offer_id} as an earlier run has ordered it, also if its key or"
+        " user data have changed since."
+    )
+
+
 def other_spec(host: Declaration, entry: Entry) -> str:
     """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
     odd = choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""

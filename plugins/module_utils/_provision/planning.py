@@ -660,7 +660,7 @@ def kept_of(offer: Offer) -> dict[str, t.Any]:
 def differs(case: Case) -> str:
     """In what a host owns or has ordered something else than it declares now; empty where it has not."""
     if case.standing.owns:
-        return drift(case.host, case.entry)
+        return joined(drift(case.host, case.entry), ordered.taken_up(case.host, case.entry))
     return ordered.other_spec(case.host, case.entry) if case.is_open else ""
 
 

@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import entry, host, offer_id
+from provision_samples import entry, host, machine_id, offer_id
 
 X = offer_id(1)
 TOKEN = "t0ken"
@@ -86,9 +86,14 @@ def test_what_a_person_has_written_says_nothing(value: Any) -> None:
 
 
 def test_an_open_purchase_of_another_spec_is_told() -> None:
+    first = Order.of(ORDER, TOKEN, {}).kept(Entry())
     declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
     assert "gpu-1 declares something else than its open purchase was ordered as" in other_spec(declared, ordered)
     for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
         assert bool(differs(Case(declared, ordered, Standing(kind)))) is is_told
+    taken = "gpu-1 takes the machine of offer"
+    assert taken in differs(Case(declared, entry(X, purchase="sent", **first), Standing(HostState.UNDER_WAY)))
+    for known in (entry(X, purchase="sent"), entry(X, [machine_id(1)], **first), entry(X, purchase="made", **first)):
+        assert taken not in differs(Case(declared, known, Standing(HostState.UNDER_WAY)))
     assert other_spec(declared, entry(X, purchase="sent")) == "" == other_spec(declared, Entry())
