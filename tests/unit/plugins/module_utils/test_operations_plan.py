@@ -34,6 +34,7 @@ class Offers:
     ) -> None:
         self._listed, self._pages, self.read = list(listed), pages or {}, list[str]()
         self._offers = [offer(number, region="EU", contract_type="ondemand") for number in range(count)]
+        self.filters: Any = None
         self._storage = storage  # USD per hour, which an offer's own page leaves out
 
     def offer(self, offer_id: str) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class Offers:
 
     def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int, Any]:
         assert spec == SPEC
-        return self._offers, len(self._offers), None
+        return self._offers, len(self._offers), self.filters
 
     def resources(self) -> list[dict[str, Any]]:
         return self._listed
@@ -91,6 +92,14 @@ def test_a_list_that_lags_behind_an_end_decides_nothing(
         )
 
 
+@pytest.mark.parametrize("is_quote", [False, True])
+def test_plan_and_quote_say_which_filter_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
+    api = Offers(2)
+    api.filters = {"compute": SPEC["compute"]}
+    warnings = planned(tmp_path, 2, api=api, quote=is_quote)["warnings"]
+    assert sum("not region: it may have ignored that." in text for text in warnings) == 1, warnings
+
+
 def test_machines_of_other_names_are_not_read_by_their_ids(tmp_path: Path) -> None:
     api = Offers(
         1, listed=[machine(1, "train"), machine(2, "gpu-00"), machine(3, None), machine(4, "gpu-0", status="deleted")]
@@ -115,6 +124,7 @@ def planned(
     elsewhere: Iterable[dict[str, Any]] = (),
     api: Offers | None = None,
     attempts: Mapping[str, Any] | None = None,
+    quote: bool = False,
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
@@ -131,7 +141,7 @@ def planned(
         },
         **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
         **{
-            "quote": False,
+            "quote": quote,
             "failed": [],
             "registry_fingerprint": "",
             "slice_of": "",
