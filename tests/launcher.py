@@ -60,6 +60,9 @@ HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
 RENEWED = ("ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR", "HOME")
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
+# Seconds between two looks of Ansible's main process for a worker's result. Its own thousandth costs a tenth of a
+# play's processor time.
+POLL = 0.005
 
 
 class Program:
@@ -268,6 +271,7 @@ def read_settings() -> None:
     paths = {id(getattr(constants, name)): name for name in names}
     for name in names:
         constants.set_constant(name, constants.config.get_config_value(name, variables=vars(constants)))
+    constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL
     for each in vars(loader).values():
         if isinstance(each, loader.PluginLoader):
             if id(each.config) in paths:
@@ -324,6 +328,9 @@ def become(connection: socket.socket, output: int, request: Request, imported: b
     os.environ.update(request.env)
     os.open(".", os.O_RDONLY)  # tells of each fork whose it is, wherever that goes
     read_settings()
+    # A collection looks at all objects, and so each worker would copy the pages that it shares with its parent: that
+    # is a sixth of a play's processor time. A play of a test is over before its garbage matters.
+    gc.disable()
     sys.argv = request.words
 
 
