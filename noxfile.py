@@ -168,7 +168,7 @@ def environment() -> dict[str, str | None]:
         link.symlink_to(os.path.relpath(ROOT, link.parent))
     return {
         "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "dev"),
-        "PYTHONPATH": f"{BUILD / 'dev'}{os.pathsep}{ROOT / 'tests'}",
+        "PYTHONPATH": os.pathsep.join(map(str, (BUILD / "dev", ROOT / "tests", ROOT / "tests" / "compiled"))),
         "PYTEST_PLUGINS": "skipped",
         # Tests must never spend real money.
         "COMPUTE_INDEX_API_TOKEN": None,

@@ -1,0 +1,48 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps what was compiled, for programs whose PYTHONPATH has this folder.
+
+Ansible sends a module in a ZIP file of sources, so each run of each module compiles all that it imports: half of its
+processor time. Here a source is compiled once, and found again by its hash.
+"""
+
+from __future__ import annotations
+
+import _imp
+import marshal
+import os
+import sys
+import zipimport
+from typing import Any
+
+FOLDER = f"{__file__.rpartition('/tests/')[0]}/.build/compiled/{sys.implementation.cache_tag}"
+
+
+def keep() -> None:
+    """Let zipimport look there before it compiles a source."""
+    # A name of the standard library's own; without it all is as slow as ever.
+    compiles = getattr(zipimport, "_compile_source", None)
+
+    def find_or_compile(path: str, source: bytes) -> Any:
+        file = f"{FOLDER}/{_imp.source_hash(len(source), source).hex()}"
+        try:
+            with open(file, "rb") as kept:
+                return marshal.loads(kept.read())
+        except OSError:
+            pass
+        code = compiles(path, source)
+        try:
+            os.makedirs(FOLDER, exist_ok=True)
+            with open(f"{file}-{os.getpid()}", "wb") as new:
+                marshal.dump(code, new)
+            os.replace(new.name, file)
+        except OSError:
+            pass  # whoever may not write there compiles again
+        return code
+
+    if compiles:
+        zipimport._compile_source = find_or_compile  # type: ignore[attr-defined]
+
+
+keep()
