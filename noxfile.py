@@ -95,10 +95,13 @@ IN_TEST = (next(iter(CORES)), NEWEST_CORE)
 PART = os.environ.get("SUPPLY_TEST_PART", "")
 # The first plays run on the newest; of them this file on the oldest, too.
 FIRST_ON_OLDEST = "tests/integration/test_idempotence.py"
-# The oldest does not repeat what takes time and is the same on all of them. The simulator's own tests run there alone,
-# in the rest: what breaks the simulator breaks plays, too.
-OF_SIMULATOR = "--ignore=tests/unit/simulator"
+# Unit tests of the rest alone: random worlds, which try what has tables of its own, and the simulator's, since what
+# breaks it breaks plays, too.
+WORLDS = ("test_*_worlds.py", "test_stateful.py")
+OF_SIMULATOR = "tests/unit/simulator"
+# The oldest does not repeat what takes time and is the same on all of them.
 SAME_ON_ALL = (
+    f"--ignore={OF_SIMULATOR}",
     "--ignore=tests/unit/plugins/module_utils/provision",
     "--ignore-glob=*/module_utils/test_*.py",
 )
@@ -260,7 +263,7 @@ def add_tests(core: str) -> None:
     # Without a Python the session needs no environment: it only says why it is skipped.
     python = CORE_PYTHONS[core] or False
     newest = core == NEWEST_CORE
-    tags = tags_of(core, "unit", first=(NEWEST_CORE,), rest=IN_TEST[:1])
+    tags = tags_of(core, "unit", first=(NEWEST_CORE,))
 
     @nox.session(name=f"unit-{core}", python=python, tags=tags, allow_parallel=True)
     def unit(session: nox.Session) -> None:
@@ -271,12 +274,11 @@ def add_tests(core: str) -> None:
         beside = session.parallel
         spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
         coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
-        brief = () if not PART else (OF_SIMULATOR,) if newest else SAME_ON_ALL
         # To collect all takes longer than to run a few, so whoever names files gets only these.
         named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
-        tests = () if named else ("tests/unit",)
-        session.run("pytest", *spread, *coverage, *brief, *tests, *session.posargs, env=environment())
-        if newest and not session.posargs:
+        tests = () if named else units_of(core)
+        session.run("pytest", *spread, *coverage, *tests, *session.posargs, env=environment())
+        if newest and PART != "rest" and not session.posargs:
             session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
 
     # The first plays run beside other sessions; few of them on the oldest.
@@ -303,6 +305,16 @@ def add_tests(core: str) -> None:
         # Runs that are killed at random; the newest has more of them, and `make nightly` ever new ones.
         rounds = {"SUPPLY_TEST_ROUNDS": "1"} if PART and not newest else {}
         session.run(*command, env={**environment(), **way, **rounds})
+
+
+def units_of(core: str) -> list[str]:
+    """Return the arguments of pytest that pick the unit tests of this part of the tests on this version."""
+    files = [file for name in WORLDS for file in sorted((ROOT / "tests" / "unit").rglob(name))]
+    alone = [OF_SIMULATOR, *(str(file.relative_to(ROOT)) for file in files)]
+    if core == NEWEST_CORE:
+        others = ["tests/unit", *(f"--ignore={name}" for name in alone)]
+        return {"first": others, "rest": alone}.get(PART, ["tests/unit"])
+    return ["tests/unit", *(SAME_ON_ALL if PART else ())]
 
 
 def plays_of(core: str) -> list[str]:
