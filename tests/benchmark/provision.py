@@ -24,6 +24,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZG
 KIT = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "first run", "second run"
 RUNS = (FIRST, SECOND)
+CHECK = "GPU provision (check)"
 
 
 def play(
@@ -81,23 +82,25 @@ def provision(
 
 
 def check(commands: Commands, hosts: int) -> Usage:
-    """What the job template GPU provision (check) of AWX runs for so many names of its survey, with the kit's forks."""
+    """What this job template of AWX runs for so many names of its survey, with the kit's forks."""
     folder = Path(tempfile.mkdtemp(dir=commands.folder))
-    forks = yaml.safe_load((KIT / "playbooks" / "vars" / "awx" / "templates.yml").read_text())["awx_job_forks"]
+    kit = yaml.safe_load((KIT / "playbooks" / "vars" / "awx" / "templates.yml").read_text())
+    (template,) = (each for each in kit["awx_job_templates"] if each["name"] == CHECK)
     # As awx_setup writes them; no machine is reached, so the job needs no key.
     inventory = {"provision_registry_dir": "", "provision_ssh_public_key": KEY, "provision_reach": False}
     (folder / "hosts.json").write_text(json.dumps({"all": {"vars": inventory}}))
     answers = {"order_names": str(hosts), "order_gpu_type": "H100", "order_gpu_count": "1", "order_region": "any"}
     answers |= {"order_contract_type": "ondemand", "order_max_price_per_hour": "5"}
-    answers |= {"awx_job_id": "7", "awx_job_template_name": "GPU provision (check)"}
+    answers |= {"awx_job_id": "7", "awx_job_template_name": CHECK}
     project = shutil.copytree(KIT / "awx" / "project", folder / "project")
-    words = ("ansible-playbook", "-i", str(folder / "hosts.json"), f"--forks={forks}", "--check", "--diff")
+    words = ["ansible-playbook", "-i", str(folder / "hosts.json"), f"--forks={kit['awx_job_forks']}", "--check"]
+    words += ["--diff"] if template.get("diff") else []
     offers = [Offer() for _number in range(hosts)]
     with Simulator(Settings(token=TOKEN), offers, backend=Nowhere()) as simulator:
         api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN}
         api |= {"ANSIBLE_CONFIG": str(project / "ansible.cfg")}
-        usage = commands.run(*words, "-e", json.dumps(answers), str(project / "provision.yml"), **api)
-        if simulator.purchases or usage.output.count('"status": "planned"') != hosts:
+        usage = commands.run(*words, "-e", json.dumps(answers), str(project / template["playbook"]), **api)
+        if simulator.purchases or usage.output.count("\nchanged: [gpu-") != hosts:
             raise RuntimeError(f"{hosts} purchases were not planned:\n{usage.output[-4000:]}")
     return usage
 
