@@ -35,6 +35,9 @@ RESTART = "restart"
 #: PATH Ansible may discover a Python that does not run everywhere, such as a shim of pyenv.
 MACHINE_PATH = f"{os.path.dirname(sys.executable)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#: Where the tests keep what modules have compiled, if they do: then machines find it, too.
+COMPILED = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.basename(name) == "compiled"]
+
 
 class InstanceBackend(Protocol):
     """What runs machines. One thread's event loop calls it; ``stop`` may interrupt no ``start`` of the same id."""
@@ -154,6 +157,7 @@ class Machine:
             "LOGNAME": "root",
             "SHELL": "/bin/sh",
             MARK: self.resource_id,
+            **({"PYTHONPATH": COMPILED[0]} if COMPILED else {}),
         }
         if process.term_type:
             environment["TERM"] = process.term_type
