@@ -16,9 +16,11 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import audit_report, messages, orphans
 from .._provision.auditing import audit as compare
 from .._provision.auditing import expected, under_deletion
+from .._provision.entry import all_storage
 from .._provision.machines import refreshed
 from .._provision.missing import Looked
 from .._provision.ownership import Claim, with_unnoted
+from .._provision.storage import priced
 from ._leases import Sweeps
 from ._looks import all_projects, looked, note
 from ._memory import Memory, nameable, named_claim
@@ -45,7 +47,8 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     registered = set(filter(places.get, places))
     names = expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
     claims = _claims(memory, nameable(params, places), names.claims)
-    found = compare(refreshed(machines, look.read), claims, {*places, *names.hosts}, time.time())
+    billed = priced(refreshed(machines, look.read), all_storage(memory.known()))
+    found = compare(billed, claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
     found.note_buying(memory.known())
     found.note_missing(memory.known(), look, time.time())

@@ -202,8 +202,8 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     if over:
         for last in tried[-1:]:
             last["ended"] = sorted(item["resource_id"] for item in ended)
-            last["msg"] = messages.joined(str(last.get("msg") or ""), judging.DELETED_AGAIN)
-        money, verdict = judging.DELETED_AGAIN, case.verdict(check_mode, released=True)
+            last["msg"] = messages.joined(str(last.get("msg") or ""), case.given_back)
+        money, verdict = case.given_back, case.verdict(check_mode, released=True)
         stop = case.failure(case.attempt(released=True), [item["offer_id"] for item in tried])
     else:
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))

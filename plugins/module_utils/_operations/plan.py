@@ -197,7 +197,8 @@ class _Planning:
             stands = planning.stopped(f"{trouble} {NOTHING_SENT}")
         else:
             stands = standing(host, entry, observed.status(host), observed.account)
-        case = Case(host, entry, stands, self._params["attempts"].get(host.host) or ())
+        kept = memory.storage_of(host.registry, host.host)
+        case = Case(host, entry, stands, self._params["attempts"].get(host.host) or (), kept)
         if case.adopts_offer:
             with contextlib.suppress(ApiError):
                 return case.fitting(self._api.offer(case.adopts_offer))
@@ -293,6 +294,8 @@ class _Planning:
         yield from map(planning.differs, cases)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
+            yield planning.brings(plans, would=self._check_mode)
+        yield from planning.still_kept(cases, plans)
         yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))
         yield from lifetimes.warnings(cases, plans, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)

@@ -16,11 +16,11 @@ from .._wording import amount, ranges, usd
 from . import ownership
 from .counted import Count, Part, State
 from .declaration import Declaration
-from .entry import Entry
+from .entry import Entry, all_storage
 from .messages import NOTHING_SENT, some
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
-from .storage import label_of
+from .storage import label_of, priced
 from .sums import UNLIMITED, Sum
 
 NOT_ASKED_FOR = "They were not asked for."
@@ -92,7 +92,7 @@ def account_prices(
     """
     purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
     noted = {mark: Part.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
-    owned, foreign = _owned_and_foreign(machines, noted)
+    owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     listed = set().union(*map(_marks_of, owned))
     unlisted = [pair for pair in purchases if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
     parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]

@@ -141,7 +141,7 @@ def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
     entry = asked.entry
     look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
     shown = filter(None, map(look.shown, look.conclude()[0].storage))
-    found = [storage_of(resource, entry.offer_id) for resource in shown]
+    found = [storage_of(resource, entry.offer_id, entry.offer) for resource in shown]
     noted = [item for item in entry.storage if not _is_gone(look.shown(item.resource_id))]
     return together(noted, (*noted, *found))
 

@@ -228,6 +228,11 @@ def _without(ids: tuple[str, ...], storage: t.Sequence[Storage]) -> tuple[str, .
     return tuple(item for item in ids if item not in noted)
 
 
+def all_storage(entries: t.Iterable[tuple[str, Entry]]) -> list[Storage]:
+    """All storage that entries name, kept or not."""
+    return [item for _name, entry in entries for item in entry.storage]
+
+
 def storage_kept_by(host: str, strays: t.Iterable[Entry]) -> tuple[Storage, ...]:
     """The storage of a host whose machine has ended, of all that hosts have beside their machines."""
     return tuple(item for entry in strays if entry.storage_of == host for item in entry.storage)

@@ -16,7 +16,7 @@ from .. import _states
 from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import usd
-from . import failover, holdings, lease, registration
+from . import failover, holdings, lease, registration, storage
 from .entry import LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
@@ -34,7 +34,7 @@ from .messages import (
 )
 from .ownership import base_of
 from .planning import BUY, WAIT
-from .storage import STORAGE_IDS, Storage, storage_of, together, variables_of
+from .storage import STORAGE_IDS, Storage, read_storage, storage_of, together, variables_of
 from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
@@ -83,6 +83,11 @@ class JudgedHost:
     def offer_id(self) -> str:
         """The offer that the plan is about."""
         return str(self.plan["offer_id"])
+
+    @property
+    def offer(self) -> Row:
+        """What is known of it."""
+        return t.cast(Row, self.plan.get("offer") or self.entry.offer)
 
     @cached_property
     def outcome(self) -> str:
@@ -157,8 +162,23 @@ class JudgedHost:
     def storage(self) -> tuple[Storage, ...]:
         """What it has bought beside machines, and what the entry has as storage already."""
         shown = filter(None, map(self.look.shown, self.held.storage))
-        found = (storage_of(resource, self.offer_id) for resource in shown)
+        found = (storage_of(resource, self.offer_id, self.offer) for resource in shown)
         return together(self.entry.storage, (*found, *self.entry.storage))
+
+    @property
+    def all_storage(self) -> tuple[Storage, ...]:
+        """The same with what it has kept of earlier machines, which a shared registry has beside the entry."""
+        return together(read_storage(self.plan.get("keeps")), self.storage)
+
+    @property
+    def stays(self) -> str:
+        """What is billed of its storage, if its machine is not; empty if there is none."""
+        return storage.stays(self.host, self.all_storage)
+
+    @property
+    def given_back(self) -> str:
+        """That its machines have ended again, and what stays."""
+        return joined(DELETED_AGAIN, self.stays)
 
     @property
     def needs_holders(self) -> bool:
@@ -285,7 +305,7 @@ class JudgedHost:
             plan["identity_file"],
         )
         facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
-        facts.update({STORAGE_IDS: [item.resource_id for item in self.storage]} if self.storage else {})
+        facts.update(storage.ids_of(self.all_storage))
         return {**facts, **registration.of_order(self.entry)}
 
     def left_open(self) -> Variables:
@@ -303,7 +323,8 @@ class JudgedHost:
         if verdict is Verdict.READY:
             facts, noted = self.facts(), registration.of_order(self.entry)
             return {
-                **{key: item for key, item in facts.items() if key not in noted},
+                # What it has kept of storage is noted elsewhere.
+                **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},
                 "provision_identity_file": self.plan["identity_file"] or None,
                 "provision_purchase": MADE,
                 **self.noted_storage,
@@ -355,7 +376,7 @@ class JudgedHost:
             advice = _end_first(self.host) if self.is_failed else ""
         else:
             again = DELETED_AGAIN if attempt.released else ""
-            money = nothing_billed(self.host)
+            money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
@@ -414,7 +435,7 @@ class JudgedHost:
         return _name_not_kept(self.host, name, kept, by_name=not self.plan["registry"])
 
     def _surplus(self) -> str:
-        nodes = number_of((self.plan.get("offer") or self.entry.offer).get("node_count"))
+        nodes = number_of(self.offer.get("node_count"))
         if nodes is None or len(self.held.ids) <= nodes:
             return ""
         return _too_many(self.host, self.offer_id, self.held.ids, int(nodes))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, ordered, planning_report, validity
+from . import allocation, ceilings, choosing, lease, ordered, planning_report, storage, validity
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
@@ -29,6 +29,7 @@ from .messages import (
 )
 from .spending import Ledger
 from .standing import HostState, Standing
+from .storage import Storage
 from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
@@ -102,12 +103,16 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Case:
-    """One host, with all that is known of it. ``attempts``: what was tried for it before in this run of the role."""
+    """One host, with all that is known of it.
+
+    ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
+    """
 
     host: Declaration
     entry: Entry
     standing: Standing
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
+    kept: tuple[Storage, ...] = ()
 
     @property
     def attempts_left(self) -> int:
@@ -517,8 +522,8 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last = str(case.attempts[-1].get("msg") or "")
-    money = "" if case.is_open else nothing_billed(case.host.host)
-    return joined(last, reason, money, offers_tried(tried))
+    nothing = storage.stays(case.host.host, case.kept) or nothing_billed(case.host.host)
+    return joined(last, reason, "" if case.is_open else nothing, offers_tried(tried))
 
 
 def _within_ceilings(
@@ -651,10 +656,27 @@ def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
     return planning_report.few_forks(buyers, forks) if 0 < forks < buyers else ""
 
 
+def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
+    """What the hosts would buy."""
+    return {draft.host: draft.offer for draft in plans if draft.action == BUY}
+
+
+def brings(plans: t.Iterable[Plan], *, would: bool) -> str:
+    """Which storage of what ``would`` be bought stays after the machines; empty if there is none, or it is bought."""
+    head, *rows = storage.goes_on(bought(plans) if would else {}) or [""]
+    return joined(head, "; ".join(map(str.strip, rows)))
+
+
+def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
+    """A warning for each host that would buy, though it has storage of an earlier machine."""
+    return [storage.still_kept(draft.host, case.kept, draft.offer) for case, draft in zip(cases, plans) if case.buys]
+
+
 def kept_of(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
+    brought = storage.brought_by(offer)
     kept = {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
-    return {**kept, **validity.kept_of(offer)}
+    return {**kept, **validity.kept_of(offer), **({storage.DETAILS: brought} if brought else {})}
 
 
 def differs(case: Case) -> str:

@@ -13,7 +13,7 @@ import typing as t
 from .._moments import seconds_of
 from .._text import number_of
 from .._wording import amount, table
-from . import lease
+from . import lease, planning, storage
 from .allocation import Offer
 from .lifetimes import Lifetime
 from .messages import some
@@ -52,7 +52,8 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
-    lines = [*_expiry(hosts.values()), _sum(costs), *lives, kept_in[:1].upper() + kept_in[1:]]
+    stays = storage.goes_on(planning.bought(plans))
+    lines = [*_expiry(hosts.values()), _sum(costs), *lives, *stays, kept_in[:1].upper() + kept_in[1:]]
     # If no host gets an offer, the refusals say it all.
     refusals = dict.fromkeys(item for draft in plans for item in (draft.missed, draft.refusal) if item)
     text = summary(hosts)
@@ -82,6 +83,7 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
         "owned": draft.is_owned,
         "refusal": draft.refusal,
         **{name: offer[name] for name in _PUBLISHED if name in offer},
+        "storage": storage.brought_by(offer),
         "ends_at": None if life is None or life.end is None else lease.utc(life.end),
         "at_most": None if life is None or life.bill is None else round(life.bill, 2),
     }
@@ -117,7 +119,8 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     times = f"{_until(new.values())}{_hold(new.values())}"
-    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}"
+    stays = storage.goes_on_at(part for item in new.values() for part in item["storage"])
+    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{stays}"
 
 
 def _until(rows: t.Iterable[Row]) -> str:

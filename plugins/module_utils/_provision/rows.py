@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import usd_short
-from . import lease, lifetimes, planning, protection, registration
+from . import lease, lifetimes, planning, protection, registration, storage
 from .clock import API, NOTED_BY, Clock
 from .entry import MADE
 from .messages import NOTHING_SENT, nothing_below
@@ -52,7 +52,8 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
         return replace(draft, action=KEEP) if registration.is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
-    return replace(draft, action=KEEP, facts={**facts, **ends}) if registration.is_kept(facts, entry) else draft
+    facts.update({**ends, **storage.ids_of(storage.together(case.kept, entry.storage))})
+    return replace(draft, action=KEEP, facts=facts) if registration.is_kept(facts, entry) else draft
 
 
 def adoption(standing: Standing) -> Row:
@@ -137,6 +138,7 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
         "verify": case.verifies,
         "reach": host.reach,
         "lease": host.lease.text,
+        "keeps": [item.variables for item in case.kept],
     }
 
 

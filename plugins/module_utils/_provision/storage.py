@@ -10,11 +10,14 @@ the registry has it as a purchase of its own, whose offer is its own id, until t
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from dataclasses import dataclass, replace
 
-from .._text import number_of
-from .._wording import amount, usd
+from .. import _states
+from .._text import grouped, number_of, printable
+from .._wording import amount, ranges, usd
 from .clock import HERE, NOTED_BY, clock_of
+from .sums import add_up
 
 Variables = t.Mapping[str, t.Any]
 
@@ -27,6 +30,10 @@ STORAGE = "provision_storage"
 STORAGE_IDS = "provision_storage_ids"
 # In the entry of kept storage: the host whose machine has ended
 STORAGE_OF = "provision_storage_of"
+# What an offer says of the storage that its price includes
+DETAILS = "storage_details"
+_LONGEST = 40  # characters of a word of the API in a line
+_PERSISTENT = ("name", "type", "size_gb", "hourly_cost")  # USD per hour
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,10 @@ def read_storage(value: t.Any) -> tuple[Storage, ...]:
 
 def _read(item: Variables) -> Storage:
     texts = {name: _text(item.get(name)) for name in ("name", "vendor", "region", "project")}
-    price = number_of(item.get("price_per_hour"))
     return Storage(
         resource_id=_text(item.get("resource_id")).lower(),
         offer_id=_text(item.get("offer_id")).lower(),
-        price_per_hour=None if price is None or price < 0 else price,
+        price_per_hour=_price(item.get("price_per_hour")),
         kept_since=_text(item.get("kept_since")),
         noted_by=clock_of(item.get("noted_by")),
         groups=_texts(item.get("groups")),
@@ -105,13 +111,51 @@ def _texts(value: t.Any) -> tuple[str, ...]:
     return tuple(map(_text, value)) if isinstance(value, (list, tuple)) else ()
 
 
-def storage_of(resource: Variables, offer_id: str) -> Storage:
-    """A resource of the API as storage that a purchase has bought; see `read_resource`."""
+def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
+    """The storage that an offer brings along and that survives its machine, as far as the API describes it."""
+    details = offer.get(DETAILS)
+    items = details if isinstance(details, (list, tuple)) else ()
+    return [
+        {**{name: item[name] for name in _PERSISTENT if item.get(name) is not None}, "persistent": True}
+        for item in items
+        if isinstance(item, t.Mapping) and _text(item.get("persistent")).lower() == "true"
+    ]
+
+
+def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
+    """USD per hour of each that an offer brings along; None if its price is unknown."""
+    return [_price(item.get("hourly_cost")) for item in items]
+
+
+def _price(value: t.Any) -> float | None:
+    price = number_of(value)
+    return None if price is None or price < 0 else price
+
+
+def priced(resources: t.Iterable[Variables], noted: t.Iterable[Storage]) -> list[Variables]:
+    """The resources; storage without a price of its own has the one that a registry has noted."""
+    prices = {item.resource_id: item.price_per_hour for item in noted}
+    return [
+        resource
+        if resource["price_per_hour"] is not None or _states.is_machine(resource)
+        else {**resource, "price_per_hour": prices.get(str(resource["resource_id"]).lower())}
+        for resource in resources
+    ]
+
+
+def storage_of(resource: Variables, offer_id: str, offer: Variables) -> Storage:
+    """A resource of the API as storage that a purchase has bought; see `read_resource`.
+
+    If it has no price of its own, the highest counts that the ``offer`` names for any storage that it brings along.
+    """
+    price, costs = resource.get("price_per_hour"), _hourly_costs(brought_by(offer))
+    if price is None:
+        price = None if None in costs else max(filter(None, costs), default=None)
     return Storage(
         str(resource["resource_id"]).lower(),
         _text(resource.get("name")),
         offer_id,
-        resource.get("price_per_hour"),
+        price,
         _text(resource.get("vendor")),
         _text(resource.get("vendor_region")),
     )
@@ -124,6 +168,11 @@ def variables_of(items: t.Iterable[Storage]) -> dict[str, t.Any]:
         STORAGE: [item.variables for item in known] or None,
         STORAGE_IDS: [item.resource_id for item in known] or None,
     }
+
+
+def ids_of(items: t.Collection[Storage]) -> dict[str, t.Any]:
+    """The variable of a host that names all its storage; nothing if it has none."""
+    return {STORAGE_IDS: [item.resource_id for item in items]} if items else {}
 
 
 def together(before: t.Iterable[Storage], now: t.Iterable[Storage]) -> tuple[Storage, ...]:
@@ -149,8 +198,65 @@ def lines(host: str, items: t.Collection[Storage]) -> list[str]:
     """What people read of storage that stays after a machine: which, its price, and how it ends."""
     if not items:
         return []
-    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}" for item in items)
+    shown = (f"  {_named(item)}" for item in items)
     return [f"{host} keeps its storage, which is billed until it ends:", *shown, ADVICE[0], _HOW.format(host=host)]
+
+
+def stays(host: str, items: t.Collection[Storage]) -> str:
+    """The same in sentences; empty if there is none."""
+    if not items:
+        return ""
+    shown = "; ".join(map(_named, items))
+    return f"{host} keeps its storage, which is billed until it ends: {shown}. {_end(host)}"
+
+
+def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str:
+    """A warning for a host that would buy, though it has storage of an earlier machine; empty if it has none.
+
+    ``offer``: what it would buy, empty if that is not known.
+    """
+    if not items:
+        return ""
+    shown = "; ".join(", ".join(filter(None, (_named(item), f"{item.vendor} {item.region}".strip()))) for item in items)
+    place = (_text(offer.get("vendor")), _text(offer.get("vendor_region")))
+    is_elsewhere = all(place) and place not in [(item.vendor, item.region) for item in items]
+    elsewhere = f" The offer is elsewhere ({' '.join(place)})." if is_elsewhere else ""
+    return (
+        f"{host} still has storage of an earlier machine, which is billed until it ends: {shown}. A machine of the same"
+        f" vendor and region could use it again; we do not know how the API attaches it.{elsewhere} {_end(host)}"
+    )
+
+
+def _named(item: Storage) -> str:
+    return f"{item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}"
+
+
+def _end(host: str) -> str:
+    return f"{ADVICE[0]}{_HOW.format(host=host)[1:]}."
+
+
+def goes_on(offers: t.Mapping[str, Variables]) -> list[str]:
+    """Lines for hosts that would buy these offers: which storage stays after their machines."""
+    described = {host: Counter(map(_described, brought_by(offer))) for host, offer in offers.items()}
+    counts = ((host, text, count) for host, texts in described.items() for text, count in texts.items())
+    shown = grouped((f"{count} x {text}" if count > 1 else text, host) for host, text, count in counts)
+    rows = [f"  {', '.join(ranges(hosts))}: {text}" for text, hosts in shown.items()]
+    return ["Storage goes on after its machine, and is billed until it ends:", *rows] if rows else []
+
+
+def _described(item: Variables) -> str:
+    """Storage of an offer: its name, size, type and price."""
+    size = number_of(item.get("size_gb"))
+    form = " ".join(filter(None, ("" if size is None else f"{size:g} GB", _text(item.get("type")))))
+    words = (_text(item.get("name")), form, usd(_price(item.get("hourly_cost"))))
+    return ", ".join(printable(word, _LONGEST) for word in words if word)
+
+
+def goes_on_at(items: t.Iterable[Variables]) -> str:
+    """The same as the end of a line: only what it costs; empty if there is none. ``items``: see `brought_by`."""
+    costs = _hourly_costs(items)
+    price = add_up(costs)
+    return f"; storage goes on after them, {usd(None if price.unknown else price.total)}" if costs else ""
 
 
 def has_cost(host: str, dollars: float) -> str:

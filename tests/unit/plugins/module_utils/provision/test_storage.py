@@ -1,0 +1,277 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Storage of offers, of purchases, and after their machines: its price, its ids, and what people read of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ceilings, planning, rows, storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
+    Action,
+    ApiView,
+    EndRequest,
+    end,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
+    STORAGE,
+    STORAGE_IDS,
+    Storage,
+    goes_on,
+    stays,
+    still_kept,
+    storage_of,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import declared, entry, host, machine, machine_id, offer, offer_id, planned
+
+OFFER, MACHINE, VOLUME, OLDER = offer_id(1), machine_id(1), machine_id(2), machine_id(3)
+MADE = {"outcome": "created", "resource_ids": [MACHINE]}
+UNPRICED = {**machine(2, "data", OFFER, kind="storage"), "resource_id": VOLUME, "price_per_hour": None}
+
+
+def disk(hourly_cost: Any = 0.05, **fields: Any) -> dict[str, Any]:
+    """Storage as an offer describes it."""
+    sold = {"name": "data", "type": "block_disk", "size_gb": 500, "hourly_cost": hourly_cost, "persistent": True}
+    return {**sold, "monthly_cost": 36.5, **fields}
+
+
+def kept(**fields: Any) -> Storage:
+    """Storage of a machine that has ended."""
+    return Storage(OLDER, "old", **{"price_per_hour": 0.25, "kept_since": "2026-11-01T00:00:00Z", **fields})
+
+
+# The price of storage
+
+
+@pytest.mark.parametrize(
+    ("own", "details", "price"),
+    [
+        (None, [disk(0.05)], 0.05),
+        (None, [disk("0.05")], 0.05),
+        (None, [disk(0.05), disk(0.2), disk(0.1)], 0.2),
+        (0.01, [disk(0.05)], 0.01),
+        (0.0, [disk(0.05)], 0.0),
+        (None, [disk(0.05), disk(9.0, persistent=False)], 0.05),
+        (None, [disk(0.05), disk(9.0, persistent="false"), disk(8.0, persistent=None)], 0.05),
+        (None, [disk(0.05, persistent="true")], 0.05),
+        # What is not known of one of them may be the highest.
+        (None, [disk(0.05), disk(None)], None),
+        (None, [disk(0.05), disk("much")], None),
+        (None, [disk(-1)], None),
+        (None, [disk(0)], None),
+        (None, [], None),
+        (None, None, None),
+        (None, "500 GB", None),
+        (None, ["500 GB", None], None),
+    ],
+)
+def test_storage_without_a_price_has_the_highest_of_its_offer(own: Any, details: Any, price: float | None) -> None:
+    resource = {**UNPRICED, "price_per_hour": own}
+    bought = {**offer(1), "storage_details": details}
+    assert storage_of(resource, OFFER, bought).price_per_hour == price
+    # The registry keeps of the offer what that needs.
+    assert storage_of(resource, OFFER, planning.kept_of(bought)).price_per_hour == price
+
+
+def test_the_registry_keeps_of_an_offer_only_storage_that_survives() -> None:
+    brought = planning.kept_of({**offer(1), "storage_details": [disk(), disk(persistent=False)]})["storage_details"]
+    assert brought == [{key: item for key, item in disk().items() if key != "monthly_cost"}]
+    assert "storage_details" not in planning.kept_of({**offer(1), "storage_details": [disk(persistent=False)]})
+
+
+def test_purchase_and_end_take_the_price_of_the_offer() -> None:
+    listed = {MACHINE: {**machine(1, "gpu-1", OFFER), "resource_id": MACHINE}, VOLUME: UNPRICED}
+    sold = {"storage_details": [disk(0.05)]}
+    known = entry(OFFER, [MACHINE], "made", provision_offer=sold)
+    purchase = {**MADE, "resource_ids": [MACHINE, VOLUME]}
+    for plan, noted in ((planned(offer=sold), entry(OFFER)), (planned(action=WAIT), known)):
+        case = JudgedHost(plan, purchase, {}, noted, has_entry=True, listed=listed)
+        assert [item.price_per_hour for item in case.storage] == [0.05], plan
+    account = Account.of([noted_claim("gpu-1", known)], listed.values())
+    ends = end(EndRequest("gpu-1", "gpu-1", known), ApiView(account))
+    assert ends.action is Action.END and [item.price_per_hour for item in ends.storage] == [0.05]
+
+
+PRICES = st.one_of(st.none(), st.floats(0, 100, allow_nan=False), st.just("much"))
+
+
+@given(PRICES, st.lists(PRICES, max_size=4))
+def test_no_price_is_made_up_and_none_is_too_low(own: Any, costs: list[Any]) -> None:
+    price = storage_of({**UNPRICED, "price_per_hour": own}, OFFER, {"storage_details": list(map(disk, costs))})
+    if own is None and price.price_per_hour is not None:
+        assert price.price_per_hour in costs and all(cost <= price.price_per_hour for cost in costs)
+
+
+@pytest.mark.parametrize("price", [0.05, None])
+def test_a_ceiling_of_the_account_counts_the_noted_price_and_names_storage_of_an_unknown_one(
+    price: float | None,
+) -> None:
+    own = Storage(VOLUME, "data", OFFER, price)
+    live = read_entry({**_made(), STORAGE: [own.variables]})
+    stray = read_entry(kept(price_per_hour=price).entry("gpu-1"))
+    listed = [{**machine(1, "gpu-1", OFFER), "resource_id": MACHINE}, UNPRICED, {**UNPRICED, "resource_id": OLDER}]
+    account = ceilings.account_prices(listed, [("gpu-1", live), ("gpu-1 (storage)", stray)], ())
+    assert sorted(str(part.cost) for part in account.registered) == sorted(map(str, [2.0, price, price]))
+    refusal = ceilings.of_account(100.0, account, []).refusal
+    assert bool(refusal) is (price is None) and ("gpu-1 (storage)" in refusal or price is not None)
+
+
+def test_only_storage_without_a_price_takes_the_noted_one() -> None:
+    noted = [Storage(VOLUME, price_per_hour=0.05), Storage(MACHINE, price_per_hour=9.0), kept(price_per_hour=None)]
+    listed = [
+        {**machine(1), "resource_id": MACHINE, "price_per_hour": None},
+        UNPRICED,
+        {**UNPRICED, "resource_id": OLDER},
+    ]
+    assert [item["price_per_hour"] for item in storage.priced(listed, noted)] == [None, 0.05, None]
+    (own,) = storage.priced([{**UNPRICED, "resource_id": VOLUME.upper(), "price_per_hour": 0.01}], noted)
+    assert own["price_per_hour"] == 0.01
+
+
+def _made() -> dict[str, Any]:
+    return {
+        "provision_procured_offer_id": OFFER,
+        "provision_purchase": "made",
+        "provision_resource_ids": [MACHINE],
+        "provision_price_per_hour": 2.0,
+    }
+
+
+# What people read
+
+
+def test_a_quote_names_storage_once_for_the_hosts_that_would_get_it() -> None:
+    bought = {**offer(1), "storage_details": [disk()]}
+    twice = {**offer(2), "storage_details": [disk(), disk(), disk(None, name=None, size_gb="1000", type="filesystem")]}
+    assert goes_on({"gpu-1": bought, "gpu-2": bought, "gpu-3": bought, "big": twice, "none": offer(3)}) == [
+        "Storage goes on after its machine, and is billed until it ends:",
+        "  gpu-[1:3]: data, 500 GB block_disk, USD 0.05 per hour",
+        "  big: 2 x data, 500 GB block_disk, USD 0.05 per hour",
+        "  big: 1000 GB filesystem, an unknown price",
+    ]
+    assert goes_on({"gpu-1": offer(1)}) == goes_on({}) == []
+
+
+def test_words_of_the_api_fill_no_terminal() -> None:
+    (_head, line) = goes_on({"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
+    assert len(line) < 120 and "\x1b" not in line
+
+
+def test_check_mode_says_it_in_a_warning() -> None:
+    plans = [Plan("gpu-1", BUY, OFFER, {**offer(1), "storage_details": [disk()]}), Plan("gpu-2", STOP)]
+    assert planning.brings(plans, would=True) == (
+        "Storage goes on after its machine, and is billed until it ends:"
+        " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
+    )
+    assert planning.brings(plans, would=False) == planning.brings(plans[1:], would=True) == ""
+
+
+END = (
+    "To end storage, with its data: compute_index.supply.decommission"
+    " -e decommission_hosts=gpu-1 -e decommission_storage=end."
+)
+
+
+@pytest.mark.parametrize(
+    ("its", "found", "elsewhere"),
+    [
+        ({"vendor": "nebius", "region": "eu-north1"}, {"vendor": "nebius", "vendor_region": "eu-north1"}, False),
+        ({"vendor": "nebius", "region": "eu-north1"}, {"vendor": "nebius", "vendor_region": "eu-west1"}, True),
+        ({"vendor": "nebius", "region": "eu-north1"}, {"vendor": "crusoe", "vendor_region": "eu-north1"}, True),
+        ({"vendor": "nebius", "region": "eu-north1"}, {"vendor": "nebius"}, False),
+        ({"vendor": "nebius", "region": "eu-north1"}, {}, False),
+    ],
+)
+def test_a_host_that_buys_again_reads_what_it_still_has(
+    its: dict[str, str], found: dict[str, str], elsewhere: bool
+) -> None:
+    text = still_kept("gpu-1", [kept(**its)], found)
+    assert text.startswith(
+        "gpu-1 still has storage of an earlier machine, which is billed until it ends: old"
+        f" {OLDER}, USD 0.25 per hour, nebius eu-north1. A machine of the same vendor and region could use it again;"
+    )
+    assert text.endswith(END) and ("The offer is elsewhere" in text) is elsewhere
+    assert still_kept("gpu-1", [], found) == ""
+
+
+def test_only_hosts_that_would_buy_read_it() -> None:
+    cases = [_case(entry()), _case(entry(OFFER, [MACHINE], "made"))]
+    texts = planning.still_kept(cases, [Plan("gpu-1", BUY, OFFER, offer(1)), Plan("gpu-1", WAIT)])
+    assert len(texts) == 1 and OLDER in texts[0]
+
+
+def _case(known: Entry) -> planning.Case:
+    its = host()
+    return planning.Case(its, known, standing(its, known, {"phase": "ready"}, Account.of([], [])), (), (kept(),))
+
+
+# A host's variables
+
+
+def test_a_host_that_runs_on_has_the_ids_of_all_its_storage() -> None:
+    own = Storage(VOLUME, "data", OFFER, 0.05)
+    case = JudgedHost(
+        planned(keeps=[kept().variables]),
+        MADE,
+        {"phase": "ready", "ready": True, "resource_ids": [MACHINE], "connections": [_CONNECTION]},
+        entry(OFFER, [MACHINE], "made", **{STORAGE: [own.variables]}),
+        has_entry=True,
+    )
+    assert case.facts()[STORAGE_IDS] == [VOLUME, OLDER]
+    # The entry names its own alone; what it has kept is noted elsewhere.
+    assert case.noted(Verdict.READY)[STORAGE_IDS] == [VOLUME]
+
+
+_CONNECTION = {"resource_id": MACHINE, "ansible_host": "203.0.113.7", "ansible_port": 22, "ansible_user": "root"}
+
+
+@pytest.mark.parametrize(("own", "earlier", "ids"), [(1, 1, [VOLUME, OLDER]), (0, 1, [OLDER]), (0, 0, None)])
+def test_so_has_one_of_a_shared_registry(own: int, earlier: int, ids: Any) -> None:
+    noted = {STORAGE: [Storage(VOLUME, "data", OFFER, 0.05).variables] * own}
+    known = read_entry({**_made(), **noted, "provision_instances": [_CONNECTION], **_CONNECTION})
+    its = declared("shared:default")
+    status = {"phase": "ready", "ready": True, "resource_ids": [MACHINE], "connections": [_CONNECTION]}
+    stands = standing(its, known, status, Account.of([], None))
+    case = planning.Case(its, known, stands, (), (kept(),) * earlier)
+    assert rows.kept(case, Plan("gpu-1", WAIT, OFFER), status, "known_hosts").facts.get(STORAGE_IDS) == ids
+
+
+# What is given back
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_what_ended_says_which_storage_stays(earlier: bool) -> None:
+    own = Storage(VOLUME, "data", OFFER, 0.05)
+    failed = {"phase": "failed", "resource_ids": [MACHINE]}
+    known = entry(OFFER, [MACHINE], "made", **{STORAGE: [own.variables]})
+    case = JudgedHost(planned(keeps=[kept().variables] if earlier else []), MADE, failed, known, has_entry=True)
+    named = f"data {VOLUME}, USD 0.05 per hour" + (f"; old {OLDER}, USD 0.25 per hour" if earlier else "")
+    text = f"gpu-1 keeps its storage, which is billed until it ends: {named}. {END}"
+    assert case.given_back == f"It was deleted again. {text}"
+    stop = case.failure(case.attempt(released=True), [OFFER])
+    assert text in stop and "Nothing is billed" not in stop
+
+
+def test_without_storage_nothing_is_billed() -> None:
+    case = JudgedHost(planned(), MADE, {"phase": "failed"}, entry(OFFER, [MACHINE], "made"), has_entry=True)
+    assert case.given_back == "It was deleted again." and stays("gpu-1", ()) == ""
+    assert "Nothing is billed for gpu-1." in case.failure(case.attempt(released=True), [OFFER])
+
+
+def test_a_host_without_an_offer_says_what_it_still_has() -> None:
+    tried = [{"offer_id": OFFER, "outcome": "created", "msg": "It failed."}]
+    case = planning.Case(host(), entry(), standing(host(), entry(), None, Account.of([], [])), tried, (kept(),))
+    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), {})
+    assert draft.action == STOP and storage.stays("gpu-1", [kept()]) in draft.refusal
+    assert "Nothing is billed" not in draft.refusal
