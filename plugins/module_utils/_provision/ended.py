@@ -130,7 +130,8 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
     if end.action is Action.STOP:
         return nothing_below(host)
     if end.action is Action.NOTHING:
-        return look.said if look else f"{host} owns no machine; there is nothing to end" + _of_storage(end)
+        nothing = _of_storage(end) or "; there is nothing to end"
+        return look.said if look else f"{host} owns no machine{nothing}"
     line = _of_end(host, entry, end, would=would)
     return f"{line}; {look.said}" if look else line
 

@@ -270,7 +270,7 @@ def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:
         return ""
     prices = [item.price_per_hour for item in items]
     price = usd(None if None in prices else sum(filter(None, prices)))
-    return f"; its storage ({len(items)}, {price}) {'ends, too' if ends else 'stays and is billed'}"
+    return f"; its storage ({len(items)}, {price}) {'ends' if ends else 'stays and is billed'}"
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:

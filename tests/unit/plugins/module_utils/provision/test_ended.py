@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook, Turn
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
 from provision_samples import entry, machine, machine_id, offer_id
 
@@ -155,3 +156,24 @@ def test_the_last_look_of_a_sweep(action: Action, turn: Turn, after: Action, lab
     found = ended.after_look("gpu-1", End(action, (machine(1),) if action is Action.END else ()), look)
     assert found.action is after
     assert ended.label("gpu-1", known(), found, look, would=False).endswith(label)
+
+
+DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("end", "line"),
+    [
+        (End(Action.NOTHING), "gpu-1 owns no machine; there is nothing to end"),
+        (
+            End(Action.NOTHING, storage=(DISK,)),
+            "gpu-1 owns no machine; its storage (1, USD 0.05 per hour) stays and is billed",
+        ),
+        (
+            End(Action.NOTHING, storage=(DISK,), ends_storage=True),
+            "gpu-1 owns no machine; its storage (1, USD 0.05 per hour) ends",
+        ),
+    ],
+)
+def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
+    assert ended.label("gpu-1", entry(), end, None, would=False) == line
