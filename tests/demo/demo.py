@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The life of two machines of the simulated API: bought, configured, once more without a change, listed, ended.
 
-One of them has a lease. Its end is reached by a clock that is moved: the API's, and that of the plays.
+One of them has a lease. Its end is reached by a clock that is moved: the API's, and that of the plays. The other has
+storage, which goes on after it until it is ended, too.
 
 Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
 .build/demo, keeps its keys there, and stops all that it has started.
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -78,9 +80,15 @@ def play(arguments: str, environment: dict[str, str]) -> int:
     return run(f"ansible-playbook -i inventory {arguments}", environment)
 
 
+def _folded(command: str) -> str:
+    """A command as a person would write it in a terminal of 80 columns."""
+    lines = textwrap.wrap(command.replace(" -e ", " -e\0"), 74, break_long_words=False, break_on_hyphens=False)
+    return " \\\n    ".join(lines).replace("\0", " ")
+
+
 def run(command: str, environment: dict[str, str]) -> int:
     """Show and run a command of ansible-core. Returns how many changes its recap counts."""
-    print(f"$ {command}", flush=True)
+    print(f"$ {_folded(command)}", flush=True)
     changed = 0
     with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -136,27 +144,28 @@ def main() -> None:
         bought = purchases()
         say("3. The same once more: nothing is bought, nothing is changed.")
         changed = play(both, environment)
-        say("4. What runs, as an inventory of its own; and who owns it, at which price?")
+        say("4. What runs, as an inventory of its own.")
         run("ansible-inventory -i all.supply.yml --graph", environment)
+        end = "compute_index.supply.decommission -e decommission_hosts=gpu-2"
+        say("5. End gpu-2. Its storage stays. Who owns what, at which price?")
+        play(end, environment)
+        by_hand = requests("DELETE /resources/")
         play("compute_index.supply.audit", environment)
-        say("5. A sweep ends what has outlived its lease. Nothing has yet.")
-        play("compute_index.supply.reap", environment)
         say("6. Nine hours later: the lease of gpu-1 is over, and a sweep ends it.")
         environment |= move_clock(environment)
         play("compute_index.supply.reap", environment)
-        swept = requests("DELETE /resources/")
-        say("7. End the other machine, and wait until it is gone.")
-        play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
         ended = requests("DELETE /resources/")
+        say("7. End the storage, with its data.")
+        play(f"{end} -e decommission_storage=end", environment)
+        deleted = requests("DELETE /resources/")
         say("8. What has it cost, at most?")
         play("compute_index.supply.spend", environment)
         say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
-        print(
-            f"The second run changed {changed} things. Machines ended: {swept} by the sweep, {ended - swept} by hand."
-        )
-        print("Nothing is billed any more.")
-        if (quoted, bought, purchases(), changed, swept, ended) != (0, 2, 2, 0, 1, 2):
-            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, 1 and 1 machines ended.")
+        swept, storage = ended - by_hand, deleted - ended
+        print(f"The second run changed {changed} things.")
+        print(f"Ended: {swept} machine by the sweep, {by_hand} by hand, {storage} storage. Nothing is billed any more.")
+        if (quoted, bought, purchases(), changed, swept, by_hand, storage) != (0, 2, 2, 0, 1, 1, 1):
+            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, and 1 of each ended.")
         print(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
         print("`make sandbox` keeps the simulated API running for your own playbooks.")
     finally:

@@ -72,7 +72,7 @@ def _of_machines(audit: Audit) -> list[str]:
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
-    lines.append(f"USD so far, by age and price: {_added(so_far, names)}")
+    lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
 
 

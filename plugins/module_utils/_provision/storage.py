@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import grouped, number_of, printable
-from .._wording import amount, ranges, usd
+from .._wording import amount, ranges, usd, usd_short
 from .clock import HERE, NOTED_BY, clock_of
 from .sums import add_up
 
@@ -198,7 +198,7 @@ def lines(host: str, items: t.Collection[Storage]) -> list[str]:
     """What people read of storage that stays after a machine: which, its price, and how it ends."""
     if not items:
         return []
-    shown = (f"  {_named(item)}" for item in items)
+    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd_short(item.price_per_hour)}" for item in items)
     return [f"{host} keeps its storage, which is billed until it ends:", *shown, ADVICE[0], _HOW.format(host=host)]
 
 
@@ -261,7 +261,7 @@ def goes_on_at(items: t.Iterable[Variables]) -> str:
 
 def has_cost(host: str, dollars: float) -> str:
     """A line at the end of a host's storage; ``dollars``: since its machine has ended."""
-    return f"The storage of {host} has ended. Without its machine it has cost at most USD {amount(dollars)}."
+    return f"The storage of {host} has ended. Alone it has cost at most USD {amount(dollars)}."
 
 
 def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:

@@ -580,7 +580,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         "u: several offers have machines of this name",
         "v: several offers have machines of this name",
         "",
-        "USD so far, by age and price: 7.21 claimed + 0.00 orphans = 7.21",
+        "USD so far: 7.21 claimed + 0.00 orphans = 7.21",
         "USD per hour: 9.60 claimed + 4.80 orphans = 14.40, and 1 of unknown price",
     ]
     assert "gpu-7" in found["trouble"]
