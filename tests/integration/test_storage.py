@@ -44,6 +44,9 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     project = make_project(storage_shown=shown)
     project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
+    if shown == "ids":
+        quoted = playbook(project, "quote").text
+        assert "Storage goes on after its machine" in quoted and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quoted
     assert playbook(project, "provision").changed > 0
     volume = volume_of(project)
     assert playbook(project, "provision").changed == 0
@@ -61,7 +64,8 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert decommission(project).changed == 0
 
     # The host may buy again, and keeps what it has.
-    playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
+    run = playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
+    assert "gpu-1 still has storage of an earlier machine" in run.text and "nebius eu-north1" in run.text
     assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
     run = decommission(project, "-e", "decommission_storage=end")
     assert project.simulator.billed == [] and "storage of gpu-1 has ended" in run.text
