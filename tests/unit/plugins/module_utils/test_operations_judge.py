@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge, release
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
@@ -149,3 +150,84 @@ def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, do
     plan = {**planned(), "attempts": []}
     assert len(seen(plan, {**before, "status": word}).namesakes) == doubles
     assert seen({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == ()
+
+
+# Storage that was bought with it
+
+MACHINE, VOLUME = machine_id(1), machine_id(2)
+DISK = {**machine(2, "gpu-1-data", X, kind="storage", linked_resources=[]), "price_per_hour": None}
+SOLD = {"storage_details": [{"name": "data", "hourly_cost": 0.05, "persistent": True}]}
+
+
+class Selling(Account):
+    """An API that has sold a machine, and storage that it shows among the answer's ``ids``, in the list, or by links.
+
+    ``word``: the machine's status.
+    """
+
+    ahead = 0.0
+
+    def __init__(self, shown: str, word: str) -> None:
+        links = [{"resource_id": VOLUME, "kind": "storage", "linked_until": None}] if shown == "links" else []
+        own = machine(1, "gpu-1", X, status=word, kind="machine", linked_resources=links)
+        super().__init__([own] if shown == "links" else [own, DISK], DISK)
+
+
+def bought(shown: str, word: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The API, and the parameters of a step after a purchase that has failed; ``folder`` has its journal."""
+    file = folder / "gpu-1" / "compute_index_supply.yml"
+    file.parent.mkdir()
+    file.write_text(journal(X) + "provision_journaled_at: '2026-01-31T11:59:00Z'\n")
+    ids = [MACHINE, VOLUME] if shown == "ids" else [MACHINE]
+    params = {
+        "plans": [planned(registry=str(folder), offer=SOLD, round="1", unused=True)],
+        "purchases": {"gpu-1": {**MADE, "resource_ids": ids}},
+        "offers": {X: {**FAILED, "resource_ids": ids}},
+        "before": {"attempts": [{"offer_id": X, "msg": "It failed."}]},
+        "inventory": {},
+    }
+    api: Any = Selling(shown, word)
+    return api, params
+
+
+def kept_in(folder: Path) -> dict[str, Any]:
+    """What the registry has of gpu-1."""
+    kept: dict[str, Any] = yaml.safe_load((folder / "gpu-1" / "compute_index_supply.yml").read_text())
+    return kept
+
+
+@pytest.mark.parametrize("shown", ["ids", "list", "links"])
+def test_a_machine_that_is_given_back_keeps_its_storage(tmp_path: Path, shown: str) -> None:
+    api, params = bought(shown, "failed", tmp_path)
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert (verdict["next"], verdict["release"]) == ("give_back", [MACHINE])
+    assert kept_in(tmp_path)["provision_storage_ids"] == [VOLUME]
+
+    api = Selling(shown, "deleted")
+    result = release(api, {**params, "deleted": [{"resource_id": MACHINE, "billing_stopped": True}]}, False)
+    assert result["over"] and result["again"]
+    for text in (result["money"], result["stop"], result["attempts"][-1]["msg"]):
+        assert f"gpu-1-data {VOLUME}, USD 0.05 per hour" in text and "decommission_storage=end" in text
+    assert "Nothing is billed" not in result["stop"]
+    known = kept_in(tmp_path)
+    (storage,) = known["provision_storage"]
+    assert storage["resource_id"] == VOLUME and storage["price_per_hour"] == 0.05 and storage["kept_since"]
+    assert "provision_resource_ids" not in known
+
+
+@pytest.mark.parametrize("shown", ["ids", "list", "links"])
+def test_a_purchase_that_is_forgotten_leaves_its_storage(tmp_path: Path, shown: str) -> None:
+    """Its machine has ended already, so the entry goes at once."""
+    api, params = bought(shown, "deleted", tmp_path)
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert verdict["again"] and verdict["release"] == []
+    known = kept_in(tmp_path)
+    assert [item["resource_id"] for item in known["provision_storage"]] == [VOLUME]
+    assert known["provision_storage"][0]["kept_since"] and "provision_procured_offer_id" not in known
+
+
+def test_the_last_attempt_says_what_storage_is_left(tmp_path: Path) -> None:
+    api, params = bought("ids", "deleted", tmp_path)
+    params["plans"][0]["left"] = 1
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert VOLUME in verdict["stop"] and "Nothing is billed" not in verdict["stop"]
