@@ -222,12 +222,16 @@ def among_registered(max_account_price_per_hour: float, account: AccountPrices) 
 
 @dataclass(frozen=True)
 class PlannedPurchase:
-    """A purchase that is planned. ``end``: when its lease is over (seconds since the epoch), None for none."""
+    """A purchase that is planned. ``end``: when its lease is over (seconds since the epoch), None for none.
+
+    ``stays_per_hour``: of its price, what goes on after that, since it is storage; None if unknown.
+    """
 
     host: str
     offer_id: str
     price_per_hour: float | None
     end: float | None = None
+    stays_per_hour: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -295,18 +299,27 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: fl
 
 def _of_unknown_cost(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase], now: float) -> tuple[str, ...]:
     """The hosts of bills and planned purchases whose cost is unknown, each once."""
-    unknown = [bill.host for bill in bills if not bill.is_known(now)]
-    return tuple(dict.fromkeys([*unknown, *(item.host for item in planned if item.price_per_hour is None)]))
+    unknown = [
+        *(bill.host for bill in bills if not bill.is_known(now) or (bill.runs and bill.stays_per_hour is None)),
+        *(item.host for item in planned if None in (item.price_per_hour, item.stays_per_hour)),
+    ]
+    return tuple(dict.fromkeys(unknown))
 
 
 def _still_to_come(
     bills: t.Iterable[Bill], planned: t.Iterable[tuple[PlannedPurchase, float]], now: float, after: float
 ) -> t.Iterator[tuple[State, str, int, float | None]]:
-    """The month's shares of bills that run on and of planned purchases with their ends, from now on."""
-    for bill in bills:
-        yield State.RUNS_ON, bill.host, cost(bill.price_per_hour, now, _until(bill.ends_at, now, after)), None
-    for item, end in planned:
-        yield State.ORDERED, item.host, cost(item.price_per_hour, now, end), None
+    """The month's shares of bills that run on and of planned purchases with their ends, from now on.
+
+    A lease ends a machine; its storage goes on.
+    """
+    billed: list[tuple[State, Bill | PlannedPurchase, float]] = [
+        *((State.RUNS_ON, bill, _until(bill.ends_at, now, after)) for bill in bills),
+        *((State.ORDERED, item, end) for item, end in planned),
+    ]
+    for state, item, end in billed:
+        yield state, item.host, cost(item.price_per_hour, now, end), None
+        yield state, item.host, cost(item.stays_per_hour, end, after), None
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:

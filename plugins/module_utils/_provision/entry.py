@@ -13,6 +13,7 @@ from .._text import number_of
 from .clock import HERE, NOTED_BY, clock_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage
+from .sums import total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -141,6 +142,11 @@ class Entry:
     def kept_storage(self) -> tuple[Storage, ...]:
         """The storage that has survived its machine."""
         return tuple(item for item in self.storage if item.kept_since)
+
+    @property
+    def stays_per_hour(self) -> float | None:
+        """What goes on after its machine, USD per hour, None if unknown. Kept storage has entries of its own."""
+        return total_of(item.price_per_hour for item in self.storage if not item.kept_since)
 
     @property
     def all_ids(self) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class LineFacts(t.NamedTuple):
     ends_at: str = ""
     missing_since: str = ""
     is_missing: bool = False
+    stays_per_hour: float | None = 0.0
 
 
 class Line(t.NamedTuple):
@@ -246,6 +247,7 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         registered=any((end.event, held.event, host in broken)),
         missing_since=held.entry.missing_since,
         is_missing=held.entry.is_missing,
+        stays_per_hour=held.entry.stays_per_hour,
     )
 
 

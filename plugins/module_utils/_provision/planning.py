@@ -606,7 +606,13 @@ def _budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], ledger: Ledger,
     if ledger.unreadable:
         return Allowance(planning_report.unread_ledger(ledger.unreadable))
     planned = [
-        PlannedPurchase(case.host.host, draft.offer_id, draft.price_per_hour, case.host.lease.end(now))
+        PlannedPurchase(
+            case.host.host,
+            draft.offer_id,
+            draft.price_per_hour,
+            case.host.lease.end(now),
+            storage.stays_per_hour(draft.offer),
+        )
         for case, draft in buyers
     ]
     bills = [bill for bill in ledger.bills if bill.project == project]

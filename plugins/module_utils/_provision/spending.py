@@ -46,6 +46,7 @@ class Bill(t.NamedTuple):
     when its end was confirmed, None if it may still run; ``ends_at``: when it is to end. ``registered``: False if
     neither an end was noted, nor has the registry an entry of it any more. ``missing_since``: when a first look did
     not find it; ``is_missing``: whether a second one did not either, so that it counts in no ceiling per hour.
+    ``stays_per_hour``: of its price, what goes on after its machine, None if unknown.
     """
 
     project: str
@@ -61,6 +62,7 @@ class Bill(t.NamedTuple):
     registered: bool = True
     missing_since: str = ""
     is_missing: bool = False
+    stays_per_hour: float | None = 0.0
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ from .. import _states
 from .._text import grouped, number_of, printable
 from .._wording import amount, ranges, usd, usd_short
 from .clock import HERE, NOTED_BY, clock_of
-from .sums import add_up
+from .sums import total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -125,6 +125,11 @@ def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
 def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
     """USD per hour of each that an offer brings along; None if its price is unknown."""
     return [_price(item.get("hourly_cost")) for item in items]
+
+
+def stays_per_hour(offer: Variables) -> float | None:
+    """What goes on after the machine of an offer, USD per hour; None if that is unknown."""
+    return total_of(_hourly_costs(brought_by(offer)))
 
 
 def _price(value: t.Any) -> float | None:
@@ -255,8 +260,7 @@ def _described(item: Variables) -> str:
 def goes_on_at(items: t.Iterable[Variables]) -> str:
     """The same as the end of a line: only what it costs; empty if there is none. ``items``: see `brought_by`."""
     costs = _hourly_costs(items)
-    price = add_up(costs)
-    return f"; storage goes on after them, {usd(None if price.unknown else price.total)}" if costs else ""
+    return f"; storage goes on after them, {usd(total_of(costs))}" if costs else ""
 
 
 def has_cost(host: str, dollars: float) -> str:
@@ -268,8 +272,7 @@ def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:
     """The same as a part of a line; empty if there is none. ``ends``: it ends with its data."""
     if not items:
         return ""
-    prices = [item.price_per_hour for item in items]
-    price = usd(None if None in prices else sum(filter(None, prices)))
+    price = usd(total_of(item.price_per_hour for item in items))
     return f"; its storage ({len(items)}, {price}) {'ends' if ends else 'stays and is billed'}"
 
 

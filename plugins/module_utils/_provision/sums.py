@@ -30,6 +30,12 @@ def add_up(prices: t.Iterable[float | None]) -> Sum:
     return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
 
 
+def total_of(prices: t.Iterable[float | None]) -> float | None:
+    """The sum of prices, None if one of them is unknown."""
+    found = add_up(prices)
+    return None if found.unknown else found.total
+
+
 def price_that_counts(*prices: float | None) -> float | None:
     """USD per hour to go by, of an offer for which these prices were shown: the highest; None if none is known.
 

@@ -204,6 +204,20 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),
         pytest.param([], [Buys("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
         pytest.param([], [Buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
+        # Storage is in the price of the machine, and goes on after it.
+        pytest.param([bill(stays_per_hour=0.5)], [], 20.0, 96.0, 0.0, id="with storage"),
+        pytest.param(
+            [bill(ends_at=NOW + 8 * HOUR, stays_per_hour=0.5)],
+            [],
+            20.0,
+            36.0,
+            0.0,
+            id="storage goes on after its lease",
+        ),
+        pytest.param([bill(-10, -5, stays_per_hour=0.5)], [], 10.0, 0.0, 0.0, id="that is kept has a bill of its own"),
+        pytest.param(
+            [], [Buys("gpu-1", "new", 3.0, NOW + 8 * HOUR, 0.5)], 0.0, 0.0, 44.0, id="wanted with storage and a lease"
+        ),
         pytest.param(
             [bill(host="gpu-1", offer_id="new")],
             [Buys("gpu-1", "new", 3.0)],
@@ -224,6 +238,8 @@ def test_what_a_month_costs(bills: list[Bill], wanted: list[Buys], spent: float,
 def test_what_is_not_known_is_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
     assert month(bills, [Buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+    bills = [bill(stays_per_hour=None), bill(-10, -5, stays_per_hour=None, host="gpu-8")]
+    assert month(bills, [Buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
 
 
 @pytest.mark.parametrize(
@@ -258,6 +274,7 @@ bills = st.builds(
     price=st.floats(0, 50),
     offer_id=st.uuids().map(str),
     ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
+    stays_per_hour=st.just(0.0) | st.floats(0, 50),
 )
 purchases = st.builds(
     Buys,
@@ -265,6 +282,7 @@ purchases = st.builds(
     offer_id=st.uuids().map(str),
     price_per_hour=st.floats(0, 50),
     end=st.none() | hours.map(lambda each: NOW + each * HOUR),
+    stays_per_hour=st.just(0.0) | st.floats(0, 50),
 )
 
 
@@ -272,7 +290,7 @@ purchases = st.builds(
 def test_what_passes_stays_within_the_budget(
     known: list[Bill], wanted: list[Buys], budget: float, later: float
 ) -> None:
-    """Whenever in the month one looks: each machine ends with its lease, if that is still to come."""
+    """Whenever in the month one looks: each machine ends with its lease, if that is still to come; storage goes on."""
     allowance = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
     if allowance.refusal:
         return
@@ -284,7 +302,9 @@ def test_what_passes_stays_within_the_budget(
         if end is None or (each.end is None and end <= NOW):
             end = moment
         total += cost(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
+        total += cost(each.stays_per_hour, end, moment) if each.end is None else 0
     for each_wanted in wanted:
         end = each_wanted.end if each_wanted.end is not None and each_wanted.end > NOW else moment
         total += cost(each_wanted.price_per_hour, NOW, min(end, moment))
+        total += cost(each_wanted.stays_per_hour, end, moment)
     assert dollars(total) <= budget + 1e-4

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ceilings, planning, rows, storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
@@ -18,8 +19,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
@@ -137,6 +140,43 @@ def test_only_storage_without_a_price_takes_the_noted_one() -> None:
     assert [item["price_per_hour"] for item in storage.priced(listed, noted)] == [None, 0.05, None]
     (own,) = storage.priced([{**UNPRICED, "resource_id": VOLUME.upper(), "price_per_hour": 0.01}], noted)
     assert own["price_per_hour"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("prices", "earlier", "stays"),
+    [((), 0, 0.0), ((0.05, 0.2), 0, 0.25), ((0.05, None), 0, None), ((0.05,), 1, 0.05), ((), 1, 0.0)],
+)
+def test_the_ledger_has_what_goes_on_after_a_lease(
+    prices: tuple[float | None, ...], earlier: int, stays: float | None
+) -> None:
+    """What is kept already has a purchase of its own."""
+    own = [Storage(machine_id(10 + number), price_per_hour=price) for number, price in enumerate(prices)]
+    known = read_entry({**_made(), STORAGE: [item.variables for item in (*own, *[kept()] * earlier)]})
+    (bill,) = fold(filter(None, [line_of("gpu-1", known)]))
+    assert bill.stays_per_hour == known.stays_per_hour == stays
+    (bill,) = fold(filter(None, [line_of("gpu-1", read_entry(kept().entry("gpu-1")))]))
+    assert (bill.price_per_hour, bill.stays_per_hour) == (0.25, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("lease", "details", "begin"),
+    [
+        ("1h", [disk(10.0)], "The month"),
+        ("1h", [disk(None)], ""),
+        ("1h", [disk(10.0, persistent=False)], None),
+        ("1h", [], None),
+    ],
+)
+def test_a_budget_counts_storage_until_the_month_is_over(lease: str, details: list[Any], begin: str | None) -> None:
+    """USD 30 a month: an hour of the machine costs 2, a day of its storage 240."""
+    its = host(lease=lease, budget=30, max_price_per_hour="unlimited")
+    case = planning.Case(its, entry(), standing(its, entry(), None, Account.of([], [])))
+    found = planning.SearchResult([{**offer(1), "storage_details": details}])
+    moment = seconds_of("2026-02-27T00:00:00Z") or 0.0
+    spent = {"default": Ledger((), moment)}
+    (draft,) = planning.plan([case], lambda _host: found, {}, now=moment, spent=spent)
+    assert (draft.action == BUY) is (begin is None), draft.refusal
+    assert begin is None or (draft.refusal.startswith(begin) and "gpu-1" in draft.refusal)
 
 
 def _made() -> dict[str, Any]:
