@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from conftest import MakeProject, Project, Run, core
-from simulator import Resource
+from project import as_in_playbooks
+from simulator import Offer, Resource
 from simulator.market import volume as sold
 from test_leases import reap
 
@@ -108,3 +109,21 @@ def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
     assert again.returncode == 0, again.output
     assert "STORAGE" not in playbook(project, "audit").text
     assert "USD/h now" in (spend := playbook(project, "spend").text) and "now 0.00 per hour" in spend, spend
+
+
+def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProject, registry: str) -> None:
+    """Its storage without a price of its own has that of the offer, and no file beside the inventory says anything."""
+    offers = [Offer(gpu_price_per_hour=price, storage=[sold(500, 0.08, persistent=True)]) for price in (2.0, 2.5)]
+    project = make_project(offers, storage_price=False, provision_seconds=0)
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False, provision_registry_url=registry)
+    playbook(project, "provision")
+    (kept,) = (each.resource_id for each in project.simulator.resources.values() if each.volume)
+    assert f"{kept}, USD 0.0548/h" in decommission(project).text
+    run = playbook(project, "provision")
+    assert "gpu-1 still has storage of an earlier machine" in run.text and kept in run.text
+    own = [each.resource_id for each in project.simulator.resources.values() if each.volume]
+    shown = {"ansible.builtin.debug": {"msg": "{{ provision_storage_ids | sort | join(' ') }}"}}
+    tasks = [as_in_playbooks("provision"), {"name": "Show", **shown}]
+    run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": tasks}))
+    assert run.returncode == 0 and len(own) == 2 and " ".join(sorted(own)) in run.text, run.output
+    assert "0.1096 storage" in playbook(project, "audit").text
