@@ -127,6 +127,12 @@ def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
     return [_price(item.get("hourly_cost")) for item in items]
 
 
+def with_noted(offer: Variables, noted: Variables) -> Variables:
+    """The offer with the storage that a search has shown and that was ``noted``; its own page may leave that out."""
+    brought = [] if brought_by(offer) else brought_by(noted)
+    return {**offer, DETAILS: brought} if brought else offer
+
+
 def stays_per_hour(offer: Variables) -> float | None:
     """What goes on after the machine of an offer, USD per hour; None if that is unknown."""
     return total_of(_hourly_costs(brought_by(offer)))

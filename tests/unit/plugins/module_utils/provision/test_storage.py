@@ -93,6 +93,29 @@ def test_the_registry_keeps_of_an_offer_only_storage_that_survives() -> None:
     assert "storage_details" not in planning.kept_of({**offer(1), "storage_details": [disk(persistent=False)]})
 
 
+@pytest.mark.parametrize(
+    ("shown", "noted", "cost"),
+    [
+        ({}, {"storage_details": [disk(0.05)]}, 0.05),
+        ({"storage_details": None}, {"storage_details": [disk(0.05)]}, 0.05),
+        ({"storage_details": [disk(0.2)]}, {"storage_details": [disk(0.05)]}, 0.2),
+        ({"storage_details": [disk(0.2)]}, {}, 0.2),
+        ({}, {}, None),
+    ],
+)
+def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
+    shown: dict[str, Any], noted: dict[str, Any], cost: float | None
+) -> None:
+    """The next run reads the offer's own page, which may leave its storage out."""
+    known = entry(OFFER, purchase="sent", provision_offer=noted)
+    its = host()
+    stands = standing(its, known, {"phase": "unbought"}, Account.of([], []))
+    found = {OFFER: planning.SearchResult([{**offer(1), **shown}])}
+    (draft,) = planning.plan([planning.Case(its, known, stands)], lambda _host: planning.SearchResult(), found)
+    assert draft.action == BUY
+    assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == ([cost] if cost else [])
+
+
 def test_purchase_and_end_take_the_price_of_the_offer() -> None:
     listed = {MACHINE: {**machine(1, "gpu-1", OFFER), "resource_id": MACHINE}, VOLUME: UNPRICED}
     sold = {"storage_details": [disk(0.05)]}
