@@ -94,7 +94,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
-        **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour")},
+        **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour", "quoted_storage")},
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "ssh_public_key_file": _path(given["provision_ssh_public_key_file"], task_vars),
         **_described(given),

@@ -90,6 +90,7 @@ class Declaration:
     patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
     quoted_price_per_hour: float | None = None  # at which its ``offer_id`` was approved
+    quoted_storage: tuple[t.Mapping[str, t.Any], ...] = ()  # that it brings along; see `storage.brought_by`
     advice: str = ""  # what to do if the offer that it wants cannot be had any more
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
@@ -181,6 +182,7 @@ def read_declaration(
         idle_after=_text(raw["idle_after"]).strip(),
         identity_file=_text(raw["identity_file"]),
         quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
+        quoted_storage=tuple(raw["quoted_storage"] or ()),
         advice=_text(raw["advice"]),
         known=raw["known"],
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .._text import number_of, printable
 from .messages import NOTHING_SENT
 from .naming import texts_of
+from .storage import DETAILS, brought_by
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -203,8 +204,8 @@ def published(asked: t.Any) -> dict[str, Variables]:
 def asked_for(host: str, extra: Answers) -> Variables:
     """The variables of the role that ``extra`` variables ask for: an order (order_*), and what was approved (quote).
 
-    An extra variable of the role's own name beats them. ``refused``, ``advice`` and ``quoted_price_per_hour`` are
-    those of `approved`.
+    An extra variable of the role's own name beats them. ``refused``, ``advice``, ``quoted_price_per_hour`` and
+    ``quoted_storage`` are those of `approved`.
     """
     answers, quote = _answers(extra), extra.get("quote")
     if reason := _misfit(answers, quote):
@@ -287,8 +288,8 @@ def approved(host: str, quote: Answers, answers: Answers) -> Variables:
     """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
 
     ``advice``: what to do if that very offer cannot be had any more. ``quoted_price_per_hour`` (USD) counts even if the
-    offer's own page says less. ``answers``: extra variables, which beat
-    whatever is set here.
+    offer's own page says less, and so does ``quoted_storage``, see `brought_by`. ``answers``: extra variables, which
+    beat whatever is set here.
     """
     quoted = _quoted(host, quote)
     offer_id, price = str(quoted.get("offer_id") or ""), number_of(quoted.get("price_per_hour"))
@@ -303,7 +304,9 @@ def approved(host: str, quote: Answers, answers: Answers) -> Variables:
             f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
         )
     prices = {"provision_max_price_per_hour": price, "quoted_price_per_hour": price}
-    return {"provision_offer_id": offer_id, **prices, "advice": APPROVAL}
+    stays = brought_by({DETAILS: quoted.get("storage")})
+    told = {"advice": APPROVAL, **({"quoted_storage": stays} if stays else {})}
+    return {"provision_offer_id": offer_id, **prices, **told}
 
 
 def _quoted(host: str, quote: Answers) -> Answers:

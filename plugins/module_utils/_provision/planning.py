@@ -420,7 +420,8 @@ def _draft(case: Case, search_result: SearchResult, reason: str, offer: Offer | 
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
-        offer = storage.with_noted(offer, case.entry.offer if case.is_open else {})
+        noted = case.entry.offer if case.is_open else {storage.DETAILS: case.host.quoted_storage}
+        offer = storage.with_noted(offer, noted)
         reason = _too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)

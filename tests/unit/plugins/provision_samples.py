@@ -52,6 +52,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "refused": "",
         "advice": "",
         "quoted_price_per_hour": "",
+        "quoted_storage": "",
         "max_total_price_per_hour": "",
         "max_account_price_per_hour": "",
         "budget": "",

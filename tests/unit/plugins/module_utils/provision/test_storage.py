@@ -20,8 +20,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import asked_for
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
@@ -114,6 +116,20 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
     (draft,) = planning.plan([planning.Case(its, known, stands)], lambda _host: planning.SearchResult(), found)
     assert draft.action == BUY
     assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == ([cost] if cost else [])
+
+
+@pytest.mark.parametrize(("shown", "cost"), [({}, 0.05), ({"storage_details": [disk(0.2)]}, 0.2)])
+def test_what_was_approved_keeps_the_storage_of_its_quote(shown: dict[str, Any], cost: float) -> None:
+    """A quote publishes it, and the purchase reads the offer's own page, which may leave it out."""
+    sold = {**offer(1), "storage_details": [disk(0.05), disk(9.0, persistent=False)]}
+    quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {}, [])["ansible_stats"]["data"]["quote"]
+    asked = asked_for("gpu-1", {"quote": quote})
+    its = host(offer_id=asked["provision_offer_id"], quoted_storage=asked["quoted_storage"])
+    found = {OFFER: planning.SearchResult([{**offer(1), **shown}])}
+    case = planning.Case(its, entry(), standing(its, entry(), None, Account.of([], [])))
+    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)
+    assert draft.action == BUY
+    assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == [cost]
 
 
 def test_purchase_and_end_take_the_price_of_the_offer() -> None:
