@@ -84,6 +84,7 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project,
             "package_update": True,
             "packages": ["git"],
             "swap": {"size": "1G"},
+            "runcmd": ["touch /var/lib/supply-booted || touch ~/.supply-booted"],
         }
         check_registry(project, host)
 
