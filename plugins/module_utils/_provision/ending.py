@@ -140,10 +140,20 @@ def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
     """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it."""
     entry = asked.entry
     look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
-    shown = filter(None, map(look.shown, look.conclude()[0].storage))
+    bought = look.conclude()[0].storage if _has_bought(asked, api_view.account) else ()
+    shown = filter(None, map(look.shown, bought))
     found = [storage_of(resource, entry.offer_id, entry.offer) for resource in shown]
     noted = [item for item in entry.storage if not _is_gone(look.shown(item.resource_id))]
     return together(noted, (*noted, *found))
+
+
+def _has_bought(asked: EndRequest, account: Account) -> bool:
+    """Whether the offer's storage is the host's: of a purchase that was not answered with yes a machine proves it.
+
+    Else somebody else has bought the offer, perhaps, and keeps the storage.
+    """
+    owned = account.of_offer(asked.entry.offer_id)
+    return asked.entry.is_made or any(asked.host in owner.hosts for _machine, owner in owned)
 
 
 def _is_gone(resource: Machine | None) -> bool:

@@ -382,3 +382,37 @@ def test_a_name_that_a_host_of_another_project_has_as_well_ends_nothing() -> Non
     assert ending(one, []).action is Action.NOTHING
     by_id = asked(name="team-a-gpu-1", by_name=True, twin=twin, resource_id="r")
     assert ending(by_id, [machine("r", "team-a-gpu-1")]).ids == ("r",)
+
+
+REFUSED = {**entry(purchase="refused"), "provision_refused_status": 409}
+NOTED = {"resource_id": "v", "offer_id": "o"}
+
+
+def volume(key: str = "v", **fields: Any) -> dict[str, Any]:
+    return machine(key, "data", kind="storage", **fields)
+
+
+@pytest.mark.parametrize(
+    ("registered", "machines", "storage"),
+    [
+        pytest.param(entry("r"), [machine("r"), volume()], ["v"], id="of what was bought"),
+        pytest.param(entry(purchase="made"), [machine("r"), volume()], ["v"], id="of a purchase without ids"),
+        pytest.param(JOURNAL, [machine("r", "h"), volume()], ["v"], id="never answered, and the machine has its name"),
+        pytest.param(
+            JOURNAL, [machine("r", "h", status="deleted"), volume()], ["v"], id="never answered, and it is gone"
+        ),
+        # Another project has bought the offer, and keeps its storage.
+        pytest.param(JOURNAL, [machine("r", "x", status="deleted"), volume()], [], id="a stranger has bought it"),
+        pytest.param(JOURNAL, [volume()], [], id="nothing shows who has bought it"),
+        pytest.param(REFUSED, [volume()], [], id="refused"),
+        pytest.param(REFUSED, [machine("r", "x"), volume()], [], id="refused, and a stranger has bought it"),
+        pytest.param({**REFUSED, "provision_storage": [NOTED]}, [volume()], ["v"], id="noted before it failed"),
+        pytest.param({**JOURNAL, "provision_storage": [NOTED]}, [volume()], ["v"], id="noted"),
+    ],
+)
+def test_storage_of_an_offer_is_the_hosts_only_if_the_host_has_bought_it(
+    registered: dict[str, Any], machines: list[dict[str, Any]], storage: list[str]
+) -> None:
+    found = ending(asked(registered, age=OLD), machines, phase="failed")
+    assert found.action in (Action.END, Action.FORGET), found.reason
+    assert [item.resource_id for item in found.storage] == storage
