@@ -79,8 +79,8 @@ class Storage:
 
 
 def label_of(host: str, resource_id: str) -> str:
-    """What people call kept storage."""
-    return f"{host} (storage {resource_id[:8]})"
+    """What people call kept storage. The ids of one purchase may begin alike, so it has the whole of each."""
+    return f"{host} (storage {resource_id})"
 
 
 def read_storage(value: t.Any) -> tuple[Storage, ...]:

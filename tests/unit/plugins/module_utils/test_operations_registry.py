@@ -215,15 +215,15 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     since = utc(time.time() - 5 * HOUR)
     old = Storage(kept_id, "old", OTHER_ID, 0.5, kept_since=since).variables
     new = Storage(came_along, "new", OFFER_ID, 0.25).variables
-    write(tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, new]})
+    write(tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, {**old, "resource_id": f"{kept_id[:-1]}2"}, new]})
     write(tmp_path / "a", {STORAGE: [{**old, "resource_id": f"{kept_id[:-1]}1"}]}, host="gpu-2")
     for host in ("gpu-1", "gpu-2"):
         move(registry_url, tmp_path / "a", host=host)
     assert not [file for file in (tmp_path / "a").glob("*/compute_index_supply.yml")]
     bills = {bill.resource_ids: bill for bill in ledger(registry_url).bills}
-    assert bills.keys() == {(RESOURCE_ID,), (kept_id,), (f"{kept_id[:-1]}1",)}
+    assert bills.keys() == {(RESOURCE_ID,), (kept_id,), (f"{kept_id[:-1]}1",), (f"{kept_id[:-1]}2",)}
     assert bills[(kept_id,)].runs and bills[(kept_id,)].price_per_hour == 0.5
     assert abs((bills[(kept_id,)].begin or 0) - (time.time() - 5 * HOUR)) < 60
     entries = entries_of(Database(registry_url, {"host": "h", "user": "u", "run": "r"}).counted(), "default", BASE, "r")
     assert [item.resource_id for item in read_entry(entries.hosts["gpu-1"]).storage] == [came_along]
-    assert sorted(read_entry(item).storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-2"]
+    assert sorted(read_entry(item).storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-1", "gpu-2"]

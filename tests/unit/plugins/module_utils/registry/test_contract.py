@@ -532,3 +532,14 @@ def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, 
     store.read()
     store.claim(fresh(OTHER_ID))
     assert (SECOND_RESOURCE_ID,) in [bill.resource_ids for bill in ledger().bills if bill.runs]
+
+
+def test_storage_whose_ids_begin_alike_is_apart(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """As those have that tell the time: of one purchase they differ at their ends."""
+    store = run()
+    store.read()
+    store.claim(fresh())
+    store.note({**made(RESOURCE_ID), STORAGE: [volume(THIRD), volume(FOURTH)], STORAGE_IDS: [THIRD, FOURTH]})
+    store.end()
+    assert {bill.resource_ids for bill in ledger().bills if bill.runs} == {(THIRD,), (FOURTH,)}
+    assert all(bill.registered for bill in ledger().bills)
