@@ -160,6 +160,7 @@ class HostFile:
                 self._check_free()
             whole = _merged(before, _with_storage(before, as_seen(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
+                whole = _merged(whole, variables_of(self._let_stay(whole)))
                 self._enter(*(ENDED, before, FAILED) if entry.is_made else (NOTHING, before))
             written = _write(self._path, whole)
             after = read_entry(written)
@@ -197,11 +198,7 @@ class HostFile:
             is_same = variables == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
             if variables is not None and not is_same:
                 raise Claimed(self._path, variables)
-            storage = () if why == MOVED else self._kept_in(variables)
-            # First what goes on: a crash after that leaves both running.
-            for item in storage:
-                if item not in entry.storage:
-                    self._enter(MADE, item.entry(host_of(self._path)))
+            storage = () if why == MOVED else self._let_stay(variables)
             if variables is not None and entry.may_have_bought:
                 price = max(filter(None, (entry.price_per_hour, price_per_hour)), default=entry.price_per_hour)
                 self._enter(ENDED, {**variables, "provision_price_per_hour": price}, why)
@@ -229,6 +226,14 @@ class HostFile:
         """The storage that is left of an entry if its purchase is over."""
         entry = variables or {}
         return kept(entry, utc(self._time_of(entry))) if entry.get(STORAGE) else ()
+
+    def _let_stay(self, variables: Variables | None) -> tuple[Storage, ...]:
+        """The same, noted before the end of its purchase: a crash after that leaves both running."""
+        storage, before = self._kept_in(variables), read_entry(variables).storage
+        for item in storage:
+            if item not in before:
+                self._enter(MADE, item.entry(host_of(self._path)))
+        return storage
 
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
         """Let the file have nothing but storage that is kept, or go if there is none."""

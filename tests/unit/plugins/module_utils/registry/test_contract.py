@@ -528,6 +528,8 @@ def test_kept_storage_that_another_machine_has_attached_stays_kept(run: Runs, le
 def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = buy_with_storage(run)
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED, "provision_resource_ids": None})
+    (bill,) = (bill for bill in ledger().bills if bill.runs)  # also if its host buys nothing more
+    assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered
     store = run()
     store.read()
     store.claim(fresh(OTHER_ID))
