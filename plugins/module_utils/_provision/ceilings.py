@@ -93,20 +93,25 @@ def account_prices(
     purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
     noted = {mark: Part.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
-    listed = set().union(*map(_marks_of, owned))
-    unlisted = [pair for pair in purchases if pair[1].offer_id not in buying and not listed & _marks(pair[1])]
+    # That storage is listed does not say that its machine is: a list lags.
+    listed, stored = _marks_of_machines(owned), set(map(ownership.id_of, owned))
+    unlisted = [
+        (host, entry)
+        for host, entry in purchases
+        if entry.offer_id not in buying and not (stored if entry.storage_of else listed) & _marks(entry)
+    ]
     parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]
-    parts += _storage_beside(purchases, listed)
+    parts += _storage_beside(purchases, listed, stored)
     return AccountPrices(tuple(parts), tuple(map(Part.of_machine, foreign)))
 
 
-def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str]) -> list[Part]:
+def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[Part]:
     """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
     return [
         Part(label_of(host, item.resource_id), item.price_per_hour)
         for host, entry in purchases
         for item in entry.storage
-        if not item.kept_since and item.resource_id not in listed and listed & _marks(entry)
+        if not item.kept_since and item.resource_id not in stored and listed & _marks(entry)
     ]
 
 
@@ -128,6 +133,10 @@ def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
 def _marks(entry: Entry) -> set[str]:
     """What tells the resources of an entry: their ids, and that of its offer."""
     return {*entry.all_ids, entry.offer_id} - {""}
+
+
+def _marks_of_machines(resources: t.Iterable[Machine]) -> set[str]:
+    return set().union(*map(_marks_of, filter(_states.is_machine, resources)))
 
 
 def _marks_of(machine: Machine) -> set[str]:

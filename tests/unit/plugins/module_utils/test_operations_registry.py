@@ -215,7 +215,9 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     since = utc(time.time() - 5 * HOUR)
     old = Storage(kept_id, "old", OTHER_ID, 0.5, kept_since=since).variables
     new = Storage(came_along, "new", OFFER_ID, 0.25).variables
-    write(tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, {**old, "resource_id": f"{kept_id[:-1]}2"}, new]})
+    write(
+        tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, {**old, "resource_id": f"{kept_id[:-1]}2"}, new]}
+    )
     write(tmp_path / "a", {STORAGE: [{**old, "resource_id": f"{kept_id[:-1]}1"}]}, host="gpu-2")
     for host in ("gpu-1", "gpu-2"):
         move(registry_url, tmp_path / "a", host=host)

@@ -24,7 +24,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import PlannedPurchase as Buys
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count, Part, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +114,7 @@ def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: 
 
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
+VOLUME = machine(2, None, X, kind="storage", price_per_hour=0.5)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,34 @@ M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
         pytest.param([], [entry(X, [M], provision_price_per_hour=None)], (), (None,), (), id="at an unknown price"),
         pytest.param([], [entry(X, purchase="refused"), entry()], (), (), (), id="came to nothing"),
         pytest.param([machine(1, None, X)], [entry(X, purchase="refused")], (), (), (2.0,), id="bought by others"),
+        pytest.param(
+            [VOLUME],
+            [entry(X, [M, N], "made", provision_price_per_hour=3.0)],
+            (),
+            (0.5, 3.0),
+            (),
+            id="storage that an earlier version has noted, and its machine is not listed yet",
+        ),
+        pytest.param(
+            [VOLUME],
+            [entry(X, [M], "made", provision_price_per_hour=3.0, provision_storage=[{"resource_id": N}])],
+            (),
+            (0.5, 3.0),
+            (),
+            id="storage, and its machine is not listed yet",
+        ),
+        pytest.param(
+            [machine(1), VOLUME],
+            [entry(X, [M], "made", provision_storage=[{"resource_id": N}])],
+            (),
+            (2.0, 0.5),
+            (),
+            id="both are listed",
+        ),
+        pytest.param([VOLUME], [read_entry(Storage(N).entry("h"))], (), (0.5,), (), id="storage that is kept"),
+        pytest.param(
+            [], [read_entry(Storage(N, price_per_hour=0.6).entry("h"))], (), (0.6,), (), id="and is not listed"
+        ),
         pytest.param([machine(1, status="deleted")], [], (), (), (), id="it is gone"),
         pytest.param([machine(1, status="deleting")], [], (), (), (2.0,), id="billed until it is gone"),
         pytest.param(
