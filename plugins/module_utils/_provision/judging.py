@@ -224,8 +224,13 @@ class JudgedHost:
 
     @property
     def proved(self) -> tuple[str, ...]:
-        """Those that are certainly the purchase's own, which the registry notes and the role may end."""
+        """Those that are certainly the purchase's own, which the registry notes."""
         return tuple(item for item in self.billed if item in self.held.ids)
+
+    @property
+    def endable(self) -> tuple[str, ...]:
+        """Of these the machines, which the role may end. What was not shown may be storage, with data."""
+        return tuple(item for item in self.proved if self.look.shown(item))
 
     @property
     def unlisted(self) -> set[str]:
@@ -261,7 +266,7 @@ class JudgedHost:
             doubled=bool(self.namesakes),
             later=self.later,
             released=released,
-            release=bool(self.plan["may_release"]) and bool(self.proved),
+            release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
             left=int(self.plan["left"]) - (self.outcome != "not_sent"),
         )

@@ -40,8 +40,8 @@ def row(case: JudgedHost, verdict: Verdict) -> Row:
         again=verdict in (Verdict.AGAIN, Verdict.ANEW),
         attempts=attempts,
         facts=facts,
-        # What the role may end: what this purchase holds, by exact id.
-        release=case.proved if verdict is Verdict.RELEASE else (),
+        # What the role may end, at once or if the machine proves unusable: what this purchase holds, by exact id.
+        release=case.endable if verdict in (Verdict.RELEASE, Verdict.READY) else (),
     ).mapping
 
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.verdict_rows import row
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -141,3 +142,21 @@ def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_clas
 def test_of_what_was_refused_only_its_own_is_left() -> None:
     refused = case([N], [OURS, COLLEAGUES], outcome="rejected", known=entry(X, [], "refused"))
     assert (refused.left, refused.verdict(False)) == ((), STOP)
+
+
+@pytest.mark.parametrize(("page", "given_back"), [({}, [M]), ({N: None}, [M]), ({N: SECOND}, [M, N])])
+def test_what_was_not_shown_is_not_given_back(page: dict[str, Any], given_back: list[str]) -> None:
+    """The answer to the purchase names ids alone, and storage would end with its data."""
+    status = {"phase": "failed", "ready": False}
+    bought = {"known": entry(X, [M, N], "made"), "read": page, "plan": {"call": "c"}}
+    failed = case([M, N], [OURS], status=status, **bought)
+    assert row(failed, failed.verdict(False))["release"] == given_back
+    assert failed.noted(STOP)["provision_resource_ids"] == [M, N]
+    ready = case([M, N], [OURS], **bought)  # which may prove unusable
+    assert row(ready, READY)["release"] == given_back
+
+
+@pytest.mark.parametrize("page", [{}, {M: None}])
+def test_nothing_is_given_back_if_nothing_was_shown(page: dict[str, Any]) -> None:
+    failed = case([M], [], status={"phase": "failed", "ready": False}, read=page)
+    assert failed.verdict(False) is STOP
