@@ -25,7 +25,7 @@ from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged, Released
 from .._registry._pins import HOST_KEYS, pinned
-from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables
+from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
 from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
@@ -139,9 +139,7 @@ class _Judged:
         if registry is None or case.trouble:
             return False
         if case.is_forgotten(verdict):
-            if storage := case.noted_storage:
-                registry.note(storage)
-            registry.end(FAILED if case.is_failed else GONE)
+            end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)
             return True
         changes, before = self.place.kept(case.noted(verdict)), self._before
         # What it says already is not written again.

@@ -20,8 +20,8 @@ from .entry import Entry
 from .holdings import linked_to
 from .messages import described, ids_of
 from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
-from .standing import Account, Status, look_at
-from .storage import Storage, storage_of, together
+from .standing import Account, Status, look_at, storage_bought
+from .storage import Storage
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
@@ -137,14 +137,9 @@ def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) ->
 
 
 def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
-    """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it."""
     entry = asked.entry
     look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
-    bought = look.conclude()[0].storage if _has_bought(asked, api_view.account) else ()
-    shown = filter(None, map(look.shown, bought))
-    found = [storage_of(resource, entry.offer_id, entry.offer) for resource in shown]
-    noted = [item for item in entry.storage if not _is_gone(look.shown(item.resource_id))]
-    return together(noted, (*noted, *found))
+    return storage_bought(entry, look, has_bought=_has_bought(asked, api_view.account))
 
 
 def _has_bought(asked: EndRequest, account: Account) -> bool:
@@ -154,10 +149,6 @@ def _has_bought(asked: EndRequest, account: Account) -> bool:
     """
     owned = account.of_offer(asked.entry.offer_id)
     return asked.entry.is_made or any(asked.host in owner.hosts for _machine, owner in owned)
-
-
-def _is_gone(resource: Machine | None) -> bool:
-    return resource is not None and _states.is_gone(resource["status"])
 
 
 def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:

@@ -29,7 +29,7 @@ from .messages import (
 )
 from .spending import Ledger
 from .standing import HostState, Standing
-from .storage import Storage
+from .storage import Storage, variables_of
 from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
@@ -178,6 +178,11 @@ class Case:
     def is_void(self) -> bool:
         """Whether its entry has come to nothing, and is removed."""
         return self.standing.void and not self.entry.is_empty
+
+    @property
+    def left_storage(self) -> dict[str, t.Any]:
+        """What its entry says of storage before it is removed; nothing if there is none."""
+        return variables_of(self.standing.storage) if self.standing.storage else {}
 
     @property
     def waits_in_vain(self) -> bool:

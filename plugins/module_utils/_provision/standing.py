@@ -21,6 +21,7 @@ from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import price_of
 from .messages import described, does_not_fit, joined, shared_name, still_open
 from .ownership import Claim, Machine, Owned
+from .storage import Storage, storage_of, together
 from .sums import UNLIMITED
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
@@ -41,7 +42,8 @@ class HostState(enum.Enum):
 class Standing:
     """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
 
-    ``machines``: those that were taken over, or because of which a person must decide.
+    ``machines``: those that were taken over, or because of which a person must decide. ``storage``: what a void entry
+    leaves behind.
     """
 
     kind: HostState
@@ -52,6 +54,7 @@ class Standing:
     void: bool = False
     adopted: bool = False
     machines: tuple[Machine, ...] = ()
+    storage: tuple[Storage, ...] = ()
 
     @property
     def owns(self) -> bool:
@@ -235,6 +238,20 @@ def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     return Look(entry.offer_id, entry.resource_ids, named, sent_at, *about)
 
 
+def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tuple[Storage, ...]:
+    """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it.
+
+    ``has_bought``: whether the host itself has bought the offer for certain.
+    """
+    shown = filter(None, map(look.shown, look.conclude()[0].storage if has_bought else ()))
+    noted = [item for item in entry.storage if not _is_told_gone(look.shown(item.resource_id))]
+    return together(noted, (*noted, *(storage_of(resource, entry.offer_id, entry.offer) for resource in shown)))
+
+
+def _is_told_gone(resource: Machine | None) -> bool:
+    return resource is not None and _states.is_gone(resource["status"])
+
+
 def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
     """The ids that must be read before it is decided what these hosts hold; none of an ordinary purchase."""
     looks = (
@@ -273,11 +290,16 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     return replace(ours, kind=HostState.STOP, reason=reason)
 
 
-def _failed(host: Declaration, _entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
+def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
     left = _left(look, look.conclude()[0], account)
     if left == ():
-        return _unregistered(host, account, void=True)
+        return _void(host, entry, look, account)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
+
+
+def _void(host: Declaration, entry: Entry, look: Look, account: Account) -> Standing:
+    """That of a host whose purchase is over."""
+    return replace(_unregistered(host, account, void=True), storage=storage_bought(entry, look))
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -285,7 +307,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account:
     machines = filter(_states.is_machine, look.listed.values())
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
-        return _unregistered(host, account, void=True)
+        return _void(host, entry, look, account)
     what = f"its status says that all of it has ended, while the list has {described(left)}"
     return _missing(host, entry, ours, what)
 

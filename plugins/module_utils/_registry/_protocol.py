@@ -133,6 +133,13 @@ class Registry(t.Protocol):
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
 
 
+def end_with(registry: Registry, storage: Variables, why: str = GONE) -> None:
+    """Let a purchase end, of whose ``storage`` this is noted first, so that it stays. Raises RegistryError."""
+    if storage:
+        registry.note(storage)
+    registry.end(why)
+
+
 def as_seen(changes: Variables) -> Variables:
     """What is noted of a purchase with its machines: who notes them has just seen them, so none is missing."""
     ids = read_entry(changes).resource_ids

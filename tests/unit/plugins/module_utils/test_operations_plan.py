@@ -16,11 +16,13 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 
-from provision_samples import SPEC, machine, offer, raw
+from provision_samples import SPEC, machine, machine_id, offer, raw
 
 
 class Offers:
@@ -125,6 +127,7 @@ def planned(
     api: Offers | None = None,
     attempts: Mapping[str, Any] | None = None,
     quote: bool = False,
+    check_mode: bool = True,
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
@@ -151,7 +154,7 @@ def planned(
         },
         **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
     }
-    return plan(cast(Market, api or Offers(count, storage=storage)), params, True)
+    return plan(cast(Market, api or Offers(count, storage=storage)), params, check_mode)
 
 
 def plans(folder: Path, count: int) -> list[dict[str, Any]]:
@@ -349,3 +352,21 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
     assert (alone["action"], found["action"], apart["action"]) == ("buy", "stop", "buy"), found["refusal"]
     assert "of project default" in found["refusal"]
+
+
+@pytest.mark.parametrize("phase", ["ended", "failed"])
+def test_storage_of_a_machine_that_has_ended_elsewhere_stays_in_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """Earlier versions noted its id among the machines'."""
+    bought, ids = offer(9)["offer_id"], [machine_id(1), machine_id(2)]
+    status = {"phase": phase, "ready": False, "resource_ids": ids, "connections": [], "msg": "It has ended."}
+    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    path = tmp_path / "gpu-0" / "compute_index_supply.yml"
+    HostFile(str(path)).note({"provision_procured_offer_id": bought, "provision_resource_ids": ids})
+    gone, volume = machine(1, "gpu-0", bought, status="deleted"), machine(2, "data", bought, kind="storage")
+    api = Offers(1, listed=[gone, volume], pages={machine_id(1): gone, machine_id(2): volume})
+    (found,) = planned(tmp_path, 1, api=api, check_mode=False)["plans"]
+    entry = read_entry(HostFile(str(path)).read())
+    assert (found["action"], entry.is_empty) == ("buy", True), found["refusal"]
+    assert [item.resource_id for item in entry.kept_storage] == [machine_id(2)]
