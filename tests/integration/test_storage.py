@@ -127,3 +127,20 @@ def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProj
     run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": tasks}))
     assert run.returncode == 0 and len(own) == 2 and " ".join(sorted(own)) in run.text, run.output
     assert "0.1096 storage" in playbook(project, "audit").text
+
+
+def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_project: MakeProject) -> None:
+    project = make_project(storage_after_machine="hidden")
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
+    playbook(project, "provision")
+    volume = volume_of(project).resource_id
+    decommission(project)
+    ends = ("-e", "decommission_hosts=gpu-1", "-e", "decommission_storage=end")
+    failed = project.play("compute_index.supply.decommission", *ends)
+    assert failed.returncode != 0 and f"decommission_forget={volume}" in failed.text
+    assert project.registry("gpu-1")["provision_storage_ids"] == [volume]
+
+    run = decommission(project, "-e", f"decommission_forget={volume}")
+    assert "forgets its storage" in run.text and project.registry("gpu-1") is None
+    assert project.requests("DELETE", f"/resources/{volume}") == 0

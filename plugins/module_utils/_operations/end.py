@@ -50,10 +50,10 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     places = registries.places(params)
     memory = Memory(registries, places.values())
     asked = [endings.asked(host, _entry(host, places[host["host"]], memory), places[host["host"]]) for host in hosts]
-    seen = _seen(api, asked, _others(params, places, memory))
+    forget = {resource_id.strip().lower() for resource_id in params["forget"]}
+    seen = _seen(api, asked, _others(params, places, memory), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    forget = {resource_id.strip().lower() for resource_id in params["forget"]}
     ends = []
     for raw, one in zip(hosts, asked):
         place, look = places[one.host], None
@@ -62,7 +62,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
-        found = endings.with_storage(one, found, memory.storage_of(place, one.host))
+        found = endings.with_storage(one, found, memory.storage_of(place, one.host), seen, forget)
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
     return {**BLANK, **Ends(ends, decided).mapping, "warnings": memory.warnings(without=places)}
 
@@ -144,7 +144,9 @@ def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> li
     return memory.claims(without=places) + named
 
 
-def _seen(api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Claim]) -> ApiView:
+def _seen(
+    api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Claim], forget: t.Collection[str]
+) -> ApiView:
     """What the API says of the hosts, in as few requests as it takes."""
     own = [one.claim for one in asked]
     claims = [*own, *others]
@@ -155,7 +157,7 @@ def _seen(api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Clai
     listed = {machine["resource_id"] for machine in machines}
     statuses = _statuses(api, asked, listed)
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
-    answers = ask_by_id(api, ending.decisive(own, set().union(*told), machines))
+    answers = ask_by_id(api, ending.decisive(own, {*forget}.union(*told), machines))
     errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
     lost = {item for item, error in errors.items() if error.error_class == "not_found"}
     unknown = {item: str(errors[item]) for item in lost - listed}
@@ -203,7 +205,10 @@ def _shown(
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [item.variables for item in found.storage],
-        "storage_ends": [item.resource_id for item in found.storage if found.ends_storage],
+        "storage_ends": list(found.storage_ends),
+        "storage_lost": list(found.storage_lost),
+        "storage_stays": found.storage_stays,
+        "storage_in_check_mode": found.storage_in_check_mode(check_mode=check_mode),
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty and not found.storage else place.text,

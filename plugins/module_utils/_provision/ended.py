@@ -16,11 +16,12 @@ from .._moments import seconds_of
 from .._wording import amount, duration, usd
 from . import ending, lease, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
-from .ending import Action, End, EndRequest
+from .ending import Action, ApiView, End, EndRequest
 from .entry import MADE, REFUSED, Entry
+from .holdings import linked_to
 from .machines import price_of
 from .messages import described, ids_of, joined, nothing_below
-from .ownership import Machine
+from .ownership import Machine, machines_in
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
@@ -48,20 +49,53 @@ def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
         twin=twin_of(str(raw.get("project") or "default"), raw["host"], name),
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         ends_storage=bool(place) and raw.get("storage") == "end",
+        is_swept=bool(raw.get("reaped")),
     )
 
 
-def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage]) -> End:
-    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
-    found = storage.together(kept, end.storage)
-    if end.action is Action.STOP or not found:
+def with_storage(
+    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, forget: t.Container[str] = ()
+) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
+
+    ``forget``: ids that a person says are gone.
+    """
+    items = storage.together(kept, end.storage)
+    if end.action is Action.STOP or not items:
         return end
-    return replace(end, storage=found, ends_storage=one.ends_storage)
+    lost = tuple(item.resource_id for item in items if item.resource_id in forget)
+    if refuted := [item for item in lost if item not in api_view.unknown]:
+        return stopped(one.host, _not_unknown(refuted))
+    users = _users(end, api_view)
+    ends = [item.resource_id for item in items if _ends_storage(one, item)]
+    over = tuple(dict.fromkeys((*(item for item in ends if item not in users), *lost)))
+    used = {item: users[item] for item in ends if item in users}
+    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_used=used)
+
+
+def _users(end: End, api_view: ApiView) -> dict[str, str]:
+    """The machines, for people, that use storage and do not end, by the ids of the storage."""
+    live = [machine for machine in machines_in(api_view.account.owned) if _states.is_live(machine["status"])]
+    others = [machine for machine in live if machine["resource_id"] not in end.ids]
+    return {item: described([machine]) for machine in others for item in linked_to(machine)}
+
+
+def _ends_storage(one: EndRequest, item: Storage) -> bool:
+    """Whether storage ends with its data. A sweep ends what has come with the machine that it ends, nothing older."""
+    return one.ends_storage and not (one.is_swept and item.kept_since)
+
+
+def _not_unknown(ids: t.Sequence[str]) -> str:
+    """Storage that was to be forgotten, and that the API knows, or did not speak of."""
+    return (
+        f"The API does not say that it does not know {ids_of(ids)}, so it cannot be forgotten. Leave"
+        " decommission_forget out; -e decommission_storage=end ends it with its data."
+    )
 
 
 def next_of(end: End) -> str:
     """What the role does for a host first; empty for nothing."""
-    if end.action is Action.NOTHING and end.ends_storage:
+    if end.action is Action.NOTHING and end.storage_ends:
         return "storage"
     return {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}[end.action]
 
@@ -160,7 +194,14 @@ def _runs_no_more(host: str, what: str, forgotten: str) -> str:
 
 
 def _of_storage(end: End) -> str:
-    return storage.brief(end.storage, ends=end.ends_storage)
+    ending_ids = {*end.storage_ends} - {*end.storage_lost}
+    parts = (
+        storage.brief([item for item in end.storage if item.resource_id not in end.storage_ends]),
+        storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
+        f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
+        *(f"; {item} does not end, since a machine uses it: {user}" for item, user in end.storage_used.items()),
+    )
+    return "".join(parts)
 
 
 def costs(entry: Entry, end: End) -> dict[str, t.Any]:
@@ -220,7 +261,8 @@ def storage_has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
 
 def stays(plan: Row) -> list[str]:
     """Lines about the storage that stays after the end of a host's machines."""
-    return [] if plan["storage_ends"] else storage.lines(plan["host"], read_storage(plan["storage"]))
+    items = [item for item in read_storage(plan["storage"]) if item.resource_id not in plan["storage_ends"]]
+    return storage.lines(plan["host"], items)
 
 
 @dataclass(frozen=True)
@@ -238,13 +280,19 @@ class NotEnded:
 
 def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
     """What is left of a host's machines. ``answers``: those of `delete_resource`."""
-    stopped_ids = {answer.get("resource_id") for answer in answers if answer.get("billing_stopped") is True}
+    stopped_ids = {answer.get("resource_id") for answer in answers if _is_over(plan, answer)}
     said = [str(answer.get("msg") or "") for answer in answers if answer.get("resource_id") not in stopped_ids]
     classes = [answer["error_class"] for answer in answers if answer.get("error_class")]
     said += [_MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
     ids = [item for item in plan["ids"] if item not in stopped_ids]
     over = tuple(item for item in stopped_ids if item)
     return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"), over)
+
+
+def _is_over(plan: Row, answer: Row) -> bool:
+    """Whether the API says that something has ended, or does not know storage of which a person says so."""
+    is_lost = answer.get("error_class") == "not_found" and answer.get("resource_id") in plan.get("storage_lost", ())
+    return is_lost or answer.get("billing_stopped") is True
 
 
 def is_of_storage(plan: Row, answers: t.Collection[Row]) -> bool:

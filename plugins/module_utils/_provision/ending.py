@@ -57,7 +57,7 @@ class EndRequest:
     ``by_name``: it has no registry. ``resource_id``: its machine by id, of a person or of the inventory plugin.
     ``twin``: a host of another project whose machine has the same name, empty for none; see `place.twin_of`.
     ``protection``: why nothing of ours ends its machine, empty if it is not protected.
-    ``ends_storage``: whether storage ends, too, with its data.
+    ``ends_storage``: whether storage ends, too, with its data. ``is_swept``: no person ends it, but a sweep.
     """
 
     host: str
@@ -69,6 +69,7 @@ class EndRequest:
     twin: str = ""
     protection: str = ""
     ends_storage: bool = False
+    is_swept: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -95,7 +96,9 @@ class ApiView:
 class End:
     """What ends: ``machines``; of what is registered ``gone`` has ended before, and a person forgets ``forgotten``.
 
-    ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what stays of it.
+    ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
+    the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
+    forgets, and ``storage_used`` of what should end, with another machine that uses it.
     """
 
     action: Action
@@ -105,7 +108,18 @@ class End:
     reason: str = ""
     pending: bool = False
     storage: tuple[Storage, ...] = ()
-    ends_storage: bool = False
+    storage_ends: tuple[str, ...] = ()
+    storage_lost: tuple[str, ...] = ()
+    storage_used: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def storage_stays(self) -> list[str]:
+        """The ids of the storage that does not end."""
+        return [item.resource_id for item in self.storage if item.resource_id not in self.storage_ends]
+
+    def storage_in_check_mode(self, *, check_mode: bool) -> dict[str, bool]:
+        """Whether each of what ends is only looked at: what a person forgets, and all in check mode."""
+        return {item: check_mode or item in self.storage_lost for item in self.storage_ends}
 
     @property
     def ids(self) -> tuple[str, ...]:

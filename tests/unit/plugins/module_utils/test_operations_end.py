@@ -9,7 +9,7 @@ import datetime
 import stat
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -651,3 +651,26 @@ def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
     found = ledger(str(tmp_path))
     # An end is noted as the second after it; a report rounds each of the (two) days up to a millionth.
     assert 0 <= spent(found.bills, found.now + 1).total - said * 1e6 < 2.5 and 50.0 <= said < 50.1
+
+
+KEPT = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}
+
+
+def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_says_so(tmp_path: Path) -> None:
+    """Else it is in every sum for ever: no deletion of it is certain."""
+    file = write(tmp_path, "gpu-1", storage=[KEPT])
+    (plan,) = plans(Api(), declared("gpu-1", tmp_path), forget=["V"])["ends"]
+    assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
+    assert plan["label"].endswith("forgets its storage v, which the API does not know")
+    answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
+    assert ended(cast(Any, Api()), params(steps.ENDED, ends=[plan], deleted=[answer]), False)["changed"]
+    assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
+
+
+@pytest.mark.parametrize("more", [{}, {"hidden": True}])
+def test_storage_that_the_api_knows_is_not_forgotten(tmp_path: Path, more: Json) -> None:
+    write(tmp_path, "gpu-1", storage=[KEPT])
+    volume = machine("v", "data", kind="storage")
+    api = Api(hidden=(volume,)) if more else Api(volume)
+    (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["v"])["ends"]
+    assert plan["next"] == "stop" and "decommission_storage=end" in plan["refusal"]

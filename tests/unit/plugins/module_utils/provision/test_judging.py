@@ -148,7 +148,7 @@ def test_of_what_was_refused_only_its_own_is_left() -> None:
 def test_what_was_not_shown_is_not_given_back(page: dict[str, Any], given_back: list[str]) -> None:
     """The answer to the purchase names ids alone, and storage would end with its data."""
     status = {"phase": "failed", "ready": False}
-    bought = {"known": entry(X, [M, N], "made"), "read": page, "plan": {"call": "c"}}
+    bought = {"known": entry(X, [M, N], "made"), "read": page, "plan": {"round": "c"}}
     failed = case([M, N], [OURS], status=status, **bought)
     assert row(failed, failed.verdict(False))["release"] == given_back
     assert failed.noted(STOP)["provision_resource_ids"] == [M, N]
