@@ -18,7 +18,7 @@ from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
-from .._provision.machines import created_of, refreshed
+from .._provision.machines import created_of, machines_among, refreshed
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, Sweep, Turn
@@ -155,7 +155,7 @@ def _seen(
     except ApiError as error:
         return ApiView(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
     listed = {machine["resource_id"] for machine in machines}
-    statuses = _statuses(api, asked, listed)
+    statuses = _statuses(api, asked, {machine["resource_id"] for machine in machines_among(machines)})
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
     answers = ask_by_id(api, ending.decisive(own, {*forget}.union(*told), machines))
     errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
@@ -282,9 +282,9 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
     """
     registry = registries.at(place_of(plan["registry"])).host(plan["host"])
     before = registry.read() if registry else None
-    if registry is None or before is None:
-        return False, None
     entry = read_entry(before)
+    if registry is None or entry.is_empty:  # another run has ended it, and storage may be left
+        return False, None
     if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
         raise RegistryError(endings.changed_meanwhile(registry.where))
     notes = endings.notes(entry, plan, left)

@@ -454,7 +454,9 @@ def _not_over(
     ``unlisted``: ids that its status names and no list has.
     """
     entry, phase = asked.entry, api_view.statuses.get(asked.entry.offer_id, {}).get("phase")
-    is_bought = phase in (_states.READY, _states.ENDED) and not (has_machines or unlisted)
+    # One that was ready had machines, though the registry may name storage alone.
+    has_ended = has_machines or (entry.was_ready and phase == _states.ENDED)
+    is_bought = phase in (_states.READY, _states.ENDED) and not (has_ended or unlisted)
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):

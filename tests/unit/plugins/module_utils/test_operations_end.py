@@ -674,3 +674,23 @@ def test_storage_that_the_api_knows_is_not_forgotten(tmp_path: Path, more: Json)
     api = Api(hidden=(volume,)) if more else Api(volume)
     (plan,) = plans(api, declared("gpu-1", tmp_path), forget=["v"])["ends"]
     assert plan["next"] == "stop" and "decommission_storage=end" in plan["refusal"]
+
+
+def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that_stays(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
+    api = Api(machine("r"), machine("v", "data", kind="storage"))
+    first, second = (plans(api, declared("gpu-1", tmp_path))["ends"][0] for _run in range(2))
+    for plan in (first, second):
+        given = params(steps.ENDED, ends=[plan], deleted=[{"resource_id": "r", "billing_stopped": True}])
+        assert ended(cast(Any, api), given, False)["left"] == []
+    assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
+
+
+@pytest.mark.parametrize("listed", [[], [machine("r", status="deleted")]])
+def test_a_host_of_which_an_earlier_version_has_left_storage_alone_can_end(tmp_path: Path, listed: list[Json]) -> None:
+    """It ended the machine, and could not end the storage, whose id it noted as another machine's."""
+    write(tmp_path, "gpu-1", resource_ids=["v"], procured_offer_id="o", instances=[{"resource_id": "r"}])
+    api = Api(*listed, machine("v", "data", kind="storage"), phases={"o": "ended"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert plan["next"] == "note", plan["refusal"]
+    assert [item["resource_id"] for item in plan["storage"]] == ["v"]
