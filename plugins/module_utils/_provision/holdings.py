@@ -11,6 +11,7 @@ linked to a second offer. Registration, release, decommission, reap, audit and t
 from __future__ import annotations
 
 import enum
+import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,8 @@ from .machines import Machine
 
 # Seconds by which the clock that noted a purchase and the API's may differ.
 _SLACK = 300.0
+# Seconds after a machine was made in which storage that was bought with it is linked to it, at the latest.
+_COMES_ALONG = 3600.0
 
 
 class Proof(enum.Enum):
@@ -250,6 +253,12 @@ class Look:
         return [item for machine in shown for item in linked_to(machine)]
 
     @property
+    def _attached_later(self) -> set[str]:
+        """What was there before, or was linked to a machine long after that was made: it has not come with it."""
+        shown = filter(None, map(self.shown, dict.fromkeys((*self.noted, *self.named, *self._own))))
+        return {item for machine in shown for item in attached_later(machine)}.union(self.listed_before)
+
+    @property
     def everything(self) -> Holdings:
         """All ids that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
         ids = dict.fromkeys((*self.noted, *self.named, *self._own))
@@ -275,8 +284,8 @@ class Look:
         proofs = {item: proof for proof, ids in by_proof for item in ids}
         for item in dict.fromkeys((*self.noted, *self.named, *self._own, *linked)):
             if item not in self.storage:
-                holder = self.holders.get(item, "")
-                yield Observation(item, proofs[item], self.shown(item), holder, item in self.listed_before)
+                is_older = item in (self._attached_later if proofs[item] is Proof.LINK else self.listed_before)
+                yield Observation(item, proofs[item], self.shown(item), self.holders.get(item, ""), is_older)
 
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""
@@ -299,3 +308,10 @@ def linked_to(machine: Machine) -> list[str]:
     links = machine.get("linked_resources") or ()
     known = (link for link in links if link["kind"] != _states.MACHINE and not link.get("linked_until"))
     return [str(link["resource_id"]).lower() for link in known]
+
+
+def attached_later(machine: Machine) -> list[str]:
+    """What was linked to a machine long after that was made, where the API tells both: it may be anybody's."""
+    created, links = seconds_of(machine.get("created_at")), machine.get("linked_resources") or ()
+    latest = math.inf if created is None else created + _COMES_ALONG
+    return [str(link["resource_id"]).lower() for link in links if (seconds_of(link.get("linked_since")) or 0) > latest]

@@ -170,3 +170,24 @@ def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_lef
     shown = {} if listed is None else {M: {**MINE, "status": listed}}
     look = Look(OURS, (M,), (), SENT_AT, shown, read)
     assert look.left_of(look.conclude()[0]) == ((M,) if is_left else ())
+
+
+@pytest.mark.parametrize(
+    ("since", "made", "offer", "is_ours"),
+    [
+        ("2026-01-31T12:20:00Z", "2026-01-31T12:00:00Z", None, True),
+        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", None, False),  # by a person, and it may be a colleague's
+        ("2026-01-31T15:00:00Z", "2026-01-31T12:00:00Z", OURS, True),  # it says so itself
+        ("2026-01-31T15:00:00Z", None, None, True),
+        (None, "2026-01-31T12:00:00Z", None, True),
+    ],
+)
+def test_storage_that_was_attached_later_has_not_come_with_the_machine(
+    since: str | None, made: str | None, offer: str | None, is_ours: bool
+) -> None:
+    volume = machine(2, "data", offer, kind="storage", created_at="2026-01-31T14:00:00Z")
+    link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": since}
+    mine = {**MINE, "created_at": made, "linked_resources": [link]}
+    look = Look(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
+    held, contradictions = look.conclude()
+    assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())
