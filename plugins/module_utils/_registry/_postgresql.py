@@ -582,12 +582,13 @@ class Database(Connected):
 
 
 def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:
-    """Storage that a host keeps, as a purchase. Its claim is always the same, so a repetition finds its own work."""
+    """Storage that a host keeps, as a purchase. Its claim is always the same, so a repetition finds its own work.
+
+    It counts in the project for which it was bought; ``project``: the host's now.
+    """
     claim = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{account} {storage.resource_id}"))
-    price, note = storage.price_per_hour, note_of(storage.entry(host))
-    return Purchase(
-        claim, project, host, account, storage.resource_id, price, note, begun=seconds_of(storage.kept_since)
-    )
+    price, note, begun = storage.price_per_hour, note_of(storage.entry(host)), seconds_of(storage.kept_since)
+    return Purchase(claim, storage.project or project, host, account, storage.resource_id, price, note, begun=begun)
 
 
 def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:

@@ -219,7 +219,9 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
         tmp_path / "a", {**entry("made", RESOURCE_ID), STORAGE: [old, {**old, "resource_id": f"{kept_id[:-1]}2"}, new]}
     )
     write(tmp_path / "a", {STORAGE: [{**old, "resource_id": f"{kept_id[:-1]}1"}]}, host="gpu-2")
-    for host in ("gpu-1", "gpu-2"):
+    of_red = {**old, "resource_id": f"{kept_id[:-1]}3", "project": "red"}
+    write(tmp_path / "a", {STORAGE: [of_red]}, host="gpu-3")
+    for host in ("gpu-1", "gpu-2", "gpu-3"):
         move(registry_url, tmp_path / "a", host=host)
     assert not [file for file in (tmp_path / "a").glob("*/compute_index_supply.yml")]
     bills = {bill.resource_ids: bill for bill in ledger(registry_url).bills}
@@ -228,4 +230,5 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     assert abs((bills[(kept_id,)].begin or 0) - (time.time() - 5 * HOUR)) < 60
     entries = entries_of(Database(registry_url, {"host": "h", "user": "u", "run": "r"}).counted(), "default", BASE, "r")
     assert [item.resource_id for item in read_entry(entries.hosts["gpu-1"]).storage] == [came_along]
+    assert [project for project, _name in entries.further] == ["red"]
     assert sorted(read_entry(item).storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-1", "gpu-2"]
