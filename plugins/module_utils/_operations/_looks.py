@@ -21,7 +21,7 @@ from .._provision.missing import Looked, MissingLook, MissingStep, Noted
 from .._provision.ownership import Machine
 from .._provision.place import Place, SharedProject
 from .._provision.standing import Account
-from .._registry._protocol import Registry, RegistryError, anew
+from .._registry._protocol import Registry, RegistryError, anew, end_with
 from ._memory import Memory, leave_out_of_ssh
 from ._registries import Registries
 from ._unlisted import read_by_id
@@ -95,7 +95,8 @@ class _Noting:
         entry = missing.still(known, read_entry(registry.read()))
         step = self._step(place, host, entry)
         if step is MissingStep.END:
-            registry.end()
+            status = self._statuses.get(entry.offer_id, {})
+            end_with(registry, missing.left_storage(host, entry, status, self._account))
             leave_out_of_ssh(host, place)
         elif step:
             registry.alter(self._look.changes(step, entry, place, registry.now()))

@@ -28,7 +28,8 @@ from .messages import ids_of, if_gone
 from .missing_report import missing_row
 from .ownership import Machine, id_of, offer_of
 from .place import Place
-from .standing import Account, Status
+from .standing import Account, Status, look_at, storage_bought
+from .storage import variables_of
 
 APART = 1800.0  # seconds between the two looks, at least
 _SPARE = 2  # others that are read beside as many as are lacking, since one of them may not be readable just now
@@ -190,6 +191,15 @@ def of_others(
 def still(entry: Entry, now: Entry) -> Entry:
     """The entry as it is now, if it is about the same purchase as before; else one that says nothing."""
     return now if now.is_same(entry) else Entry()
+
+
+def left_storage(host: str, entry: Entry, status: Status, account: Account) -> Row:
+    """What the entry of a purchase that is over says of storage before it goes; nothing if there is none.
+
+    Earlier versions did not note what they had bought beside machines.
+    """
+    items = storage_bought(entry, look_at(host, entry, status, account))
+    return {"provision_procured_offer_id": entry.offer_id, **variables_of(items)} if items else {}
 
 
 def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:

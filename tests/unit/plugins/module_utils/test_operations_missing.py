@@ -44,6 +44,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
 
 import postgresql
 from provision_samples import raw
+from simulator import Resource
+from simulator.market import volume as sold
 
 if TYPE_CHECKING:
     from simulator import Simulator
@@ -218,6 +220,22 @@ def test_what_was_told_to_be_gone_needs_no_person(fleet: Fleet, look: Callable[[
     look(fleet)
     assert fleet.registered.entries().keys() == {"gpu-0", "gpu-2", "gpu-3"}
     assert fleet.registered.bills() == {"gpu-0": True, "gpu-1": False, "gpu-2": True, "gpu-3": True}
+
+
+@LOOKING
+def test_storage_of_what_was_told_to_be_gone_stays(fleet: Fleet, look: Callable[[Fleet], Any]) -> None:
+    """Also if an earlier version has bought it, and noted the machine alone."""
+    machine = fleet.api.resources[fleet.ids["gpu-1"]]
+    disk = Resource(machine.purchase, "data", volume=sold(500, 0.08, persistent=True))
+    machine.purchase.volumes.append(disk)
+    fleet.api.resources[disk.resource_id] = disk
+    fleet.api.vanish(machine.resource_id)
+    look(fleet)
+    with closing(fleet.registered.open()) as registries:
+        strays = registries.at(fleet.registered.place).entries().strays.values()
+        running = [bill.resource_ids for bill in registries.ledger([fleet.registered.place]).bills if bill.runs]
+    assert [read_entry(each).resource_ids for each in strays] == [(disk.resource_id,)]
+    assert (disk.resource_id,) in running and (machine.resource_id,) not in running
 
 
 @LOOKING
