@@ -110,6 +110,7 @@ class Server:
     phases: Json = field(default_factory=dict)
     account: str = "account"
     ahead: float = 0.0
+    base_url: str = "https://api.example.com"
 
     def __post_init__(self) -> None:
         self.before = self.listed()
