@@ -147,7 +147,7 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
 
 @core
 def test_a_machine_that_was_linked_to_the_offer_later_is_not_the_hosts(account: StandIn, project: Attacked) -> None:
-    """E1: the host's journal has no id yet, since answer, status and list name none. Of ``held`` it has one."""
+    """The host's journal has no id yet, since answer, status and list name none. Of ``held`` it has one."""
     project.declare(["new", "held"], provision_lease="8h")
     own = account.sell("held")
     offer = account.sell("new", keeps_name=False, status={"resource_ids": [], "instances": []})

@@ -427,8 +427,8 @@ class JudgedHost:
         ]
 
     def warnings(self) -> list[str]:
-        """What is odd about a machine that runs: another name than was asked for, or more machines than were bought."""
-        return [item for item in (self._unnamed(), self._surplus()) if item]
+        """What is odd about a machine that runs: another name, more machines than were bought, storage of others."""
+        return [item for item in (self._unnamed(), self._surplus(), _only_attached(self.host, self.held)) if item]
 
     def _unnamed(self) -> str:
         name = self.plan["name"]
@@ -452,6 +452,14 @@ def _too_many(host: str, offer_id: str, ids: t.Sequence[str], nodes: int) -> str
         f"Offer {offer_id} of {host} has {nodes} machine(s), and the API says that it bought {len(ids)}: {ids_of(ids)}."
         " All of them are billed and kept. Ask the API's support if that is wrong."
     )
+
+
+def _only_attached(host: str, held: Holdings) -> str:
+    """Storage that a purchase names and has not bought; empty if there is none."""
+    if not held.affected:
+        return ""
+    named = f"Offer {held.offer_id} of {host} names storage that it has not bought: {ids_of(held.affected)}."
+    return f"{named} It stays as it is: {host} neither counts nor ends it."
 
 
 def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:

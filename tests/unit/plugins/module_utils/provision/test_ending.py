@@ -252,7 +252,7 @@ SHARED = (owner("copy", "r", offer="x"),)
             asked(entry("r")), [machine("s", offer="x")], {"unknown": {"r": "404"}, "forget": {"r"}}, ["s ("],
             id="a namesake is not forgotten",
         ),
-        # E1: a colleague's machine that was linked to the offer of a purchase without an id
+        # A colleague's machine that was linked to the offer of a purchase without an id
         pytest.param(
             asked(entry(purchase="made")), [machine("r", "train", "x")],
             {"phase": {"phase": "ready", "resource_ids": ["r"]}},

@@ -76,7 +76,7 @@ def test_an_ordinary_purchase_is_registered() -> None:
 @pytest.mark.parametrize("action", ["buy", "wait"])
 @pytest.mark.parametrize("phase", ["ready", "failed"])
 def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, phase: str) -> None:
-    """P1, P2b: the status names it instead of the one that was bought."""
+    """The status names it instead of the one that was bought."""
     status = {"phase": phase, "ready": phase == "ready"}
     bought = case([N], [OURS, COLLEAGUES], action=action, outcome="created" if action == "buy" else "", status=status)
     assert (bought.verdict(False), bought.verdict(False, released=True)) == (STOP, STOP)
@@ -88,15 +88,23 @@ def test_a_colleagues_machine_is_neither_registered_nor_given_back(action: str, 
 
 
 def test_a_second_machine_of_the_offer_is_held_beside_the_first() -> None:
-    """P2a: the first one is billed, too."""
+    """The first one is billed, too."""
     bought = case([N], [OURS, SECOND], plan={"offer": {"node_count": 1}})
     assert bought.verdict(False) is READY
     assert bought.noted(READY)["provision_resource_ids"] == [M, N]
     assert any("1 machine(s)" in each and "bought 2" in each for each in bought.warnings())
 
 
+def test_storage_of_others_that_a_purchase_names_is_told_and_left_alone() -> None:
+    volume = machine(7, "data", Y, resource_type="volume", kind="storage")
+    bought = case([M, volume["resource_id"]], [OURS, volume])
+    assert bought.verdict(False) is READY and bought.noted(READY)["provision_resource_ids"] == [M]
+    assert bought.held.affected == (volume["resource_id"],) and not bought.storage
+    assert any("has not bought" in each and volume["resource_id"] in each for each in bought.warnings())
+
+
 def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:
-    """P2c: of a cluster's two one is named."""
+    """Of a cluster's two one is named."""
     known = entry(X, [M, N], "made", provision_instances=[FIRST, OTHER])
     again = case([N], [OURS, SECOND], known=known, action="wait", outcome="")
     facts = again.facts()

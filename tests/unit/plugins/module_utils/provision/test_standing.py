@@ -309,7 +309,7 @@ def test_a_machine_of_the_offer_that_another_host_holds_is_a_contradiction() -> 
 
 
 def test_a_status_that_names_a_colleagues_machine_changes_nothing() -> None:
-    """P1, P2: the registry's ids stay, whatever the status names instead."""
+    """The registry's ids stay, whatever the status names instead."""
     one, status = host(), look("ready", resource_ids=[N], ready=True)
     seen = account([(one, ENTRIES["owns"])], None)
     assert doubtful({"gpu-1": ENTRIES["owns"]}, {X: status}, seen) == {N}
