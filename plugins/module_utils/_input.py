@@ -19,6 +19,9 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 
 Spec = t.Mapping[t.Any, t.Any]
 
+# Contracts that a user may ask for. The last one is ours: the API then gets none.
+ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
+
 
 def check_uuid(value: str) -> str:
     """An id in the API's spelling: lower case, with dashes."""
@@ -78,7 +81,30 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
         near = nearest(key, item)
         if near is not None:
             raise ValueError(f"has '{place}{key}', which the API does not document: did you mean '{place}{near}'?")
+    contract = contract_of(spec)
+    if near := nearest(contract, (ON_DEMAND, SPOT, ANY)):
+        raise ValueError(f"has compute.contract_type '{contract}': did you mean '{near}'?")
     return spec
+
+
+def contract_of(spec: Spec) -> str:
+    """The contract that a search is for: on-demand, unless it names another, or ``any``.
+
+    A vendor may take a spot machine away at any time, so a user must ask for one. Empty for storage alone.
+    """
+    compute = spec.get("compute")
+    if not compute or not isinstance(compute, t.Mapping):
+        return ""
+    return str(compute.get("contract_type") or "").strip().lower() or ON_DEMAND
+
+
+def as_sent(spec: Spec) -> dict[str, t.Any]:
+    """The search as the API takes it, which offers every contract if the search names none."""
+    contract = contract_of(spec)
+    if not contract:
+        return dict(spec)
+    rest = {name: value for name, value in spec["compute"].items() if name != "contract_type"}
+    return {**spec, "compute": rest if contract == ANY else {**rest, "contract_type": contract}}
 
 
 def undocumented(spec: Spec) -> list[str]:

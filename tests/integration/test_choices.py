@@ -35,7 +35,8 @@ def test_second_choices(make_project: MakeProject) -> None:
     shown = project.play("compute_index.supply.quote")
     assert shown.returncode == 2, shown.output
     assert (
-        "gpu-2 gets choice 3 (1 x A100): 1 x H100, ondemand, EU: only elsewhere (US); 1 x H100, US: given to other"
+        "gpu-2 gets choice 3 (1 x A100, ondemand): 1 x H100, ondemand, EU: only elsewhere (US);"
+        " 1 x H100, ondemand, US: given to other"
     ) in shown.text
     assert "None of the searches of provision_spec has an offer for this host." in shown.failure("gpu-3")
     # The market is asked once for each search, and once without each limit of the one that finds nothing.
@@ -45,7 +46,7 @@ def test_second_choices(make_project: MakeProject) -> None:
     assert bought.returncode == 0, bought.output
     owned = {each.request["resource_name"]: each.offer_id for each in project.simulator.purchases}
     assert owned == {"gpu-1": offers[1].offer_id, "gpu-2": offers[3].offer_id}
-    assert "gpu-1 gets choice 2 (1 x H100, US)" in bought.text
+    assert "gpu-1 gets choice 2 (1 x H100, ondemand, US)" in bought.text
     again = project.provision()
     assert (again.returncode, again.changed) == (0, 0) and "owns something else" not in again.text, again.output
 

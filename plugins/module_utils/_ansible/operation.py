@@ -52,7 +52,8 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
     try:
         return check(value)
     except ValueError as error:
-        raise Failure(f"{option} {error}. Nothing was sent.", error_class) from None
+        stop = "" if str(error).endswith("?") else "."
+        raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,22 @@ from .._api.market import Market
 
 
 def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
-    """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``."""
+    """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``.
+
+    They are on-demand offers unless ``spec`` asks for others.
+    """
     limit = given("limit", params["limit"], _input.check_limit)
     if params["offer_id"] is not None:
         offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
     spec = given("spec", params["spec"], _input.check_spec)
-    offers, total_count, filters = api.search_offers(spec)
+    sent = _input.as_sent(spec)
+    offers, total_count, filters = api.search_offers(sent)
     return {
         "changed": False,
         "offers": offers[:limit],
         "total_count": total_count,
-        "warnings": [*_input.undocumented(spec), *_input.unapplied(spec, filters)],
+        "warnings": [*_input.undocumented(spec), *_input.unapplied(sent, filters)],
     }
 
 

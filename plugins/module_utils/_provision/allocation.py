@@ -9,6 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 
+from .._input import ANY
 from .._text import number_of
 from .sums import UNLIMITED
 
@@ -70,14 +71,16 @@ def max_price_of_one(
 def misfit(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
     """In what an offer or a machine is not what the search asks for (API page "yaml spec"), empty if it is.
 
-    What one of them does not say is passed over.
+    What one of them does not say is passed over: without a contract, that of a machine which runs already does not
+    matter.
     """
     wanted = compute_of(spec)
+    contract = wanted.get("contract_type")
     counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
     pairs = [
         ("region", spec.get("region"), offer.get("region")),
         ("vendor", spec.get("vendor"), offer.get("vendor")),
-        ("contract_type", wanted.get("contract_type"), offer.get("contract_type")),
+        ("contract_type", None if contract == ANY else contract, offer.get("contract_type")),
         ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
     ]
     differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if differ(asked, has)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .._input import ANY, as_sent, contract_of
 from .._text import number_of
 from .._wording import usd
 from . import allocation
@@ -21,8 +22,6 @@ Spec = t.Mapping[str, t.Any]
 
 LISTED, CHEAPEST = "listed", "cheapest"
 CEILING = "max_price_per_hour"  # of one choice, beside what the API knows of a search
-# The limits of a search that are left out, one at a time, to tell why it finds nothing.
-_LIMITS = (("region", ""), ("contract_type", "compute"))
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,7 @@ def _per_gpu(offer: Offer) -> tuple[bool, float]:
 
 def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     """The offers of an answer that can be bought and are what was searched for, or why the answer is of no use."""
+    spec = as_sent(spec)
     named_offers = [offer for offer in offers if offer["offer_id"]]
     found = [offer for offer in named_offers if not allocation.misfit(spec, offer)]
     if found or not named_offers:
@@ -114,24 +114,24 @@ def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
     if elsewhere := _others(offers.wider, "region", choice.spec.get("region")):
         return f"only elsewhere ({', '.join(elsewhere)})"
-    others = _others(offers.wider, "contract_type", _contract(choice.spec))
+    others = _others(offers.wider, "contract_type", contract_of(choice.spec))
     return f"only {', '.join(others)}" if others else "none"
 
 
 def without_limits(spec: Spec) -> t.Iterator[Spec]:
-    """The search without each of the limits that it has, one at a time."""
-    for name, section in _LIMITS:
-        inner = spec.get(section) if section else spec
-        if isinstance(inner, t.Mapping) and inner.get(name):
-            rest = {key: value for key, value in inner.items() if key != name}
-            yield {**spec, section: rest} if section else rest
+    """The search without each of the limits that it has, one at a time, to tell why it finds nothing."""
+    if spec.get("region"):
+        yield {name: value for name, value in spec.items() if name != "region"}
+    if contract_of(spec) not in ("", ANY):
+        yield {**spec, "compute": {**spec["compute"], "contract_type": ANY}}
 
 
 def named(choice: Choice) -> str:
     """A choice in a few words: what it searches for."""
     wanted = allocation.compute_of(choice.spec)
     words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
-    words += [str(item) for item in (_contract(choice.spec), choice.spec.get("region")) if item]
+    contract = contract_of(choice.spec)
+    words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
     return ", ".join(words)
 
 
@@ -139,10 +139,6 @@ def misfit(choices: t.Sequence[Choice], offer: Offer) -> str:
     """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
     found = [allocation.misfit(choice.spec, offer) for choice in choices]
     return "" if not all(found) else next(iter(found), "")
-
-
-def _contract(spec: Spec) -> str:
-    return str(allocation.compute_of(spec).get("contract_type") or "")
 
 
 def _others(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:

@@ -12,6 +12,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._input import ANY, ON_DEMAND
 from .._text import number_of, printable
 from .messages import NOTHING_SENT
 from .naming import texts_of
@@ -244,14 +245,12 @@ def ordered(answers: Answers) -> Variables:
     given = {name: text for name, text in ((name, str(item).strip()) for name, item in answers.items()) if _given(text)}
     variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
     if "order_gpu_type" in given:
+        contract = str(answers.get("order_contract_type") or "").strip()
         compute: Variables = {
             "gpu_type": given["order_gpu_type"],
             "gpu_count": _count(given.get("order_gpu_count", "1")),
+            "contract_type": ANY if contract == ANY else given.get("order_contract_type", ON_DEMAND),
         }
-        # Who does not ask for spot shall not get a machine that may be taken away.
-        compute["contract_type"] = given.get("order_contract_type", "ondemand")
-        if str(answers.get("order_contract_type") or "").strip() == "any":
-            del compute["contract_type"]
         region = {"region": given["order_region"]} if "order_region" in given else {}
         variables["provision_spec"] = {**region, "compute": compute}
     return variables

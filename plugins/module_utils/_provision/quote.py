@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._input import SPOT
 from .._moments import seconds_of
 from .._text import number_of
 from .._wording import amount, table
@@ -23,6 +24,7 @@ from .validity import VALID_TO
 
 Row = dict[str, t.Any]
 
+VANISHES = "spot: may be taken away"
 _ALTERNATIVES = 3  # offers that no host would get, shown beside the others
 _COLUMNS = {
     "host": "host",
@@ -53,7 +55,14 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     stays = storage.goes_on(planning.bought(plans))
-    lines = [*_expiry(hosts.values()), _sum(costs), *lives, *stays, kept_in[:1].upper() + kept_in[1:]]
+    lines = [
+        *_taken_away(hosts),
+        *_expiry(hosts.values()),
+        _sum(costs),
+        *lives,
+        *stays,
+        kept_in[:1].upper() + kept_in[1:],
+    ]
     # If no host gets an offer, the refusals say it all.
     refusals = dict.fromkeys(item for draft in plans for item in (draft.missed, draft.refusal) if item)
     text = summary(hosts)
@@ -119,8 +128,9 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     times = f"{_until(new.values())}{_hold(new.values())}"
+    spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(part for item in new.values() for part in item["storage"])
-    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{stays}"
+    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{spot}{stays}"
 
 
 def _until(rows: t.Iterable[Row]) -> str:
@@ -133,6 +143,17 @@ def _hold(rows: t.Iterable[Row]) -> str:
     """Until when all offers hold; empty if none says so."""
     expires = [moment for item in rows if (moment := seconds_of(item.get("expires_at"))) is not None]
     return f"; offers hold until {lease.said(min(expires))}" if expires else ""
+
+
+def is_spot(offer: Offer) -> bool:
+    """Whether its vendor may take the machine away at any time."""
+    return offer.get("contract_type") == SPOT
+
+
+def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
+    """Which hosts would get a machine that may vanish."""
+    if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
+        yield f"{VANISHES} ({some(spot)})."
 
 
 def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:

@@ -20,7 +20,7 @@ from request_queue import LOST, RequestQueue
 from samples import BASE, NOT_FOUND, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer
 
 Result = dict[str, Any]
-SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 8}}
+SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 8, "contract_type": "ondemand"}}
 SEARCH = "POST", "/get_offers"
 
 
@@ -126,6 +126,32 @@ def test_a_mistyped_key_is_refused(queue: RequestQueue, info: Any, spec: Any, to
     assert queue.calls == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"contract_type": "ondemand"}),
+        ({"contract_type": None}, {"contract_type": "ondemand"}),
+        ({"contract_type": ""}, {"contract_type": "ondemand"}),
+        ({"contract_type": "ondemand"}, {"contract_type": "ondemand"}),
+        ({"contract_type": " Spot "}, {"contract_type": "spot"}),
+        ({"contract_type": "any"}, {}),
+        # The API says what it thinks of that.
+        ({"contract_type": "reserved"}, {"contract_type": "reserved"}),
+    ],
+)
+def test_spot_must_be_asked_for(queue: RequestQueue, info: Any, asked: Any, sent: Any) -> None:
+    """Its vendor may take such a machine away."""
+    queue.expect(*SEARCH, [], body={"compute": {"gpu_type": "L4", **sent}})
+    assert "failed" not in info(spec={"compute": {"gpu_type": "L4", **asked}})
+
+
+@pytest.mark.parametrize(("word", "meant"), [("spto", "spot"), ("on-demand", "ondemand"), ("anny", "any")])
+def test_a_mistyped_contract_is_refused(queue: RequestQueue, info: Any, word: str, meant: str) -> None:
+    result = info(spec={"compute": {"gpu_type": "L4", "contract_type": word}})
+    assert result["msg"] == f"spec has compute.contract_type '{word}': did you mean '{meant}'? Nothing was sent."
+    assert queue.calls == []
+
+
 @pytest.mark.parametrize(("limit", "count"), [(1, 1), (2, 2), (3, 2), (None, 2)])
 def test_no_more_offers_are_returned_than_asked_for(
     queue: RequestQueue, info: Any, limit: int | None, count: int
@@ -158,7 +184,12 @@ def test_a_look_at_an_offer_that_answers_another_is_a_failure(queue: RequestQueu
 
 
 @pytest.mark.parametrize(
-    "spec", [{"storage": [{"type": "filesystem", "size": "2TB"}]}, {"compute": {"gpu_type": "L4"}}]
+    "spec",
+    [
+        {"storage": [{"type": "filesystem", "size": "2TB"}]},
+        {"compute": {"gpu_type": "L4", "contract_type": "ondemand"}},
+        {"storage": [{"type": "filesystem", "size": "2TB"}], "compute": {}},
+    ],
 )
 def test_either_section_makes_a_search(queue: RequestQueue, info: Any, spec: Any) -> None:
     queue.expect(*SEARCH, [], body=spec)

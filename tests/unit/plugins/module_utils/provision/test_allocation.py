@@ -217,6 +217,9 @@ def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: floa
         ({"gpu_count": 8}, {"gpu_count": None}, ""),
         ({"contract_type": "spot"}, {}, "contract_type ondemand instead of spot"),
         ({"contract_type": "ondemand"}, {"contract_type": None}, ""),
+        # Of a machine that runs already
+        ({}, {"contract_type": "spot"}, ""),
+        ({"contract_type": "any"}, {"contract_type": "spot"}, ""),
     ],
 )
 def test_compute(compute: dict[str, Any], fields: dict[str, Any], odd: str) -> None:

@@ -88,16 +88,17 @@ def test_a_search_is_widened_by_one_limit_at_a_time() -> None:
     compute = {"gpu_type": "H100", "gpu_count": 1}
     assert list(without_limits(H100.spec)) == [
         {"compute": {**compute, "contract_type": "ondemand"}},
-        {"region": "EU", "compute": compute},
+        {"region": "EU", "compute": {**compute, "contract_type": "any"}},
     ]
-    assert (
-        list(without_limits(A100.spec)) == list(without_limits({})) == list(without_limits({"compute": "H100"})) == []
-    )
+    assert list(without_limits(A100.spec)) == [{"compute": {**A100.spec["compute"], "contract_type": "any"}}]
+    for spec in ({}, {"compute": "H100"}, {"compute": {**compute, "contract_type": "any"}}):
+        assert list(without_limits(spec)) == []
 
 
 def test_words() -> None:
     assert named(H100) == "1 x H100, ondemand, EU"
-    assert named(A100) == "2 x A100"
+    assert named(A100) == "2 x A100, ondemand"
+    assert named(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
     assert named(Choice({})) == "1 x any GPU"
 
 
@@ -138,6 +139,19 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
 def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found: list[Any], said: str) -> None:
     fits, reason = fitting(H100.spec, offers)
     assert fits == found and said in reason and bool(said) == bool(reason)
+
+
+SPOT = offer(8, contract_type="spot")
+
+
+@pytest.mark.parametrize(
+    ("contract", "found"),
+    [({}, [ONE]), ({"contract_type": "spot"}, [SPOT]), ({"contract_type": "any"}, [ONE, SPOT])],
+)
+def test_an_answer_of_another_contract_is_left_out(contract: dict[str, str], found: list[Any]) -> None:
+    """Also if the API does not heed the contract."""
+    spec = {"compute": {"gpu_type": "H100", "gpu_count": 1, **contract}}
+    assert fitting(spec, [ONE, SPOT]) == (found, "")
 
 
 def test_prices_of_all_looks_are_compared() -> None:

@@ -84,7 +84,7 @@ def test_machines_of_an_earlier_job() -> None:
         ),
         (
             {"order_gpu_type": "H100", "order_contract_type": "any", "order_gpu_count": 4},
-            {"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 4}}},
+            {"provision_spec": {"compute": {**H100, "gpu_count": 4, "contract_type": "any"}}},
         ),
         (
             {"order_gpu_type": "H100", "order_region": "EU", "order_gpu_count": "two"},

@@ -748,7 +748,8 @@ def test_a_later_choice_says_why() -> None:
     (found,) = chosen(free(spec=[H100, A100]), seen=[dear, Offers([FAIR])])
     assert (found.offer_id, found.max_price_per_hour) == (FAIR["offer_id"], 2.5)
     assert found.missed == (
-        "gpu-1 gets choice 2 (1 x A100): 1 x H100, ondemand: dearer than your ceiling (cheapest: USD 4.10 per hour)."
+        "gpu-1 gets choice 2 (1 x A100, ondemand): 1 x H100, ondemand: dearer than your ceiling (cheapest:"
+        " USD 4.10 per hour)."
     )
 
 
@@ -772,7 +773,7 @@ def test_no_choice_has_an_offer() -> None:
     seen = [Offers(wider=[offer(8, 1.0, contract_type="spot")]), Offers()]
     (found,) = chosen(free(spec=[H100, A100]), seen=seen)
     assert found.action == STOP
-    assert "1 x H100, ondemand: only spot; 1 x A100: none. Nothing was bought." in found.refusal
+    assert "1 x H100, ondemand: only spot; 1 x A100, ondemand: none. Nothing was bought." in found.refusal
     (single,) = chosen(free(spec=H100), seen=seen[:1])
     assert "No offer matches provision_spec: only spot. Ask for less" in single.refusal
 
