@@ -31,7 +31,7 @@ from .._probe.assumptions import (
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Exchanges, Finding, items_in, named_by_path
+from .._probe.exchanges import Exchange, Exchanges, Finding, items_in, lines_of, named_by_path
 from .._probe.recording import redacted
 from .._provision import probing
 from .._provision.ownership import Claim
@@ -39,7 +39,6 @@ from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._protocol import RegistryError
 from .._version import VERSION
-from .._wording import LINE, narrow_table
 from ._memory import Memory
 from ._registries import Registries, reading_registries
 
@@ -54,7 +53,6 @@ WRONG_TOKEN = "a-wrong-token-of-the-probe"
 # What no offer can be: free. And what is no GPU.
 _NO_PRICE, _NO_GPU = 0.0001, "no-such-gpu"
 MOST_TYPES = 8  # families that one search names
-_COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
 
 
 class Prober(SupplyApi):
@@ -163,7 +161,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         **BLANK,
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": _lines(clean, api.exchanges, len(hosts), len(life), params["recording"] if writes else ""),
+        "lines": lines_of(clean, api.exchanges, len(hosts), len(life), params["recording"] if writes else ""),
         "warnings": memory.warnings(),
     }
 
@@ -211,7 +209,7 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
     """Searches; the id of an offer that was found, empty if there is none."""
     types = " | ".join(families[:MOST_TYPES]) or "H100"
     exchange = api.search("search", gpu_type=types, gpu_count=1)
-    if exchange.is_error and len(families) > 1:
+    if probing.one_by_one(families, exchange.is_error):
         api.exchanges[-1] = replace(exchange, name="several_types")
         types = families[0]
         exchange = api.search("search", gpu_type=types, gpu_count=1)
@@ -236,21 +234,6 @@ def _published(found: t.Sequence[Finding], requests: int) -> Result:
 
 def _plain(found: t.Iterable[Finding]) -> list[Json]:
     return [asdict(item) for item in found]
-
-
-def _lines(
-    found: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str
-) -> list[str]:
-    verdicts = [item.verdict for item in found]
-    slowest = max(exchanges, key=lambda each: each.seconds)
-    return [
-        *narrow_table([item.row for item in found], _COLUMNS, LINE, ("evidence",)),
-        "",
-        f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest.seconds:.1f} s.",
-        *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
-        *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
-        ", ".join(f"{verdicts.count(item)} {item}" for item in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
-    ]
 
 
 # The recording

@@ -79,9 +79,10 @@ def _cheapest(api: Prober) -> Json:
 def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
     """The offers of these families; an API that takes one name at a time is asked for each."""
     look = api.search("kinds", gpu_type=" | ".join(families), gpu_count=1, contract_type="ondemand")
-    if look.is_error and len(families) > 1:
-        return [offer for family in families for offer in _offers(api, [family])]
-    return [item for item in items_in(look.data, "offers") if probing.is_one_machine(item)]
+    parts = probing.one_by_one(families, look.is_error)
+    if parts:
+        return [offer for part in parts for offer in _offers(api, part)]
+    return list(filter(probing.is_one_machine, items_in(look.data, "offers")))
 
 
 def probe_ended(params: Params, check_mode: bool) -> Result:

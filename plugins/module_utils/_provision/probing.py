@@ -61,6 +61,11 @@ def is_one_machine(offer: t.Mapping[str, t.Any]) -> bool:
     return is_plain and offer.get("gpu_count") == 1 and offer.get("node_count") in (None, 1)
 
 
+def one_by_one(families: t.Sequence[str], refused: bool) -> list[list[str]]:
+    """The families one at a time, if the API refused a search for several of them; otherwise none."""
+    return [[family] for family in families] if refused and len(families) > 1 else []
+
+
 def cheapest(offers: t.Iterable[tuple[float | None, dict[str, t.Any]]]) -> dict[str, t.Any] | None:
     """The cheapest of these offers with their prices (USD per hour); None if no price is known."""
     priced = [(price, offer) for price, offer in offers if price is not None]

@@ -47,3 +47,11 @@ def test_the_cheapest_offer_has_a_price() -> None:
 )
 def test_one_machine_with_one_gpu_of_a_plain_name(fields: dict[str, Any], one: bool) -> None:
     assert probing.is_one_machine({"gpu_type": "nvidia-h100", "gpu_count": 1, **fields}) is one
+
+
+@pytest.mark.parametrize(
+    ("families", "refused", "parts"),
+    [(["A", "B"], True, [["A"], ["B"]]), (["A", "B"], False, []), (["A"], True, []), ([], True, [])],
+)
+def test_an_api_that_takes_one_name_is_asked_for_each(families: list[str], refused: bool, parts: list[Any]) -> None:
+    assert probing.one_by_one(families, refused) == parts
