@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import typing as t
 
+from ._text import LONGEST_NAME, printable
 from ._wording import nearest
 
 # The API page "yaml spec": the sections, and what stands in them.
@@ -18,6 +20,8 @@ _NETWORK_KEYS = ("supports_cilium",)
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 
 Spec = t.Mapping[t.Any, t.Any]
+
+_SHOWN = 12  # names of GPUs in a sentence
 
 # Contracts that a user may ask for. The last one is ours: the API then gets none.
 ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
@@ -124,6 +128,48 @@ def unapplied(spec: Spec, filters: t.Any) -> list[str]:
     if not names or not lost:
         return []
     return [f"The API names the filters of the search, and not {', '.join(lost)}: it may have ignored that."]
+
+
+def may_mistype_gpu(spec: Spec, offers: t.Sized) -> bool:
+    """Whether a search that found these offers may have a GPU that does not exist, as some servers say by no offer."""
+    return not offers and bool(_gpu_types(spec))
+
+
+def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
+    """For each GPU of a search that the API's catalogue (GET /available_gpus) lacks, a sentence that names the nearest.
+
+    The API's names are case-sensitive. None if the catalogue has another form than the documented one.
+    """
+    names = _listed(catalog)
+    return [_unlisted(gpu_type, names) for gpu_type in _gpu_types(spec) if names and gpu_type not in names]
+
+
+def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
+    similar = _similar(gpu_type, names)
+    hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It lists {', '.join(names[:_SHOWN])}."
+    return f"The API lists no GPU '{printable(gpu_type, 60)}'. {hint}"
+
+
+def _gpu_types(spec: Spec) -> list[str]:
+    """The GPUs that a search names, with pipes between them."""
+    compute = spec.get("compute")
+    text = compute.get("gpu_type") if isinstance(compute, t.Mapping) else None
+    return [part.strip() for part in str(text or "").split("|") if part.strip()]
+
+
+def _listed(catalog: t.Any) -> list[str]:
+    """The families of a catalogue of GPUs, and the full names in them."""
+    items = catalog.items() if isinstance(catalog, t.Mapping) else ()
+    families = {family: members for family, members in items if isinstance(members, list)}
+    names = [*families, *(name for members in families.values() for name in members)]
+    return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
+
+
+def _similar(word: str, names: t.Iterable[str]) -> list[str]:
+    """The names that are spelled most like the word; but for case and punctuation the same, if there is such a name."""
+    spelled = {_letters(name): name for name in names}
+    near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
+    return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
 
 
 def _keys(spec: Spec) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import typing as t
@@ -71,6 +72,11 @@ class Market(SupplyApi):
     def catalog(self, kind: str) -> t.Any:
         """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
         return without_user_data(self._read("GET", path_to(f"available_{kind}")))
+
+    @functools.cached_property
+    def gpus(self) -> t.Any:
+        """The catalogue of GPUs, read once."""
+        return self.catalog("gpus")
 
     def procure(self, order: t.Mapping[str, t.Any], *, timeout: float) -> Json:
         """POST /procure_offer, once. ``timeout`` in seconds: the API may answer only after minutes."""

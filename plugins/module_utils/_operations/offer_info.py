@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from .. import _input, _spec
 from .._ansible.on_api import on_api
-from .._ansible.operation import Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given
+from .._api.client import ApiError
 from .._api.market import Market
 
 
@@ -22,13 +25,26 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
         return {"changed": False, "offers": [offer], "total_count": 1}
     spec = given("spec", params["spec"], _input.check_spec)
     sent = _input.as_sent(spec)
-    offers, total_count, filters = api.search_offers(sent)
+    try:
+        offers, total_count, filters = api.search_offers(sent)
+    except ApiError as error:
+        if error.error_class != "invalid":
+            raise
+        raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
+    unlisted = _unlisted(api, spec) if _input.may_mistype_gpu(spec, offers) else []
     return {
         "changed": False,
         "offers": offers[:limit],
         "total_count": total_count,
-        "warnings": [*_input.undocumented(spec), *_input.unapplied(sent, filters)],
+        "warnings": [*_input.undocumented(spec), *_input.unapplied(sent, filters), *unlisted],
     }
+
+
+def _unlisted(api: Market, spec: Params) -> list[str]:
+    """Which GPUs of the search the API does not list, and what may be meant; none if its catalogue cannot be read."""
+    with contextlib.suppress(ApiError):
+        return _input.unlisted_gpus(spec, api.gpus)
+    return []
 
 
 _EITHER = [("spec", "offer_id")]

@@ -106,6 +106,13 @@ class RequestQueue:
         registry.shown[path] = responses.Response("GET", samples.BASE + path, body="[]")
         return self
 
+    def list_gpus(self, catalog: Any) -> RequestQueue:
+        """Let the API list these GPUs, whenever nothing else is expected of that list."""
+        registry: Any = self._mock.get_registry()
+        body = json.dumps(catalog)
+        registry.shown["/available_gpus"] = responses.Response("GET", f"{samples.BASE}/available_gpus", body=body)
+        return self
+
     @property
     def complaints(self) -> list[str]:
         """The requests that were not expected, or were expected and not sent."""

@@ -25,7 +25,8 @@ SEARCH = "POST", "/get_offers"
 
 
 @pytest.fixture
-def info(perform: Callable[..., Result]) -> Callable[..., Result]:
+def info(queue: RequestQueue, perform: Callable[..., Result]) -> Callable[..., Result]:
+    queue.list_gpus({})  # which is read if a search finds nothing
     return lambda check_mode=False, **params: perform(OFFER_INFO, check_mode, **params)
 
 
@@ -205,6 +206,50 @@ def test_a_spec_without_a_section_is_refused(queue: RequestQueue, info: Any, spe
     assert queue.calls == []
 
 
+GPUS = {"H100": ["nvidia-h100-sxm5-80gb"], "A100": ["nvidia-a100-sxm4-80gb"], "L40S": ["nvidia-l40s-pcie-48gb"]}
+CATALOG = "GET", "/available_gpus"
+
+
+@pytest.mark.parametrize(
+    ("gpu_type", "sentences"),
+    [
+        ("h100", ["The API lists no GPU 'h100'. Did you mean H100?"]),
+        ("H10O", ["The API lists no GPU 'H10O'. Did you mean H100?"]),
+        ("l40-s", ["The API lists no GPU 'l40-s'. Did you mean L40S?"]),
+        (
+            "nvidia-l40s-48gb",
+            ["The API lists no GPU 'nvidia-l40s-48gb'. Did you mean nvidia-l40s-pcie-48gb or nvidia-"],
+        ),
+        ("TPU | H100", ["The API lists no GPU 'TPU'. It lists H100, A100, L40S, nvidia-h100-sxm5-80gb"]),
+        ("H100 | h100|a100", ["'h100'. Did you mean H100?", "'a100'. Did you mean A100?"]),
+        ("H100 | nvidia-a100-sxm4-80gb", []),
+    ],
+)
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_gpu_that_does_not_exist_is_told_with_the_nearest(
+    queue: RequestQueue, info: Any, gpu_type: str, sentences: list[str], refuses: bool
+) -> None:
+    """Whether the API refuses the search, or finds nothing."""
+    queue.expect(*SEARCH, {"detail": "Unknown GPU"} if refuses else [], 422 if refuses else 200)
+    queue.expect(*CATALOG, GPUS)
+    result = info(spec={"compute": {"gpu_type": gpu_type}})
+    told = [result["msg"]] * len(sentences) if refuses else result["warnings"]
+    assert len(told) == len(sentences)
+    assert all(sentence in text for sentence, text in zip(sentences, told, strict=True))
+    assert (result.get("failed"), result.get("status_code")) == ((True, 422) if refuses else (None, None))
+
+
+@pytest.mark.parametrize("catalog", [["H100"], {}, {"gpus": 7, 3: None}, None, "H100"])
+def test_without_a_catalogue_the_api_has_the_last_word(queue: RequestQueue, info: Any, catalog: Any) -> None:
+    queue.expect(*SEARCH, {"detail": "Unknown GPU"}, 422).expect(*CATALOG, catalog)
+    assert info(spec={"compute": {"gpu_type": "h100"}})["msg"].endswith("answered 422: Unknown GPU.")
+
+
+def test_a_catalogue_that_cannot_be_read_hides_no_refusal(queue: RequestQueue, info: Any) -> None:
+    queue.expect(*SEARCH, {"detail": "Unknown GPU"}, 422).expect(*CATALOG, NOT_FOUND, 404)
+    assert info(spec={"compute": {"gpu_type": "h100"}})["msg"].endswith("answered 422: Unknown GPU.")
+
+
 # One offer
 
 
@@ -281,7 +326,7 @@ def test_certificates_are_verified_as_was_said(queue: RequestQueue, info: Any, p
 
 
 def test_timeout_token_and_url_reach_the_client(queue: RequestQueue, info: Any) -> None:
-    queue.expect(*SEARCH, [])
+    queue.expect(*SEARCH, [offer()])
     info(spec=SPEC, api_timeout=7.5, api_token=f" {TOKEN}\n", api_url=f"{BASE}/")
     ((connecting, whole),) = queue.timeouts
     assert 0 < connecting <= 7.5 and 0 < whole <= 7.5, "what is left of it when the request is sent"

@@ -181,7 +181,8 @@ def test_offer_status_fails_at_once_without_a_token(run: Any) -> None:
 
 def test_offer_info_searches(queue: RequestQueue, run: Any) -> None:
     spec = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
-    queue.expect("POST", "/get_offers", {"offers": [offer()], "total_count": 1}, body=spec)
+    sent = {"compute": {**spec["compute"], "contract_type": "ondemand"}}
+    queue.expect("POST", "/get_offers", {"offers": [offer()], "total_count": 1}, body=sent)
     done = run("offer_info", spec=spec, **COMMON)
     assert (done.code, done.result["changed"], done.result["total_count"]) == (0, False, 1)
     assert done.result["offers"][0]["price_per_hour"] == 2.0
