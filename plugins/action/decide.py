@@ -503,6 +503,12 @@ class ActionModule(InProcessAction):
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         return {"hosts": hosts, "troubles": self._hosts.troubles_of(lambda host: host in named)}
 
+    def _offers(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The answers to an order, which say here what to show."""
+        self._refuse_slips("order_")
+        extra = load_extra_vars(loader=self._loader)
+        return {"answers": {name: value for name, value in extra.items() if name.startswith("order_")}}
+
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
         variables = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
@@ -576,6 +582,7 @@ STEPS = {
     "judge": Step(ActionModule._judge, JUDGE),
     "release": Step(ActionModule._own, RELEASE),
     "reached": Step(ActionModule._own, REACHED),
+    "offers": Step(ActionModule._offers, _later("offers", "OFFERS"), prefix="offers_"),
     "order": Step(ActionModule._order, ORDER, ActionModule._if_it_finds, prefix="order_"),
     "named": Step(ActionModule._named, NAMED, _ALL, prefix="{verb}_"),
     "end": Step(ActionModule._end, END, ActionModule._if_one_was_swept, of_batch=True),

@@ -35,6 +35,7 @@ options:
         workflows, and needs no SSH key.
       - V(judge) - what became of the purchases, and what follows?
       - V(release) - what follows once machines were given back?
+      - V(offers) - what does the market have now, and for how much?
       - V(order) - which hosts do extra variables and surveys ask for?
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
@@ -60,6 +61,7 @@ options:
       - judge
       - release
       - reached
+      - offers
       - order
       - named
       - end
@@ -178,6 +180,11 @@ options:
       - For O(step=probe_purchase) whether a machine may be bought. O(max_usd) must be given then.
     type: bool
     default: false
+  spec:
+    description:
+      - For O(step=offers) a search, as M(compute_index.supply.offer_info) takes it. Without a GPU all kinds are shown.
+    type: dict
+    default: {}
   max_usd:
     description:
       - For O(step=probe_purchase) the most that the machine may cost in its whole life, in USD.
@@ -331,6 +338,18 @@ spend:
       they are in no sum.
   returned: success
   type: dict
+kinds:
+  description:
+    - For O(step=offers) the kinds of GPU with C(gpu_type), C(gpu_counts), C(offers) and C(price_per_hour) (USD, the
+      cheapest) on demand, C(spot_offers) and C(spot_price_per_hour).
+  returned: success
+  type: list
+  elements: dict
+offers:
+  description: For O(step=offers) the offers of O(spec), as M(compute_index.supply.offer_info) returns them.
+  returned: success
+  type: list
+  elements: dict
 probe:
   description:
     - For O(step=probe) the ids of assumptions that are C(confirmed), C(contradicted) and C(not_seen), and how many
@@ -339,7 +358,8 @@ probe:
   type: dict
 lines:
   description:
-    - For O(step=audit), O(step=spend), O(step=reap), O(step=extend) and O(step=probe) the same for people.
+    - For O(step=audit), O(step=spend), O(step=reap), O(step=extend), O(step=probe) and O(step=offers) the same for
+      people.
     - For O(step=probe_purchase) what is bought, and how to end it if the run is interrupted.
     - For O(step=registry) what was made and moved.
   returned: success

@@ -46,6 +46,7 @@ OPTIONS: Spec = {
     "wrong_token": {"type": "bool", "default": True},
     "buy": _FLAG,
     "max_usd": _TEXT,
+    "spec": _MAPPING,
 }
 
 
@@ -187,5 +188,7 @@ PROBE_PURCHASE: Spec = {
 }
 
 PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
+
+OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
 
 SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}

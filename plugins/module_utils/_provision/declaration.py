@@ -145,9 +145,9 @@ def read_declaration(
     wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
     ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], wrong)
-    total = _limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
-    account = _limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
-    budget = _limit("provision_budget", raw["budget"], wrong, "USD a month")
+    total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
+    account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
+    budget = read_limit("provision_budget", raw["budget"], wrong, "USD a month")
     lease, max_bill, bill_max_price_per_hour = _lease(raw, wrong, now)
     choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
@@ -220,7 +220,7 @@ def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}].{CEILING}" if len(specs) > 1 else f"provision_spec.{CEILING}"
         own = {key: item for key, item in spec.items() if key != CEILING}
-        choices.append(Choice(own, _limit(name, spec.get(CEILING), wrong)))
+        choices.append(Choice(own, read_limit(name, spec.get(CEILING), wrong)))
     return tuple(choices)
 
 
@@ -358,8 +358,8 @@ def _ceiling(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hou
     return float(text)
 
 
-def _limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
-    """The same, and no limit where nothing was given."""
+def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
+    """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
     ceiling = _ceiling(name, value, wrong, unit)
     return UNLIMITED if ceiling is None else ceiling
 

@@ -42,6 +42,11 @@ _AS_THEY_ARE = {
     "order_max_bill": "provision_max_bill",
     "order_adopt": "provision_adopt",
 }
+_COMPUTE = {
+    "order_gpu_type": "gpu_type",
+    "order_gpu_count": "gpu_count",
+    "order_contract_type": "contract_type",
+}
 # Extra variables that beat what was approved.
 _APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 # Results that a person reads, of whatever step; all others are data.
@@ -212,7 +217,7 @@ def asked_for(host: str, extra: Answers) -> Variables:
     if reason := _misfit(answers, quote):
         return _refused(f"{reason} {NOTHING_SENT}")
     variables = ordered(answers)
-    if "provision_spec" in variables and not isinstance(variables["provision_spec"]["compute"]["gpu_count"], int):
+    if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
         return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
     if quote:
         variables.update(approved(host, quote, extra))
@@ -242,18 +247,27 @@ def _is_text_or_number(name: str, value: t.Any) -> bool:
 
 def ordered(answers: Answers) -> Variables:
     """The variables of the role that the answers give; without a GPU type each host's own search stays."""
-    given = {name: text for name, text in ((name, str(item).strip()) for name, item in answers.items()) if _given(text)}
+    given = _texts(answers)
     variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
     if "order_gpu_type" in given:
-        contract = str(answers.get("order_contract_type") or "").strip()
-        compute: Variables = {
-            "gpu_type": given["order_gpu_type"],
-            "gpu_count": _count(given.get("order_gpu_count", "1")),
-            "contract_type": ANY if contract == ANY else given.get("order_contract_type", ON_DEMAND),
-        }
-        region = {"region": given["order_region"]} if "order_region" in given else {}
-        variables["provision_spec"] = {**region, "compute": compute}
+        variables["provision_spec"] = search_of({"order_gpu_count": "1", "order_contract_type": ON_DEMAND, **given})
     return variables
+
+
+def search_of(answers: Answers) -> Variables:
+    """The search that the answers give, with no more than they say."""
+    given = _texts(answers)
+    compute: Variables = {key: given[name] for name, key in _COMPUTE.items() if name in given}
+    if "gpu_count" in compute:
+        compute["gpu_count"] = _count(compute["gpu_count"])
+    region = {"region": given["order_region"]} if "order_region" in given else {}
+    return {**region, **({"compute": compute} if compute else {})}
+
+
+def _texts(answers: Answers) -> dict[str, str]:
+    """The answers that say something, as texts; of contracts "any" does."""
+    texts = {name: str(item).strip() for name, item in answers.items()}
+    return {name: text for name, text in texts.items() if _given(text) or (name, text) == ("order_contract_type", ANY)}
 
 
 def spelled(extra: Answers) -> dict[str, str]:

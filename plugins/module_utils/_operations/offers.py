@@ -1,0 +1,56 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the market has now: the kinds of GPU, or the offers of one search. Needs no inventory."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api.market import Market
+from .._provision import browsing
+from .._provision.allocation import Offer
+from .offer_info import offer_info
+
+BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
+
+
+def offers(api: Market, params: Params, check_mode: bool) -> Result:
+    """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
+    try:
+        choice = browsing.wanted(params["answers"], params["spec"])
+    except ValueError as error:
+        raise Failure(str(error), "invalid") from None
+    warnings: list[str] = []
+    if browsing.is_listed(choice):
+        answer = [offer for search in browsing.searches(choice) for offer in _search(api, search, warnings)]
+        shown = browsing.listing(choice, answer)
+    else:
+        families = browsing.families_of(api.gpus)
+        searches = browsing.searches_of_all(choice, families)
+        answer = [offer for search in searches for offer in _search_apart(api, search, warnings)]
+        shown = browsing.market(choice, families, answer)
+    return {**BLANK, **shown, "warnings": list(dict.fromkeys(warnings))}
+
+
+def _search(api: Market, search: Params, warnings: list[str]) -> list[Offer]:
+    """The offers of one search. Raises Failure if the API refuses it."""
+    answer = offer_info(api, {"spec": search, "offer_id": None, "limit": None}, True)
+    warnings += answer["warnings"]
+    return t.cast("list[Offer]", answer["offers"])
+
+
+def _search_apart(api: Market, search: Params, warnings: list[str]) -> list[Offer]:
+    """The same for all GPUs; an API that takes one name at a time is asked for each. What it refuses is a warning."""
+    try:
+        return _search(api, search, warnings)
+    except Failure as refusal:
+        parts = browsing.apart(search)
+        warnings += [] if parts else [str(refusal)]
+    return [offer for part in parts for offer in _search_apart(api, part, warnings)]
+
+
+OFFERS = on_api(Market, offers, steps.OFFERS, BLANK)

@@ -1,0 +1,197 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the market has now, for a person who looks around: the kinds of GPU, or the offers of one search.
+
+Prices are in USD per hour for whole offers.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+from dataclasses import replace
+
+from .._input import ANY, ON_DEMAND
+from .._moments import seconds_of
+from .._text import grouped, number_of
+from .._wording import LINE, amount, narrow_table, shortened, usd
+from . import allocation, choosing, lease, order
+from .allocation import Offer
+from .choosing import CEILING, Choice
+from .declaration import read_limit
+from .messages import NOTHING_SENT
+from .quote import VANISHES, is_spot
+
+Row = dict[str, t.Any]
+
+GPU_COUNTS = (1, 2, 4, 8)  # of one machine (API page "yaml spec")
+MOST_LISTED = 20  # offers that are shown, the cheapest ones
+_LONGEST_GPU = 26  # characters of its name, so that a line has room for the rest
+_KIND = {"GPU": "gpu_type", "USD/h": "price_per_hour", "offers": "offers", "GPUs": "gpu_counts", "spot": "spot"}
+_OFFER = {"USD/h": "price_per_hour", "offer": "offer_id", "vendor": "vendor", "region": "region"}
+
+
+def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
+    """What a person wants to see, by a search (offers_spec) and by answers (order_*), which take precedence.
+
+    Raises ValueError.
+    """
+    variables, wrong = order.asked_for("", answers), list[str]()
+    limits = [
+        read_limit("order_max_price_per_hour", variables.get("provision_max_price_per_hour"), wrong),
+        read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),
+    ]
+    if wrong or "refused" in variables:
+        raise ValueError(variables.get("refused") or f"{wrong[0]} {NOTHING_SENT}")
+    ordered = order.search_of(answers)
+    compute = {**allocation.compute_of(spec), **ordered.get("compute", {})}
+    rest = {name: value for name, value in {**spec, **ordered}.items() if name not in (CEILING, "compute")}
+    return Choice({**rest, "compute": compute} if compute else rest, min(limits))
+
+
+def is_listed(choice: Choice) -> bool:
+    """Whether offers are shown, since the search names a GPU or is for storage alone; otherwise all kinds of GPU."""
+    return bool(allocation.compute_of(choice.spec).get("gpu_type") or choice.spec.get("storage"))
+
+
+def families_of(catalog: t.Any) -> list[str]:
+    """The families of GPUs in a catalogue (GET /available_gpus); none if it has another form."""
+    return [str(family) for family in catalog] if isinstance(catalog, t.Mapping) else []
+
+
+def searches(choice: Choice) -> list[Row]:
+    """The searches to send: one for each number of GPUs that a machine may have, if none is asked for."""
+    compute = allocation.compute_of(choice.spec)
+    if not compute or compute.get("gpu_count"):
+        return [dict(choice.spec)]
+    return [{**choice.spec, "compute": {**compute, "gpu_count": count}} for count in GPU_COUNTS]
+
+
+def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
+    """The same for all of these GPUs, and for every contract."""
+    names = {"gpu_type": " | ".join(families), "contract_type": ANY}
+    spec = {**choice.spec, "compute": {**allocation.compute_of(choice.spec), **names}}
+    return searches(replace(choice, spec=spec)) if families else []
+
+
+def apart(search: t.Mapping[str, t.Any]) -> list[Row]:
+    """A search for several GPUs as one for each, for an API that refuses it; none if it is for one."""
+    compute = allocation.compute_of(search)
+    gpus = str(compute.get("gpu_type")).split(" | ")
+    return [{**search, "compute": {**compute, "gpu_type": gpu}} for gpu in gpus] if len(gpus) > 1 else []
+
+
+def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer]) -> Row:
+    """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
+    affordable = _affordable(choice, offers)
+    by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
+    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=_by_price)
+    missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
+    return {
+        "kinds": kinds,
+        "lines": [*_table(kinds), *_wrapped(f"No offer now: {', '.join(missing)}" if missing else "")],
+    }
+
+
+def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
+    """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
+    fits, odd = choosing.fitting(choice.spec, answer)
+    offers = _affordable(choice, fits)
+    return {"offers": offers, "lines": _lines(offers) if offers else _wrapped(odd or _why_none(choice, fits))}
+
+
+def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
+    """The offers that can be bought and may be, cheapest first."""
+    named = [offer for offer in offers if offer["offer_id"]]
+    return sorted((offer for offer in named if allocation.within(offer, choice.max_price_per_hour)), key=_by_price)
+
+
+def _by_price(row: t.Mapping[str, t.Any]) -> tuple[bool, float]:
+    """The order of prices; what is unknown comes last."""
+    return row["price_per_hour"] is None, row["price_per_hour"] or 0.0
+
+
+def _gpu(offer: Offer) -> str:
+    return str(offer.get("gpu_type") or offer.get("gpu_family") or "unknown")
+
+
+def _is_of(family: str, offer: Offer) -> bool:
+    return not allocation.misfit({"compute": {"gpu_type": family}}, offer)
+
+
+def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
+    """A kind of GPU: what its on-demand offers cost, and beside them its spot offers. ``offers``: cheapest first."""
+    firm = [offer for offer in offers if not allocation.differ(ON_DEMAND, offer.get("contract_type"))]
+    spot = [offer for offer in offers if is_spot(offer)]
+    counts = sorted({number_of(offer.get("gpu_count")) or 0 for offer in firm or spot})
+    return {
+        "gpu_type": gpu_type,
+        "price_per_hour": firm[0]["price_per_hour"] if firm else None,
+        "offers": len(firm),
+        "gpu_counts": [f"{count:g}" for count in counts],
+        "spot_price_per_hour": spot[0]["price_per_hour"] if spot else None,
+        "spot_offers": len(spot),
+    }
+
+
+def _table(kinds: t.Sequence[Row]) -> list[str]:
+    """The kinds of GPU in lines, and how to see the offers of one."""
+    if not kinds:
+        return ["There is no offer of any GPU that the API lists."]
+    rows = [{**kind, "spot": _spot(kind["spot_offers"], kind["spot_price_per_hour"])} for kind in kinds]
+    return [
+        *narrow_table(rows, _KIND, LINE, ("GPUs", "GPU")),
+        "",
+        "USD/h: what the cheapest on-demand offer costs as a whole.",
+        *([f"{VANISHES}."] if any(kind["spot_offers"] for kind in kinds) else []),
+        *_wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"),
+    ]
+
+
+def _spot(count: int, price: float | None) -> str:
+    """The spot offers in a cell."""
+    return f"{count} from {'?' if price is None else amount(price)}" if count else ""
+
+
+def _lines(offers: t.Sequence[Offer]) -> list[str]:
+    """The offers in a table for each kind, of which the cheapest comes first; and how to buy one."""
+    shown, rest = offers[:MOST_LISTED], offers[MOST_LISTED:]
+    tables = [
+        line
+        for title, group in grouped((_title(offer), offer) for offer in shown).items()
+        for line in (title, *narrow_table(group, _OFFER, LINE, ("vendor", "region")), "")
+    ]
+    moments = [moment for offer in shown if (moment := seconds_of(offer.get("expires_at"))) is not None]
+    return [
+        *tables,
+        *([f"And {len(rest)} more, from {usd(rest[0]['price_per_hour'])}."] if rest else []),
+        *([f"These offers can be bought until {lease.said(min(moments))}."] if moments else []),
+        "To buy the first one, run the playbook provision with",
+        f"-e provision_offer_id={offers[0]['offer_id']}",
+    ]
+
+
+def _title(offer: Offer) -> str:
+    """What a kind of offer is, in a line."""
+    nodes = number_of(offer.get("node_count")) or 1
+    contract = VANISHES if is_spot(offer) else offer.get("contract_type")
+    words = [
+        f"{offer.get('gpu_count')} x {shortened(_gpu(offer), _LONGEST_GPU)}",
+        f"{nodes:g} machines" if nodes > 1 else "",
+        str(contract or ""),
+    ]
+    return ", ".join(filter(None, words))
+
+
+def _why_none(choice: Choice, fits: t.Sequence[Offer]) -> str:
+    """Why a search shows nothing."""
+    if fits:
+        return (
+            f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
+        )
+    return "No offer matches now. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,43 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the market has now, for someone who has no inventory yet."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import MakeProject, Project, Run
+from simulator import Offer
+from simulator.catalogue import default_offers
+
+PLAYBOOK = "compute_index.supply.offers"
+
+
+def look(project: Project, **extra: object) -> Run:
+    """The playbook without an inventory; no line of ours is wider than the screen."""
+    shown = project.run("ansible-playbook", PLAYBOOK, "-e", json.dumps(extra))
+    assert [line for line in shown.output.splitlines() if len(line) > 80 and line.startswith('        "')] == []
+    return shown
+
+
+def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
+    cheap = Offer(gpu_type="H100", gpu_price_per_hour=1.9)
+    project = make_project([*default_offers(), cheap])
+    project.inventory.unlink()
+    market = look(project)
+    assert market.returncode == 0, market.output
+    assert '"nvidia-h100-sxm5-80gb    1.90       5  1, 2, 8, 24  1 from 2.10",' in market.output, market.output
+    assert '"nvidia-a100-pcie-40gb       -       0  1            1 from 1.15",' in market.output
+    assert "No offer now: RTX4090" in market.text and project.requests("POST", "/get_offers") == 4
+    offers = look(project, offers_spec={"compute": {"gpu_type": "H100", "gpu_count": 1}})
+    assert offers.returncode == 0 and "spot" not in offers.output, offers.output
+    assert f'"-e provision_offer_id={cheap.offer_id}"' in offers.output
+    bought = project.run(
+        *("ansible-playbook", "compute_index.supply.provision", "-e", "provision_hosts=1 provision_reach=false"),
+        *("-e", f"provision_offer_id={cheap.offer_id}"),
+    )
+    assert bought.returncode == 0, bought.output
+    assert [purchase.offer_id for purchase in project.simulator.purchases] == [cheap.offer_id]
+    slip = look(project, order_gpu_type="h100")
+    assert slip.returncode == 2 and "The API lists no GPU 'h100'. Did you mean H100?" in slip.text, slip.output
