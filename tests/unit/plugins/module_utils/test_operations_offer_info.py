@@ -70,7 +70,7 @@ def test_keys_that_nobody_documents_are_sent_with_a_warning(
 
 ALL = {
     **{"region": "EU", "vendor": "nebius", "max_procure_time_seconds": 300, "storage": [{"type": "filesystem"}]},
-    **{"compute": {"gpu_type": "H100", "gpu_count": 8, "contract_type": None}, "network": {"supports_cilium": False}},
+    **{"compute": {"gpu_type": "H100", "gpu_count": 8, "contract_type": "any"}, "network": {"supports_cilium": False}},
 }
 FLAT = ["gpuType", "minGpuCount", "region", "vendor", "max-procure-time-seconds", "storage", "supportsCilium"]
 
