@@ -88,10 +88,7 @@ def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer])
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
     kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=_by_price)
     missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
-    return {
-        "kinds": kinds,
-        "lines": [*_table(kinds), *_wrapped(f"No offer now: {', '.join(missing)}" if missing else "")],
-    }
+    return {"kinds": kinds, "lines": [*_table(kinds), *_missing(missing), *_next_look(kinds)]}
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
@@ -136,7 +133,7 @@ def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
 
 
 def _table(kinds: t.Sequence[Row]) -> list[str]:
-    """The kinds of GPU in lines, and how to see the offers of one."""
+    """The kinds of GPU in lines."""
     if not kinds:
         return ["There is no offer of any GPU that the API lists."]
     rows = [{**kind, "spot": _spot(kind["spot_offers"], kind["spot_price_per_hour"])} for kind in kinds]
@@ -145,8 +142,17 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
         "",
         "USD/h: what the cheapest on-demand offer costs as a whole.",
         *([f"{VANISHES}."] if any(kind["spot_offers"] for kind in kinds) else []),
-        *_wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"),
     ]
+
+
+def _missing(families: t.Sequence[str]) -> list[str]:
+    """The families of GPUs without an offer."""
+    return _wrapped(f"No offer now: {', '.join(families)}") if families else []
+
+
+def _next_look(kinds: t.Sequence[Row]) -> list[str]:
+    """How to see the offers of a kind."""
+    return _wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}") if kinds else []
 
 
 def _spot(count: int, price: float | None) -> str:

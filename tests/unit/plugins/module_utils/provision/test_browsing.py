@@ -142,8 +142,8 @@ def test_kinds_of_gpu_with_the_price_on_demand_and_spot_beside_it() -> None:
         "",
         "USD/h: what the cheapest on-demand offer costs as a whole.",
         "spot: may be taken away.",
-        "The offers of a kind: -e order_gpu_type=nvidia-h100-sxm5-80gb",
         "No offer now: B200, A100",
+        "The offers of a kind: -e order_gpu_type=nvidia-h100-sxm5-80gb",
     ]
 
 
