@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fingerprint
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
@@ -123,6 +123,7 @@ def _described(given: Variables) -> dict[str, t.Any]:
         "boot_timeout": str(given["provision_boot_timeout"]),
         **_waits(given["provision_wait"], given["provision_wait_delay"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
+        "ssh_key_fault": fault_of(str(given["provision_ssh_public_key"] or "")),
         "ssh_fingerprint": fingerprint(str(given["provision_ssh_public_key"] or "")),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],

@@ -50,6 +50,15 @@ def check_ssh_public_key(value: str) -> str:
     return key
 
 
+def fault_of(value: str) -> str:
+    """Why this is no public key, to follow its name in a sentence; empty if it is one."""
+    try:
+        check_ssh_public_key(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def fingerprint(public: str) -> str:
     """A public key's fingerprint as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if that is no key."""
     try:

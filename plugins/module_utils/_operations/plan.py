@@ -136,14 +136,14 @@ class _Planning:
     def _declared(self, raw: t.Mapping[str, t.Any]) -> Declaration:
         params = self._params
         public = os.path.expanduser(str(raw["ssh_public_key_file"]))
-        is_given = params["quote"] or raw["has_ssh_public_key"] or os.path.isfile(public)
         here = {
             "connection": raw["connection"] or params["connection"],
             "identity_file": self._identity_file(raw, public),
         }
-        missing = "" if is_given else os.path.abspath(public)
+        # A quote needs no key.
+        key_fault = "" if params["quote"] else keys.unsuited(raw, os.path.abspath(public), _text(public))
         place = self._registries.place(raw, params)
-        host = read_declaration({**raw, **here}, place, missing, time.time(), params["no_login"])
+        host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
         locked_out = ""
         if keys.needs_agent(host, params["job_keys"]):
             locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(_text(public)), params["job_keys"])

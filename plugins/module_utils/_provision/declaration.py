@@ -133,14 +133,14 @@ class Declaration:
 
 
 def read_declaration(
-    raw: t.Mapping[str, t.Any], registry: Place, missing_key: str = "", now: float = 0.0, no_login: str = ""
+    raw: t.Mapping[str, t.Any], registry: Place, key_fault: str = "", now: float = 0.0, no_login: str = ""
 ) -> Declaration:
     """The declaration of the values that plugin_utils/_declare.py gathers; ``objections`` say what is wrong.
 
     ``now``: seconds since the epoch.
 
-    ``registry`` is the host's place. ``missing_key``: the file that should hold the SSH key
-    and does not exist. ``no_login``: why ssh would reach no machine from this computer, empty if it may.
+    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`keys.unsuited`).
+    ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
     wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
@@ -201,11 +201,7 @@ def read_declaration(
     # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(wrong)))
     wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
-    if missing_key:
-        wrong.append(
-            f"There is no SSH public key: neither provision_ssh_public_key nor the file {missing_key}"
-            " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
-        )
+    wrong += [key_fault] if key_fault else []
     # What the playbook refuses needs no second reason.
     return replace(declaration, objections=(str(raw["refused"]),) if raw["refused"] else tuple(wrong))
 

@@ -5,7 +5,26 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from .._machine.ssh_key import fault_of
 from .declaration import Declaration
+
+
+def unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
+    """Why the public key that a host declares would let nobody in; empty if nothing speaks against it.
+
+    ``raw``: its declared values. ``file``: the absolute path that counts if it gives no key; ``text``: what is in it.
+    """
+    if raw["has_ssh_public_key"]:
+        return f"provision_ssh_public_key {raw['ssh_key_fault']}." if raw["ssh_key_fault"] else ""
+    if not text:
+        return (
+            f"There is no SSH public key: neither provision_ssh_public_key nor the file {file}"
+            " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
+        )
+    fault = fault_of(text)
+    return f"The file {file} (provision_ssh_public_key_file) {fault}." if fault else ""
 
 
 def needs_agent(host: Declaration, job_keys: str | None) -> bool:

@@ -727,4 +727,5 @@ def _other_lease(host: Declaration, entry: Entry) -> str:
             return ""
     if host.by_name or entry.is_empty:
         return ""
-    return f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}"
+    way_out = " (the playbook extend changes it)" if host.lease else ""
+    return f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}{way_out}"

@@ -61,6 +61,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "adopt": False,
         "cluster_name": "",
         "has_ssh_public_key": True,
+        "ssh_key_fault": "",
         "ssh_fingerprint": "SHA256:own",
         "ssh_public_key_file": "~/.ssh/id_ed25519.pub",
         "reach": True,
@@ -98,9 +99,9 @@ def raw(**fields: Any) -> dict[str, Any]:
     }
 
 
-def declared(registry_dir: str = REGISTRY, missing_key: str = "", **fields: Any) -> Declaration:
+def declared(registry_dir: str = REGISTRY, key_fault: str = "", **fields: Any) -> Declaration:
     """The declaration of a host."""
-    return read_declaration(raw(**fields), place_of(registry_dir), missing_key)
+    return read_declaration(raw(**fields), place_of(registry_dir), key_fault)
 
 
 def host(name: str = "gpu-1", *, by_name: bool = False, **fields: Any) -> Declaration:

@@ -198,9 +198,8 @@ def test_an_offers_id_in_capitals_with_blanks() -> None:
     assert (known.offer_id, known.objections) == (offer_id(10), ())
 
 
-def test_a_missing_key_names_the_tool() -> None:
-    known = declared(missing_key="/home/me/.ssh/id_ed25519.pub")
-    assert "/home/me/.ssh/id_ed25519.pub" in known.objections[0] and "ssh-keygen -t ed25519" in known.objections[0]
+def test_an_unsuited_key_is_an_objection() -> None:
+    assert declared(key_fault="There is no SSH public key.").objections == ("There is no SSH public key.",)
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -12,10 +12,38 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ke
     locked_out,
     needs_agent,
     other_half,
+    unsuited,
     unusable,
 )
 
-from provision_samples import declared
+from provision_samples import declared, raw
+from samples import KEY, PRIVATE_KEY
+
+
+@pytest.mark.parametrize(
+    ("fault", "has_key", "text", "reason"),
+    [
+        ("", True, "", ""),
+        ("", True, PRIVATE_KEY, ""),  # the file does not count then
+        ("is a PRIVATE key", True, KEY, "provision_ssh_public_key is a PRIVATE key."),
+        ("", False, KEY, ""),
+        (
+            "",
+            False,
+            "",
+            "neither provision_ssh_public_key nor the file /k.pub (provision_ssh_public_key_file). ssh-keygen",
+        ),
+        (
+            "",
+            False,
+            PRIVATE_KEY,
+            "The file /k.pub (provision_ssh_public_key_file) is a PRIVATE key. Give the public one,",
+        ),
+    ],
+)
+def test_a_key_that_lets_nobody_in_is_told_before_a_purchase(fault: str, has_key: bool, text: str, reason: str) -> None:
+    told = unsuited(raw(has_ssh_public_key=has_key, ssh_key_fault=fault), "/k.pub", text)
+    assert reason in told and bool(reason) == bool(told) and "b3BlbnNz" not in told
 
 
 @pytest.mark.parametrize(

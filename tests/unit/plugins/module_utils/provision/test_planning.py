@@ -628,9 +628,9 @@ def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> Non
         ("480m", "8h", ""),
         ("2026-12-01T06:00Z", "2026-12-01T07:00+01:00", ""),
         ("", "", ""),
-        ("9h", "8h", "its lease is 8h, and provision_lease is 9h"),
-        ("8h", "", "its lease is none, and provision_lease is 8h"),
-        ("", "8h", "its lease is 8h, and provision_lease is empty"),
+        ("9h", "8h", "its lease is 8h, and provision_lease is 9h (the playbook extend changes it)"),
+        ("8h", "", "its lease is none, and provision_lease is 8h (the playbook extend changes it)"),
+        ("", "8h", "its lease is 8h, and provision_lease is empty. It stays"),
         ("8h", "eight hours", "its lease is eight hours, and provision_lease is 8h"),
     ],
 )
