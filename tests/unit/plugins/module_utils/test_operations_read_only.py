@@ -31,6 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import offer_statuses
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import Prober, probe
@@ -229,6 +230,8 @@ def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callab
     return lambda world: step(world.market, world.params(spec, **{"hosts": world.hosts(), **given}), True)
 
 
+H100 = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
+
 # Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
 READS: dict[str, Callable[[World], Json]] = {
     "plan": lambda world: plan(world.market, world.planning(), True),
@@ -238,6 +241,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "release": lambda world: release(world.market, world.judging("created"), True),
     "reached": lambda world: reached(world.judging("created"), True),
     "order": lambda world: ORDER.function(world.params(steps.ORDER, group="gpu"), False),
+    "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": H100}, False),
     "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
     "end": ending,
     "ended": noting,
