@@ -55,7 +55,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._spec import 
 
 import postgresql
 from account_api import AccountApi
-from provision_samples import machine, machine_id, offer_id, raw
+from provision_samples import SPEC, machine, machine_id, offer_id, raw
 from samples import BASE, KEY, status
 
 Json = dict[str, Any]
@@ -230,8 +230,6 @@ def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callab
     return lambda world: step(world.market, world.params(spec, **{"hosts": world.hosts(), **given}), True)
 
 
-H100 = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
-
 # Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
 READS: dict[str, Callable[[World], Json]] = {
     "plan": lambda world: plan(world.market, world.planning(), True),
@@ -241,7 +239,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "release": lambda world: release(world.market, world.judging("created"), True),
     "reached": lambda world: reached(world.judging("created"), True),
     "order": lambda world: ORDER.function(world.params(steps.ORDER, group="gpu"), False),
-    "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": H100}, False),
+    "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": SPEC}, False),
     "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
     "end": ending,
     "ended": noting,
