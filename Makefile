@@ -37,7 +37,7 @@ sandbox: $(DEMO) $(if $(REGISTRY),.venv/.$(REGISTRY)) ## Run the simulated API i
 	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env \
 		$(if $(REGISTRY),--registry $(REGISTRY)) $(ARGS)
 
-test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 13 minutes on two processors
+test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 11 minutes on two processors
 	SUPPLY_TEST_PART=first $(NOX) --tags first --parallel $(LANES) $(ARGS)
 
 rest: .venv/.nox ## Run all other tests: plays, the oldest ansible-core, AWX, e2e, benchmark (small), docs, release
