@@ -45,6 +45,21 @@ def number_of(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def text_of(value: t.Any) -> str:
+    """What a person may have written as a text, without blanks around it; empty for nothing."""
+    return "" if value is None else str(value).strip()
+
+
+def items_of(value: t.Any) -> t.Sequence[t.Any]:
+    """What a person may have written as a list, or as a single item."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def texts_of(value: t.Any) -> tuple[str, ...]:
+    """Texts that are not empty, or a single one."""
+    return tuple(filter(None, (text_of(item) for item in items_of(value) if not isinstance(item, bool))))
+
+
 def grouped(pairs: t.Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     """The values of each key, in their order."""
     result: dict[Key, list[Value]] = {}

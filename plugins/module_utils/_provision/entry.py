@@ -9,11 +9,11 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .._text import number_of
+from .._text import items_of, number_of, text_of, texts_of
 from .clock import HERE, NOTED_BY, clock_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage
-from .sums import total_of
+from .sums import price_in, total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -196,7 +196,7 @@ def read_entry(variables: Variables | None) -> Entry:
         resource_ids=ids if storage_of else _without(ids, storage),
         purchase=text_of(known.get("provision_purchase")).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
-        instances=tuple(item for item in _list(known.get("provision_instances")) if isinstance(item, t.Mapping)),
+        instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
         journaled_at=text_of(known.get("provision_journaled_at")),
         clock=clock_of(known.get(NOTED_BY)),
         name=text_of(known.get("provision_resource_name")),
@@ -249,26 +249,6 @@ def _moment(value: t.Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else text_of(value)
 
 
-def _list(value: t.Any) -> t.Sequence[t.Any]:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
-def price_in(value: t.Any) -> float | None:
-    """USD per hour; None for what is no price."""
-    price = number_of(value)
-    return None if price is None or price < 0 else price
-
-
 def ids_of(value: t.Any) -> tuple[str, ...]:
     """Ids, or a single one, in small letters and each once."""
     return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
-
-
-def texts_of(value: t.Any) -> tuple[str, ...]:
-    """Texts that are not empty, or a single one."""
-    return tuple(filter(None, (text_of(item) for item in _list(value) if not isinstance(item, bool))))
-
-
-def text_of(value: t.Any) -> str:
-    """What a person may have written as a text, without blanks around it; empty for nothing."""
-    return "" if value is None else str(value).strip()

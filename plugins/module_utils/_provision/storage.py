@@ -14,10 +14,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import grouped, number_of, printable
+from .._text import grouped, items_of, number_of, printable, text_of, texts_of
 from .._wording import amount, ranges, usd, usd_short
 from .clock import HERE, NOTED_BY, clock_of
-from .sums import total_of
+from .sums import price_in, total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -85,30 +85,21 @@ def label_of(host: str, resource_id: str) -> str:
 
 def read_storage(value: t.Any) -> tuple[Storage, ...]:
     """The storage in a registry entry, each once, however a person may have written it."""
-    items = value if isinstance(value, (list, tuple)) else [value]
-    read = (_read(item) for item in items if isinstance(item, t.Mapping))
+    read = (_read(item) for item in items_of(value) if isinstance(item, t.Mapping))
     return tuple({item.resource_id: item for item in read if item.resource_id}.values())
 
 
 def _read(item: Variables) -> Storage:
-    texts = {name: _text(item.get(name)) for name in ("name", "vendor", "region", "project")}
+    texts = {name: text_of(item.get(name)) for name in ("name", "vendor", "region", "project")}
     return Storage(
-        resource_id=_text(item.get("resource_id")).lower(),
-        offer_id=_text(item.get("offer_id")).lower(),
-        price_per_hour=_price(item.get("price_per_hour")),
-        kept_since=_text(item.get("kept_since")),
+        resource_id=text_of(item.get("resource_id")).lower(),
+        offer_id=text_of(item.get("offer_id")).lower(),
+        price_per_hour=price_in(item.get("price_per_hour")),
+        kept_since=text_of(item.get("kept_since")),
         noted_by=clock_of(item.get("noted_by")),
-        groups=_texts(item.get("groups")),
+        groups=texts_of(item.get("groups")),
         **texts,
     )
-
-
-def _text(value: t.Any) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _texts(value: t.Any) -> tuple[str, ...]:
-    return tuple(map(_text, value)) if isinstance(value, (list, tuple)) else ()
 
 
 def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
@@ -118,13 +109,13 @@ def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
     return [
         {**{name: item[name] for name in _PERSISTENT if item.get(name) is not None}, "persistent": True}
         for item in items
-        if isinstance(item, t.Mapping) and _text(item.get("persistent")).lower() == "true"
+        if isinstance(item, t.Mapping) and text_of(item.get("persistent")).lower() == "true"
     ]
 
 
 def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
     """USD per hour of each that an offer brings along; None if its price is unknown."""
-    return [_price(item.get("hourly_cost")) for item in items]
+    return [price_in(item.get("hourly_cost")) for item in items]
 
 
 def with_noted(offer: Variables, noted: Variables) -> Variables:
@@ -136,11 +127,6 @@ def with_noted(offer: Variables, noted: Variables) -> Variables:
 def stays_per_hour(offer: Variables) -> float | None:
     """What goes on after the machine of an offer, USD per hour; None if that is unknown."""
     return total_of(_hourly_costs(brought_by(offer)))
-
-
-def _price(value: t.Any) -> float | None:
-    price = number_of(value)
-    return None if price is None or price < 0 else price
 
 
 def priced(resources: t.Iterable[Variables], noted: t.Iterable[Storage]) -> list[Variables]:
@@ -164,11 +150,11 @@ def storage_of(resource: Variables, offer_id: str, offer: Variables) -> Storage:
         price = None if None in costs else max(filter(None, costs), default=None)
     return Storage(
         str(resource["resource_id"]).lower(),
-        _text(resource.get("name")),
+        text_of(resource.get("name")),
         offer_id,
         price,
-        _text(resource.get("vendor")),
-        _text(resource.get("vendor_region")),
+        text_of(resource.get("vendor")),
+        text_of(resource.get("vendor_region")),
     )
 
 
@@ -197,8 +183,8 @@ def together(before: t.Iterable[Storage], now: t.Iterable[Storage]) -> tuple[Sto
 
 def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
     """The storage of a registry entry once its machine has ended, at a moment (ISO 8601, UTC) by the entry's clock."""
-    clock, project = clock_of(entry.get(NOTED_BY)), _text(entry.get("provision_project"))
-    groups = _texts(entry.get("provision_groups"))
+    clock, project = clock_of(entry.get(NOTED_BY)), text_of(entry.get("provision_project"))
+    groups = texts_of(entry.get("provision_groups"))
     return tuple(
         item if item.kept_since else replace(item, kept_since=moment, noted_by=clock, project=project, groups=groups)
         for item in read_storage(entry.get(STORAGE))
@@ -229,7 +215,7 @@ def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str
     if not items:
         return ""
     shown = "; ".join(", ".join(filter(None, (_named(item), f"{item.vendor} {item.region}".strip()))) for item in items)
-    place = (_text(offer.get("vendor")), _text(offer.get("vendor_region")))
+    place = (text_of(offer.get("vendor")), text_of(offer.get("vendor_region")))
     is_elsewhere = all(place) and place not in [(item.vendor, item.region) for item in items]
     elsewhere = f" The offer is elsewhere ({' '.join(place)})." if is_elsewhere else ""
     return (
@@ -258,8 +244,8 @@ def goes_on(offers: t.Mapping[str, Variables]) -> list[str]:
 def _described(item: Variables) -> str:
     """Storage of an offer: its name, size, type and price."""
     size = number_of(item.get("size_gb"))
-    form = " ".join(filter(None, ("" if size is None else f"{size:g} GB", _text(item.get("type")))))
-    words = (_text(item.get("name")), form, usd(_price(item.get("hourly_cost"))))
+    form = " ".join(filter(None, ("" if size is None else f"{size:g} GB", text_of(item.get("type")))))
+    words = (text_of(item.get("name")), form, usd(price_in(item.get("hourly_cost"))))
     return ", ".join(printable(word, _LONGEST) for word in words if word)
 
 

@@ -9,6 +9,8 @@ import math
 import typing as t
 from dataclasses import dataclass
 
+from .._text import number_of
+
 UNLIMITED = math.inf
 
 
@@ -22,6 +24,12 @@ class Sum:
     def exceeds(self, max_price_per_hour: float) -> bool:
         """Whether that is above a ceiling (USD per hour); an unknown price is above every one."""
         return max_price_per_hour != UNLIMITED and (self.unknown > 0 or self.total > max_price_per_hour)
+
+
+def price_in(value: t.Any) -> float | None:
+    """USD per hour; None for what is no price."""
+    price = number_of(value)
+    return None if price is None or price < 0 else price
 
 
 def add_up(prices: t.Iterable[float | None]) -> Sum:
