@@ -14,7 +14,6 @@ from .._text import grouped
 from . import ending, ownership, validity
 from .ending import told_by_name
 from .entry import Entry
-from .machines import machines_among
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Claim, Machine, Owners, OwnershipProof
@@ -151,10 +150,7 @@ class Audit:
 
 def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
     """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
-    listed = list(resources)
-    machines = machines_among(listed)
-    storage = [item for item in listed if not _states.is_machine(item)]
-    claims = ownership.of_machines(claims, set(map(ownership.id_of, storage)))
+    machines, storage, claims = ownership.apart(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)

@@ -23,8 +23,10 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from .. import _states
 from .._text import grouped
 from .entry import MADE, Entry
+from .machines import machines_among
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 
@@ -97,13 +99,23 @@ def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Cl
     return [*noted, *(claims[0] for claims in further.values())]
 
 
-def of_machines(claims: t.Iterable[Claim], storage: t.Collection[str]) -> list[Claim]:
-    """The claims with the ids that are ``storage`` apart: earlier versions noted these beside the machines'."""
-    return [claim if claim.resource_ids.isdisjoint(storage) else _apart(claim, storage) for claim in claims]
+def apart(
+    resources: t.Iterable[Machine], claims: t.Iterable[Claim]
+) -> tuple[list[Machine], list[Machine], list[Claim]]:
+    """What is listed as machines, and as storage; and the claims, which name no storage as a machine any more.
+
+    Earlier versions noted the ids of storage beside the machines'.
+    """
+    listed = list(resources)
+    storage = [item for item in listed if not _states.is_machine(item)]
+    ids = {id_of(item) for item in storage}
+    return machines_among(listed), storage, [_without_storage(claim, ids) for claim in claims]
 
 
-def _apart(claim: Claim, storage: t.Collection[str]) -> Claim:
+def _without_storage(claim: Claim, storage: t.Collection[str]) -> Claim:
     ids = claim.resource_ids.intersection(storage)
+    if not ids:
+        return claim
     return replace(claim, resource_ids=claim.resource_ids - ids, storage_ids=claim.storage_ids | ids)
 
 

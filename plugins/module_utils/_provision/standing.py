@@ -80,13 +80,10 @@ class Account:
     @classmethod
     def of(cls, claims: t.Iterable[Claim], resources: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
         """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
-        listed = None if resources is None else list(resources)
-        storage = tuple(item for item in listed or () if not _states.is_machine(item))
-        known = ownership.of_machines(claims, {ownership.id_of(item) for item in storage})
-        machines = None if listed is None else ownership.owners(filter(_states.is_machine, listed), known)
-        owned = None if machines is None else tuple(machines)
+        machines, storage, known = ownership.apart(resources or (), claims)
+        owned = None if resources is None else tuple(ownership.owners(machines, known))
         of_host = {claim.host: claim for claim in known}
-        return cls(owned, unreadable, of_host, ownership.rivals(known), storage=storage)
+        return cls(owned, unreadable, of_host, ownership.rivals(known), storage=tuple(storage))
 
     @property
     def is_unlisted(self) -> bool:
@@ -110,7 +107,9 @@ class Account:
 
     def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
         """The listed storage that says it was bought with the offer, or that has one of these ids."""
-        return [item for item in self.storage if ownership.id_of(item) in ids or ownership.offer_of(item) == offer_id]
+        words = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
+        places = {place for word in words for place in self._storage_index.get(word, ())}
+        return [self.storage[place] for place in sorted(places)]
 
     @property
     def unclaimed(self) -> list[Machine]:
@@ -165,6 +164,12 @@ class Account:
                 if word:
                     result[what].setdefault(word, []).append(item)
         return result
+
+    @cached_property
+    def _storage_index(self) -> dict[tuple[str, str], list[int]]:
+        items = list(enumerate(self.storage))
+        by_id = ((("id", ownership.id_of(item)), place) for place, item in items)
+        return grouped([*by_id, *((("offer", ownership.offer_of(item)), place) for place, item in items)])
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
