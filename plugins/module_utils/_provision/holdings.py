@@ -14,11 +14,13 @@ import enum
 import math
 import typing as t
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .. import _states
 from .._moments import seconds_of
 from .._wording import usd
 from .machines import Machine
+from .storage import Storage, storage_of, together
 
 # Seconds by which the clock that noted a purchase and the API's may differ.
 _SLACK = 300.0
@@ -245,26 +247,28 @@ class Look:
         """Whether machines of the purchase are linked to what is no machine."""
         return bool(self._linked)
 
-    @property
+    @cached_property
     def _linked(self) -> list[str]:
         """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
-        ids = dict.fromkeys((*self.noted, *self.named, *self._own))
-        shown = (resource for resource in map(self.shown, ids) if resource and _states.is_machine(resource))
+        shown = (resource for resource in map(self.shown, self._ids) if resource and _states.is_machine(resource))
         return [item for machine in shown for item in linked_to(machine)]
 
-    @property
+    @cached_property
     def _attached_later(self) -> set[str]:
         """What was there before, or was linked to a machine long after that was made: it has not come with it."""
-        shown = filter(None, map(self.shown, dict.fromkeys((*self.noted, *self.named, *self._own))))
+        shown = filter(None, map(self.shown, self._ids))
         return {item for machine in shown for item in attached_later(machine)}.union(self.listed_before)
 
     @property
     def everything(self) -> Holdings:
         """All ids that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
-        ids = dict.fromkeys((*self.noted, *self.named, *self._own))
-        return Holdings(self.offer_id, self.sent_at, pending=tuple(ids))
+        return Holdings(self.offer_id, self.sent_at, pending=self._ids)
 
-    @property
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.noted, *self.named, *self._own)))
+
+    @cached_property
     def _own(self) -> list[str]:
         return [item for item, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
 
@@ -282,7 +286,7 @@ class Look:
             (Proof.ANSWER, self.noted),
         )
         proofs = {item: proof for proof, ids in by_proof for item in ids}
-        for item in dict.fromkeys((*self.noted, *self.named, *self._own, *linked)):
+        for item in dict.fromkeys((*self._ids, *linked)):
             if item not in self.storage:
                 is_older = item in (self._attached_later if proofs[item] is Proof.LINK else self.listed_before)
                 yield Observation(item, proofs[item], self.shown(item), self.holders.get(item, ""), is_older)
@@ -290,6 +294,13 @@ class Look:
     def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""
         return learn(Holdings(self.offer_id, self.sent_at), self.observations())
+
+    def storage_with(
+        self, ids: t.Iterable[str], noted: t.Collection[Storage], offer: t.Mapping[str, t.Any]
+    ) -> tuple[Storage, ...]:
+        """What is ``noted`` as storage, and what these ids are, which the purchase holds; ``offer``: what it bought."""
+        shown = filter(None, map(self.shown, ids))
+        return together(noted, (*noted, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
 
     def left_of(self, holdings: Holdings) -> tuple[str, ...]:
         """The machines of these holdings that may still be billed: all but those that were told to be gone."""

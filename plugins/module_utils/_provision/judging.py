@@ -34,7 +34,7 @@ from .messages import (
 )
 from .ownership import base_of
 from .planning import BUY, WAIT
-from .storage import STORAGE_IDS, Storage, read_storage, storage_of, together, variables_of
+from .storage import STORAGE_IDS, Storage, read_storage, together, variables_of
 from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
@@ -161,9 +161,7 @@ class JudgedHost:
     @cached_property
     def storage(self) -> tuple[Storage, ...]:
         """What it has bought beside machines, and what the entry has as storage already."""
-        shown = filter(None, map(self.look.shown, self.held.storage))
-        found = (storage_of(resource, self.offer_id, self.offer) for resource in shown)
-        return together(self.entry.storage, (*found, *self.entry.storage))
+        return self.look.storage_with(self.held.storage, self.entry.storage, self.offer)
 
     @property
     def all_storage(self) -> tuple[Storage, ...]:

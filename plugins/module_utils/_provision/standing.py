@@ -21,7 +21,7 @@ from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import price_of
 from .messages import described, does_not_fit, joined, shared_name, still_open
 from .ownership import Claim, Machine, Owned
-from .storage import Storage, storage_of, together
+from .storage import Storage
 from .sums import UNLIMITED
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
@@ -248,9 +248,8 @@ def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tupl
 
     ``has_bought``: whether the host itself has bought the offer for certain.
     """
-    shown = filter(None, map(look.shown, look.conclude()[0].storage if has_bought else ()))
     noted = [item for item in entry.storage if not _is_told_gone(look.shown(item.resource_id))]
-    return together(noted, (*noted, *(storage_of(resource, entry.offer_id, entry.offer) for resource in shown)))
+    return look.storage_with(look.conclude()[0].storage if has_bought else (), noted, entry.offer)
 
 
 def _is_told_gone(resource: Machine | None) -> bool:
