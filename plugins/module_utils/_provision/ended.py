@@ -66,8 +66,8 @@ def with_storage(
     lost = tuple(item.resource_id for item in items if item.resource_id in forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:
         return stopped(one.host, _not_unknown(refuted))
-    users = _users(end, api_view)
     ends = [item.resource_id for item in items if _ends_storage(one, item)]
+    users = _users(end, api_view) if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in users), *lost)))
     used = {item: users[item] for item in ends if item in users}
     return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_used=used)

@@ -353,13 +353,11 @@ class Database(Connected):
             fact = _purchase_of(item, row.project, row.host, row.account)
             self._note_storage(connection, replace(fact, begun=row.seen_at.timestamp()))
 
-    def _note_storage(self, connection: Connection, fact: Purchase) -> bool:
-        """Whether storage was not known yet, which is noted now."""
+    def _note_storage(self, connection: Connection, fact: Purchase) -> None:
+        """Note storage, unless it is known."""
         values = {**self._values(fact), "state": claims.STRAY, "reason": "storage"}
-        if not self._execute(connection, sql.KEEP_STORAGE, values).rowcount:
-            return False
-        self._execute(connection, sql.OWN_STORAGE, values)
-        return True
+        if self._execute(connection, sql.KEEP_STORAGE, values).rowcount:
+            self._execute(connection, sql.OWN_STORAGE, values)
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""
