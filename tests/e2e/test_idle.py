@@ -148,7 +148,7 @@ def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
     site = rented(rent, "cloud-config.yaml.j2")
     # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
     site.disconnect()
-    site.run(f"systemctl stop supply-idle.timer; {SOON}")
+    site.run(f"systemctl stop supply-idle.timer supply-idle.service; {SOON}")
     for user, kind in (("ml", "-tt"), ("root", "-T"), ("ml", "-N")):
         with site.connected(user, kind):
             site.sample()
@@ -188,7 +188,7 @@ def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
     assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
     sweep("active: supply-keep until ", **soon)
     site.run("supply-keep off", user="ml")
-    site.run("systemctl stop supply-idle.timer; mv /run/supply-idle/state.json /run/state.json")
+    site.run("systemctl stop supply-idle.timer supply-idle.service; mv /run/supply-idle/state.json /run/state.json")
     sweep("unknown: ", **soon)
     assert len(site.project.simulator.billed) == 1
     site.run("mv /run/state.json /run/supply-idle/state.json")
