@@ -233,7 +233,6 @@ def test_a_limit_of_tasks_does_not_hide_a_purchase(account: StandIn, project: At
     assert not failed(run, "gpu-1"), failures(run, "gpu-1")
 
 
-@core
 def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacked) -> None:
     ssh = project.fake_ssh("gpu-1", cloud_init="sleep 300")
     project.declare({"gpu-1": {**project.through(ssh), "provision_boot_timeout": "3s"}})

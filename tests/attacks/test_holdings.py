@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attack import Attacked, Cases, assert_told, core, failed, failures
+from attack import Attacked, Cases, assert_told, failed, failures
 from books import Machine, Offer, moment
 from standin import Answer, Proceed, Request, StandIn
 
@@ -52,7 +52,6 @@ def answers_with(account: StandIn, offer: Offer, *machines: Machine, status: str
 STAYING = ("swapped", "silent", "second", "fine")
 
 
-@core
 def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: StandIn, project: Attacked) -> None:
     release = {"provision_on_failure": "release"}
     ssh = {
@@ -145,7 +144,6 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
     check.judge(first, again, end)
 
 
-@core
 def test_a_machine_that_was_linked_to_the_offer_later_is_not_the_hosts(account: StandIn, project: Attacked) -> None:
     """The host's journal has no id yet, since answer, status and list name none. Of ``held`` it has one."""
     project.declare(["new", "held"], provision_lease="8h")
@@ -207,7 +205,6 @@ MUTE = {
 }
 
 
-@core
 def test_a_machine_that_says_of_no_offer_is_not_given_back_for_another(account: StandIn, project: Attacked) -> None:
     theirs, offers = {}, {}
     for host, (answered, age, shown) in MUTE.items():

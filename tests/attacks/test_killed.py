@@ -22,7 +22,6 @@ pytestmark = pytest.mark.first
 PROCURE = ("POST", "/procure_offer")
 
 
-@core
 def test_a_killed_play_owns_nothing_of_others_and_buys_nothing_later(account: StandIn, project: Attacked) -> None:
     hosts = ["stolen", "unseen", "busy", "lost", "renamed"]
     project.declare(hosts)

@@ -362,7 +362,6 @@ def test_answers_without_end_cost_nothing(account: StandIn, project: Attacked) -
     check.judge(run)
 
 
-@core
 def test_a_page_refuses_no_purchase_whatever_its_status(account: StandIn, project: Attacked) -> None:
     offers = {}
     for status in (404, 409, 410, 429, 503):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import postgresql
-from conftest import PROCURE, MakeProject, Project, Run, core
+from conftest import PROCURE, MakeProject, Project, Run
 from launcher import Program
 from limits import HANGS, until
 from simulator import Offer
@@ -120,7 +120,6 @@ def kill(play: Program, how: str) -> None:
     play.wait(HANGS)
 
 
-@core
 @pytest.mark.parametrize(
     ("store", "seed"),
     [(store, SEED + i) for store, rounds in (("shared", ROUNDS), ("files", (ROUNDS + 2) // 3)) for i in range(rounds)],

@@ -14,11 +14,9 @@ from typing import Any
 
 import pytest
 
-from conftest import MakeProject, Project, Run, core
+from conftest import MakeProject, Project, Run
 from limits import HANGS
 from simulator import Offer
-
-pytestmark = core
 
 BOOT = "compute_index.supply.wait_for_boot"
 # The state of each machine's cloud-init, see Project.first_boot.

@@ -22,7 +22,6 @@ from simulator.market import Outcome
 
 
 @pytest.mark.first
-@core
 def test_an_offer_that_is_lost_is_replaced_by_the_next_cheapest(make_project: MakeProject) -> None:
     # What becomes of the cheapest offer, and of the attempt to buy it.
     lost: dict[Outcome, str] = {"taken": "rejected", "expired": "rejected", "rejected": "rejected", "fails": "created"}

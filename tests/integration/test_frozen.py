@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from conftest import MakeProject, Project, core
+from conftest import MakeProject, Project
 from limits import until
 from project import extra
 from simulator import Offer
@@ -107,7 +107,6 @@ def stuck(project: Project, host: str) -> str:
     return id_
 
 
-@core
 @pytest.mark.first
 def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Frozen]) -> None:
     """What is over ends before any machine is asked, who comes during the last command stays, and the sweep ends."""
@@ -139,7 +138,6 @@ def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Froze
     until(lambda: not project.processes())
 
 
-@core
 @pytest.mark.parametrize("where", ["idle", "last command"])
 def test_of_a_sweep_that_is_killed_nothing_is_left(project: Project, frozen: list[Frozen], where: str) -> None:
     for number, each in enumerate(frozen):

@@ -88,7 +88,6 @@ def test_a_sweep_ends_what_is_over_and_nothing_else(project: Project) -> None:
     assert "A lease ends nothing by itself" not in quoted.text
 
 
-@core
 def test_nothing_of_ours_ends_a_protected_machine(project: Project) -> None:
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
     project.declare_host("gpu-1", provision_protect=True)

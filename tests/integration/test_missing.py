@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import postgresql
-from conftest import MakeProject, Project, Run, core
+from conftest import MakeProject, Project, Run
 from project import extra
 from simulator import Offer
 
@@ -39,7 +39,6 @@ def own_lines(run: Run) -> list[str]:
     return re.findall(r'^ {8}".*$', run.output, re.MULTILINE)
 
 
-@core
 @pytest.mark.parametrize("store", ["files", "shared"])
 def test_a_missing_machine_locks_no_ceiling(
     make_project: MakeProject, request: pytest.FixtureRequest, store: str

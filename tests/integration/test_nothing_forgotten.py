@@ -123,7 +123,6 @@ def test_a_partly_ready_cluster_is_not_ready(make_project: MakeProject) -> None:
         assert resource_id in run.text
 
 
-@core
 def test_a_lost_registry_is_made_again_from_the_name_and_without_one_the_name_is_the_memory(project: Project) -> None:
     project.declare(["lost", "never"])
     project.declare_host("never", provision_registry_dir="")

@@ -250,7 +250,6 @@ def test_a_declaration_that_cannot_be_bought_sends_nothing(project: Project) -> 
 
 
 @pytest.mark.first
-@core
 def test_without_a_client_of_ssh_nothing_is_sent(project: Project) -> None:
     run = project.play("compute_index.supply.provision", ANSIBLE_SSH_EXECUTABLE="/none/ssh")
     assert "This computer has no /none/ssh" in run.failure("gpu-1"), run.output
@@ -384,7 +383,6 @@ def test_a_name_that_the_api_did_not_keep_is_told(make_project: MakeProject) -> 
 
 
 @pytest.mark.first
-@core
 def test_waiting_survives_what_passes(project: Project) -> None:
     status = r"/offers/[^/]+/status"
     project.simulator.settings.provision_seconds = 4

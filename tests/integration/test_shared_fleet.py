@@ -137,7 +137,6 @@ def test_the_inventory_has_the_machines_of_the_project(shop: Project, registry: 
     assert len(inventory(shop)["_meta"]["hostvars"]) == 4, "without a registry all are hosts"
 
 
-@core
 def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_registry_url=registry, provision_boot_timeout="60s")
     assert shop.provision().returncode == 0

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import postgresql
-from conftest import PROCURE, MakeProject, Project, core
+from conftest import PROCURE, MakeProject, Project
 from limits import HANGS, until
 from simulator import Fault, Offer
 
@@ -93,7 +93,7 @@ def kill(project: Project, command: list[str], due: Callable[[], bool]) -> None:
     project.end_leftovers()
 
 
-@pytest.mark.parametrize("made", [pytest.param(False, id="before"), pytest.param(True, id="after", marks=core)])
+@pytest.mark.parametrize("made", [pytest.param(False, id="before"), pytest.param(True, id="after")])
 def test_a_run_that_is_killed_around_the_purchase_is_taken_up(shop: Project, registry: str, made: bool) -> None:
     first, second = shop.simulator.offers
     if made:

@@ -30,7 +30,6 @@ def hosts(file: Path) -> list[str]:
 
 
 @pytest.mark.first
-@core
 def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None:
     """Whoever names a public key of another name need not name the other half, too."""
     project.declare(["gpu-1"], ansible_ssh_private_key_file="")
@@ -41,7 +40,6 @@ def test_the_private_key_beside_the_public_one_logs_in(project: Project) -> None
     assert (second.returncode, second.changed) == (0, 0), second.output
 
 
-@core
 def test_a_private_key_of_the_command_line_logs_in(project: Project) -> None:
     """As it does for Ansible: a plain ssh finds it in its file."""
     key = project.folder / "mine"

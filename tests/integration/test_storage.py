@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
-from conftest import MakeProject, Project, Run, core
+from conftest import MakeProject, Project, Run
 from project import as_in_playbooks
 from simulator import Offer, Resource
 from simulator.market import volume as sold
@@ -39,7 +39,6 @@ def decommission(project: Project, *words: str) -> Run:
     return playbook(project, "decommission", "-e", "decommission_hosts=gpu-1", *words)
 
 
-@core
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])
 def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_project: MakeProject, shown: Any) -> None:
     project = make_project(storage_shown=shown)
