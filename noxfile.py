@@ -33,7 +33,7 @@ COLLECTION = Path("ansible_collections", "compute_index", "supply")
 # What the tarball may hold at its top: files, and folders.
 SHIPPED = {
     *(".ansible-lint", "CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "bindep.txt"),
-    *("requirements.txt", "awx", "changelogs", "docs", "meta", "playbooks", "plugins", "roles", "tests"),
+    *("requirements.txt", "awx", "changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "roles", "tests"),
 }
 # The tested versions of ansible-core, oldest first, and the Pythons that each runs on, preferred first.
 CORES = {

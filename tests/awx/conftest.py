@@ -75,6 +75,8 @@ class Job:
     changed: int
     template: str
     variables: dict[str, Any]
+    nodes: dict[str, str]
+    """What AWX counts as indirect nodes of the job: names by their only canonical fact, the resource's id."""
 
     @property
     def text(self) -> str:
@@ -177,6 +179,7 @@ class Controller:
             sum(stats.get("changed", {}).values()),
             template,
             variables,
+            rules.indirect_nodes([event["event_data"] for event in runner.events if "event_data" in event]),
         )
 
     @staticmethod

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import jq
 import jsonschema
+import yaml
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -187,3 +191,26 @@ def _check(value: Any, schema: Variables) -> None:
         jsonschema.validate(value, schema)
     except jsonschema.ValidationError as error:
         raise ValueError(error.message) from None
+
+
+@cache
+def _queries() -> dict[str, Any]:
+    """The programs of extensions/audit/event_query.yml, by the modules' full names."""
+    file = Path(__file__).resolve().parents[2] / "extensions" / "audit" / "event_query.yml"
+    return {module: jq.compile(entry["query"]) for module, entry in yaml.safe_load(file.read_text()).items()}
+
+
+def indirect_nodes(events: list[Variables]) -> dict[str, str]:
+    """What AWX counts as indirect nodes (awx/main/tasks/host_indirect.py): names by the id, their only canonical fact.
+
+    AWX drops a node with a fact that is null, and all nodes of the job if a name is: here that is an error.
+    """
+    nodes: dict[str, str] = {}
+    for event in events:
+        if "res" in event and (query := _queries().get(event.get("resolved_action", ""))):
+            for node in query.input_value(event["res"]).all():
+                (resource_id,) = node["canonical_facts"].values()
+                texts = [resource_id, node["name"], *node["facts"].values()]
+                assert all(isinstance(text, str) and text for text in texts), node
+                nodes[resource_id] = node["name"]
+    return nodes

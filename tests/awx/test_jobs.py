@@ -60,6 +60,8 @@ def test_the_workflow_buys_what_was_approved_and_configures_it(make_controller: 
 
     hosts = provision.artifacts["provision_hosts"]
     assert set(hosts) == {"gpu-1", "gpu-2"}
+    assert set(provision.nodes) == {each for host in hosts.values() for each in host["resource_ids"]}
+    assert quote.nodes == configure.nodes == {}
     for name, host in hosts.items():
         (resource_id,) = host["resource_ids"]
         address = controller.simulator.resources[resource_id].address
@@ -98,7 +100,9 @@ def test_each_template_with_the_answers_of_its_survey(make_controller: MakeContr
 
     assert "would end" in successful(controller.launch("GPU decommission (check)", ending)).output
     assert len(controller.simulator.billed) == 2
-    successful(controller.launch("GPU decommission", ending))
+    ended = successful(controller.launch("GPU decommission", ending))
+    assert list(ended.nodes) == provision.artifacts["provision_hosts"]["alice"]["resource_ids"]
+    assert check.nodes == audit.nodes == {}
     assert "alice" not in [controller.simulator.resources[each].name for each in controller.simulator.billed]
     assert len(controller.simulator.billed) == 1
 
