@@ -442,12 +442,12 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/site/check_pages.py", str(BUILD / "docs" / "html"), *session.posargs)
 
 
-def build_tarball(session: nox.Session, galaxy: str) -> Path:
-    """Build the tarball in .build/dist with this ansible-galaxy, and return its path."""
-    shutil.rmtree(BUILD / "dist", ignore_errors=True)
-    options = ["--output-path", str(BUILD / "dist"), str(copy_checkout("tarball"))]
+def build_tarball(session: nox.Session, galaxy: str, folder: str = "dist") -> Path:
+    """Build the tarball in a folder of .build with this ansible-galaxy, and return its path."""
+    shutil.rmtree(BUILD / folder, ignore_errors=True)
+    options = ["--output-path", str(BUILD / folder), str(copy_checkout("tarball"))]
     session.run(galaxy, "collection", "build", *options, external=True)
-    return next((BUILD / "dist").glob("*.tar.gz"))
+    return next((BUILD / folder).glob("*.tar.gz"))
 
 
 def run_benchmark(session: nox.Session, core: str, *arguments: str) -> None:
@@ -496,7 +496,10 @@ def release(session: nox.Session) -> None:
     if extra := {file.name for file in (place / COLLECTION).iterdir()} - SHIPPED:
         session.error(f"the tarball holds what no user needs (see build_ignore in galaxy.yml): {extra}")
     session.run("python", "tests/demo/demo.py", env=env)
+    session.run("pytest", "tests/release", env={**env, "SUPPLY_TARBALL": str(tarball)})
     check_upload(session, tarball, env)
+    # With the account's own home, where its gpg is.
+    session.run("python", str(ROOT / "tests" / "tools" / "provenance.py"), str(tarball))
 
 
 def check_upload(session: nox.Session, tarball: Path, env: dict[str, str | None]) -> None:
@@ -516,5 +519,6 @@ def certification(session: nox.Session) -> None:
     """Run the checks of uploads in the versions that Red Hat's certification of partners has pinned."""
     install(session, ansible_core(session, "2.18"), "tests/requirements-certification.txt")
     home = make_home(session)
-    tarball = build_tarball(session, "ansible-galaxy")
+    # What the session release has signed stays where it is.
+    tarball = build_tarball(session, "ansible-galaxy", "certification")
     check_upload(session, tarball, {**environment(), "HOME": home, "ANSIBLE_HOME": f"{home}/.ansible"})
