@@ -52,6 +52,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     asked_hosts,
     names,
     renamed,
+    sizes_of,
     slice_of,
     spelled,
 )
@@ -329,7 +330,7 @@ class ActionModule(InProcessAction):
         )
         return {
             "variables": variables,
-            "has_members": bool((task_vars.get("groups") or {}).get(group)),
+            "sizes": sizes_of(task_vars.get("groups") or {}),
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, task_vars) if self._task.args.get("find") else {}),
         }

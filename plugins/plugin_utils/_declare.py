@@ -84,7 +84,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
             raise AnsibleActionFail(f"{name} {error}.") from None
 
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
-    asked = _asked(host, group, task_vars["group_names"], extra)
+    asked = _asked(host, group, task_vars, extra)
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
     return {
         "id": uuid.uuid4().hex,
@@ -102,16 +102,18 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     }
 
 
-def _asked(host: str, group: str | None, groups: t.Container[str], extra: Variables) -> Variables:
-    """What an order asks for the host, or why it is refused. ``groups``: the host's.
+def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables) -> Variables:
+    """What an order asks for the host, or why it is refused.
 
     Where a playbook of the collection says which group its play is for, the ``extra`` variables may have an order for
     the host. It is read here, since a loop that hands it to each host costs more than all that a declaration takes.
+    Other plays carry out none.
     """
+    groups = task_vars["group_names"]
     if not group:
-        return {}
+        return {"refused": order.unheard(host, groups, extra)}
     if group not in groups:  # localhost stands for an empty group
-        return {"refused": order.no_hosts(group)}
+        return {"refused": order.no_hosts(group, order.sizes_of(task_vars.get("groups") or {}))}
     slips = slips_of_playbook(extra, "order_")
     return {"refused": " ".join(slips)} if slips else order.asked_for(host, extra)
 

@@ -177,13 +177,21 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
     ("variables", "message"),
     [
         pytest.param({"provision_hosts": "a b"}, "must be host names or a number, not 'a b'", id="no-name"),
-        pytest.param({"provision_group": "nobody"}, "There is no host in the group 'nobody'", id="empty-group"),
+        pytest.param({"provision_group": "nobody"}, "has hosts in gpu: add -e provision_group=gpu.", id="empty-group"),
     ],
 )
 def test_hosts_that_nobody_can_be_send_nothing(project: Project, variables: dict[str, object], message: str) -> None:
     run = project.provision(**variables)
     assert run.returncode != 0
     assert message in run.text
+    assert project.simulator.requests == []
+
+
+def test_an_order_for_a_play_of_the_users_own_sends_nothing(project: Project) -> None:
+    play = {"hosts": "gpu", "gather_facts": False, "roles": ["compute_index.supply.provision"]}
+    run = project.play(project.write(play), "-e", "provision_hosts=2")
+    assert run.returncode != 0
+    assert "provision_hosts is for the collection's playbooks." in run.text and run.recap("gpu-1", "failed") == 1
     assert project.simulator.requests == []
 
 

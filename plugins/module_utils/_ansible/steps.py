@@ -111,7 +111,7 @@ ORDER: Spec = {
     **_options("find"),
     "variables": _MAPPING,
     "group": {"type": "str", "required": True},
-    "has_members": _FLAG,
+    "sizes": _MAPPING,  # how many hosts each group has
     "limited": {"type": "list", "elements": "str"},
     "lacking": _MAPPING,
     "further": _TEXTS,

@@ -23,7 +23,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     """
     group = params["group"]
     try:
-        found = order.order_of(params["variables"], group, has_members=params["has_members"], limited=params["limited"])
+        found = order.order_of(params["variables"], group, params["sizes"], params["limited"])
     except ValueError as error:
         raise Failure(str(error), "invalid") from None
     run_group = f"{order.RUN_GROUP}{secrets.token_hex(4)}" if found.hosts else group

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 from .._input import ANY, ON_DEMAND
 from .._text import number_of, printable
+from .._wording import nearest
 from .messages import NOTHING_SENT
+from .names import PLAYBOOKS
 from .naming import texts_of
 from .storage import DETAILS, brought_by
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
+Sizes = t.Mapping[str, int]  # the number of hosts, by group
 
 # "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
@@ -28,6 +31,9 @@ _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false
 # The variables that name hosts, and what in them means that none were named.
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
+# All that the playbooks of an order read.
+_ORDERED = frozenset({*_ASKED, "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
+_SHOWN = 3  # groups in a sentence
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _LETTERS = 52  # that a range may have, [a:Z]
@@ -67,10 +73,10 @@ class Order:
     left_out: tuple[str, ...] = ()
 
 
-def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Container[str] | None = None) -> Order:
+def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[str] | None = None) -> Order:
     """The hosts that are ordered by name, number or artifact; none if the order is for the whole group.
 
-    ``has_members``: of the group. ``limited``: the hosts that ``--limit`` leaves, None without it.
+    ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it.
 
     Raises ValueError for names that are none, in a slice of a job, if the limit leaves out each name, and if there is
     no host at all.
@@ -79,8 +85,8 @@ def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Co
     ordered_names, template = names(asked, group, variable), slice_of(variables)
     if template and ordered_names and not isinstance(asked, t.Mapping):
         raise ValueError(sliced_names(template))
-    if not (has_members or ordered_names):
-        raise ValueError(f"{no_hosts(group)} {NOTHING_SENT}")
+    if not (sizes.get(group) or ordered_names):
+        raise ValueError(f"{no_hosts(group, sizes)} {NOTHING_SENT}")
     inside = _within(ordered_names, limited)
     reached = published(asked)
     return Order(
@@ -90,11 +96,60 @@ def order_of(variables: Answers, group: str, *, has_members: bool, limited: t.Co
     )
 
 
-def no_hosts(group: str) -> str:
-    """A play without hosts, which would look like success."""
+def sizes_of(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
+    """How many hosts each group of the inventory has, without this computer."""
+    return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
+
+
+def no_hosts(group: str, sizes: Sizes) -> str:
+    """A play without hosts, which would look like success. ``sizes``: of the inventory's groups."""
+    return f"There is no host in the group '{group}'. {_where_hosts_are(group, sizes)}"
+
+
+def _where_hosts_are(group: str, sizes: Sizes) -> str:
+    """What to give instead of a group without hosts."""
+    if others := _groups_with_hosts(group, sizes):
+        return f"The inventory has hosts in {', '.join(others[:_SHOWN])}: add -e provision_group={others[0]}."
+    if sizes.get("ungrouped"):
+        return f"The inventory's hosts are in no group: put them in '{group}'."
+    return "Add some to the inventory, or give provision_hosts (names, or how many)."
+
+
+def _groups_with_hosts(group: str, sizes: Sizes) -> list[str]:
+    """The user's groups that have hosts: first one that is spelled nearly like this one, then the largest."""
+    others = [name for name in lasting(sizes) if sizes[name] and name not in _RESERVED]
+    similar = nearest(group, others)
+    return sorted(others, key=lambda name: (name != similar, -sizes[name], name))
+
+
+def unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
+    """Why a play of the user's own refuses an order, which it does not carry out; empty if there is none for it.
+
+    An order that names this very ``host`` says what the play does anyway. One that was carried out before is over: by
+    a play of this run, since the host is in its group (``groups``: the host's), or by an earlier job of a workflow,
+    which has published its hosts.
+    """
+    is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting(groups) != list(groups)
+    asked = [] if is_over else sorted(name for name, value in extra.items() if _is_unheard(name, value, host))
+    return _for_playbooks(asked) if asked else ""
+
+
+def _is_unheard(name: str, value: t.Any, host: str) -> bool:
+    """Whether an extra variable asks for something that a play of the user's own does not read."""
+    if value in _NOTHING or name not in _ORDERED:
+        return False
+    if name in _ASKED:
+        return host not in (value if isinstance(value, list) else [part.strip() for part in separated(value)])
+    return _given(str(value).strip())
+
+
+def _for_playbooks(asked: t.Sequence[str]) -> str:
+    """These variables were given to a play that does not read them."""
+    are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
     return (
-        f"There is no host in the group '{group}'. Add some to the inventory, or give provision_hosts (names, or how"
-        " many)."
+        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its hosts,"
+        f" as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to ansible-playbook"
+        " compute_index.supply.provision."
     )
 
 

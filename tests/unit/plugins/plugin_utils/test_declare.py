@@ -177,6 +177,14 @@ def test_what_was_approved_is_declared_or_refused() -> None:
 
 def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:
     assert "There is no host in the group 'nobody'" in gathered(provision__group="nobody")["refused"]
+    elsewhere = gathered(provision__group="gpu", group_names=["train"], groups={"train": ["gpu-1"], "gpu": []})
+    assert "add -e provision_group=train." in elsewhere["refused"]
+
+
+def test_a_play_of_the_users_own_hears_no_order() -> None:
+    refused = read_declaration(gathered(extra={"provision_hosts": 2}), Folder("/inventory/host_vars")).objections
+    assert len(refused) == 1 and refused[0].startswith("provision_hosts is for the collection's playbooks.")
+    assert gathered(extra={"provision_hosts": "gpu-1"})["refused"] == ""
 
 
 PLAIN = st.one_of(

@@ -16,12 +16,15 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     asked_for,
     lasting,
     names,
+    no_hosts,
     order_of,
     ordered,
     published,
     renamed,
+    sizes_of,
     slice_of,
     spelled,
+    unheard,
     width,
 )
 from hypothesis import given
@@ -227,7 +230,7 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
     ],
 )
 def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> None:
-    order = order_of(variables, "gpu", has_members=True)
+    order = order_of(variables, "gpu", {"gpu": 1})
     assert list(order.hosts) == added
     is_artifact = isinstance(variables.get("provision_hosts"), dict)
     assert [each["name"] for each in order.reached] == (["a"] if is_artifact else [])
@@ -244,7 +247,7 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
 )
 def test_an_order_for_nothing_is_refused(variables: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        order_of(variables, "gpu", has_members=False)
+        order_of(variables, "gpu", {})
 
 
 ANYTHING = st.recursive(
@@ -257,7 +260,7 @@ ANYTHING = st.recursive(
 @given(asked=ANYTHING)
 def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variable: str, asked: Any) -> None:
     try:
-        found = order_of({variable: asked}, "gpu", has_members=False).hosts
+        found = order_of({variable: asked}, "gpu", {}).hosts
     except ValueError as error:
         assert variable in str(error) or "cannot name a machine" in str(error) or "no host in the group" in str(error)
         return
@@ -269,7 +272,7 @@ def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variab
 @pytest.mark.parametrize("asked", [True, 1.5, [True], [1.5], [["gpu-1"]], [None], "true", "None", {1.5: {}}], ids=str)
 def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"Nothing was sent\."):
-        order_of({"provision_hosts": asked}, "gpu", has_members=True)
+        order_of({"provision_hosts": asked}, "gpu", {"gpu": 1})
 
 
 @given(
@@ -286,19 +289,68 @@ def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, valu
 NAMES = st.lists(st.sampled_from(["a", "b", "gpu-1", "gpu-2", "web"]), max_size=4)
 
 
-@given(NAMES, st.none() | NAMES, st.booleans())
+@given(NAMES, st.none() | NAMES, st.integers(0, 2))
 def test_an_order_covers_what_it_names_within_the_limit(
-    asked: list[str], limited: list[str] | None, has_members: bool
+    asked: list[str], limited: list[str] | None, has_members: int
 ) -> None:
     wanted = [name for name in dict.fromkeys(asked) if limited is None or name in limited]
     try:
-        order = order_of({"provision_hosts": asked}, "gpu", has_members=has_members, limited=limited)
+        order = order_of({"provision_hosts": asked}, "gpu", {"gpu": has_members}, limited)
     except ValueError as error:
         assert not wanted and (asked or not has_members)
         assert all(name in str(error) for name in asked)
     else:
         assert list(order.hosts) == wanted
         assert {*order.hosts, *order.left_out} == {*asked}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "instead"),
+    [
+        ({}, "Add some to the inventory, or give provision_hosts"),
+        ({"all": 2, "train": 2, "gpu": 0}, "hosts in train: add -e provision_group=train."),
+        ({"all": 9, "web": 6, "train": 2, "gpus": 1}, "hosts in gpus, web, train: add -e provision_group=gpus."),
+        ({"all": 9, "a": 1, "b": 3, "c": 2, "d": 3}, "hosts in b, d, c: add -e provision_group=b."),
+        ({"all": 2, "ungrouped": 2}, "The inventory's hosts are in no group: put them in 'gpu'."),
+        ({"supply": 3, "localhost": 1, f"{RUN_GROUP}12ab": 1}, "Add some to the inventory"),
+    ],
+)
+def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], instead: str) -> None:
+    refusal = no_hosts("gpu", sizes)
+    assert refusal.startswith("There is no host in the group 'gpu'. ") and instead in refusal
+    with pytest.raises(ValueError, match=re.escape(instead)):
+        order_of({}, "gpu", sizes)
+
+
+def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
+    assert sizes_of({"all": ["localhost", "a"], "ungrouped": ["localhost"]}) == {"all": 1, "ungrouped": 0}
+
+
+@pytest.mark.parametrize(
+    ("extra", "unread"),
+    [
+        ({}, ""),
+        ({"provision_hosts": 2}, "provision_hosts is"),
+        ({"provision_hosts": "2"}, "provision_hosts is"),
+        ({"provision_hosts": "gpu-2, gpu-3"}, "provision_hosts is"),
+        ({"provision_hosts": ["gpu-2"]}, "provision_hosts is"),
+        ({"provision_hosts": "gpu-2, gpu-1"}, ""),  # what hosts: "{{ provision_hosts }}" makes of it
+        ({"provision_hosts": ["gpu-1"]}, ""),
+        ({"order_names": "gpu-2"}, "order_names is"),
+        ({"order_max_price_per_hour": 1, "order_gpu_type": "L4"}, "order_gpu_type, order_max_price_per_hour are"),
+        ({"quote": {"hosts": {"gpu-1": {}}}}, "quote is"),
+        # A survey that was not answered, and what is the user's own
+        ({"provision_hosts": "", "order_lease": "", "order_region": "any", "quote": {}}, ""),
+        ({"order_number": 7, "provision_spec": {"compute": {"gpu_type": "L4"}}}, ""),
+        # An earlier job of the workflow has carried it out.
+        ({"provision_hosts": {"gpu-1": {}}, "quote": {"hosts": {"gpu-1": {}}}, "order_lease": "8h"}, ""),
+    ],
+)
+def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread: str) -> None:
+    refusal = unheard("gpu-1", ["gpu"], extra)
+    assert refusal.startswith(unread) and bool(refusal) == bool(unread)
+    assert not unread or ("--limit" in refusal and "compute_index.supply.provision" in refusal)
+    assert unheard("gpu-1", ["gpu", f"{RUN_GROUP}12ab"], extra) == "", "carried out by an earlier play"
 
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
