@@ -40,6 +40,8 @@ ASK = (
 PAUSE = 1.0  # seconds between two attempts to connect
 # A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
 PATIENCE = 240.0
+# The name of a new machine may be known late, but not the one of a typo.
+RESOLVING = 60.0
 # Since OpenSSH 9.8 a server shuts out for a while whoever fails to log in more often than every five seconds
 # (sshd_config, PerSourcePenalties).
 DENIED_PAUSE = 5.0
@@ -66,8 +68,13 @@ _HERE = re.compile(
     r"ControlPath too long|Bad owner or permissions on|[Bb]ad configuration option|No user exists for uid"
     r"|Permissions \d+ for .* are too open|paramiko is not installed"
 )
+# What ssh, its libraries and Python say of a name that they find no address for.
+_NO_ADDRESS = re.compile(
+    r"Could not resolve hostname|Name or service not known|nodename nor servname|No address associated with hostname"
+    r"|[Tt]emporary failure in name resolution"
+)
 _NOISE = re.compile(r"@|debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
-_WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to host \S+ port \d+: ")
+_WHERE = re.compile(r"Failed to connect to the host via \w+: ?|ssh: connect to host \S+ port \d+: |ssh: (?=Could not)")
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Wait:
     connected: float | None = None  # when SSH answered first
     lost: int = 0  # how often it was reachable and then not any more
     denied: float | None = None  # since when the user's key is refused
+    unresolved: float | None = None  # since when there is no address of its name
     unclear: float | None = None  # since when cloud-init's answer cannot be read
 
 
@@ -196,25 +204,31 @@ def _reason(error: str) -> str:
 
 def connected(wait: Wait, now: float) -> Wait:
     """SSH answers."""
-    return replace(wait, reachable=True, connected=now if wait.connected is None else wait.connected, denied=None)
+    return replace(wait, reachable=True, connected=_since(wait.connected, now), denied=None, unresolved=None)
 
 
 def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
     """SSH does not answer, or not any more."""
-    denied = bool(_DENIED.search(error))
+    denied, unresolved = bool(_DENIED.search(error)), bool(_NO_ADDRESS.search(error))
     if wait.reachable:
         wait = replace(wait, reachable=False, since=now, lost=wait.lost + 1)
-    if denied and wait.denied is None:
-        wait = replace(wait, denied=now)
+    if denied:
+        wait = replace(wait, denied=_since(wait.denied, now))
+    wait = replace(wait, unresolved=_since(wait.unresolved, now) if unresolved else None)
     msg, over = _judged(wait, error, now)
     return wait, BootStep(
         msg,
         pause=None if over else DENIED_PAUSE if denied else PAUSE,
         failed=over,
-        urgent=denied,
+        urgent=denied or unresolved,
         host_key_refused=bool(_HOST_KEY.search(error)),
         permission_denied=denied,
     )
+
+
+def _since(before: float | None, now: float) -> float:
+    """When something began that goes on now."""
+    return now if before is None else before
 
 
 def _judged(wait: Wait, error: str, now: float) -> tuple[str, bool]:
@@ -231,6 +245,9 @@ def _judged(wait: Wait, error: str, now: float) -> tuple[str, bool]:
     if _DENIED.search(error):
         over = late or now - t.cast(float, wait.denied) >= PATIENCE
         return _key_refused(reason, over), over
+    if wait.unresolved is not None:
+        over = late or now - wait.unresolved >= RESOLVING
+        return _no_address(reason, over), over
     return _silence(wait, reason, late), late
 
 
@@ -249,6 +266,11 @@ def _key_refused(reason: str, over: bool) -> str:
     return f"SSH refuses the user's key: {reason}. {ADVICE}{hope}"
 
 
+def _no_address(reason: str, over: bool) -> str:
+    hope = f" This goes on for {lasting(RESOLVING)} at most." if not over else ""
+    return f"This computer finds no address of the machine: {reason}. Check ansible_host, and DNS.{hope}"
+
+
 def _silence(wait: Wait, reason: str, over: bool) -> str:
     before = "The machine was lost while cloud-init ran. " if wait.lost else ""
     how_long = f"within {lasting(wait.limits.connect)}" if over else "yet"
@@ -257,8 +279,7 @@ def _silence(wait: Wait, reason: str, over: bool) -> str:
 
 def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep]:
     """SSH answers, and cloud-init has said this."""
-    unclear = None if report.status != UNCLEAR else now if wait.unclear is None else wait.unclear
-    wait = replace(wait, unclear=unclear)
+    wait = replace(wait, unclear=_since(wait.unclear, now) if report.status == UNCLEAR else None)
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."

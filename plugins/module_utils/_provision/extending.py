@@ -111,7 +111,7 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
     reaped = lease.moment_of(entry.reaped_at)
     if reaped is not None and now < reaped + ENDING:
         return _is_reaped(host, lease.said(reaped))
-    return _endless(host) if before.end is None and wish.until is None else ""
+    return _endless(host, wish.end(None, now)) if before.end is None and wish.until is None else ""
 
 
 def _is_reaped(host: str, since: str) -> str:
@@ -122,9 +122,12 @@ def _is_reaped(host: str, since: str) -> str:
     )
 
 
-def _endless(host: str) -> str:
-    """More time was asked for a machine that has no end."""
-    return f"The machine of {host} has no lease, so nothing ends it. extend_until=<time> gives it an end."
+def _endless(host: str, end: float) -> str:
+    """More time was asked for a machine that has no end. ``end``: that of this time from now on."""
+    return (
+        f"The machine of {host} has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
+        f" extend_until={lease.utc(end)}"
+    )
 
 
 def _begin(entry: Entry, now: float) -> float | None:

@@ -147,9 +147,9 @@ def _for_playbooks(asked: t.Sequence[str]) -> str:
     """These variables were given to a play that does not read them."""
     are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
     return (
-        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its hosts,"
-        f" as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to ansible-playbook"
-        " compute_index.supply.provision."
+        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its"
+        f" hosts, as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to"
+        " ansible-playbook compute_index.supply.provision."
     )
 
 

@@ -407,7 +407,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if others := _others(host, named):
         return Standing(HostState.STOP, reason=shared_name(host.name, others), void=void)
     if unclaimed := tuple(ownership.unowned(named)):
-        reason = standing_report.namesake(host.host, host.name, unclaimed)
+        folder = host.registry.text if host.registry_file else ""
+        reason = standing_report.namesake(host.host, host.name, unclaimed, folder)
         return Standing(HostState.STOP, reason=reason, void=void, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)

@@ -64,12 +64,21 @@ def not_listed(host: str) -> str:
     return f"The machines of the account cannot be listed, so {host} may have one already. Nothing was bought."
 
 
-def namesake(host: str, name: str, machines: t.Iterable[Machine]) -> str:
-    """A machine has the host's name, and the host has a registry that does not know it."""
+def namesake(host: str, name: str, machines: t.Iterable[Machine], folder: str) -> str:
+    """A machine has the host's name, and the host has a registry that does not know it.
+
+    ``folder``: of that registry, empty if controllers share one.
+    """
+    here = (
+        f" If you bought it from another folder, the registry there knows it, and not {folder}: run there, or add -e"
+        " provision_registry_dir=<that registry>."
+        if folder
+        else ""
+    )
     return (
-        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. On a"
-        f" shared account it may be somebody else's, so it was neither taken nor bought beside. If it is {host}'s, set"
-        " provision_adopt: true; else set another provision_resource_name, or a provision_project."
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. It was"
+        f" neither taken nor bought beside.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
+        " If it is somebody else's, or you want one more, set a provision_project or another provision_resource_name."
     )
 
 

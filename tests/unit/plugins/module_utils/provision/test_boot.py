@@ -22,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.bo
 ROOT = Path(__file__).parents[5]
 LIMITS = BootTimeouts(connect=600, boot=1800)
 REFUSED = "Failed to connect to the host via ssh: ssh: connect to host 203.0.113.7 port 22: Connection refused"
+NO_ADDRESS = "Failed to connect to the host via ssh: ssh: Could not resolve hostname gpu-1: Name or service not known"
 DENIED = (
     "Failed to connect to the host via ssh: Warning: Permanently added '203.0.113.7' (ED25519) to the list of known"
     " hosts.\r\nroot@203.0.113.7: Permission denied (publickey)."
@@ -192,6 +193,11 @@ HINT = (
     " Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
     " ssh-add it."
 )
+UNKNOWN = (
+    "This computer finds no address of the machine: Could not resolve hostname gpu-1: Name or service not known."
+    " Check ansible_host, and DNS."
+)
+FOR_A_MINUTE = "This goes on for 1 minute at most."
 REFUSES = "SSH refuses the user's key: root@203.0.113.7: Permission denied (publickey)." + HINT
 PATIENT = REFUSES + " It may be installed late: this goes on for 4 minutes at most."
 CHANGED = (
@@ -287,6 +293,23 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             id="denied-and-late",
         ),
         pytest.param(
+            Wait(LIMITS), NO_ADDRESS, 300, BootStep(f"{UNKNOWN} {FOR_A_MINUTE}", 1.0, urgent=True), id="no-address"
+        ),
+        pytest.param(
+            Wait(LIMITS, unresolved=300),
+            NO_ADDRESS,
+            359,
+            BootStep(f"{UNKNOWN} {FOR_A_MINUTE}", 1.0, urgent=True),
+            id="no-address-yet",
+        ),
+        pytest.param(
+            Wait(LIMITS, unresolved=300),
+            NO_ADDRESS,
+            360,
+            BootStep(UNKNOWN, failed=True, urgent=True),
+            id="no-address-for-a-minute",
+        ),
+        pytest.param(
             UP,
             REFUSED,
             700,
@@ -297,6 +320,26 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
 )
 def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: BootStep) -> None:
     assert boot.after_failure(wait, error, now)[1] == step
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NO_ADDRESS,
+        "ssh: Could not resolve hostname gpu-1: Temporary failure in name resolution",
+        "ssh: Could not resolve hostname gpu-1: nodename nor servname provided, or not known",
+        "[Errno -5] No address associated with hostname",  # of Python, for paramiko
+        "[Errno -2] Name or service not known",
+    ],
+)
+def test_a_name_without_an_address_is_waited_for_no_longer_than_a_minute_at_a_time(error: str) -> None:
+    wait, _step = boot.after_failure(Wait(LIMITS), error, 0)
+    wait, step = boot.after_failure(wait, error, 59)
+    assert step.pause is not None
+    assert boot.after_failure(wait, error, 60)[1].failed
+    wait, step = boot.after_failure(wait, REFUSED, 60)
+    assert (wait.unresolved, step.pause) == (None, 1.0)
+    assert boot.after_failure(boot.connected(wait, 61), error, 400)[0].unresolved == 400
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Account,
     HostState,
@@ -87,6 +88,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
     ("no entry", "none", "its own, deleted", "", FREE, "", ()),
     ("no entry", "none", "unreadable", "", STOP, "", ("answered 500", "Nothing was bought")),
     ("no entry", "none", "its own", "", STOP, "", (M, "USD 2.00", "provision_adopt: true", "provision_resource_name")),
+    ("no entry", "none", "another of its name", "", STOP, "", ("another folder", "-e provision_registry_dir=")),
     ("no entry", "none", "its own, failed", "", STOP, "", (M, "failed", "provision_adopt: true")),
     ("no entry", "none", "its own", "adopt", UNDER_WAY, "adopted", ()),
     ("no entry", "none", "its own", "by name", UNDER_WAY, "adopted", ()),
@@ -164,6 +166,12 @@ def test_what_matters(
     assert bool(found.reason) == (kind is STOP)
     for each in said:
         assert each in found.reason
+
+
+def test_a_registry_that_controllers_share_is_in_no_other_folder() -> None:
+    shared = replace(host(), registry=SharedProject())
+    found = standing(shared, entry(), None, account([(shared, entry())], LISTS["its own"]))
+    assert found.kind is STOP and "folder" not in found.reason and "provision_adopt: true" in found.reason
 
 
 def worlds() -> Iterator[tuple[str, str, str, str]]:
