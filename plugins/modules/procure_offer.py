@@ -90,8 +90,9 @@ options:
     description:
       - The registry file of the host, for example C(host_vars/NAME/compute_index_supply.yml), whose variables Ansible
         reads back. It is made for its owner only, and needs PyYAML.
-      - It holds what was or may have been bought. While that is open, no other offer is bought for the host, and the
-        outcome is V(claimed). A purchase that the file calls refused leaves the host free.
+      - What it says was or may have been bought takes precedence over O(offer_id). Another offer is not bought, and a
+        warning says so. To run a task again whose search finds another offer is safe. A purchase that the file calls
+        refused leaves the host free.
     type: path
   registry_url:
     description:
@@ -146,6 +147,7 @@ options:
     description:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
+      - If the registry has another offer of the host by then, the plan is outdated, and the outcome is V(claimed).
     type: str
   listed_before:
     description:
@@ -220,7 +222,7 @@ claimed_by:
   type: str
   sample: alice at bastion (AWX job 7)
 offer_id:
-  description: The id of the offer.
+  description: The id of the offer. It is not O(offer_id) if the registry has another one for the host.
   returned: always
   type: str
   sample: 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11

@@ -122,8 +122,11 @@ def files_in(folder: Path) -> list[tuple[str, str]]:
     return [(file.name, file.read_text()) for file in sorted(folder.rglob("*")) if file.is_file()]
 
 
-def run(simulator: Simulator, offer_id: str, registry: Path | str | None) -> dict[str, Any]:
-    """Buy the offer, with a registry in a file, by the address of a shared one, or with none."""
+def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: str = "") -> dict[str, Any]:
+    """Buy the offer, with a registry in a file, by the address of a shared one, or with none.
+
+    ``host``: that of the shared one; each offer has a host of its own there.
+    """
     shared = registry if isinstance(registry, str) else None
     params = {
         "api_url": simulator.url,
@@ -143,8 +146,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None) -> dic
         "registry_file": str(registry) if isinstance(registry, Path) else None,
         "registry_url": shared,
         "project": "default",
-        # There each purchase is another host's.
-        "host": offer_id if shared else "gpu-1",
+        "host": (host or offer_id) if shared else "gpu-1",
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
     on_api._client.cache_clear()  # each process has a session of its own
@@ -158,26 +160,29 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "lost"),
+    ("memory", "lost", "newer"),
     [
-        ("by-name", False),
-        pytest.param("by-name", True, marks=pytest.mark.first),
-        ("registry", False),
-        pytest.param("registry", True, marks=pytest.mark.first),
-        ("shared", True),
+        ("by-name", False, False),
+        pytest.param("by-name", True, False, marks=pytest.mark.first),
+        ("registry", False, False),
+        pytest.param("registry", True, False, marks=pytest.mark.first),
+        ("registry", True, True),
+        ("shared", True, False),
+        ("shared", True, True),
     ],
 )
 def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
-    memory: str, lost: bool, tmp_path: Path, request: pytest.FixtureRequest
+    memory: str, lost: bool, newer: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """``newer``: the run that comes afterwards names another offer, as a newer search has found it."""
     url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
 
-    def remembered(registry: Path | str, offer_id: str) -> dict[str, Any]:
+    def remembered(registry: Path | str, host: str) -> dict[str, Any]:
         """What the registry has of the host; nobody holds it any more."""
         if isinstance(registry, Path):
             return HostFile(str(registry)).read() or {}
         database = Database(registry, {"host": "h", "user": "u", "run": "a third one"})
-        return SharedHost(database, "default", offer_id, simulator.url, run="a third one").read() or {}
+        return SharedHost(database, "default", host, simulator.url, run="a third one").read() or {}
 
     def billed(registry: Path | str | None, offer_id: str) -> list[Bill]:
         """What the ledger has of the offer."""
@@ -233,13 +238,17 @@ def test_a_crash_before_any_line_of_the_purchase_does_no_harm(
             if connection:
                 connection.execute("UPDATE compute_index_supply.purchase SET held_until = now()")
             simulator.faults.clear()
-            result = run(simulator, offer_id, registry)
+            host, asked = offer_id, simulator.add_offer(gpu_price_per_hour=2.0).offer_id if newer else offer_id
+            result = run(simulator, asked, registry, host)
             assert result["outcome"] in ("created", "existing"), f"{place}: {result}"
-            purchases = bought(offer_id, registry)
-            assert len(purchases) == 1, f"bought {len(purchases)} times after a crash before {place}"
+            both = {one: bought(one, registry) for one in (offer_id, asked)}
+            purchases = both[result["offer_id"]]
+            assert sum(map(len, both.values())) == 1, f"not bought once after a crash before {place}"
             assert result["resource_ids"] == purchases[0].resource_ids
+            assert any(asked in warning for warning in result["warnings"]) is (asked != result["offer_id"])
+            offer_id = result["offer_id"]
             if registry is not None:
-                entry = remembered(registry, offer_id)
+                entry = remembered(registry, host)
                 assert entry["provision_resource_ids"] == purchases[0].resource_ids
                 assert (entry["provision_procured_offer_id"], entry["provision_purchase"]) == (offer_id, "made")
                 assert entry["provision_ends_at"] == "2099-01-01T00:00:00Z"

@@ -11,6 +11,7 @@ right after; and whatever is not known is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -28,6 +29,7 @@ from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
 from .._provision import holdings, purchase_report, sending
+from .._provision.entry import Entry, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ordered import Order
@@ -84,14 +86,17 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     account = params.get("account")
     if account and account != api.account:
         raise Failure(sending.another_account(order["offer_id"]), "invalid", **BLANK)
-    terms = _terms(params, order)
-    journal = _journal_of(api, params, order, read_only=check_mode)
+    project = params.get("project") or "default"
+    registry = _registry_of(api, params, order, project, read_only=check_mode)
+    entry = _entry_of(registry, planned=bool(account))
+    order["offer_id"], terms, differs = sending.precedence(entry, order["offer_id"], _terms(params, order))
+    journal = _journal_of(registry, params, order, project)
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
         "cloud_init_sha256": _sha256(order.get("cloud_init")),
         "registry": journal.where,
-        "warnings": warnings,
+        "warnings": [*warnings, *differs],
     }
     try:
         settle_others = functools.partial(settle, api, params)
@@ -147,15 +152,20 @@ def _sha256(text: str | None) -> str | None:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else None
 
 
-def _journal_of(api: Market, params: Params, order: Json, *, read_only: bool) -> Journal:
+def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
+    """What is noted of the host, if no plan has looked at that. If it cannot be read, the journal says why."""
+    with contextlib.suppress(RegistryError):
+        return read_entry(registry.read() if registry and not planned else None)
+    return read_entry(None)
+
+
+def _journal_of(registry: Registry | None, params: Params, order: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    project = params.get("project") or "default"
     facts = dict(params.get("note") or {})
     if "resource_name" in order:
         facts["provision_resource_name"] = order["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    registry = _registry_of(api, params, order, project, read_only=read_only)
     return Journal(registry, order["offer_id"], facts, Order.of(order, params["api_token"], facts))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._wording import usd
 from .counted import Count, Part, State
+from .entry import Entry
 from .messages import NOTHING_SENT
 from .purchase import Do, Past, Step, Why, is_put_off
 from .sums import price_that_counts
@@ -112,6 +113,28 @@ def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> st
     if url and not host:
         return "registry_url needs the name of the host: set host or resource_name."
     return "" if url or not has_total else "max_total_price_per_hour needs registry_url, which knows what is bought."
+
+
+def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, list[str]]:
+    """The offer to buy, on which terms, and a warning if it is another one than the task names.
+
+    What the host has bought, or may have, takes precedence: to ask again with a newer search buys nothing beside it. It
+    is sent again only within the task's limit, or else at the price at which it was sent.
+    """
+    if entry.held_by or not (entry.offer_id and entry.may_have_bought) or entry.offer_id == offer_id:
+        return offer_id, terms, []
+    limit = entry.price_per_hour if terms.max_price_per_hour is None else terms.max_price_per_hour
+    warning = _own_offer(terms.host or "the host", entry, offer_id)
+    return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit), [warning]
+
+
+def _own_offer(host: str, entry: Entry, offer_id: str) -> str:
+    """A task names another offer than the one that its host has."""
+    has = "has bought" if entry.is_made else "may have bought"
+    return (
+        f"By its registry {host} {has} offer {entry.offer_id}, so offer {offer_id}, which the task names, is not bought."
+        " For one more machine, name another host, with an entry of its own."
+    )
 
 
 def claimed(claim: object, host: str) -> str:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Any
 
 BASE = "https://supply-api.example.com"
 TOKEN = "t0ken-Zq8_vLx.31/a+b=="
 OFFER_ID = "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11"
 OTHER_ID = "00000000-0000-4000-8000-000000000001"
+ACCOUNT = hashlib.sha256(f"{BASE} {TOKEN}".encode()).hexdigest()[:16]  # as plans name it
 RESOURCE_ID = "0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"
 SECOND_RESOURCE_ID = "7d0a5b8e-91d3-4c51-8f55-0a1b2c3d4e5f"
 

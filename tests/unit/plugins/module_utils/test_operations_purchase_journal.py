@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
 from clock import START, Clock
 from request_queue import LOST, RequestQueue
 from samples import (
+    ACCOUNT,
     KEY,
     NOT_FOUND,
     OFFER_ID,
@@ -244,15 +245,54 @@ def test_check_mode_notes_no_facts_either(queue: RequestQueue, buy: Any, path: P
 
 @pytest.mark.parametrize("check_mode", [False, True])
 @pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
-def test_another_offer_is_not_bought_while_one_is_open(
+def test_another_offer_that_was_planned_is_not_bought_while_one_is_open(
     queue: RequestQueue, buy: Any, path: Path, entry: Any, check_mode: bool
 ) -> None:
     write(path, {**entry, "provision_procured_offer_id": OTHER_ID})
-    result = buy(check_mode, host="gpu-1")
+    result = buy(check_mode, host="gpu-1", account=ACCOUNT)
     assert outcome(result) == ("claimed", "conflict", []) and result["changed"] is False
     assert OTHER_ID in result["msg"] and START in result["msg"] and str(path) in result["msg"]
     assert "Nothing was sent. If another run for gpu-1 is at work" in result["msg"]
     assert queue.calls == []
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
+def test_what_the_host_has_takes_precedence_over_another_offer(
+    queue: RequestQueue, buy: Any, path: Path, entry: Any, check_mode: bool
+) -> None:
+    """The same task again, with the newer search that it begins with."""
+    write(path, entry)
+    if entry is SENT:
+        bought(queue, resource())
+    else:
+        queue.expect("GET", STATUS_PATH, BOUGHT)
+    queue.expect("GET", OFFER_PATH, offer())
+    result = buy(check_mode, offer_id=OTHER_ID, price_per_hour=9.0)
+    assert (outcome(result), result["changed"]) == (("existing", None, [RESOURCE_ID]), False)
+    assert (result["offer_id"], result["price_per_hour"]) == (OFFER_ID, 2.0), "the planned price is of another offer"
+    (warning,) = result["warnings"]
+    assert f"{OFFER_ID}, so offer {OTHER_ID}, which the task names, is not bought." in warning
+    assert kept(path) == (SENT if check_mode and entry is SENT else MADE)
+
+
+@pytest.mark.parametrize(
+    ("price", "limit", "sent"), [(2.0, None, True), (2.5, None, False), (2.5, 3.0, True), (2.0, 1.5, False)]
+)
+def test_what_was_never_answered_is_sent_again_as_it_was_agreed_on(
+    queue: RequestQueue, buy: Any, path: Path, price: float, limit: float | None, sent: bool
+) -> None:
+    write(path, SENT)
+    for _look in range(3):  # as long as a lost answer is asked for
+        queue.expect("GET", STATUS_PATH, status())
+    queue.expect("GET", OFFER_PATH, offer(total_price_per_hour=price))
+    if sent:
+        queue.expect(*POST, procurement())
+    else:
+        queue.expect("GET", STATUS_PATH, status())
+    result = buy(offer_id=OTHER_ID, max_price_per_hour=limit)
+    assert (result["outcome"], result["offer_id"]) == ("created" if sent else "unknown", OFFER_ID), result["msg"]
+    assert queue.count(*POST) == int(sent) and kept(path)["provision_purchase"] == ("made" if sent else "sent")
 
 
 def test_another_offer_may_be_bought_after_a_refusal(queue: RequestQueue, buy: Any, path: Path) -> None:
@@ -414,7 +454,7 @@ def test_a_refused_purchase_that_was_made_is_nobodys_until_a_person_says_so(
     # It was answered, so the next run has no better proof; and it does not buy another offer.
     bought(queue, resource())
     assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
-    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
     assert queue.count(*POST) == 1
 
 
@@ -426,7 +466,7 @@ def test_a_refused_purchase_whose_machines_cannot_be_listed_is_not_replaced(
         queue.expect("GET", STATUS_PATH, status("provisioning"))
         queue.expect("GET", "/resources", {}, 500, query={"offer_id": OFFER_ID})
     assert buy()["outcome"] == "unknown"
-    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
     bought(queue, resource(name="colleague"), times=3)
     result = buy()
     assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID])
@@ -466,7 +506,7 @@ def test_a_purchase_that_was_put_off_before_its_run_died_may_be_ours(queue: Requ
     bought(queue, resource(name="vm-1"))
     result = buy()
     assert outcome(result) == ("unknown", "unknown_outcome", [RESOURCE_ID]) and "was sent and put off" in result["msg"]
-    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
     assert kept(path) == {**SENT, "provision_refused_status": 429}
     gone = resource(name="vm-1", status="deleted")
     bought(queue, gone).expect("GET", f"/resources/{RESOURCE_ID}", gone, query={"force_refresh": "true"})
@@ -631,7 +671,7 @@ def test_a_failed_purchase_that_left_something_keeps_it_in_the_registry(
     free(queue).expect(*POST, procurement("failed", error="no power", resource_ids=[RESOURCE_ID]))
     assert outcome(buy()) == ("rejected", "conflict", [RESOURCE_ID])
     assert kept(path) == MADE
-    assert buy(offer_id=OTHER_ID)["outcome"] == "claimed"
+    assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
 
 
 def test_a_failed_purchase_that_left_nothing_frees_the_host(queue: RequestQueue, buy: Any, path: Path) -> None:

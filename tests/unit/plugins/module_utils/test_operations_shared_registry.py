@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._sh
 import postgresql
 from request_queue import LOST, RequestQueue
 from samples import (
+    ACCOUNT,
     BASE,
     KEY,
     NOT_FOUND,
@@ -143,7 +144,10 @@ def test_running_again_buys_nothing(queue: RequestQueue, buy: Any, registry_url:
     buy()
     queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
     assert outcome(buy()) == ("existing", None, [RESOURCE_ID])
-    assert outcome(buy(offer_id=OTHER_ID)) == ("claimed", "conflict", [])
+    assert outcome(buy(offer_id=OTHER_ID, account=ACCOUNT)) == ("claimed", "conflict", []), "by an outdated plan"
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
+    again = buy(offer_id=OTHER_ID)
+    assert (outcome(again), again["offer_id"]) == (("existing", None, [RESOURCE_ID]), OFFER_ID)
     assert states(registry_url) == ["live"]
 
 
@@ -243,7 +247,7 @@ def test_the_claim_of_a_run_that_died_is_settled_with_the_same_offer(
     queue: RequestQueue, buy: Any, registry_url: str
 ) -> None:
     claim = other_run(registry_url, dead=True)
-    assert outcome(buy(offer_id=OTHER_ID)) == ("claimed", "conflict", [])
+    assert outcome(buy(offer_id=OTHER_ID, account=ACCOUNT)) == ("claimed", "conflict", [])
     free(queue).expect(*POST, procurement())
     assert outcome(buy()) == ("created", None, [RESOURCE_ID])
     (row,) = rows(registry_url)

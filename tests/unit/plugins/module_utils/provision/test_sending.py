@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, Past, Step, Why
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     AnswerMeaning,
@@ -19,8 +21,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     meaning_of,
     needs_claim,
     note_of,
+    precedence,
     registry_refusal,
 )
+
+from provision_samples import entry
 
 # Prices
 
@@ -49,6 +54,32 @@ def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
 def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal: str) -> None:
     told = Terms(max_price_per_hour=limit).refusal("o", price)
     assert refusal in told and bool(told) is bool(refusal)
+
+
+TERMS = Terms(price_per_hour=5.0, host="gpu-1")
+
+
+@pytest.mark.parametrize(
+    ("has", "limit", "offer_id", "most"),
+    [
+        (entry(), None, "new", None),
+        (entry("old", purchase="refused"), None, "new", None),
+        (entry("old", ["r"], "made", provision_held_by="alice"), None, "new", None),  # which is told
+        (entry("", ["r"]), None, "new", None),  # of a person, without the offer
+        (entry("new", purchase="sent"), None, "new", None),
+        (entry("old", purchase="sent"), None, "old", 2.0),
+        (entry("old", purchase="sent"), 4.0, "old", 4.0),
+        (entry("old", purchase="made"), None, "old", 2.0),
+        (entry("old", ["r"]), 1.0, "old", 1.0),
+    ],
+)
+def test_what_a_host_has_takes_precedence(has: Entry, limit: float | None, offer_id: str, most: float | None) -> None:
+    terms = replace(TERMS, max_price_per_hour=limit)
+    asked, agreed, warnings = precedence(has, "new", terms)
+    assert (asked, agreed.max_price_per_hour) == (offer_id, most)
+    assert (agreed == terms, len(warnings)) == (offer_id == "new", int(offer_id == "old"))
+    assert agreed.price_per_hour == (None if warnings else 5.0), "it is the price of the other offer"
+    assert all("gpu-1" in warning and "old" in warning and "new" in warning for warning in warnings)
 
 
 def resource(price: float | None, status: str = "running") -> dict[str, Any]:
