@@ -132,8 +132,8 @@ def _own_offer(host: str, entry: Entry, offer_id: str) -> str:
     """A task names another offer than the one that its host has."""
     has = "has bought" if entry.is_made else "may have bought"
     return (
-        f"By its registry {host} {has} offer {entry.offer_id}, so offer {offer_id}, which the task names, is not bought."
-        " For one more machine, name another host, with an entry of its own."
+        f"By its registry {host} {has} offer {entry.offer_id}, so offer {offer_id}, which the task names, is not"
+        " bought. For one more machine, name another host, with an entry of its own."
     )
 
 
