@@ -7,13 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: plan
-short_description: What the plan of a play says for a host
+short_description: (internal) What the plan of a play says for a host
 version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - The role P(compute_index.supply.provision#role) uses it; it is of no use elsewhere. The plans of all hosts are one
-    result of M(compute_index.supply.decide), of which it returns what concerns the host of the task.
+  - Internal - do not use it in your own plays. The role P(compute_index.supply.provision#role) uses it, and any version
+    may change what it returns.
+  - The plans of all hosts are one result of M(compute_index.supply.decide), of which it returns what concerns the host
+    of the task.
 options:
   _terms:
     description: There are none.

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: decide
-short_description: Decides for all hosts of a play what is bought, kept, given back or ended
+short_description: (internal) Decides for all hosts of a play what is bought, kept, given back or ended
 version_added: 1.0.0
 description:
-  - The roles of this collection use it; it is of no use elsewhere. It gathers what the hosts of the play have declared,
-    reads their registry, asks the API, and returns a plan or a verdict for each.
+  - Internal - do not use it in your own plays. The roles and playbooks of this collection use it, and any version may
+    change its options and results.
+  - It gathers what the hosts of the play have declared, reads their registry, asks the API, and returns a plan or a
+    verdict for each.
   - It works in Ansible's own process, and runs once for all hosts, except for O(step=declare). What is wrong with one
     host never fails the others - it is told in that host's plan, and the host fails by itself.
 author:

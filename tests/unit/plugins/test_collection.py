@@ -105,6 +105,21 @@ def test_all_parts_are_listed() -> None:
     assert sorted(listed) == sorted([*plugins, *(("role", role) for role in ROLES)])
 
 
+INTERNAL = {"decide", "plan"}
+
+
+@pytest.mark.parametrize("file", DOCUMENTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_what_is_internal_says_so_in_each_list(file: Path) -> None:
+    """ansible-doc, Galaxy and the site list parts by their short descriptions; docs/parts.md has them apart."""
+    document, is_internal = documentation(file), file.stem in INTERNAL
+    assert document["short_description"].startswith("(internal) ") is is_internal
+    assert str(document["description"]).startswith(("['Internal - do not use it", "Internal - do")) is is_internal
+    for_users, _line, internal = (ROOT / "docs" / "parts.md").read_text().partition("Do not use them yourself:")
+    assert f"compute_index.supply.{file.stem}`" in (internal if is_internal else for_users)
+    pages = [path.read_text() for path in [ROOT / "README.md", *ROOT.glob("roles/*/README.md")]]
+    assert not is_internal or not any(f"supply.{file.stem}`" in page for page in pages)
+
+
 @pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
