@@ -9,17 +9,12 @@ import difflib
 import re
 import typing as t
 
+from . import _search_keys
+from ._search_keys import Spec
 from ._text import LONGEST_NAME, printable
 from ._wording import nearest
 
-# The API page "yaml spec": the sections, and what stands in them.
-_KEYS = ("region", "vendor", "max_procure_time_seconds", "compute", "storage", "network")
-_COMPUTE_KEYS = ("gpu_type", "gpu_count", "type", "max_price_per_gpu_hour", "contract_type", "min_boot_disk_gb")
-_STORAGE_KEYS = ("type", "class", "size", "persistent")  # of each volume
-_NETWORK_KEYS = ("supports_cilium",)
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
-
-Spec = t.Mapping[t.Any, t.Any]
 
 _SHOWN = 12  # names of GPUs in a sentence
 
@@ -81,10 +76,8 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     """
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
-    for place, key, item in _keys(spec):
-        near = nearest(key, item)
-        if near is not None:
-            raise ValueError(f"has '{place}{key}', which the API does not document: did you mean '{place}{near}'?")
+    for slip in _search_keys.slips(spec):
+        raise ValueError(slip)
     contract = contract_of(spec)
     if near := nearest(contract, (ON_DEMAND, SPOT, ANY)):
         raise ValueError(f"has compute.contract_type '{contract}': did you mean '{near}'?")
@@ -113,8 +106,7 @@ def as_sent(spec: Spec) -> dict[str, t.Any]:
 
 def undocumented(spec: Spec) -> list[str]:
     """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
-    names = (f"{place}{key}" for place, key, item in _keys(spec) if key not in item)
-    unknown = ", ".join(dict.fromkeys(names))
+    unknown = ", ".join(_search_keys.undocumented(spec))
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
@@ -170,20 +162,6 @@ def _similar(word: str, names: t.Iterable[str]) -> list[str]:
     spelled = {_letters(name): name for name in names}
     near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
     return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
-
-
-def _keys(spec: Spec) -> t.Iterator[tuple[str, str, tuple[str, ...]]]:
-    """The keys of a search: where each stands, its name, and what is documented there."""
-    storage = spec.get("storage")
-    volumes = storage if isinstance(storage, list) else [storage]
-    for place, section, item in (
-        ("", spec, _KEYS),
-        ("compute.", spec.get("compute"), _COMPUTE_KEYS),
-        *(("storage.", volume, _STORAGE_KEYS) for volume in volumes),
-        ("network.", spec.get("network"), _NETWORK_KEYS),
-    ):
-        for key in section if isinstance(section, t.Mapping) else ():
-            yield place, str(key), item
 
 
 def _requested(spec: Spec) -> t.Iterator[tuple[str, str]]:

@@ -30,8 +30,7 @@ options:
     description:
       - What to search for; the YAML specification of C(POST /get_offers) as a mapping, with at least C(compute) or
         C(storage).
-      - Its sections are C(compute) (C(gpu_type), C(gpu_count), C(type), C(contract_type), C(max_price_per_gpu_hour),
-        C(min_boot_disk_gb)), C(storage), C(network), C(region), C(vendor) and C(max_procure_time_seconds).
+      - C(docs/spec.md) in the collection lists all keys.
       - A search is for on-demand offers unless C(contract_type) is V(spot), or V(any) for every contract.
       - A misspelling of one of these keys, such as C(regoin), is refused before anything is sent. Any other key that
         the API does not document is sent, with a warning.

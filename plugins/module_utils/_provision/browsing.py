@@ -18,7 +18,7 @@ from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd
 from . import allocation, choosing, lease, order
 from .allocation import Offer
-from .choosing import CEILING, Choice
+from .choosing import CEILING, Choice, slips_of
 from .declaration import read_limit
 from .messages import NOTHING_SENT
 from .quote import VANISHES, is_spot
@@ -37,7 +37,7 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
 
     Raises ValueError.
     """
-    variables, wrong = order.asked_for("", answers), list[str]()
+    variables, wrong = order.asked_for("", answers), slips_of("offers_spec", spec)
     limits = [
         read_limit("order_max_price_per_hour", variables.get("provision_max_price_per_hour"), wrong),
         read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),

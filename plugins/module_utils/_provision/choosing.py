@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .. import _search_keys
 from .._input import ANY, as_sent, contract_of
 from .._text import number_of
 from .._wording import usd
@@ -21,7 +22,7 @@ from .sums import UNLIMITED, price_that_counts
 Spec = t.Mapping[str, t.Any]
 
 LISTED, CHEAPEST = "listed", "cheapest"
-CEILING = "max_price_per_hour"  # of one choice, beside what the API knows of a search
+CEILING = _search_keys.CEILING.name  # of one choice, beside what the API knows of a search
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Chosen:
     offers: t.Sequence[Offer] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
     max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
+
+
+def slips_of(variable: str, spec: Spec) -> list[str]:
+    """A sentence for each misspelled key of a search that this variable gives."""
+    return [f"{variable} {slip}" for slip in _search_keys.slips(spec, (_search_keys.CEILING,))]
 
 
 def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:

@@ -69,6 +69,7 @@ def test_a_gpu_that_does_not_exist_is_refused_with_the_nearest(queue: RequestQue
     ("params", "reason"),
     [
         ({"answers": {"order_gpu_count": "two"}}, "order_gpu_count must be a whole number from 0 to 999."),
+        ({"spec": {"compute": {"gpu_type": "L4"}, "max_price_per_hou": 1}}, "did you mean 'max_price_per_hour'?"),
         ({"spec": {"regoin": "EU", "compute": {"gpu_type": "L4", "gpu_count": 1}}}, "did you mean 'region'?"),
     ],
 )

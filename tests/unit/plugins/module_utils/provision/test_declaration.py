@@ -458,6 +458,8 @@ def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -
         ({"spec": "H100"}, "provision_spec must be a search (a mapping), or a list of them."),
         ({"spec": [H100, {}]}, "provision_spec must be a search (a mapping), or a list of them."),
         ({"spec": [H100, {"region": "EU"}]}, "provision_spec needs a section compute"),
+        ({"spec": {**H100, "max_price_per_hou": 3}}, "provision_spec has 'max_price_per_hou'"),
+        ({"spec": [H100, {**A100, "regoin": "EU"}]}, "provision_spec[1] has 'regoin'"),
         (
             {"spec": [H100, {**A100, "max_price_per_hour": "3,5"}]},
             "provision_spec[1].max_price_per_hour must be a number (USD per hour)",
