@@ -70,14 +70,14 @@ def namesake(host: str, name: str, machines: t.Iterable[Machine], folder: str) -
     ``folder``: of that registry, empty if controllers share one.
     """
     here = (
-        f" If you bought it from another folder, the registry there knows it, and not {folder}: run there, or add -e"
+        f" If you bought it from another folder, its registry is there, and not in {folder}: run there, or add -e"
         " provision_registry_dir=<that registry>."
         if folder
         else ""
     )
     return (
-        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}. It was"
-        f" neither taken nor bought beside.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}."
+        f" Nothing was bought.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
         " If it is somebody else's, or you want one more, set a provision_project or another provision_resource_name."
     )
 
