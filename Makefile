@@ -76,8 +76,7 @@ format: .venv/.nox ## Repair the style of the Python code
 docs: .venv/.nox ## Build the documentation site in .build/docs/html, and check its links and pages
 	$(NOX) --session docs -- $(ARGS)
 
-pictures: $(DEMO) ## Draw docs/pictures anew (the diagrams, and what the README's terminal prints), and write docs/spec.md
-	@$(RUN) $(BIN)/python tests/tools/spec_page.py
+pictures: $(DEMO) ## Draw the pictures in docs/pictures anew: the diagrams, and what the README's terminal prints
 	@$(RUN) $(BIN)/python tests/tools/draw.py
 	@$(RUN) $(BIN)/python tests/demo/terminal.py
 

@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._search_keys 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec.md"
 BEGIN = """\
-<!-- make pictures writes this page from plugins/module_utils/_search_keys.py. -->
+<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_search_keys.py. -->
 
 # Keys of a search
 
@@ -65,4 +65,3 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    print(f"Wrote {PAGE}.")

@@ -82,7 +82,7 @@ def test_the_keys_are_those_that_the_simulator_reads() -> None:
 
 def test_each_key_is_on_the_page_once_and_the_page_is_up_to_date() -> None:
     page = spec_page.page()
-    assert spec_page.PAGE.read_text() == page, "make pictures"
+    assert spec_page.PAGE.read_text() == page, f"python {spec_page.__file__}"
     rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{key.name}`" for section in SECTIONS for key in (*KEYS, CEILING) if key.section == section]
 
