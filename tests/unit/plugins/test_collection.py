@@ -105,21 +105,6 @@ def test_all_parts_are_listed() -> None:
     assert sorted(listed) == sorted([*plugins, *(("role", role) for role in ROLES)])
 
 
-INTERNAL = {"decide", "plan"}
-
-
-@pytest.mark.parametrize("file", DOCUMENTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_what_is_internal_says_so_in_each_list(file: Path) -> None:
-    """ansible-doc, Galaxy and the site list parts by their short descriptions; docs/parts.md has them apart."""
-    document, is_internal = documentation(file), file.stem in INTERNAL
-    assert document["short_description"].startswith("(internal) ") is is_internal
-    assert str(document["description"]).startswith(("['Internal - do not use it", "Internal - do")) is is_internal
-    for_users, _line, internal = (ROOT / "docs" / "parts.md").read_text().partition("Do not use them yourself:")
-    assert f"compute_index.supply.{file.stem}`" in (internal if is_internal else for_users)
-    pages = [path.read_text() for path in [ROOT / "README.md", *ROOT.glob("roles/*/README.md")]]
-    assert not is_internal or not any(f"supply.{file.stem}`" in page for page in pages)
-
-
 @pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
@@ -129,3 +114,17 @@ def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
         assert (PLUGINS / "action" / f"{module}.py").exists() != (module == "machine_info")
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation
+
+
+INTERNAL = {"decide", "plan"}
+
+
+@pytest.mark.parametrize("file", DOCUMENTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_what_is_internal_says_so_in_each_list(file: Path) -> None:
+    """ansible-doc, Galaxy and the site list parts by their short descriptions; a page of the docs has them apart."""
+    document, is_internal = documentation(file), file.stem in INTERNAL
+    assert document["short_description"].startswith("(internal) ") is is_internal
+    assert document["description"][0].startswith("Internal - do not use it in your own plays.") is is_internal
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md")]
+    for_users = [page.read_text().partition("Do not use them yourself:")[0] for page in pages]
+    assert not is_internal or not any(f"compute_index.supply.{file.stem}`" in page for page in for_users)
