@@ -48,6 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     asked_hosts,
     names,
@@ -361,10 +362,20 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "decided": decided,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
-            "forbidden": _play.forbidden(self._task),
+            "forbidden": _play.forbidden(self._task) or self._not_named(hosts, task_vars),
             # A survey's answer is a text, and empty if nobody answers; the role wants a list.
             "forget": [*_listed(self._task.args.get("forget")), *_listed(task_vars.get("decommission_forget_ids"))],
         }
+
+    def _not_named(self, hosts: t.Iterable[Variables], task_vars: Variables) -> str:
+        """Why none of these hosts ends: a person has named others, for a playbook. A sweep ends whatever is due."""
+        name = "decommission_hosts"
+        asked = load_extra_vars(loader=self._loader).get(name)
+        found = _hosts.raw("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
+        ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
+        parts = _hosts.parts(name, asked) if asked and ends else []
+        matched = _hosts.Patterns(task_vars, self._loader, name).hosts(parts) if parts else []
+        return not_named(ends, {*parts, *matched}) if parts else ""
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""

@@ -75,6 +75,19 @@ def ended(project: Project) -> list[str]:
 # What ends
 
 
+def test_a_play_of_the_users_own_ends_nothing_if_others_are_named(make_project: MakeProject) -> None:
+    """Such a play would end the machines of all its hosts."""
+    project = make_project()
+    project.declare(["gpu-1", "gpu-2"])
+    own(project, "gpu-1", "gpu-2")
+    play = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [ROLE]})
+    refused = project.play(play, "-e", "decommission_hosts=gpu-1")
+    assert refused.returncode != 0 and "decommission_hosts does not name gpu-2." in refused.text, refused.output
+    assert project.simulator.requests == []
+    named = project.play(play, "-e", "decommission_hosts=gpu-1", "--limit", "gpu-1")
+    assert (named.returncode, project.requests("DELETE", "/resources/.*")) == (0, 1), named.output
+
+
 @pytest.mark.first
 @core
 def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> None:

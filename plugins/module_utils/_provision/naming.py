@@ -131,6 +131,21 @@ def added(
     return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
 
 
+def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:
+    """Why nothing ends in a play of the user's own, which does not read decommission_hosts, but was given it.
+
+    ``hosts``: those that would end. ``named``: those that it names; empty if these are all of them.
+    """
+    others = [host for host in hosts if host not in named]
+    if not others:
+        return ""
+    return (
+        f"decommission_hosts does not name {some(others)}. It is for the playbook compute_index.supply.decommission."
+        " This play is your own: it ends the machine of each of its hosts. Leave it out, and choose hosts with --limit;"
+        f" or run that playbook. {NAMED_ACTIONS['decommission'].nothing}"
+    )
+
+
 def names_of(machines: t.Collection[Machine], names: t.Iterable[str], prefix: str) -> list[str]:
     """The names by which a machine is called, with the ``prefix`` of its project; the API may have numbered it."""
     machines = machines_among(machines)

@@ -11,6 +11,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     added,
     left_out,
     names_of,
+    not_named,
     objection,
     unmatched_names,
     with_names,
@@ -26,6 +27,23 @@ ONE, TWO, NONE, ALL = (
     Part("gpu", ("gpu-1", "gpu-2")),
 )
 BUT = Part("!gpu-2", ("gpu-2",))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "named", "refused"),
+    [
+        ([], [], ""),
+        (["gpu-1"], ["gpu-1", "gpu-2"], ""),
+        (["gpu-1", "gpu-2"], ["gpu-1"], "does not name gpu-2."),
+        ([f"gpu-{number}" for number in range(1, 41)], [], "does not name gpu-1, "),
+    ],
+)
+def test_a_play_of_the_users_own_ends_no_host_that_was_not_named(
+    hosts: list[str], named: list[str], refused: str
+) -> None:
+    reason = not_named(hosts, named)
+    assert refused in reason and bool(reason) == bool(refused)
+    assert not reason or ("--limit" in reason and reason.endswith("Nothing was ended."))
 
 
 @pytest.mark.parametrize(
