@@ -49,7 +49,7 @@ from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
-from .._registry._protocol import RegistryError, end_with
+from .._registry._protocol import Registry, RegistryError, end_with
 from ._leases import Sweeps
 from ._looks import all_projects, looked, note
 from ._memory import Memory, bring_ssh_up_to_date
@@ -147,7 +147,9 @@ class _Planning:
         locked_out = ""
         if keys.needs_agent(host, params["job_keys"]):
             locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(_text(public)), params["job_keys"])
-        objections = filter(None, [*self._objections(host), locked_out])
+        objections = filter(
+            None, [*self._objections(host), *self._bought_elsewhere(host, raw["registry_dir"]), locked_out]
+        )
         return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
@@ -163,6 +165,14 @@ class _Planning:
         shadowed = list(filter(os.path.exists, observing.shadows(host)))
         yield observing.shadowed(shadowed) if shadowed else ""
         yield from ceilings.in_a_slice(host, self._params["slice_of"])
+
+    def _bought_elsewhere(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
+        """What a host without an entry has in another registry."""
+        others = observing.other_registries(host, wanted, self._params["here"])
+        for place in [] if os.path.exists(host.registry_file) else others:
+            with contextlib.suppress(RegistryError):
+                registry = t.cast(Registry, self._registries.at(place).host(host.host))
+                yield observing.bought_elsewhere(host, place, read_entry(registry.read()))
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""

@@ -9,9 +9,11 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
+from .._wording import usd
 from .declaration import Declaration
 from .entry import Entry
 from .machines import Kind
+from .place import Folder, Place
 from .standing import Account, Status, decisive
 
 # What hosts have tried before in this play, by their names
@@ -42,6 +44,28 @@ def shadowed(files: t.Iterable[str]) -> str:
     return (
         f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
         " registry is kept. Move it there, for example as main.yml."
+    )
+
+
+def other_registries(host: Declaration, wanted: t.Any, here: str) -> list[Place]:
+    """The other usual places of registries, if the host's is one of these because nothing was said of it.
+
+    One is for plays without an inventory, which remember hosts in the folder ``here`` where Ansible was started; the
+    other for an inventory in its usual folder there. ``wanted``: provision_registry_dir, None if it was not given.
+    """
+    usual = [Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars")]
+    return [place for place in usual if place != host.registry] if wanted is None and host.registry_file else []
+
+
+def bought_elsewhere(host: Declaration, place: Place, entry: Entry) -> str:
+    """The host has bought something by another registry, where it has this entry; its own has nothing of it."""
+    if not entry.names_purchase or entry.is_of_another_project(host.project):
+        return ""
+    return (
+        f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
+        f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that machine, add"
+        f" -e provision_registry_dir={place.text}. For one more, add -e provision_project=<name>. If that entry is of"
+        f" another account, add -e provision_registry_dir={host.registry.text}."
     )
 
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -95,6 +96,23 @@ def test_a_list_that_lags_behind_an_end_decides_nothing(
 
 
 @pytest.mark.parametrize("is_quote", [False, True])
+def test_what_was_bought_without_an_inventory_is_not_bought_again_with_one(tmp_path: Path, is_quote: bool) -> None:
+    """The two ways to begin, one after the other, in one folder. Nothing is asked."""
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    bought = {"provision_procured_offer_id": offer(9)["offer_id"], "provision_purchase": "sent"}
+    HostFile(str(tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml")).note(bought)
+    api = SimpleNamespace(account="account", ahead=0.0)
+    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
+
+    (refused,) = planned(tmp_path, 1, api=cast(Any, api), quote=is_quote, registry_dir=None, **where)["plans"]
+    assert refused["action"] == "stop" and f"-e provision_registry_dir={tmp_path}/host_vars." in refused["refusal"]
+    assert refused["refusal"].endswith("Nothing was sent.")
+    told = planned(tmp_path, 1, quote=is_quote, registry_dir="host_vars", **where)
+    assert told["plans"][0]["action"] == "buy", "the user has said which registry is meant"
+
+
+@pytest.mark.parametrize("is_quote", [False, True])
 def test_plan_and_quote_say_which_filter_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
     api = Offers(2)
     api.filters = {"compute": SPEC["compute"]}
@@ -128,6 +146,8 @@ def planned(
     attempts: Mapping[str, Any] | None = None,
     quote: bool = False,
     check_mode: bool = True,
+    here: str = "/",
+    sources: Iterable[str] = (),
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
@@ -142,7 +162,14 @@ def planned(
             "others": {},
             "attempts": attempts or {},
         },
-        **{"sources": [], "here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": ""},
+        **{
+            "sources": list(sources),
+            "here": here,
+            "inventory": {},
+            "connection": "",
+            "identity_file": "",
+            "forbidden": "",
+        },
         **{
             "quote": quote,
             "failed": [],

@@ -12,13 +12,16 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.observing import (
     Observed,
     asks_for_the_list,
+    bought_elsewhere,
     is_as_read,
     not_ended,
     offers_of,
+    other_registries,
     read_by_themselves,
     shadows,
     spoken_for,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 from provision_samples import REGISTRY, declared, entry, host, machine, machine_id, offer_id
@@ -48,6 +51,38 @@ def test_the_list_is_asked_for_where_a_status_does_not_say_it_all(known: Entry, 
 
 def test_a_host_that_cannot_buy_needs_no_list() -> None:
     assert not asks_for_the_list(declared(max_price_per_hour="3,5"), entry(), None)
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "others"),
+    [
+        ("/p/inventory/host_vars", None, ["/p/host_vars"]),
+        ("/p/host_vars", None, ["/p/inventory/host_vars"]),
+        ("/q/host_vars", None, ["/p/host_vars", "/p/inventory/host_vars"]),
+        ("/p/inventory/host_vars", "host_vars", []),  # that is meant
+        ("", None, []),
+    ],
+)
+def test_which_other_registries_may_have_a_host(own: str, wanted: Any, others: list[str]) -> None:
+    assert [place.text for place in other_registries(declared(own), wanted, "/p")] == others
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "refused"),
+    [
+        (entry(), False),
+        (REFUSED, False),
+        (OPEN, True),
+        (BOUGHT, True),
+        (entry("", [M]), True),
+        (entry(X, [M], "made", provision_project="blue"), False),
+    ],
+)
+def test_what_a_host_has_in_another_registry_is_not_bought_again(elsewhere: Entry, refused: bool) -> None:
+    reason = bought_elsewhere(declared("/p/inventory/host_vars"), Folder("/p/host_vars"), elsewhere)
+    assert bool(reason) is refused
+    for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project") if refused else ():
+        assert part in reason
 
 
 def test_which_offers_are_asked_for_and_which_are_spoken_for() -> None:
