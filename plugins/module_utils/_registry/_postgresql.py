@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 
-from .._moments import seconds_of
+from .._moments import seconds_of, utc
 from .._provision import claims, counted
 from .._provision.counted import Count
 from .._provision.entry import read_entry
@@ -284,9 +284,9 @@ class Database(Connected):
             with self._transaction(connection):
                 values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
                 before = self._row(connection, row.claim)
-                if self._execute(connection, sql.END, values).rowcount:
+                for (moment,) in self._execute(connection, sql.END, values).fetchall():
                     self._execute(connection, sql.GONE, values)
-                    self._keep_storage(connection, before)
+                    self._keep_storage(connection, before, moment)
                 return self._bills(connection, sql.LEDGER_OF_CLAIM, values)
 
         return next(iter(self._run(step, self._facts_patience)), None)
@@ -346,17 +346,17 @@ class Database(Connected):
             self._execute(connection, sql.GONE, {"claim": claim})
         return True
 
-    def _keep_storage(self, connection: Connection, row: Row) -> None:
-        """Make claims of the storage that a claim leaves at its end."""
+    def _keep_storage(self, connection: Connection, row: Row, moment: float) -> None:
+        """Make claims of the storage that a claim leaves at its end, at this moment (seconds since the epoch)."""
         entry = {**row.variables(), "provision_project": row.project}
-        for item in kept(entry, _time(row.seen_at)):
+        for item in kept(entry, utc(moment)):
             fact = _purchase_of(item, row.project, row.host, row.account)
-            self._note_storage(connection, replace(fact, begun=row.seen_at.timestamp()))
+            self._note_storage(connection, replace(fact, begun=moment))
 
     def _note_storage(self, connection: Connection, fact: Purchase) -> None:
-        """Note storage, unless it is known."""
+        """Note storage, unless it is known, or was told gone after it ``begun``."""
         values = {**self._values(fact), "state": claims.STRAY, "reason": "storage"}
-        if self._execute(connection, sql.KEEP_STORAGE, values).rowcount:
+        if any(self._execute(connection, query, values).rowcount for query in sql.KEEP_STORAGE):
             self._execute(connection, sql.OWN_STORAGE, values)
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:

@@ -224,9 +224,18 @@ VALUES (%(claim)s, %(project)s, %(host)s, %(account)s, %(offer)s, %(state)s, %(r
     least(clock_timestamp(), to_timestamp(%(begun)s)), clock_timestamp(), %(note)s)
 """
 # Storage that has outlived its machine is a purchase of its own, whose offer is its own id.
-KEEP_STORAGE = f"{NOTE_LOST}ON CONFLICT DO NOTHING"
+_KEEP_STORAGE = f"{NOTE_LOST}ON CONFLICT DO NOTHING"
+# What was told gone, and a machine has left that ended after that, was not gone: it may have been billed all the time.
+_KEEP_STORAGE_AGAIN = f"""
+UPDATE compute_index_supply.purchase SET state = 'stray', reason = %(reason)s, ended_at = NULL,
+    noted_at = clock_timestamp(),
+    charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
+WHERE offer = %(offer)s AND state = 'ended' AND note ? '{STORAGE_OF}' AND ended_at < to_timestamp(%(begun)s)
+"""
+KEEP_STORAGE = (_KEEP_STORAGE, _KEEP_STORAGE_AGAIN)
 OWN_STORAGE = """
-INSERT INTO compute_index_supply.machine (resource, claim, place) VALUES (%(offer)s, %(claim)s, 0)
+INSERT INTO compute_index_supply.machine (resource, claim, place)
+SELECT offer, claim, 0 FROM compute_index_supply.purchase WHERE offer = %(offer)s AND state = 'stray'
 ON CONFLICT (resource) DO UPDATE SET claim = excluded.claim, gone_at = NULL
 """
 NOTE = """
@@ -257,6 +266,7 @@ UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(en
     reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END,
     charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
 WHERE claim = %(claim)s AND state IN ('ending', 'ended')
+RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
 # What a host has beside its own machine never has its name, so it has no state of ending either.
 END_STRAY = """

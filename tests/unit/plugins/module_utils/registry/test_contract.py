@@ -525,6 +525,28 @@ def test_kept_storage_that_another_machine_has_attached_stays_kept(run: Runs, le
     assert [bill.resource_ids for bill in ledger().bills if bill.runs] == [(SECOND_RESOURCE_ID,)]
 
 
+def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """It was not gone: it may have been billed all the time."""
+    buy_with_storage(run).end()
+    begun = time.time()
+    assert run().end_storage(SECOND_RESOURCE_ID) is not None
+    store = run()
+    store.read()
+    store.claim(fresh(OTHER_ID))
+    store.note({**made(THIRD, offer_id=OTHER_ID), STORAGE: [volume()], STORAGE_IDS: [SECOND_RESOURCE_ID]})
+    late = run()
+    late.read()
+    store.end()
+    (bill,) = (bill for bill in ledger().bills if bill.runs)
+    assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered and bill.price_per_hour == 0.05
+    assert (bill.begin or 0) <= begun
+    # A run that repeats the end of the machine says nothing of what was told gone since.
+    assert run().end_storage(SECOND_RESOURCE_ID) is not None
+    with suppress(Claimed):
+        late.end()
+    assert all(not bill.runs for bill in ledger().bills)
+
+
 def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
     store = buy_with_storage(run)
     store.note({"provision_procured_offer_id": OFFER_ID, "provision_purchase": REFUSED, "provision_resource_ids": None})
