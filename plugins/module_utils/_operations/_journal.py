@@ -18,6 +18,7 @@ from .._provision import claims
 from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.ordered import Order
+from .._provision.storage import Storage, variables_of
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
@@ -110,10 +111,11 @@ class Journal:
         if self._registry is not None and not self.entry.is_made:
             self._entry = self._registry.note({_STATUS: status})
 
-    def free(self, status: int | None = None, *, made: bool = False) -> None:
+    def free(self, status: int | None = None, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
         """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew.
 
-        ``made``: it failed only after it was made, so that it may have been billed until now.
+        ``made``: it failed only after it was made, so that it may have been billed until now. ``kept``: the storage
+        that it has left.
         """
         if self._writes is None:
             return
@@ -123,8 +125,9 @@ class Journal:
         except Claimed:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
-            if made and not self.entry.is_made:
-                self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
+            if kept or (made and not self.entry.is_made):
+                storage = variables_of(kept) if kept else {}
+                self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE, **storage})
             changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
-from .._provision.holdings import Contradiction, Holdings, Look
+from .._provision.holdings import Look
 from .._provision.ownership import Claim
-from .._provision.purchase import OfferLook, Past, told_apart, whose_by_name
+from .._provision.purchase import UNSEEN, OfferLook, Past, told_apart, whose_by_name
 from ._unlisted import read_by_id
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
@@ -33,7 +33,7 @@ class OfferMachines:
     """The machines of one offer, as the newest look has shown them.
 
     ``listed``: those that the API lists, whoever they belong to, in short. ``billed``: the ids of those that may be
-    billed. ``unreadable``: why they cannot be listed.
+    billed. ``unreadable``: why they cannot be listed. ``whose``: they are by their names.
     """
 
     def __init__(
@@ -47,18 +47,19 @@ class OfferMachines:
         self.listed: list[Json] = []
         self.billed: list[str] = []
         self.unreadable: ApiError | None = None
+        self.whose = UNSEEN
         self._named: list[str] = []  # by the newest status
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
-    def held(
+    def bought(
         self,
         noted: t.Iterable[str],
         sent_at: float | None,
         doubted: t.Iterable[str] = (),
         listed_before: t.Iterable[str] = (),
-    ) -> tuple[Holdings, tuple[Contradiction, ...]]:
-        """What a purchase that is ours holds, by what it noted before and the newest look, and what contradicts that.
+    ) -> Look:
+        """What shows what a purchase that is ours holds: what it noted before, and the newest look.
 
         ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: ids that are read
         by themselves, though they were noted. ``listed_before``: ids of which an earlier look has found that.
@@ -66,7 +67,7 @@ class OfferMachines:
         listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
         before = {*self._listed_before, *listed_before}
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
-        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted})).conclude()
+        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted}))
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
@@ -79,7 +80,8 @@ class OfferMachines:
         self.billed = _machines.left_of(_machines.without_storage(ids, self._resources), found)
         # Where nobody can list them, a machine of ours may be among those of a bought offer.
         left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
-        return OfferLook(status["phase"], whose_by_name(found, self._names), left, shown=bool(found))
+        self.whose = whose_by_name(found, self._names)
+        return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 
     def listed_of(self, phase: str | None) -> OfferLook:
         """What the list has of an offer that its status does not call bought; nothing if it cannot be read."""

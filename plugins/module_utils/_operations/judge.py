@@ -21,6 +21,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
 from .._provision.machines import namesakes, refreshed
+from .._provision.ownership import holders_of
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged, Released
@@ -78,8 +79,7 @@ class _Observer:
 
     def _holders(self, host: str) -> dict[str, str]:
         """The other hosts that hold resources, by the ids of these."""
-        claims = self._memory.claims(without={host})
-        return {resource_id: claim.host for claim in claims for resource_id in claim.all_ids}
+        return holders_of(self._memory.claims(without={host}), host)
 
     @cached_property
     def _memory(self) -> Memory:

@@ -49,7 +49,7 @@ from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
-from .._registry._protocol import Registry, RegistryError, end_with
+from .._registry._protocol import Claimed, Registry, RegistryError, end_with
 from ._leases import Sweeps
 from ._looks import all_projects, looked, note
 from ._memory import Memory, bring_ssh_up_to_date
@@ -435,7 +435,8 @@ class _Known(Memory):
         if registry is None or not observing.is_as_read(case.entry, read_entry(registry.read())):
             return False  # what another run has begun since, the purchase meets
         if case.is_void:
-            end_with(registry, case.left_storage)
+            with contextlib.suppress(Claimed):  # as above
+                end_with(registry, case.leaves)
         # What is about no purchase is changed only if the entry is still as it was read.
         for keep, changes in (
             (registry.note, rows.taken_over(case, clock)),

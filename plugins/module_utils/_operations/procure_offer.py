@@ -33,7 +33,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ordered import Order
-from .._provision.ownership import Claim
+from .._provision.ownership import Claim, holders_of
 from .._provision.place import SharedProject
 from .._provision.purchase import (
     ANSWERED_NO,
@@ -50,6 +50,8 @@ from .._provision.purchase import (
     unless_overtaken,
 )
 from .._provision.sending import AnswerMeaning, Note, Repeats, Terms
+from .._provision.standing import storage_bought
+from .._provision.storage import Storage
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
@@ -475,8 +477,11 @@ class _Purchase:
         story = self._told(step)
         if step.do is Do.CREATED:
             return self._settled(f"{story.said} {purchase_report.SETTLED}")
-        ending = purchase_report.ending(step, story)
-        self._note_end(step, list(ending.ids))
+        note = sending.note_of(step, self._past, self._machines.billed)
+        kept = self._kept(note)
+        left = [*story.ids, *(item.resource_id for item in kept)]
+        ending = purchase_report.ending(step, dataclasses.replace(story, ids=left))
+        self._note_end(note, kept)
         changed = step.do is Do.UNKNOWN and self._past.sends > 0
         facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
         raise Failure(ending.msg, ending.error_class, **{**facts, **ending.answer})
@@ -500,14 +505,21 @@ class _Purchase:
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
-    def _note_end(self, step: Step, left: list[str]) -> None:
+    def _kept(self, note: Note) -> tuple[Storage, ...]:
+        """The storage that a failed purchase of the host has left."""
+        if not sending.leaves_storage(note, self._past, self._machines.whose):
+            return ()
+        entry, facts = self._journal.entry, self._facts
+        look = self._machines.bought([*entry.resource_ids, *facts["resource_ids"]], self._journal.sent_at)
+        return storage_bought(entry, dataclasses.replace(look, holders=holders_of(self._noted(), self._terms.host)))
+
+    def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
         """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""
-        note = sending.note_of(step, self._past, left)
         if note in (Note.FREE, Note.FREE_MADE):
-            self._free(made=note is Note.FREE_MADE)
+            self._free(made=note is Note.FREE_MADE, kept=kept)
         elif note is Note.LEFT:
             try:
-                self._journal.make(left, self._facts["price_per_hour"])
+                self._journal.make(self._machines.billed, self._facts["price_per_hour"])
             except RegistryError as error:
                 self._warn(str(error))
 
@@ -548,7 +560,8 @@ class _Purchase:
         """
         facts, journal = self._facts, self._journal
         noted = [*journal.entry.resource_ids, *facts["resource_ids"]]
-        held, contradictions = self._machines.held(noted, journal.sent_at, doubted, journal.entry.listed_before)
+        look = self._machines.bought(noted, journal.sent_at, doubted, journal.entry.listed_before)
+        held, contradictions = look.conclude()
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, strangers(contradictions))
         if held.pending:
@@ -582,10 +595,10 @@ class _Purchase:
     def _warn(self, text: str) -> None:
         self._facts["warnings"] = [*self._facts["warnings"], text]
 
-    def _free(self, *, made: bool = False) -> None:
+    def _free(self, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
         """Free the host in the registry; that this fails must not hide what happened."""
         try:
-            self._journal.free(self._past.noted_refusal, made=made)
+            self._journal.free(self._past.noted_refusal, made=made, kept=kept)
         except RegistryError as error:
             self._warn(f"{error} The host is not free for another offer until the registry says so.")
 

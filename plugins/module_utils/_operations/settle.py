@@ -19,14 +19,15 @@ from .. import _states
 from .._ansible.operation import Params
 from .._api.client import ApiError, SupplyApi
 from .._moments import seconds_of
-from .._provision import claims
+from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
-from .._provision.ownership import Claim
+from .._provision.ownership import Claim, holders_of
 from .._provision.place import Place
 from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, phase_in_words, whose_by_name
-from .._provision.sending import Note, note_of
+from .._provision.sending import Note, leaves_storage, note_of
+from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
@@ -115,7 +116,7 @@ def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _
 def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:
     """Look at the offer, and note what follows. Raises RegistryError."""
     names = [entry.name] if entry.name else []
-    offer_look, ids, words = _look(api, entry, names)
+    offer_look, ids, words, look = _look(api, entry, names)
     gone_long = offer_look.phase in GONE and journal.gone_for() >= journal.longest_post
     past = claims.past_of(bool(names), entry.refused_status, gone_long)
     offer_look = asked_apart(api, past, offer_look, (entry.offer_id, ids), noted())
@@ -127,33 +128,38 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
             claims.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids
         )
     if state == claims.VOID:
-        journal.free(made=note_of(step, past, ids) is Note.FREE_MADE)
-        return state, claims.settled_as_not_made(claims.host_of(host, entry.project), entry.offer_id)
+        note = note_of(step, past, ids)
+        is_ours = leaves_storage(note, past, offer_look.whose)
+        kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
+        journal.free(made=note is Note.FREE_MADE, kept=kept)
+        named = claims.host_of(host, entry.project)
+        return state, claims.settled_as_not_made(named, entry.offer_id, storage.stays(host, kept))
     return state, _still(host, entry, words)
 
 
-def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str]:
+def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str, Look]:
     """What the API shows of the entry's offer; the ids of its machines that may be billed; and that in words."""
+    look = Look(entry.offer_id)
     try:
         status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
     except ApiError as error:
-        return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error)
+        return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error), look
     is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
     if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
-        return OfferLook(status["phase"]), [], phase_in_words(status)
+        return OfferLook(status["phase"]), [], phase_in_words(status), look
     try:
         listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}
     except ApiError as error:
-        return OfferLook(status["phase"], left=None), [], str(error)
+        return OfferLook(status["phase"], left=None), [], str(error), look
     listed.pop(None, None)
     look = Look(entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed)
     look = replace(look, read=read_by_id(api, look.doubtful))
     held, contradictions = look.conclude()
     if contradictions:
-        return OfferLook(None), [], "; ".join(map(str, contradictions))
+        return OfferLook(None), [], "; ".join(map(str, contradictions)), look
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
-    return offer_look, list(left), phase_in_words(status)
+    return offer_look, list(left), phase_in_words(status), look
 
 
 def _still(host: str, entry: Entry, words: str) -> str:

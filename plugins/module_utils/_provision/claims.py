@@ -96,8 +96,10 @@ def settled_as_made(host: str, offer_id: str, price: float | None, ids: list[str
     )
 
 
-def settled_as_not_made(host: str, offer_id: str) -> str:
-    """A purchase whose run has died was not made."""
+def settled_as_not_made(host: str, offer_id: str, stays: str = "") -> str:
+    """A purchase whose run has died was not made, or has failed; ``stays``: what that has left of storage."""
+    if stays:
+        return f"Offer {offer_id} was bought for {host} by a run that has ended, and has failed. {stays}"
     return f"The purchase of offer {offer_id} for {host}, whose run has ended, was not made. It counts no more."
 
 

@@ -92,6 +92,11 @@ def noted_claim(host: str, entry: Entry) -> Claim:
     return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at, storage_of=entry.storage_of)
 
 
+def holders_of(claims: t.Iterable[Claim], host: str) -> dict[str, str]:
+    """The other hosts than this one that hold resources, by the ids of these."""
+    return {resource_id: claim.host for claim in claims if claim.host != host for resource_id in claim.all_ids}
+
+
 def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Claim]:
     """What registries note, where hosts of several projects may have one name, and the first claim of other hosts."""
     known = {claim.host for claim in noted}

@@ -17,7 +17,7 @@ from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
 from .counted import Count, Part, State
 from .declaration import Declaration
-from .entry import Entry
+from .entry import MADE, REFUSED, Entry
 from .messages import (
     NOTHING_SENT,
     does_not_fit,
@@ -180,9 +180,11 @@ class Case:
         return self.standing.void and not self.entry.is_empty
 
     @property
-    def left_storage(self) -> dict[str, t.Any]:
-        """What its entry says of storage before it is removed; nothing if there is none."""
-        return variables_of(self.standing.storage) if self.standing.storage else {}
+    def leaves(self) -> dict[str, t.Any]:
+        """What its entry says before it is removed: what became of a purchase that was open, and its storage."""
+        stands = self.standing
+        end = {"provision_purchase": MADE if stands.may_be_made else REFUSED} if self.entry.is_open else {}
+        return {**end, **(variables_of(stands.storage) if stands.storage else {})}
 
     @property
     def waits_in_vain(self) -> bool:

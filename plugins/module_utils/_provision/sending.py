@@ -18,7 +18,7 @@ from .._wording import usd
 from .counted import Count, Part, State
 from .entry import Entry
 from .messages import NOTHING_SENT
-from .purchase import Do, Past, Step, Why, is_put_off
+from .purchase import THEIRS, Do, Past, Step, Why, is_put_off
 from .sums import price_that_counts
 
 Json = t.Mapping[str, t.Any]
@@ -237,3 +237,11 @@ def note_of(step: Step, past: Past, left: t.Collection[str]) -> Note:
         return Note.FREE_MADE
     # Of an offer that nothing of ours can have bought, what is left is somebody else's.
     return Note.LEFT if past.sends or past.unanswered or past.made else Note.NOTHING
+
+
+def leaves_storage(note: Note, past: Past, whose: str) -> bool:
+    """Whether the storage of an offer without a machine is the host's: nobody else can have bought it.
+
+    It was bought for certain; or the purchase was never answered, and no machine had another name (``whose``).
+    """
+    return note is Note.FREE_MADE and (past.made or (past.unanswered and whose != THEIRS))

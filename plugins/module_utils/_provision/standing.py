@@ -43,7 +43,7 @@ class Standing:
     """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
 
     ``machines``: those that were taken over, or because of which a person must decide. ``storage``: what a void entry
-    leaves behind.
+    leaves behind. ``may_be_made``: its purchase was never answered, and has failed, perhaps after it was made.
     """
 
     kind: HostState
@@ -55,6 +55,7 @@ class Standing:
     adopted: bool = False
     machines: tuple[Machine, ...] = ()
     storage: tuple[Storage, ...] = ()
+    may_be_made: bool = False
 
     @property
     def owns(self) -> bool:
@@ -297,13 +298,14 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
     left = _left(look, look.conclude()[0], account)
     if left == ():
-        return _void(host, entry, look, account)
+        return _void(host, entry, look, account, has_bought=True)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
 
 
-def _void(host: Declaration, entry: Entry, look: Look, account: Account) -> Standing:
-    """That of a host whose purchase is over."""
-    return replace(_unregistered(host, account, void=True), storage=storage_bought(entry, look))
+def _void(host: Declaration, entry: Entry, look: Look, account: Account, *, has_bought: bool) -> Standing:
+    """That of a host whose purchase is over; ``has_bought``: nobody else can have bought what that has left."""
+    left = storage_bought(entry, look, has_bought=has_bought)
+    return replace(_unregistered(host, account, void=True), storage=left, may_be_made=has_bought)
 
 
 def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -311,7 +313,7 @@ def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account:
     machines = filter(_states.is_machine, look.listed.values())
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
     if not left:
-        return _void(host, entry, look, account)
+        return _void(host, entry, look, account, has_bought=True)
     what = f"its status says that all of it has ended, while the list has {described(left)}"
     return _missing(host, entry, ours, what)
 
@@ -373,7 +375,7 @@ def _opened_by_strangers(
         return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
-        return _unregistered(host, account, void=True)
+        return _void(host, entry, look, account, has_bought=entry.is_unanswered)
     return replace(ours, kind=HostState.OPEN)
 
 

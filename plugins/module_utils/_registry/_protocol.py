@@ -133,10 +133,10 @@ class Registry(t.Protocol):
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""
 
 
-def end_with(registry: Registry, storage: Variables, why: str = GONE) -> None:
-    """Let a purchase end, of whose ``storage`` this is noted first, so that it stays. Raises RegistryError."""
-    if storage:
-        registry.note(storage)
+def end_with(registry: Registry, leaves: Variables, why: str = GONE) -> None:
+    """Let a purchase end, of which this is noted first: its storage, so that it stays. Raises RegistryError."""
+    if leaves:
+        registry.note(leaves)
     registry.end(why)
 
 

@@ -20,10 +20,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._moments impo
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
 
 from provision_samples import SPEC, machine, machine_id, offer, raw
+from samples import BASE
 
 
 class Offers:
@@ -148,6 +152,7 @@ def planned(
     check_mode: bool = True,
     here: str = "/",
     sources: Iterable[str] = (),
+    registry_url: str = "",
     **fields: Any,
 ) -> dict[str, Any]:
     """The plans of so many hosts, with as many offers. ``first``: what only the first of them declares."""
@@ -180,6 +185,7 @@ def planned(
             "looks": 0,
         },
         **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
+        **{"registry_url": registry_url, "api_url": BASE},
     }
     return plan(cast(Market, api or Offers(count, storage=storage)), params, check_mode)
 
@@ -379,6 +385,36 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
     assert (alone["action"], found["action"], apart["action"]) == ("buy", "stop", "buy"), found["refusal"]
     assert "of project default" in found["refusal"]
+
+
+@pytest.mark.parametrize("refused", [None, 409])
+@pytest.mark.parametrize("store", ["files", "postgresql"])
+def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, store: str, refused: int | None
+) -> None:
+    """One that was refused has bought nothing: the storage is somebody else's."""
+    bought, url = offer(9)["offer_id"], ""
+    registry: Any = HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml"))
+    if store == "postgresql":
+        url = request.getfixturevalue("registry_url")
+        dead = Database(url, {"host": "h", "user": "u", "run": "dead"})
+        registry = SharedHost(dead, "default", "gpu-0", BASE, run="dead")
+    status = {"phase": "failed", "ready": False, "resource_ids": [], "connections": [], "msg": "It has failed."}
+    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    registry.read()
+    registry.claim(
+        {
+            **{"provision_procured_offer_id": bought, "provision_purchase": "sent", "provision_price_per_hour": 2.0},
+            **{"provision_journaled_at": utc(time.time()), "provision_refused_status": refused},
+        }
+    )
+    registry.close()
+    volume = machine(2, "data", bought, kind="storage")
+    api = Offers(1, listed=[volume], pages={machine_id(2): volume})
+    (found,) = planned(tmp_path, 1, api=api, check_mode=False, registry_url=url)["plans"]
+    ledger = dead.ledger("default") if url else _files.ledger(str(tmp_path))
+    kept = {item for bill in ledger.bills if bill.runs for item in bill.resource_ids}
+    assert (found["action"], kept) == ("buy", set() if refused else {machine_id(2)}), found["refusal"]
 
 
 @pytest.mark.parametrize("phase", ["ended", "failed"])

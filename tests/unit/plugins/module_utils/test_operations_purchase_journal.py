@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import digests
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
@@ -678,6 +679,26 @@ def test_a_failed_purchase_that_left_nothing_frees_the_host(queue: RequestQueue,
     bought(free(queue).expect(*POST, LOST), resource(status="deleted"), state=status("failed"))
     assert outcome(buy()) == ("rejected", "conflict", [])
     assert kept(path) == {**SENT, "provision_purchase": "refused"}
+
+
+VOLUME = resource(SECOND_RESOURCE_ID, name="data", resource_type="block_disk", pricing_total_hourly=0.05)
+
+
+@pytest.mark.parametrize("answer", [LOST, procurement("failed", error="no power")], ids=["lost", "failed"])
+def test_storage_that_a_failed_purchase_has_left_is_kept(
+    queue: RequestQueue, buy: Any, path: Path, answer: Any
+) -> None:
+    bought(free(queue).expect(*POST, answer), resource(status="deleted"), VOLUME, state=status("failed"))
+    result = buy()
+    assert outcome(result) == ("rejected", "conflict", [SECOND_RESOURCE_ID]) and SECOND_RESOURCE_ID in result["msg"]
+    entry = read_entry(kept(path))
+    assert entry.is_refused and [item.resource_id for item in entry.kept_storage] == [SECOND_RESOURCE_ID]
+
+
+def test_storage_of_an_offer_that_others_have_bought_is_theirs(queue: RequestQueue, buy: Any, path: Path) -> None:
+    gone = resource(status="deleted", name="colleague")
+    bought(free(queue).expect(*POST, LOST), gone, VOLUME, state=status("failed"))
+    assert outcome(buy())[2] == [] and "provision_storage" not in kept(path)
 
 
 def test_a_strangers_failed_machine_is_not_ours_to_end(queue: RequestQueue, buy: Any, path: Path) -> None:

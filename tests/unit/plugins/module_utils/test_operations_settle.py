@@ -146,6 +146,44 @@ def test_a_failure_frees_the_claim_and_ends_what_it_may_have_cost(
     assert bill.end is not None and bill.why == "failed"
 
 
+VOLUME = resource(SECOND_RESOURCE_ID, resource_type="block_disk", pricing_total_hourly=None, name="data")
+SOLD = {"storage_details": [{"name": "data", "hourly_cost": 0.05, "persistent": True}]}
+
+
+@pytest.mark.parametrize(
+    ("note", "listed", "is_kept"),
+    [
+        ({}, [VOLUME], True),
+        ({}, [VOLUME, resource(status="deleted")], True),
+        # The purchase was refused, or a machine of another name shows that somebody else was faster.
+        ({"provision_refused_status": 409}, [VOLUME], False),
+        ({}, [VOLUME, resource(status="deleted", name="another")], False),
+        ({}, [{**VOLUME, "offer_history": [{"offer_id": OTHER_ID, "role": "primary"}]}], False),
+        ({}, [{**VOLUME, "status": "deleted"}], False),
+    ],
+)
+def test_storage_that_a_failure_has_left_is_kept(
+    queue: RequestQueue,
+    audit: Callable[..., Result],
+    registry_url: str,
+    note: Result,
+    listed: list[Result],
+    is_kept: bool,
+) -> None:
+    sent(registry_url, **note, provision_offer=SOLD)
+    bought(queue, *listed, answer=status("failed"))
+    queue.show(*listed)
+    result = audit(True, VOLUME)
+    assert [row["hosts"] for row in result["audit"]["storage"]] == ([["trainer"]] if is_kept else [])
+    assert len(result["audit"]["orphans"]) == (not is_kept)
+    (told,) = [each for each in result["warnings"] if OFFER_ID in each]
+    assert (f"{SECOND_RESOURCE_ID}, USD 0.05 per hour" in told and "decommission_storage=end" in told) == is_kept
+    storage = [row.offer for row in database(registry_url).counted() if row.price_per_hour is not None]
+    assert storage == ([SECOND_RESOURCE_ID] if is_kept else [])
+    bills = [bill for bill in database(registry_url).ledger("default").bills if bill.runs]
+    assert [(bill.host, bill.price_per_hour) for bill in bills] == ([("trainer", 0.05)] if is_kept else [])
+
+
 def test_what_a_failure_has_left_is_the_host_s(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
