@@ -327,11 +327,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _reached(self, resources: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         """Those that may be logged in to. Warns of the others, in the API's words for what they are."""
-        unknown = [resource for resource in resources if not _states.may_be_reached(resource["resource_type"])]
+        unknown = [resource for resource in resources if not _states.may_be_reached(resource)]
         if unknown:
             words = ", ".join(sorted({printable(repr(item["resource_type"]), LONGEST_NAME) for item in unknown}))
             self.display.warning(f"{len(unknown)} live resources are no hosts, since their type is unknown: {words}.")
-        return [item for item in resources if _states.may_be_reached(item["resource_type"])]
+        return [item for item in resources if _states.may_be_reached(item)]
 
     def _add_groups(self, machines: list[_Machine]) -> list[list[str]]:
         """Add all groups that machines are in; returns those of each machine."""

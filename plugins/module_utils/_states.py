@@ -27,7 +27,7 @@ _NO_LONGER_LIVE = _GONE | _ENDING | {"failed"}
 
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
-_OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # anywhere, since a lost volume costs most
+_OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most
 _OF_OTHER = frozenset(  # the last word, as in "volume_snapshot"
     {
         *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
@@ -41,6 +41,11 @@ _OF_MACHINES = frozenset(
     }
 )
 _SHORT = 4  # letters of a word that could be the end of another one by chance
+# What follows only adds to what is named before: "vm with disk" is a machine.
+_JOINS = frozenset({"with", "without", "and", "plus", "for", "in", "of", "on", "from"})
+# Says how something else is, as in "gpu-storage-optimized".
+_ADJECTIVE = re.compile(r"(?:storage|disk|volume)s?[^a-z0-9]*(?:optimi[sz]ed|intensive|dense|less)")
+_TWO_WORDS = re.compile(r"file[^a-z0-9]+system")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PLURAL = re.compile(r"(?<=ss)es$|(?<=[^s])s$")
 
@@ -91,16 +96,24 @@ def is_under_deletion(resource_status: str | None) -> bool:
     return resource_status in _ENDING
 
 
-def kind_of(resource_type: object) -> str:
+def kind_of(resource_type: object, *, is_used: bool = False) -> str:
     """The kind of a resource by its ``resource_type``, whatever its case, separators and number: `MACHINE` and so on.
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
-    snapshot. An unknown word, or none, is a machine: it counts, and ends, as one.
+    snapshot. An unknown word, or none, is a machine: it counts, and ends, as one. Of words that name storage first and
+    a machine ("storage_instance") nobody knows what they mean: it is a machine if it ``is_used`` as one.
     """
-    words = _words(resource_type)
-    if any(part in "".join(words) for part in _OF_STORAGE):
-        return STORAGE
+    words = _head(_words(resource_type))
+    stored = list(map(_is_of_storage, words))
+    if any(stored):
+        is_certain = stored[-1] or not any(map(_is_of_machines, words))
+        return STORAGE if is_certain or not is_used else MACHINE
     return OTHER if _ends_in(words, _OF_OTHER) else MACHINE
+
+
+def is_used_as_machine(access: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> bool:
+    """Whether a resource has what only machines have: a login, or GPUs. An address storage may have, too."""
+    return bool(access.get("ssh_command") or access.get("ssh_port") or spec.get("gpu_count"))
 
 
 def is_machine(resource: t.Mapping[str, t.Any]) -> bool:
@@ -108,19 +121,36 @@ def is_machine(resource: t.Mapping[str, t.Any]) -> bool:
     return bool(resource.get("kind", MACHINE) == MACHINE)
 
 
-def may_be_reached(resource_type: object) -> bool:
+def may_be_reached(resource: t.Mapping[str, t.Any]) -> bool:
     """Whether a resource can be logged in to: its ``resource_type`` is a known word for a machine, or there is none.
 
     An unknown word is a machine only for money: what has it could be anything that listens at an address.
     """
-    words = _words(resource_type)
-    return kind_of(resource_type) == MACHINE and (not words or any(_ends_in([name], _OF_MACHINES) for name in words))
+    words = _words(resource.get("resource_type"))
+    return is_machine(resource) and (not words or any(map(_is_of_machines, words)))
 
 
 def _words(resource_type: object) -> list[str]:
     """The words of a type in small letters and the singular: ``block``, ``disk`` of "Block-Disks"."""
-    text = _CAPITAL.sub(" ", resource_type) if isinstance(resource_type, str) else ""
-    return [_PLURAL.sub("", name) for name in re.split(r"[^a-z0-9]+", text.lower()) if name]
+    text = _CAPITAL.sub(" ", resource_type).lower() if isinstance(resource_type, str) else ""
+    plain = _ADJECTIVE.sub(" ", _TWO_WORDS.sub("filesystem", text))
+    return [_PLURAL.sub("", name) for name in re.split(r"[^a-z0-9]+", plain) if name]
+
+
+def _head(words: t.Sequence[str]) -> t.Sequence[str]:
+    """The words that say what something is: those before "with disk", unless they say nothing."""
+    end = next((place for place, name in enumerate(words) if name in _JOINS), len(words))
+    head = words[:end]
+    is_known = any(_is_of_storage(name) or _is_of_machines(name) for name in head) or _ends_in(head, _OF_OTHER)
+    return head if is_known else words
+
+
+def _is_of_storage(name: str) -> bool:
+    return any(part in name for part in _OF_STORAGE)
+
+
+def _is_of_machines(name: str) -> bool:
+    return _ends_in([name], _OF_MACHINES)
 
 
 def _ends_in(words: t.Sequence[str], table: t.Collection[str]) -> bool:

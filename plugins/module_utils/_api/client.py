@@ -455,17 +455,17 @@ def read_resource(data: t.Any) -> Json:
     lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
-    access, spec = resource.get("access"), resource.get("spec")
+    access, spec = (item if isinstance(item, dict) else {} for item in map(resource.get, ("access", "spec")))
     price = number_of(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
         "status": _states.word(resource.get("status")),
-        "kind": _states.kind_of(resource.get("resource_type")),
+        "kind": _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec)),
         "offer_id": _offer_of(resource),
         "linked_resources": list(_linked(resource.get("linked_resources"))),
-        "access": access if isinstance(access, dict) else {},
-        "spec": spec if isinstance(spec, dict) else {},
+        "access": access,
+        "spec": spec,
         "price_per_hour": price if price is not None and price >= 0 else None,
     }
 

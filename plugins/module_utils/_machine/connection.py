@@ -216,7 +216,7 @@ def with_connection(resource: Json) -> Json:
 
 def _connection_to(instance: Json, resource: Json) -> Connection | None:
     """How to reach a resource. What the offer's status does not call an instance must be a known kind of machine."""
-    if not instance and not _states.may_be_reached(resource.get("resource_type")):
+    if not instance and not _states.may_be_reached(resource):
         return None
     return connection_of(instance, resource.get("access") or {})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,18 +90,34 @@ def test_the_phase_of_an_offer(
 MACHINES = (
     *("vm", "VM", "container", "gpu_instance", "GPU-Instances", "gpuinstance", "GpuInstance", "virtual machine"),
     *("virtualmachine", "server", "bare_metal", "BareMetal", "nebius.compute.h100", "cluster node", "vm_small"),
+    # What is said of a machine beside its name
+    *("gpu-storage-optimized", "GpuStorageOptimized", "storageoptimised_vm", "disk-intensive node", "diskless_server"),
+    *("instance_with_disk", "vm with volumes and a public ip", "gpu_and_storage", "vm_from_snapshot", "vm_in_network"),
+    *("server for storage", "dense-storage-dense vm"),
 )
+# Storage comes first and a machine last, or something unknown: it may be either.
+DOUBTFUL = ("storage_instance", "disk-server", "StorageNode", "gpu-storage-xlarge", "volume host")
 KINDS = {
     "machine": (*MACHINES, None, "", "  ", 7, ["vm"], {}, "reservation", "warp-core", "nvme", "chip", "monkey"),
     "storage": (
         *("storage", "block_disk", "Block-Disk", "block disks", "blockdisk", "BlockDisk", "filesystem", "file_system"),
         *("FileSystem", "volume", "VOLUMES", "boot_disk", "disk_of_vm", "vm_storage", "object-storage", "bucket"),
-        *("volume_snapshot", "disk image", "persistent volume claim"),
+        *("volume_snapshot", "disk image", "persistent volume claim", "disk_for_vm", "storage-on-demand", "gpu_disk"),
+        *(
+            "claim_on_volume",
+            "volume with vm",
+            "set_of_disks",
+            "disk_of_vm_1",
+            "network_storage",
+            "storage_network",
+            "storage with optimized disk",
+        ),
+        *DOUBTFUL,
     ),
     "other": (
         *("network", "Networks", "sub-net", "vpc", "ip", "IPs", "public_ip", "FloatingIP", "ip-address", "addresses"),
         *("ssh_key", "SshKeys", "key-pair", "keypair", "snapshot", "vm_image", "firewall", "load_balancer", "router"),
-        *("security group", "securitygroup", "backups", "license"),
+        *("security group", "securitygroup", "backups", "license", "network_for_vm", "snapshot from disk"),
     ),
 }
 
@@ -111,6 +128,25 @@ def test_the_kind_of_a_resource(kind: str, word: Any) -> None:
     assert _states.is_machine({"kind": _states.kind_of(word)}) is (kind == "machine")
 
 
+@pytest.mark.parametrize(
+    ("access", "spec", "is_used"),
+    [
+        ({"ssh_command": "ssh root@1.2.3.4"}, {}, True),
+        ({"ssh_port": 22}, {}, True),
+        ({}, {"gpu_count": 1}, True),
+        ({"external_ip": "1.2.3.4", "internal_ip": "10.0.0.1"}, {"size_gb": 500}, False),
+        ({"ssh_command": None, "ssh_port": None}, {"gpu_count": 0}, False),
+    ],
+)
+def test_what_is_used_as_a_machine_is_one_unless_its_word_is_certain(access: Any, spec: Any, is_used: bool) -> None:
+    for kind, words in KINDS.items():
+        for word in words:
+            page = read_resource({"resource_id": "r", "resource_type": word, "access": access, "spec": spec})
+            is_doubtful = word in DOUBTFUL
+            assert page["kind"] == ("machine" if is_doubtful and is_used else kind), word
+            assert _states.may_be_reached(page) or not (is_doubtful and is_used)
+
+
 def test_what_could_not_be_read_counts_as_a_machine() -> None:
     assert _states.is_machine({})
 
@@ -118,14 +154,15 @@ def test_what_could_not_be_read_counts_as_a_machine() -> None:
 @pytest.mark.parametrize("word", [word for words in KINDS.values() for word in words], ids=str)
 def test_only_a_known_word_for_a_machine_or_none_is_logged_in_to(word: Any) -> None:
     is_none = not isinstance(word, str) or not word.strip()
-    assert _states.may_be_reached(word) is (word in MACHINES or is_none)
+    resource = {"resource_type": word, "kind": _states.kind_of(word)}
+    assert _states.may_be_reached(resource) is (word in MACHINES or is_none)
 
 
 @given(st.text() | st.none() | st.integers() | st.lists(st.text()))
 def test_every_type_is_of_one_kind_and_only_machines_are_logged_in_to(value: Any) -> None:
     kind = _states.kind_of(value)
     assert kind in _states.KINDS
-    assert kind == "machine" or not _states.may_be_reached(value)
+    assert kind == "machine" or not _states.may_be_reached({"resource_type": value, "kind": kind})
     if isinstance(value, str) and value.isascii():
         assert _states.kind_of(f"{value}_volume") == "storage"
 
