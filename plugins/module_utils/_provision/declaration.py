@@ -30,6 +30,7 @@ GIVEN = (
     *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
     *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
     *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "host_key_trust", "on_failure", "protect"),
+    "storage_on_end",
     *("poll_delay", "poll_retries", "registry_dir", "wait", "wait_delay"),
     *("lease", "lease_max", "lease_unswept", "idle_after", "idle_gpu_percent"),
 )
@@ -78,6 +79,7 @@ class Declaration:
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine
+    ends_storage: bool = False  # each end of its machine, also by a sweep, ends the storage that came with it
     poll_delay: int = 15
     poll_retries: int = 120
     registry: Place = NOWHERE  # where it is remembered
@@ -170,6 +172,7 @@ def read_declaration(
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),
+        ends_storage=str(raw["storage_on_end"]) == "end",
         poll_delay=_pause("provision_poll_delay", raw["poll_delay"], wrong),
         poll_retries=_count("provision_poll_retries", raw["poll_retries"], wrong),
         registry=registry,

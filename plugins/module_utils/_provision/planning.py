@@ -147,6 +147,11 @@ class Case:
         return self.standing.kind is HostState.OPEN
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it would buy an offer by its id, of which only that offer's own page tells."""
+        return bool(self.wanted) and not self.is_open and self.host.quoted_price_per_hour is None
+
+    @property
     def noted(self) -> Offer:
         """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
         noted = self.entry.price_per_hour if self.is_open else None
@@ -231,7 +236,8 @@ class Plan:
     what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
     why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``above``: it stops at
     a ceiling of several hosts; ``beyond_quota``: it stops after a quota was used up. ``market``: the prices of all that
-    its searches have found.
+    its searches have found. ``ends_storage``: what the offer brings along of it ends with the machine.
+    ``hides_storage``: nothing has said whether it brings any.
     """
 
     host: str
@@ -251,6 +257,13 @@ class Plan:
     above: bool = False
     beyond_quota: bool = False
     market: tuple[float | None, ...] = ()
+    ends_storage: bool = False
+    hides_storage: bool = False
+
+    @property
+    def stays_per_hour(self) -> float | None:
+        """What goes on after its machine, USD per hour; None if that is unknown."""
+        return 0.0 if self.ends_storage else storage.stays_per_hour(self.offer)
 
     @property
     def is_owned(self) -> bool:
@@ -469,6 +482,8 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         label=planning_report.what_is_bought(
             offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
+        ends_storage=host.ends_storage,
+        hides_storage=case.is_bare and offer.get(storage.DETAILS) is None,
     )
 
 
@@ -554,7 +569,8 @@ def _within_ceilings(
         ceilings.of_play(max_total, count, len(buyers), unread, projects),
         ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
     )
-    budgets = _budgets(buyers, spent, now)
+    ends = {case.host.host for case in cases if case.host.ends_storage}
+    budgets = _budgets(buyers, spent, now, ends)
     registered = ceilings.among_registered(max_account, account)
     return [
         _limited(
@@ -601,16 +617,27 @@ def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Seq
     return replace(account, registered=(*account.registered, *stopped))
 
 
-def _budgets(buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> dict[str, Allowance]:
-    """What the budget of each project says, the lowest that any of its buyers has declared."""
+def _budgets(
+    buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float, ends_storage: t.Container[str]
+) -> dict[str, Allowance]:
+    """What the budget of each project says, the lowest that any of its buyers has declared.
+
+    ``ends_storage``: the hosts that declare that.
+    """
     return {
-        project: _budget(project, pairs, spent[project], now)
+        project: _budget(project, pairs, spent[project], now, ends_storage)
         for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
         if any(case.has_budget for case, _draft in pairs)
     }
 
 
-def _budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], ledger: Ledger, now: float) -> Allowance:
+def _budget(
+    project: str,
+    buyers: t.Sequence[tuple[Case, Plan]],
+    ledger: Ledger,
+    now: float,
+    ends_storage: t.Container[str],
+) -> Allowance:
     """What the budget of a project says to its buyers."""
     if ledger.unreadable:
         return Allowance(planning_report.unread_ledger(ledger.unreadable))
@@ -620,11 +647,15 @@ def _budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], ledger: Ledger,
             draft.offer_id,
             draft.price_per_hour,
             case.host.lease.end(now),
-            storage.stays_per_hour(draft.offer),
+            draft.stays_per_hour,
         )
         for case, draft in buyers
     ]
-    bills = [bill for bill in ledger.bills if bill.project == project]
+    bills = [
+        bill._replace(stays_per_hour=0.0) if bill.host in ends_storage else bill
+        for bill in ledger.bills
+        if bill.project == project
+    ]
     budget = min(case.host.budget for case, _draft in buyers)
     return ceilings.of_month(budget, project, ceilings.month(bills, planned, max(now, ledger.now)), len(buyers))
 
@@ -676,10 +707,18 @@ def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
     return {draft.host: draft.offer for draft in plans if draft.action == BUY}
 
 
-def brings(plans: t.Iterable[Plan], *, would: bool) -> str:
-    """Which storage of what ``would`` be bought stays after the machines; empty if there is none, or it is bought."""
-    head, *rows = storage.goes_on(bought(plans) if would else {}) or [""]
-    return joined(head, "; ".join(map(str.strip, rows)))
+def storage_of(plans: t.Sequence[Plan]) -> list[list[str]]:
+    """Paragraphs about the storage of what would be bought: what goes on after its machine, ends with it, is hidden."""
+    parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
+    found = [storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts)]
+    unknown = [draft.host for draft in plans if draft.hides_storage]
+    return list(filter(None, [*found, storage.not_described(unknown)]))
+
+
+def brings(plans: t.Sequence[Plan], *, would: bool) -> str:
+    """The same of what ``would`` be bought as sentences; empty if there is none, or it is bought."""
+    paragraphs = storage_of(plans) if would else []
+    return joined(*(f"{head} {'; '.join(map(str.strip, rows))}" for head, *rows in paragraphs))
 
 
 def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:

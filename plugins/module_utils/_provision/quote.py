@@ -8,6 +8,7 @@ Prices are in USD per hour for whole offers.
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 from .._input import SPOT
@@ -54,13 +55,13 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
-    stays = storage.goes_on(planning.bought(plans))
+    of_storage = itertools.chain(*planning.storage_of(plans))
     lines = [
         *_taken_away(hosts),
         *_expiry(hosts.values()),
         _sum(costs),
         *lives,
-        *stays,
+        *of_storage,
         kept_in[:1].upper() + kept_in[1:],
     ]
     # If no host gets an offer, the refusals say it all.
@@ -93,6 +94,7 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
         "refusal": draft.refusal,
         **{name: offer[name] for name in _PUBLISHED if name in offer},
         "storage": storage.brought_by(offer),
+        "storage_on_end": "end" if draft.ends_storage else "keep",
         "ends_at": None if life is None or life.end is None else lease.utc(life.end),
         "at_most": None if life is None or life.bill is None else round(life.bill, 2),
     }
@@ -129,7 +131,9 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     times = f"{_until(new.values())}{_hold(new.values())}"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
-    stays = storage.goes_on_at(part for item in new.values() for part in item["storage"])
+    stays = storage.goes_on_at(
+        part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
+    )
     return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{spot}{stays}"
 
 

@@ -30,6 +30,12 @@ STORAGE = "provision_storage"
 STORAGE_IDS = "provision_storage_ids"
 # In the entry of kept storage: the host whose machine has ended
 STORAGE_OF = "provision_storage_of"
+# What is said of an offer's storage: as a rule, and if the host has `provision_storage_on_end: end`
+HEADS = (
+    "Storage goes on after its machine, and is billed until it ends:",
+    "Storage ends with its machine, and so does its data:",
+)
+_NOT_DESCRIBED = "The offer's own page does not say whether storage goes on after it:"
 # What an offer says of the storage that its price includes
 DETAILS = "storage_details"
 _LONGEST = 40  # characters of a word of the API in a line
@@ -232,13 +238,18 @@ def _end(host: str) -> str:
     return f"{ADVICE[0]}{_HOW.format(host=host)[1:]}."
 
 
-def goes_on(offers: t.Mapping[str, Variables]) -> list[str]:
-    """Lines for hosts that would buy these offers: which storage stays after their machines."""
+def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:
+    """Lines for hosts that would buy these offers: which storage these bring along; nothing if none does."""
     described = {host: Counter(map(_described, brought_by(offer))) for host, offer in offers.items()}
     counts = ((host, text, count) for host, texts in described.items() for text, count in texts.items())
     shown = grouped((f"{count} x {text}" if count > 1 else text, host) for host, text, count in counts)
     rows = [f"  {', '.join(ranges(hosts))}: {text}" for text, hosts in shown.items()]
-    return ["Storage goes on after its machine, and is billed until it ends:", *rows] if rows else []
+    return [head, *rows] if rows else []
+
+
+def not_described(hosts: t.Sequence[str]) -> list[str]:
+    """The same for hosts that would buy an offer of which nothing says whether it brings storage along."""
+    return [_NOT_DESCRIBED, f"  {', '.join(ranges(hosts))}"] if hosts else []
 
 
 def _described(item: Variables) -> str:

@@ -69,6 +69,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "host_key_trust": "first_use",
         "on_failure": "keep",
         "protect": False,
+        "storage_on_end": "keep",
         "poll_delay": 15,
         "poll_retries": 120,
         "boot_timeout": "30m",

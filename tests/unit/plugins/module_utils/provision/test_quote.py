@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -93,6 +93,8 @@ def test_a_quote_names_storage_that_goes_on() -> None:
     )
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert [each["storage"] for each in hosts.values()] == [[sold], [], []]
+    ends = quote(replace(buys("gpu-1", 1, storage_details=[sold]), ends_storage=True))
+    assert "goes on" not in ends["summary"] and "Storage ends with its machine, and so does its data:" in ends["lines"]
 
 
 def test_a_quote_says_which_machines_may_vanish() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,13 +25,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account, standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
+    Account,
+    HostState,
+    Standing,
+    standing,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     STORAGE,
     STORAGE_IDS,
     Storage,
-    goes_on,
     stays,
     still_kept,
     storage_of,
@@ -41,6 +46,7 @@ from hypothesis import strategies as st
 from provision_samples import declared, entry, host, machine, machine_id, offer, offer_id, planned
 
 OFFER, MACHINE, VOLUME, OLDER = offer_id(1), machine_id(1), machine_id(2), machine_id(3)
+NOW = seconds_of("2026-02-10T00:00:00Z") or 0.0
 MADE = {"outcome": "created", "resource_ids": [MACHINE]}
 UNPRICED = {**machine(2, "data", OFFER, kind="storage"), "resource_id": VOLUME, "price_per_hour": None}
 
@@ -233,17 +239,18 @@ def _made() -> dict[str, Any]:
 def test_a_quote_names_storage_once_for_the_hosts_that_would_get_it() -> None:
     bought = {**offer(1), "storage_details": [disk()]}
     twice = {**offer(2), "storage_details": [disk(), disk(), disk(None, name=None, size_gb="1000", type="filesystem")]}
-    assert goes_on({"gpu-1": bought, "gpu-2": bought, "gpu-3": bought, "big": twice, "none": offer(3)}) == [
-        "Storage goes on after its machine, and is billed until it ends:",
+    offers = {"gpu-1": bought, "gpu-2": bought, "gpu-3": bought, "big": twice, "none": offer(3)}
+    assert storage.brought("Storage:", offers) == [
+        "Storage:",
         "  gpu-[1:3]: data, 500 GB block_disk, USD 0.05 per hour",
         "  big: 2 x data, 500 GB block_disk, USD 0.05 per hour",
         "  big: 1000 GB filesystem, an unknown price",
     ]
-    assert goes_on({"gpu-1": offer(1)}) == goes_on({}) == []
+    assert storage.brought("Storage:", {"gpu-1": offer(1)}) == storage.brought("Storage:", {}) == []
 
 
 def test_words_of_the_api_fill_no_terminal() -> None:
-    (_head, line) = goes_on({"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
+    (_head, line) = storage.brought("", {"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
     assert len(line) < 120 and "\x1b" not in line
 
 
@@ -254,6 +261,52 @@ def test_check_mode_says_it_in_a_warning() -> None:
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
     )
     assert planning.brings(plans, would=False) == planning.brings(plans[1:], would=True) == ""
+    ends, bare = replace(plans[0], host="b", ends_storage=True), replace(plans[1], host="c", hides_storage=True)
+    assert planning.brings([*plans, ends, bare], would=True) == (
+        "Storage goes on after its machine, and is billed until it ends:"
+        " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
+        " Storage ends with its machine, and so does its data: b: data, 500 GB block_disk, USD 0.05 per hour"
+        " The offer's own page does not say whether storage goes on after it: c"
+    )
+    assert all(len(line) <= 80 for lines in planning.storage_of([*plans, ends, bare]) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("page", "declares", "is_unknown"),
+    [
+        ({}, {}, True),
+        ({"storage_details": None}, {}, True),
+        ({"storage_details": []}, {}, False),
+        ({"storage_details": [disk()]}, {}, False),
+        ({}, {"quoted_price_per_hour": 2.0}, False),  # a quote has shown what there is
+        ({}, {"quoted_price_per_hour": 2.0, "quoted_storage": [disk()]}, False),
+    ],
+)
+def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declares: Any, is_unknown: bool) -> None:
+    its = host(offer_id=OFFER, **declares)
+    case = planning.Case(its, entry(), standing(its, entry(), None, Account.of([], [])))
+    found = {OFFER: planning.SearchResult([{**offer(1), **page}])}
+    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)
+    assert (draft.action, draft.hides_storage) == (BUY, is_unknown)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_storage_that_ends_with_its_machine_costs_a_month_no_more_after_the_lease(ends: bool) -> None:
+    """Also of what runs already, as its host says now: a sweep goes by that, too."""
+    its = host(lease="1h", budget=30, storage_on_end="end" if ends else "keep")
+    assert its.ends_storage is ends
+    sold = {**offer(1), "storage_details": [disk(1.0)]}
+    other = host(host="gpu-2", name="gpu-2", lease="1h", storage_on_end="end" if ends else "keep")
+    runs = entry(offer_id(2), [OLDER], "made")
+    own = Bill("default", "gpu-2", offer_id(2), price_per_hour=2.0, begin=NOW, ends_at=NOW + 3600, stays_per_hour=1.0)
+    cases = [
+        planning.Case(its, entry(), standing(its, entry(), None, Account.of([], []))),
+        planning.Case(other, runs, Standing(HostState.READY, offer_id(2), (OLDER,), 2.0)),
+    ]
+    drafts = planning.plan(
+        cases, lambda _host: planning.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((own,), NOW)}
+    )
+    assert (drafts[0].action, drafts[0].stays_per_hour) == (BUY if ends else STOP, 0.0 if ends else 1.0)
 
 
 END = (
