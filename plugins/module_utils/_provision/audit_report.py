@@ -64,7 +64,7 @@ def _of_machines(audit: Audit) -> list[str]:
     if audit.buying:
         lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
     published = audit.published
-    rows = published["claimed"] + audit.orphans
+    rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
     lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]

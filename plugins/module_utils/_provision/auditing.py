@@ -31,6 +31,7 @@ STUCK = 3600.0
 
 
 _STORAGE = "storage, which no machine of a registry has brought along"
+_ONLY_NAMED = "storage that a purchase of {hosts} names and has not bought"
 ONLY_EXPECTED = "only audit_names names it, no registry"
 
 
@@ -173,11 +174,14 @@ def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[Claim]) -> None:
     """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
     for item in storage:
         owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
         hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
-        (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else _STORAGE))
+        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
+        trouble = _ONLY_NAMED.format(hosts=", ".join(others)) if others else "" if hosts else _STORAGE
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, trouble))
 
 
 def _is_billed(resource: Machine) -> bool:

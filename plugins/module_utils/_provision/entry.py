@@ -25,6 +25,9 @@ REFUSED = "refused"
 # What the offer's status has named as bought, though it was listed before the purchase was sent
 LISTED_BEFORE = "provision_listed_before"
 
+# What its answer has named, and what was bought with another offer: see `holdings`. It is neither held nor ended
+AFFECTED = "provision_affected_ids"
+
 # Digests of what was ordered: see `ordered`
 ORDERED = "provision_ordered"
 # Whether the user data that were ordered leave a mark at their end: see `boot`
@@ -84,6 +87,7 @@ class Entry:
     protected_since: str = ""  # when its host was first declared to be protected; empty if it is not
     storage: tuple[Storage, ...] = ()  # of its purchase, and what earlier ones have left
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
+    affected: tuple[str, ...] = ()  # ids of others' storage that its purchase only named
 
     @property
     def is_empty(self) -> bool:
@@ -187,13 +191,13 @@ def read_entry(variables: Variables | None) -> Entry:
     known = variables or {}
     offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
-    ids = ids_of(known.get("provision_resource_ids"))
+    ids, affected = ids_of(known.get("provision_resource_ids")), ids_of(known.get(AFFECTED))
     ordered = known.get(ORDERED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
         # What is noted as storage is no machine, wherever else it is named.
-        resource_ids=ids if storage_of else _without(ids, storage),
+        resource_ids=ids if storage_of else _without(ids, storage, affected),
         purchase=text_of(known.get("provision_purchase")).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
@@ -226,11 +230,12 @@ def read_entry(variables: Variables | None) -> Entry:
         protected_since=_moment(known.get(PROTECTED_SINCE)),
         storage=storage,
         storage_of=storage_of,
+        affected=affected,
     )
 
 
-def _without(ids: tuple[str, ...], storage: t.Sequence[Storage]) -> tuple[str, ...]:
-    noted = {item.resource_id for item in storage}
+def _without(ids: tuple[str, ...], storage: t.Sequence[Storage], affected: t.Iterable[str]) -> tuple[str, ...]:
+    noted = {*affected, *(item.resource_id for item in storage)}
     return tuple(item for item in ids if item not in noted)
 
 

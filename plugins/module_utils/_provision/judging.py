@@ -17,7 +17,7 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration, storage
-from .entry import LISTED_BEFORE, MADE, Entry
+from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
 from .machines import Machine
@@ -330,6 +330,7 @@ class JudgedHost:
                 **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},
                 "provision_identity_file": self.plan["identity_file"] or None,
                 "provision_purchase": MADE,
+                **self._affected,
                 **self.noted_storage,
             }
         if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
@@ -338,8 +339,15 @@ class JudgedHost:
         return {
             **({"provision_resource_ids": list(self.proved), "provision_purchase": MADE} if self.proved else {}),
             **({LISTED_BEFORE: before} if before else {}),
+            **self._affected,
             **self.noted_storage,
         }
+
+    @property
+    def _affected(self) -> Variables:
+        """What the entry says of storage of others that the purchase has named; nothing if there is none."""
+        ids = list(dict.fromkeys((*self.entry.affected, *self.held.affected)))
+        return {AFFECTED: ids} if ids else {}
 
     @property
     def noted_storage(self) -> Variables:
@@ -426,7 +434,11 @@ class JudgedHost:
 
     def warnings(self) -> list[str]:
         """What is odd about a machine that runs: another name, more machines than were bought, storage of others."""
-        return [item for item in (self._unnamed(), self._surplus(), _only_attached(self.host, self.held)) if item]
+        return [
+            item
+            for item in (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry))
+            if item
+        ]
 
     def _unnamed(self) -> str:
         name = self.plan["name"]
@@ -452,11 +464,12 @@ def _too_many(host: str, offer_id: str, ids: t.Sequence[str], nodes: int) -> str
     )
 
 
-def _only_attached(host: str, held: Holdings) -> str:
-    """Storage that a purchase names and has not bought; empty if there is none."""
-    if not held.affected:
+def _only_attached(host: str, held: Holdings, entry: Entry) -> str:
+    """Storage that a purchase names and has not bought; empty if there is none, or if that was told before."""
+    ids = [item for item in held.affected if item not in entry.affected]
+    if not ids:
         return ""
-    named = f"Offer {held.offer_id} of {host} names storage that it has not bought: {ids_of(held.affected)}."
+    named = f"Offer {held.offer_id} of {host} names storage that it has not bought: {ids_of(ids)}."
     return f"{named} It stays as it is: {host} neither counts nor ends it."
 
 

@@ -11,7 +11,7 @@ import typing as t
 
 from .._wording import nearest
 from .clock import NOTED_BY
-from .entry import BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
+from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
@@ -24,7 +24,7 @@ OTHERS = frozenset(
         *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
-        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
         *(ORDERED, BOOT_MARK),
     }
 )

@@ -56,6 +56,7 @@ class Claim:
     reaped_at: str = ""  # when a sweep has begun to end it
     storage_ids: frozenset[str] = frozenset()
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
+    affected_ids: frozenset[str] = frozenset()  # others' storage that its purchase has only named
 
     @property
     def all_ids(self) -> frozenset[str]:
@@ -89,7 +90,8 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
 def noted_claim(host: str, entry: Entry) -> Claim:
     """The claim of a host of which only its registry entry is known."""
     claim = claim_of(host, entry.name or host, entry, by_name=False)
-    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at, storage_of=entry.storage_of)
+    claim = replace(claim, storage_of=entry.storage_of, affected_ids=frozenset(entry.affected))
+    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
 
 
 def holders_of(claims: t.Iterable[Claim], host: str) -> dict[str, str]:

@@ -487,7 +487,7 @@ class Database(Connected):
             for query in (sql.OPEN, sql.OF_OFFER)
         )
         rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
-        owners = dict(self._execute(connection, sql.OWNERS, {"ids": ids}).fetchall())
+        owners = dict(self._execute(connection, sql.OWNERS, values).fetchall())
         verdict = claims.noted(
             mine.state if mine else None,
             adds=not owners.keys() >= set(ids),

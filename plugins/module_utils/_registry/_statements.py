@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .._provision.entry import MISSING_AT
-from .._provision.storage import STORAGE_OF
+from .._provision.storage import STORAGE_IDS, STORAGE_OF
 
 VERSION = 1  # of the schema; migrations only add
 GATE = int.from_bytes(b"supply", "big")  # any number that others are unlikely to lock
@@ -244,12 +244,13 @@ UPDATE compute_index_supply.purchase SET state = %(state)s,
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
-# Earlier versions noted ids as the API spelled them. Storage that is kept may be attached to anybody's machine.
+# Earlier versions noted ids as the API spelled them. Storage may be attached to anybody's machine.
 OWNERS = f"""
 SELECT lower(m.resource), m.claim::text
 FROM compute_index_supply.machine m JOIN compute_index_supply.purchase p ON p.claim = m.claim
-WHERE NOT p.note ? '{STORAGE_OF}' AND (
-    m.resource = ANY(%(ids)s) OR m.resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id)))
+WHERE NOT p.note ? '{STORAGE_OF}'
+    AND (p.claim = %(claim)s OR NOT coalesce(p.note->'{STORAGE_IDS}' ? lower(m.resource), false))
+    AND (m.resource = ANY(%(ids)s) OR m.resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id)))
 """
 MACHINES = """
 INSERT INTO compute_index_supply.machine (resource, claim, place)

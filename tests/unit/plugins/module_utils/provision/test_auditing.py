@@ -13,7 +13,11 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import audit_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit, expected
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
+    Claim,
+    claim_of,
+    noted_claim,
+)
 
 NOW = 1_800_000_000.0
 SEVERAL = "several hosts claim it"
@@ -286,3 +290,21 @@ def test_a_name_claims_nothing_for_a_host_with_a_registry(registered: tuple[str,
     found.note_expected(names.machines)
     assert brief(found.orphans) == [("r", [], "only audit_names names it, no registry"), ("s", [], "")]
     assert found.claimed == []
+
+
+@pytest.mark.parametrize(("of_host", "claimed"), [("", []), ("b", ["b"])])
+def test_storage_that_a_purchase_only_names_is_shown_with_its_host_and_is_not_its_own(
+    of_host: str, claimed: list[str]
+) -> None:
+    volume = {**machine("v", "data", "other"), "kind": "storage"}
+    names = noted_claim("a", read_entry({"provision_procured_offer_id": "o", "provision_affected_ids": "V"}))
+    own = [
+        noted_claim("b", read_entry({"provision_procured_offer_id": "p", "provision_storage": [{"resource_id": "v"}]}))
+    ]
+    found = audit([volume], [names, *(own if of_host else [])], {"a", "b"}, 0.0)
+    (row,) = found.storage if claimed else found.orphans
+    assert (row["hosts"], row["trouble"]) == (
+        claimed or ["a"],
+        "storage that a purchase of a names and has not bought",
+    )
+    assert [line for line in audit_report.lines(found, []) if line == f"v: {row['trouble']}"]

@@ -101,6 +101,12 @@ def test_storage_of_others_that_a_purchase_names_is_told_and_left_alone() -> Non
     assert bought.verdict(False) is READY and bought.noted(READY)["provision_resource_ids"] == [M]
     assert bought.held.affected == (volume["resource_id"],) and not bought.storage
     assert any("has not bought" in each and volume["resource_id"] in each for each in bought.warnings())
+    # It is noted, and told once.
+    assert bought.noted(READY)["provision_affected_ids"] == [volume["resource_id"]]
+    known = entry(X, [M], "made", provision_affected_ids=[volume["resource_id"]])
+    again = case([M, volume["resource_id"]], [OURS, volume], known=known)
+    assert again.noted(READY)["provision_affected_ids"] == [volume["resource_id"]]
+    assert not any("has not bought" in each for each in again.warnings())
 
 
 def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:

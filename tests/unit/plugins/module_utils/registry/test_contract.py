@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    AFFECTED,
     MADE,
     MISSING_AT,
     MISSING_SINCE,
@@ -545,6 +546,24 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
     with suppress(Claimed):
         late.end()
     assert all(not bill.runs for bill in ledger().bills)
+
+
+def test_storage_of_another_host_that_a_purchase_names_is_neither_held_nor_billed(
+    run: Runs, ledger: Callable[..., Ledger]
+) -> None:
+    """The answer to the other purchase names it, too, which is no contradiction."""
+    buy_with_storage(run)
+    store = run("gpu-2")
+    store.read()
+    store.claim({**fresh(OTHER_ID), "provision_resource_name": "gpu-2"})
+    store.note(made(THIRD, SECOND_RESOURCE_ID, offer_id=OTHER_ID))
+    store.note({**made(THIRD, offer_id=OTHER_ID), AFFECTED: [SECOND_RESOURCE_ID]})
+    entry = read_entry(kept(run, "gpu-2"))
+    assert (entry.resource_ids, entry.affected, entry.storage) == ((THIRD,), (SECOND_RESOURCE_ID,), ())
+    store.end(DECOMMISSIONED)
+    assert not kept(run, "gpu-2") and [bill.host for bill in ledger().bills if bill.runs] == ["gpu-1"]
+    run().read()
+    assert [item.resource_id for item in read_entry(kept(run)).storage] == [SECOND_RESOURCE_ID]
 
 
 def test_storage_of_a_purchase_that_was_found_to_have_failed_is_kept(run: Runs, ledger: Callable[..., Ledger]) -> None:
