@@ -31,7 +31,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import END, ENDED
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import (
+    END,
+    ENDED,
+    STORAGE_ENDED,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import EXTEND
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
@@ -173,7 +177,7 @@ class ActionModule(InProcessAction):
 
     def _if_it_ended(self, batch: Batch, task_vars: Variables) -> bool:
         """What has ended is in a shared registry."""
-        return _is_shared(task_vars.get("decommission__end"), "registry")
+        return _is_shared(self._task.args.get("end") or task_vars.get("decommission__end"), "registry")
 
     def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
         """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
@@ -392,6 +396,9 @@ class ActionModule(InProcessAction):
             "trouble": "" if row else self._hosts.trouble_of(host),
         }
 
+    def _nothing(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {}
+
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"ends": [task_vars["decommission__end"]]}
 
@@ -599,6 +606,7 @@ STEPS = {
     "named": Step(ActionModule._named, NAMED, _ALL, prefix="{verb}_"),
     "end": Step(ActionModule._end, END, ActionModule._if_one_was_swept, of_batch=True),
     "ended": Step(ActionModule._ended, ENDED, ActionModule._if_it_ended),
+    "storage_ended": Step(ActionModule._nothing, STORAGE_ENDED, ActionModule._if_it_ended),
     "audit": Step(ActionModule._audit, AUDIT, _ALL, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, ORPHAN, _ALL, prefix="end_"),
     "spend": Step(ActionModule._audit, SPEND, _ALL, prefix="spend_"),
@@ -626,7 +634,7 @@ def _is_shared(variables: Variables | None, name: str) -> bool:
 
 def _local_names(params: Variables) -> list[t.Any]:
     """What the gathered hosts, plans and ends have of this computer and of the inventory."""
-    gathered = (params.get(name) for name in ("hosts", "plans", "ends"))
+    gathered = ([params.get("end")], *(params.get(name) for name in ("hosts", "plans", "ends")))
     # As a person names hosts, they may be a single number.
     rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
     return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]

@@ -43,7 +43,7 @@ options:
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(end) - which machines of each host end?
       - V(ended) - brings the registry of a host up to date, once its machines were told to end. Fails if one of them
-        has not ended for certain.
+        has not ended for certain. V(storage_ended) - the same for storage.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
         it.
       - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
@@ -68,6 +68,7 @@ options:
       - named
       - end
       - ended
+      - storage_ended
       - audit
       - orphan
       - spend
@@ -80,10 +81,16 @@ options:
       - registry
   deleted:
     description:
-      - For O(step=release) and O(step=ended) the results of M(compute_index.supply.delete_resource).
+      - For O(step=release), O(step=ended) and O(step=storage_ended) the results of
+        M(compute_index.supply.delete_resource).
     type: list
     elements: dict
     default: []
+  end:
+    description:
+      - For O(step=storage_ended) what RV(ends) has of the host, or what V(release) says of its storage.
+    type: dict
+    default: {}
   hosts:
     description:
       - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. Hosts that only a
@@ -267,16 +274,16 @@ ends:
       description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.
       type: str
 left:
-  description: For O(step=ended) the ids of the machines that have not ended for certain.
+  description: For O(step=ended) and O(step=storage_ended) the ids of what has not ended for certain.
   returned: always
   type: list
   elements: str
 usd:
-  description: For O(step=ended) what the host's machines have cost at most, in USD; V(null) if unknown.
+  description: For O(step=ended) and O(step=storage_ended) what that has cost at most, in USD; V(null) if unknown.
   returned: always
   type: float
 cost:
-  description: For O(step=ended) the same in a sentence; empty if nothing was bought, or if not all has ended.
+  description: For these the same in a sentence; empty if nothing was bought, or if not all has ended.
   returned: always
   type: str
 hosts:

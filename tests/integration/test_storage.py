@@ -143,3 +143,21 @@ def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_proje
     run = decommission(project, "-e", f"decommission_forget={volume}")
     assert "forgets its storage" in run.text and project.registry("gpu-1") is None
     assert project.requests("DELETE", f"/resources/{volume}") == 0
+
+
+def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_project: MakeProject) -> None:
+    """Each attempt would leave some else, without any data."""
+    project = make_project()
+    for price, outcome in ((2.0, "fails"), (3.0, "ready")):
+        disks = [sold(500, 0.08, persistent=True)]
+        project.simulator.add_offer(gpu_price_per_hour=price, storage=disks, outcome=outcome)
+    release = {"provision_on_failure": "release", "provision_storage_on_end": "end"}
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False, **release)
+    assert "Storage ends with its machine" in playbook(project, "quote").text
+    playbook(project, "provision")
+    _gone, volume = (each.resource_id for each in project.simulator.resources.values() if each.volume)
+    entry = project.registry("gpu-1")
+    assert entry["provision_storage_ids"] == [volume]
+    assert project.simulator.billed == [*entry["provision_resource_ids"], volume]
+    ledger = _files.ledger(str(project.folder / "host_vars"))
+    assert [bill.why for bill in ledger.bills if not bill.runs] == ["released", "released"]

@@ -25,6 +25,7 @@ _COUNT: _Option = {"type": "int", "default": 0}
 # What a task may give, to one step or another. A test compares them with the documentation of the module.
 OPTIONS: Spec = {
     "deleted": _ROWS,
+    "end": _MAPPING,
     "hosts": {"type": "raw"},
     "group": {"type": "str", "default": "gpu"},
     "find": _FLAG,
@@ -121,6 +122,8 @@ ORDER: Spec = {
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
 ENDED: Spec = {**_STEP, **_options("deleted"), "ends": _ROWS}
+
+STORAGE_ENDED: Spec = {**_STEP, **_options("deleted", "end")}
 
 NAMED: Spec = {
     **_STEP,

@@ -13,7 +13,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ended as endings
-from .._provision import ending, lease, reaping
+from .._provision import ending, lease, reaping, storage_end
 from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
@@ -62,7 +62,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
-        found = endings.with_storage(one, found, memory.storage_of(place, one.host), seen, forget)
+        found = storage_end.with_storage(one, found, memory.storage_of(place, one.host), seen, forget)
         ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
     return {**BLANK, **Ends(ends, decided).mapping, "warnings": memory.warnings(without=places)}
 
@@ -226,8 +226,6 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     registries.recall(plan["ahead"])
     if check_mode:
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    if endings.is_of_storage(plan, params["deleted"]):
-        return _storage_ended(plan, params["deleted"], registries)
     left, store = _left(api, plan, params["deleted"]), registries.at(place_of(plan["registry"]))
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
@@ -245,21 +243,24 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     return {**facts, "warnings": warnings} if warnings else facts
 
 
-def _storage_ended(
-    plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]], registries: Registries
-) -> Result:
-    """Note which of the host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
-    left = endings.left_of(endings.of_storage(plan), answers)
+@with_registries
+def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """Note which of a host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
+    plan = params["end"]
+    registries.recall(plan["ahead"])
+    if check_mode:
+        return {**BLANK_ENDED, "changed": True}
+    left = storage_end.not_ended(plan, params["deleted"])
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         registry = t.cast(Registry, registries.at(place_of(plan["registry"])).host(plan["host"]))
-        bills = [registry.end_storage(item, DECOMMISSIONED) for item in left.over]
+        bills = [registry.end_storage(item, plan.get("why", DECOMMISSIONED)) for item in left.over]
     except RegistryError as error:
         raise Failure(endings.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
     facts["changed"] = any(bills)
     if left.ids:
         raise Failure(endings.not_over(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts)
-    return {**facts, **endings.storage_has_cost(plan["host"], list(filter(None, bills)))}
+    return {**facts, **storage_end.has_cost(plan["host"], list(filter(None, bills)))}
 
 
 def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]]) -> NotEnded:
@@ -297,3 +298,4 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
 
 END = on_api(SupplyApi, end, steps.END, BLANK)
 ENDED = on_api(SupplyApi, ended, steps.ENDED, BLANK_ENDED)
+STORAGE_ENDED = on_api(SupplyApi, storage_ended, steps.STORAGE_ENDED, BLANK_ENDED)

@@ -16,7 +16,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import judging, messages, observing, registration, verdict_rows
+from .._provision import judging, messages, observing, registration, storage_end, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -86,7 +86,7 @@ class _Observer:
         return Memory(self._registries, (place_of(plan["registry"]) for plan in self._plans))
 
     @cached_property
-    def _machines(self) -> list[Json] | None:
+    def machines(self) -> list[Json] | None:
         """All machines of the account, None if they cannot be listed."""
         tried = {str(plan["host"]): plan["attempts"] for plan in self._plans}
         try:
@@ -96,7 +96,7 @@ class _Observer:
 
     def akin(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
         """The machines of this name, this offer and these ids, and those that are called as they are."""
-        machines, index = self._machines, self._index
+        machines, index = self.machines, self._index
         if machines is None:
             return None
         words = [("offer", offer_id), *(("id", item) for item in ids)]
@@ -108,7 +108,7 @@ class _Observer:
     @cached_property
     def _index(self) -> dict[tuple[str, t.Any], list[int]]:
         words = (("id", "resource_id"), ("name", "name"), ("offer", "offer_id"))
-        machines = list(enumerate(self._machines or ()))
+        machines = list(enumerate(self.machines or ()))
         return grouped(((word, item[key]), place) for place, item in machines for word, key in words)
 
 
@@ -193,11 +193,14 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
     plan, ended = params["plans"][0], params["deleted"]
-    judged = _Judged(plan, params, registries, _Observer(api, registries, [plan]))
+    observer = _Observer(api, registries, [plan])
+    judged = _Judged(plan, params, registries, observer)
     case = judged.case
     tried = [dict(attempt) for attempt in params["before"].get("attempts") or []]
     over = verdict_rows.is_over(case, ended)
     if over:
+        ids = {item["resource_id"] for item in ended}
+        case = replace(case, storage_ends=storage_end.of_released(plan, case.all_storage, ids, observer.machines))
         for last in tried[-1:]:
             last["ended"] = sorted(item["resource_id"] for item in ended)
             last["msg"] = messages.joined(str(last.get("msg") or ""), case.given_back)
@@ -215,6 +218,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         attempts=tried,
         over=over,
         money=money,
+        storage=storage_end.to_end(plan, case.all_storage, case.storage_ends, RELEASED, api.ahead),
     )
     return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}
 

@@ -16,16 +16,15 @@ from .._moments import seconds_of
 from .._wording import amount, duration, usd
 from . import ending, lease, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
-from .ending import Action, ApiView, End, EndRequest
+from .ending import Action, End, EndRequest
 from .entry import MADE, REFUSED, Entry
-from .holdings import linked_to
 from .machines import price_of
 from .messages import described, ids_of, joined, nothing_below
-from .ownership import Machine, machines_in
+from .ownership import Machine
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
-from .storage import Storage, read_storage
+from .storage import read_storage
 
 Row = t.Mapping[str, t.Any]
 
@@ -50,46 +49,6 @@ def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         ends_storage=bool(place) and raw.get("storage") == "end",
         is_swept=bool(raw.get("reaped")),
-    )
-
-
-def with_storage(
-    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, forget: t.Container[str] = ()
-) -> End:
-    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
-
-    ``forget``: ids that a person says are gone.
-    """
-    items = storage.together(kept, end.storage)
-    if end.action is Action.STOP or not items:
-        return end
-    lost = tuple(item.resource_id for item in items if item.resource_id in forget)
-    if refuted := [item for item in lost if item not in api_view.unknown]:
-        return stopped(one.host, _not_unknown(refuted))
-    ends = [item.resource_id for item in items if _ends_storage(one, item)]
-    users = _users(end, api_view) if ends else {}
-    over = tuple(dict.fromkeys((*(item for item in ends if item not in users), *lost)))
-    used = {item: users[item] for item in ends if item in users}
-    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_used=used)
-
-
-def _users(end: End, api_view: ApiView) -> dict[str, str]:
-    """The machines, for people, that use storage and do not end, by the ids of the storage."""
-    live = [machine for machine in machines_in(api_view.account.owned) if _states.is_live(machine["status"])]
-    others = [machine for machine in live if machine["resource_id"] not in end.ids]
-    return {item: described([machine]) for machine in others for item in linked_to(machine)}
-
-
-def _ends_storage(one: EndRequest, item: Storage) -> bool:
-    """Whether storage ends with its data. A sweep ends what has come with the machine that it ends, nothing older."""
-    return one.ends_storage and not (one.is_swept and item.kept_since)
-
-
-def _not_unknown(ids: t.Sequence[str]) -> str:
-    """Storage that was to be forgotten, and that the API knows, or did not speak of."""
-    return (
-        f"The API does not say that it does not know {ids_of(ids)}, so it cannot be forgotten. Leave"
-        " decommission_forget out; -e decommission_storage=end ends it with its data."
     )
 
 
@@ -234,7 +193,7 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
     begin = seconds_of(plan["began"])
     bill = bill or Bill("", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=begin, end=now)
     if not bill.is_known(now) or bill.price_per_hour is None:
-        return {"cost": _unknown_cost(plan["host"])}
+        return {"cost": unknown_cost(plan["host"])}
     millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
     message = _has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
     return {"usd": dollars(millionths), "cost": message}
@@ -245,18 +204,9 @@ def _has_cost(host: str, dollars: float, hours: float, price: float) -> str:
     return f"{host} has cost at most USD {amount(dollars)}: {hours:.2f} hours at {usd(price)}."
 
 
-def _unknown_cost(host: str) -> str:
+def unknown_cost(host: str) -> str:
     """The cost of a host's machines, where price or beginning is not known."""
     return f"What {host} has cost is not known: its price or its beginning is not."
-
-
-def storage_has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
-    """What storage has cost at most that has just ended, and a line about it; nothing if no registry knew it."""
-    known = [bill for bill in bills if bill.end is not None and bill.is_known(bill.end)]
-    if not bills or len(known) < len(bills):
-        return {"cost": _unknown_cost(host)} if bills else {}
-    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
-    return {"usd": dollars(millionths), "cost": storage.has_cost(host, cents(millionths))}
 
 
 def stays(plan: Row) -> list[str]:
@@ -293,17 +243,6 @@ def _is_over(plan: Row, answer: Row) -> bool:
     """Whether the API says that something has ended, or does not know storage of which a person says so."""
     is_lost = answer.get("error_class") == "not_found" and answer.get("resource_id") in plan.get("storage_lost", ())
     return is_lost or answer.get("billing_stopped") is True
-
-
-def is_of_storage(plan: Row, answers: t.Collection[Row]) -> bool:
-    """Whether these answers are about the storage of a plan."""
-    ends = plan["storage_ends"]
-    return bool(answers) and all(answer.get("resource_id") in ends for answer in answers)
-
-
-def of_storage(plan: Row) -> Row:
-    """The plan for the host's storage alone."""
-    return {**plan, "ids": plan["storage_ends"]}
 
 
 def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:

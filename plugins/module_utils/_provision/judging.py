@@ -55,7 +55,8 @@ class JudgedHost:
     ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.
     ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
     ``listed_before``: ids that were listed before anything was bought. ``later``: whether another purchase of the
-    host's name, whose machines are ``namesakes``, was the earlier one.
+    host's name, whose machines are ``namesakes``, was the earlier one. ``storage_ends``: the ids of the storage that
+    ends with machines that were given back.
     """
 
     plan: Row
@@ -71,6 +72,7 @@ class JudgedHost:
     namesakes: tuple[Machine, ...] = ()
     later: bool = False
     now: float = 0.0
+    storage_ends: tuple[str, ...] = ()
 
     # What happened
 
@@ -171,12 +173,19 @@ class JudgedHost:
     @property
     def stays(self) -> str:
         """What is billed of its storage, if its machine is not; empty if there is none."""
-        return storage.stays(self.host, self.all_storage)
+        return storage.stays(
+            self.host, [item for item in self.all_storage if item.resource_id not in self.storage_ends]
+        )
+
+    @property
+    def _deleted_again(self) -> str:
+        over = f"Its storage ends, too: {ids_of(self.storage_ends)}." if self.storage_ends else ""
+        return joined(DELETED_AGAIN, over)
 
     @property
     def given_back(self) -> str:
         """That its machines have ended again, and what stays."""
-        return joined(DELETED_AGAIN, self.stays)
+        return joined(self._deleted_again, self.stays)
 
     @property
     def needs_holders(self) -> bool:
@@ -386,7 +395,7 @@ class JudgedHost:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
             advice = _end_first(self.host) if self.is_failed else ""
         else:
-            again = DELETED_AGAIN if attempt.released else ""
+            again = self._deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
         spared = str(self.plan["spared"]) if attempt.is_left else ""

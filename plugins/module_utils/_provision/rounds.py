@@ -111,12 +111,16 @@ class HostVerdict(Following):
 
 @dataclass(frozen=True)
 class Released(Following):
-    """What follows once machines were given back. ``over``: whether all have ended; ``money``: what that means."""
+    """What follows once machines were given back. ``over``: whether all have ended; ``money``: what that means.
+
+    ``storage``: what of it ends then; see `storage_end.to_end`.
+    """
 
     is_whole: t.ClassVar[bool] = False
 
     over: bool = False
     money: str = ""
+    storage: Variables = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,7 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
         "reach": host.reach,
         "lease": host.lease.text,
         "keeps": [item.variables for item in case.kept],
+        "ends_storage": host.ends_storage,
     }
 
 

@@ -150,6 +150,7 @@ def planned(**fields: Any) -> dict[str, Any]:
         "unused": True,
         "may_release": True,
         "spared": "",
+        "ends_storage": False,
         "left": 3,
         "advice": "",
         "name": "gpu-1",

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import bring_ssh_up_to_date
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import ADVICE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
@@ -663,7 +663,7 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
     assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
     assert plan["label"].endswith("forgets its storage v, which the API does not know")
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert ended(cast(Any, Api()), params(steps.ENDED, ends=[plan], deleted=[answer]), False)["changed"]
+    assert storage_ended(cast(Any, Api()), params(steps.STORAGE_ENDED, end=plan, deleted=[answer]), False)["changed"]
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
 
 

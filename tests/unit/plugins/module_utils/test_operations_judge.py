@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge, release
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -213,6 +216,33 @@ def test_a_machine_that_is_given_back_keeps_its_storage(tmp_path: Path, shown: s
     (storage,) = known["provision_storage"]
     assert storage["resource_id"] == VOLUME and storage["price_per_hour"] == 0.05 and storage["kept_since"]
     assert "provision_resource_ids" not in known
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_so(
+    tmp_path: Path, is_over: bool
+) -> None:
+    api, params = bought("ids", "failed", tmp_path)
+    params["plans"][0]["ends_storage"] = True
+    judge(api, params, False)
+    api = Selling("ids", "deleted" if is_over else "failed")
+    deleted = [{"resource_id": MACHINE, "billing_stopped": is_over, "msg": "It runs."}]
+    result = release(api, {**params, "deleted": deleted}, False)
+    end = result["storage"]
+    assert (result["over"], end["storage_ends"]) == (is_over, [VOLUME] if is_over else [])
+    if not is_over:
+        return
+    assert f"Its storage ends, too: {VOLUME}." in result["stop"] and "keeps its storage" not in result["stop"]
+    # Until it has ended for certain the registry keeps it.
+    still = {"resource_id": VOLUME, "billing_stopped": False, "msg": "It is still attached."}
+    with pytest.raises(Failure) as failure:
+        storage_ended(api, {**params, "end": end, "deleted": [still]}, False)
+    assert failure.value.result["left"] == [VOLUME] and kept_in(tmp_path)["provision_storage_ids"] == [VOLUME]
+    gone = {"resource_id": VOLUME, "billing_stopped": True}
+    assert storage_ended(api, {**params, "end": end, "deleted": [gone]}, False)["changed"]
+    assert not (tmp_path / "gpu-1").exists()
+    (_machine, bill) = ledger(str(tmp_path)).bills
+    assert (bill.resource_ids, bill.runs, bill.why) == ((VOLUME,), False, "released")
 
 
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])

@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
@@ -204,6 +204,7 @@ def noting(world: World) -> Json:
     found = [(each, [{"resource_id": key, "billing_stopped": True} for key in each["ids"]]) for each in ends]
     for each, deleted in found:
         ended(world.market, world.params(steps.ENDED, ends=[each], deleted=deleted), True)
+        storage_ended(world.market, world.params(steps.STORAGE_ENDED, end=each, deleted=deleted), True)
     return {}
 
 
@@ -243,6 +244,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
     "end": ending,
     "ended": noting,
+    "storage_ended": noting,
     "audit": lambda world: audited(world, False, False),
     "audit that settles, in check mode": lambda world: audited(world, True, True),
     "orphan": looked_up,

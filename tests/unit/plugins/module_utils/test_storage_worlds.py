@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -154,13 +154,16 @@ def decommission(shop: Shop, folder: Path, storage: str) -> list[str]:
 def _is_green(api: SupplyApi, plan: Json) -> bool:
     if plan["next"] == "stop":
         return False
-    for ids in ([*plan["ids"]] if plan["next"] in ("end", "note") else None, plan["storage_ends"] or None):
+    of_machines = [*plan["ids"]] if plan["next"] in ("end", "note") else None
+    for ids, step in ((of_machines, ended), (plan["storage_ends"] or None, storage_ended)):
         if ids is None:
             continue
         told = [delete(api, each, wait=False) for each in ids]
         answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]
         try:
-            ended(api, params(steps.ENDED, ends=[plan], deleted=answers), False)
+            spec = steps.ENDED if step is ended else steps.STORAGE_ENDED
+            given = {"ends": [plan]} if step is ended else {"end": plan}
+            step(api, params(spec, **given, deleted=answers), False)
         except Failure as failure:
             assert failure.result["left"], "what fails names what is left"
             return False

@@ -1,0 +1,95 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which storage ends with a machine, and which stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import left_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
+    Action,
+    ApiView,
+    End,
+    EndRequest,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import (
+    of_released,
+    with_storage,
+)
+
+from provision_samples import machine
+
+OLD, NEW = Storage("old", kept_since="2026-11-01T00:00:00Z"), Storage("new")
+LOST = ApiView(Account(()), unknown={"old": "GET answered 404."})
+
+
+@pytest.mark.parametrize(
+    ("request_", "end", "ends"),
+    [
+        ({}, End(Action.END, storage=(NEW,)), ()),
+        ({"ends_storage": True}, End(Action.END, storage=(NEW,)), ("new", "old")),
+        ({"ends_storage": True}, End(Action.NOTHING), ("old",)),
+        ({"ends_storage": True}, End(Action.STOP), ()),
+        # A sweep ends what has come with the machine that ends, if its host says so.
+        ({"ends_storage": True, "is_swept": True}, End(Action.END, storage=(NEW,)), ("new",)),
+        ({"ends_storage": True, "is_swept": True}, End(Action.FORGET, storage=(NEW,)), ("new",)),
+        ({"ends_storage": True, "is_swept": True}, End(Action.NOTHING), ()),  # it has more time now
+    ],
+)
+def test_which_storage_ends(request_: dict[str, Any], end: End, ends: tuple[str, ...]) -> None:
+    one = EndRequest("gpu-1", "gpu-1", Entry(), **request_)
+    found = with_storage(one, end, [OLD], ApiView(Account(())))
+    assert found.storage_ends == ends and found.action is end.action
+
+
+@pytest.mark.parametrize(("seen", "action", "ends"), [(LOST, "nothing", ("old",)), (ApiView(Account(())), "stop", ())])
+def test_storage_is_forgotten_if_the_api_does_not_know_it(seen: ApiView, action: str, ends: tuple[str, ...]) -> None:
+    one = EndRequest("gpu-1", "gpu-1", Entry())
+    found = with_storage(one, End(Action.NOTHING), [OLD], seen, {"old"})
+    assert (found.action.value, found.storage_ends, found.storage_lost) == (action, ends, ends)
+    plan = {"ids": ["old"], "storage_lost": list(ends)}
+    answer = {"resource_id": "old", "error_class": "not_found", "msg": "404"}
+    assert left_of(plan, [answer]).over == ends
+    assert left_of({**plan, "storage_lost": []}, [answer]).ids == ("old",)
+    assert left_of(plan, [{**answer, "error_class": "unavailable"}]).ids == ("old",)
+
+
+@pytest.mark.parametrize(
+    ("status", "ending", "ends"),
+    [("running", False, ("new",)), ("deleted", False, ("new", "old")), ("running", True, ("new", "old"))],
+)
+def test_storage_that_another_machine_uses_does_not_end(status: str, ending: bool, ends: tuple[str, ...]) -> None:
+    """It was attached again, perhaps to a colleague's machine."""
+    user = machine(1, "train", status=status, linked_resources=[{"resource_id": "old", "kind": "storage"}])
+    end = End(Action.END, machines=(user,) if ending else (), storage=(NEW,))
+    one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)
+    found = with_storage(one, end, [OLD], ApiView(Account.of([], [user])))
+    assert found.storage_ends == ends
+    assert ("train" in ended.label("gpu-1", Entry(), found, None, would=False)) is (ends == ("new",))
+
+
+USER = machine(1, "train", linked_resources=[{"resource_id": "new", "kind": "storage"}])
+
+
+@pytest.mark.parametrize(
+    ("plan", "machines", "ends"),
+    [
+        ({}, [], ("new",)),  # what an earlier machine has left stays, as with a sweep
+        ({"ends_storage": False}, [], ()),
+        ({"registry": ""}, [], ()),
+        ({}, [USER], ()),
+        ({}, [{**USER, "status": "deleted"}], ("new",)),
+        ({}, [{**USER, "resource_id": "ended"}], ("new",)),
+        ({}, None, ()),
+    ],
+)
+def test_what_is_given_back_ends_its_storage_if_the_host_says_so(plan: Any, machines: Any, ends: Any) -> None:
+    plan = {"ends_storage": True, "registry": "host_vars", **plan}
+    assert of_released(plan, [OLD, NEW], {"ended"}, machines) == ends
