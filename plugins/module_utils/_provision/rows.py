@@ -66,6 +66,7 @@ def adoption(standing: Standing) -> Row:
         NOTED_BY: API,  # which says when it was made
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
+        **(storage.variables_of(standing.brings) if standing.brings else {}),
     }
 
 

@@ -22,7 +22,7 @@ from .machines import price_of
 from .messages import described, does_not_fit, joined, shared_name, still_open
 from .ownership import Claim, Machine, Owned
 from .storage import Storage
-from .sums import UNLIMITED
+from .sums import UNLIMITED, total_of
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
 
@@ -44,6 +44,7 @@ class Standing:
 
     ``machines``: those that were taken over, or because of which a person must decide. ``storage``: what a void entry
     leaves behind. ``may_be_made``: its purchase was never answered, and has failed, perhaps after it was made.
+    ``brings``: the storage that came with what is taken over by its name.
     """
 
     kind: HostState
@@ -56,6 +57,7 @@ class Standing:
     machines: tuple[Machine, ...] = ()
     storage: tuple[Storage, ...] = ()
     may_be_made: bool = False
+    brings: tuple[Storage, ...] = ()
 
     @property
     def owns(self) -> bool:
@@ -195,11 +197,14 @@ def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
 def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     """The ids of listed machines by which it is decided that a host without a running purchase is free, or takes one.
 
-    A list lags behind an end, also of our own, so these are read by themselves.
+    A list lags behind an end, also of our own, so these are read by themselves. With them the storage that they use,
+    which a list may leave out, if the host may adopt them.
     """
     shown = [*account.named(host.name), *account.of_offer(entry.offer_id or host.offer_id)]
     shown += account.machines_with(entry.resource_ids)
-    return {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])} - {""}
+    linked = {item for machine, _owner in shown if host.adopt for item in holdings.linked_to(machine)}
+    live = {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])}
+    return live.union(linked) - {""}
 
 
 def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
@@ -405,7 +410,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         # The entry stays as well: one of them may be its own.
         return Standing(HostState.STOP, reason=standing_report.unseen(host.host, unseen), machines=tuple(unseen))
     if taken := _taken(host, named, bought):
-        return _by_name(host, ownership.machines_in(taken), _others(host, taken), void=void)
+        return _by_name(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
     if others := _others(host, named):
         return Standing(HostState.STOP, reason=shared_name(host.name, others), void=void)
     if unclaimed := tuple(ownership.unowned(named)):
@@ -437,10 +442,14 @@ def _ids(machines: t.Iterable[Machine]) -> tuple[str, ...]:
     return tuple(machine["resource_id"] for machine in machines if machine["resource_id"])
 
 
-def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, void: bool) -> Standing:
+def _by_name(
+    host: Declaration, machines: list[Machine], others: list[str], account: Account, *, void: bool
+) -> Standing:
     """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
     offers = set(map(ownership.offer_of, machines))
-    ids, price = _ids(machines), price_of(machines)
+    ids = _ids(machines)
+    brings = () if host.by_name else _brought(host.host, offers, ids, account)
+    price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not any(_states.is_live(machine["status"]) for machine in machines)
     reason = ""
     if others:
@@ -454,7 +463,13 @@ def _by_name(host: Declaration, machines: list[Machine], others: list[str], *, v
     if reason:
         return Standing(HostState.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
     kind = HostState.FAILED if failed else HostState.UNDER_WAY
-    return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines))
+    return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines), brings=brings)
+
+
+def _brought(host: str, offers: t.Collection[str], ids: tuple[str, ...], account: Account) -> tuple[Storage, ...]:
+    """The storage that was bought with machines of these ids and offers, as if the registry had noted them."""
+    entry = Entry("".join(offers), ids)
+    return storage_bought(entry, look_at(host, entry, {}, account)) if len(offers) == 1 and entry.offer_id else ()
 
 
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:

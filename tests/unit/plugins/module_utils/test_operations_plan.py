@@ -387,6 +387,22 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     assert "of project default" in found["refusal"]
 
 
+@pytest.mark.parametrize("shown", ["list", "links"])
+def test_a_machine_that_is_adopted_brings_its_storage(tmp_path: Path, shown: str) -> None:
+    """Its price counts, too: a machine's own price does not include it."""
+    links = [{"resource_id": machine_id(2), "kind": "storage"}]
+    own = {**LISTED, **({"linked_resources": links} if shown == "links" else {})}
+    volume = machine(2, "data", LISTED["offer_id"] if shown == "list" else None, kind="storage", price_per_hour=0.25)
+    listed = [own, volume] if shown == "list" else [own]
+    api = Offers(10, listed=listed, pages={LISTED["resource_id"]: own, machine_id(2): volume})
+    (found,) = planned(tmp_path, 1, api=api, check_mode=False, adopt=True)["plans"]
+    entry = read_entry(HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml")).read())
+    assert (found["action"], found["price_per_hour"], entry.price_per_hour) == ("wait", 2.25, 2.25), found["refusal"]
+    assert (entry.resource_ids, entry.all_ids) == ((LISTED["resource_id"],), (LISTED["resource_id"], machine_id(2)))
+    (dear,) = planned(tmp_path / "b", 1, api=api, adopt=True, max_price_per_hour=2.2)["plans"]
+    assert dear["action"] == "stop" and "USD 2.25 per hour, above provision_max_price_per_hour" in dear["refusal"]
+
+
 @pytest.mark.parametrize("refused", [None, 409])
 @pytest.mark.parametrize("store", ["files", "postgresql"])
 def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
