@@ -205,6 +205,7 @@ def _shown(
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [item.variables for item in found.storage],
+        "unremembered": [item.variables for item in found.unremembered],
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
         "storage_stays": found.storage_stays,

@@ -155,7 +155,7 @@ def _runs_no_more(host: str, what: str, forgotten: str) -> str:
 def _of_storage(end: End) -> str:
     ending_ids = {*end.storage_ends} - {*end.storage_lost}
     parts = (
-        storage.brief([item for item in end.storage if item.resource_id not in end.storage_ends]),
+        storage.brief([item for item in (*end.storage, *end.unremembered) if item.resource_id not in end.storage_ends]),
         storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
         f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
         *(f"; {item} does not end, since a machine uses it: {user}" for item, user in end.storage_used.items()),
@@ -212,7 +212,7 @@ def unknown_cost(host: str) -> str:
 def stays(plan: Row) -> list[str]:
     """Lines about the storage that stays after the end of a host's machines."""
     items = [item for item in read_storage(plan["storage"]) if item.resource_id not in plan["storage_ends"]]
-    return storage.lines(plan["host"], items)
+    return storage.lines(plan["host"], items) + storage.unremembered(plan["host"], read_storage(plan["unremembered"]))
 
 
 @dataclass(frozen=True)

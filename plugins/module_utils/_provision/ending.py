@@ -20,7 +20,7 @@ from .entry import Entry
 from .holdings import linked_to
 from .messages import described, ids_of
 from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
-from .standing import Account, Status, look_at, storage_bought
+from .standing import Account, Status, brought_with, look_at, storage_bought
 from .storage import Storage
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
@@ -98,7 +98,8 @@ class End:
 
     ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
     the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
-    forgets, and ``storage_used`` of what should end, with another machine that uses it.
+    forgets, and ``storage_used`` of what should end, with another machine that uses it. ``unremembered``: what it
+    leaves of a host of which no registry has noted the machine.
     """
 
     action: Action
@@ -111,6 +112,7 @@ class End:
     storage_ends: tuple[str, ...] = ()
     storage_lost: tuple[str, ...] = ()
     storage_used: t.Mapping[str, str] = field(default_factory=dict)
+    unremembered: tuple[Storage, ...] = ()
 
     @property
     def storage_stays(self) -> list[str]:
@@ -138,7 +140,9 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
     own = [
         item for item, machine in listed.items() if item in wanted or (ownership.offer_of(machine) or None) in offers
     ]
-    linked = {item for resource_id in own for item in linked_to(listed[resource_id])}
+    names = {claim.name for claim in claims if claim.by_name}
+    by_name = (item for item, machine in listed.items() if machine["name"] in names)
+    linked = {item for resource_id in (*own, *by_name) for item in linked_to(listed[resource_id])}
     gone = {item for item in own if item and _states.is_gone(listed[item]["status"])}
     return (wanted.union(linked) - listed.keys()) | gone
 
@@ -146,8 +150,12 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
 def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) -> End:
     """What ends for the host, and which storage stays. ``forget``: ids that a person says are gone."""
     found = _end(asked, api_view, forget)
-    is_over = found.action in (Action.END, Action.FORGET) and bool(asked.entry.offer_id)
-    return replace(found, storage=_storage(asked, api_view)) if is_over else found
+    if found.action not in (Action.END, Action.FORGET):
+        return found
+    if asked.entry.offer_id:
+        return replace(found, storage=_storage(asked, api_view))
+    offers = {ownership.offer_of(machine) for machine in found.machines}
+    return replace(found, unremembered=brought_with(asked.host, offers, found.ids, api_view.account))
 
 
 def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:

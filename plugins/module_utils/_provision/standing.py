@@ -448,7 +448,7 @@ def _by_name(
     """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
     offers = set(map(ownership.offer_of, machines))
     ids = _ids(machines)
-    brings = () if host.by_name else _brought(host.host, offers, ids, account)
+    brings = () if host.by_name else brought_with(host.host, offers, ids, account)
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not any(_states.is_live(machine["status"]) for machine in machines)
     reason = ""
@@ -466,8 +466,8 @@ def _by_name(
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines), brings=brings)
 
 
-def _brought(host: str, offers: t.Collection[str], ids: tuple[str, ...], account: Account) -> tuple[Storage, ...]:
-    """The storage that was bought with machines of these ids and offers, as if the registry had noted them."""
+def brought_with(host: str, offers: t.Collection[str], ids: tuple[str, ...], account: Account) -> tuple[Storage, ...]:
+    """The storage that was bought with machines of these ids and of one offer, as if the registry had noted them."""
     entry = Entry("".join(offers), ids)
     return storage_bought(entry, look_at(host, entry, {}, account)) if len(offers) == 1 and entry.offer_id else ()
 

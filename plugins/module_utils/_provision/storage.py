@@ -25,6 +25,8 @@ Variables = t.Mapping[str, t.Any]
 _HOW = "  -e decommission_hosts={host} -e decommission_storage=end"
 ADVICE = ("To end storage, with its data: compute_index.supply.decommission", _HOW.format(host="<host>"))
 
+_BY_ID = ("To end it, with its data: compute_index.supply.end_by_id", "  -e end_resource_id=<id> -e end_reason=<why>")
+
 # A host's storage in its registry entry: what `Storage.variables` says of each, and their ids for playbooks
 STORAGE = "provision_storage"
 STORAGE_IDS = "provision_storage_ids"
@@ -199,10 +201,19 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
 
 def lines(host: str, items: t.Collection[Storage]) -> list[str]:
     """What people read of storage that stays after a machine: which, its price, and how it ends."""
-    if not items:
-        return []
-    shown = (f"  {item.name or 'storage'} {item.resource_id}, {usd_short(item.price_per_hour)}" for item in items)
-    return [f"{host} keeps its storage, which is billed until it ends:", *shown, ADVICE[0], _HOW.format(host=host)]
+    head = f"{host} keeps its storage, which is billed until it ends:"
+    return [head, *map(_short, items), ADVICE[0], _HOW.format(host=host)] if items else []
+
+
+def unremembered(host: str, items: t.Collection[Storage]) -> list[str]:
+    """The same of storage that no registry knows, since it has noted nothing of the machine."""
+    head = f"{host} leaves storage, billed until it ends, which no registry remembers:"
+    return [head, *map(_short, items), *_BY_ID] if items else []
+
+
+def _short(item: Storage) -> str:
+    """A line of the two above."""
+    return f"  {item.name or 'storage'} {item.resource_id}, {usd_short(item.price_per_hour)}"
 
 
 def stays(host: str, items: t.Collection[Storage]) -> str:

@@ -686,6 +686,24 @@ def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
+@pytest.mark.parametrize("given", [{"resource_id": "r"}, {"registry_dir": ""}])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_storage_of_a_machine_that_no_registry_knows_is_named_and_stays(
+    tmp_path: Path, given: Json, is_listed: bool
+) -> None:
+    """A person has named the machine by its id, or its name is its identity; that proves nothing of its storage."""
+    volume = machine("v", "data", kind="storage", price_per_hour=0.5)
+    links = [] if is_listed else [{"resource_id": "v", "kind": "storage"}]
+    own = machine("r", "gpu-1", linked_resources=links)
+    api = Api(own, volume) if is_listed else Api(own, hidden=(volume,))
+    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
+    assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
+    assert plan["label"].endswith("; its storage (1, USD 0.50 per hour) stays and is billed")
+    deleted = [{"resource_id": "r", "billing_stopped": True}]
+    told = ended(cast(Any, api), params(steps.ENDED, ends=[plan], deleted=deleted), False)["storage"]
+    assert told[1] == "  data v, USD 0.50/h" and "end_by_id" in told[2] and all(len(line) <= 80 for line in told)
+
+
 @pytest.mark.parametrize("listed", [[], [machine("r", status="deleted")]])
 def test_a_host_of_which_an_earlier_version_has_left_storage_alone_can_end(tmp_path: Path, listed: list[Json]) -> None:
     """It ended the machine, and could not end the storage, whose id it noted as another machine's."""

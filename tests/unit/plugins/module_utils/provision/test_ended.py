@@ -32,6 +32,7 @@ OFFER, M, N = offer_id(1), machine_id(1), machine_id(2)
 MADE = {"provision_purchase": "made"}
 PLAN = {
     "storage": [],
+    "unremembered": [],
     "host": "gpu-1",
     "ids": [M],
     "gone": [],
