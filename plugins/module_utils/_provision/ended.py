@@ -273,7 +273,7 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
     A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
     API has told when the machine was made. What it has as storage stays, also after the end.
     """
-    kept = storage.variables_of(items) if (items := read_storage(plan["storage"])) else {}
+    kept = storage.changes_of(read_storage(plan["storage"]), entry.storage)
     if left:
         return Notes({_IDS: list(left), _PURCHASE: MADE, **kept}, ends=False)
     if not entry.is_open:

@@ -143,7 +143,8 @@ def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iter
     names = {claim.name for claim in claims if claim.by_name}
     by_name = (item for item, machine in listed.items() if machine["name"] in names)
     linked = {item for resource_id in (*own, *by_name) for item in linked_to(listed[resource_id])}
-    gone = {item for item in own if item and _states.is_gone(listed[item]["status"])}
+    stored = listed.keys() & set().union(*(claim.storage_ids for claim in claims))
+    gone = {item for item in (*own, *stored) if item and _states.is_gone(listed[item]["status"])}
     return (wanted.union(linked) - listed.keys()) | gone
 
 

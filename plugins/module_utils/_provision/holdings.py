@@ -231,7 +231,9 @@ class Look:
         """
         unlisted = (item for item in self._linked if item not in self.listed)
         ids = (*(item for item in (*self.noted, *self.named) if self._is_doubtful(item)), *unlisted)
-        return tuple(item for item in ids if item not in self.read and item not in self.storage)
+        gone = (item for item in self.storage if _is_told_gone(self.listed.get(item)))
+        own = (item for item in ids if item not in self.storage)
+        return tuple(item for item in (*own, *gone) if item not in self.read)
 
     def _is_doubtful(self, resource_id: str) -> bool:
         offer_id = (self.listed.get(resource_id) or {}).get("offer_id")
@@ -298,15 +300,23 @@ class Look:
     def storage_with(
         self, ids: t.Iterable[str], noted: t.Collection[Storage], offer: t.Mapping[str, t.Any]
     ) -> tuple[Storage, ...]:
-        """What is ``noted`` as storage, and what these ids are, which the purchase holds; ``offer``: what it bought."""
+        """What is ``noted`` as storage and was not told to be gone, and what these ids are, which the purchase holds.
+
+        ``offer``: what it bought.
+        """
+        left = [item for item in noted if not _is_told_gone(self.shown(item.resource_id))]
         shown = filter(None, map(self.shown, ids))
-        return together(noted, (*noted, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
+        return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
 
     def left_of(self, holdings: Holdings) -> tuple[str, ...]:
         """The machines of these holdings that may still be billed: all but those that were told to be gone."""
         shown = {item: self.shown(item) for item in (*self.listed, *self.read)}
         gone = {item for item, resource in shown.items() if resource and _is_no_bill(resource)}
         return holdings.without({*gone, *self.storage}).may_be_billed
+
+
+def _is_told_gone(resource: Machine | None) -> bool:
+    return resource is not None and _states.is_gone(resource["status"])
 
 
 def _is_no_bill(resource: Machine) -> bool:

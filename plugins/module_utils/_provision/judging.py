@@ -34,7 +34,7 @@ from .messages import (
 )
 from .ownership import base_of
 from .planning import BUY, WAIT
-from .storage import STORAGE_IDS, Storage, read_storage, together, variables_of
+from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 from .sums import price_that_counts
 
 Row = t.Mapping[str, t.Any]
@@ -360,8 +360,8 @@ class JudgedHost:
 
     @property
     def noted_storage(self) -> Variables:
-        """What the entry says of storage, which it leaves behind; nothing if there is none."""
-        return variables_of(self.storage) if self.storage else {}
+        """What the entry says of storage, which it leaves behind; nothing if there is and was none."""
+        return changes_of(self.storage, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""

@@ -29,7 +29,7 @@ from .missing_report import missing_row
 from .ownership import Machine, id_of, offer_of
 from .place import Place
 from .standing import Account, Status, look_at, storage_bought
-from .storage import variables_of
+from .storage import changes_of
 
 APART = 1800.0  # seconds between the two looks, at least
 _SPARE = 2  # others that are read beside as many as are lacking, since one of them may not be readable just now
@@ -199,7 +199,8 @@ def left_storage(host: str, entry: Entry, status: Status, account: Account) -> R
     Earlier versions did not note what they had bought beside machines.
     """
     items = storage_bought(entry, look_at(host, entry, status, account))
-    return {"provision_procured_offer_id": entry.offer_id, **variables_of(items)} if items else {}
+    changes = changes_of(items, entry.storage)
+    return {"provision_procured_offer_id": entry.offer_id, **changes} if changes else {}
 
 
 def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:

@@ -29,7 +29,7 @@ from .messages import (
 )
 from .spending import Ledger
 from .standing import HostState, Standing
-from .storage import Storage, variables_of
+from .storage import Storage, changes_of
 from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
@@ -189,7 +189,7 @@ class Case:
         """What its entry says before it is removed: what became of a purchase that was open, and its storage."""
         stands = self.standing
         end = {"provision_purchase": MADE if stands.may_be_made else REFUSED} if self.entry.is_open else {}
-        return {**end, **(variables_of(stands.storage) if stands.storage else {})}
+        return {**end, **({} if stands.storage is None else changes_of(stands.storage, self.entry.storage))}
 
     @property
     def waits_in_vain(self) -> bool:

@@ -43,7 +43,8 @@ class Standing:
     """``price`` is in USD per hour. ``void``: the registry's entry has come to nothing, and may be removed.
 
     ``machines``: those that were taken over, or because of which a person must decide. ``storage``: what a void entry
-    leaves behind. ``may_be_made``: its purchase was never answered, and has failed, perhaps after it was made.
+    leaves behind, None if that was not looked for. ``may_be_made``: its purchase was never answered, and has failed,
+    perhaps after it was made.
     ``brings``: the storage that came with what is taken over by its name.
     """
 
@@ -55,7 +56,7 @@ class Standing:
     void: bool = False
     adopted: bool = False
     machines: tuple[Machine, ...] = ()
-    storage: tuple[Storage, ...] = ()
+    storage: tuple[Storage, ...] | None = None
     may_be_made: bool = False
     brings: tuple[Storage, ...] = ()
 
@@ -239,14 +240,14 @@ def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     owned = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
     machines = ownership.machines_in(owned)
     beside = {*entry.resource_ids, *named, *(item for machine in machines for item in holdings.linked_to(machine))}
-    resources = [*machines, *account.storage_of(entry.offer_id, beside)]
+    noted = {item.resource_id for item in entry.storage}
+    resources = [*machines, *account.storage_of(entry.offer_id, beside | noted)]
     listed = {ownership.id_of(item): item for item in resources if ownership.id_of(item)}
     # Of what two registry entries name `rivals` tells.
     others = {*listed, *beside}.difference(entry.resource_ids)
     holders = {item: account.holder_of(item, host) for item in others}
-    sent_at, storage = seconds_of(entry.journaled_at), {item.resource_id for item in entry.storage}
-    about = listed, account.read, holders, entry.listed_before, storage
-    return Look(entry.offer_id, entry.resource_ids, named, sent_at, *about)
+    about = listed, account.read, holders, entry.listed_before, noted
+    return Look(entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), *about)
 
 
 def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tuple[Storage, ...]:
@@ -254,12 +255,7 @@ def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tupl
 
     ``has_bought``: whether the host itself has bought the offer for certain.
     """
-    noted = [item for item in entry.storage if not _is_told_gone(look.shown(item.resource_id))]
-    return look.storage_with(look.conclude()[0].storage if has_bought else (), noted, entry.offer)
-
-
-def _is_told_gone(resource: Machine | None) -> bool:
-    return resource is not None and _states.is_gone(resource["status"])
+    return look.storage_with(look.conclude()[0].storage if has_bought else (), entry.storage, entry.offer)
 
 
 def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:

@@ -175,6 +175,11 @@ def variables_of(items: t.Iterable[Storage]) -> dict[str, t.Any]:
     }
 
 
+def changes_of(items: t.Collection[Storage], before: t.Collection[Storage]) -> dict[str, t.Any]:
+    """The same for an entry that names ``before``; nothing to change if it has and had none."""
+    return variables_of(items) if items or before else {}
+
+
 def ids_of(items: t.Collection[Storage]) -> dict[str, t.Any]:
     """The variable of a host that names all its storage; nothing if it has none."""
     return {STORAGE_IDS: [item.resource_id for item in items]} if items else {}

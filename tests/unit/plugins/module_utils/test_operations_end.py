@@ -686,6 +686,19 @@ def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
+@pytest.mark.parametrize(("page", "is_kept"), [("deleted", False), ("running", True)])
+def test_storage_that_has_ended_before_its_machine_is_not_kept(tmp_path: Path, page: str, is_kept: bool) -> None:
+    """But not because of what a list alone says, which may lag or err."""
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
+    volume = machine("v", "data", None, kind="storage", status="deleted")
+    api = Api(machine("r"), volume, hidden=({**volume, "status": page},))
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    given = params(steps.ENDED, ends=[plan], deleted=[{"resource_id": "r", "billing_stopped": True}])
+    assert ended(cast(Any, api), given, False)["left"] == []
+    running = [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs]
+    assert running == ([("v",)] if is_kept else []) and bool(plan["storage"]) is is_kept
+
+
 @pytest.mark.parametrize("given", [{"resource_id": "r"}, {"registry_dir": ""}])
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_storage_of_a_machine_that_no_registry_knows_is_named_and_stays(
