@@ -686,6 +686,18 @@ def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
+def test_of_two_runs_that_end_storage_at_once_both_see_that_it_has_ended(tmp_path: Path) -> None:
+    write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
+    api = cast(Any, Api(machine("r"), machine("v", "data", kind="storage")))
+    both = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
+    gone, over = ([{"resource_id": item, "billing_stopped": True}] for item in ("r", "v"))
+    noted = [ended(api, params(steps.ENDED, ends=[plan], deleted=gone), False) for plan in both]
+    noted += [storage_ended(api, params(steps.STORAGE_ENDED, end=plan, deleted=over), False) for plan in both]
+    assert [result["changed"] for result in noted] == [True, False, True, False]
+    assert not any(result["left"] for result in noted) and not (tmp_path / "gpu-1").exists()
+    assert all(bill.end is not None for bill in ledger(str(tmp_path)).bills)
+
+
 @pytest.mark.parametrize(("page", "is_kept"), [("deleted", False), ("running", True)])
 def test_storage_that_has_ended_before_its_machine_is_not_kept(tmp_path: Path, page: str, is_kept: bool) -> None:
     """But not because of what a list alone says, which may lag or err."""
