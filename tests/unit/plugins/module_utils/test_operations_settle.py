@@ -62,7 +62,8 @@ def stored(url: str) -> list[tuple[Any, ...]]:
 
 
 def state(url: str) -> tuple[str, list[str]]:
-    ((found, claim),) = postgresql.execute(url, "SELECT state, claim FROM compute_index_supply.purchase")
+    query = "SELECT state, claim FROM compute_index_supply.purchase WHERE offer = %(offer)s"
+    ((found, claim),) = postgresql.execute(url, query, {"offer": OFFER_ID})
     query = "SELECT resource FROM compute_index_supply.machine WHERE claim = %(claim)s ORDER BY resource"
     return found, [each for (each,) in postgresql.execute(url, query, {"claim": claim})]
 
@@ -325,6 +326,7 @@ class Api:
 
     def __init__(self, answer: Result, *machines: Result) -> None:
         self._status, self._machines = read_status(answer, OFFER_ID), [read_resource(each) for each in machines]
+        self.has_storage = any(each["kind"] == "storage" for each in self._machines)
 
     def offer_status(self, _offer_id: str, **_how: Any) -> Result:
         return self._status
@@ -342,8 +344,9 @@ class Killed(BaseException):
     [
         (Api(BOUGHT, resource()), ("live", [RESOURCE_ID])),
         (Api(status("failed")), ("ended", [])),
+        (Api(status("failed"), VOLUME), ("ended", [])),
     ],
-    ids=["bought", "failed"],
+    ids=["bought", "failed", "failed with storage"],
 )
 def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
     registry_url: str, monkeypatch: pytest.MonkeyPatch, api: Any, expected: tuple[str, list[str]]
@@ -372,6 +375,9 @@ def test_a_settler_that_is_killed_at_any_statement_does_no_harm(
         # One that has failed may be on record as made, or as ending: it counts, and the host's own next run ends it.
         begun = {"live", "ending"} if expected[0] == "ended" and not survived else set()
         assert machines == expected[1] and found in {expected[0], *begun}, at
+        # What it has left counts once it has ended, or with it.
+        kept = {row.offer for row in database(registry_url).counted()} - {OFFER_ID}
+        assert kept == ({SECOND_RESOURCE_ID} if api.has_storage and found == "ended" else set()), at
         postgresql.execute(registry_url, "TRUNCATE compute_index_supply.purchase CASCADE")
         if survived:
             assert at > 5
