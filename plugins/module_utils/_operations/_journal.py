@@ -18,7 +18,7 @@ from .._provision import claims
 from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
 from .._provision.ordered import Order
-from .._provision.storage import Storage, variables_of
+from .._provision.storage import Storage, changes_of
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 
 _PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
@@ -125,8 +125,8 @@ class Journal:
         except Claimed:
             return
         if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
-            if kept or (made and not self.entry.is_made):
-                storage = variables_of(kept) if kept else {}
+            if made:
+                storage = changes_of(kept, ())
                 self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE, **storage})
             changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
             self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})
