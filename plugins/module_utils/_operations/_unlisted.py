@@ -9,6 +9,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .._api.client import ApiError, Json, SupplyApi
+from .._provision.holdings import links_in
 
 MOST_THREADS = 8  # the client's session keeps up to ten connections
 
@@ -38,10 +39,19 @@ def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) 
     return dict(side_by_side(ask, wanted)) if wanted else {}
 
 
+def ask_with_links(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+    """The same, and what the API answers about storage that only the machines among these name."""
+    answers = ask_by_id(api, ids, retries)
+    return {**answers, **ask_by_id(api, links_in(answers.values()).difference(answers), retries)}
+
+
 def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) -> dict[str, Json | None]:
-    """The resources with these ids, None for a 404, which proves nothing by itself; left out if one cannot be read."""
+    """The resources with these ids, and the storage that they name; None for a 404, which proves nothing by itself.
+
+    One that cannot be read is left out.
+    """
     return {
         resource_id: None if isinstance(answer, ApiError) else answer
-        for resource_id, answer in ask_by_id(api, ids, retries).items()
+        for resource_id, answer in ask_with_links(api, ids, retries).items()
         if not isinstance(answer, ApiError) or answer.error_class == "not_found"
     }

@@ -29,7 +29,7 @@ from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, Regist
 from .._registry._stores import Store
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
-from ._unlisted import ask_by_id, read_by_id
+from ._unlisted import ask_with_links, read_by_id
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "ends": []}
@@ -157,7 +157,7 @@ def _seen(
     listed = {machine["resource_id"] for machine in machines}
     statuses = _statuses(api, asked, {machine["resource_id"] for machine in machines_among(machines)})
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
-    answers = ask_by_id(api, ending.decisive(own, {*forget}.union(*told), machines))
+    answers = ask_with_links(api, ending.decisive(own, {*forget}.union(*told), machines))
     errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
     lost = {item for item, error in errors.items() if error.error_class == "not_found"}
     unknown = {item: str(errors[item]) for item in lost - listed}

@@ -331,6 +331,11 @@ def linked_to(machine: Machine) -> list[str]:
     return [str(link["resource_id"]).lower() for link in known]
 
 
+def links_in(answers: t.Iterable[object]) -> set[str]:
+    """The ids of what the machines among these answers are linked to; the others are errors, or nothing."""
+    return {item for answer in answers if isinstance(answer, t.Mapping) for item in linked_to(answer)}
+
+
 def attached_later(machine: Machine) -> list[str]:
     """What was linked to a machine long after that was made, where the API tells both: it may be anybody's."""
     created, links = seconds_of(machine.get("created_at")), machine.get("linked_resources") or ()

@@ -737,3 +737,18 @@ def test_a_host_of_which_an_earlier_version_has_left_storage_alone_can_end(tmp_p
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
     assert plan["next"] == "note", plan["refusal"]
     assert [item["resource_id"] for item in plan["storage"]] == ["v"]
+
+
+@pytest.mark.parametrize(("status", "ends"), [("running", "end"), ("deleted", "note")])
+def test_storage_that_only_an_unlisted_machine_names_stays_with_the_host(
+    tmp_path: Path, status: str, ends: str
+) -> None:
+    """Lists lag: neither the machine is listed, nor what it is linked to. Its own page names that."""
+    link = {"resource_id": "v", "kind": "storage"}
+    volume = machine("v", "data", kind="storage", price_per_hour=0.5)
+    write(
+        tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", instances=[{"resource_id": "r"}]
+    )
+    api = Api(hidden=(machine("r", status=status, linked_resources=[link]), volume), phases={"o": "ready"})
+    (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
+    assert (plan["next"], [item["resource_id"] for item in plan["storage"]]) == (ends, ["v"])
