@@ -1,7 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Random worlds with books of their own: whatever the API names, nothing but the host's own is registered or ended."""
+"""Random worlds with books of their own: whatever the API names, nothing but the host's own is registered or ended.
+
+Machines have storage, which no end and no host takes for a machine, and which is kept as far as anything tells of it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Action,
     ApiView,
     EndRequest,
+    decisive,
     end,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import links_in
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
@@ -28,6 +33,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from provision_samples import entry, host, machine, machine_id, offer_id, planned
+from storage_samples import FORMS, Volume, ids_of, linked
 
 X, Y = offer_id(1), offer_id(2)
 SENT_AT, BEFORE, AFTER = "2026-01-31T12:00:00Z", "2026-01-31T11:00:00Z", "2026-01-31T12:00:30Z"
@@ -58,31 +64,61 @@ class Truth:
 
 @dataclass(frozen=True)
 class World:
-    """What the books say, and what the registry and the offer's status name."""
+    """What the books say, and what the registry and the offer's status name.
+
+    ``stored``: the storage that the registry has noted as such. Storage of others may be linked to our machines, too.
+    """
 
     machines: tuple[Truth, ...]
+    volumes: tuple[Volume, ...]
     noted: tuple[str, ...]
+    stored: tuple[Volume, ...]
     named: tuple[str, ...]
     phase: str
 
     @property
     def ours(self) -> set[str]:
+        """Our machines."""
         return {each.id for each in self.machines if each.buyer == OURS}
 
     @property
-    def listed(self) -> list[dict[str, Any]]:
-        return [each.shown for each in self.machines if not each.lags]
+    def own_volumes(self) -> list[Volume]:
+        return [volume for volume in self.volumes if volume.owner == OURS]
+
+    @property
+    def noted_machines(self) -> set[str]:
+        return {*self.noted} & self.ours
+
+    @property
+    def provable(self) -> set[str]:
+        """Our storage of which anything tells that it is ours."""
+        named = {*self.noted, *self.named}
+        shown = [m for m in self.machines if m.buyer == OURS and (m.id in named or (m.shows_offer and not m.lags))]
+        told = [
+            volume
+            for volume in self.own_volumes
+            if (volume.form.is_listed and volume.form.names_offer) or (volume.form.is_linked and shown)
+        ]
+        return ids_of([*told, *self.stored]) | (named & ids_of(self.own_volumes))
 
     @property
     def by_id(self) -> dict[str, dict[str, Any] | None]:
-        return {each.id: each.shown for each in self.machines}
+        beside = [v for v in self.volumes if v.owner == OURS or v.number % 2]
+        machines = {each.id: linked(each.shown, beside if each.buyer == OURS else ()) for each in self.machines}
+        return {**machines, **{volume.id: volume.shown for volume in self.volumes}}
+
+    @property
+    def listed(self) -> list[dict[str, Any]]:
+        late = {each.id for each in self.machines if each.lags}
+        late |= {volume.id for volume in self.volumes if not volume.form.is_listed}
+        return [shown for each, shown in self.by_id.items() if shown and each not in late]
 
     @property
     def status(self) -> dict[str, Any]:
-        ready = self.phase == "ready" and bool(self.named)
+        machines = [each for each in self.named if each not in ids_of(self.volumes)]
+        ready = self.phase == "ready" and bool(machines)
         connections = [
-            {"resource_id": each, "ansible_host": each, "ansible_port": 22, "ansible_user": "root"}
-            for each in self.named
+            {"resource_id": each, "ansible_host": each, "ansible_port": 22, "ansible_user": "root"} for each in machines
         ]
         return {
             "phase": self.phase,
@@ -94,23 +130,29 @@ class World:
 
     @property
     def entry(self) -> Entry:
-        return entry(X, self.noted, "made", provision_journaled_at=SENT_AT)
+        storage = [volume.noted for volume in self.stored]
+        return entry(X, self.noted, "made", provision_journaled_at=SENT_AT, provision_storage=storage)
 
     @property
     def neighbours(self) -> list[str]:
         return [each.id for each in self.machines if each.buyer == NEIGHBOUR]
 
     @property
+    def neighbour(self) -> Entry:
+        storage = [volume.noted for volume in self.volumes if volume.owner == NEIGHBOUR]
+        return entry(Y, self.neighbours, "made", provision_storage=storage)
+
+    @property
     def is_findable(self) -> bool:
         """Whether anything at all tells of what runs."""
-        return bool(self.noted or self.named) or any(
+        return bool({*self.noted, *self.named} - ids_of(self.volumes)) or any(
             each.buyer == OURS and each.shows_offer and not each.lags for each in self.machines
         )
 
     @property
     def is_honest(self) -> bool:
         """Whether status, list and books agree."""
-        return {*self.named} <= self.ours and not any(each.lags for each in self.machines)
+        return {*self.named} <= {*self.ours, *ids_of(self.own_volumes)} and not any(m.lags for m in self.machines)
 
 
 @st.composite
@@ -118,27 +160,42 @@ def worlds(draw: st.DrawFn) -> World:
     buyers = [OURS, *draw(st.lists(st.sampled_from([OURS, COLLEAGUE, NEIGHBOUR]), max_size=4))]
     flags = st.booleans()
     machines = tuple(Truth(n, buyer, draw(flags), draw(flags), draw(flags)) for n, buyer in enumerate(buyers, 1))
+    volumes = tuple(
+        Volume(n, buyer, draw(FORMS), draw(st.sampled_from(["gpu-1", "data"])), *_bought(buyer))
+        for n, buyer in enumerate(draw(st.lists(st.sampled_from([OURS, OURS, COLLEAGUE, NEIGHBOUR]), max_size=3)), 11)
+    )
+    ids = [each.id for each in (*machines, *volumes)]
     ours = [each.id for each in machines if each.buyer == OURS]
-    noted = draw(st.lists(st.sampled_from(ours), unique=True))
-    named = draw(st.lists(st.sampled_from([*(each.id for each in machines), machine_id(99)]), unique=True, max_size=4))
-    return World(machines, tuple(noted), tuple(named), draw(st.sampled_from(["ready", "going_on", "failed"])))
+    own = [volume for volume in volumes if volume.owner == OURS]
+    noted = draw(st.lists(st.sampled_from([*ours, *(volume.id for volume in own)]), unique=True))
+    stored = tuple(volume for volume in own if volume.id not in noted and draw(flags))
+    named = draw(st.lists(st.sampled_from([*ids, machine_id(99)]), unique=True, max_size=4))
+    phase = draw(st.sampled_from(["ready", "going_on", "failed"]))
+    return World(machines, volumes, tuple(noted), stored, tuple(named), phase)
+
+
+def _bought(buyer: str) -> tuple[str, str]:
+    """The offer that has brought the storage of a buyer, and when it was made."""
+    return (X, AFTER) if buyer == OURS else (Y, BEFORE)
 
 
 def read(world: World, ids: Any) -> dict[str, Any]:
-    return {each: world.by_id.get(each) for each in ids}
+    """Resources by their ids, and what these name, as `read_by_id` does it."""
+    by_id = {each: world.by_id.get(each) for each in ids}
+    return {**by_id, **{each: world.by_id.get(each) for each in links_in(by_id.values()).difference(by_id)}}
 
 
 def account(world: World) -> Account:
     claims = [
         claim_of("gpu-1", "gpu-1", world.entry, by_name=False),
-        claim_of(NEIGHBOUR, NEIGHBOUR, entry(Y, world.neighbours, "made"), by_name=False),
+        claim_of(NEIGHBOUR, NEIGHBOUR, world.neighbour, by_name=False),
     ]
     return Account.of(claims, world.listed)
 
 
 def judged(world: World) -> JudgedHost:
     purchase = {"outcome": "created", "resource_ids": list(world.noted)}
-    holders = dict.fromkeys(world.neighbours, NEIGHBOUR)
+    holders = dict.fromkeys([*world.neighbours, *(item.resource_id for item in world.neighbour.storage)], NEIGHBOUR)
     listed = {each["resource_id"]: each for each in world.listed}
     case = JudgedHost(planned(), purchase, world.status, world.entry, True, listed=listed, holders=holders)
     return replace(case, read=read(world, {*case.look.doubtful, *case.ids} - {*listed}))
@@ -152,13 +209,17 @@ def test_only_what_the_purchase_bought_is_registered_and_given_back(world: World
     kept = case.noted(verdict).get("provision_resource_ids", [])
     assert set(kept) <= world.ours
     if verdict is not Verdict.AGAIN:
-        assert set(kept) >= set(world.noted) or not kept, "ids that were proved are never removed"
+        assert set(kept) >= world.noted_machines or not kept, "ids that were proved are never removed"
+    assert set(case.endable) <= world.ours
     if verdict is Verdict.RELEASE:
         assert case.proved and set(case.proved) <= world.ours
     if verdict is Verdict.READY:
         assert {*case.facts()["provision_resource_ids"]} <= world.ours
         assert all(each["resource_id"] in world.ours for each in case.facts()["provision_instances"])
     assert not (world.is_findable and case.is_forgotten(verdict)), "all machines of these worlds run"
+    stored = {item["resource_id"] for item in case.noted_storage.get("provision_storage", ())}
+    assert world.provable <= stored <= ids_of(world.own_volumes)
+    assert stored == {item["resource_id"] for item in case.noted(verdict).get("provision_storage", ())}
 
 
 @given(worlds())
@@ -172,7 +233,11 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
     free = stands.kind is HostState.FREE or stands.void
     assert not (free and world.is_findable), "nothing else may be bought for the host"
     if stands.kind is HostState.READY:
-        assert set(world.noted) <= set(stands.resource_ids) <= world.ours
+        # Earlier versions noted storage beside machines; what nothing shows yet stays as it was noted.
+        hidden = {*world.noted} & ids_of(volume for volume in world.own_volumes if not volume.form.is_listed)
+        assert world.noted_machines <= set(stands.resource_ids) <= world.ours | hidden
+    if stands.void:
+        assert world.provable <= {item.resource_id for item in stands.storage} <= ids_of(world.own_volumes)
     if world.is_honest and world.status["ready"] and not any(each.buyer == NEIGHBOUR for each in world.machines):
         assert stands.kind is HostState.READY
 
@@ -181,14 +246,16 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
 def test_only_what_the_purchase_bought_ends(world: World) -> None:
     # What no list has is looked up by its id, and then is among the machines of the account.
     claims = account(world).claims.values()
-    named = {*world.noted, *world.named}
-    unlisted = named - {each["resource_id"] for each in world.listed}
-    shown = [each.shown for each in world.machines if each.id in unlisted]
-    unknown = {each: "GET answered 404." for each in unlisted if each not in world.by_id}
+    asked = [claim for claim in claims if claim.host == "gpu-1"]
+    wanted = decisive(asked, world.named, world.listed) - {each["resource_id"] for each in world.listed}
+    shown = [page for page in read(world, sorted(wanted)).values() if page]
+    unknown = {each: "GET answered 404." for each in wanted if each not in world.by_id}
     seen = ApiView(Account.of(claims, [*world.listed, *shown]), {X: world.status}, unknown)
     ended = end(EndRequest("gpu-1", "gpu-1", world.entry), seen)
     event(ended.action.value)
     assert set(ended.ids) <= world.ours
     assert ended.action in (Action.END, Action.STOP) or not world.is_findable, "what runs is never forgotten"
     if ended.action is Action.END:
-        assert set(world.noted) <= set(ended.ids)
+        assert world.noted_machines <= set(ended.ids)
+    if ended.action in (Action.END, Action.FORGET):
+        assert world.provable <= {item.resource_id for item in ended.storage} <= ids_of(world.own_volumes)
