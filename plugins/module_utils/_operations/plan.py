@@ -490,6 +490,7 @@ def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
     entries = [*memory.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
+    entries += [item for case in cases for item in case.left_entries]
     buying = {case.entry.offer_id for case in cases if case.buys}
     return ceilings.account_prices(account.resources, entries, buying)
 

@@ -17,7 +17,7 @@ from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
 from .counted import Count, Part, State
 from .declaration import Declaration
-from .entry import MADE, REFUSED, Entry
+from .entry import MADE, REFUSED, Entry, read_entry
 from .messages import (
     NOTHING_SENT,
     does_not_fit,
@@ -29,7 +29,7 @@ from .messages import (
 )
 from .spending import Ledger
 from .standing import HostState, Standing
-from .storage import Storage, changes_of
+from .storage import Storage, changes_of, label_of
 from .sums import UNLIMITED, price_that_counts
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
@@ -192,6 +192,12 @@ class Case:
         return {**end, **({} if stands.storage is None else changes_of(stands.storage, self.entry.storage))}
 
     @property
+    def left_entries(self) -> list[tuple[str, Entry]]:
+        """The same as entries of its own, each with a name for people, as far as no registry has it so already."""
+        host, left = self.host.host, (item for item in self.standing.storage or () if not item.kept_since)
+        return [(label_of(host, item.resource_id), read_entry(item.entry(host))) for item in left]
+
+    @property
     def waits_in_vain(self) -> bool:
         """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
         is_new = self.entry.names_purchase and not self.entry.was_ready
@@ -347,7 +353,10 @@ def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
 
 
 def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part]:
-    """What each host costs: a host that stops may be billed for what its entry or name tells of."""
+    """What each host costs: one that stops may be billed for what its entry or name tells of.
+
+    The storage that a machine leaves counts, too, in the very run that learns of the machine's end.
+    """
     found: dict[str, Part] = {}
     for case, draft in zip(cases, drafts):
         noted = Part.of_entry(case.host.host, case.entry)
@@ -359,7 +368,7 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part
             found.setdefault(case.entry.offer_id or case.host.host, noted)
         elif draft.action == STOP:
             found.update({str(machine["resource_id"]): Part.of_machine(machine) for machine in case.standing.machines})
-    return found.values()
+    return [*found.values(), *ceilings.of_entries(item for case in cases for item in case.left_entries)]
 
 
 def _ordered(draft: Plan) -> Part:

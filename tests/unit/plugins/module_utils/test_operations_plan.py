@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _looks
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -449,3 +450,26 @@ def test_storage_of_a_machine_that_has_ended_elsewhere_stays_in_the_registry(
     entry = read_entry(HostFile(str(path)).read())
     assert (found["action"], entry.is_empty) == ("buy", True), found["refusal"]
     assert [item.resource_id for item in entry.kept_storage] == [machine_id(2)]
+
+
+@pytest.mark.parametrize(("ceiling", "action"), [(2.2, "stop"), (2.25, "buy")])
+@pytest.mark.parametrize("whose", ["max_total_price_per_hour", "max_account_price_per_hour"])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_storage_of_a_machine_that_has_ended_elsewhere_counts_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_listed: bool, whose: str, ceiling: float, action: str
+) -> None:
+    """The registry has it as storage alone only after this plan."""
+    bought, volume = offer(9)["offer_id"], machine(2, "data", None, kind="storage", price_per_hour=0.25)
+    status = {"phase": "ended", "ready": False, "resource_ids": [], "connections": [], "msg": "It has ended."}
+    for asking in (operation, _looks):
+        monkeypatch.setattr(asking, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    file = HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml"))
+    noted = {"provision_storage": [{"resource_id": machine_id(2), "price_per_hour": 0.25}]}
+    file.note({"provision_procured_offer_id": bought, "provision_resource_ids": [machine_id(1)], **noted})
+    gone = machine(1, "gpu-0", bought, status="deleted")
+    api = Offers(1, listed=[gone, *([volume] if is_listed else [])], pages={machine_id(1): gone, machine_id(2): volume})
+    limits = {whose: ceiling}
+    for _run in range(2):
+        (found,) = planned(tmp_path, 1, api=api, check_mode=False, **limits)["plans"]
+        assert found["action"] == action, found["refusal"]
+        assert action == "buy" or "USD 2.25 per hour together" in found["refusal"]
