@@ -4,7 +4,8 @@
 """Worlds in which machines vanish, return and end, tokens are mixed up, and lists lag; with both stores.
 
 The world's own books say which machine really runs, and when a look could see it. So nothing is bought for a host whose
-machine may live, nothing that the API shows is left out of a sum, and what never ended keeps its entry.
+machine may live, nothing that the API shows is left out of a sum, and what never ended keeps its entry. Machines have
+storage in each form, which goes on after them, and others have some, too: all of it is billed, kept, and no machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import missing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_operations_missing import HOST, Registered
@@ -35,8 +38,11 @@ from test_operations_missing import HOST, Registered
 import postgresql
 from provision_samples import machine_id, offer, offer_id, raw
 from samples import BASE, resource, status
+from storage_samples import FORMS, Form, Volume, ids_of, linked, listed
+from storage_samples import PRICE as OF_STORAGE
 
 Json = dict[str, Any]
+COLLEAGUE = "a colleague"
 PRICE, HALF_AN_HOUR = 2.0, 1800.0
 NEW = 90  # the number of the offer that a new host wants
 
@@ -50,6 +56,8 @@ class Machine:
     hidden: bool = False
     flaky: bool = False  # its page cannot be read
     listed: bool = False  # the list has it, though its page has not: it lags
+    volume: Volume | None = None  # bought with it
+    stored: bool = False  # a run of the role has noted that
 
     @property
     def key(self) -> str:
@@ -63,14 +71,24 @@ class Machine:
             "name": f"gpu-{self.number}",
             "offer_history": [],
         }
-        return read_resource({**resource(self.key), **known, "status": "deleted" if self.ended else "running"})
+        page = read_resource({**resource(self.key), **known, "status": "deleted" if self.ended else "running"})
+        return linked(page, [self.volume] if self.volume else [])
+
+    @property
+    def price(self) -> float:
+        """USD per hour of its offer."""
+        return PRICE + (OF_STORAGE if self.volume else 0.0)
 
 
 @dataclass
 class Api:
-    """The account. ``wrong``: the token is another account's, which has none of these."""
+    """The account. ``wrong``: the token is another account's, which has none of these.
+
+    ``volumes``: with those of others.
+    """
 
     machines: list[Machine]
+    volumes: list[Volume]
     wrong: bool = False
     lists_ended: bool = True
     account: str = "account"
@@ -79,14 +97,18 @@ class Api:
     def resources(self, _offer_id: str | None = None, **_how: Any) -> list[Json]:
         if self.wrong:
             return []
-        return [
+        shown = [
             each.shown
             for each in self.machines
             if (not each.hidden or each.listed) and (self.lists_ended or not each.ended)
         ]
+        return shown + listed(volume for volume in self.volumes if self.lists_ended or volume.is_billed)
 
     def resource(self, resource_id: str, **_how: Any) -> Json:
-        (found,) = (each for each in self.machines if each.key == resource_id)
+        volumes = [volume for volume in self.volumes if volume.id == resource_id]
+        if volumes and not self.wrong:
+            return volumes[0].shown
+        found = next((each for each in self.machines if each.key == resource_id), Machine(0, hidden=True))
         if found.flaky:
             raise ApiError("The API answered 503.", "unavailable", status_code=503, passing=True)
         if self.wrong or found.hidden:
@@ -98,6 +120,7 @@ class Api:
         if self.wrong and found:
             raise ApiError("The API answered 404.", "not_found", status_code=404)
         ids = [each.key for each in found]
+        ids += [each.volume.id for each in found if each.volume and each.volume.form.shown == "ids"]
         return read_status({**status("ready" if found else "available", resource_ids=ids), "offer_id": wanted}, wanted)
 
     def offer(self, wanted: str) -> Json:
@@ -116,17 +139,36 @@ class Books:
 
 
 class World:
-    """Some hosts, each with a machine; ``registered``: the store."""
+    """Some hosts, each with a machine; ``registered``: the store. ``forms``: of their storage, and whether it is noted.
 
-    def __init__(self, registered: Registered, count: int, lists_ended: bool) -> None:
-        self.registered, self.now = registered, 0.0
+    ``to_spare``: what the ceiling of the account leaves beside all that was bought, USD per hour.
+    """
+
+    def __init__(
+        self,
+        registered: Registered,
+        count: int,
+        lists_ended: bool,
+        forms: Sequence[tuple[Form | None, bool]] = (),
+        to_spare: float = 0.0,
+    ) -> None:
+        self.registered, self.now, self.to_spare = registered, 0.0, to_spare
         self.are_missing = set[str]()
-        self.purchases = self.refusals = self.missing = 0
+        self.purchases = self.refusals = self.missing = self.kept = 0
         self.machines = [Machine(number) for number in range(count)]
-        self.api = Api(self.machines, lists_ended=lists_ended)
+        for each, (form, is_noted) in zip(self.machines, forms, strict=False):
+            if form:
+                # A database notes purchases at its own time, so the storage does not say when it was made.
+                offer_ = offer_id(each.number)
+                each.volume = Volume(each.number + 20, f"gpu-{each.number}", form, "data", offer_, created_at="")
+                each.stored = is_noted
+        others = [Volume(40, COLLEAGUE, form, "gpu-0", offer_id(40)) for form, _noted in forms[:1] if form]
+        volumes = [each.volume for each in self.machines if each.volume] + others
+        self.api = Api(self.machines, volumes, lists_ended=lists_ended)
         self.books = {each.number: Books() for each in self.machines}
         for each in self.machines:
-            registered.buy(f"gpu-{each.number}", each.shown)
+            noted = [each.volume.noted] if each.volume and each.stored else []
+            registered.buy(f"gpu-{each.number}", {**each.shown, "price_per_hour": each.price}, storage=noted)
 
     # What happens
 
@@ -136,17 +178,22 @@ class World:
             self.api.wrong = not self.api.wrong
         elif step == "end":
             each.ended = True
+        elif step == "storage ends" and each.volume:
+            each.volume.status = "deleted"
         elif step in ("hidden", "flaky", "listed"):
             setattr(each, step, not getattr(each, step))
         elif step == "vanish":
             each.hidden = True
             for one in ("settle", "wait 1900", "reap"):
                 self.step(one, number)
+        elif step == "end and look":
+            each.ended = True
+            self.step("reap", number)
         elif step.startswith("wait"):
             seconds = float(step.split()[1])
             self.now += seconds
             self.registered.age(seconds)
-        else:
+        elif step in LOOKS:
             self.look(step, each)
             self.check(step)
 
@@ -183,13 +230,23 @@ class World:
     def plans(self, each: Machine, folder: str | None) -> dict[str, Json]:
         """A play for a new host at a ceiling that all machines together fill, and for one that owns a machine."""
         how = {"spec": {}, "registry_dir": folder, "max_price_per_hour": 9}
-        how["max_account_price_per_hour"] = PRICE * len(self.machines)
+        # All machines and all storage that the list or a registry has fill it, but for what it spares.
+        storage = self.counted_storage(self.registered.state()[1])
+        self.ceiling = PRICE * len(self.machines) + OF_STORAGE * len(storage) + self.to_spare
+        how["max_account_price_per_hour"] = self.ceiling
         declared = [
             raw(host=host, name=host, id=host, offer_id=offer_id(number), **how)
             for number, host in enumerate(("gpu-new", f"gpu-{each.number}"), start=NEW)
         ]
         params = self.params(steps.PLAN, hosts=declared, ids=[one["id"] for one in declared])
         return {row["host"]: row for row in plan(cast(Market, self.api), params, False)["plans"]}
+
+    def counted_storage(self, stored: dict[str, bool]) -> list[Volume]:
+        """What is certainly in a sum: what the list shows, and what a registry has noted and counts."""
+        gone = {each.volume.id for each in self.machines if each.volume and self.books[each.number].may_be_missing}
+        shown = [volume for volume in self.api.volumes if volume.form.is_listed and not self.api.wrong]
+        noted = [volume for volume in self.api.volumes if stored.get(volume.id) or volume.id in stored.keys() - gone]
+        return [volume for volume in self.api.volumes if volume.is_billed and (volume in shown or volume in noted)]
 
     def check_plans(self, each: Machine, plans: dict[str, Json]) -> None:
         own = plans.get(f"gpu-{each.number}", {"action": "keep"})
@@ -198,12 +255,17 @@ class World:
         if plans["gpu-new"]["action"] == "buy":
             self.purchases += 1
             assert len(counting) < len(self.machines), "what may live fills the ceiling"
+            storage = self.counted_storage(self.registered.state()[1])
+            spent = PRICE * (len(counting) + 1) + OF_STORAGE * len(storage)
+            assert spent <= self.ceiling + 1e-6, "storage fills the ceiling"
         self.refusals += plans["gpu-new"]["action"] == "stop"
 
     # What must hold
 
     def check(self, step: str) -> None:
-        entries, before = self.registered.entries(), self.are_missing
+        noted, stored, bills = self.registered.state()
+        entries = {host: entry for host, entry in noted.items() if not entry.is_empty}
+        before = self.are_missing
         self.are_missing = {host for host, entry in entries.items() if entry.is_missing}
         assert not self.api.wrong or self.are_missing <= before, "another account says nothing of ours"
         for each in self.machines:
@@ -211,17 +273,32 @@ class World:
             assert each.ended or (entry is not None and entry.resource_ids == (each.key,)), "it has never ended"
             if entry is None:
                 continue
+            is_readable = not (self.api.wrong or each.hidden or each.flaky)
+            assert not (each.ended and is_readable and step in ("reap", "settle")), "its end was not noted"
             self.missing += entry.is_missing
             assert not entry.is_missing or self.books[each.number].may_be_missing or step == "audit", step
             is_shown = not (self.api.wrong or each.hidden)
             if is_shown and not each.ended and step != "audit":
                 assert not entry.is_missing, "it is seen, so it counts"
-            assert entry.price_per_hour == PRICE
-        runs = self.registered.bills()
-        assert all(runs[f"gpu-{each.number}"] for each in self.machines if not each.ended)
+            assert entry.price_per_hour == each.price
+        self.check_storage(entries, stored, {item for bill in bills if bill.runs for item in bill.resource_ids})
+
+    def check_storage(self, entries: dict[str, Entry], stored: dict[str, bool], running: set[str]) -> None:
+        machines = {item for entry in entries.values() for item in entry.resource_ids}
+        assert not machines & ids_of(self.api.volumes), "storage as a machine"
+        assert not stored.keys() & ids_of(volume for volume in self.api.volumes if volume.owner == COLLEAGUE)
+        assert {each.key for each in self.machines if not each.ended} <= running
+        for each in self.machines:
+            if not (each.volume and each.volume.is_billed and (each.stored or each.volume.form.is_provable)):
+                continue  # an orphan, of which nothing tells whose it is
+            is_known = each.volume.id in stored
+            is_over = f"gpu-{each.number}" not in entries
+            assert is_known or not (each.stored or is_over), "storage was forgotten"
+            assert each.volume.id in running or (not is_over and each.key in running), "no bill of what is billed"
+            self.kept += is_known and is_over
 
 
-EVENTS = ["hidden", "hidden", "vanish", "vanish", "end", "wrong", "flaky", "listed"]
+EVENTS = ["hidden", "hidden", "vanish", "vanish", "end", "end and look", "wrong", "flaky", "listed", "storage ends"]
 WAITS = ["wait 600", "wait 1750", "wait 1900"]
 LOOKS = ["reap", "reap", "settle", "audit", "buy", "buy"]
 STEPS = st.tuples(st.sampled_from([*EVENTS, *WAITS, *LOOKS]), st.integers(0, 4))
@@ -233,19 +310,31 @@ def test_worlds(store: str, request: pytest.FixtureRequest) -> None:
 
     happened = Counter[str]()
 
-    @settings(max_examples=60 if url is None else 25, suppress_health_check=list(HealthCheck))
-    @given(st.integers(1, 5), st.booleans(), st.lists(STEPS, min_size=4, max_size=14))
-    def run(count: int, lists_ended: bool, steps_: list[tuple[str, int]]) -> None:
+    @settings(max_examples=40 if url is None else 15, suppress_health_check=list(HealthCheck))
+    @given(
+        st.integers(1, 5),
+        st.booleans(),
+        st.lists(st.tuples(st.none() | FORMS, st.booleans()), min_size=5, max_size=5),
+        st.sampled_from([0.0, -0.1]),
+        st.lists(STEPS, min_size=4, max_size=14),
+    )
+    def run(
+        count: int,
+        lists_ended: bool,
+        forms: list[tuple[Form | None, bool]],
+        to_spare: float,
+        steps_: list[tuple[str, int]],
+    ) -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as after:
             if url:
                 after.callback(postgresql.forget, url)
-            world = World(Registered(Path(folder), url, BASE), count, lists_ended)
+            world = World(Registered(Path(folder), url, BASE), count, lists_ended, forms, to_spare)
             for step, number in [*steps_, ("buy", 0), ("vanish", 1), ("buy", 0)]:
                 world.step(step, number)
-            happened.update(purchases=world.purchases, refusals=world.refusals, missing=world.missing)
+            happened.update(purchases=world.purchases, refusals=world.refusals, missing=world.missing, kept=world.kept)
 
     run()
-    assert min(happened[each] for each in ("purchases", "refusals", "missing")) > 3, happened
+    assert min(happened[each] for each in ("purchases", "refusals", "missing", "kept")) > 3, happened
 
 
 def test_the_world_tells_a_rule_that_believes_one_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -34,6 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
     AboveCeiling,
     Ceilings,
@@ -75,8 +76,8 @@ class Registered:
     def open(self) -> Registries:
         return Registries.of(self.params, read_only=False)
 
-    def buy(self, host: str, machine: Json, *, ready: bool = True) -> None:
-        """Let a host own a machine, as a run of the role has noted it."""
+    def buy(self, host: str, machine: Json, *, ready: bool = True, storage: Sequence[Json] = ()) -> None:
+        """Let a host own a machine with storage, as a run of the role has noted them."""
         price = {"provision_price_per_hour": machine["price_per_hour"]}
         known = {"provision_procured_offer_id": machine["offer_id"], **price, "provision_resource_name": host}
         connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
@@ -87,12 +88,23 @@ class Registered:
             sent = {**known, "provision_journaled_at": utc(1e9), "provision_purchase": "sent"}
             registry.claim(sent)
             bought = {"provision_resource_ids": [machine["resource_id"]], "provision_purchase": "made"}
-            registry.note({**known, **bought, **({"provision_instances": [connection]} if ready else {})})
+            reached = {"provision_instances": [connection]} if ready else {}
+            registry.note({**known, **bought, **reached, **({"provision_storage": [*storage]} if storage else {})})
             registry.close()
 
     def entries(self) -> dict[str, Entry]:
         with closing(self.open()) as registries:
             return {host: read_entry(found) for host, found in registries.at(self.place).entries().hosts.items()}
+
+    def state(self) -> tuple[dict[str, Entry], dict[str, bool], tuple[Bill, ...]]:
+        """The entries of hosts; the ids of all storage, and whether it is kept without its machine; the ledger."""
+        with closing(self.open()) as registries:
+            store = registries.at(self.place)
+            found, bills = store.entries(), store.ledger().bills
+        read = {name: read_entry(variables) for name, variables in {**found.hosts, **found.strays}.items()}
+        items = [(item, entry) for entry in read.values() for item in entry.storage]
+        stored = {item.resource_id: bool(item.kept_since or entry.storage_of) for item, entry in items}
+        return {host: read[host] for host in found.hosts}, stored, bills
 
     def all(self) -> Any:
         """All that is on record, to see whether anything was written."""
