@@ -5,19 +5,21 @@
 
 A host's file may be broken, its lease unreadable, its machine frozen; its clock or the API's records may have moved.
 Its last command may fail. Between the look and the end its lease may be extended, its user come, or another run end it.
-The API may refuse to delete. The books know when each lease is over, and who uses a machine.
+The API may refuse to delete. The books know when each lease is over, who uses a machine, and which storage stays after
+it: it keeps no lease from its end, and ends only if its host says so.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
@@ -25,10 +27,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved, newest
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_operations_reap import HOUR, IDLE, Api, described, machine, params, write
+
+from storage_samples import FORMS, Form, Volume, linked, listed
 
 Json = dict[str, Any]
 
@@ -58,6 +63,14 @@ class World:
     before: Json | None = None  # what became of the last command, if there is one
     meanwhile: str = ""  # what another run or a user does between the look and the end
     refused: bool = False  # the API does not delete it
+    form: Form | None = None  # of its storage, if it has any
+    noted_as: str = ""  # that, in its entry: "", "storage", or by earlier versions a machine's "id"
+    ends_storage: bool = False  # the host wants it to end with the machine
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether anything tells a sweep of its storage."""
+        return self.form is not None and (self.form.is_provable or bool(self.noted_as))
 
     @property
     def is_readable(self) -> bool:
@@ -103,6 +116,9 @@ LIVING: Json = {
     "first": ANSWERS,
     "again": ANSWERS | st.just(KEPT),
     "before": st.none() | st.just({"rc": 0}) | st.sampled_from(FAILS),
+    "form": st.none() | FORMS,
+    "noted_as": st.sampled_from(["", "id", "storage"]),
+    "ends_storage": st.booleans(),
 }
 # What may go wrong with a host beside that
 TROUBLE: Json = {
@@ -118,16 +134,38 @@ ONE_TROUBLE = [st.builds(World, **{**LIVING, name: values}) for name, values in 
 WORLDS = st.builds(World, **LIVING) | st.one_of(ONE_TROUBLE) | st.builds(World, **{**LIVING, **TROUBLE})
 
 
+class Account(Api):
+    """The same with storage, of which the list does not have all."""
+
+    volumes: Sequence[Volume] = ()
+
+    def resources(self) -> list[Json]:
+        return [*super().resources(), *listed(self.volumes)]
+
+    def resource(self, resource_id: str, **how: Any) -> Json:
+        found = [volume.shown for volume in self.volumes if volume.id == resource_id]
+        return found[0] if found else super().resource(resource_id, **how)
+
+
 class Sweep:
     """One sweep of these hosts in a folder, step by step as the playbook goes; who has ended, and what it said."""
 
     def __init__(self, folder: Path, worlds: dict[str, World], ahead: float) -> None:
         self.folder, self.worlds = folder, worlds
-        self.api = Api(*(machine(f"r-{host}", host) for host in worlds), ahead=ahead)
+        self.volumes = {
+            host: Volume(number, host, world.form, "data", f"o-r-{host}", "")
+            for number, (host, world) in enumerate(worlds.items())
+            if world.form
+        }
+        own = {host: [self.volumes[host]] if host in self.volumes else [] for host in worlds}
+        self.api = Account(*(linked(machine(f"r-{host}", host), own[host]) for host in worlds), ahead=ahead)
+        colleagues = Volume(99, "a colleague", Form("list"), next(iter(worlds)), "o-theirs")
+        self.api.volumes = [*self.volumes.values(), colleagues]
         for host, (world, each) in zip(worlds, zip(worlds.values(), self.api.machines, strict=True), strict=True):
             each["created_at"] = utc(time.time()) if world.created == "now" else world.created
             self.write(host, world)
         self.ended: list[str] = []
+        self.ended_storage: list[str] = []
         self.said = ""
         self.answer = self.step(reap, steps.REAP, described("localhost", folder), grace="30m", forks=5)
         self.rows = {each["host"]: each["sweep"] for each in self.answer["due"]}
@@ -147,6 +185,10 @@ class Sweep:
         more: Json = {"provision_clock": "api"} if world.clock == "api" else {}
         more |= {"provision_idles": world.idles, "provision_instances": [INSTANCE]}
         more |= {"provision_ends_at": world.odd_end} if world.odd_end else {}
+        if world.form and world.noted_as == "id":
+            more["provision_resource_ids"] = [f"r-{host}", self.volumes[host].id]
+        elif world.form and world.noted_as == "storage":
+            more["provision_storage"] = [self.volumes[host].noted]
         file = write(self.folder, host, f"r-{host}", world.hours, **more)
         if world.file:
             file.write_bytes(world.file.encode(errors="surrogateescape"))
@@ -184,7 +226,10 @@ class Sweep:
     def plans(self, hosts: list[str]) -> list[Json]:
         usual = {"resource_id": "", "listed_id": "", "wait_timeout": "5m"}
         declared = [
-            {**described(host, self.folder), **usual, "id": host, "reaped": self.rows[host], **self.told(host)}
+            {
+                **{**described(host, self.folder), **usual, "id": host, "reaped": self.rows[host], **self.told(host)},
+                "storage": "end" if self.worlds[host].ends_storage else "",
+            }
             for host in hosts
         ]
         return list(self.step(end, steps.END, *declared, ids=hosts)["ends"])
@@ -202,6 +247,10 @@ class Sweep:
         self.ended += [] if refused else [plan["host"]]
         try:
             self.step(ended, steps.ENDED, ends=[plan], deleted=answers)
+            if plan["storage_ends"]:
+                self.ended_storage += plan["storage_ends"]
+                answers = [{"resource_id": each, "billing_stopped": True, "msg": ""} for each in plan["storage_ends"]]
+                self.step(ended, steps.ENDED, ends=[plan], deleted=answers)
         except Failure as failure:
             return f"{plan['host']}: {failure}"
         return ""
@@ -215,6 +264,11 @@ class Sweep:
             reaped(params(steps.REAPED, *rows, trouble=[self.answer["trouble"]], **given), False)
         except Failure as failure:
             self.said = str(failure)
+
+    def registered(self, host: str) -> Json | None:
+        """The host's entry, None if it has none."""
+        file = self.folder / host / "compute_index_supply.yml"
+        return yaml.safe_load(file.read_text()) if file.exists() else None
 
     @property
     def is_marked(self) -> bool:
@@ -269,7 +323,15 @@ def test_exactly_what_is_over_ends_and_each_trouble_is_named(found: list[World],
         assert named == [host for host, (is_named, _lease) in told.items() if is_named], sweep.said
         assert bool(sweep.said) is (bool(named) or apart)
         assert sweep.is_marked is not (apart or any(lease for _named, lease in told.values()))
-        # What ended is forgotten, and what runs is remembered.
-        left = {host for host in worlds if (Path(name) / host / "compute_index_supply.yml").exists()}
+        # What ended is forgotten, and what runs is remembered; storage is until it has ended, too.
         gone = {host for host, world in worlds.items() if world.meanwhile == "ended" and not world.file}
-        assert left == worlds.keys() - set(expected) - gone
+        stores = {host for host in expected if worlds[host].is_stored}
+        ends_too = {host for host in stores if worlds[host].ends_storage}
+        assert {*sweep.ended_storage} == {sweep.volumes[host].id for host in ends_too}
+        kept = stores - ends_too | {host for host in gone & sweep.volumes.keys() if worlds[host].noted_as == "storage"}
+        left = {host for host in worlds if (Path(name) / host / "compute_index_supply.yml").exists()}
+        assert left == worlds.keys() - set(expected) - gone | kept
+        runs = {item for bill in _files.ledger(name).bills if bill.runs for item in bill.resource_ids}
+        for host in kept:
+            assert (sweep.registered(host) or {}).keys() == {"provision_storage", "provision_storage_ids"}
+            assert sweep.volumes[host].id in runs and f"r-{host}" not in runs
