@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Random worlds: two projects on one account, faults, kills, strangers, deletions and lost registries.
 
+One host of each project buys persistent storage with its machine, which the account shows in random forms.
+
 What must hold after each step is written down in `World.check`. A world is made of its seed, which a failure names:
 ``SUPPLY_TEST_SEED=<seed> SUPPLY_TEST_WORLDS=1`` makes it again (the moments of kills are those of this computer).
 ``make nightly`` runs ever new ones.
@@ -22,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from attack import SPEC, Attacked, Make, failed, failures
-from books import Machine, Purchase
+from books import Disk, Machine, Purchase
 from project import Run
 from standin import Answer, Hook, Proceed, Request, StandIn
 
@@ -30,6 +32,8 @@ WORLDS = int(os.environ.get("SUPPLY_TEST_WORLDS", "1"))
 SEED = int(os.environ.get("SUPPLY_TEST_SEED", "7"))
 STEPS = int(os.environ.get("SUPPLY_TEST_STEPS", "6"))
 HOSTS = ("gpu-1", "gpu-2")
+STORES = "gpu-2"  # the host that also buys storage
+STORAGE = [{"type": "block_disk", "size": "1TB", "persistent": True}]
 CEILING, TOTAL = 5.0, 7.0
 PATHS = {
     ("POST", "/procure_offer"): 6,
@@ -77,13 +81,33 @@ class World:
     #: Machines that were ended by somebody who was asked to, or behind our back.
     may_end: set[str] = field(default_factory=set)
     strangers: list[Machine] = field(default_factory=list)
+    #: Storage whose registry was lost.
+    orphans: set[str] = field(default_factory=set)
 
     def stock(self) -> None:
-        """Let there be offers: fine ones, some that are too dear, one without a price."""
+        """Let there be offers: fine ones, some that are too dear, one without a price; with storage and without."""
         free = [offer for offer in self.account.offers if offer.purchase is None and not offer.expired]
-        for _each in range(5 - len(free)):
-            price = self.chance.choice([2.0, 2.2, 2.5, 3.0, 3.5, 4.5, 6.0, 9.0, None])
-            self.account.sell("acme", price)
+        for brings in (False, True):
+            for _each in range(4 - sum(bool(offer.disk) is brings for offer in free)):
+                price = self.chance.choice([2.0, 2.2, 2.5, 3.0, 3.5, 4.5, 6.0, 9.0, None])
+                self.account.sell("acme", price, disk=self.disk() if brings else None)
+
+    def disk(self) -> Disk:
+        """Storage in any form, with a price of its own: this API's offers do not say that."""
+        word, shown = (
+            self.chance.choice(["block_disk", "volume", "storage"]),
+            self.chance.choice(["ids", "list", "link"]),
+        )
+        return Disk(0.25, word, shown, names_offer=self.chance.random() < 0.5)
+
+    def disks(self, project: str, host: str) -> list[Machine]:
+        """The storage that is billed for a host, and of which anything tells that it is the host's."""
+        return [
+            disk
+            for purchase in self.of(project, host)
+            for disk in purchase.disks
+            if disk.runs and disk.resource_id not in self.orphans and (disk.links or disk.offers)
+        ]
 
     def of(self, project: str, host: str) -> list[Purchase]:
         """What was bought for a host."""
@@ -193,6 +217,7 @@ class World:
         if file.exists():
             self.story.append(f"the registry of {host} of {name} is lost")
             file.unlink()
+            self.orphans |= {disk.resource_id for disk in self.disks(name, host)}
             self.lost.add((name, host))
 
     # What must hold
@@ -206,10 +231,12 @@ class World:
             for host in HOSTS:
                 live = self.live(name, host)
                 assert len(live) < 2, f"{host} of {name} has {len(live)} machines"
-                spent += sum(machine.price or 0 for machine in live)
+                spent += sum(machine.price or 0 for machine in [*live, *self.disks(name, host)])
                 for purchase in self.of(name, host):
                     self.check_bill(host, purchase, ledger.get(purchase.offer.offer_id))
-                    assert purchase.offer.total is not None and purchase.offer.total <= CEILING, "above the ceiling"
+                    self.check_disks(name, host, purchase, ledger, memory)
+                    price = purchase.offer.total_with_disk
+                    assert price is not None and price <= CEILING, "above the ceiling"
                     for machine in purchase.machines:
                         self.check_machine(acted, name, host, purchase, machine, memory)
             assert spent <= TOTAL + 1e-6, f"{name} spends {spent}, above its total"
@@ -220,9 +247,20 @@ class World:
         assert bill is not None and bill.begin is not None, f"offer {offer_id} of {host} is not in the ledger"
         assert bill.begin <= purchase.made, f"offer {offer_id} of {host} is billed since {purchase.made}: {bill}"
         price = bill.price_per_hour
-        assert price is not None and price >= (purchase.offer.total or 0.0), f"{host}: {bill}"
+        assert price is not None and price >= (purchase.offer.total_with_disk or 0.0), f"{host}: {bill}"
         for machine in purchase.machines:
             assert bill.end is None or (machine.ended or time.time()) <= bill.end, f"{machine.name} of {host}: {bill}"
+
+    def check_disks(self, name: str, host: str, purchase: Purchase, ledger: dict[str, Bill], memory: str) -> None:
+        """Nobody has asked for an end of storage: it runs, is remembered, and has a bill."""
+        for disk in purchase.disks:
+            assert disk.runs, f"{disk.name} was ended"
+        for disk in (disk for disk in purchase.disks if disk in self.disks(name, host)):
+            ids = (disk.resource_id, purchase.offer.offer_id)
+            is_known = any(each in memory for each in ids)
+            assert is_known or (name, host) in self.lost, f"{disk.name} ({disk.resource_id}) is forgotten"
+            bills = [ledger[each] for each in ids if each in ledger]
+            assert any(bill.end is None for bill in bills), f"{disk.name} ({disk.resource_id}) has no bill: {bills}"
 
     def check_machine(
         self, acted: str, name: str, host: str, purchase: Purchase, machine: Machine, memory: str
@@ -260,10 +298,11 @@ class World:
 def test_random_worlds(account: StandIn, make: Make, seed: int) -> None:
     projects = {name: make(name) for name in "ab"}
     for name, project in projects.items():
+        spec = {**SPEC, "vendor": "acme"}
         project.declare(
-            list(HOSTS),
+            {host: {"provision_spec": {**spec, "storage": STORAGE}} if host == STORES else {} for host in HOSTS},
             provision_project=name,
-            provision_spec={**SPEC, "vendor": "acme"},
+            provision_spec=spec,
             provision_max_price_per_hour=CEILING,
             provision_max_total_price_per_hour=TOTAL,
         )
