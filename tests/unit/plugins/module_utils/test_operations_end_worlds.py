@@ -76,6 +76,7 @@ class Machine:
     history: list[Json]
     ends_in: int | None = 1
     listed_as: str | None = None  # what a list calls it, if not by what it was or is
+    word: str = "vm"
 
     @property
     def id(self) -> str:
@@ -124,7 +125,7 @@ class Server:
     def shown(self, machine: Machine) -> Json:
         resource_id = machine.id.upper() if self.capitals else machine.id
         facts = {"resource_id": resource_id, "name": machine.name, "status": machine.state, "vendor": "v"}
-        return {**facts, "resource_type": "vm", "pricing_total_hourly": 2.0, "offer_history": machine.history}
+        return {**facts, "resource_type": machine.word, "pricing_total_hourly": 2.0, "offer_history": machine.history}
 
     def listed(self) -> list[Json]:
         shown = [(each, self.shown(each)) for each in self.machines if self.lists_deleted or each.is_billed]
@@ -371,9 +372,16 @@ class Seller(Server):
 
 @st.composite
 def sellers(draw: st.DrawFn) -> Seller:
-    """Machines of the host's name, which may be its own of before, in whatever state; the list has been made before."""
+    """Machines of the host's name, which may be its own of before, in whatever state; the list has been made before.
+
+    Beside them there may be storage of that name, kept, sold alone, or a colleague's.
+    """
     count = draw(st.integers(1, 3))
     machines = [Machine(n, "gpu-1", "gpu-1", "running", history(offer_id(n)), None) for n in range(1, count + 1)]
+    words = draw(st.lists(st.sampled_from(["storage", "block_disk", "volume"]), max_size=2))
+    for n, word in enumerate(words, count + 1):
+        named = draw(st.sampled_from([history(offer_id(n)), history(offer_id(1))]))
+        machines.append(Machine(n, COLLEAGUE, "gpu-1", "running", named, None, word=word))
     odd = draw(st.lists(st.sampled_from([None, None, *ODD]), max_size=4))
     seller = Seller(machines, [], odd, [draw(st.booleans()) for _each in range(4)], draw(st.booleans()), False, False)
     for each in machines:
@@ -384,7 +392,8 @@ def sellers(draw: st.DrawFn) -> Seller:
 @given(sellers(), st.sampled_from(["registry", "adopt", "name"]), st.booleans())
 def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how: str, was_released: bool) -> None:
     fields = {"adopt": how == "adopt", "max_price_per_hour": 10}
-    dead = [each.id for each in seller.machines if each.state == "deleted"]
+    machines = [each for each in seller.machines if each.word == "vm"]
+    dead = [each.id for each in machines if each.state == "deleted"]
     attempts = {"gpu-1": [{"offer_id": offer_id(1), "ended": dead}]} if was_released else {}
     with tempfile.TemporaryDirectory() as folder:
         host = raw(registry_dir="" if how == "name" else folder, id="1", **fields)
@@ -396,7 +405,7 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
         }
         odd = bool(seller.odd)
         (found,) = plan(Market(cast(Any, seller)), given_, True)["plans"]
-    live = {each.id: each for each in seller.machines if each.state == "running"}
+    live = {each.id: each for each in machines if each.state == "running"}
     event(found["action"])
     if found["action"] == "buy":
         assert not live, "a machine of this name runs"

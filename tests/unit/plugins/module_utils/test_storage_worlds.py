@@ -10,7 +10,7 @@ only linked; with the offer it was bought with, or without. A colleague's volume
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,23 +40,23 @@ from test_operations_end_worlds import (
     servers,
 )
 
+from storage_samples import FORMS, PRICE, Form
+
 assert no_sleep  # is used by pytest
 Json = dict[str, Any]
-PRICE = 0.25
 
 
 @dataclass
 class Volume(Machine):
-    """Storage. ``shown``: where the API shows it: ``ids``, ``list`` or ``links``; see the simulator's switch."""
+    """Storage."""
 
-    shown: str = "ids"
-    word: str = "block_disk"
+    form: Form = field(default_factory=Form)
     noted_as: str = ""  # in its host's registry entry before anything ends: "", "id" or "storage"
 
     @property
     def is_provable(self) -> bool:
         """Whether something proves that it is its host's."""
-        return bool(self.noted_as or self.history or self.shown != "list")
+        return bool(self.noted_as or self.form.is_provable)
 
 
 class Shop(Server):
@@ -74,18 +74,18 @@ class Shop(Server):
     def shown(self, machine: Machine) -> Json:
         page = super().shown(machine)
         if isinstance(machine, Volume):
-            return {**page, "resource_type": machine.word, "pricing_total_hourly": PRICE}
-        linked = [v for v in self.volumes if v.shown != "list" and machine.owner in (v.owner, v.name)]
-        links = [{"resource_id": v.id, "resource_type": v.word, "link_type": "storage"} for v in linked]
+            return {**page, "resource_type": machine.form.word, "pricing_total_hourly": PRICE}
+        linked = [v for v in self.volumes if v.form.is_linked and machine.owner in (v.owner, v.name)]
+        links = [v.form.link(v.id) for v in linked]
         return {**page, "linked_resources": links}
 
     def listed(self) -> list[Json]:
-        hidden = {each.id for each in self.volumes if each.shown == "links"}
+        hidden = {each.id for each in self.volumes if not each.form.is_listed}
         return [page for page in super().listed() if page["resource_id"].lower() not in hidden]
 
     def _status(self, key: str) -> Any:
         volumes = self.volumes
-        named = [v.id for v in volumes if v.shown == "ids" and v.owner != COLLEAGUE and OURS[v.owner] == key]
+        named = [v.id for v in volumes if v.form.shown == "ids" and v.owner != COLLEAGUE and OURS[v.owner] == key]
         self.machines = [each for each in self.machines if not isinstance(each, Volume)]
         try:
             answer = super()._status(key)
@@ -103,18 +103,17 @@ def shops(draw: st.DrawFn, *, is_honest: bool = True) -> Shop:
     owners = [owner for host in HOSTS for owner in [host] * draw(st.integers(0, 2))]
     owners += [COLLEAGUE] * draw(st.integers(0, 1))
     for owner in owners:
-        number, shown = len(shop.machines) + 1, draw(st.sampled_from(["ids", "list", "links"]))
-        theirs = owner == COLLEAGUE
+        number, form, theirs = len(shop.machines) + 1, draw(FORMS), owner == COLLEAGUE
         named = history(THEIRS if theirs else OURS[owner])
         volume = Volume(
             number,
             owner,
             HOSTS[0] if theirs else f"{owner}-data",
             "running",
-            named if theirs or draw(st.booleans()) else [],
+            named if theirs or form.names_offer else [],
+            form=form,
+            noted_as="" if theirs else draw(st.sampled_from(["", "id", "storage"])),
         )
-        volume.shown, volume.word = shown, draw(st.sampled_from(["storage", "block_disk", "filesystem", "Volume"]))
-        volume.noted_as = "" if theirs else draw(st.sampled_from(["", "id", "storage"]))
         shop.machines.append(volume)
     shop.before = shop.listed()
     return shop
