@@ -4,7 +4,8 @@
 """Random inventories, registries and orders: what a run buys, waits for, configures and shows is what its order names.
 
 The order is read in a real inventory, whose group has hosts of others, as the inventory plugin puts them back there.
-Each world knows by itself which hosts its order covers, and what each ceiling counts.
+Each world knows by itself which hosts its order covers, and what each ceiling counts, also of storage that earlier
+machines have left.
 """
 
 from __future__ import annotations
@@ -36,11 +37,15 @@ from account_api import AccountApi
 from project_inventory import Inventory
 from provision_samples import machine, machine_id, offer_id, raw
 from samples import BASE, status
+from storage_samples import PRICE as OF_STORAGE
+from storage_samples import Form, Volume
+from storage_samples import listed as shown
 
 Json = dict[str, Any]
 NAMES = ("alpha", "beta", "delta", "gpu-1", "gpu-2", "omega", "web")
 GROUP_TOO = "web"  # a host of this name may be ordered, and a group has it as well
 UNOWNED = "zeta"  # a machine of the account that no registry knows
+FORMS = (Form("ids"), Form("list"), Form("links"), Form("links", names_offer=False))
 PRICE = 2.0  # of each machine that runs, USD per hour; offers cost 100 and more
 
 
@@ -48,6 +53,7 @@ PRICE = 2.0  # of each machine that runs, USD per hour; offers cost 100 and more
 class World:
     """``members`` of the group gpu, and of another group; hosts that are ``live``, or of another project; the order.
 
+    ``stores``: the hosts whose earlier machines have left storage, each with how the API shows that.
     ``limit``: of the run, empty for none. ``url``: the shared registry, empty for files.
     """
 
@@ -57,6 +63,7 @@ class World:
     elsewhere: list[str]
     asked: Any
     limit: str
+    stores: dict[str, Form] = field(default_factory=dict)
     url: str = ""
     folder: Path = field(default_factory=Path)
 
@@ -96,7 +103,10 @@ class World:
         inventory.write(groups)
         inventory.variables("group_vars", "all", {"provision_registry_url": self.url} if self.url else {})
         registries = Registries(self.url or None, BASE, read_only=False)
-        listed, bought = [machine(99, UNOWNED)], {}
+        volumes = [Volume(n, host, form, host, offer_id(n)) for n, (host, form) in enumerate(self.stores.items(), 80)]
+        for volume in volumes:
+            self._own(registries, "default", volume.owner, volume.number - 20, volume)
+        listed, bought = [machine(99, UNOWNED), *shown(volumes)], {}
         for number, host in enumerate(self.live):
             self._own(registries, "default", host, number)
             listed.append(machine(number, host, offer_id(number)))
@@ -107,8 +117,8 @@ class World:
         registries.close()
         return AccountApi(*listed, bought=bought, offers=len(NAMES))
 
-    def _own(self, registries: Registries, project: str, host: str, number: int) -> None:
-        """The host's machine, in the registry."""
+    def _own(self, registries: Registries, project: str, host: str, number: int, left: Volume | None = None) -> None:
+        """The host's machine, in the registry; or only the storage that it has ``left``."""
         place = SharedProject(project) if self.url else place_of(str(self.folder / "host_vars"))
         store = registries.at(place).host(host)
         assert store is not None
@@ -123,7 +133,9 @@ class World:
         reached = {"provision_instances": [{**address, "resource_id": machine_id(number)}], **address}
         store.read()
         store.claim({**offer, "provision_purchase": "sent", "provision_resource_name": name})
-        store.note({**offer, **made, **reached})
+        store.note({**offer, **made, **reached, **({"provision_storage": [left.noted]} if left else {})})
+        if left:
+            store.end()
         store.close()
 
     # What the run does
@@ -168,7 +180,9 @@ def worlds(draw: st.DrawFn) -> World:
     asked = draw(st.sampled_from([1, "2"]) | spelled)
     limits = st.lists(st.sampled_from([*NAMES, "gpu"]), min_size=1, max_size=4, unique=True).map(",".join)
     limit = draw(st.just("") | limits | st.sampled_from(NAMES).map("all:!{}".format))
-    return World(members, others, live, elsewhere, asked, limit)
+    stored = dict.fromkeys([*live[:1], *elsewhere[:1]])
+    stores = {host: FORMS[(len(live) + number) % len(FORMS)] for number, host in enumerate(stored)}
+    return World(members, others, live, elsewhere, asked, limit, stores)
 
 
 def said(names: set[str], text: str) -> set[str]:
@@ -222,15 +236,17 @@ def check_refusal(world: World, api: AccountApi, hosts: set[str], live: set[str]
     if hosts == live:
         return
     counted = hosts | {*world.live} if world.url else hosts
+    stored = OF_STORAGE * len(world.stores)
     quote = world.planned(api, hosts, max_price_per_hour=1000, max_total_price_per_hour=0.5, quote=True)
     (refusal,) = {*quote["refusals"].values()}
-    assert {*quote["refusals"]} == hosts - live and said({*NAMES, UNOWNED}, refusal) == counted, (world, refusal)
-    total = quote["ansible_stats"]["data"]["quote"]["price_per_hour"] + PRICE * len(counted - hosts)
+    names = said({*NAMES, UNOWNED}, refusal)
+    assert {*quote["refusals"]} == hosts - live and names == {*counted, *world.stores}, (world, refusal)
+    total = quote["ansible_stats"]["data"]["quote"]["price_per_hour"] + PRICE * len(counted - hosts) + stored
     assert f"would cost USD {total:.2f} per hour together" in refusal, (world, refusal)
 
     account = world.planned(api, hosts, max_price_per_hour=1000, max_account_price_per_hour=0.5, quote=True)
     (refusal,) = {*account["refusals"].values()}
-    owned = {*hosts, *world.live, *(world.elsewhere if world.url else ())}
+    owned = {*hosts, *world.live, *(world.elsewhere if world.url else ()), *world.stores}
     assert said({*NAMES, UNOWNED}, refusal) == {*owned, UNOWNED}, (world, refusal)
     assert f"{UNOWNED} ({machine_id(99)}) USD 2.00 (no host owns it" in refusal
     assert all(f"{host} of project red" in refusal for host in (world.elsewhere if world.url else ()))
