@@ -43,6 +43,7 @@ def test_a_seeded_key_is_good_for_the_first_connection_only(rent: MakeProject) -
         assert "provision_bootstrap_host_key" not in entry
         assert sorted(pin[0] for pin in pins(project, host)) == sorted(entry["provision_resource_ids"])
         assert len(pins(project, host)) == machines
+        assert machine.run("nvidia-smi -L").count("NVIDIA H100 80GB HBM3") == (8 if host == "cluster" else 1)
         keys = {pin[0]: pin[2] for pin in pins(project, host)}
         own = machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub; ls /etc/ssh").split()
         assert keys[entry["provision_resource_ids"][0]] == own[1]
@@ -97,7 +98,8 @@ def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: Make
 
 def test_a_machine_with_less_than_was_paid_for_is_released(rent: MakeProject) -> None:
     project = rent([Offer(vcpu_count=None, memory_in_gb=None, boot_disk_in_gb=None)])
-    project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release")
+    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": SMI.format("")}
+    project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release", provision_files=[smi])
     run = project.provision()
     assert run.returncode == 2
     assert "gpu_count: 0 instead of 1. It was deleted again." in run.text

@@ -114,8 +114,8 @@ def test_a_purchase_does_not_fail_because_ssh_cannot_be_told_of_it(project: Proj
     assert project.registry("gpu-1") is not None
 
 
-def test_what_is_given_back_is_forgotten(project: Project) -> None:
-    # The simulated machine has no GPU, so it is not what was paid for.
+def test_what_is_given_back_is_forgotten(make_project: MakeProject) -> None:
+    project = make_project([Offer(vcpu_count=999)])
     run = project.provision(provision_verify=True, provision_on_failure="release")
     assert "It was deleted again." in run.failure("gpu-1"), run.output
     assert not (project.folder / "host_vars" / ".ssh_config").exists()

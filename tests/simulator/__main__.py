@@ -56,6 +56,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def for_shells(exports: str) -> str:
+    """What the environment file says: how to reach the API, and where this sandbox's Ansible and collection are.
+
+    PATH has no ``export``, which it does not need: programs read only the lines that begin with it.
+    """
+    folder = shlex.quote(os.path.dirname(sys.executable))
+    lines = f'{exports}PATH={folder}:"$PATH"\n'
+    collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH")
+    if collections:
+        others = "${ANSIBLE_HOME:-$HOME/.ansible}/collections:/usr/share/ansible/collections"
+        lines += f'ANSIBLE_COLLECTIONS_PATH={shlex.quote(collections)}:"{others}"\nexport ANSIBLE_COLLECTIONS_PATH\n'
+    return lines
+
+
 def moved(file: str) -> datetime:
     """The time by the file that says how far it is ahead."""
     with open(file, encoding="utf-8") as ahead:
@@ -93,11 +107,11 @@ def main() -> int:
             exports += f"export COMPUTE_INDEX_REGISTRY_URL={shlex.quote(url)}\n"
         print(simulator.url)
         if file:
-            print(f"In another terminal in this folder:\n. {shlex.quote(file)}")
             with open(f"{file}.tmp", "w", encoding="utf-8") as written:
-                written.write(exports)
+                written.write(for_shells(exports))
             os.replace(f"{file}.tmp", file)
-        print(f"In another terminal, wherever it is:\n{exports}Stop with ctrl-c.", flush=True)
+            exports = f". {shlex.quote(os.path.abspath(file))}\n"
+        print(f"In another terminal, in any folder:\n{exports}Stop with ctrl-c.", flush=True)
         stop.wait()
         if file:
             with contextlib.suppress(FileNotFoundError):  # another sandbox has written and removed it

@@ -6,11 +6,36 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from . import nvidia_smi
 from .instances import InstanceBackend
 from .market import Clock, Market, Purchase, Resource
 
 TICK = 0.02
+#: As their nvidia-smi says them: name, memory of one in MiB, limit of its power in W.
+MODELS = {
+    "nvidia-h100-sxm5-80gb": ("NVIDIA H100 80GB HBM3", 81559, 700),
+    "nvidia-h100-pcie-80gb": ("NVIDIA H100 PCIe", 81559, 350),
+    "nvidia-a100-sxm4-80gb": ("NVIDIA A100-SXM4-80GB", 81920, 400),
+    "nvidia-a100-pcie-80gb": ("NVIDIA A100 80GB PCIe", 81920, 300),
+    "nvidia-a100-pcie-40gb": ("NVIDIA A100-PCIE-40GB", 40960, 250),
+    "nvidia-l40s-pcie-48gb": ("NVIDIA L40S", 46068, 350),
+    "nvidia-l4-pcie-24gb": ("NVIDIA L4", 23034, 72),
+    "nvidia-rtx4090-pcie-24gb": ("NVIDIA GeForce RTX 4090", 24564, 450),
+}
+SMI = Path(nvidia_smi.__file__).read_text(encoding="utf-8")
+
+
+def programs(resource: Resource) -> dict[str, str]:
+    """What a vendor's image has beside the system, by name: an nvidia-smi that shows the GPUs that were bought."""
+    offer = resource.purchase.offer
+    if offer.gpu_type not in MODELS:
+        return {}
+    model, mebibytes, watts = MODELS[offer.gpu_type]
+    count = offer.gpu_count // (offer.node_count or 1)
+    gpus = nvidia_smi.Gpus(model, count, mebibytes, watts, resource.resource_id)
+    return {"nvidia-smi": f"#!/usr/bin/env python3\n{SMI}\n\nmain({gpus!r})\n"}
 
 
 class Fleet:
@@ -36,7 +61,7 @@ class Fleet:
             await asyncio.sleep(TICK)
         request = resource.purchase.request
         resource.address = await self.backend.start(
-            resource.resource_id, request["ssh_public_key"], request.get("cloud_init")
+            resource.resource_id, request["ssh_public_key"], request.get("cloud_init"), programs(resource)
         )
 
     async def remove(self, resource: Resource) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +40,18 @@ MACHINE_PATH = f"{os.path.dirname(sys.executable)}:/usr/local/sbin:/usr/local/bi
 COMPILED = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.basename(name) == "compiled"]
 
 
+#: The texts of scripts, by their names.
+Programs = Mapping[str, str]
+NO_PROGRAMS: Programs = {}
+
+
 class InstanceBackend(Protocol):
     """What runs machines. One thread's event loop calls it; ``stop`` may interrupt no ``start`` of the same id."""
 
-    async def start(self, resource_id: str, ssh_public_key: str, cloud_init: str | None) -> Address:
-        """Boot a machine; it is called ready when this returns."""
+    async def start(
+        self, resource_id: str, ssh_public_key: str, cloud_init: str | None, programs: Programs = NO_PROGRAMS
+    ) -> Address:
+        """Boot a machine whose image has these programs; it is called ready when this returns."""
 
     async def stop(self, resource_id: str) -> None:
         """End a machine and remove its disk; an id that never started is fine."""
@@ -71,9 +79,12 @@ class SshBackend:
         """Exists from the start of a machine to its end."""
         return self.root / resource_id
 
-    async def start(self, resource_id: str, ssh_public_key: str, cloud_init: str | None) -> Address:
+    async def start(
+        self, resource_id: str, ssh_public_key: str, cloud_init: str | None, programs: Programs = NO_PROGRAMS
+    ) -> Address:
         """Take a port now, and listen on it after the ``ssh_delay_seconds``."""
         machine = self.machines[resource_id] = Machine(resource_id, self.folder(resource_id), ssh_public_key)
+        install(programs, machine.home / "bin")
         if cloud_init is not None:
             (machine.folder / "user-data").write_bytes(cloud_init.encode())
             if self.settings.runs_user_data:
@@ -231,6 +242,14 @@ class Files(asyncssh.SFTPServer):
     def map_path(self, path: bytes) -> bytes:
         """Absolute paths stay what they are: commands see the same."""
         return os.path.join(self.home, path)
+
+
+def install(programs: Programs, folder: Path) -> None:
+    """Write scripts into a folder of the machine's PATH."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in programs.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).chmod(0o755)
 
 
 async def feed(process: asyncssh.SSHServerProcess[bytes], stdin: int, group: int) -> None:

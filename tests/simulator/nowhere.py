@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .instances import NO_PROGRAMS, Programs
 from .market import Address
 
 
 class Nowhere:
     """Machines that are only addresses."""
 
-    async def start(self, resource_id: str, ssh_public_key: str, cloud_init: str | None) -> Address:
+    async def start(
+        self, resource_id: str, ssh_public_key: str, cloud_init: str | None, programs: Programs = NO_PROGRAMS
+    ) -> Address:
         return Address("192.0.2.1", 22)
 
     async def stop(self, resource_id: str) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .instances import MARK, kill, marked_processes
+from .instances import MARK, NO_PROGRAMS, Programs, install, kill, marked_processes
 from .market import Address
 
 #: Where root file systems are kept, and machines while they run.
@@ -132,10 +132,13 @@ class NspawnBackend:
         """Exists from the start of a machine to its end, with its ``console`` too."""
         return self.root / resource_id
 
-    async def start(self, resource_id: str, ssh_public_key: str, cloud_init: str | None) -> Address:
+    async def start(
+        self, resource_id: str, ssh_public_key: str, cloud_init: str | None, programs: Programs = NO_PROGRAMS
+    ) -> Address:
         """Switch a machine on. As on a cloud some seconds pass from here to its first answer over SSH."""
         machine = self.machines[resource_id] = Machine(self.folder(resource_id), self.image)
         machine.seed(ssh_public_key, cloud_init)
+        install(programs, machine.folder / "upper" / "usr" / "local" / "bin")
         return await machine.boot(["--machine", resource_id])
 
     async def stop(self, resource_id: str) -> None:

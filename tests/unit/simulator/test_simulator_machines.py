@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, shortfalls
 
 from limits import HANGS
-from simulator import Offer
+from simulator import Offer, Purchase, Resource
+from simulator.catalogue import default_offers
+from simulator.fleet import programs
+from simulator.instances import install
 
 Make = Callable[..., Any]
 
@@ -47,6 +52,50 @@ def test_a_command_has_streams_and_a_status(buy: Make, ssh: Make) -> None:
     assert ssh(resource.address, "cloud-init status").stdout == b"status: done\n"
     assert ssh(resource.address, "kill -KILL $$").returncode == 255
     assert ssh(resource.address, input=b"echo from a shell\n").stdout == b"from a shell\n"
+
+
+def test_nvidia_smi_shows_the_gpus_that_were_bought(buy: Make, ssh: Make) -> None:
+    offer = Offer(gpu_type="A100", gpu_count=8, node_count=2)
+    first, second = buy(offer)[1].purchase.resources
+
+    def smi(options: str, resource: Any = first) -> list[str]:
+        answer = ssh(resource.address, f"nvidia-smi {options}")
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout.decode().splitlines()
+
+    table = smi("")
+    assert sum("NVIDIA A100-SXM4-80GB" in line and " On " in line for line in table) == 4
+    assert sum("1MiB /  81920MiB" in line for line in table) == 4
+    assert {len(line) for line in table if line.startswith(("|", "+"))} == {91}
+    gpus = smi("-L")
+    assert [line.partition(" (UUID: GPU-")[0] for line in gpus] == [f"GPU {n}: NVIDIA A100-SXM4-80GB" for n in range(4)]
+    assert len({*gpus, *smi("-L", second)}) == 8
+    assert smi("--query-gpu=index,name,memory.total --format=csv") == [
+        "index, name, memory.total [MiB]",
+        *(f"{n}, NVIDIA A100-SXM4-80GB, 81920 MiB" for n in range(4)),
+    ]
+    assert smi("-i 3 --query-gpu=index,memory.total,utilization.gpu --format=csv,noheader,nounits") == ["3, 81920, 0"]
+    assert smi("--query-compute-apps=pid --format=csv,noheader") == []
+    for wrong in ("--query-gpu=colour --format=csv", "--query-gpu=name", "-q -x", "-i 4"):
+        assert ssh(first.address, f"nvidia-smi {wrong}").returncode != 0, wrong
+
+
+@pytest.mark.parametrize("offer", default_offers(), ids=lambda offer: f"{offer.gpu_count}-{offer.gpu_type}")
+def test_each_gpu_of_the_sandbox_is_what_was_paid_for(
+    offer: Offer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(programs(Resource(Purchase(offer, {}, offer.created_at, 0), "gpu-1")), tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    machine = measure(run, os.fspath(tmp_path))
+    fields = ("gpu_type", "gpu_family", "gpu_count", "node_count")
+    lacking = shortfalls(machine, {name: getattr(offer, name) for name in fields})
+    assert (machine["gpu_source"], lacking) == ("nvidia-smi", [])
+    assert len(machine["gpus"]) * (offer.node_count or 1) == offer.gpu_count
 
 
 def test_a_terminal(buy: Make, ssh: Make) -> None:

@@ -44,18 +44,18 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
         "--environment-file",
         str(file),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
+    collections = {"ANSIBLE_COLLECTIONS_PATH": "/a clone/.build/dev"}
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path), **collections}
     pipe = subprocess.PIPE
     with taken, subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             # Another sandbox has the port.
             url = process.stdout.readline().strip()
-            told = [process.stdout.readline().strip() for _line in range(6)]
+            printed = [process.stdout.readline().strip() for _line in range(3)]
             until(file.exists)
-            sourced = subprocess.check_output(
-                ["sh", "-c", f'{told[1]}; echo "$COMPUTE_INDEX_API_URL $COMPUTE_INDEX_API_TOKEN"'], text=True
-            )
+            shell = {"HOME": "/a home", "PATH": "/bin:/usr/bin"}
+            sourced = subprocess.check_output(["sh", "-c", f"{printed[1]}; env"], text=True, env=shell, cwd="/")
             headers = {"Authorization": "Bearer t"}
             found = requests.post(
                 url + "/get_offers",
@@ -76,8 +76,13 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
             log = process.communicate(timeout=HANGS)[1]
     assert process.returncode == 0
     assert not url.endswith(":" + port)
-    assert sourced == f"{url} t\n"
-    assert told[3:5] == [f"export COMPUTE_INDEX_API_URL={url}", "export COMPUTE_INDEX_API_TOKEN=t"]
+    assert printed[1:] == [f". {file}", "Stop with ctrl-c."]
+    assert {
+        f"COMPUTE_INDEX_API_URL={url}",
+        "COMPUTE_INDEX_API_TOKEN=t",
+        f"PATH={os.path.dirname(sys.executable)}:/bin:/usr/bin",
+        "ANSIBLE_COLLECTIONS_PATH=/a clone/.build/dev:/a home/.ansible/collections:/usr/share/ansible/collections",
+    } <= set(sourced.splitlines())
     assert not file.exists(), "it would lead to nothing"
     assert re.findall(r"(POST|GET) (/\S+) (\S+)", log) == [
         ("POST", "/get_offers", "200"),

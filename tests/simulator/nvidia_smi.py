@@ -1,0 +1,151 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``nvidia-smi`` prints on an idle machine: its table, ``-L`` and ``--query-gpu``.
+
+A machine of the simulator has a copy of this file as its program, so it needs only Python 3.9 and no other file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+
+DRIVER, CUDA = "570.195.03", "12.8"
+#: Of a real nvidia-smi: 2 says that an argument is invalid, 6 that a query found no object.
+INVALID, NOT_FOUND = 2, 6
+#: The units of a query's fields, which also stand in its header.
+UNITS = {"memory": "MiB", "power": "W", "utilization": "%"}
+FRAME = "+-----------------------------------------------------------------------------------------+"
+COLUMNS = "+-----------------------------------------+------------------------+----------------------+"
+HEAD = f"""\
+{FRAME}
+| NVIDIA-SMI {DRIVER:<22} Driver Version: {DRIVER:<14} CUDA Version: {CUDA:<8} |
+|{COLUMNS[1:-1]}+
+| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |
+| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |
+|                                         |                        |               MIG M. |
+|=========================================+========================+======================|"""
+PROCESSES = f"""
+{FRAME}
+| Processes:                                                                              |
+|  GPU   GI   CI              PID   Type   Process name                        GPU Memory |
+|        ID   ID                                                               Usage      |
+|=========================================================================================|
+|  No running processes found                                                             |
+{FRAME}"""
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """Equal GPUs of one machine that nothing uses."""
+
+    model: str
+    """As nvidia-smi says it, for example ``NVIDIA H100 80GB HBM3``."""
+    count: int
+    mebibytes: int
+    """Memory of each."""
+    watts: int
+    """The limit of its power."""
+    machine: str
+    """Makes their UUIDs different from those of other machines."""
+
+    def bus(self, index: int) -> str:
+        """Where a GPU is on the PCI bus."""
+        return f"00000000:{0x10 + 0x08 * index:02X}:00.0"
+
+    def uuid(self, index: int) -> str:
+        """The same at each call."""
+        return f"GPU-{uuid.uuid5(uuid.NAMESPACE_OID, f'{self.machine} {index}')}"
+
+    def fields(self, index: int) -> dict[str, str]:
+        """What a query may ask of a GPU, without units."""
+        return {
+            "index": str(index),
+            "count": str(self.count),
+            "name": self.model,
+            "gpu_name": self.model,
+            "uuid": self.uuid(index),
+            "gpu_uuid": self.uuid(index),
+            "pci.bus_id": self.bus(index),
+            "gpu_bus_id": self.bus(index),
+            "driver_version": DRIVER,
+            "persistence_mode": "Enabled",
+            "compute_mode": "Default",
+            "pstate": "P0",
+            "temperature.gpu": "29",
+            "memory.total": str(self.mebibytes),
+            "memory.used": "1",
+            "memory.free": str(self.mebibytes - 1),
+            "utilization.gpu": "0",
+            "utilization.memory": "0",
+            "power.draw": f"{self.watts / 10:.2f}",
+            "power.limit": f"{self.watts:.2f}",
+        }
+
+    def table(self) -> str:
+        """The answer without arguments, as wide as the real one (91 columns)."""
+        rows = "\n".join(map(self._row, range(self.count)))
+        return f"{time.strftime('%a %b %d %H:%M:%S %Y')}       \n{HEAD}\n{rows}\n{PROCESSES}"
+
+    def _row(self, index: int) -> str:
+        memory = f"1MiB / {self.mebibytes:>6}MiB"
+        return (
+            f"| {index:>3}  {self.model:<31.30}On  |   {self.bus(index)} Off |                    0 |\n"
+            f"| N/A   29C    P0          {self.watts // 10:>5}W / {self.watts:>4}W |"
+            f" {memory:>22} |      0%      Default |\n"
+            f"|                                         |                        |             Disabled |\n"
+            f"{COLUMNS}"
+        )
+
+    def listed(self) -> str:
+        """The answer to ``-L``."""
+        return "\n".join(f"GPU {index}: {self.model} (UUID: {self.uuid(index)})" for index in range(self.count))
+
+    def query(self, names: list[str], style: list[str], gpu: int | None) -> str:
+        """The answer to ``--query-gpu``: CSV. Raises KeyError for an unknown field."""
+        units = {name: UNITS.get(name.partition(".")[0], "") for name in names}
+        head = [", ".join(f"{name} [{units[name]}]" if units[name] else name for name in names)]
+        rows = []
+        for index in range(self.count) if gpu is None else [gpu]:
+            values = self.fields(index)
+            shown = {name: "" if "nounits" in style else units[name] for name in names}
+            rows.append(", ".join(f"{values[name]} {shown[name]}".rstrip() for name in names))
+        return "\n".join(rows if "noheader" in style else head + rows)
+
+
+def answer(gpus: Gpus, arguments: list[str]) -> tuple[int, str]:
+    """The exit code and what is printed."""
+    parser = argparse.ArgumentParser(prog="nvidia-smi", description="The simulated machine's stand-in.")
+    parser.add_argument("-L", "--list-gpus", action="store_true")
+    parser.add_argument("-i", "--id", type=int)
+    parser.add_argument("--query-gpu", metavar="FIELD,...")
+    parser.add_argument("--query-compute-apps", metavar="FIELD,...")
+    parser.add_argument("--format", default="", help="csv[,noheader][,nounits]")
+    options = parser.parse_args(arguments)
+    style = options.format.split(",")
+    if options.id is not None and not 0 <= options.id < gpus.count:
+        return NOT_FOUND, "No devices were found"
+    if options.list_gpus:
+        return 0, gpus.listed()
+    if not (options.query_gpu or options.query_compute_apps):
+        return 0, gpus.table()
+    if style[0] != "csv":
+        return INVALID, 'Must specify output format with "--format".'
+    if options.query_compute_apps:
+        return 0, "" if "noheader" in style else options.query_compute_apps.replace(",", ", ")
+    try:
+        return 0, gpus.query([name.strip() for name in options.query_gpu.split(",")], style, options.id)
+    except KeyError as unknown:
+        return INVALID, f'Field "{unknown.args[0]}" is not a valid field to query.\n'
+
+
+def main(gpus: Gpus) -> None:
+    """Run as the program."""
+    code, text = answer(gpus, sys.argv[1:])
+    if text:
+        print(text)
+    sys.exit(code)
