@@ -66,7 +66,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play, _timer
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
     FIXED,
@@ -560,6 +560,10 @@ class ActionModule(InProcessAction):
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": self._hosts.everything(), "troubles": self._hosts.troubles}
 
+    def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
+        call = self._hosts.call
+        return {**_timer.gathered(call["sources"], call["here"]), "limited": bool(task_vars.get("ansible_limit"))}
+
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
         bases = set(hosts)
@@ -619,6 +623,8 @@ STEPS = {
     ),
     "probe_ended": Step(ActionModule._probe_ended, _later("probe_purchase", "PROBE_ENDED")),
     "registry": Step(ActionModule._registry, REGISTRY, _ALL),
+    "timer": Step(ActionModule._timer, _later("timer", "TIMER"), prefix="reap_timer_"),
+    "timer_due": Step(ActionModule._timer, _later("timer", "TIMER_DUE")),
 }
 
 

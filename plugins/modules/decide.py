@@ -54,6 +54,8 @@ options:
       - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
       - V(probe_purchase) - what would a machine be, and cost, whose life the probe may follow? V(probe_ended) - fails
         if that did not go as it should, above all if the machine may still be billed.
+      - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go?
+        V(timer_due) - must a sweep prove that it works? Neither asks the API or a registry.
     type: str
     required: true
     choices:
@@ -79,6 +81,8 @@ options:
       - probe_purchase
       - probe_ended
       - registry
+      - timer
+      - timer_due
   deleted:
     description:
       - For O(step=release), O(step=ended) and O(step=storage_ended) the results of
@@ -198,6 +202,23 @@ options:
     description:
       - For O(step=probe_purchase) the most that the machine may cost in its whole life, in USD.
     type: str
+    default: ""
+  state:
+    description:
+      - For O(step=timer) and O(step=timer_due) whether there should be a timer; V(show) changes nothing.
+    type: str
+    choices: [present, absent, show]
+    default: present
+  every:
+    description:
+      - For O(step=timer) how often it runs a sweep.
+    type: str
+    default: 15m
+  scheduler:
+    description:
+      - For O(step=timer) what runs it; if empty, systemd on a computer that systemd has booted, else cron.
+    type: str
+    choices: ["", systemd, cron]
     default: ""
 """
 

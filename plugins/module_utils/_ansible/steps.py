@@ -48,6 +48,9 @@ OPTIONS: Spec = {
     "buy": _FLAG,
     "max_usd": _TEXT,
     "spec": _MAPPING,
+    "state": {"type": "str", "default": "present", "choices": ["present", "absent", "show"]},
+    "every": {"type": "str", "default": "15m"},
+    "scheduler": {"type": "str", "default": "", "choices": ["", "systemd", "cron"]},
 }
 
 
@@ -195,3 +198,17 @@ PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
 OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
 
 SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}
+
+TIMER_DUE: Spec = {
+    **_STEP,
+    **_options("state"),
+    "timer": _MAPPING,
+    "observed": _MAPPING,
+    # What this run is
+    "variables": _TEXTS,  # the names of those of its environment that sweeps get
+    "limited": _FLAG,
+    "asks": _FLAG,  # whether somebody types the password of Ansible Vault
+    "by_job": _FLAG,
+}
+
+TIMER: Spec = {**TIMER_DUE, **_options("every", "scheduler")}

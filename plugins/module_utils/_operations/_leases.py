@@ -10,7 +10,7 @@ import typing as t
 from .._provision import lifetimes
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
-from ._registries import Registries
+from ._registries import Registries, is_job
 
 
 class Sweeps:
@@ -25,7 +25,7 @@ class Sweeps:
         if place not in self._known:
             self._known[place] = self._read(place)
         known = self._known[place]
-        return "" if known is None else lifetimes.unswept(*known, refused=refused)
+        return "" if known is None else lifetimes.unswept(*known, refused=refused, by_job=is_job())
 
     def warnings(self, places: t.Iterable[Place]) -> list[str]:
         """The same of several places, each sentence once."""

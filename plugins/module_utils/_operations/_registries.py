@@ -248,7 +248,11 @@ def _who() -> dict[str, str]:
     except (KeyError, OSError):  # a container whose user has no name
         user = str(os.getuid())
     who = {"host": platform.node(), "user": user, "process": str(os.getpid())}
-    # AWX sets both for its jobs.
-    if os.environ.get("AWX_HOST") and os.environ.get("JOB_ID"):
+    if is_job():
         who["job"] = os.environ["JOB_ID"]
     return who
+
+
+def is_job() -> bool:
+    """Whether AWX runs this."""
+    return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))

@@ -31,6 +31,7 @@ IDLES = "provision_idles"  # how long it may be idle, as it was given: its first
 REAPED_AT = "provision_reaped_at"
 
 SWEEPS = 3600.0  # seconds; a lease whose last sweep is longer ago is told of
+SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
 _LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
 _HOUR = 3600.0

@@ -129,20 +129,23 @@ def lives(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
         yield f"{some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
 
 
-def unswept(swept: float | None, now: float, *, refused: bool) -> str:
-    """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately."""
+def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = False) -> str:
+    """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately.
+
+    Whatever runs sweeps, each complete one leaves that mark, so a timer whose sweeps fail counts for nothing.
+    ``by_job``: whether AWX runs them.
+    """
     if swept is not None and abs(now - swept) <= lease.SWEEPS:
         return ""
-    return _unswept("" if swept is None else lease.said(swept), refused=refused)
-
-
-def _unswept(swept: str, *, refused: bool) -> str:
-    """A lease that nothing enforces: ``swept`` says when the last sweep was, empty if none is known."""
-    when = f"it ran last at {swept}" if swept else "no run of it is known"
+    when = "no run of it is known" if swept is None else f"it ran last at {lease.said(swept)}"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
-        f"{' provision_lease_unswept is refuse.' if refused else ' docs/leases.md says how.'}"
+        f"{' provision_lease_unswept is refuse.' if refused else ''} {_SCHEDULE if by_job else _TIMER}"
     )
+
+
+_TIMER = "compute_index.supply.reap_timer installs a timer for it."
+_SCHEDULE = f"Enable the schedule '{lease.SCHEDULE}'."
 
 
 def warnings(

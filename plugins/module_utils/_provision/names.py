@@ -42,6 +42,7 @@ PLAYBOOKS = frozenset(
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
         *("end_resource_id", "end_reason"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
+        *("reap_timer_state", "reap_timer_every", "reap_timer_scheduler"),
     }
 )
 # Unknown names that begin so would limit nothing.

@@ -325,10 +325,13 @@ def swept(folder: str) -> str:
 
 
 def note_sweep(folder: str, moment: str) -> None:
-    """Note when the leases of the folder were enforced, if there is one. Raises RegistryError."""
+    """Note when the leases of the folder were enforced. Raises RegistryError.
+
+    It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
+    """
     path = os.path.join(folder, SWEPT)
     try:
-        if os.path.isdir(folder):
+        if os.path.isdir(os.path.dirname(os.path.abspath(folder))):
             write_durably(path, f"{moment}\n")
     except OSError as error:
         raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None

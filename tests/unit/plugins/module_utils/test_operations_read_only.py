@@ -43,6 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     Place,
     SharedProject,
@@ -232,6 +233,13 @@ def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callab
 
 
 # Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
+# What installs a timer has no registry to write to.
+TIMED: Json = {
+    "timer": {"sources": ["/hosts"], "here": "/", "home": "/home/me", "command": ["reap"]},
+    "observed": {"files": [], "has_crontab": True},
+    "variables": ["COMPUTE_INDEX_API_TOKEN"],
+}
+
 READS: dict[str, Callable[[World], Json]] = {
     "plan": lambda world: plan(world.market, world.planning(), True),
     "quote": lambda world: plan(world.market, world.planning(quote=True), False),
@@ -259,6 +267,8 @@ READS: dict[str, Callable[[World], Json]] = {
     "probe_purchase": bought_for_probe,
     "probe_ended": lambda world: probe_ended(world.params(steps.PROBE_ENDED), False),
     "registry": lambda world: registry(world.params(steps.REGISTRY, hosts=world.hosts()), True),
+    "timer": lambda world: timer(world.params(steps.TIMER, **TIMED), False),
+    "timer_due": lambda world: timer_due(world.params(steps.TIMER_DUE, **TIMED), False),
     "procure_offer in check mode": procured,
 }
 

@@ -183,9 +183,11 @@ def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
     assert not mark.exists()
     report(answer)
     assert mark.read_text() == f"{utc(answer['at'])}\n"
-    # Nothing is made where nothing is kept.
-    report(swept(Api(), described("gpu-1", tmp_path / "nowhere")))
-    assert not (tmp_path / "nowhere").exists()
+    # Before the first purchase, too, which may ask for it.
+    report(swept(Api(), described("gpu-1", tmp_path / "host_vars")))
+    assert (tmp_path / "host_vars" / mark.name).exists()
+    report(swept(Api(), described("gpu-1", tmp_path / "no" / "where")))
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,20 @@ def test_sweeps(swept: float | None, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("refused", "by_job", "said"),
+    [
+        (False, False, "compute_index.supply.reap_timer installs a timer for it."),
+        (True, False, "provision_lease_unswept is refuse. compute_index.supply.reap_timer"),
+        (False, True, "Enable the schedule 'GPU reap every quarter of an hour'."),
+    ],
+)
+def test_what_lets_sweeps_run(refused: bool, by_job: bool, said: str) -> None:
+    sentence = lifetimes.unswept(None, NOON, refused=refused, by_job=by_job)
+    assert said in sentence
+    assert sentence.count("reap_timer") + sentence.count("schedule") == 1
+
+
+@pytest.mark.parametrize(
     ("case", "clock", "said"),
     [
         (owner(), Clock(NOON + 7 * HOUR), []),

@@ -1,0 +1,59 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What installs, shows and removes the timer that runs sweeps. Asks no API and no registry."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from .. import _spec
+from .._ansible import steps
+from .._ansible.operation import Failure, Operation, Params, Result
+from .._provision import timer as rules
+from .._provision.timer import Observed, Timer
+
+BLANK: Result = {
+    **{"changed": False, "name": "", "runtime": "", "lines": [], "trouble": ""},
+    **{"folders": [], "environment": [], "files": [], "linger": [], "waits": [], "units": [], "cron": []},
+    **{"removed": [], "forget": [], "sweeps": [], "commands": []},
+}
+
+
+def timer(params: Params, check_mode: bool) -> Result:
+    """What the playbook's loops do for a state. Raises Failure."""
+    with _refusing():
+        one, observed = _read(params, rules.minutes_of(params["every"]))
+        decided = rules.decide(
+            params["state"], params["scheduler"], one, observed, params["variables"], check_mode=check_mode
+        )
+        return {**BLANK, "name": one.name, "runtime": observed.runtime, **decided}
+
+
+def timer_due(params: Params, check_mode: bool) -> Result:
+    """The sweep that proves that the timer works, if there was none. Raises Failure."""
+    with _refusing():
+        return {**BLANK, **rules.due(params["state"], *_read(params), check_mode=check_mode)}
+
+
+@contextlib.contextmanager
+def _refusing() -> t.Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise Failure(str(error), "invalid", **BLANK) from None
+
+
+def _read(params: Params, minutes: int = 0) -> tuple[Timer, Observed]:
+    """The timer and what there is of it. Raises ValueError for a run that no timer can be made of."""
+    run = {name: params[name] for name in ("limited", "asks", "by_job")}
+    rules.check(params["state"], params["variables"], **run)
+    given = {**params["timer"], **{name: tuple(params["timer"][name]) for name in ("sources", "command")}}
+    return Timer(**given, minutes=minutes), Observed(
+        **{**params["observed"], "files": tuple(params["observed"]["files"])}
+    )
+
+
+TIMER = Operation(timer, {**_spec.API, **steps.TIMER}, BLANK)
+TIMER_DUE = Operation(timer_due, {**_spec.API, **steps.TIMER_DUE}, BLANK)
