@@ -36,7 +36,7 @@ _NAMES = frozenset(
 )
 _LONGEST = 1800  # seconds between sweeps; those an hour apart would be late now and then
 _LIMIT = "25h"  # longer than the longest last command; a sweep that hangs must not hold up all others for ever
-_SLUG = 40  # characters of a name that say which inventory it is
+_SLUG = 19  # characters of a name that say which inventory it is: the command that shows its output fits on a line
 _OWN = re.compile(r"\s*(?:reap_timer_\w+=\S*\s*)+")  # an extra variable that sweeps do not need
 
 Result = dict[str, t.Any]
@@ -403,7 +403,7 @@ def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
 
 def _output(timer: Timer, observed: Observed) -> str:
     """Where to read what sweeps have printed."""
-    return printable(timer.file("output"), 300) if observed.in_crontab else f"journalctl --user -u {timer.name}"
+    return f"~/.config/{timer.name}/output" if observed.in_crontab else f"journalctl --user -u {timer.name}"
 
 
 def _trouble(timer: Timer, observed: Observed, last: LastSweep | None) -> str:

@@ -17,6 +17,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, timer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,14 +66,14 @@ def test_how_often_not(every: str) -> None:
         ((), "/home/me", "supply-reap-home-me-"),
         (("/Übung/Äpfel",), "/", "supply-reap-bung-pfel-"),
         (("/",), "/", "supply-reap-"),
-        ((STRANGE,), "/", "supply-reap-srv-a-b-c-d-home-e-h-n-f-g-"),
+        ((STRANGE,), "/", "supply-reap-srv-a-b-c-d-home-e-"),
         (("/x/" + "y" * 300,), "/", "supply-reap-x-"),
     ],
 )
 def test_a_name_says_which_inventory_it_is_for(sources: tuple[str, ...], here: str, beginning: str) -> None:
     name = Timer(sources, here, "/home/me").name
     assert name.startswith(beginning)
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(name) <= 61
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(name) <= 40
 
 
 @given(st.sets(st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple), min_size=2, max_size=4))
@@ -327,10 +328,11 @@ def test_when_the_next_sweep_is(now: float, minutes: int, offset: float, then: f
     ],
 )
 def test_how_sweeps_go(change: dict[str, object], line: str, trouble: str) -> None:
-    shown = timer.report(ONE, replace(RUNNING, **change))  # type: ignore[arg-type]
+    one = replace(ONE, sources=("/srv/" + "x" * 80,))
+    shown = timer.report(one, replace(RUNNING, **change))  # type: ignore[arg-type]
     assert any(line in text for text in shown["lines"]), shown["lines"]
     assert trouble in shown["trouble"] and bool(trouble) is bool(shown["trouble"])
-    assert all(len(text) <= 69 for text in shown["lines"][1:-1])
+    assert all(len(text) <= LINE for text in shown["lines"])
     assert shown["warnings"] == []
 
 

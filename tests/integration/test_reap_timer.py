@@ -1,0 +1,94 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The timer of sweeps as a line of cron, with a crontab that is a file. tests/e2e has systemd."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeProject, Project, Run
+
+CRONTAB = """#!/bin/sh
+case "$1" in
+  -l) cat "$HOME/crontab" 2>/dev/null ;;
+  *) cat "$1" >"$HOME/crontab" ;;
+esac
+"""
+OTHERS = "# mine\n0 4 * * * backup\n"
+TOKEN = "a-token-that-nobody-may-see"
+
+
+@pytest.fixture
+def project(make_project: MakeProject) -> Project:
+    project = make_project(token=TOKEN)
+    programs = project.folder / "programs"
+    programs.mkdir()
+    (programs / "crontab").write_text(CRONTAB)
+    (programs / "crontab").chmod(0o755)
+    project.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    home(project).joinpath("crontab").write_text(OTHERS)
+    project.declare(["gpu-1"], provision_lease="8h")
+    return project
+
+
+def home(project: Project) -> Path:
+    return project.folder / "home"
+
+
+def timed(project: Project, *words: str, state: str = "present", **environment: str) -> Run:
+    """Run the playbook."""
+    variables = ("-e", f"reap_timer_scheduler=cron reap_timer_state={state}")
+    return project.play("compute_index.supply.reap_timer", *variables, *words, **environment)
+
+
+def left(project: Project) -> dict[str, str]:
+    """All files of the home that Ansible has not made for itself, with what they say."""
+    files = [file for file in home(project).rglob("*") if file.is_file()]
+    places = {str(file.relative_to(home(project))): file for file in files}
+    return {name: file.read_text() for name, file in places.items() if not name.startswith((".ansible", ".ssh"))}
+
+
+def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
+    warned = project.play("compute_index.supply.quote")
+    assert warned.text.count("compute_index.supply.reap_timer installs a timer for it.") == 1, warned.output
+
+    checked = timed(project, "--check", "--diff")
+    assert checked.returncode == 0 and left(project) == {"crontab": OTHERS}, checked.output
+    assert "+*/15 * * * * /bin/sh" in checked.output and TOKEN not in checked.output
+
+    installed = timed(project, "-vvv", "--diff")
+    assert installed.returncode == 0 and TOKEN not in installed.output, installed.output
+    assert ", succeeded" in installed.text and "runs every 15 minutes, by cron" in installed.text
+    files = left(project)
+    ((environment, secret),) = [item for item in files.items() if TOKEN in item[1]]
+    assert os.stat(home(project) / environment).st_mode & 0o777 == 0o600
+    assert f"export COMPUTE_INDEX_API_URL={project.simulator.url}\n" in secret
+    assert files["crontab"].startswith(OTHERS) and files["crontab"].count("\n") == 4
+
+    # Before anything is bought the registry says that sweeps run.
+    assert "A lease ends nothing by itself" not in project.play("compute_index.supply.quote").text
+
+    again = timed(project)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    assert left(project) == files
+
+    # A new token makes it sweep at once, and what goes wrong then is told.
+    failed = timed(project, COMPUTE_INDEX_API_TOKEN="another")
+    assert failed.changed == 2  # its file, and the sweep
+    assert failed.returncode == 2 and "The last sweep failed at" in failed.failure("localhost"), failed.output
+    shown = timed(project, state="show")
+    assert (shown.returncode, shown.changed) == (2, 0) and "/output." in shown.failure("localhost"), shown.output
+
+    removed = timed(project, state="absent")
+    assert removed.returncode == 0 and left(project) == {"crontab": OTHERS}, removed.output
+    assert not list(home(project).glob(".config/*"))
+
+
+def test_a_timer_for_some_hosts_is_refused(project: Project) -> None:
+    refused = timed(project, "--limit", "gpu-1")
+    assert refused.returncode == 2 and "leave --limit out. Nothing was changed." in refused.text, refused.output
+    assert left(project) == {"crontab": OTHERS}

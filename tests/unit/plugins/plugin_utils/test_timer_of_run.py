@@ -1,0 +1,112 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of ansible-playbook is, and what there is of its timer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import TIMER, timer, timer_due
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer
+
+CRONTAB = "#!/bin/sh\nprintf '%s\\n' '0 4 * * * backup' '#Ansible: {}' '*/5 * * * * /bin/sh x' '# end'\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an inventory, a program and nothing else on PATH."""
+    (tmp_path / "hosts").touch()
+    (tmp_path / "bin").mkdir()
+    write(tmp_path / "bin" / "ansible-playbook", "")
+    for name, value in (("HOME", tmp_path), ("PATH", tmp_path / "bin"), ("XDG_RUNTIME_DIR", tmp_path / "run")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("COMPUTE_INDEX_API_TOKEN", "secret")
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "bin" / "ansible-playbook"), "x"])
+    given(monkeypatch)
+    return tmp_path
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """What was typed after ansible-playbook."""
+    monkeypatch.setattr(_timer.context, "CLIARGS", options)
+
+
+def write(program: Path, text: str) -> None:
+    program.write_text(text)
+    program.chmod(0o755)
+
+
+def test_a_run_is_repeated_as_it_was_typed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(
+        monkeypatch,
+        extra_vars=("a=b",),
+        vault_ids=["x@y"],
+        vault_password_files=["/p"],
+        private_key_file="/k",
+        ask_vault_pass=True,
+    )
+    found = _timer.gathered([str(here / "hosts"), str(here / "none"), "gpu-1,"], str(here))
+    options = ["--vault-id", "x@y", "--vault-password-file", "/p", "--private-key", "/k"]
+    assert found["timer"]["command"] == [
+        *(str(here / "bin" / "ansible-playbook"), "-i", str(here / "hosts"), "-i", "gpu-1,", "-e", "a=b"),
+        *(*options, "compute_index.supply.reap"),
+    ]
+    assert found["asks"] and not found["by_job"]
+    assert "COMPUTE_INDEX_API_TOKEN" in found["variables"] and "secret" not in str(found)
+
+
+def test_the_program_is_the_one_that_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = here / "other"
+    other.mkdir()
+    write(other / "ansible-playbook", "")
+    monkeypatch.setattr("sys.executable", str(other / "python"))
+    assert _timer._program() == str(here / "bin" / "ansible-playbook")
+    monkeypatch.setattr("sys.argv", ["/x/ansible-navigator"])
+    assert _timer._program() == str(other / "ansible-playbook")
+    (other / "ansible-playbook").unlink()
+    assert _timer._program() == str(here / "bin" / "ansible-playbook")
+
+
+def test_what_there_is_of_it(here: Path) -> None:
+    one = Timer((), str(here), str(here))
+    nothing = Observed(**_timer._observed(one))
+    assert not (nothing.runs or nothing.files or nothing.has_crontab or nothing.changed_at or nothing.runs_systemd)
+
+    write(here / "bin" / "crontab", CRONTAB.format(one.name))
+    write(here / "bin" / "systemctl", "#!/bin/sh\necho active; echo activating; exit 3\n")
+    for path in (one.file("sweep"), one.file("last"), one.unit("timer"), f"{here}/run/systemd/private"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text("text")
+    found = Observed(**_timer._observed(one))
+    assert found.is_active and found.is_sweeping and found.in_crontab and found.has_crontab and found.runs_systemd
+    assert (found.interval, found.last) == (5, "text")
+    assert set(found.files) == {one.unit("timer"), one.folder} and found.changed_at > 0
+
+
+def test_a_scheduler_that_does_not_answer_has_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_timer, "_SECONDS", 0.2)
+    write(here / "bin" / "crontab", "#!/bin/sh\nexec /bin/sleep 60\n")
+    assert not _timer._observed(Timer((), str(here), str(here)))["in_crontab"]
+
+
+def params(here: Path, **options: Any) -> dict[str, Any]:
+    usual = {"state": "present", "every": "15m", "scheduler": "cron", "limited": False}
+    found = _timer.gathered([str(here / "hosts")], str(here))
+    return {**usual, **found, "observed": {**found["observed"], "has_crontab": True}, **options}
+
+
+def test_the_steps_answer_with_all_that_the_playbook_loops_over(here: Path) -> None:
+    done = timer(params(here), check_mode=False)
+    assert done.keys() == TIMER.blank.keys()
+    assert [len(done[name]) for name in ("folders", "environment", "files", "cron", "units")] == [1, 1, 1, 1, 0]
+    assert timer(params(here, state="absent"), check_mode=False)["removed"] == []
+    assert timer_due(params(here), check_mode=False)["commands"]
+    assert timer(params(here, state="show"), check_mode=False)["lines"]
+    for wrong in ({"every": "1h"}, {"limited": True}, {"by_job": True}):
+        with pytest.raises(Failure, match=r"reap_timer_every|--limit|AWX"):
+            timer(params(here, **wrong), check_mode=False)
