@@ -55,7 +55,7 @@ def _options() -> list[str]:
 
 
 def _observed(timer: Timer) -> dict[str, t.Any]:
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = _user()
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     states = _output("systemctl", "--user", "is-active", f"{timer.name}.timer", f"{timer.name}.service", at=runtime)
     is_active, is_sweeping = [*states.split(), "", ""][:2]
@@ -80,6 +80,14 @@ def _observed(timer: Timer) -> dict[str, t.Any]:
         "offset": float(time.localtime().tm_gmtoff or 0),
         "runtime": runtime,
     }
+
+
+def _user() -> str:
+    """The user's name; the number of one without an account, as containers have them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _line_of(name: str) -> str:

@@ -17,7 +17,7 @@ from .._provision.timer import Observed, Timer
 BLANK: Result = {
     **{"changed": False, "name": "", "runtime": "", "lines": [], "trouble": ""},
     **{"folders": [], "environment": [], "files": [], "linger": [], "waits": [], "units": [], "cron": []},
-    **{"removed": [], "forget": [], "sweeps": [], "commands": []},
+    **{"removed": [], "forget": [], "sweeps": []},
 }
 
 

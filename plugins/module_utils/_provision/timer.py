@@ -327,9 +327,8 @@ def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Re
     last = last_of(observed)
     if state != PRESENT or check_mode or observed.is_sweeping or (last and not last.code):
         return {}
-    if observed.is_active:
-        return {"sweeps": [{"name": f"{timer.name}.service", "state": "started"}]}
-    return {"commands": [_as_cron(timer)]}
+    start = ["systemctl", "--user", "start", f"{timer.name}.service"]
+    return {"sweeps": [start if observed.is_active else _as_cron(timer)]}
 
 
 def _as_cron(timer: Timer) -> list[str]:

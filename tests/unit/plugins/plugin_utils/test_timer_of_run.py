@@ -88,6 +88,11 @@ def test_what_there_is_of_it(here: Path) -> None:
     assert set(found.files) == {one.unit("timer"), one.folder} and found.changed_at > 0
 
 
+def test_a_user_without_an_account_is_a_number(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
+    assert _timer._observed(Timer((), str(here), str(here)))["user"] == "2147483641"
+
+
 def test_a_scheduler_that_does_not_answer_has_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_timer, "_SECONDS", 0.2)
     write(here / "bin" / "crontab", "#!/bin/sh\nexec /bin/sleep 60\n")
@@ -105,7 +110,7 @@ def test_the_steps_answer_with_all_that_the_playbook_loops_over(here: Path) -> N
     assert done.keys() == TIMER.blank.keys()
     assert [len(done[name]) for name in ("folders", "environment", "files", "cron", "units")] == [1, 1, 1, 1, 0]
     assert timer(params(here, state="absent"), check_mode=False)["removed"] == []
-    assert timer_due(params(here), check_mode=False)["commands"]
+    assert timer_due(params(here), check_mode=False)["sweeps"]
     assert timer(params(here, state="show"), check_mode=False)["lines"]
     for wrong in ({"every": "1h"}, {"limited": True}, {"by_job": True}):
         with pytest.raises(Failure, match=r"reap_timer_every|--limit|AWX"):

@@ -264,19 +264,20 @@ def test_removed(observed: Observed, stops: int, lines: int) -> None:
     ("state", "observed", "check_mode", "sweeps"),
     [
         ("present", RUNNING, False, ""),
-        ("present", replace(RUNNING, last=""), False, "sweeps"),
-        ("present", replace(RUNNING, last=swept(NOON - 60, 2)), False, "sweeps"),
-        ("present", replace(RUNNING, changed_at=NOON - 30), False, "sweeps"),
+        ("present", replace(RUNNING, last=""), False, "systemctl"),
+        ("present", replace(RUNNING, last=swept(NOON - 60, 2)), False, "systemctl"),
+        ("present", replace(RUNNING, changed_at=NOON - 30), False, "systemctl"),
         ("present", replace(RUNNING, last=swept(NOON - 60), changed_at=NOON - 59.5), False, ""),
         ("present", replace(RUNNING, last="", is_sweeping=True), False, ""),
         ("present", replace(RUNNING, last=""), True, ""),
         ("absent", replace(RUNNING, last=""), False, ""),
         ("show", replace(RUNNING, last=""), False, ""),
-        ("present", replace(CRON, in_crontab=True), False, "commands"),
+        ("present", replace(CRON, in_crontab=True), False, "env"),
     ],
 )
 def test_a_sweep_proves_that_a_timer_works(state: str, observed: Observed, check_mode: bool, sweeps: str) -> None:
-    assert list(timer.due(state, ONE, observed, check_mode=check_mode)) == ([sweeps] if sweeps else [])
+    words = timer.due(state, ONE, observed, check_mode=check_mode).get("sweeps", [])
+    assert [command[0] for command in words] == ([sweeps] if sweeps else [])
 
 
 # How sweeps go
