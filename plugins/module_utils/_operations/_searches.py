@@ -50,7 +50,8 @@ class Searches:
             offers, said, passes = self._search(choice.spec)
             if said:
                 return SearchResult(said=said, is_passing=passes)
-            seen.append(Offers(offers, [] if offers else self._beyond(choice.spec)))
+            offers = choosing.there(choice, offers)
+            seen.append(Offers(offers, [] if offers else choosing.there(choice, self._beyond(choice.spec))))
         return SearchResult.of(host, seen)
 
     def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .. import _search_keys
 from .._input import ANY, as_sent, contract_of
-from .._text import number_of
+from .._text import number_of, text_of
 from .._wording import usd
 from . import allocation
 from .allocation import Offer
@@ -22,15 +22,22 @@ from .sums import UNLIMITED, price_that_counts
 Spec = t.Mapping[str, t.Any]
 
 LISTED, CHEAPEST = "listed", "cheapest"
+PLACE = ("vendor", "region")  # the keys of a search that say where
 CEILING = _search_keys.CEILING.name  # of one choice, beside what the API knows of a search
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the searches of a host, and what its offer may cost."""
+    """One of the searches of a host, and what its offer may cost.
+
+    ``anywhere``: the keys that are `any`, of which the API gets none. ``vendor_region``: the only one of the vendor's
+    own regions whose offers count, empty for all.
+    """
 
     spec: Spec
     max_price_per_hour: float = UNLIMITED
+    anywhere: frozenset[str] = frozenset()
+    vendor_region: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,18 @@ def _per_gpu(offer: Offer) -> tuple[bool, float]:
     """The price of one GPU; what is unknown comes last."""
     price = number_of(offer["price_per_hour"])
     return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
+
+
+def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
+    """A search of ``provision_spec``: `any` vendor or region is no filter, also if the host keeps storage somewhere."""
+    anywhere = frozenset(key for key in PLACE if text_of(spec.get(key)).lower() == ANY)
+    left_out = {CEILING, *anywhere}
+    return Choice({key: item for key, item in spec.items() if key not in left_out}, max_price_per_hour, anywhere)
+
+
+def there(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
+    """The offers in the region of a choice, and those that name none."""
+    return [offer for offer in offers if not allocation.differ(choice.vendor_region, offer.get("vendor_region"))]
 
 
 def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:

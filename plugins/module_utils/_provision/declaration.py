@@ -17,7 +17,7 @@ from .._machine.ssh_config import UNREADABLE
 from .._text import number_of, printable
 from .._wording import duration
 from . import lease as leases
-from .choosing import CEILING, LISTED, Choice, slips_of
+from .choosing import CEILING, LISTED, Choice, read_choice, slips_of
 from .lease import Lease
 from .place import NOWHERE, Place, twin_of
 from .protection import VARIABLE as PROTECT
@@ -219,8 +219,7 @@ def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}]" if len(specs) > 1 else "provision_spec"
         wrong += slips_of(name, spec)
-        own = {key: item for key, item in spec.items() if key != CEILING}
-        choices.append(Choice(own, read_limit(f"{name}.{CEILING}", spec.get(CEILING), wrong)))
+        choices.append(read_choice(spec, read_limit(f"{name}.{CEILING}", spec.get(CEILING), wrong)))
     return tuple(choices)
 
 

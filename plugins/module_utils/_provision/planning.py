@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, ordered, planning_report, storage, validity
+from . import allocation, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
@@ -106,6 +106,7 @@ class Case:
     """One host, with all that is known of it.
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
+    ``note`` and ``way_out``: see `Narrowing`.
     """
 
     host: Declaration
@@ -113,6 +114,8 @@ class Case:
     standing: Standing
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
     kept: tuple[Storage, ...] = ()
+    note: str = ""
+    way_out: str = ""
 
     @property
     def attempts_left(self) -> int:
@@ -210,6 +213,16 @@ class Case:
         is_one = found.adopted and found.kind is not HostState.FAILED and len(found.machines) == 1
         return found.offer_id if is_one else ""
 
+    @property
+    def at_storage(self) -> Case:
+        """The same; if it searches, where it keeps storage. What this run has tried and left may have no data yet."""
+        if not self.buys or self.wanted:
+            return self
+        tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
+        kept = [item for item in self.kept if item.offer_id not in tried]
+        narrow = narrowing.narrowed(self.host.host, self.host.choices, kept)
+        return replace(self, host=replace(self.host, choices=narrow.choices), note=narrow.note, way_out=narrow.way_out)
+
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
         host, machines = self.host, self.standing.machines
@@ -240,10 +253,10 @@ class Plan:
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
     what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
-    why it gets no better choice than this. ``lacks``: it stops since there is no offer for it; ``above``: it stops at
-    a ceiling of several hosts; ``beyond_quota``: it stops after a quota was used up. ``market``: the prices of all that
-    its searches have found. ``ends_storage``: what the offer brings along of it ends with the machine.
-    ``hides_storage``: nothing has said whether it brings any.
+    why it gets no better choice than this, and where alone it looks. ``lacks``: it stops since there is no offer for
+    it; ``above``: it stops at a ceiling of several hosts; ``beyond_quota``: it stops after a quota was used up.
+    ``market``: the prices of all that its searches have found. ``ends_storage``: what the offer brings along of it ends
+    with the machine. ``hides_storage``: nothing has said whether it brings any.
     """
 
     host: str
@@ -310,6 +323,7 @@ def plan(
     ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is billed on the
     account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
+    cases = [case.at_storage for case in cases]
     shared = _shared(cases, taken)
     first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
@@ -405,7 +419,7 @@ def _first(
     return (
         case,
         offers,
-        joined(f"{offers.said} Nothing was bought.", case.host.advice if offers.is_gone else ""),
+        joined(f"{offers.said} Nothing was bought.", case.host.advice if offers.is_gone else "", case.way_out),
     )
 
 
@@ -487,7 +501,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         else [offer for offer in search_result.offers if allocation.within(offer, host.max_price_per_hour)],
         offer["price_per_hour"],
         min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
-        missed=_missed(host, search_result, search_result.numbers.get(offer_id, 1)),
+        missed=joined(case.note, _missed(host, search_result, search_result.numbers.get(offer_id, 1))),
         label=planning_report.what_is_bought(
             offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
@@ -514,7 +528,7 @@ def _none(case: Case, search_result: SearchResult) -> str:
     """Why there is no offer for the host."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    return joined(_no_offer(case, search_result), left_out)
+    return joined(_no_offer(case, search_result), left_out, case.way_out)
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:
@@ -673,7 +687,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
     """A host for which there is no offer is looked for again by a later run, if that was asked for."""
     if not (draft.lacks and case.host.patience.comes_back(now)) or case.attempts:
         return draft
-    return replace(draft, action=LATER, refusal="", label=_label_later(case))
+    return replace(draft, action=LATER, refusal="", label=_label_later(case), missed=case.way_out)
 
 
 def _label_later(case: Case) -> str:

@@ -47,6 +47,19 @@ def no_match(why: str) -> str:
     )
 
 
+def looks_only_at(host: str, place: str, storage_ids: t.Iterable[str]) -> str:
+    """A host looks for its next machine where the storage of an earlier one is."""
+    return f"{host} looks only at {place}, where its storage {', '.join(storage_ids)} is."
+
+
+def narrowed_to(host: str, place: str, storage_ids: t.Iterable[str], key: str) -> str:
+    """The same if that finds nothing; ``key``: of a search, that makes it look elsewhere."""
+    return (
+        f"The search was narrowed: {looks_only_at(host, place, storage_ids)} To look elsewhere, set {key} in"
+        f" provision_spec ({key}: any for every {key})."
+    )
+
+
 def no_choice(reasons: t.Iterable[str]) -> str:
     """No search of a host with several searches has an offer for it; ``reasons``: one for each search."""
     return (
