@@ -1,0 +1,37 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may have to read stays short: README, Start, Guides and the reference that is written by hand.
+
+``python tests/unit/test_docs_words.py`` lists the pages with their words, as ``wc -w`` counts them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# For contributors, or generated from code.
+NOT_COUNTED = {"docs/architecture.md", "docs/guarantees.md", "docs/performance.md", "docs/spec.md"}
+PATTERNS = ("README.md", "docs/*.md", "roles/*/README.md")
+# Lower it when pages get shorter; never raise it.
+MOST_WORDS = 22_432
+
+
+def words_by_page() -> dict[str, int]:
+    """The number of words of each page, by its path in the repository."""
+    files = [file for pattern in PATTERNS for file in sorted(ROOT.glob(pattern))]
+    pages = {file.relative_to(ROOT).as_posix(): file for file in files}
+    return {name: len(file.read_text().split()) for name, file in pages.items() if name not in NOT_COUNTED}
+
+
+def test_the_pages_of_users_stay_short() -> None:
+    pages = words_by_page()
+    assert {"README.md", "docs/first-machine.md", "roles/provision/README.md"} <= pages.keys()
+    assert sum(pages.values()) <= MOST_WORDS
+
+
+if __name__ == "__main__":
+    for page, number in sorted(words_by_page().items(), key=lambda item: item[1]):
+        print(f"{number:6} {page}")
+    print(f"{sum(words_by_page().values()):6} of {MOST_WORDS}")
