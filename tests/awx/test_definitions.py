@@ -46,13 +46,6 @@ def test_awx_takes_the_credential_type() -> None:
     assert [field["id"] for field in kind["inputs"]["fields"] if field.get("secret")] == ["token", "registry_url"]
 
 
-def test_the_guide_shows_what_can_be_pasted_into_awx() -> None:
-    guide = (ROOT / "docs" / "awx-reference.md").read_text()
-    inputs, injectors = (yaml.safe_load(block) for block in re.findall("^ *```yaml\n(.*?)```", guide, re.M | re.S))
-    kind = FOUND["awx_credential_type"]
-    assert (inputs, injectors) == (kind["inputs"], kind["injectors"])
-
-
 ORDER = {"order_names": "1", "order_gpu_type": "H100", "order_max_price_per_hour": 4.5}
 
 
