@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a user may have to read stays short: README, Start, Guides and the reference that is written by hand.
 
-``python tests/unit/test_docs_words.py`` lists the pages with their words, as ``wc -w`` counts them.
+``python tests/unit/test_docs.py`` lists the pages with their words, as ``wc -w`` counts them.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,13 @@ def test_the_pages_of_users_stay_short() -> None:
     pages = words_by_page()
     assert {"README.md", "docs/first-machine.md", "roles/provision/README.md"} <= pages.keys()
     assert sum(pages.values()) <= MOST_WORDS
+
+
+def test_the_index_lists_each_page_once() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = [(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", index.read_text())]
+    pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("[C]*.md")]
+    assert sorted(listed) == sorted(page for page in pages if page != index)
 
 
 if __name__ == "__main__":

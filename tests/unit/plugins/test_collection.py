@@ -98,13 +98,6 @@ def test_the_section_of_a_playbook_has_its_variables_and_their_defaults(name: st
     assert said.keys() <= words()  # what a survey or an extra variable gives is read elsewhere, too
 
 
-def test_all_parts_are_listed() -> None:
-    page = (ROOT / "docs" / "parts.md").read_text()
-    listed = re.findall(r"^\| (role|module|filter|inventory|lookup)\b.*?[.\[](\w+)[`\]]", page, re.MULTILINE)
-    plugins = [(file.parent.name.removesuffix("s"), file.stem) for file in DOCUMENTED]
-    assert sorted(listed) == sorted([*plugins, *(("role", role) for role in ROLES)])
-
-
 @pytest.mark.parametrize("module", sorted(file.stem for file in (PLUGINS / "modules").glob("[a-z]*.py")))
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
