@@ -423,8 +423,6 @@ def docs(session: nox.Session) -> None:
     """
     install(session, ansible_core(session, NEWEST_CORE), "tests/requirements-docs.txt")
     source = copy_checkout("docs")
-    front = (source / "README.md").read_text() + (source / "docs/site/contents.md").read_text()
-    (source / "index.md").write_text(front)
     env = {**environment(), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "docs"), "HOME": make_home(session)}
     reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(source / "reference")]
     (source / "reference").mkdir(mode=0o755)
@@ -433,6 +431,8 @@ def docs(session: nox.Session) -> None:
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "--conf-dir", str(source / "docs/site")]
     folders = ["--doctree-dir", str(BUILD / "docs" / "doctrees"), str(source), str(BUILD / "docs" / "html")]
     session.run("sphinx-build", *options, *folders, env=env)
+    # The same pages as Markdown, beside those of HTML, and llms.txt
+    session.run("sphinx-build", "--builder", "markdown", *options[1:], *folders, env=env)
     session.run("python", "docs/site/check_links.py", str(BUILD / "docs" / "html"))
     session.run("python", "docs/site/check_pages.py", str(BUILD / "docs" / "html"), *session.posargs)
 

@@ -4,7 +4,9 @@
 """Opens pages of a built site in Chromium: ``python check_pages.py FOLDER [PICTURES]``. Without Chromium it says so.
 
 No page may be wider than a desktop's or a phone's screen, and none may write an error to the console. What is too wide
-for a phone, such as a table, moves within itself. With PICTURES, a folder, each page is also photographed.
+for a phone, such as a table, moves within itself; the commands of the front page fit. On a desktop the contents of a
+page are at its side. What a block of commands copies are the commands alone. A search for "token" finds the first
+machine's page. With PICTURES, a folder, each page is also photographed.
 
 The browser is spoken to over two pipes (its DevTools protocol), gets an empty profile, and is told to use no network.
 """
@@ -18,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ PAGES = (
     "index.html",
     "reference/procure_offer_module.html",
     "reference/provision_role.html",
-    "docs/one-purchase.html",
+    "docs/first-machine.html",
+    "docs/ownership.html",
     "docs/awx.html",
     "docs/playbook-quote.html",
 )
@@ -39,6 +43,24 @@ OPTIONS = (
     "--remote-debugging-pipe",
 )
 SECONDS = 60
+# Only on a laptop or wider
+CONTENTS_AT_SIDE = """(drawer => !drawer || drawer.classList.contains("no-toc")
+    || drawer.getBoundingClientRect().right <= innerWidth)(document.querySelector(".toc-drawer"))"""
+WIDE_COMMANDS = "[...document.querySelectorAll('pre')].some(block => block.scrollWidth > block.clientWidth)"
+# Each block of commands, and what its button copies
+COPIED = """(() => {
+    const blocks = [];
+    let block;
+    document.execCommand = () => blocks.push([block.textContent, document.activeElement.value]);
+    for (const button of document.querySelectorAll(".highlight-console button.copybtn")) {
+        block = button.parentElement.querySelector("pre");
+        button.click();
+    }
+    return blocks;
+})()"""
+RESULTS = "[...document.querySelectorAll('#search-results ul.search > li > a')].map(link => link.href)"
+MOST_BEFORE = 5
+"""Results of the search before the page that is looked for."""
 
 
 class Browser:
@@ -129,10 +151,42 @@ def look(browser: Browser, site: Path, pictures: Path | None) -> list[str]:
                 wide = browser.evaluate("document.documentElement.scrollWidth")
                 if wide > width:
                     found.append(f"{page} on a {screen}: {wide} pixels wide, the screen has {width}")
+                if screen == "phone" and page == "index.html" and browser.evaluate(WIDE_COMMANDS):
+                    found.append("the commands of the front page do not fit a phone")
+                if screen == "desktop" and not browser.evaluate(CONTENTS_AT_SIDE):
+                    found.append(f"{page}: its contents are not at its side")
                 if pictures:
                     shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)
                     name = f"{Path(page).stem}-{screen}-{theme}.png"
                     (pictures / name).write_bytes(base64.b64decode(shot["data"]))
+    return found
+
+
+def commands(printed: str) -> str:
+    """The commands of a block: the lines that begin with a prompt, without it, and those that continue them."""
+    kept: list[str] = []
+    for line in printed.splitlines():
+        if line.startswith("$ "):
+            kept.append(line[2:])
+        elif kept and kept[-1].endswith("\\") and line.startswith("    "):
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def use(browser: Browser, site: Path) -> list[str]:
+    """What is wrong with what a reader does: copying commands, and searching."""
+    found = []
+    for page in ("index.html", "docs/first-machine.html", "docs/ceilings.html"):
+        browser.open((site / page).as_uri())
+        blocks = browser.evaluate(COPIED)
+        found += [] if blocks else [f"{page}: no block can be copied"]
+        found += [f"{page} copies {copied!r}" for printed, copied in blocks if copied.strip() != commands(printed)]
+    browser.open(f"{(site / 'search.html').as_uri()}?q=token")
+    until = time.monotonic() + SECONDS
+    while not (links := browser.evaluate(RESULTS)) and time.monotonic() < until:
+        time.sleep(0.1)
+    if not any(link.partition("?")[0].partition("#")[0].endswith("first-machine.html") for link in links[:MOST_BEFORE]):
+        found.append(f"a search for token finds first: {links[:MOST_BEFORE]}")
     return found
 
 
@@ -150,11 +204,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
-            lines = look(browser, site, pictures)
+            lines = [*look(browser, site, pictures), *use(browser, site)]
         finally:
             browser.process.terminate()
             browser.process.wait(SECONDS)
-    print("\n".join(lines) or f"{len(PAGES)} pages fit on a desktop and a phone, without an error.")
+    print("\n".join(lines) or f"{len(PAGES)} pages fit on a desktop and a phone, copy and search, without an error.")
     return 1 if lines else 0
 
 
