@@ -40,7 +40,7 @@ NO_GUIDES = {"README", "api", "architecture", "awx", "awx-reference", "examples"
 FIRST = ROOT / "docs" / "first-machine.md"
 PAGES = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").glob("*.md") if file.stem not in NO_GUIDES)]
 MOST_NOT_RUN = 2  # blocks of a page
-BLOCK = re.compile(r"((?:^<!-- .*? -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass

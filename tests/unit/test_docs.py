@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a user may have to read stays short: README, Start, Guides and the reference that is written by hand.
 
-``python tests/unit/test_docs.py`` lists the pages with their words, as ``wc -w`` counts them.
+``PYTHONPATH=tests python tests/unit/test_docs.py`` lists the pages with their words, as ``wc -w`` counts them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tools import playbooks_page
+
 ROOT = Path(__file__).resolve().parents[2]
 # For contributors, or generated from code.
-NOT_COUNTED = {"docs/architecture.md", "docs/guarantees.md", "docs/performance.md", "docs/spec.md"}
+NOT_COUNTED = {
+    *("docs/architecture.md", "docs/guarantees.md", "docs/performance.md"),
+    *("docs/playbooks.md", "docs/spec.md"),
+}
 PATTERNS = ("README.md", "docs/*.md", "roles/*/README.md")
 # Lower it when pages get shorter; never raise it.
 MOST_WORDS = 22_432
@@ -37,6 +42,10 @@ def test_the_index_lists_each_page_once() -> None:
     listed = [(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", index.read_text())]
     pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("*.md")]
     assert sorted(listed) == sorted(page for page in pages if page != index)
+
+
+def test_the_page_of_the_playbooks_is_up_to_date() -> None:
+    assert playbooks_page.PAGE.read_text() == playbooks_page.page(), "python tests/tools/playbooks_page.py"
 
 
 if __name__ == "__main__":
