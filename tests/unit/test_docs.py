@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
-from tools import playbooks_page
+import pytest
+
+from tools import api_page, playbooks_page
 
 ROOT = Path(__file__).resolve().parents[2]
 # For contributors, or generated from code.
 NOT_COUNTED = {
     *("docs/architecture.md", "docs/guarantees.md", "docs/performance.md"),
-    *("docs/playbooks.md", "docs/spec.md"),
+    *("docs/api.md", "docs/playbooks.md", "docs/spec.md"),
 }
 PATTERNS = ("README.md", "docs/*.md", "roles/*/README.md")
 # Lower it when pages get shorter; never raise it.
@@ -44,8 +47,9 @@ def test_the_index_lists_each_page_once() -> None:
     assert sorted(listed) == sorted(page for page in pages if page != index)
 
 
-def test_the_page_of_the_playbooks_is_up_to_date() -> None:
-    assert playbooks_page.PAGE.read_text() == playbooks_page.page(), "python tests/tools/playbooks_page.py"
+@pytest.mark.parametrize("tool", [api_page, playbooks_page])
+def test_a_page_that_is_made_from_code_is_up_to_date(tool: ModuleType) -> None:
+    assert tool.PAGE.read_text() == tool.page(), f"python {tool.__file__}"
 
 
 if __name__ == "__main__":

@@ -158,6 +158,7 @@ def _named(words: t.Iterable[str], most: int = 4) -> str:
 
 
 def _wrong_token(exchanges: Exchanges) -> RuleResult | None:
+    """A wrong token gets 401. Source: inferred. If not: 403 is treated the same."""
     answer = exchanges.last("wrong_token")
     if answer is None:
         return None
@@ -168,6 +169,10 @@ def _wrong_token(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _clock(exchanges: Exchanges) -> RuleResult | None:
+    """Answers have a `Date`, and clocks agree. Source: inferred. If not: if clocks differ by five minutes, nothing with
+    an end time or budget is bought, and sweeps fail. Only a `Date` with the API's own JSON counts, plus its `Age`;
+    without one this computer's clock counts.
+    """
     answered = [exchange for exchange in exchanges.exchanges if exchange.status is not None]
     known = [item.ahead for item in answered if item.ahead is not None]
     if not known:
@@ -180,6 +185,9 @@ def _clock(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _timestamps(exchanges: Exchanges) -> RuleResult | None:
+    """Times end with `Z`. Source: samples of all pages. If not: offsets are understood; a time without a zone is taken
+    as UTC.
+    """
     objects = [*exchanges.offers(), *exchanges.statuses, *exchanges.machines, *exchanges.resources]
     moments = [item.get("created_at") for item in objects]
     forms = {_form_of_time(moment) for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None}
@@ -197,6 +205,7 @@ def _form_of_time(text: str) -> str:
 
 
 def _unknown_id(exchanges: Exchanges) -> RuleResult | None:
+    """An unknown id gets 404. Source: inferred. If not: any other error fails, and nothing counts as gone."""
     answers = list(filter(None, map(exchanges.last, ("unknown_offer", "unknown_resource"))))
     if not answers:
         return None
@@ -205,6 +214,7 @@ def _unknown_id(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _error_body(exchanges: Exchanges) -> RuleResult | None:
+    """Errors have a `detail`. Source: get-resource, delete-resource. If not: only the status is reported."""
     errors = [exchange for exchange in exchanges.exchanges if exchange.is_error]
     if not errors:
         return None
@@ -216,6 +226,7 @@ def _error_body(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _busy(exchanges: Exchanges) -> RuleResult | None:
+    """429 and 503 come with `Retry-After`. Source: inferred. If not: reads pause for a growing time."""
     busy = [exchange for exchange in exchanges.exchanges if exchange.status in (429, 503)]
     if not busy:
         return None
@@ -225,7 +236,11 @@ def _busy(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _host(exchanges: Exchanges) -> RuleResult | None:
-    """Whether the default host answers. What another server says at the other name is not compared."""
+    """The API answers at `supply-api.compute-index.com`. Source: get-offers, procure-offer; newer pages:
+    `supply-api.compute-desk.com`. If not: if a host is not reached, the message names the other one for `api_url`,
+    which is another account for a shared registry.
+    """
+    # What another server says at the other name is not compared.
     if not exchanges.hosts:
         return None
     answers = [f"{host} {'no answer' if status is None else status}" for host, status in exchanges.hosts.items()]
@@ -236,6 +251,7 @@ def _host(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _gpus(exchanges: Exchanges) -> RuleResult | None:
+    """`/available_gpus` maps families to names. Source: gpu-selection. If not: `catalog_info` returns what it gets."""
     answer = exchanges.last("gpus")
     if answer is None:
         return None
@@ -246,6 +262,7 @@ def _gpus(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _catalogs(exchanges: Exchanges) -> RuleResult | None:
+    """The other catalogues are bare lists. Source: inferred. If not: `catalog_info` returns what it gets."""
     found = {kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None}
     if not found:
         return None
@@ -256,6 +273,9 @@ def _catalogs(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
+    """A search has `offers`, and counts them in `total_count`. Source: get-offers. If not: a bare list is understood;
+    without a list the search fails.
+    """
     answer = exchanges.last("search")
     if answer is None or not answer.is_success:
         return None
@@ -267,6 +287,9 @@ def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _filters(exchanges: Exchanges) -> RuleResult | None:
+    """`filters_applied` of a search names all that was asked for, or nothing. Source: get-offers, whose sample is
+    empty. If not: a warning names each missing key; offers are compared with the request anyway.
+    """
     answer = exchanges.last("search")
     filters = answer.fields.get("filters_applied") if answer else None
     if answer is None or not filters:
@@ -276,6 +299,7 @@ def _filters(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _sorted(exchanges: Exchanges) -> RuleResult | None:
+    """Offers come cheapest first. Source: offer-lifecycle. If not: they are sorted again."""
     prices = [price for price in map(price_per_hour, exchanges.offers("search")) if price is not None]
     if len(prices) < 2:
         return None
@@ -283,6 +307,7 @@ def _sorted(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _several_types(exchanges: Exchanges) -> RuleResult | None:
+    """A vertical bar joins several types. Source: yaml-spec. If not: the API's own error is shown."""
     answer = exchanges.last("several_types") or exchanges.last("search")
     kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
     if answer is None or "|" not in kinds:
@@ -291,6 +316,9 @@ def _several_types(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _gpu_count(exchanges: Exchanges) -> RuleResult | None:
+    """A search without `gpu_count` means one GPU. Source: get-offers; yaml-spec calls it required. If not: the API's
+    own error is shown.
+    """
     answer = exchanges.last("without_count")
     # An error tells something only beside the same search that was understood.
     if answer is None or exchanges.data("search") is None:
@@ -304,6 +332,9 @@ def _gpu_count(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _clusters(exchanges: Exchanges) -> RuleResult | None:
+    """A search for machines also finds clusters of them. Source: inferred. If not: `provision_spec` is sent unchanged,
+    so you can add what asks for clusters.
+    """
     listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
     asked = _count_of_clusters(exchanges.offers("nodes"))
     if listed:
@@ -324,6 +355,9 @@ def _nodes(offer: Json) -> int:
 
 
 def _total_price(exchanges: Exchanges) -> RuleResult | None:
+    """Offers have `total_price_per_hour`. Source: get-offers. If not: it is calculated from the price per GPU, their
+    number, and storage.
+    """
     offers = exchanges.offers()
     if not offers:
         return None
@@ -332,6 +366,9 @@ def _total_price(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _offer_life(exchanges: Exchanges) -> RuleResult | None:
+    """An offer can be bought for 30 minutes. Source: get-offers, offer-lifecycle, procure-offer. If not: `expires_at`
+    counts if given, and the API's 410 decides.
+    """
     lives = set()
     for offer in exchanges.offers():
         begin, end = seconds_of(offer.get("created_at")), seconds_of(offer.get("expires_at"))
@@ -345,6 +382,7 @@ def _offer_life(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _no_match(exchanges: Exchanges) -> RuleResult | None:
+    """No match is a success with an empty list. Source: inferred. If not: an error is reported as an error."""
     answer = exchanges.last("no_match")
     if answer is None or (answer.is_success and exchanges.offers("no_match")):
         return None
@@ -353,11 +391,13 @@ def _no_match(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _invalid(exchanges: Exchanges) -> RuleResult | None:
+    """An invalid search gets 422. Source: inferred. If not: any other error fails as well."""
     answer = exchanges.last("invalid")
     return None if answer is None else stands(answer.status == 422, _outcome(answer))
 
 
 def _fresh_price(exchanges: Exchanges) -> RuleResult | None:
+    """An offer's own page has the price of the search. Source: inferred. If not: the higher price counts."""
     for details in exchanges.objects("offer"):
         listed = [offer for offer in exchanges.offers() if offer.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
@@ -374,11 +414,17 @@ def _usd(price: float | None) -> str:
 
 
 def _vocabulary(exchanges: Exchanges) -> RuleResult | None:
+    """`procurement_status` is `available` before a purchase, then `provisioning_started`, `provisioning_in_progress`.
+    Source: get-offer-status; its schema says `pending`, `provisioning`. If not: both are understood.
+    """
     words = (_EXPECTED_WORDS | _OTHER_WORDS).intersection(_procurement_words(exchanges))
     return stands(words <= _EXPECTED_WORDS, _named(sorted(words))) if words else None
 
 
 def _odd_words(exchanges: Exchanges) -> RuleResult | None:
+    """It has no other words. Source: get-offer-status. If not: an unknown word means still in progress, until the
+    deadline.
+    """
     words = _procurement_words(exchanges)
     if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
         return stands(False, _named(odd))
@@ -390,6 +436,9 @@ def _procurement_words(exchanges: Exchanges) -> list[str]:
 
 
 def _status_resources(exchanges: Exchanges) -> RuleResult | None:
+    """The status names the machines in `resource_ids`. Source: inferred. If not: `resources` is read as well, else the
+    account's list.
+    """
     for status in (*exchanges.bought, *exchanges.under_way):
         for name in ("resource_ids", "resources"):
             if isinstance(status.get(name), list) and status[name]:
@@ -404,6 +453,9 @@ def _status_resources(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _progress(exchanges: Exchanges) -> RuleResult | None:
+    """Its progress text is in `progress`. Source: inferred. If not: `message` and `status_message` are read as well;
+    else no progress is shown.
+    """
     for status in (*exchanges.under_way, *exchanges.bought):
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
@@ -413,6 +465,9 @@ def _progress(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _address(exchanges: Exchanges) -> RuleResult | None:
+    """The port is in `ssh_command` and in `access.ssh_port`. Source: get-offer-status, get-resource. If not: either is
+    enough.
+    """
     places = _places_of_ports(exchanges)
     if places is None:
         return None
@@ -446,6 +501,9 @@ def _access(resource: Json) -> Json:
 
 
 def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
+    """The command is `ssh root@<address> -p <port>`. Source: offer-lifecycle shows it without a port. If not: options
+    are understood in any order; without a port, that of `access` is used, else 22.
+    """
     instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
     # Where the instances have none, the resource's own may lack the port.
     given = instances or [_access(machine) for machine in exchanges.machines]
@@ -466,6 +524,9 @@ def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _list_bare(exchanges: Exchanges) -> RuleResult | None:
+    """`/resources` is a bare list. Source: inferred. If not: it is also read from `resources`, `items`, `data` or
+    `results`.
+    """
     answer = exchanges.last("resources")
     if answer is None or not answer.is_success:
         return None
@@ -479,6 +540,9 @@ def _list_bare(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _list_complete(exchanges: Exchanges) -> RuleResult | None:
+    """It is complete in one answer. Source: inferred; no page shows paging. If not: pages are read until two readings
+    agree; a list that may be incomplete is an error.
+    """
     answer = exchanges.last("resources")
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
         return None
@@ -500,6 +564,9 @@ def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
 
 
 def _list_filter(exchanges: Exchanges) -> RuleResult | None:
+    """`offer_id` leaves out the machines of other offers. Source: offer-lifecycle. If not: each machine's own offer is
+    compared; a filter alone ends nothing.
+    """
     answer = exchanges.last("resources_of_offer")
     # Without any machine nothing can be left out.
     if answer is None or not answer.is_success or not exchanges.resources:
@@ -509,6 +576,9 @@ def _list_filter(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _names(exchanges: Exchanges) -> RuleResult | None:
+    """A machine gets the requested name. Source: procure-offer, prose only. If not: a warning; with a registry ids are
+    the identity, without one the machine is not found again.
+    """
     names = _names_by_id(exchanges)
     pairs = [(wish, names[key]) for key, wish in exchanges.wished.items() if key in names]
     if not pairs:
@@ -531,6 +601,10 @@ def _keeps_name(name: t.Any, wish: str) -> bool:
 
 
 def _history(exchanges: Exchanges) -> RuleResult | None:
+    """A machine's `offer_history` names the offer it was bought with, with the role `primary`. Source: inferred;
+    get-resource has the field `role`. If not: if a machine names several offers and not exactly one as `primary`, its
+    offer is unknown.
+    """
     if not exchanges.machines:
         return None
     entries = [entry for machine in exchanges.machines for entry in items_in(machine.get("offer_history"))]
@@ -541,6 +615,9 @@ def _history(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _spec_known(exchanges: Exchanges) -> RuleResult | None:
+    """A machine's `spec` describes it. Source: inferred; the sample is empty. If not: the inventory has fewer groups,
+    and `provision_adopt` compares less.
+    """
     specs = [machine["spec"] for machine in exchanges.machines if isinstance(machine.get("spec"), dict)]
     if not specs:
         return None
@@ -549,6 +626,9 @@ def _spec_known(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _sync(exchanges: Exchanges) -> RuleResult | None:
+    """A machine's data is up to 30 s old, except with `force_refresh`. Source: get-resource. If not: nothing: important
+    reads ask the vendor.
+    """
     fresh, plain = (seconds_of(look.get("last_synced_at")) for look in _two_looks(exchanges))
     if fresh is None or plain is None:
         return None
@@ -569,6 +649,9 @@ def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
 
 
 def _resource_words(exchanges: Exchanges) -> RuleResult | None:
+    """A machine's states are known words. Source: delete-resource (`deleting`, `deleted`); others inferred. If not: an
+    unknown word means live and billed.
+    """
     words = [
         word
         for resource in [*exchanges.resources, *exchanges.machines]
@@ -581,6 +664,7 @@ def _resource_words(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _deleted_listed(exchanges: Exchanges) -> RuleResult | None:
+    """A deleted machine is not listed. Source: inferred. If not: it does not count as live."""
     listed = [resource for resource in exchanges.resources if _states.is_gone(_states.word(resource.get("status")))]
     if listed:
         return stands(False, f"{len(listed)} of them listed")
@@ -591,6 +675,9 @@ def _deleted_listed(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _deleted_readable(exchanges: Exchanges) -> RuleResult | None:
+    """A deleted machine can be read, as `deleted`. Source: delete-resource, implied. If not: a 404 counts as the end
+    only after the API accepted the deletion.
+    """
     answer = exchanges.last("ended")
     if answer is None:
         return None
@@ -623,6 +710,9 @@ def _outcome(answer: Exchange) -> str:
 
 
 def _fields(exchanges: Exchanges) -> RuleResult | None:
+    """Answers have the documented fields, with these types. Source: get-offers, get-offer-details, get-offer-status,
+    get-resource. If not: a missing field or one with another type is unknown; an unknown price never passes a ceiling.
+    """
     wrong, count = [], 0
     for name, item in _described(exchanges):
         count += 1
@@ -636,6 +726,9 @@ def _fields(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _more_fields(exchanges: Exchanges) -> RuleResult | None:
+    """Answers have no other fields. Source: the same pages. If not: results include them, except fields that may
+    repeat user data.
+    """
     described = list(_described(exchanges))
     more = [(key, item[key]) for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
     if not described:

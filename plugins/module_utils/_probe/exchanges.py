@@ -177,7 +177,7 @@ Rule = t.Callable[[Exchanges], "RuleResult | None"]
 
 @dataclass(frozen=True)
 class Assumption:
-    """A line of ``docs/api.md``: its id there, rule, and needs."""
+    """A line of ``docs/api.md``: its id there, rule, and needs. The rule's docstring is the rest of the line."""
 
     id: str
     rule: Rule

@@ -47,6 +47,9 @@ def _seconds(value: float) -> str:
 
 
 def _post_time(exchanges: Exchanges) -> RuleResult | None:
+    """A purchase is answered within 10 minutes. Source: procure-offer (minutes). If not: the offer's status settles the
+    outcome; a higher `procure_timeout` waits longer.
+    """
     sent = [exchange for exchange in exchanges.exchanges if exchange.name == "purchase"]
     if not sent:
         return None
@@ -60,6 +63,9 @@ def _post_time(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _post_moment(exchanges: Exchanges) -> RuleResult | None:
+    """A purchase that takes time has happened before its answer. Source: inferred. If not: an offer that still looks
+    unbought is sent again, which can be sold only once.
+    """
     made = _made(exchanges)
     moment = _procured_at(exchanges)
     if made is None or moment is None or made.seconds < _TELLING:
@@ -81,6 +87,9 @@ def _procured_at(exchanges: Exchanges) -> float | None:
 
 
 def _post_answer(exchanges: Exchanges) -> RuleResult | None:
+    """The answer is `procured`. Source: procure-offer, which also has `provisioning_in_progress`. If not: any word but
+    `failed` is a purchase.
+    """
     found = _purchase(exchanges)
     word = _states.word(found.fields.get("status")) if found else None
     if word is None:
@@ -89,6 +98,9 @@ def _post_answer(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _post_ids(exchanges: Exchanges) -> RuleResult | None:
+    """The answer has the machines' ids. Source: procure-offer, may be null. If not: the status is asked for them, then
+    the account's list.
+    """
     made = _made(exchanges)
     if made is None:
         return None
@@ -104,6 +116,9 @@ def _looks(exchanges: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
 
 
 def _sold(exchanges: Exchanges) -> RuleResult | None:
+    """From then on the status does not offer it for sale. Source: inferred. If not: with ids or a purchase time it
+    counts as bought anyway.
+    """
     made, looks = _looks(exchanges)
     if made is None or not looks:
         return None
@@ -113,6 +128,9 @@ def _sold(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _boot_time(exchanges: Exchanges) -> RuleResult | None:
+    """A machine is ready within 5 minutes of its purchase. Source: offer-lifecycle. If not: the role waits 30 minutes
+    (`provision_poll_delay`, `provision_poll_retries`).
+    """
     made, looks = _looks(exchanges)
     if made is None or not looks:
         return None
@@ -129,6 +147,7 @@ def _boot_time(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _lets_in(exchanges: Exchanges) -> RuleResult | None:
+    """You can log in within a minute of that. Source: inferred. If not: the role waits (`provision_boot_timeout`)."""
     ready = [item for item in exchanges.all("life_status") if phase_of(item.fields) == _states.READY]
     # The first look at the machine comes once it has let in.
     looks = _since(exchanges, "life_resource", ready[0].end) if ready else []
@@ -142,6 +161,9 @@ def _lets_in(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _listed(exchanges: Exchanges) -> RuleResult | None:
+    """By the time it is ready, the purchase is listed. Source: inferred. If not: with a registry nothing; without one,
+    a run soon after might buy again.
+    """
     made = _made(exchanges)
     looks = [item for item in _since(exchanges, "life_list", made.end) if item.is_success] if made else []
     ids = bought_ids(exchanges)
@@ -154,6 +176,9 @@ def _listed(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _running_price(exchanges: Exchanges) -> RuleResult | None:
+    """A machine's `pricing_total_hourly` is its offer's price. Source: inferred. If not: the registry's price counts
+    for its own machines, the machine's price for the rest of the account.
+    """
     prices = [price_per_hour(item) for item in exchanges.life("life_offer")]
     if not prices or prices[-1] is None:
         return None
@@ -168,6 +193,9 @@ def _running_price(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _end_answer(exchanges: Exchanges) -> RuleResult | None:
+    """A DELETE is answered with `deleting` or `deleted`. Source: delete-resource, inferred word. If not: any success
+    starts the end; the machine is read until it is gone.
+    """
     deletion = exchanges.last("deletion")
     if deletion is None:
         return None
@@ -179,6 +207,9 @@ def _end_answer(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _end_time(exchanges: Exchanges) -> RuleResult | None:
+    """A machine is gone within 5 minutes of that. Source: inferred. If not: `decommission` fails, says that the machine
+    may be billed, and waits again on the next run (`decommission_wait_timeout`).
+    """
     deletion = exchanges.last("deletion")
     if deletion is None or not deletion.is_success:
         return None

@@ -1,0 +1,106 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes docs/api.md, the assumptions about the API, from the docstrings of the probe's rules.
+
+Run ``python tests/tools/api_page.py`` with the collection on the path. A rule's docstring has the form ``assumption.
+Source: pages. If not: what the collection does.``
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS
+from ansible_collections.compute_index.supply.plugins.module_utils._states import _OF_MACHINES, _OF_OTHER, _OF_STORAGE
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+BEGIN = """\
+<!-- Made by tests/tools/api_page.py from the rules of plugins/module_utils/_probe. -->
+
+# Assumptions about the API
+
+The API's public pages sometimes contradict each other or say nothing. Each line below is an assumption, its source,
+and what the collection does if it is wrong. The playbook [`probe`](playbooks.md#probe) checks each one by reads and,
+if you allow it, by a purchase. It can write a recording: `make sandbox ARGS='--like recording.json'` then behaves in
+the same way.
+
+*Source* is a page of the API's documentation, or *inferred*: on no page, but deduced from them.
+"""
+# What stands above an assumption.
+BEFORE = {
+    "host": "## What reads tell\n\n### Token, clock and errors",
+    "gpus": "### The market",
+    "vocabulary": "### Purchases and machines",
+    "post-time": """\
+`names`, `deleted-listed` and `deleted-read` need the registry of machines that this collection bought or ended. The
+rows about machines need a running one, `odd-words` and `progress` one that is starting.
+
+## What a purchase tells
+
+With [`probe_buy`](playbooks.md#probe) the playbook buys one machine, follows it and ends it. Times are accurate to a
+few seconds.""",
+}
+HEAD = "| id | assumption | source | if it is wrong |\n|---|---|---|---|\n"
+PARTS = re.compile(r"(.+)\. Source: (.+)\. If not: (.+)\.")
+# What no read and no purchase shows, by the simulator's switch for other behaviour.
+UNSEEN = {
+    "second_purchase_status": (
+        "an offer can be sold once; a second purchase gets 409. Trying it might buy another machine"
+    ),
+    "delete_again_status": "a second DELETE gets 409. A machine that is ending is only read",
+    "runs_user_data": "machines run user data, containers too; see [did it run?](cloud-init.md#did-it-run)",
+    "reissue": "unsold machines are offered again under another id, which nothing connects with the first",
+    "storage_shown": (
+        "persistent storage is shown like its machine: by the answer to the purchase, the status, the list "
+        "and the machine's `linked_resources`. That it has an id of its own, and outlives the machine, is "
+        "documented (guide to storage)"
+    ),
+    "storage_word": "its `resource_type` has one of [the words for storage](#words-for-a-resource)",
+    "storage_names_offer": "it names the offer that it was bought with, as a machine does",
+    "storage_price": "it has a price of its own, which is not part of its machine's",
+    "storage_after_machine": "it stays as it is when its machine ends, and is billed until it is deleted by its own id",
+}
+END = """\
+## What no check tells
+
+The first column is the simulator's switch for other behaviour.
+
+| switch | assumption |
+|---|---|
+{unseen}
+
+### Words for a resource
+
+No page lists the values of `resource_type`. Capitals, separators and the plural do not matter. If a word for storage
+stands anywhere in it, the resource is `storage`: {storage}. If one of these words stands at its end, it is `other`:
+{other}. Neither is ever a host.
+
+Everything else counts, and ends, as a `machine`. You can log in to it only if it has no type, or one of these words:
+{machines}.
+"""
+
+
+def parts(docstring: str) -> tuple[str, str, str]:
+    """The assumption, its source, and what the collection does if it is wrong."""
+    found = PARTS.fullmatch(" ".join(docstring.split()))
+    assert found, docstring
+    return found[1], found[2], found[3]
+
+
+def page() -> str:
+    """The whole page."""
+    written = BEGIN
+    for assumption in ASSUMPTIONS:
+        if assumption.id in BEFORE:
+            written += f"\n{BEFORE[assumption.id]}\n\n{HEAD}"
+        written += f"| `{assumption.id}` | {' | '.join(parts(assumption.rule.__doc__ or ''))} |\n"
+    unseen = "\n".join(f"| `{switch}` | {meaning} |" for switch, meaning in UNSEEN.items())
+    words = {"storage": _OF_STORAGE, "other": sorted(_OF_OTHER), "machines": sorted(_OF_MACHINES)}
+    filled = {name: ", ".join(f"`{word}`" for word in listed) for name, listed in words.items()}
+    return f"{written}\n{END.format(unseen=unseen, **filled)}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
