@@ -24,7 +24,7 @@ NOT_COUNTED = {
 }
 PATTERNS = ("README.md", "docs/*.md", "roles/*/README.md")
 # Lower it when pages get shorter; never raise it.
-MOST_WORDS = 22_432
+MOST_WORDS = 14_000
 
 
 def words_by_page() -> dict[str, int]:
