@@ -40,7 +40,7 @@ def _unregistered(host: str, offer_id: str, ids: t.Iterable[str]) -> str:
     """A purchase without an end whose registry entry is gone."""
     return (
         f"The registry has no entry of {host}'s offer {offer_id or 'unknown'} ({ids_of(ids)}) any more, and no end of"
-        " it was noted: it counts up to now. Does it still run? If not, add its end to the ledger (docs/spend.md)."
+        " it was noted: it counts up to now. Does it still run? If not, add its end to the ledger (docs/registry.md)."
     )
 
 

@@ -346,7 +346,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.mark.parametrize("first", ["refused", "bought"])
 def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> None:
-    """As docs/spend.md says. One clone's purchase was refused, the other's was made, and has ended."""
+    """As docs/registry.md says. One clone's purchase was refused, the other's was made, and has ended."""
     ledger = ".compute_index_supply.ledger"
     home, clone = tmp_path / "one", tmp_path / "other"
     home.mkdir()
