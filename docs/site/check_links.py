@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Says which links of a built site lead nowhere within it: ``python check_links.py FOLDER``. It needs no network.
 
-Links, pictures, styles and scripts are looked at, files and anchors. What leads to other sites is not followed.
+Links, pictures, styles and scripts are looked at, files and anchors. What leads to other sites is not followed. Of the
+pages as Markdown, and of llms.txt, the links to other such pages are looked at.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,6 +49,9 @@ def dead(site: Path) -> list[str]:
                 continue
             if not target.is_file() or (anchor and target in pages and anchor not in pages[target].anchors):
                 found.append(f"{file.relative_to(site.resolve())}: {link}")
+    for file in [*sorted(site.rglob("*.md")), site / "llms.txt"]:
+        links = re.findall(r"\]\(([^):#]+\.md)[#)]", file.read_text())
+        found += [f"{file.relative_to(site)}: {link}" for link in links if not (file.parent / link).is_file()]
     if not pages:
         found.append(f"{site} has no pages")
     return found
