@@ -13,7 +13,12 @@ import re
 from pathlib import Path
 
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS
-from ansible_collections.compute_index.supply.plugins.module_utils._states import _OF_MACHINES, _OF_OTHER, _OF_STORAGE
+from ansible_collections.compute_index.supply.plugins.module_utils._states import (
+    _JOINS,
+    _OF_MACHINES,
+    _OF_OTHER,
+    _OF_STORAGE,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 BEGIN = """\
@@ -73,12 +78,17 @@ The first column is the simulator's switch for other behaviour.
 
 ### Words for a resource
 
-No page lists the values of `resource_type`. Capitals, separators and the plural do not matter. If a word for storage
-stands anywhere in it, the resource is `storage`: {storage}. If one of these words stands at its end, it is `other`:
-{other}. Neither is ever a host.
+No page lists the values of `resource_type`. Capitals, separators and the plural do not matter. What follows {joins}
+says nothing of the kind, nor does "optimized" with the word before it.
 
-Everything else counts, and ends, as a `machine`. You can log in to it only if it has no type, or one of these words:
-{machines}.
+| words | kind |
+|---|---|
+| {machines} | `machine`: it can be a host |
+| {storage}, as the last word or without a word for a machine | `storage`: never a host |
+| one of these before a word for a machine (`storage_instance`) | `machine` if it has a login or GPUs, else `storage` |
+| at the end: {other} | `other`: never a host |
+| any other word | `machine`: it counts and ends as one, but is never logged in to |
+| none | `machine`: its address decides whether it can be logged in to |
 """
 
 
@@ -97,7 +107,12 @@ def page() -> str:
             written += f"\n{BEFORE[assumption.id]}\n\n{HEAD}"
         written += f"| `{assumption.id}` | {' | '.join(parts(assumption.rule.__doc__ or ''))} |\n"
     unseen = "\n".join(f"| `{switch}` | {meaning} |" for switch, meaning in UNSEEN.items())
-    words = {"storage": _OF_STORAGE, "other": sorted(_OF_OTHER), "machines": sorted(_OF_MACHINES)}
+    words = {
+        "storage": _OF_STORAGE,
+        "other": sorted(_OF_OTHER),
+        "machines": sorted(_OF_MACHINES),
+        "joins": sorted(_JOINS),
+    }
     filled = {name: ", ".join(f"`{word}`" for word in listed) for name, listed in words.items()}
     return f"{written}\n{END.format(unseen=unseen, **filled)}"
 
