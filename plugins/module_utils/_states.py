@@ -76,6 +76,11 @@ def phase(procurement_status: str | None, offer_status: str | None, *, has_machi
     return GOING_ON
 
 
+def is_for_sale_or_expired(offer_status: str | None) -> bool:
+    """Whether an offer's word says that nobody has bought it."""
+    return offer_status in ("available", EXPIRED)
+
+
 def is_live(resource_status: str | None) -> bool:
     """Whether a resource exists and may be used; one that is being deleted, is gone or failed does not count."""
     return resource_status not in _NO_LONGER_LIVE

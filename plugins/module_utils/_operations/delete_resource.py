@@ -39,7 +39,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     if _states.is_gone(resource["status"]):
         msg = f"{deleting.deletion(resource_id, resource, 'was deleted before')}."
         return {**facts, "billing_stopped": True, "msg": msg}
-    if resource["status"] != "deleting":
+    if not _states.is_under_deletion(resource["status"]):
         facts["diff"] = deleting.difference(resource)
         if check_mode:
             return {**facts, "changed": True, "msg": deleting.planned(resource_id, resource)}

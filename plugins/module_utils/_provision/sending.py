@@ -174,7 +174,7 @@ def meaning_of(answer: Json) -> AnswerMeaning:
     if answer["status"] == _states.FAILED:
         return AnswerMeaning.FAILED
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
-    denied = answer["error"] or answer["status"] in ("available", "expired")
+    denied = answer["error"] or _states.is_for_sale_or_expired(answer["status"])
     return AnswerMeaning.DENIED if denied and not bought else AnswerMeaning.MADE
 
 

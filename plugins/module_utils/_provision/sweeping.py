@@ -141,8 +141,7 @@ def _two_of_a_name(host: str) -> str:
 
 def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
     """The projects in which a lease is over. ``entries``: what a shared registry has beside a sweep's, by projects."""
-    ends = ((project, lease.moment_of(entry.ends_at), clock.now(entry.clock)) for project, entry in entries)
-    return sorted({project for project, end, now in ends if end is not None and end < now})
+    return sorted({project for project, entry in entries if reaping.life(entry, None, clock).is_over()})
 
 
 @dataclass(frozen=True)

@@ -250,8 +250,9 @@ def test_capitals_are_the_same_id(queue: RequestQueue, delete: Any) -> None:
     assert (result["resource_id"], result["billing_stopped"]) == (RESOURCE_ID, True)
 
 
-def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: Any) -> None:
-    expect_look(queue, "deleting", "deleting", "deleted")
+@pytest.mark.parametrize("word", ["deleting", "terminating"])
+def test_what_is_being_deleted_is_only_waited_for(queue: RequestQueue, delete: Any, word: str) -> None:
+    expect_look(queue, word, word, "deleted")
     result = delete()
     assert (result["changed"], result["billing_stopped"]) == (False, True)
 
@@ -334,8 +335,9 @@ def test_check_mode_says_what_would_be_saved(queue: RequestQueue, delete: Any) -
     assert {call.method for call in queue.calls} == {"GET"}
 
 
-def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any) -> None:
-    expect_look(queue, "deleting")
+@pytest.mark.parametrize("word", ["deleting", "terminating"])
+def test_check_mode_does_not_wait(queue: RequestQueue, delete: Any, word: str) -> None:
+    expect_look(queue, word)
     result = delete(True)
     assert (result["changed"], result["billing_stopped"]) == (False, False)
 
