@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packaged import unpack
 
-from . import fleet, inventories, shared, sweep, tasks
+from . import ends, fleet, inventories, shared, sweep, tasks
 from .answers import Answers
 from .measure import Commands
 from .server import Server
@@ -88,6 +88,12 @@ def measure_fleet(where: Commands, options: argparse.Namespace) -> str:
     return markdown(title, fleet.fleet_rows(where, options.fleet, 2 if options.small else 40, options.rounds))
 
 
+def measure_ends(where: Commands, options: argparse.Namespace) -> str:
+    title = f"The end of machines (CPU time; registry files, plain HTTP), and what it prints on {fleet.COLUMNS} columns"
+    rows = ends.end_rows(where, options.fleet, 2 if options.small else 40, options.rounds)
+    return markdown(title, rows + ends.line_rows(where, (1,) if options.small else (2, 10)))
+
+
 def measure_latency(where: Commands, options: argparse.Namespace) -> str:
     title = "A first run with a slow API (wall time; plain HTTP, no SSH)"
     return markdown(title, fleet.latency_rows(where, 1 if options.small else 50, options.rounds))
@@ -134,6 +140,7 @@ def measure_inventories(where: Commands, options: argparse.Namespace) -> str:
 SECTIONS = {
     "tasks": measure_tasks,
     "fleet": measure_fleet,
+    "ends": measure_ends,
     "latency": measure_latency,
     "posts": measure_posts,
     "check": measure_check,

@@ -99,6 +99,10 @@ class Vultr:
         self.instances.append({**VULTR_INSTANCE, **own})
         return self.instances[-1]
 
+    def delete(self, path: str) -> None:
+        """End the machine that has the path."""
+        self.instances = [each for each in self.instances if not path.endswith(each["id"])]
+
 
 LOCATION = {
     "id": 1,

@@ -22,7 +22,10 @@ Answer = Callable[[str, dict[str, str], bytes], bytes | None]
 class Server:
     """A context manager: answers are served at ``url``; over TLS with a certificate that ``ca`` has signed."""
 
-    def __init__(self, answer: Answer, folder: Path, *, tls: bool = True) -> None:
+    def __init__(
+        self, answer: Answer, folder: Path, *, tls: bool = True, delete: Callable[[str], None] | None = None
+    ) -> None:
+        """``delete``: takes the path of a DELETE, whose answer is empty."""
         self.ca = folder / "ca.pem"
         context = self._certified() if tls else None
         self.requests = 0
@@ -51,6 +54,14 @@ class Server:
                 self.wfile.write(body or b"{}")
 
             do_POST = do_GET
+
+            def do_DELETE(self) -> None:
+                owner.requests += 1
+                if delete:
+                    delete(urlsplit(self.path).path)
+                self.send_response(204 if delete else 404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *_words: Any) -> None:
                 pass
