@@ -9,6 +9,7 @@ It always works in Ansible's own process. What hosts hold is read raw, so that n
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import pwd
@@ -31,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import DELETE, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import (
     END,
     ENDED,
@@ -45,6 +47,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    deleting,
     keys,
     planning_report,
     reaping,
@@ -66,7 +69,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play, _timer
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play, _timer
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
     FIXED,
@@ -84,6 +87,13 @@ _ASKED = (*_NAMING, "quote", "awx_job_template_name", "awx_workflow_job_name")
 
 # What a host may say by itself of its end by a sweep
 _LIMITS = ("reap_grace", "reap_before_end_timeout")
+
+# What the role's tasks register that tell machines to end, or storage, and look at them
+_MACHINE_TASKS = ("decommission__told", "decommission__gone")
+_STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
+
+# The last look at what ends, since an ``until`` began. All happen in one process; ansible-core 2.21 hands on nothing.
+_looked: dict[str, t.Any] = {}
 
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
@@ -108,6 +118,14 @@ class ActionModule(InProcessAction):
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **step.gather(self, task_vars)}
         self._refuse_slips(step.prefix)
         self.operation = step.operation if isinstance(step.operation, Operation) else step.operation()  # type: ignore[misc]
+        if step.has_registry:
+            self._add_registry(step, task_vars)
+        gathered = step.gather(self, task_vars)
+        self._task.args = {**self._task.args, **gathered}
+        return self._completed(super().run(tmp, task_vars), task_vars)
+
+    def _add_registry(self, step: Step, task_vars: Variables) -> None:
+        """Add to the task's arguments where registries are."""
         self._hosts = self._hosts_of(step, task_vars)
         url = self._hosts.url
         self._task.args = {
@@ -116,11 +134,12 @@ class ActionModule(InProcessAction):
             "registry_fingerprint": registry_fingerprint(url),
             **self._hosts.call,
         }
-        self._task.args.update(step.gather(self, task_vars))
-        return self._completed(super().run(tmp, task_vars), task_vars)
 
     def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
         """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
+        if self.operation is GONE:
+            _looked.clear()
+            _looked.update(result)
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "trouble" in result:  # so that no playbook must decide it
@@ -173,11 +192,12 @@ class ActionModule(InProcessAction):
 
     def _if_one_was_swept(self, batch: Batch, task_vars: Variables) -> bool:
         """A sweep has found a host in a shared registry. What ends in files needs no other's, and is one of many."""
-        return any(_is_shared(_swept(item), "place") for item in batch.values())
+        return any(_is_shared(_swept(host, item), "place") for host, item in batch.items())
 
     def _if_it_ended(self, batch: Batch, task_vars: Variables) -> bool:
         """What has ended is in a shared registry."""
-        return _is_shared(self._task.args.get("end") or task_vars.get("decommission__end"), "registry")
+        ends = [self._task.args["end"]] if "end" in self._task.args else _hosts.end_round_of(task_vars).plans
+        return any(_is_shared(plan, "registry") for plan in ends)
 
     def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
         """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
@@ -197,6 +217,15 @@ class ActionModule(InProcessAction):
         return Declared({declaration["host"]: declaration}).mapping
 
     def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What the hosts of the batch want, in the shape of a `Declared`."""
+        extra = load_extra_vars(loader=self._loader)
+        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
+        found = self._of_each(variables, lambda own, templar: declared(own, templar, extra), task_vars)
+        return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
+
+    def _of_each(
+        self, variables: _play.ForAll, declare: t.Callable[[Variables, t.Any], dict[str, t.Any]], task_vars: Variables
+    ) -> dict[str, dict[str, t.Any]]:
         """What the hosts of the batch declare, where one can say it for them.
 
         None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
@@ -205,17 +234,15 @@ class ActionModule(InProcessAction):
         """
         if refusal := _play.forbidden(self._task):
             raise AnsibleActionFail(refusal)
-        batch, extra = task_vars["ansible_play_batch"], load_extra_vars(loader=self._loader)
-        hosts = [] if self._task.when else batch
-        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
+        hosts = [] if self._task.when else task_vars["ansible_play_batch"]
         found = {}
         for host in hosts:
             with contextlib.suppress(AnsibleError):
                 host_variables = variables.of(host)
                 templar = self._templar.copy_with_new_env(available_variables=host_variables)
-                found[host] = declared(host_variables, templar, extra)
+                found[host] = declare(host_variables, templar)
         self._check_readable([host for host in hosts if host not in found], task_vars)
-        return Declared(found, all_declared=len(found) == len(batch)).mapping
+        return found
 
     def _check_readable(self, hosts: t.Iterable[str], task_vars: Variables) -> None:
         """Raise AnsibleActionFail, before Ansible ends the play without a word of it, for a host with a broken file."""
@@ -352,11 +379,19 @@ class ActionModule(InProcessAction):
 
     # What each step of an end needs
 
+    def _declare_end(self, task_vars: Variables) -> dict[str, t.Any]:
+        declaration = _declare_end.declared(task_vars, self._templar, check_mode=bool(self._task.check_mode))
+        return Declared({declaration["host"]: declaration}).mapping
+
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
         batch = _batch(task_vars)
-        decided = sorted(set().union(*(_hosts.ends_of(item).decided for item in batch.values())))
-        declarations = {host: item.get("decommission__declared") for host, item in batch.items()}
-        hosts = _undecided({host: one for host, one in declarations.items() if one}, decided, task_vars)
+        rounds = {host: _hosts.end_round_of(variables) for host, variables in batch.items()}
+        decided = sorted(set().union(*{tuple(item.ends.decided) for item in rounds.values()}))
+        wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
+        own = wanted.get(str(task_vars["inventory_hostname"]))
+        # In the collection's own play all take part. A host that no other can speak for declares by itself.
+        is_for_all = task_vars.get("decommission__together") and (not own or own["id"] in decided)
+        hosts = self._end_of_all(task_vars) if is_for_all else _undecided(wanted, decided, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
         rows = [self._ending(one, batch, task_vars) for one in hosts]
@@ -381,6 +416,13 @@ class ActionModule(InProcessAction):
         matched = _hosts.Patterns(task_vars, self._loader, name).hosts(parts) if parts else []
         return not_named(ends, {*parts, *matched}) if parts else ""
 
+    def _end_of_all(self, task_vars: Variables) -> list[Variables]:
+        """What the hosts of the batch declare, where one can say it for them."""
+        extra = load_extra_vars(loader=self._loader)
+        variables = _play.ForAll(self._task, task_vars, _declare_end.DEFAULTS, _declare_end.FIXED, extra)
+        declare = functools.partial(_declare_end.declared, check_mode=bool(self._task.check_mode), together=True)
+        return list(self._of_each(variables, declare, task_vars).values())
+
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
         host, protect = one["host"], one.get("protect")
@@ -399,8 +441,38 @@ class ActionModule(InProcessAction):
     def _nothing(self, task_vars: Variables) -> dict[str, t.Any]:
         return {}
 
+    def _deletions(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What ends now: machines, or storage once they have ended."""
+        of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
+        plans = this_round.plans_of_storage if of_storage else this_round.plans
+        return {"round": this_round.ends.round, "jobs": deleting.jobs(plans, of_storage=of_storage)}
+
+    def _gone(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The same with what it has been answered, by the last look of this ``until`` if it is not the first."""
+        gathered = self._deletions(task_vars)
+        last = _looked if _looked.get("round") == gathered["round"] else self._answers(task_vars, gathered["round"])[0]
+        return {**gathered, "answers": last.get("answers") or {}, "began": last.get("began", 0.0)}
+
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {"ends": [task_vars["decommission__end"]]}
+        of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
+        told, looked = self._answers(task_vars, this_round.ends.round)
+        hosts = {plan["host"] for plan in this_round.plans}
+        return {
+            "round": this_round.ends.round,
+            "ends": this_round.plans_of_storage if of_storage else this_round.plans,
+            "answers": (looked or told).get("answers") or {},
+            "said": {host: one["lines"] for host, one in this_round.ended.outcomes.items()} if of_storage else {},
+            "alone": hosts.issuperset(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
+        }
+
+    def _of_storage(self) -> bool:
+        return bool(self._task.args.get("storage"))
+
+    def _answers(self, task_vars: Variables, round_id: str) -> list[Variables]:
+        """What the tasks have registered that told this round's machines to end, and that looked at them."""
+        names = _STORAGE_TASKS if self._of_storage() else _MACHINE_TASKS
+        results = [task_vars.get(name) or {} for name in names]
+        return [result if result.get("round") == round_id else {} for result in results]
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
         """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
@@ -583,14 +655,16 @@ class Step(t.NamedTuple):
     ``gather``: what it needs beside the task's own arguments. ``operation``: has its argument spec and does the work;
     None for what needs no API, a function for what takes long to import. ``of_all``: whether it is for hosts that may
     differ, most often on localhost for those of the inventory, so that any of them may name the registry; ``of_batch``:
-    else any host of the batch may. ``aside``: what it reads of each host beside that. ``prefix``: what the variables
-    begin with that its playbook takes, where ``{verb}`` is that of the task; none of them may be mistyped.
+    else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``: what it reads of each host
+    beside that. ``prefix``: what the variables begin with that its playbook takes, where ``{verb}`` is that of the
+    task; none of them may be mistyped.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
     operation: Operation | t.Callable[[], Operation] | None
     of_all: t.Callable[[ActionModule, Batch, Variables], bool] = ActionModule._never
     of_batch: bool = False
+    has_registry: bool = True
     aside: tuple[str, ...] = ()
     prefix: str = ""
 
@@ -608,8 +682,11 @@ STEPS = {
     "offers": Step(ActionModule._offers, _later("offers", "OFFERS"), prefix="offers_"),
     "order": Step(ActionModule._order, ORDER, ActionModule._if_it_finds, prefix="order_"),
     "named": Step(ActionModule._named, NAMED, _ALL, prefix="{verb}_"),
+    "declare_end": Step(ActionModule._declare_end, None),
     "end": Step(ActionModule._end, END, ActionModule._if_one_was_swept, of_batch=True),
-    "ended": Step(ActionModule._ended, ENDED, ActionModule._if_it_ended),
+    "delete": Step(ActionModule._deletions, DELETE, has_registry=False),
+    "gone": Step(ActionModule._gone, GONE, has_registry=False),
+    "ended": Step(ActionModule._ended, ENDED, ActionModule._if_it_ended, of_batch=True),
     "storage_ended": Step(ActionModule._nothing, STORAGE_ENDED, ActionModule._if_it_ended),
     "audit": Step(ActionModule._audit, AUDIT, _ALL, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, ORPHAN, _ALL, prefix="end_"),
@@ -628,9 +705,9 @@ STEPS = {
 }
 
 
-def _swept(variables: Variables) -> Variables | None:
+def _swept(host: str, variables: Variables) -> Variables | None:
     """What a sweep has handed to the host that is to end."""
-    return (variables.get("decommission__declared") or {}).get("reaped")
+    return _hosts.end_round_of(variables).declared.declarations.get(host, {}).get("reaped")
 
 
 def _is_shared(variables: Variables | None, name: str) -> bool:

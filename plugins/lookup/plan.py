@@ -12,13 +12,13 @@ version_added: 1.0.0
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 description:
-  - Internal - do not use it in your own plays. The role P(compute_index.supply.provision#role) uses it, and any version
-    may change what it returns.
+  - Internal - do not use it in your own plays. The roles P(compute_index.supply.provision#role) and
+    P(compute_index.supply.decommission#role) use it, and any version may change what it returns.
   - The plans of all hosts are one result of M(compute_index.supply.decide), of which it returns what concerns the host
     of the task.
 options:
   _terms:
-    description: There are none.
+    description: V(end) for what ends; without it, what is bought.
 """
 
 EXAMPLES = r"""
@@ -37,7 +37,7 @@ _raw:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import round_of
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
 
 class LookupModule(LookupBase):
@@ -47,4 +47,5 @@ class LookupModule(LookupBase):
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
         """The plan of the task's host."""
-        return [round_of(variables or {}).for_tasks]
+        of_host = end_round_of if terms else round_of
+        return [of_host(variables or {}).for_tasks]

@@ -41,9 +41,12 @@ options:
       - V(order) - which hosts do extra variables and surveys ask for?
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
+      - V(declare_end) - what does a host say of its end? For a host that declares by itself.
       - V(end) - which machines of each host end?
-      - V(ended) - brings the registry of a host up to date, once its machines were told to end. Fails if one of them
-        has not ended for certain. V(storage_ended) - the same for storage.
+      - V(delete) - tells these machines to end, or with O(storage) the storage that ends after them.
+      - V(gone) - are they gone? For C(until).
+      - V(ended) - brings the registry up to date. What has not ended for certain is told of its host alone.
+        V(storage_ended) - the same for the storage of one host, which fails.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
         it.
       - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
@@ -68,7 +71,10 @@ options:
       - offers
       - order
       - named
+      - declare_end
       - end
+      - delete
+      - gone
       - ended
       - storage_ended
       - audit
@@ -85,14 +91,13 @@ options:
       - timer_due
   deleted:
     description:
-      - For O(step=release), O(step=ended) and O(step=storage_ended) the results of
-        M(compute_index.supply.delete_resource).
+      - For O(step=release) and O(step=storage_ended) the results of M(compute_index.supply.delete_resource).
     type: list
     elements: dict
     default: []
   end:
     description:
-      - For O(step=storage_ended) what RV(ends) has of the host, or what V(release) says of its storage.
+      - For O(step=storage_ended) what V(release) says of its storage.
     type: dict
     default: {}
   hosts:
@@ -116,6 +121,11 @@ options:
     type: list
     elements: str
     default: []
+  storage:
+    description:
+      - For O(step=delete), O(step=gone) and O(step=ended) whether it is about storage, which ends after its machines.
+    type: bool
+    default: false
   since:
     description:
       - For O(step=spend) a date, an ISO 8601 time, or a duration before now such as V(30d). Without it all counts.
@@ -261,10 +271,9 @@ stop:
   returned: success
   type: str
 ends:
-  description: For O(step=end) what ends for each host.
+  description: For O(step=end) what ends for each host, by its name.
   returned: success
-  type: list
-  elements: dict
+  type: dict
   contains:
     host:
       description: The host.
@@ -294,19 +303,42 @@ ends:
     refusal:
       description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.
       type: str
-left:
-  description: For O(step=ended) and O(step=storage_ended) the ids of what has not ended for certain.
+answers:
+  description:
+    - For O(step=delete) and O(step=gone) what became of each resource, by its id, as
+      M(compute_index.supply.delete_resource) returns it, failures too.
   returned: always
+  type: dict
+terminal:
+  description: For O(step=gone) whether no further look can tell more.
+  returned: always
+  type: bool
+outcomes:
+  description: For O(step=ended) what became of each host, by its name.
+  returned: success
+  type: dict
+  contains:
+    left:
+      description: The ids of what has not ended for certain.
+      type: list
+      elements: str
+    usd:
+      description: What has ended has cost at most, in USD; V(null) if unknown.
+      type: float
+    cost:
+      description: The same in a sentence; empty if nothing was bought, or if not all has ended.
+      type: str
+    next:
+      description: What the role does next for the host; empty for nothing.
+      type: str
+    stop:
+      description: Why the host stops, and what is billed.
+      type: str
+over:
+  description: For O(step=ended) a line for people about each host that has nothing left.
+  returned: success
   type: list
-  elements: str
-usd:
-  description: For O(step=ended) and O(step=storage_ended) what that has cost at most, in USD; V(null) if unknown.
-  returned: always
-  type: float
-cost:
-  description: For these the same in a sentence; empty if nothing was bought, or if not all has ended.
-  returned: always
-  type: str
+  elements: dict
 hosts:
   description: For O(step=named) the hosts.
   returned: always

@@ -40,25 +40,26 @@ except ImportError:  # before ansible-core 2.19, which evaluates whatever it rea
 Variables = t.Mapping[str, t.Any]
 
 _SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this is imported
-_ROLE = Path(__file__).resolve().parents[2] / "roles" / "provision"
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def _read(path: str) -> t.Any:
-    return yaml.load((_ROLE / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def read(path: str) -> t.Any:
+    """What a file of a role has."""
+    return yaml.load((_ROLES / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def _templates(value: t.Any) -> t.Any:
+def templates(value: t.Any) -> t.Any:
     """What was read, as Ansible gives it to the tasks of the role."""
     if isinstance(value, dict):
-        return {key: _templates(part) for key, part in value.items()}
+        return {key: templates(part) for key, part in value.items()}
     if isinstance(value, list):
-        return list(map(_templates, value))
+        return list(map(templates, value))
     return _trust(value) if isinstance(value, str) else value
 
 
 # Read before Ansible forks its workers.
-_ARGUMENTS = _read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-DEFAULTS, FIXED = _templates(_read("defaults/main.yml")), _templates(_read("vars/main.yml"))
+_ARGUMENTS = read("provision/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS, FIXED = templates(read("provision/defaults/main.yml")), templates(read("provision/vars/main.yml"))
 
 _ROLE_NAMES = RoleNames(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")

@@ -38,7 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Ends, Round
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
@@ -75,10 +75,10 @@ def round_of(variables: Variables) -> Round:
         return Round.of(variables)
 
 
-def ends_of(variables: Variables) -> Ends:
+def end_round_of(variables: Variables) -> EndRound:
     """The same of the role decommission."""
     with _refusing():
-        return Ends.of(variables.get("decommission__decided"))
+        return EndRound.of(variables)
 
 
 @contextlib.contextmanager

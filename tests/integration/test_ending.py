@@ -97,12 +97,12 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 
     plan = decommission(project, "gpu-1", "--check")
     assert plan.returncode == 0, plan.output
-    assert f"gpu-1: would end {first}, which saves USD 2.50 per hour" in plan.text
+    assert f"gpu-1: would end {first}, USD 2.50/h" in plan.text
     assert ended(project) == [] and project.registry("gpu-1")
 
     run = decommission(project, ["gpu-1"])
     assert run.returncode == 0, run.output
-    assert f"gpu-1: ends {first}, which saves USD 2.50 per hour" in run.text
+    assert f"(item={first}" in run.text
     assert project.simulator.billed == [second]
     assert not (project.folder / "host_vars" / "gpu-1").exists()
     assert project.registry("gpu-2")
@@ -115,8 +115,9 @@ def test_machines_end_and_nothing_is_left_of_them(make_project: MakeProject) -> 
 @pytest.mark.first
 @core
 def test_one_host_fails_by_itself(project: Project) -> None:
-    project.declare(["gpu-1", "gpu-2", "gpu-3"])
-    first, second = own(project, "gpu-1", "gpu-2")
+    project.declare(["gpu-1", "gpu-2", "gpu-3", "gpu-4"])
+    first, second, fourth = own(project, "gpu-1", "gpu-2", "gpu-4")
+    project.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{fourth}", status=409, count=None)]
     third = project.registry_file("gpu-3")
     third.parent.mkdir(parents=True)
     third.write_text("[]\n")
@@ -129,8 +130,11 @@ def test_one_host_fails_by_itself(project: Project) -> None:
 
     run = decommission(project, "gpu", *elsewhere)
     assert run.returncode == 2
-    assert ended(project) == [first] and project.simulator.billed == [second]
+    assert set(ended(project)) == {first, fourth} and project.simulator.billed == [second, fourth]
     assert "several hosts claim it" in run.failure("gpu-2") and "copy" in run.failure("gpu-2")
+    assert f"Not known to have ended for gpu-4: {fourth}." in run.failure("gpu-4")
+    kept = [file.parent.name for file in project.folder.glob("registry/gpu-*/compute_index_supply.yml")]
+    assert sorted(kept) == ["gpu-2", "gpu-3", "gpu-4"]
     assert "registry/gpu-3/compute_index_supply.yml" in run.failure("gpu-3")
     assert run.failure("gpu-1") == ""
 
@@ -149,6 +153,45 @@ def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
     expected = [] if "strategy" in keyword else [next(iter(project.simulator.resources))]
     assert ended(project) == expected
     assert project.registry("gpu-2")
+
+
+@core
+def test_an_end_that_takes_long_is_looked_at_again_and_what_was_accepted_is_not_lost(make_project: MakeProject) -> None:
+    """What has ended is a 404, which is an end only of what was told to: the second look of `until` must know of it."""
+    project = make_project(delete_seconds=17, deleted_readable=False)
+    project.declare(["gpu-1", "gpu-2"])
+    ids = own(project, "gpu-1", "gpu-2")
+    run = decommission(project, "gpu")
+    assert run.returncode == 0, run.output
+    assert run.output.count("FAILED - RETRYING") == 1, run.output
+    assert sorted(ended(project)) == sorted(ids) and project.simulator.billed == []
+    assert project.registry("gpu-1") is None and project.registry("gpu-2") is None
+
+
+@core
+def test_hosts_for_which_none_can_speak_end_by_themselves(project: Project) -> None:
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    project.declare(hosts)
+    first, second, third = own(project, *hosts)
+    note(project, "gpu-2", project.registry("gpu-2") or {}, decommission_wait_timeout="{{ nothing_of_this_name }}")
+    run = decommission(project, "gpu-1,gpu-2")
+    assert run.returncode == 2 and "decommission_wait_timeout" in run.failure("gpu-2"), run.output
+    assert ended(project) == [first] and run.failure("gpu-1") == ""
+    # Its variables are put together in a way that only Ansible knows.
+    run = decommission(project, "gpu-3", ANSIBLE_HASH_BEHAVIOUR="merge")
+    assert run.returncode == 0, run.output
+    assert ended(project) == [first, third] and project.simulator.billed == [second]
+
+
+@core
+def test_a_host_in_check_mode_is_only_looked_at_beside_one_that_ends(project: Project) -> None:
+    project.declare(["gpu-1", "gpu-2"])
+    first, second = own(project, "gpu-1", "gpu-2")
+    role = {"role": "compute_index.supply.decommission", "check_mode": "{{ inventory_hostname == 'gpu-2' }}"}
+    run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "roles": [role]}))
+    assert run.returncode == 0, run.output
+    assert ended(project) == [first] and project.simulator.billed == [second] and project.registry("gpu-2")
+    assert f"gpu-2: would end {second}, USD" in run.text
 
 
 @pytest.mark.first

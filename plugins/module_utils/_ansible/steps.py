@@ -30,6 +30,7 @@ OPTIONS: Spec = {
     "group": {"type": "str", "default": "gpu"},
     "find": _FLAG,
     "forget": _TEXTS,
+    "storage": _FLAG,
     "since": _TEXT,
     "names": _TEXTS,
     "resource_id": _TEXT,
@@ -124,7 +125,22 @@ ORDER: Spec = {
 
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
-ENDED: Spec = {**_STEP, **_options("deleted"), "ends": _ROWS}
+# Which resources end, and what the steps of an end have been answered about them, by their ids
+_DELETIONS: Spec = {**_STEP, **_options("storage"), "round": _TEXT, "jobs": _ROWS}
+
+DELETE: Spec = _DELETIONS
+
+GONE: Spec = {**_DELETIONS, "answers": _MAPPING, "began": {"type": "float", "default": 0.0}}
+
+ENDED: Spec = {
+    **_STEP,
+    **_options("storage"),
+    "round": _TEXT,
+    "ends": _ROWS,
+    "answers": _MAPPING,
+    "said": _MAPPING,  # by host, what there is to say of its machines once its storage has ended
+    "alone": _FLAG,  # whether these are all hosts of the play
+}
 
 STORAGE_ENDED: Spec = {**_STEP, **_options("deleted", "end")}
 

@@ -55,10 +55,11 @@ def render(hosts: t.Iterable[tuple[str, t.Sequence[Machine]]]) -> str | None:
     return _file(parts)
 
 
-def without(text: str | None, host: str) -> str | None:
-    """What `render` has made, but for a host and its further machines; None if nothing is left."""
+def without(text: str | None, hosts: t.Iterable[str]) -> str | None:
+    """What `render` has made, but for these hosts and their further machines; None if nothing is left."""
     parts = (text or "").rstrip("\n").split("\n\n")[1:]
-    return _file([part for part in parts if not part.startswith((f"Host {host}\n", _odd(host)))])
+    theirs = tuple(beginning for host in hosts for beginning in (f"Host {host}\n", _odd(host)))
+    return _file([part for part in parts if not part.startswith(theirs)])
 
 
 def _file(parts: t.Sequence[str]) -> str | None:

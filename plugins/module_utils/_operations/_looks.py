@@ -97,7 +97,7 @@ class _Noting:
         if step is MissingStep.END:
             status = self._statuses.get(entry.offer_id, {})
             end_with(registry, missing.left_storage(host, entry, status, self._account))
-            leave_out_of_ssh(host, place)
+            leave_out_of_ssh([host], place)
         elif step:
             registry.alter(self._look.changes(step, entry, place, registry.now()))
         return step

@@ -181,11 +181,11 @@ def _ssh_config_of(registries: Registries, place: Place, memory: Memory) -> str 
     return ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
 
-def leave_out_of_ssh(host: str, place: Place) -> list[str]:
-    """The same for a host whose entry has just ended, without a look at all the others."""
+def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:
+    """The same for hosts whose entries have just ended, without a look at all the others."""
     try:
         if place.ssh_config:
-            keep_ssh_config(place.ssh_config, lambda before: ssh_config.without(before, host))
+            keep_ssh_config(place.ssh_config, lambda before: ssh_config.without(before, hosts))
     except RegistryError as error:
         return [str(error)]
     return []

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision.holdings import links_in
+
+List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
 
 MOST_THREADS = 8  # the client's session keeps up to ten connections
 
@@ -55,3 +58,24 @@ def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) ->
         for resource_id, answer in ask_with_links(api, ids, retries).items()
         if not isinstance(answer, ApiError) or answer.error_class == "not_found"
     }
+
+
+class Listing:
+    """The list of all resources: read once, by the first thread that needs it, and only if one does."""
+
+    def __init__(self, api: SupplyApi, retries: int | None = 0) -> None:
+        """``retries``: after passing errors; None for as many as the task allows."""
+        self._api, self._retries = api, retries
+        self._lock = threading.Lock()
+        self._answer: list[Json] | ApiError | None = None
+
+    def __call__(self) -> list[Json]:
+        with self._lock:
+            if self._answer is None:
+                try:
+                    self._answer = self._api.resources(retries=self._retries)
+                except ApiError as error:
+                    self._answer = error
+        if isinstance(self._answer, ApiError):
+            raise self._answer
+        return self._answer

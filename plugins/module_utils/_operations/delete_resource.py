@@ -12,6 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import deleting
+from ._unlisted import List, Listing
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
@@ -27,15 +28,23 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     ``accepted`` its deletion, be it of an earlier call, or of a run that was killed: it answered with a success, or
     shows that the resource ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
     """
-    resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     wait_timeout = given("wait_timeout", params["wait_timeout"], _input.check_seconds)
+    facts = tell(api, params, check_mode)
+    if facts["billing_stopped"] or check_mode or not params["wait"]:
+        return facts
+    return _waited(api, deleting.unsaid(facts), wait_timeout)
+
+
+def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """The same without waiting: look at the resource, and tell it to end unless it is ending."""
+    resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
     facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
         if not params["accepted"]:
             raise _unseen(error, facts) from None
-        return _waited(api, facts, wait_timeout if params["wait"] else 0.0)
+        return {**facts, "msg": f"{deleting.deletion(resource_id, None, 'is being deleted')}."}
     if _states.is_gone(resource["status"]):
         msg = f"{deleting.deletion(resource_id, resource, 'was deleted before')}."
         return {**facts, "billing_stopped": True, "msg": msg}
@@ -45,15 +54,12 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
             return {**facts, "changed": True, "msg": deleting.planned(resource_id, resource)}
         facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
-    facts["accepted"] = True
-    if check_mode or not params["wait"]:
-        return {**facts, "msg": f"{deleting.deletion(resource_id, resource, 'is being deleted')}."}
-    return _waited(api, facts, wait_timeout)
+    return {**facts, "accepted": True, "msg": f"{deleting.deletion(resource_id, resource, 'is being deleted')}."}
 
 
-def _look(api: SupplyApi, resource_id: str) -> Json:
-    """The resource as its vendor sees it now."""
-    return api.resource(resource_id, force_refresh=True)
+def _look(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json:
+    """The resource as its vendor sees it now. Raises ApiError."""
+    return api.resource(resource_id, force_refresh=True, retries=retries)
 
 
 def _unseen(error: ApiError, facts: Result) -> Failure:
@@ -112,33 +118,42 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
 
 def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
     """Look until the API says that the resource is gone. Passing errors are looked past."""
-    resource_id, deadline = facts["resource_id"], time.monotonic() + wait_timeout
+    deadline = time.monotonic() + wait_timeout
     while True:
-        text = _not_gone(api, facts)
+        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api))
         if not text:
-            msg = f"{deleting.deletion(resource_id, facts['resource'], 'is deleted')}."
-            return {**facts, "billing_stopped": True, "msg": msg}
+            return deleting.is_gone(facts)
         left = deadline - time.monotonic()
         if left <= 0:
-            msg = deleting.not_gone(resource_id, facts["resource"], wait_timeout, text)
+            msg = deleting.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
             raise Failure(msg, "unavailable", **facts)
         time.sleep(min(PAUSE, left))
 
 
-def _not_gone(api: SupplyApi, facts: Result) -> str:
-    """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell."""
+def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
+    """What the API answers about the resource. ``retries``: after passing errors; None for those of the task."""
     try:
-        facts["resource"] = _look(api, facts["resource_id"])
+        return _look(api, resource_id, retries)
     except ApiError as error:
-        if error.error_class == "not_found":
-            return _not_forgotten(api, facts, error)
-        if not error.passing:
-            raise Failure.of(error, deleting.still(facts["resource"]), **facts) from None
-        return str(error).rstrip(".")
-    return deleting.alive(facts["resource"])
+        return error
 
 
-def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
+def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List) -> str:
+    """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell.
+
+    ``listing``: reads all resources, later than the ``answer`` about this one was given. Raises ApiError.
+    """
+    if isinstance(answer, ApiError):
+        if answer.error_class == "not_found":
+            return _not_forgotten(api, facts, answer, listing)
+        if not answer.passing:
+            raise Failure.of(answer, deleting.still(facts["resource"]), **facts) from None
+        return str(answer).rstrip(".")
+    facts["resource"] = answer
+    return deleting.alive(answer)
+
+
+def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List) -> str:
     """The same of a resource that its own page does not know. Raises Failure if no deletion was accepted.
 
     The list must not have it either. Since a list may lag behind an end, one that has it only asks for another look.
@@ -147,16 +162,16 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError) -> str:
     if not facts["accepted"]:
         raise _unknown(error, facts) from None
     try:
-        listed = {resource["resource_id"]: resource["status"] for resource in api.resources(retries=0)}
+        listed = {resource["resource_id"]: resource["status"] for resource in listing()}
     except ApiError as unlisted:
         return str(unlisted).rstrip(".")
     if _states.is_gone(listed.get(facts["resource_id"], "deleted")):
         return ""
-    try:
-        facts["resource"] = _look(api, facts["resource_id"])
-    except ApiError as again:
+    again = answer_of(api, facts["resource_id"])
+    if isinstance(again, ApiError):
         return "" if again.error_class == "not_found" else str(again).rstrip(".")
-    return deleting.alive(facts["resource"])
+    facts["resource"] = again
+    return deleting.alive(again)
 
 
 _DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."

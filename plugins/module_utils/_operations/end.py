@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
+import uuid
 from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json, SupplyApi
+from .._provision import deleting, end_report, ending, lease, reaping, storage_end
 from .._provision import ended as endings
-from .._provision import ending, lease, reaping, storage_end
 from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
@@ -22,17 +24,18 @@ from .._provision.machines import created_of, machines_among, refreshed
 from .._provision.ownership import Claim
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, Sweep, Turn
-from .._provision.rounds import Ends
+from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
-from ._unlisted import ask_with_links, read_by_id
+from ._unlisted import List, Listing, ask_with_links, read_by_id
+from .delete_resource import PAUSE
 from .offer_status import offer_statuses
 
-BLANK: Result = {"changed": False, "ends": []}
+BLANK: Result = {"changed": False}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
 
 _RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
@@ -45,8 +48,9 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     decided = [*params["decided"], *params["ids"]]
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
-        stops = [_shown(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts]
-        return {**BLANK, **Ends(stops, decided).mapping}
+        return _decided(
+            [end_report.row(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts], decided
+        )
     places = registries.places(params)
     memory = Memory(registries, places.values())
     asked = [endings.asked(host, _entry(host, places[host["host"]], memory), places[host["host"]]) for host in hosts]
@@ -56,15 +60,21 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     asked = [endings.aged(one, clock) for one in asked]
     ends = []
     for raw, one in zip(hosts, asked):
-        place, look = places[one.host], None
+        place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, memory)
         found = endings.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen, forget))
         sweep = reaping.read_sweep(raw, place.text, clock.here)
         if sweep is not None:
-            found, look = _reaped(one, sweep, found, clock, place, registries, check_mode)
+            found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
         found = storage_end.with_storage(one, found, memory.storage_of(place, one.host), seen, forget)
-        ends.append(_shown(raw, one.entry, place, found, look, api.ahead, check_mode))
-    return {**BLANK, **Ends(ends, decided).mapping, "warnings": memory.warnings(without=places)}
+        ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
+    return {**_decided(ends, decided), "warnings": memory.warnings(without=places)}
+
+
+def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
+    """What ends of all hosts, in a round of its own. ``looks``: at most so often it is looked whether all are gone."""
+    found = Ends(str(uuid.uuid4()), {one["host"]: one for one in ends}, decided)
+    return {**BLANK, **found.mapping, "looks": deleting.looks(ends, PAUSE)}
 
 
 def _trouble(
@@ -73,7 +83,7 @@ def _trouble(
     """Why nothing ends for a host, by its registry; empty if it may."""
     reasons = (
         str(raw.get("trouble") or ""),
-        endings.wait_of(raw)[1],
+        endings.fault_of(raw),
         memory.trouble(place, one.host),
         one.entry.held_by and endings.being_bought(one.host, one.entry.held_by),
         registries.left_behind(raw, params, one.entry.offer_id),
@@ -177,57 +187,55 @@ def _statuses(api: SupplyApi, asked: t.Sequence[EndRequest], listed: t.Collectio
     return offer_statuses(api, {entry.offer_id for entry in open_})
 
 
-def _shown(
-    raw: t.Mapping[str, t.Any],
-    entry: Entry,
-    place: Place,
-    found: End,
-    look: LastLook | None,
-    ahead: float | None,
-    check_mode: bool,
-) -> Result:
-    """A plan as a plain mapping: what the role's tasks need, and a person can read at -v."""
-    host = raw["host"]
+@with_registries
+def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """Bring the registry up to date, once the machines of hosts were told to end: it keeps what may be billed.
+
+    What became of each host is in ``outcomes``. What fails for one, as of what has not ended for certain, is told
+    there, and the next host follows.
+    """
+    plans, of_storage, listing = params["ends"], params["storage"], Listing(api, retries=None)
+    registries.recall(next((plan["ahead"] for plan in plans), None))
+    note = _storage_ended if of_storage else functools.partial(_machines_ended, listing)
+    noted = {}
+    for plan in plans:
+        try:
+            noted[plan["host"]] = note(plan, params["answers"], registries, check_mode)
+        except Failure as failure:
+            noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
+    outcomes = end_report.outcomes(plans, noted, of_storage=of_storage, said=params["said"])
+    over, lines = end_report.over(plans, outcomes), end_report.lines(plans, outcomes)
+    one_for_all = end_report.stands_for_all(outcomes, alone=params["alone"])
     return {
-        "host": host,
-        "declaration": str(raw["id"]),
-        "action": found.action.value,
-        "next": endings.next_of(found),
-        "ids": list(found.ids),
-        "wait": endings.wait_of(raw)[0],
-        "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
-        **endings.costs(entry, found),
-        "ahead": ahead,
-        "gone": list(found.gone),
-        "forgotten": list(found.forgotten),
-        "label": endings.label(host, entry, found, look, would=check_mode),
-        "refusal": found.reason,
-        "offer_id": entry.offer_id,
-        "resource_ids": list(entry.resource_ids),
-        "storage": [item.variables for item in found.storage],
-        "unremembered": [item.variables for item in found.unremembered],
-        "storage_ends": list(found.storage_ends),
-        "storage_lost": list(found.storage_lost),
-        "storage_stays": found.storage_stays,
-        "storage_in_check_mode": found.storage_in_check_mode(check_mode=check_mode),
-        "pending": found.pending,
-        "reaped": bool(raw.get("reaped")),
-        "registry": "" if entry.is_empty and not found.storage else place.text,
-        "registry_file": "" if entry.is_empty else place.entry_file(host),
+        **BLANK,
+        **Ended(params["round"], outcomes, over, lines, one_for_all).mapping,
+        "changed": any(one["changed"] for one in outcomes.values()),
+        "warnings": _left_out_of_ssh(plans, noted),
     }
 
 
-@with_registries
-def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """Bring the registry of one host up to date, once its machines were told to end: it keeps what may be billed.
+def _left_out_of_ssh(plans: t.Iterable[t.Mapping[str, t.Any]], noted: t.Mapping[str, Result]) -> list[str]:
+    """Take the hosts whose entries have ended out of ssh's configurations; what fails is a warning."""
+    over: dict[Place, list[str]] = {}
+    for plan in filter(lambda plan: noted[plan["host"]].get("has_ended"), plans):
+        over.setdefault(place_of(plan["registry"]), []).append(plan["host"])
+    return [text for place, hosts in over.items() for text in leave_out_of_ssh(hosts, place)]
 
-    Raises Failure with ``left``, the ids of what has not ended for certain.
+
+def _machines_ended(
+    listing: List,
+    plan: t.Mapping[str, t.Any],
+    answers: t.Mapping[str, t.Any],
+    registries: Registries,
+    check_mode: bool,
+) -> Result:
+    """Note the end of one host's machines. Raises Failure with ``left``, the ids of what has not ended for certain.
+
+    ``has_ended``: its entry has.
     """
-    plan = params["ends"][0]
-    registries.recall(plan["ahead"])
-    if check_mode:
-        return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    left, store = _left(api, plan, params["deleted"]), registries.at(place_of(plan["registry"]))
+    if endings.is_planned(plan, check_mode):
+        return {**BLANK_ENDED, "changed": endings.would_change(plan)}
+    left, store = _left(listing, plan, answers), registries.at(place_of(plan["registry"]))
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         if left.ids and _ended_by_another(plan["host"], plan["offer_id"], store):
@@ -238,20 +246,31 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     if left.ids:
         msg = endings.not_over(plan["host"], left.said, left.ids, place_of(plan["registry"]).entry_place(plan["host"]))
         raise Failure(msg, left.error_class, **facts)
-    facts.update(endings.has_cost(plan, bill, registries.clock().now(plan["clock"])))
-    facts["storage"] = endings.stays(plan)
-    warnings = leave_out_of_ssh(plan["host"], place_of(plan["registry"]))
-    return {**facts, "warnings": warnings} if warnings else facts
+    cost = endings.has_cost(plan, bill, registries.clock().now(plan["clock"]))
+    return {**facts, **cost, "storage": endings.stays(plan), "has_ended": True}
 
 
 @with_registries
 def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """Note which of a host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
-    plan = params["end"]
-    registries.recall(plan["ahead"])
-    if check_mode:
+    registries.recall(params["end"]["ahead"])
+    answers = {str(answer.get("resource_id")): answer for answer in params["deleted"]}
+    return _storage_noted(params["end"], answers, registries, check_mode)
+
+
+def _storage_ended(
+    plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any], registries: Registries, check_mode: bool
+) -> Result:
+    """The same of a host whose machines have ended, with lines about what stays."""
+    return {**_storage_noted(plan, answers, registries, check_mode), "storage": endings.stays(plan)}
+
+
+def _storage_noted(
+    plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any], registries: Registries, check_mode: bool
+) -> Result:
+    if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": True}
-    left = storage_end.not_ended(plan, params["deleted"])
+    left = storage_end.not_ended(plan, answers)
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         registry = t.cast(Registry, registries.at(place_of(plan["registry"])).host(plan["host"]))
@@ -264,13 +283,13 @@ def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_
     return {**facts, **storage_end.has_cost(plan["host"], list(filter(None, bills)))}
 
 
-def _left(api: SupplyApi, plan: t.Mapping[str, t.Any], answers: t.Sequence[t.Mapping[str, t.Any]]) -> NotEnded:
+def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
     """What has not ended for certain, also of what came while the others ended."""
     left = endings.left_of(plan, answers)
     if left.ids or not plan["pending"]:
         return left
     try:
-        late = endings.late_of(plan, api.resources())
+        late = endings.late_of(plan, listing())
     except ApiError as error:
         message = f"The offer was still under way, and whether more of it came is not known: {error}"
         late = NotEnded(tuple(plan["ids"]), (message,))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import typing as t
 
 from .. import _input, _spec, _states
@@ -16,7 +15,7 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View
-from ._unlisted import ask_by_id, side_by_side
+from ._unlisted import List, Listing, ask_by_id, side_by_side
 
 BLANK: Result = {
     "changed": False,
@@ -37,8 +36,6 @@ BLANK: Result = {
     "msg": "",
     "offers": {},
 }
-
-_List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
 
 
 def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -64,7 +61,7 @@ def offer_statuses(api: SupplyApi, offer_ids: t.Iterable[str]) -> dict[str, Json
 
 def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     """One look at many offers. Raises Failure if the token is refused."""
-    listing = _Listing(api)
+    listing = Listing(api)
 
     def look(text: str) -> tuple[str, Result]:
         try:
@@ -83,26 +80,6 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     return _gathered(offers)
 
 
-class _Listing:
-    """The list of all resources: read once, by the first thread that needs it, and only if one does."""
-
-    def __init__(self, api: SupplyApi) -> None:
-        self._api = api
-        self._lock = threading.Lock()
-        self._answer: list[Json] | ApiError | None = None
-
-    def __call__(self) -> list[Json]:
-        with self._lock:
-            if self._answer is None:
-                try:
-                    self._answer = self._api.resources(retries=0)
-                except ApiError as error:
-                    self._answer = error
-        if isinstance(self._answer, ApiError):
-            raise self._answer
-        return self._answer
-
-
 def _refused(result: Result, offers: t.Mapping[str, Result]) -> Failure:
     """The failure of a token that is refused."""
     facts = {**_gathered(offers), "ready": False, "terminal": True, "transient_error": False}
@@ -118,7 +95,7 @@ def _gathered(offers: t.Mapping[str, Result]) -> Result:
 # One
 
 
-def _one(api: SupplyApi, offer_id: str, listing: _List, check_mode: bool) -> Result:
+def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Result:
     """The state of one procurement. Raises Failure for what waiting cannot cure."""
     result: Result = {"offer_id": offer_id, "resource_ids": []}
     try:
@@ -133,7 +110,7 @@ def _one(api: SupplyApi, offer_id: str, listing: _List, check_mode: bool) -> Res
     return {**copy.deepcopy(BLANK), **_offer.result_of(status, view, check_mode=check_mode)}
 
 
-def _view(api: SupplyApi, status: Json, listing: _List) -> View:
+def _view(api: SupplyApi, status: Json, listing: List) -> View:
     """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
     machine was deleted stand with these. Raises ApiError.
     """

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .. import _states
 from .._wording import usd
 
 Resource = t.Mapping[str, t.Any]  # as the tolerant reader returns it
+Row = t.Mapping[str, t.Any]
 # What it is called, what ends with it, and how it is if it does not end; of one that was never read its kind is unknown
 _UNREAD = ("Resource", "", "exist")
 _WORDS = {
@@ -69,3 +71,90 @@ def difference(resource: Resource) -> dict[str, t.Any]:
     header = f"resource {resource['resource_id']}"
     before = {name: resource[name] for name in _SHOWN}
     return {"before_header": header, "after_header": f"{header} (none)", "before": before, "after": {}}
+
+
+# Many, told to end in one task and waited for in another
+
+
+def jobs(plans: t.Iterable[Row], *, of_storage: bool = False) -> list[dict[str, t.Any]]:
+    """What the tasks do for each id that ends by these plans (`end_report.row`).
+
+    ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
+    a person forgets: should the API know it after all, it does not end.
+    """
+    ids = [(plan, resource_id) for plan in plans for resource_id in plan["storage_ends" if of_storage else "ids"]]
+    return [
+        {
+            **{name: plan[name] for name in ("force", "wait")},
+            "resource_id": resource_id,
+            "looks_only": plan["check_mode"] or resource_id in plan["storage_lost"],
+        }
+        for plan, resource_id in ids
+    ]
+
+
+def differences(answers: t.Iterable[Row]) -> list[dict[str, t.Any]]:
+    """The diffs of those that have changed something, or may have."""
+    return [dict(answer["diff"]) for answer in answers if answer["changed"]]
+
+
+def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row], began: float) -> list[Row]:
+    """Those that have not ended yet: what is not ending by then is told once more, which does no harm.
+
+    ``began``: when the first look did; once there was one, none is told again.
+    """
+    left = [item for item in items if not (item["looks_only"] or began)]
+    return [item for item in left if not answers.get(item["resource_id"], {}).get("billing_stopped")]
+
+
+def waited_for(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float) -> list[Row]:
+    """Those to look at (again), ``passed`` seconds after the first look. Each is looked at once, whatever its time."""
+    return [item for item in items if not item["looks_only"] and _waits(item, answers[item["resource_id"]], passed)]
+
+
+def _waits(item: Row, answer: Row, passed: float) -> bool:
+    if answer.get("waits"):
+        return bool(passed < item["wait"])
+    return not (answer["billing_stopped"] or answer.get("failed"))
+
+
+def pause(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float, longest: float) -> float:
+    """Seconds until the next look: the longest pause, or what is left of the longest wait."""
+    left = [item["wait"] - passed for item in waited_for(items, answers, passed)]
+    return float(max(0.0, min(longest, max(left, default=0.0))))
+
+
+def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
+    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if nothing looks again."""
+    if not why:
+        return is_gone(facts)
+    msg = not_gone(facts["resource_id"], facts["resource"], seconds, why)
+    return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}
+
+
+def is_gone(facts: Row) -> dict[str, t.Any]:
+    """The answer once the API says so."""
+    msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
+    return {**facts, "billing_stopped": True, "msg": msg}
+
+
+def unsaid(answer: Row) -> dict[str, t.Any]:
+    """The answer without what was said of it so far."""
+    return {name: value for name, value in answer.items() if name not in ("waits", "failed", "error_class", "msg")}
+
+
+def looks(plans: t.Iterable[Row], delay: float) -> int:
+    """How many looks there are at most, ``delay`` seconds apart, until the longest wait is over."""
+    longest = max((plan["wait"] for plan in plans), default=0.0)
+    return math.ceil(longest / delay) + 2
+
+
+def beginning(began: float, now: float) -> float:
+    """When the first look did (seconds of one clock): now, if ``began`` is 0."""
+    return began or now
+
+
+def progress(items: t.Sequence[Row], answers: t.Mapping[str, Row], passed: float) -> dict[str, t.Any]:
+    """How far the ends are, for the person who waits, and whether no further look can tell more (``terminal``)."""
+    over = [item for item in items if answers.get(item["resource_id"], {}).get("billing_stopped")]
+    return {"msg": f"{len(over)} of {len(items)} have ended.", "terminal": not waited_for(items, answers, passed)}

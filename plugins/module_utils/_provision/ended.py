@@ -25,12 +25,17 @@ from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
 from .storage import read_storage
+from .sums import Sum, add_up
 
 Row = t.Mapping[str, t.Any]
 
 _IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "provision_journaled_at"
 
 
+# What the role does for a host of which machines end, or have ended.
+NOTED = ("end", "note")
+
+_NO_ANSWER = "What the API has answered to a deletion is not known."
 _MAY_HAVE_ENDED = "Another run may have ended it meanwhile; the next sweep looks again."
 
 
@@ -59,12 +64,32 @@ def next_of(end: End) -> str:
     return {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}[end.action]
 
 
+def is_checked(raw: Row, check_mode: bool) -> bool:
+    """Whether a host is only looked at: in check mode, be it that of its own tasks while others' are not."""
+    return check_mode or bool(raw.get("check_mode"))
+
+
+def is_planned(plan: Row, check_mode: bool) -> bool:
+    """Whether the registry notes nothing of a host: in check mode, and if no machine of it ends or has ended."""
+    return is_checked(plan, check_mode) or plan["next"] not in NOTED
+
+
+def would_change(plan: Row) -> bool:
+    """Whether the registry would note something of a host."""
+    return plan["next"] in NOTED and bool(plan["registry"])
+
+
 def wait_of(raw: Row) -> tuple[float, str]:
     """For how many seconds the end of each machine of a host is waited for; and why that cannot be read."""
     try:
         return duration(str(raw.get("wait_timeout", "5m"))), ""
     except ValueError as error:
         return 0.0, f"decommission_wait_timeout {error}."
+
+
+def fault_of(raw: Row) -> str:
+    """What is wrong with a host's arguments, in a sentence; empty for nothing."""
+    return next((f"{fault}." for fault in raw.get("invalid", ())), wait_of(raw)[1])
 
 
 def aged(one: EndRequest, clock: Clock) -> EndRequest:
@@ -125,31 +150,27 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
     if end.action is Action.NOTHING:
         nothing = _of_storage(end) or "; there is nothing to end"
         return look.said if look else f"{host} owns no machine{nothing}"
-    line = _of_end(host, entry, end, would=would)
-    return f"{line}; {look.said}" if look else line
+    return "; ".join(filter(None, (_of_end(host, entry, end, would=would), more(end, look))))
+
+
+def more(end: End, look: LastLook | None) -> str:
+    """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it."""
+    forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
+    return f"{forgotten}{_of_storage(end)}{f'; {look.said}' if look else ''}".removeprefix("; ")
 
 
 def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
-    forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
+    """What ends, or would end in check mode; or what has ended before, so that the registry entry goes."""
     if end.action is Action.FORGET:
-        what = ", ".join(entry.resource_ids or end.gone) or entry.offer_id
-        return _runs_no_more(host, what, forgotten) + _of_storage(end)
-    billed = [machine for machine in end.machines if not _states.is_ending(machine["status"])]
-    return _ends(host, end.ids, billed, forgotten, would=would) + _of_storage(end)
+        return f"{host}: nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
+    saved = saves(end)
+    also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
+    return f"{host}: {'would end' if would else 'ends'} {ids_of(end.ids)}, which saves {usd(saved.total)}{also}"
 
 
-def _ends(host: str, ids: t.Sequence[str], machines: t.Iterable[Machine], forgotten: str, *, would: bool) -> str:
-    """A line for what ends, or would end in check mode."""
-    prices = [machine.get("price_per_hour") for machine in machines]
-    unknown = prices.count(None)
-    also = f" and {unknown} unknown price(s)" if unknown else ""
-    saved = usd(sum(price for price in prices if price is not None))
-    return f"{host}: {'would end' if would else 'ends'} {ids_of(ids)}, which saves {saved}{also}{forgotten}"
-
-
-def _runs_no_more(host: str, what: str, forgotten: str) -> str:
-    """A line for a registry entry that goes, its machines being gone."""
-    return f"{host}: nothing runs any more of {what}{forgotten}"
+def saves(end: End) -> Sum:
+    """What is billed per hour until the end, but not of what is ending already."""
+    return add_up(machine.get("price_per_hour") for machine in end.machines if not _states.is_ending(machine["status"]))
 
 
 def _of_storage(end: End) -> str:
@@ -210,7 +231,9 @@ def unknown_cost(host: str) -> str:
 
 
 def stays(plan: Row) -> list[str]:
-    """Lines about the storage that stays after the end of a host's machines."""
+    """Lines about the storage that stays after the end of a host's machines; none in check mode."""
+    if plan["check_mode"]:
+        return []
     items = [item for item in read_storage(plan["storage"]) if item.resource_id not in plan["storage_ends"]]
     return storage.lines(plan["host"], items) + storage.unremembered(plan["host"], read_storage(plan["unremembered"]))
 
@@ -228,20 +251,20 @@ class NotEnded:
     over: tuple[str, ...] = ()
 
 
-def left_of(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
-    """What is left of a host's machines. ``answers``: those of `delete_resource`."""
-    stopped_ids = {answer.get("resource_id") for answer in answers if _is_over(plan, answer)}
-    said = [str(answer.get("msg") or "") for answer in answers if answer.get("resource_id") not in stopped_ids]
-    classes = [answer["error_class"] for answer in answers if answer.get("error_class")]
+def left_of(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
+    """What is left of a host's machines. ``answers``: those of `delete_resource`, by the ids of all that ends."""
+    own = {item: answers.get(item, {}) for item in plan["ids"]}
+    over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
+    said = [str(answer.get("msg") or _NO_ANSWER) for item, answer in own.items() if item not in over]
+    classes = [answer["error_class"] for answer in own.values() if answer.get("error_class")]
     said += [_MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
-    ids = [item for item in plan["ids"] if item not in stopped_ids]
-    over = tuple(item for item in stopped_ids if item)
-    return NotEnded(tuple(ids), tuple(said), next(iter(classes), "unavailable"), over)
+    left = tuple(item for item in own if item not in over)
+    return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
 
 
-def _is_over(plan: Row, answer: Row) -> bool:
+def _is_over(plan: Row, resource_id: str, answer: Row) -> bool:
     """Whether the API says that something has ended, or does not know storage of which a person says so."""
-    is_lost = answer.get("error_class") == "not_found" and answer.get("resource_id") in plan.get("storage_lost", ())
+    is_lost = answer.get("error_class") == "not_found" and resource_id in plan.get("storage_lost", ())
     return is_lost or answer.get("billing_stopped") is True
 
 

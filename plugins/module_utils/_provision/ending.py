@@ -119,10 +119,6 @@ class End:
         """The ids of the storage that does not end."""
         return [item.resource_id for item in self.storage if item.resource_id not in self.storage_ends]
 
-    def storage_in_check_mode(self, *, check_mode: bool) -> dict[str, bool]:
-        """Whether each of what ends is only looked at: what a person forgets, and all in check mode."""
-        return {item: check_mode or item in self.storage_lost for item in self.storage_ends}
-
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids of what ends."""

@@ -14,6 +14,7 @@ from collections import abc
 from dataclasses import dataclass, field, fields
 
 from . import planning_report
+from .end_report import STOP, STORAGE, not_judged
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -137,12 +138,34 @@ class Judged(Part):
 
 @dataclass(frozen=True)
 class Ends(Part):
-    """What the role decommission hands on: what ``ends`` of each host, and the declarations that are ``decided``."""
+    """What the role decommission ends of each host, decided once for all that have declared.
+
+    ``ends``: `end_report.row`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
+    earlier one has decided.
+    """
 
     is_whole: t.ClassVar[bool] = False
 
-    ends: Rows = ()
+    round: str = ""
+    ends: t.Mapping[str, Variables] = field(default_factory=dict)
     decided: t.Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Ended(Part):
+    """What became of the hosts of a ``round`` (`end_report.outcomes`), be it of their machines or storage.
+
+    ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
+    same follows for all hosts of the play.
+    """
+
+    is_whole: t.ClassVar[bool] = False
+
+    round: str = ""
+    outcomes: t.Mapping[str, Variables] = field(default_factory=dict)
+    over: Rows = ()
+    lines: t.Sequence[str] = ()
+    one_for_all: bool = False
 
 
 def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
@@ -153,7 +176,7 @@ def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
 
 
 # Made before Ansible forks its workers: each task of each host reads all parts.
-_PARTS: tuple[type[Part], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends)
+_PARTS: tuple[type[Part], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends, Ended)
 _SHAPES = {part: _shape(part) for part in _PARTS}
 
 
@@ -244,3 +267,85 @@ class Round:
     def listed_before(self) -> t.Sequence[str]:
         """The machines that were listed before a host's first purchase and name no offer: it buys none of these."""
         return self.common.without_offer if self.plan.get("is_new") else ()
+
+
+@dataclass(frozen=True)
+class EndRound:
+    """All that the steps of an end have handed on until now, as the variables of a host have it.
+
+    ``storage``: what became of the storage that ends after its machine.
+    """
+
+    host: str = ""
+    declared: Declared = field(default_factory=Declared)
+    ends: Ends = field(default_factory=Ends)
+    ended: Ended = field(default_factory=Ended)
+    storage: Ended = field(default_factory=Ended)
+
+    @classmethod
+    def of(cls, variables: Variables) -> EndRound:
+        """The round by a host's raw variables. Raises ValueError where these are not what the steps have left."""
+        return cls(
+            host=str(variables.get("inventory_hostname") or ""),
+            declared=Declared.of(variables.get("decommission__declared")),
+            ends=Ends.of(variables.get("decommission__decided")),
+            ended=Ended.of(variables.get("decommission__ended")),
+            storage=Ended.of(variables.get("decommission__storage_ended")),
+        )
+
+    @property
+    def declaration(self) -> Variables:
+        """What the host has declared by itself in its last call of the role; empty if it has not."""
+        return self.declared.declarations.get(self.host) or {}
+
+    @property
+    def plan(self) -> Variables:
+        """What ends of the host; empty if that was decided for an earlier declaration, or not at all."""
+        plan = self.ends.ends.get(self.host) or {}
+        return plan if plan and (plan["together"] or plan["declaration"] == self.declaration.get("id")) else {}
+
+    @property
+    def plans(self) -> list[Variables]:
+        """What ends of all hosts of this round."""
+        return list(self.ends.ends.values())
+
+    @property
+    def plans_of_storage(self) -> list[Variables]:
+        """Those of the hosts whose machines have ended, and whose storage ends now."""
+        outcomes = self.ended.outcomes if self.ended.round == self.ends.round else {}
+        return [plan for plan in self.plans if outcomes.get(plan["host"], {}).get("next") == STORAGE]
+
+    @property
+    def for_tasks(self) -> dict[str, t.Any]:
+        """The file of tasks that follows (``next``), and why the host stops there.
+
+        What runs once follows the first host, which a role's ``when`` may leave out at any task: a host that has
+        declared, and about which nothing was decided, decides by itself.
+        """
+        is_last = self.ended.round == self.ends.round
+        part = self._last_part()
+        return {
+            "over": False,
+            **(part.outcomes[self.host] if part else self._unnoted()),
+            "lines": part.lines if part else [],
+            "storage_stays": self.plan.get("storage_stays", []),
+            "one_for_all": is_last and self.ended.one_for_all,
+        }
+
+    def _last_part(self) -> Ended | None:
+        """The last that was noted of what ends of the host; None if nothing was."""
+        parts = (self.storage, self.ended) if self.plan else ()
+        own = (part for part in parts if part.round == self.ends.round and self.host in part.outcomes)
+        return next(own, None)
+
+    def _unnoted(self) -> Variables:
+        plan = self.plan
+        if not plan:
+            return {"next": self._undecided(), "stop": ""}
+        return {"next": STOP if plan["next"] else "", "stop": not_judged(self.host, plan["ids"])}
+
+    def _undecided(self) -> str:
+        """The file of tasks for a host about which nothing was decided in its last call of the role."""
+        if not self.declaration:
+            return "alone"
+        return "" if self.declaration["id"] in self.ends.decided else "round"

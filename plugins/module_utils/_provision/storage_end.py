@@ -88,8 +88,8 @@ def to_end(
     return {**known, "storage_ends": list(ends), "storage_stays": stays, "storage_lost": []}
 
 
-def not_ended(plan: Row, answers: t.Sequence[Row]) -> NotEnded:
-    """What is left of the storage that was told to end. ``answers``: those of `delete_resource`."""
+def not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
+    """What is left of the storage that was told to end. ``answers``: those of `delete_resource`, by ids."""
     return left_of({**plan, "ids": plan["storage_ends"]}, answers)
 
 

@@ -51,7 +51,7 @@ class AccountApi:
         self.asked.append(f"{'fresh ' if force_refresh else ''}{resource_id}")
         if resource_id in self.gone or resource_id not in self.now:
             raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found", status_code=404)
-        return self.now[resource_id]
+        return {"kind": "machine", **self.now[resource_id]}
 
     def offer_status(self, offer_id: str, **_how: Any) -> Json:
         self.asked.append(f"status {offer_id}")

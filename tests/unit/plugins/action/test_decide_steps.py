@@ -69,7 +69,7 @@ def test_the_table_has_what_a_step_is() -> None:
     assert all(isinstance(operation, Operation) for operation in operations().values())
     prefixes = {step.prefix.format(verb=verb) for step in decide.STEPS.values() for verb in ("decommission", "extend")}
     assert all(any(name.startswith(prefix) for name in PLAYBOOKS) for prefix in prefixes)
-    assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end"]
+    assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
 
 
 def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:

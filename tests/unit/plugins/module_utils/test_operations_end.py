@@ -9,7 +9,7 @@ import datetime
 import stat
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
@@ -21,12 +21,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import bring_ssh_up_to_date
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import ADVICE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
+
+from ends import after
 
 Json = dict[str, Any]
 NOW = 1_800_000_000.0
@@ -56,7 +58,7 @@ class Api:
         self.listed, self.hidden, self.phases, self.broken = list(listed), hidden, phases or {}, broken
         self.asked: list[str] = []
 
-    def resources(self) -> list[Json]:
+    def resources(self, retries: int | None = None) -> list[Json]:
         self.asked.append("list")
         if self.broken:
             raise ApiError(f"GET /resources answered {self.broken}.", "unavailable")
@@ -112,7 +114,8 @@ def declared(host: str, folder: Path | str, **more: Any) -> Json:
 
 def plans(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Json:
     given = {"hosts": list(hosts), "ids": [host["id"] for host in hosts], "here": "/", **given}
-    return end(api, params(steps.END, **given), check_mode)  # type: ignore[arg-type]
+    found = end(api, params(steps.END, **given), check_mode)  # type: ignore[arg-type]
+    return {**found, "ends": list(found["ends"].values())}
 
 
 # What ends
@@ -312,10 +315,6 @@ def test_a_strategy_that_takes_hosts_one_by_one_ends_nothing(tmp_path: Path) -> 
 
 
 # What the registry keeps
-
-
-def after(api: Api, plan: Json, *answers: Json, check_mode: bool = False) -> Json:
-    return ended(api, params(steps.ENDED, ends=[plan], deleted=list(answers)), check_mode)  # type: ignore[arg-type]
 
 
 def gone(key: str) -> Json:
@@ -663,7 +662,7 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
     assert (plan["next"], plan["storage_ends"], plan["storage_lost"]) == ("storage", ["v"], ["v"])
     assert plan["label"].endswith("forgets its storage v, which the API does not know")
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
-    assert storage_ended(cast(Any, Api()), params(steps.STORAGE_ENDED, end=plan, deleted=[answer]), False)["changed"]
+    assert after(Api(), plan, answer, storage=True)["changed"]
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
 
 
@@ -681,18 +680,16 @@ def test_of_two_runs_that_end_a_host_at_once_neither_fails_over_the_storage_that
     api = Api(machine("r"), machine("v", "data", kind="storage"))
     first, second = (plans(api, declared("gpu-1", tmp_path))["ends"][0] for _run in range(2))
     for plan in (first, second):
-        given = params(steps.ENDED, ends=[plan], deleted=[{"resource_id": "r", "billing_stopped": True}])
-        assert ended(cast(Any, api), given, False)["left"] == []
+        assert after(api, plan, gone("r"))["left"] == []
     assert [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs] == [("v",)]
 
 
 def test_of_two_runs_that_end_storage_at_once_both_see_that_it_has_ended(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", purchase="made", storage=[{"resource_id": "v"}])
-    api = cast(Any, Api(machine("r"), machine("v", "data", kind="storage")))
+    api = Api(machine("r"), machine("v", "data", kind="storage"))
     both = [plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"][0] for _run in range(2)]
-    gone, over = ([{"resource_id": item, "billing_stopped": True}] for item in ("r", "v"))
-    noted = [ended(api, params(steps.ENDED, ends=[plan], deleted=gone), False) for plan in both]
-    noted += [storage_ended(api, params(steps.STORAGE_ENDED, end=plan, deleted=over), False) for plan in both]
+    noted = [after(api, plan, gone("r")) for plan in both]
+    noted += [after(api, plan, gone("v"), storage=True) for plan in both]
     assert [result["changed"] for result in noted] == [True, False, True, False]
     assert not any(result["left"] for result in noted) and not (tmp_path / "gpu-1").exists()
     assert all(bill.end is not None for bill in ledger(str(tmp_path)).bills)
@@ -705,8 +702,7 @@ def test_storage_that_has_ended_before_its_machine_is_not_kept(tmp_path: Path, p
     volume = machine("v", "data", None, kind="storage", status="deleted")
     api = Api(machine("r"), volume, hidden=({**volume, "status": page},))
     (plan,) = plans(api, declared("gpu-1", tmp_path))["ends"]
-    given = params(steps.ENDED, ends=[plan], deleted=[{"resource_id": "r", "billing_stopped": True}])
-    assert ended(cast(Any, api), given, False)["left"] == []
+    assert after(api, plan, gone("r"))["left"] == []
     running = [bill.resource_ids for bill in ledger(str(tmp_path)).bills if bill.runs]
     assert running == ([("v",)] if is_kept else []) and bool(plan["storage"]) is is_kept
 
@@ -724,8 +720,7 @@ def test_storage_of_a_machine_that_no_registry_knows_is_named_and_stays(
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
     assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
     assert plan["label"].endswith("; its storage (1, USD 0.50 per hour) stays and is billed")
-    deleted = [{"resource_id": "r", "billing_stopped": True}]
-    told = ended(cast(Any, api), params(steps.ENDED, ends=[plan], deleted=deleted), False)["storage"]
+    told = after(api, plan, gone("r"))["storage"]
     assert told[1] == "  data v, USD 0.50/h" and "end_by_id" in told[2] and all(len(line) <= 80 for line in told)
 
 

@@ -20,18 +20,18 @@ from typing import Any, cast
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, TransportError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import deletions
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete_resource
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+import ends
 from provision_samples import machine_id, offer, offer_id, raw
 
 Json = dict[str, Any]
@@ -215,11 +215,13 @@ def servers(draw: st.DrawFn, *, is_honest: bool = False) -> Server:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_sleep() -> Iterator[None]:
-    """The clock moves only between two looks, and a lost answer to a DELETE is looked after once."""
-    now = [0.0]
+    """The clock moves only between two looks, and a lost answer to a DELETE is looked after once. All in one thread."""
+    now = [1.0]
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation, "time", clock)
+        patch.setattr(deletions, "time", clock)
+        patch.setattr(deletions, "side_by_side", lambda ask, items: list(map(ask, items)))
         patch.setattr(operation, "SETTLE_LOOKS", 1)
         yield
 
@@ -246,33 +248,16 @@ def params(spec: Json, **given: Any) -> Json:
     return {**{name: option.get("default") for name, option in spec.items()}, **given}
 
 
-def delete(api: SupplyApi, resource_id: str, **given: Any) -> Json:
-    """An answer of the module, be it a failure."""
-    how = {"force": False, "wait": True, "wait_timeout": 20.0, "accepted": False, **given}
-    try:
-        return delete_resource(api, {"resource_id": resource_id, **how}, False)
-    except Failure as failure:
-        return {**operation.BLANK, **failure.result}
-
-
 def decommission(server: Server, folder: Path) -> list[str]:
     """The hosts of which a run of the role says that all has ended, in the order of its tasks."""
     api = SupplyApi(cast(Any, server))
     own = {"name": "", "resource_id": "", "project": "default", "registry_dir": str(folder), "inventory_dir": None}
+    own = {**own, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
-    green = []
-    for found in end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]:
-        if found["next"] not in ("end", "note"):
-            continue
-        told = [delete(api, each, wait=False) for each in found["ids"]]
-        answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]
-        try:
-            ended(api, params(steps.ENDED, ends=[found], deleted=answers), False)
-        except Failure as failure:
-            assert failure.result["left"], "what fails names what is left"
-        else:
-            green.append(found["host"])
-    return green
+    plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
+    outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
+    assert all(one["left"] for one in outcomes.values() if one.get("failed")), "what fails names what is left"
+    return [plan["host"] for plan in plans if plan["next"] in ("end", "note") and not outcomes[plan["host"]]["stop"]]
 
 
 def hold(server: Server, folder: Path, green: list[str], entries: Json) -> None:

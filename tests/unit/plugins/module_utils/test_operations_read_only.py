@@ -26,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import delete, gone
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
@@ -44,6 +45,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import deleting
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     Place,
     SharedProject,
@@ -201,12 +203,21 @@ def ending(world: World, check_mode: bool = True) -> Json:
 
 def noting(world: World) -> Json:
     """Once all machines were told to end, as far as they were."""
-    ends = ending(world)["ends"]
-    found = [(each, [{"resource_id": key, "billing_stopped": True} for key in each["ids"]]) for each in ends]
-    for each, deleted in found:
-        ended(world.market, world.params(steps.ENDED, ends=[each], deleted=deleted), True)
-        storage_ended(world.market, world.params(steps.STORAGE_ENDED, end=each, deleted=deleted), True)
-    return {}
+    plans = list(ending(world)["ends"].values())
+    answers = {key: {"resource_id": key, "billing_stopped": True} for each in plans for key in each["ids"]}
+    for plan_ in plans:
+        given = {"end": plan_, "deleted": list(answers.values())}
+        storage_ended(world.market, world.params(steps.STORAGE_ENDED, **given), True)
+    return ended(world.market, world.params(steps.ENDED, ends=plans, answers=answers), True)
+
+
+def telling(world: World) -> Json:
+    """Nothing is told to end, and nothing is waited for."""
+    jobs = deleting.jobs(ending(world)["ends"].values())
+    answers = delete(world.market, world.params(steps.DELETE, jobs=jobs), True)["answers"]
+    result = gone(world.market, world.params(steps.GONE, jobs=jobs, answers=answers), True)
+    assert result["terminal"]
+    return result
 
 
 def audited(world: World, settle: bool, check_mode: bool) -> Json:
@@ -251,6 +262,8 @@ READS: dict[str, Callable[[World], Json]] = {
     "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": SPEC}, False),
     "named": lambda world: named(world.market, world.params(steps.NAMED, hosts="gpu-1", known=["gpu-1"]), False),
     "end": ending,
+    "delete": telling,
+    "gone": telling,
     "ended": noting,
     "storage_ended": noting,
     "audit": lambda world: audited(world, False, False),
@@ -277,7 +290,7 @@ def test_every_step_is_among_them() -> None:
     text = Path(__file__).parents[4].joinpath("plugins/modules/decide.py").read_text()
     choices = re.search(r"choices:\n((?: +- \w+\n)+)", text)
     assert choices is not None
-    assert set(choices[1].replace("-", "").split()) - {"declare"} <= {*READS}
+    assert set(choices[1].replace("-", "").split()) - {"declare", "declare_end"} <= {*READS}
 
 
 def check(world: World, step: str) -> None:

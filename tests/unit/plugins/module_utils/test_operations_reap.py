@@ -26,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
+from ends import after
 from provision_samples import made_entry
 
 Json = dict[str, Any]
@@ -38,7 +39,7 @@ class Api:
     def __init__(self, *machines: Json, ahead: float | None = 0.0) -> None:
         self.machines, self.ahead = list(machines), ahead
 
-    def resources(self) -> list[Json]:
+    def resources(self, retries: int | None = None) -> list[Json]:
         return list(self.machines)
 
     def resource(self, resource_id: str, **_how: Any) -> Json:
@@ -110,7 +111,7 @@ def ended(
     declared.update(activity=activity, before={"rc": 3 if "grace" in reaped else 0})
     declared["reaped"] = {"grace": 1800.0, "lease": "", "place": str(folder), **reaped}
     given = params(steps.END, declared, ids=[host])
-    (found,) = end(api, given, check_mode)["ends"]  # type: ignore[arg-type]
+    (found,) = end(api, given, check_mode)["ends"].values()  # type: ignore[arg-type]
     return dict(found)
 
 
@@ -440,7 +441,7 @@ def test_a_wait_that_cannot_be_read_ends_nothing_of_this_host(tmp_path: Path, wa
         own = described(f"gpu-{number}", tmp_path, wait_timeout=wait if number == 1 else "5m", reaped={})
         declared.append({**own, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
     given = params(steps.END, *declared, ids=["gpu-1", "gpu-2"])
-    first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"]  # type: ignore[arg-type]
+    first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"].values()  # type: ignore[arg-type]
     assert first["action"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
     assert (second["ids"], second["wait"]) == (["r2"], 300.0)
 
@@ -497,9 +498,8 @@ def test_an_end_that_cannot_be_proved_but_that_another_run_has_noted(tmp_path: P
     plan = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     go(file, by)
     answers = [{"resource_id": "r1", "billing_stopped": False, "msg": "The API does not know r1.", "failed": True}]
-    given = params(steps.ENDED, ends=[plan], deleted=answers)
     with nullcontext() if by == "a run" else pytest.raises(Failure, match="Not known to have ended for gpu-1: r1"):
-        noted = end_operation.ended(Api(), given, False)  # type: ignore[arg-type]
+        noted = after(Api(), plan, *answers)
         assert (noted["left"], "another run has ended its machine" in noted["cost"]) == ([], True)
 
 

@@ -140,9 +140,9 @@ def test_no_value_adds_a_line(values: list[str], name: str) -> None:
 def test_a_host_that_has_ended_goes_with_all_its_machines(host: str) -> None:
     others = [(each, [machine(each)]) for each in ("gpu-10", "gpu-1-2", "a  b", "x*", "z")]
     text = render([*others[:2], (host, [machine(host), machine(f"{host}-1")]), *others[2:]])
-    assert without(text, host) == render(others) == without(render(others), host)
-    assert without(render([(host, [machine(host)])]), host) is None
-    assert without(None, host) is None
+    assert without(text, [host]) == render(others) == without(render(others), [host])
+    assert without(render([(host, [machine(host)])]), [host]) is None
+    assert without(None, [host]) is None
 
 
 # From the registry

@@ -17,10 +17,9 @@ from typing import Any, cast
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -31,7 +30,6 @@ from test_operations_end_worlds import (
     THEIRS,
     Machine,
     Server,
-    delete,
     history,
     no_sleep,
     noted,
@@ -40,6 +38,7 @@ from test_operations_end_worlds import (
     servers,
 )
 
+import ends
 from storage_samples import FORMS, PRICE, Form
 
 assert no_sleep  # is used by pytest
@@ -144,29 +143,15 @@ def decommission(shop: Shop, folder: Path, storage: str) -> list[str]:
     """The hosts of which a run of the role says that all has ended that was to end, in the order of its tasks."""
     api = SupplyApi(cast(Any, shop))
     own = {"name": "", "resource_id": "", "project": "default", "registry_dir": str(folder), "inventory_dir": None}
-    own = {**own, "storage": storage}
+    own = {**own, "storage": storage, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
-    plans = end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"]
-    return [plan["host"] for plan in plans if _is_green(api, plan)]
-
-
-def _is_green(api: SupplyApi, plan: Json) -> bool:
-    if plan["next"] == "stop":
-        return False
-    of_machines = [*plan["ids"]] if plan["next"] in ("end", "note") else None
-    for ids, step in ((of_machines, ended), (plan["storage_ends"] or None, storage_ended)):
-        if ids is None:
-            continue
-        told = [delete(api, each, wait=False) for each in ids]
-        answers = [delete(api, each["resource_id"], accepted=each["accepted"]) for each in told]
-        try:
-            spec = steps.ENDED if step is ended else steps.STORAGE_ENDED
-            given = {"ends": [plan]} if step is ended else {"end": plan}
-            step(api, params(spec, **given, deleted=answers), False)
-        except Failure as failure:
-            assert failure.result["left"], "what fails names what is left"
-            return False
-    return True
+    plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
+    outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
+    going_on = [plan for plan in plans if outcomes[plan["host"]]["next"] == "storage"]
+    answers = ends.deleted(api, going_on, storage=True)
+    outcomes |= ends.noted(api, going_on, answers, storage=True)["outcomes"]
+    assert all(one["left"] for one in outcomes.values() if one.get("failed")), "what fails names what is left"
+    return [plan["host"] for plan in plans if not outcomes[plan["host"]]["stop"]]
 
 
 def registered(folder: Path) -> dict[str, str]:

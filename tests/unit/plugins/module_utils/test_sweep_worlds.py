@@ -23,7 +23,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved, newest
@@ -33,6 +33,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_operations_reap import HOUR, IDLE, Api, described, machine, params, write
 
+from ends import after
 from storage_samples import FORMS, Form, Volume, linked, listed
 
 Json = dict[str, Any]
@@ -232,7 +233,7 @@ class Sweep:
             }
             for host in hosts
         ]
-        return list(self.step(end, steps.END, *declared, ids=hosts)["ends"])
+        return list(self.step(end, steps.END, *declared, ids=hosts)["ends"].values())
 
     def end(self, plan: Json) -> str:
         """End what ends of a host; what went wrong."""
@@ -246,11 +247,11 @@ class Sweep:
         ]
         self.ended += [] if refused else [plan["host"]]
         try:
-            self.step(ended, steps.ENDED, ends=[plan], deleted=answers)
+            after(self.api, plan, *answers)
             if plan["storage_ends"]:
                 self.ended_storage += plan["storage_ends"]
                 answers = [{"resource_id": each, "billing_stopped": True, "msg": ""} for each in plan["storage_ends"]]
-                self.step(ended, steps.ENDED, ends=[plan], deleted=answers)
+                after(self.api, plan, *answers, storage=True)
         except Failure as failure:
             return f"{plan['host']}: {failure}"
         return ""

@@ -109,13 +109,13 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
     ("answers", "left"),
     [
         ([{"resource_id": M, "billing_stopped": True}], NotEnded((), (), over=(M,))),
-        ([], NotEnded((M,), ())),
+        ([], NotEnded((M,), ("What the API has answered to a deletion is not known.",))),
         ([{"resource_id": M, "billing_stopped": "yes", "msg": "no"}], NotEnded((M,), ("no",))),
         ([{"resource_id": M, "msg": "no", "error_class": "auth"}], NotEnded((M,), ("no",), "auth")),
     ],
 )
 def test_what_is_left(answers: list[dict[str, Any]], left: NotEnded) -> None:
-    assert ended.left_of(PLAN, answers) == left
+    assert ended.left_of(PLAN, {each["resource_id"]: each for each in answers}) == left
 
 
 @pytest.mark.parametrize(

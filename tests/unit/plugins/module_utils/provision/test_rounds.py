@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
     Common,
     Declared,
+    Ended,
+    EndRound,
     Ends,
     Following,
     HostVerdict,
@@ -25,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
 )
 
 ROOT = Path(__file__).resolve().parents[5]
-PARTS = (Declared, Common, Judged, HostVerdict, Released, Ends)
+PARTS = (Declared, Common, Judged, HostVerdict, Released, Ends, Ended)
 OWN = {"host": "gpu-1", "declaration": "d1", "round": "r1", "action": "buy", "first": "", "next": ""}
 PLANNED = {"plans": {"gpu-1": OWN}, "common": Common(round="r1", decided=("d1", "d2")).mapping}
 FAILED = {"failed": True, "plans": {"gpu-1": OWN}}
@@ -161,6 +163,58 @@ def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() ->
         planned = {"plans": {"gpu-1": plan}, "common": common}
         variables = {**_declared({"host": "gpu-1", "id": "d1"}), "provision__planned": planned}
         assert list(Round.of(variables).listed_before) == listed
+
+
+# Ends
+
+END = {"host": "gpu-1", "declaration": "d1", "together": False, "next": "end", "ids": ["r"]}
+OF_ALL = {"gpu-1": {**END, "declaration": "d0", "together": True}}
+ENDS = Ends("r1", {"gpu-1": END}, ("d1", "d2"))
+STOPS, STORES = {"next": "stop", "stop": "Why."}, {"next": "storage", "stop": ""}
+
+
+def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
+    return Ended(round_id, {"gpu-1": outcome}, one_for_all=True).mapping
+
+
+@pytest.mark.parametrize(
+    ("own", "ends", "noted", "storage", "following"),
+    [
+        pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), None, ("", "", True), id="all-has-ended"),
+        pytest.param("d1", ENDS, ended(STOPS), None, ("stop", "Why.", True), id="it-stops"),
+        pytest.param("d1", ENDS, ended(STORES), None, ("storage", "", True), id="its-storage-ends"),
+        pytest.param("d1", ENDS, ended(STORES), ended(STOPS), ("stop", "Why.", True), id="its-storage-does-not-end"),
+        pytest.param("d1", ENDS, ended(STORES), ended(STOPS, "r0"), ("storage", "", True), id="storage-of-before"),
+        pytest.param("d1", ENDS, None, None, ("stop", "was not noted (r)", False), id="nothing-was-noted"),
+        pytest.param("d1", ENDS, {"skipped": True}, None, ("stop", "was not noted (r)", False), id="skipped"),
+        pytest.param("d1", ENDS, ended(STOPS, "r0"), None, ("stop", "was not noted (r)", False), id="noted-before"),
+        pytest.param("d2", ENDS, ended(STOPS), None, ("", "", True), id="decided-in-an-earlier-round"),
+        pytest.param("d3", ENDS, ended(STOPS), None, ("round", "", True), id="declared-anew"),
+        pytest.param("d1", None, None, None, ("round", "", True), id="the-first-host-was-left-out"),
+        pytest.param(None, ENDS, ended(STOPS), None, ("alone", "", True), id="it-must-declare-by-itself"),
+        pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all"),
+        pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all-again"),
+    ],
+)
+def test_what_follows_for_a_host_that_ends(own: Any, ends: Any, noted: Any, storage: Any, following: Any) -> None:
+    variables = {
+        "inventory_hostname": "gpu-1",
+        "decommission__declared": Declared({"gpu-1": {"id": own}} if own else {}).mapping,
+        "decommission__decided": ends and ends.mapping,
+        "decommission__ended": noted,
+        "decommission__storage_ended": storage,
+    }
+    found = EndRound.of(variables).for_tasks
+    assert (found["next"], following[1] in found["stop"]) == (following[0], True)
+    assert found["one_for_all"] is (following[2] and ends is not None)
+
+
+def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
+    plans = {host: {**END, "host": host} for host in ("gpu-1", "gpu-2")}
+    noted = Ended("r1", {"gpu-1": STORES, "gpu-2": STOPS})
+    for part, hosts in ((noted, ["gpu-1"]), (with_(noted, round="r0"), [])):
+        variables = {"decommission__decided": with_(ENDS, ends=plans).mapping, "decommission__ended": part.mapping}
+        assert [plan["host"] for plan in EndRound.of(variables).plans_of_storage] == hosts
 
 
 # The shapes

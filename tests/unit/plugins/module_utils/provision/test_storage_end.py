@@ -56,9 +56,9 @@ def test_storage_is_forgotten_if_the_api_does_not_know_it(seen: ApiView, action:
     assert (found.action.value, found.storage_ends, found.storage_lost) == (action, ends, ends)
     plan = {"ids": ["old"], "storage_lost": list(ends)}
     answer = {"resource_id": "old", "error_class": "not_found", "msg": "404"}
-    assert left_of(plan, [answer]).over == ends
-    assert left_of({**plan, "storage_lost": []}, [answer]).ids == ("old",)
-    assert left_of(plan, [{**answer, "error_class": "unavailable"}]).ids == ("old",)
+    assert left_of(plan, {"old": answer}).over == ends
+    assert left_of({**plan, "storage_lost": []}, {"old": answer}).ids == ("old",)
+    assert left_of(plan, {"old": {**answer, "error_class": "unavailable"}}).ids == ("old",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of an end as the tasks of the role take them, for the plans of some hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import deletions
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import ended
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import deleting
+
+Json = dict[str, Any]
+SAID = ("changed", "left", "usd", "cost", "storage")
+
+
+def params(spec: Json, **given: Any) -> Json:
+    return {**{name: option.get("default") for name, option in spec.items()}, **given}
+
+
+def by_id(answers: Iterable[Json]) -> Json:
+    return {str(each.get("resource_id")): each for each in answers}
+
+
+def deleted(api: Any, plans: Sequence[Json], *, storage: bool = False, looks: int = 100) -> Json:
+    """The answers by id, once what ends by these plans was told to, and waited for."""
+    jobs = deleting.jobs(plans, of_storage=storage)
+    result = deletions.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
+    given = {"round": "1", "jobs": jobs, "answers": result["answers"], "began": 0.0}
+    for _look in range(looks):
+        result = deletions.gone(api, params(steps.GONE, **given), False)
+        if result["terminal"]:
+            return cast(Json, result["answers"])
+        given |= {name: result[name] for name in ("answers", "began")}
+    raise AssertionError("the wait has no end")
+
+
+def noted(api: Any, plans: Sequence[Json], answers: Json, *, check_mode: bool = False, storage: bool = False) -> Json:
+    """The result of the step `ended`."""
+    given = {"round": "1", "ends": list(plans), "answers": answers, "storage": storage, "alone": True}
+    return ended(api, params(steps.ENDED, **given), check_mode)
+
+
+def after(api: Any, plan: Json, *answers: Json, check_mode: bool = False, storage: bool = False) -> Json:
+    """What was noted of one host. Raises Failure as its task does."""
+    result = noted(api, [plan], by_id(answers), check_mode=check_mode, storage=storage)
+    one = result["outcomes"][plan["host"]]
+    if one.get("failed"):
+        raise Failure(one["stop"], one["error_class"], left=one["left"])
+    warnings = {"warnings": result["warnings"]} if result["warnings"] else {}
+    return {**{name: one[name] for name in SAID}, **warnings}

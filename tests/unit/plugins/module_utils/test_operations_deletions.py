@@ -1,0 +1,192 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many resources are told to end at once: what the API answers about one concerns no other, and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource, deletions
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import delete, gone
+
+import ends
+from provision_samples import machine_id
+
+Json = dict[str, Any]
+
+
+class Api:
+    """Machines that end ``after`` so many looks once a DELETE was accepted; then it is a 404 if not ``readable``."""
+
+    def __init__(self, count: int, after: int = 0, readable: bool = True) -> None:
+        self.after, self.readable = after, readable
+        self.looks = {machine_id(number): -1 for number in range(1, count + 1)}  # since the deletion
+        self.refused: dict[str, ApiError] = {}
+        self.asked: Counter[str] = Counter()
+        self.lock, self.lists = threading.Lock(), 0
+
+    def status(self, key: str) -> str:
+        if self.looks[key] < 0:
+            return "running"
+        return "deleted" if self.looks[key] > self.after else "deleting"
+
+    def resource(self, key: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
+        with self.lock:
+            self.looks[key] += self.looks[key] >= 0
+            status = self.status(key)
+        if status == "deleted" and not self.readable:
+            raise ApiError(f"GET /resources/{key} answered 404.", "not_found", status_code=404)
+        return {"resource_id": key, "status": status, "kind": "machine", "price_per_hour": 2.0, **UNSAID}
+
+    def resources(self, retries: int | None = None) -> list[Json]:
+        self.lists += 1
+        return [{"resource_id": key, "status": self.status(key)} for key in self.looks if self.status(key) != "deleted"]
+
+    def delete_resource(self, key: str, *, force: bool) -> None:
+        with self.lock:
+            self.asked[key] += 1
+            if error := self.refused.get(key):
+                raise error
+            self.looks[key] = 0
+
+
+UNSAID = {"name": "gpu", "vendor": "v"}
+FORBIDDEN = ApiError("Answered 403.", "auth", status_code=403)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[list[float]]:
+    """The clock moves only between two looks, for both operations."""
+    now = [1000.0]
+    fake = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletions, "time", fake)
+        patch.setattr(delete_resource, "time", fake)
+        yield now
+
+
+def plan(*ids: str, host: str = "gpu-1", **more: Any) -> Json:
+    rest = {"storage_ends": [], "storage_lost": [], "check_mode": False, "force": False, "wait": 60.0}
+    return {"host": host, "ids": list(ids), **rest, **more}
+
+
+def told(api: Api, *plans: Json, check_mode: bool = False) -> tuple[list[Json], Json]:
+    jobs = deletions.deleting.jobs(plans)
+    return jobs, delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), check_mode)  # type: ignore[arg-type]
+
+
+def look(api: Api, jobs: list[Json], answers: Json, began: float = 0.0) -> Json:
+    given = ends.params(steps.GONE, round="r", jobs=jobs, answers=answers, began=began)
+    return gone(api, given, False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_all_end_and_each_is_told_once(after: int, readable: bool) -> None:
+    api = Api(40, after, readable)
+    keys = list(api.looks)
+    answers = ends.deleted(api, [plan(*keys[:20]), plan(*keys[20:], host="gpu-2")])
+    assert set(answers) == set(keys) and all(each["billing_stopped"] for each in answers.values())
+    assert set(api.asked.values()) == {1}
+    assert api.lists <= 2, "many that are not found need one list"
+
+
+def test_a_refusal_neither_hides_nor_stops_the_end_of_others() -> None:
+    api = Api(3)
+    first, second, third = api.looks
+    api.refused[second] = FORBIDDEN
+    jobs, result = told(api, plan(first), plan(second, host="gpu-2"), plan(third, host="gpu-3"))
+    assert result["changed"] and len(result["diff"]) == 2
+    found = look(api, jobs, result["answers"])
+    assert found["terminal"] and found["msg"] == "2 of 3 have ended."
+    assert [found["answers"][key]["billing_stopped"] for key in (first, second, third)] == [True, False, True]
+    assert "Answered 403." in found["answers"][second]["msg"] and found["answers"][second]["failed"]
+    assert api.asked == {first: 1, second: 2, third: 1}, "what was refused is tried once more, and then no more"
+
+
+def test_what_was_accepted_is_not_lost_between_two_looks(clock: list[float]) -> None:
+    """A 404 is the end of what was told to end, and of nothing else: the second look must know of the first task."""
+    api = Api(2, after=10, readable=False)
+    first, second = api.looks
+    jobs, result = told(api, plan(first, second))
+    found = look(api, jobs, result["answers"])
+    assert not found["terminal"] and clock[0] <= 1000.0 + deletions.PATIENCE
+    found = look(api, jobs, found["answers"], found["began"])
+    assert not found["terminal"]
+    found = look(api, jobs, found["answers"], found["began"])
+    assert found["terminal"] and all(each["billing_stopped"] for each in found["answers"].values())
+    assert set(api.asked.values()) == {1}
+
+
+def test_each_host_is_waited_for_as_long_as_it_wants(clock: list[float]) -> None:
+    api = Api(3, after=99)
+    first, second, third = api.looks
+    plans = [plan(first, wait=0.0), plan(second, host="gpu-2", wait=7.0), plan(third, host="gpu-3", wait=12.0)]
+    jobs, result = told(api, *plans)
+    found = look(api, jobs, result["answers"])
+    assert found["terminal"] and clock[0] == 1012.0
+    said = {key: each["msg"] for key, each in found["answers"].items()}
+    assert all(each["failed"] and each["accepted"] for each in found["answers"].values())
+    assert [f"is not gone after {seconds} seconds" in said[key] for key, seconds in zip(said, (0, 7, 12), strict=True)]
+    assert "the API still says 'deleting'" in said[third]
+
+
+def test_the_most_looks_are_enough_for_the_longest_wait(clock: list[float]) -> None:
+    """Ansible fails the task, and with it all hosts, if its last look is not the end."""
+    api = Api(1, after=10**6)
+    plans = [plan(*api.looks, wait=300.0)]
+    jobs, result = told(api, *plans)
+    found, looks = {**result, "began": 0.0}, deletions.deleting.looks(plans, 5)
+    for _look in range(looks):
+        found = look(api, jobs, found["answers"], found["began"])
+        if found["terminal"]:
+            return
+        clock[0] += 5
+    raise AssertionError("the last look did not end the wait")
+
+
+def test_check_mode_tells_nothing_and_waits_for_nothing() -> None:
+    api = Api(2)
+    first, second = api.looks
+    jobs, result = told(api, plan(first, check_mode=True), plan(second, host="gpu-2"))
+    assert "would be deleted" in result["answers"][first]["msg"] and api.asked == {second: 1}
+    found = look(api, jobs, result["answers"])
+    assert found["terminal"] and api.asked == {second: 1} and not found["answers"][first]["billing_stopped"]
+
+
+def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
+    api = Api(2)
+    known, forgotten = api.looks
+    plans = [plan(storage_ends=[known, forgotten], storage_lost=[forgotten])]
+    answers = ends.deleted(api, plans, storage=True)
+    assert api.asked == {known: 1}
+    assert (answers[known]["billing_stopped"], answers[forgotten]["billing_stopped"]) == (True, False)
+
+
+def test_what_runs_on_after_an_accepted_deletion_is_told_once_more() -> None:
+    api = Api(1)
+    (key,) = api.looks
+    jobs, result = told(api, plan(key))
+    api.looks[key] = -1
+    assert look(api, jobs, result["answers"])["answers"][key]["billing_stopped"] and api.asked == {key: 2}
+
+
+def test_what_no_task_has_told_to_end_is_told_by_the_wait() -> None:
+    """The task that tells may have failed as a whole."""
+    api = Api(1)
+    jobs = deletions.deleting.jobs([plan(*api.looks)])
+    assert look(api, jobs, {})["terminal"] and set(api.asked.values()) == {1}
+
+
+def test_nothing_to_end_asks_nothing() -> None:
+    api = Api(1)
+    jobs, result = told(api, plan())
+    assert (jobs, result["answers"], look(api, jobs, {})["terminal"]) == ([], {}, True)
