@@ -77,7 +77,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import in_terminal, tell
 
 preload()  # before Ansible forks its workers
 
@@ -145,7 +145,7 @@ class ActionModule(InProcessAction):
         if "trouble" in result:  # so that no playbook must decide it
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():
-            display.display(f"  {result['waiting']}")
+            tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = spelled(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
         return t.cast("dict[str, t.Any]", renamed(result, words)) if words else result

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, in_terminal, tell
 
 MOST_LINES = 5  # about the offers of one look at many
 
@@ -38,31 +38,35 @@ class ActionModule(InProcessAction):
         if waits and in_terminal():
             labels = self._templar.template(self._labels)
             for line in news(str(host), result, labels if isinstance(labels, Mapping) else {}):
-                display.display(f"  {line}")
+                tell(line)
         return result
 
 
 def news(host: str, result: Mapping[str, t.Any], labels: Mapping[str, t.Any]) -> list[str]:
-    """Lines about what is new in a look, or one if nothing was said for a minute."""
+    """Lines about what is new in a look, or one if nothing was said for a minute.
+
+    Of several offers these are a line for all, and one for each that will not get ready.
+    """
     passed = _passed(host, result["msg"])
-    if not result["offers"]:
+    offers = result["offers"]
+    if not offers:
         return [] if passed is None else [f"{host}, after {passed:.0f} s: {result['msg']}"]
-    lines = []
-    for offer_id, one in result["offers"].items():
-        since = _passed(offer_id, one["msg"], repeat=False)
-        if since is not None:
-            name = labels.get(offer_id)
-            said = _without(f"Offer {offer_id} is ", one["msg"]) if name else one["msg"]
-            lines.append(f"{name or offer_id}, after {since:.0f} s: {said}")
-    if not lines and passed is not None:
-        return [f"After {passed:.0f} s: {result['msg']}"]
-    more = len(lines) - MOST_LINES
-    return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more. {result['msg']}"]
+    is_one = len(offers) == 1
+    lines = [] if is_one or passed is None else [f"After {passed:.0f} s: {result['msg']}"]
+    shown = offers if is_one else {key: one for key, one in offers.items() if one["terminal"] and not one["ready"]}
+    changes = [
+        f"{labels.get(key) or key}, after {_told[host].passed:.0f} s: {_short(key, one['msg'], key in labels)}"
+        for key, one in shown.items()
+        if _passed(key, one["msg"], repeat=is_one) is not None
+    ]
+    more = len(changes) - MOST_LINES
+    return [*lines, *changes[:MOST_LINES], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _without(subject: str, msg: str) -> str:
-    """The message without what its line begins with: it shall fit into a line."""
-    return msg[len(subject) :].removeprefix("under way: ") if msg.startswith(subject) else msg
+def _short(offer_id: str, msg: str, is_named: bool) -> str:
+    """The message without what the line of an offer with a name begins with: it shall fit into a line."""
+    subject = f"Offer {offer_id} is "
+    return msg[len(subject) :].removeprefix("under way: ") if is_named and msg.startswith(subject) else msg
 
 
 def _passed(key: str, msg: str, *, repeat: bool = True) -> float | None:

@@ -9,6 +9,7 @@ Beside `_text`, since a module that only asks the API is not shipped with them.
 from __future__ import annotations
 
 import re
+import textwrap
 import typing as t
 
 from ._text import printable
@@ -121,6 +122,11 @@ def usd_short(price: float | None) -> str:
 def usd(price: float | None) -> str:
     """A price in a sentence."""
     return "an unknown price" if price is None else f"USD {amount(price)} per hour"
+
+
+def wrapped(text: str, most: int = LINE, indent: str = "") -> list[str]:
+    """A text in lines of at most so many characters, all but the first indented. Ids, paths and names stay whole."""
+    return textwrap.wrap(text, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:

@@ -10,8 +10,10 @@ import time
 
 from ansible import constants as C
 from ansible.utils.display import Display
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 
 MINUTE = 60.0  # seconds after which a state that has not changed is told again
+_COLUMNS = 80
 # Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
 _TERMINAL = ("default", "ansible.builtin.default")
 
@@ -23,6 +25,12 @@ def in_terminal() -> bool:
     return C.DEFAULT_STDOUT_CALLBACK in _TERMINAL
 
 
+def tell(text: str) -> None:
+    """Show a line in the terminal, or as many as it needs there."""
+    for line in wrapped(f"  {text}", _COLUMNS, "    "):
+        display.display(line)
+
+
 class Progress:
     """What was told of a host's wait, which begins now; in its first ``quiet`` seconds only what is urgent is told."""
 
@@ -31,9 +39,14 @@ class Progress:
         self.start = time.monotonic()
         self.msg, self.told = "", 0.0
 
+    @property
+    def passed(self) -> float:
+        """Seconds since the wait began."""
+        return time.monotonic() - self.start
+
     def news(self, msg: str, *, repeat: bool = True) -> float | None:
         """Seconds since the begin if this is new, or nothing was told for a minute (``repeat``); else None."""
-        passed = time.monotonic() - self.start
+        passed = self.passed
         if msg == self.msg and not (repeat and passed - self.told >= MINUTE):
             return None
         self.msg, self.told = msg, passed
@@ -41,10 +54,10 @@ class Progress:
 
     def tell(self, msg: str, urgent: bool = False) -> None:
         """A line if there is something new to say, or nothing was said for a minute: then its first words again."""
-        if not in_terminal() or (time.monotonic() - self.start < self.quiet and not urgent):
+        if not in_terminal() or (self.passed < self.quiet and not urgent):
             return
         again = msg == self.msg
         passed = self.news(msg)
         if passed is not None:
             message = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
-            display.display(f"  {self.host}, after {passed:.0f} s: {message}")
+            tell(f"{self.host}, after {passed:.0f} s: {message}")

@@ -8,14 +8,13 @@ Prices are in USD per hour for whole offers.
 
 from __future__ import annotations
 
-import textwrap
 import typing as t
 from dataclasses import replace
 
 from .._input import ANY, ON_DEMAND
 from .._moments import seconds_of
 from .._text import grouped, number_of
-from .._wording import LINE, amount, narrow_table, shortened, usd
+from .._wording import LINE, amount, narrow_table, shortened, usd, wrapped
 from . import allocation, choosing, lease, order
 from .allocation import Offer
 from .choosing import CEILING, Choice, slips_of
@@ -95,7 +94,7 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
     fits, odd = choosing.fitting(choice.spec, answer)
     offers = _affordable(choice, fits)
-    return {"offers": offers, "lines": _lines(offers) if offers else _wrapped(odd or _why_none(choice, fits))}
+    return {"offers": offers, "lines": _lines(offers) if offers else wrapped(odd or _why_none(choice, fits))}
 
 
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
@@ -147,12 +146,12 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
 
 def _missing(families: t.Sequence[str]) -> list[str]:
     """The families of GPUs without an offer."""
-    return _wrapped(f"No offer now: {', '.join(families)}") if families else []
+    return wrapped(f"No offer now: {', '.join(families)}") if families else []
 
 
 def _next_look(kinds: t.Sequence[Row]) -> list[str]:
     """How to see the offers of a kind."""
-    return _wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}") if kinds else []
+    return wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}") if kinds else []
 
 
 def _spot(count: int, price: float | None) -> str:
@@ -197,7 +196,3 @@ def _why_none(choice: Choice, fits: t.Sequence[Offer]) -> str:
             f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
         )
     return "No offer matches now. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)

@@ -33,7 +33,9 @@ def one(msg: str) -> dict[str, Any]:
 
 
 def many(msg: str, **offers: str) -> dict[str, Any]:
-    return {"msg": msg, "offers": {name: {"msg": text} for name, text in offers.items()}}
+    """A look at offers with these messages; one that begins with "failed" is told of a failure."""
+    looks = {name: {"msg": text, "ready": text == "ready", "terminal": text != "a"} for name, text in offers.items()}
+    return {"msg": msg, "offers": looks}
 
 
 def test_one_offer_is_told_of_when_it_changes_and_each_minute(clock: Clock) -> None:
@@ -47,24 +49,32 @@ def test_one_offer_is_told_of_when_it_changes_and_each_minute(clock: Clock) -> N
     assert action.news("gpu-1", one("b"), {}) == ["gpu-1, after 75 s: b"]
 
 
-def test_of_many_only_what_changes_is_told_by_its_label(clock: Clock) -> None:
-    labels = {"x": "gpu-1", "y": "gpu-2"}
-    assert action.news("h", many("0 of 3", x="a", y="a", z="a"), labels) == [
-        "gpu-1, after 0 s: a",
-        "gpu-2, after 0 s: a",
-        "z, after 0 s: a",
-    ]
+def test_the_only_offer_of_a_look_is_told_of_by_its_label(clock: Clock) -> None:
+    assert action.news("h", many("0 of 1", x="a"), {"x": "gpu-1"}) == ["gpu-1, after 0 s: a"]
     clock.now += 15
-    assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == ["gpu-2, after 15 s: ready"]
+    assert action.news("h", many("0 of 1", x="a"), {"x": "gpu-1"}) == []
+    clock.now += 60
+    assert action.news("h", many("0 of 1", x="a"), {"x": "gpu-1"}) == ["gpu-1, after 75 s: a"]
+
+
+def test_many_are_one_line_and_one_for_each_that_fails(clock: Clock) -> None:
+    labels = {"x": "gpu-1", "y": "gpu-2"}
+    assert action.news("h", many("0 of 3", x="a", y="a", z="a"), labels) == ["After 0 s: 0 of 3"]
+    clock.now += 15
+    assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == ["After 15 s: 1 of 3"]
     clock.now += 30
     assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == []
     clock.now += 30
     assert action.news("h", many("1 of 3", x="a", y="ready", z="a"), labels) == ["After 75 s: 1 of 3"]
+    failed = many("1 of 3; 1 failed", x="failed", y="ready", z="a")
+    assert action.news("h", failed, labels) == ["After 75 s: 1 of 3; 1 failed", "gpu-1, after 75 s: failed"]
+    clock.now += 60
+    assert action.news("h", failed, labels) == ["After 135 s: 1 of 3; 1 failed"]
 
 
-def test_of_very_many_a_few_are_told(clock: Clock) -> None:
-    lines = action.news("h", many("0 of 100 are ready.", **{f"o{number}": "a" for number in range(100)}), {})
-    assert len(lines) == 6 and lines[-1] == "and 95 more. 0 of 100 are ready."
+def test_of_many_that_fail_a_few_are_told() -> None:
+    lines = action.news("h", many("100 failed.", **{f"o{number}": "failed" for number in range(100)}), {})
+    assert len(lines) == 7 and (lines[0], lines[-1]) == ("After 0 s: 100 failed.", "and 95 more")
 
 
 def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +90,8 @@ def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypat
     clock.now += 60
     progress.tell("cloud-init is still running.")
     assert told == [
-        "  gpu-1, after 0 s: SSH refuses the user's key: Permission denied. Set another one.",
+        "  gpu-1, after 0 s: SSH refuses the user's key: Permission denied. Set another",
+        "    one.",
         "  gpu-1, after 60 s: unchanged: SSH refuses the user's key.",
         "  gpu-1, after 61 s: cloud-init is still running.",
         "  gpu-1, after 121 s: unchanged: cloud-init is still running.",
