@@ -53,6 +53,11 @@ def within(offer: Offer, max_price_per_hour: float) -> bool:
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
 
 
+def count(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
+    """How many of the offers are within the limit (USD per hour), and not ``taken`` (their ids)."""
+    return sum(within(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
+
+
 def max_price_of_one(
     price_per_hour: float | None, max_price_per_hour: float, max_further_price_per_hour: float, buyers: int
 ) -> float:

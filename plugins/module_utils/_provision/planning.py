@@ -327,7 +327,8 @@ def plan(
     shared = _shared(cases, taken)
     first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(first, taken)
-    drafts = [_draft(case, item, reason, offers.get(case.host.host), now) for case, item, reason in first]
+    lack = _shortages(first, taken, offers)
+    drafts = [_draft(case, item, reason, offers.get(case.host.host), now, lack) for case, item, reason in first]
     count = Count((*_parts(cases, drafts), *others))
     drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
@@ -438,19 +439,52 @@ def _compared(first: t.Sequence[_First]) -> list[_First]:
 
 
 def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
-    """The offers of the hosts that search; what others want by its id is taken."""
-    spoken_for = {*taken, *(case.wanted for case, _found, _reason in first if case.wanted)}
+    """The offers of the hosts that search."""
     wishes = [
         OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
-        for case, item, reason in first
-        if case.buys and not reason and not case.wanted
+        for case, item in _searching(first)
     ]
-    tried = {attempt["offer_id"] for case, _found, _reason in first for attempt in case.attempts}
-    return allocation.allocate(wishes, spoken_for | tried)
+    return allocation.allocate(wishes, _unavailable(first, taken))
 
 
-def _draft(case: Case, search_result: SearchResult, reason: str, offer: Offer | None, now: float) -> Plan:
-    """The plan as far as only this host decides it."""
+def _searching(first: t.Iterable[_First]) -> list[tuple[Case, SearchResult]]:
+    """The hosts that buy any offer of their search."""
+    return [(case, item) for case, item, reason in first if case.buys and not reason and not case.wanted]
+
+
+def _unavailable(first: t.Sequence[_First], taken: t.Collection[str]) -> set[str]:
+    """The ids of offers that no search buys: ``taken``, tried before, or wanted by a host by its id."""
+    wanted = {case.wanted for case, _item, _reason in first if case.wanted}
+    tried = {attempt["offer_id"] for case, _item, _reason in first for attempt in case.attempts}
+    return {*taken, *wanted, *tried}
+
+
+def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t.Container[str]) -> dict[str, str]:
+    """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
+    unavailable = _unavailable(first, taken)
+    alike = grouped(
+        ((id(item), case.host.max_price_per_hour, case.without_quota), (case, item)) for case, item in _searching(first)
+    )
+    found = {}
+    for pairs in alike.values():
+        hosts, (case, item) = [case.host.host for case, _item in pairs], pairs[0]
+        if all(host in allocated for host in hosts):
+            continue
+        count = allocation.count(case.elsewhere(item.offers), case.host.max_price_per_hour, unavailable)
+        if 0 < count < len(hosts):
+            found.update(dict.fromkeys(hosts, planning_report.too_few(count, len(hosts))))
+    return found
+
+
+def _draft(
+    case: Case,
+    search_result: SearchResult,
+    reason: str,
+    offer: Offer | None,
+    now: float,
+    shortages: t.Mapping[str, str],
+) -> Plan:
+    """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
     if not reason and case.standing.owns:
         stands = case.standing
         return Plan(
@@ -473,7 +507,7 @@ def _draft(case: Case, search_result: SearchResult, reason: str, offer: Offer | 
         STOP,
         case.wanted,
         offer or {},
-        refusal=_after(case, reason or _none(case, search_result)),
+        refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), _none(case, search_result))),
         lacks=(search_result.is_passing or not reason) and not case.without_quota,
         beyond_quota=bool(case.without_quota),
         market=search_result.market,

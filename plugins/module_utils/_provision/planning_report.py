@@ -82,6 +82,11 @@ def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) ->
     return f"{host} gets choice {number} ({what}): {'; '.join(reasons)}."
 
 
+def too_few(offers: int, hosts: int) -> str:
+    """There are fewer offers within a ceiling than hosts that share their search."""
+    return f"{offers} offer{'' if offers == 1 else 's'} for {hosts} hosts."
+
+
 def none_left(count: int, ceiling: str, cheapest: float | None, tried: int) -> str:
     """Offers match, but none is left for this host within its ``ceiling`` (see `ceiling_of`, `bill_of`)."""
     again = f" after {tried} tried" if tried else ""

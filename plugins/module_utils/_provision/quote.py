@@ -14,19 +14,20 @@ import typing as t
 from .._input import SPOT
 from .._moments import seconds_of
 from .._text import number_of
-from .._wording import amount, table
+from .._wording import LINE, amount, narrow_table, wrapped
 from . import lease, planning, storage
 from .allocation import Offer
 from .lifetimes import Lifetime
 from .messages import some
-from .planning import Plan
+from .planning import LATER, Plan
 from .sums import Sum, add_up
 from .validity import VALID_TO
 
 Row = dict[str, t.Any]
 
+PURCHASE = "compute_index.supply.provision"
 VANISHES = "spot: may be taken away"
-_ALTERNATIVES = 3  # offers that no host would get, shown beside the others
+_ALTERNATIVES = 2  # offers that no host would get, shown beside the others
 _COLUMNS = {
     "host": "host",
     "GPUs": "gpus",
@@ -55,28 +56,34 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
-    of_storage = itertools.chain(*planning.storage_of(plans))
+    refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
+        *(_costs(costs, lifetimes, lives) if _has_prices(hosts.values()) else ()),
         *_taken_away(hosts),
-        *_expiry(hosts.values()),
-        _sum(costs),
-        *lives,
-        *of_storage,
+        *itertools.chain(*planning.storage_of(plans)),
+        *(draft.label for draft in plans if draft.action == LATER),
+        # Why a host gets nothing is said by the task that fails for it.
+        *dict.fromkeys(draft.missed for draft in plans if draft.missed),
         kept_in[:1].upper() + kept_in[1:],
+        *([] if refusals else _next(hosts.values())),
     ]
-    # If no host gets an offer, the refusals say it all.
-    refusals = dict.fromkeys(item for draft in plans for item in (draft.missed, draft.refusal) if item)
     text = summary(hosts)
     return {
-        "lines": [*_table(plans), *lines, *refusals],
+        "lines": [*_table(plans), *(part for line in lines for part in wrapped(line, indent="  "))],
         "summary": text,
-        "refusals": {draft.host: draft.refusal for draft in plans if draft.refusal},
+        "refusals": refusals,
+        "is_complete": not refusals,
         "ansible_stats": {
             "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}},
             "per_host": False,
             "aggregate": True,
         },
     }
+
+
+def _has_prices(rows: t.Iterable[Row]) -> bool:
+    """Whether there is anything to show a price of."""
+    return any("price_per_hour" in row for row in rows)
 
 
 def _offer_of(draft: Plan) -> Offer:
@@ -106,7 +113,7 @@ def _table(plans: t.Sequence[Plan]) -> list[str]:
     # Several offers of one kind at one price are one way out.
     others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in _spare(plans))}
     rows += list(others.values())[:_ALTERNATIVES]
-    return [*table(rows, _COLUMNS), ""] if any("price_per_hour" in row for row in rows) else []
+    return narrow_table(rows, _COLUMNS, LINE, ("vendor", "region", "GPUs", "host")) if _has_prices(rows) else []
 
 
 def _spare(plans: t.Sequence[Plan]) -> t.Collection[t.Mapping[str, t.Any]]:
@@ -160,13 +167,19 @@ def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
         yield f"{VANISHES} ({some(spot)})."
 
 
-def _expiry(hosts: t.Iterable[Row]) -> t.Iterator[str]:
-    """How long there is to think for the person who approves a quote."""
-    moments = (seconds_of(host.get("expires_at")) for host in hosts if not host["owned"])
-    if ends := [moment for moment in moments if moment is not None]:
-        yield f"These offers can be bought until {lease.said(min(ends))}."
+def _next(hosts: t.Iterable[Row]) -> t.Iterator[str]:
+    """What buys this, and how long there is to think for the person who approves it; empty for nothing to buy."""
+    expires = [seconds_of(host.get("expires_at")) for host in hosts if host.get("offer_id") and not host["owned"]]
+    ends = [moment for moment in expires if moment is not None]
+    until = f" until {lease.said(min(ends))}" if ends else ""
+    if expires:
+        yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}"
 
 
-def _sum(costs: Sum) -> str:
+def _costs(costs: Sum, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> t.Iterator[str]:
+    """What all hosts cost, and how long; each end in a line of its own if there are any."""
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
-    return f"USD per hour in total: {amount(costs.total)}{unknown}"
+    has_ends = any(life.end is not None for life in lifetimes.values())
+    lasts = "" if has_ends or not lifetimes else f", until you end {'them' if len(lifetimes) > 1 else 'it'}"
+    yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
+    yield from lives if has_ends else ()

@@ -164,6 +164,25 @@ def test_hosts_never_share_an_offer() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("hosts", "most", "taken", "begins"),
+    [
+        (4, 5, (), "3 offers for 4 hosts."),
+        (9, 2, (), "2 offers for 9 hosts."),
+        (9, 5, (X, Y), "1 offer for 9 hosts."),
+        (2, 0.5, (), "None of the 3 matching offers is left"),  # all of them are too dear
+        (2, 5, (X, Y, offer_id(3)), "None of the 3 matching offers is left"),
+        (2, 5, (X, Y), "1 offer for 2 hosts."),
+    ],
+)
+def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, ...], begins: str) -> None:
+    result = SearchResult(ALL)
+    cases = [free(f"gpu-{number}", max_price_per_hour=most) for number in range(hosts)]
+    found = [draft.refusal for draft in plan(cases, lambda _host: result, {}, taken=taken)]
+    assert {text for text in found if text} == {found[-1]} and found[-1].startswith(begins), found
+    assert found[-1].endswith("Nothing was bought.")
+
+
 def test_what_others_want_have_or_tried_is_left_alone() -> None:
     wants = free("a", offer_id=X)
     (_wants, found) = planned(wants, free("b"))

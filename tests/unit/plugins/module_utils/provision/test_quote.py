@@ -12,11 +12,13 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     KEEP,
+    LATER,
     STOP,
     WAIT,
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE as LINE_WIDTH
 
 from provision_samples import offer, offer_id
 
@@ -42,7 +44,8 @@ def quote(*plans: Plan, lifetimes: dict[str, Life] | None = None) -> dict[str, A
 def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
     found = quote(buys("gpu-1", 1, 1.5), buys("gpu-2", 2), Plan("gpu-3", KEEP, offer_id(3), price_per_hour=4.0))
     assert [line.split()[0] for line in found["lines"][:6]] == ["host", "gpu-1", "gpu-2", "gpu-3", "or", "or"]
-    assert found["lines"][7:] == ["", "USD per hour in total: 7.50", "gpu-1: until you end it", "Registry: host_vars"]
+    assert found["lines"][6:8] == ["USD per hour in total: 7.50", "Registry: host_vars"]
+    assert found["lines"][8:] == ["Buy them: compute_index.supply.provision"]
     published = found["ansible_stats"]["data"]["quote"]
     assert published["price_per_hour"] == 7.5 and found["refusals"] == {}
     assert [(one["owned"], one["gpu_type"]) for one in published["hosts"].values()][1:] == [
@@ -53,7 +56,7 @@ def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
 
 def test_equal_offers_beside_them_are_one_line() -> None:
     plans = [Plan("a", BUY, offer_id(1), offer(1), [offer(n, 9.0) for n in range(50, 55)] + [offer(60, 9.5)], 2.0)]
-    assert [line.split()[:1] for line in quote(*plans)["lines"][:5]] == [["host"], ["a"], ["or"], ["or"], []]
+    assert [line.split()[:1] for line in quote(*plans)["lines"][:5]] == [["host"], ["a"], ["or"], ["or"], ["USD"]]
 
 
 @pytest.mark.parametrize(
@@ -116,21 +119,48 @@ def test_an_unknown_price_is_reported_beside_the_sum(plans: list[Plan], total: s
     assert total in quote(*plans)["lines"]
 
 
-def test_without_any_offer_the_refusals_say_it_all_once() -> None:
+def test_without_any_offer_there_is_no_sum_and_a_task_says_why() -> None:
     found = quote(Plan("a", STOP, refusal="None left."), Plan("b", STOP, refusal="None left."))
-    assert found["lines"] == [
-        "USD per hour in total: 0.00",
-        "gpu-1: until you end it",
-        "Registry: host_vars",
-        "None left.",
-    ]
+    assert found["lines"] == ["Registry: host_vars"]
     assert found["refusals"] == {"a": "None left.", "b": "None left."}
+    waiting = quote(Plan("a", LATER, label="a: no offer yet, a later run looks again until noon"))
+    assert waiting["lines"] == ["a: no offer yet, a later run looks again until noon", "Registry: host_vars"]
+
+
+@pytest.mark.parametrize(
+    ("lifetimes", "lines"),
+    [
+        ({"a": Life()}, ["USD per hour in total: 2.00, until you end it"]),
+        ({"a": Life(), "b": Life()}, ["USD per hour in total: 4.00, until you end them"]),
+        ({"a": Life(), "b": Life(3600.0, 2.0)}, ["USD per hour in total: 4.00", "gpu-1: until you end it"]),
+    ],
+)
+def test_how_long_the_hourly_price_goes_on(lifetimes: dict[str, Life], lines: list[str]) -> None:
+    plans = [buys(host, number) for number, host in enumerate(lifetimes)]
+    shown = quote(*plans, lifetimes=lifetimes)["lines"]
+    begin = next(number for number, line in enumerate(shown) if line.startswith("USD"))
+    assert shown[begin : shown.index("Registry: host_vars")] == lines
+
+
+def test_what_to_type_next_is_shown_if_there_is_something_to_buy() -> None:
+    assert quote(buys("a", 1, expires_at=None))["lines"][-1] == "Buy it: compute_index.supply.provision"
+    for plans in ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], [buys("a", 1), Plan("b", STOP, refusal="No.")]):
+        assert quote(*plans)["lines"][-1] == "Registry: host_vars"
+
+
+def test_no_line_is_wider_than_a_screen() -> None:
+    plans = [
+        buys(f"{'a-very-long-name-of-a-host' * 3}-{n}", n, region="r" * 30, contract_type="spot") for n in range(9)
+    ]
+    assert max(map(len, quote(*plans)["lines"])) <= 100, "a name alone may be longer"
+    named = [buys(f"a-host-{n}", n, region="r" * 30, vendor="v" * 30, contract_type="spot") for n in range(9)]
+    assert max(map(len, quote(*named)["lines"])) <= LINE_WIDTH
 
 
 def test_how_long_there_is_to_think_and_to_pay() -> None:
     late, soon = "2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z"
     plans = buys("a", 1, expires_at=late), buys("b", 2, expires_at=soon)
     found = quote(*plans, lifetimes={"a": Life(3600.0, 2.004)})
-    assert any("2026-01-31 12:00 UTC" in line for line in found["lines"])
+    assert found["lines"][-1] == "Buy them until 2026-01-31 12:00 UTC: compute_index.supply.provision"
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert [(one["ends_at"], one["at_most"]) for one in hosts.values()] == [("1970-01-01T01:00:00Z", 2.0), (None, None)]
